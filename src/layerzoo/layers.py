@@ -1,0 +1,130 @@
+"""Layer names: ranges that declare many at once, and selectors that ask for some of them. Knows no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from layerzoo.errors import LayerError, UnknownLayerError, nearest
+from layerzoo.spec import Layer
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MAX_RANGE = 10_000
+_DEPTH = re.compile(r"@(0(\.\d+)?|1(\.0+)?|\.\d+)")
+
+
+def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
+    """Pairs of (name, path) for a declaration such as ``block.{0..11}: blocks.{0..11}``.
+
+    The n-th range of the name belongs to the n-th range of the path; both have the same length. Several ranges give
+    every combination. Without a range, the pair itself.
+    Raises: LayerError when the ranges do not match.
+    """
+    ranges_of_name, ranges_of_path = _RANGE.findall(name), _RANGE.findall(path)
+    if len(ranges_of_name) != len(ranges_of_path):
+        raise LayerError(f"'{name}: {path}' has {len(ranges_of_name)} range(s) on the left and {len(ranges_of_path)} on the right")
+    if not ranges_of_name:
+        yield name, path
+        return
+    left, right = _numbers(*ranges_of_name[0]), _numbers(*ranges_of_path[0])
+    if len(left) != len(right):
+        raise LayerError(f"'{name}: {path}': a range of {len(left)} on the left, of {len(right)} on the right")
+    for i, j in zip(left, right, strict=True):
+        yield from expand(_RANGE.sub(str(i), name, count=1), _RANGE.sub(str(j), path, count=1))
+
+
+def _numbers(first: str, last: str) -> range:
+    start, stop = int(first), int(last)
+    if stop < start or stop - start >= _MAX_RANGE:
+        raise LayerError(f"the range {{{first}..{last}}} is empty or too long")
+    return range(start, stop + 1)
+
+
+def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]:
+    """The layers that a selector means, in the network's order.
+
+    selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage),
+    ``penultimate`` (the input of the classifier), ``@0.5`` (the layer nearest to half of the FLOPs) or
+    ``module:PATH`` / ``module:PATH#CALL`` (any submodule).
+    Raises: UnknownLayerError, or LayerError when the selector needs what is not known.
+    """
+    if selector.startswith("module:"):
+        return [_submodule(selector)]
+    by_name = {layer.name: layer for layer in layers}
+    if selector in by_name:
+        return [by_name[selector]]
+    if selector == "last":
+        return [_last(layers, model)]
+    if selector == "penultimate":
+        return [_penultimate(by_name, model)]
+    if selector.startswith("@"):
+        return [_at_depth(layers, selector, model)]
+    names = list(_names(selector, list(by_name)))
+    unknown = next((name for name in names if name not in by_name), None) if names else selector
+    if unknown is not None:
+        raise unknown_layer(unknown, list(by_name), model)
+    return [layer for layer in layers if layer.name in set(names)]
+
+
+def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerError:
+    """The error for a name that no layer has, with the nearest ones."""
+    close = nearest(asked, names)
+    hint = f"Nearest: {', '.join(close)}. " if close else ""
+    return UnknownLayerError(
+        f"{model} has no layer '{asked}'. {hint}All {len(names)}: zoo layers {model}", asked=asked, nearest=close
+    )
+
+
+def _submodule(selector: str) -> Layer:
+    path, _, call = selector.removeprefix("module:").partition("#")
+    if call and not call.isdecimal():
+        raise LayerError(f"'{selector}': the call after # is a number from 0, as in module:shared#4")
+    return Layer(name=selector, module=path, call=int(call) if call else None)
+
+
+def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
+    """The names a pattern stands for. A range's names need not exist; a star's do."""
+    if _RANGE.search(selector):
+        for name, _ in expand(selector, selector):
+            yield from _names(name, names)
+    elif "*" in selector:
+        pattern = re.compile(re.escape(selector).replace(r"\*", r"\d+"))
+        yield from (name for name in names if pattern.fullmatch(name))
+    elif negative := re.search(r"(?<=\.)-\d+(?=\.|$)", selector):
+        yield from _names(_from_the_end(selector, negative, names), names)
+    else:
+        yield selector
+
+
+def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str:
+    """The selector with its first negative index made positive; left as it is where there are not that many."""
+    head, tail = selector[: negative.start()], selector[negative.end() :]
+    numbers = {int(found[1]) for name in names if (found := re.match(re.escape(head) + r"(\d+)(?=\.|$)", name))}
+    index = len(numbers) + int(negative[0])
+    return f"{head}{sorted(numbers)[index]}{tail}" if 0 <= index < len(numbers) else f"{head}{tail}"
+
+
+def _last(layers: Sequence[Layer], model: str) -> Layer:
+    repeated = [layer for layer in layers if re.fullmatch(r"(block|stage)\.\d+", layer.name)]
+    if not repeated:
+        names = ", ".join(layer.name for layer in layers) or "none"
+        raise LayerError(f"{model} has no block.N or stage.N, so 'last' means nothing. Its layers: {names}")
+    return max(repeated, key=lambda layer: (layer.depth or 0.0, int(layer.name.split(".")[1])))
+
+
+def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:
+    if "head" not in by_name:
+        raise LayerError(f"{model} has no classifier (no layer 'head'), so 'penultimate' means nothing; 'last', 'norm' or 'pooled' may be meant")
+    head = by_name["head"]
+    return Layer(name="penultimate", module=head.module, call=head.call, at="input")
+
+
+def _at_depth(layers: Sequence[Layer], selector: str, model: str) -> Layer:
+    if not _DEPTH.fullmatch(selector):
+        raise LayerError(f"'{selector}' is no depth: write a share of the FLOPs from 0 to 1, as in @0.5")
+    known = [(layer.depth, layer) for layer in layers if layer.depth is not None]
+    if not known:
+        raise LayerError(f"the depths of {model}'s layers are not known yet: zoo layers --trace {model}")
+    asked = float(selector[1:])
+    return min(known, key=lambda pair: abs(pair[0] - asked))[1]

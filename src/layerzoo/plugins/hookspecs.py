@@ -1,0 +1,53 @@
+"""What a plugin may implement. Only the first is needed; a hook may leave out the arguments it does not use.
+
+``files`` is a :class:`layerzoo.weights.Files`: the model's local files by name, already verified. No hook fetches
+anything. The hooks of a model are asked of the plugin that declares the model, then of the one that offers its builder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+    from layerzoo.spec import ModelSpec
+    from layerzoo.weights import Files
+
+hookspec = pluggy.HookspecMarker("layerzoo")
+hookimpl = pluggy.HookimplMarker("layerzoo")
+
+
+@hookspec(firstresult=True)
+def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
+    """The architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
+    """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
+    ``preprocess`` and ``default``. Asked only when they are missing."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+    """Preprocessing where declared values are not enough.
+
+    text: a :class:`layerzoo.media.text.Tokenizer`.
+    audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
+    vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
+    """
+
+
+@hookspec(firstresult=True)
+def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
+    """A checkpoint in a format that layerzoo does not read, as a state dict. Converted once, then kept as safetensors."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor] | None:
+    """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""

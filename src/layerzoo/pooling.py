@@ -1,0 +1,79 @@
+"""Poolings by name, and whether one fits a layer: decided from the declaration alone, before anything is loaded.
+
+How they are computed stands in ``runtime/pool.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerzoo.errors import PoolingError, nearest
+from layerzoo.spec import Layer
+
+POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame"})
+SEQUENCE_AXES = frozenset({"token", "time", "frame"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """One way from an activation to one vector per sample."""
+
+    name: str
+    summary: str
+
+
+POOLINGS: dict[str, Pooling] = {
+    pooling.name: pooling
+    for pooling in (
+        Pooling("mean", "mean over positions"),
+        Pooling("max", "maximum over positions"),
+        Pooling("std", "standard deviation over positions (divided by n, not n - 1)"),
+        Pooling("statistics", "mean, then standard deviation: twice the width"),
+        Pooling("gem", "generalised mean, exponent 3"),
+        Pooling("cls", "the classification token"),
+        Pooling("last", "the last true position of a sequence"),
+        Pooling("gram", "upper triangle of the Gram matrix of channels over positions (style)"),
+        Pooling("flatten", "every value, in the order of the axes"),
+        Pooling("none", "the raw activation, padding left out"),
+    )
+}
+
+
+def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_token: bool) -> None:
+    """Refuse a pooling that the layer's axes or a missing mask do not allow.
+
+    masked: whether samples of this model differ in length, so that positions need a mask.
+    cls_token: whether the first token of every input is a classification token (text).
+    Raises: PoolingError, which names the poolings that would do.
+    """
+    if pool not in POOLINGS:
+        close = nearest(pool, list(POOLINGS))
+        hint = f"Nearest: {', '.join(close)}. " if close else ""
+        raise PoolingError(f"there is no pooling '{pool}'. {hint}All: {', '.join(POOLINGS)}")
+    if reason := _misfit(pool, layer, masked, cls_token):
+        fitting = [name for name in POOLINGS if not _misfit(name, layer, masked, cls_token)]
+        raise PoolingError(f"{model}, layer {layer.name}: pool='{pool}' {reason}. Possible here: {', '.join(fitting)}")
+
+
+def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | None:
+    if pool == "none":
+        return None
+    axes = layer.axes
+    if axes is None:
+        return (
+            "needs to know the axes of the activation, and a trace cannot tell them: declare them, as in "
+            f"{layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
+        )
+    positions = [axis for axis in axes if axis in POSITION_AXES]
+    shown = " ".join(axes)
+    if pool == "flatten":
+        return f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None
+    if "channel" not in axes:
+        return f"needs a channel axis, and the axes are '{shown}'"
+    if pool == "cls" and not ("token" in axes and (layer.prefix_tokens or cls_token)):
+        return f"needs a classification token, and there is none on axes '{shown}'"
+    if pool == "last" and not (len(positions) == 1 and positions[0] in SEQUENCE_AXES and masked):
+        return f"needs a sequence with a known end, and the axes are '{shown}'"
+    if pool in {"std", "statistics", "gram"} and not positions:
+        return f"needs positions to run over, and the axes are '{shown}'"
+    return None

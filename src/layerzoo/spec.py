@@ -1,0 +1,280 @@
+"""What is declared about a model. Frozen, JSON-able, standard library only: browsing the zoo needs nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args
+
+Modality = Literal["text", "vision", "audio", "video"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+# The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames.
+AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "channel")
+
+
+class FrozenMap(Mapping[str, Any]):
+    """An immutable, hashable, picklable mapping: the ``args`` of a model. Nested dicts and lists are frozen too."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Any] | None = None) -> None:
+        frozen = {str(key): _freeze(value) for key, value in (items or {}).items()}
+        object.__setattr__(self, "_items", frozen)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"FrozenMap({self._items!r})"
+
+    def __reduce__(self) -> tuple[type[FrozenMap], tuple[dict[str, Any]]]:
+        return FrozenMap, (self.to_dict(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """An ordinary, mutable copy, fit for ``**kwargs``: nested maps become dicts, tuples become lists."""
+        return {key: _thaw(value) for key, value in self._items.items()}
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return FrozenMap(value)
+    if isinstance(value, list | tuple):
+        return tuple(_freeze(item) for item in value)
+    return value
+
+
+def _thaw(value: Any) -> Any:
+    if isinstance(value, FrozenMap):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_thaw(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A named place where a network can be cut.
+
+    Declared are ``name`` and ``module``; the rest may be declared, and is traced where it is not. ``None`` means: not
+    known yet. Shapes and FLOPs hold at the input size of the model's preprocess.
+    """
+
+    name: str
+    module: str
+    """Dotted path of the submodule; the empty path is the network itself."""
+    call: int | None = None
+    """Which call, from 0, when the module runs more than once."""
+    output: int | str | None = None
+    """Which output, by position or name, when the module returns several."""
+    at: Literal["output", "input"] = "output"
+    """Whether the activation is what the module returns, or what it receives (as `penultimate` does)."""
+    axes: tuple[str, ...] | None = None
+    """A word for each axis of the activation, such as ('batch', 'token', 'channel')."""
+    shape: tuple[int, ...] | None = None
+    """Size of each axis but the batch."""
+    prefix_tokens: int | None = None
+    """How many tokens stand before those that cover the input (class, distillation and register tokens)."""
+    depth: float | None = None
+    """Share of the network's FLOPs spent up to here, 0 to 1."""
+    params: int | None = None
+    """Number of parameters read up to here."""
+    flops: int | None = None
+    """FLOPs up to here for one sample; a multiplication and an addition count as two."""
+
+    @property
+    def address(self) -> str:
+        """Module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``."""
+        call = "" if self.call is None else f"#{self.call}"
+        return f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if self.output is None else f'[{self.output}]'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePreprocess:
+    """How a picture becomes (channel, height, width) float32: resize, crop, divide by 255, normalise."""
+
+    kind: Literal["image"] = "image"
+    size_px: tuple[int, int]
+    """Height and width of what the network receives."""
+    resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+    crop: float = 1.0
+    """The centre crop's share of the resized picture: the short side is resized to floor(size / crop)."""
+    fit: Literal["crop", "squash"] = "crop"
+    """`crop` keeps the proportions and cuts the middle out; `squash` resizes both sides to size_px."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPreprocess:
+    """How a sound becomes windows of mono samples at the network's rate."""
+
+    kind: Literal["audio"] = "audio"
+    sample_rate_hz: int
+    window_s: float | None = None
+    """The longest stretch the network takes at once; longer sounds are split into windows. None: no limit."""
+    pad: Literal["none", "window"] = "none"
+    """`window`: every window is padded to window_s, as networks with a fixed input need it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPreprocess:
+    """How a text becomes tokens. The tokenizer itself comes from the builder's plugin."""
+
+    kind: Literal["text"] = "text"
+    max_tokens: int
+    """The longest sequence the network takes, special tokens included."""
+    cls_token: bool = False
+    """Whether the first token of every sequence is a classification token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoPreprocess:
+    """How a video becomes pictures: frames at the middles of equal stretches of time, each preprocessed alone."""
+
+    kind: Literal["video"] = "video"
+    frames: int
+    """How many frames are sampled from a video, however long it is."""
+    temporal_pool: Literal["mean"] = "mean"
+    """How the vectors of the frames become one."""
+    image: ImagePreprocess
+
+
+Preprocess = Union[ImagePreprocess, AudioPreprocess, TextPreprocess, VideoPreprocess]
+PREPROCESS_KINDS: dict[Modality, type[Preprocess]] = {
+    "vision": ImagePreprocess,
+    "audio": AudioPreprocess,
+    "text": TextPreprocess,
+    "video": VideoPreprocess,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Where the checkpoint comes from, how it is recognised, and how its keys are called."""
+
+    source: str
+    """``package://distribution/path``, ``file:/absolute/path``, ``https://…`` or ``hf://org/repo[@revision][/file]``.
+    A path that ends in a slash is a folder."""
+    sha256: tuple[tuple[str, str], ...] = ()
+    """(file name, hex digest) of each file that belongs to the model."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """(part of a checkpoint key, what the network calls it), applied in order; parts are whole dotted segments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What is extracted when nothing else is asked for."""
+
+    layer: str = "last"
+    pool: str = "mean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model of the zoo, as declared."""
+
+    id: str
+    modality: Modality
+    builder: str
+    args: FrozenMap = field(default_factory=FrozenMap)
+    weights: Weights | None = None
+    preprocess: Preprocess | None = None
+    layers: tuple[Layer, ...] = ()
+    default: Default = Default()
+    base: str | None = None
+    """The model this one is built on (a video model's image model): what is not declared here is as declared there."""
+    summary: str = ""
+    license: str | None = None
+    params: int | None = None
+    """Number of parameters of the whole network."""
+    plugin: str | None = None
+    """The distribution that declares this model; None for a user's own file."""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def namespace(self) -> str:
+        return self.id.split("/", 1)[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers; fields that say nothing are left out."""
+        plain = _plain(self)
+        assert isinstance(plain, dict)
+        return plain
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of :meth:`to_dict`."""
+        given = dict(data)
+        given["args"] = FrozenMap(given.get("args"))
+        given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
+        given["aliases"] = tuple(given.get("aliases", ()))
+        if weights := given.get("weights"):
+            given["weights"] = Weights(
+                source=weights["source"],
+                sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
+                keys=tuple((old, new) for old, new in weights.get("keys", ())),
+            )
+        if preprocess := given.get("preprocess"):
+            given["preprocess"] = preprocess_from_dict(preprocess)
+        given["default"] = Default(**given.get("default", {}))
+        return cls(**given)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        return cls.from_dict(json.loads(text))
+
+
+def layer_from_dict(data: Mapping[str, Any]) -> Layer:
+    """A Layer from its plain form: lists become tuples."""
+    return Layer(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
+    """A Preprocess from its plain form; ``kind`` says which."""
+    kinds: dict[str, type[Preprocess]] = {"image": ImagePreprocess, "audio": AudioPreprocess, "text": TextPreprocess, "video": VideoPreprocess}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    if isinstance(given.get("image"), Mapping):
+        given["image"] = preprocess_from_dict(given["image"])
+    return kinds[data["kind"]](**given)
+
+
+def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:
+    """The plain form of a part of a spec, as :meth:`ModelSpec.to_dict` writes it."""
+    plain = _plain(value)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, FrozenMap):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = ((each.name, each, getattr(value, each.name)) for each in dataclasses.fields(value))
+        return {name: _plain(item) for name, each, item in named if name == "kind" or not _is_unsaid(each, item)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _is_unsaid(field_: dataclasses.Field[Any], value: Any) -> bool:
+    if field_.default_factory is not dataclasses.MISSING:
+        return bool(value == field_.default_factory())
+    return field_.default is not dataclasses.MISSING and bool(value == field_.default)

@@ -1,0 +1,1 @@
+"""Where weights come from. The only package that may open a network connection."""
