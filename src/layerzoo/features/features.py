@@ -1,0 +1,208 @@
+"""Features in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from layerzoo.errors import SampleError, UnknownLayerError, UsageError, nearest
+
+FloatArray = npt.NDArray[np.float32]
+LayerArray = npt.NDArray[Any]
+"""(n, m) float32, (n, …) float32, or (n,) object: n float32 arrays that differ in shape."""
+
+SHAPE_OF = "shape of "
+_RESERVED_NAMES = frozenset({"id", "layerzoo.json", "__metadata__"})
+"""What the files on disk call their own parts, so that no layer can be called so."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Features:
+    """What an extraction gives: for every layer the numbers of n samples, and where they came from.
+
+    The object cannot be changed. Its arrays are ordinary, writable ones, because some estimators refuse read-only
+    input; whoever changes them in place changes these features.
+    """
+
+    ids: tuple[str, ...]
+    """A name for each sample, in the order of the rows. What UTF-8 cannot hold (bytes of a file name) is escaped."""
+    by_layer: Mapping[str, LayerArray]
+    """Per layer (n, m) float32; for pool="none" (n, …) float32, or (n,) object where the samples differ in shape."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the numbers came from: plain dicts, lists, strings and numbers."""
+    errors: tuple[SampleError, ...] = ()
+    """The samples that could not be used, and why."""
+    report: Mapping[str, int] = field(default_factory=dict)
+    """Counts of what is worth knowing about the inputs, such as truncated texts."""
+    passed_over: tuple[str, ...] = ()
+    """Files of a folder that are of another kind than what was extracted."""
+
+    def __post_init__(self) -> None:
+        arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
+        object.__setattr__(self, "ids", tuple(map(_storable, self.ids)))
+        object.__setattr__(self, "by_layer", arrays)
+        object.__setattr__(self, "errors", tuple(self.errors))
+        object.__setattr__(self, "passed_over", tuple(self.passed_over))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, layer: str) -> LayerArray:
+        """The array of one layer. Raises: UnknownLayerError."""
+        if layer not in self.by_layer:
+            close = nearest(str(layer), self.layers)
+            raise UnknownLayerError(
+                f"these features have no layer {layer!r}. They have: {_listed(self.layers)}",
+                asked=str(layer),
+                nearest=close,
+            )
+        return self.by_layer[layer]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers."""
+        return tuple(self.by_layer)
+
+    @property
+    def values(self) -> LayerArray:
+        """The array of the only layer: (n, m) float32 for pooled features.
+
+        Raises: UsageError when there is more than one layer, or none because every sample failed.
+        """
+        if not self.by_layer:
+            raise UsageError(f"there are no values: none of the {len(self.errors)} samples could be used. See .errors")
+        if len(self.by_layer) > 1:
+            raise UsageError(
+                f"'.values' is for one layer, and these features have {len(self.by_layer)}: {_listed(self.layers)}. "
+                f"Choose one, as in features[{self.layers[0]!r}], or put all side by side with .concat()"
+            )
+        return next(iter(self.by_layer.values()))
+
+    def concat(self) -> FloatArray:
+        """All layers side by side: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
+        raw = [name for name, array in self.by_layer.items() if array.ndim != 2]
+        if raw:
+            raise UsageError(
+                f"only pooled layers can stand side by side, and {_listed(raw)} is not. Extract with pool='mean'"
+            )
+        return np.concatenate([np.empty((len(self), 0), np.float32), *self.by_layer.values()], axis=1)
+
+    @classmethod
+    def join(cls, batches: Iterable[Features]) -> Features:
+        """The samples of all batches in order; counts and errors add up, the provenance is that of the first.
+
+        A batch without samples may lack the layers. Raises: UsageError when batches differ in their layers.
+        """
+        parts = list(batches)
+        report: Counter[str] = Counter()
+        layers = next((part.layers for part in parts if part.layers), ())
+        for part in parts:
+            check_same_layers(layers, part)
+            report.update(part.report)
+        return cls(
+            ids=tuple(chain.from_iterable(part.ids for part in parts)),
+            by_layer={name: _joined([part.by_layer[name] for part in parts if part.layers]) for name in layers},
+            provenance=next((part.provenance for part in parts if part.provenance), {}),
+            errors=tuple(error for part in parts for error in part.errors),
+            report=dict(report),
+            passed_over=tuple(name for part in parts for name in part.passed_over),
+        )
+
+    def rows(self, start: int, stop: int) -> Features:
+        """Some of the samples, with the provenance, and without errors and counts. The arrays are views."""
+        return Features(
+            self.ids[start:stop], {name: array[start:stop] for name, array in self.by_layer.items()}, self.provenance
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a ``.parquet``, ``.npz`` or ``.safetensors`` file, whole or not at all.
+
+        Raises: UsageError for another suffix, OutputError when the file cannot be written.
+        """
+        from layerzoo.features.writer import FeatureWriter
+
+        with FeatureWriter(path) as writer:
+            writer.write(self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Features:
+        """What :meth:`save` or a FeatureWriter wrote.
+
+        Raises: InputError when the file does not exist, is damaged, or holds no features.
+        """
+        from layerzoo.features.formats import load
+
+        return load(Path(path))
+
+    def __repr__(self) -> str:
+        layers = "; ".join(f"{name}: {_shape_text(array)}" for name, array in self.by_layer.items()) or "no layers"
+        failed = f"; {len(self.errors)} failed" if self.errors else ""
+        return f"<Features of {len(self)} samples; {layers}{failed}>"
+
+
+def sample_shape(array: LayerArray) -> tuple[int, ...] | None:
+    """The shape that all samples of a layer have; None when they differ."""
+    return None if array.dtype == object else array.shape[1:]
+
+
+def check_same_layers(layers: Sequence[str], batch: Features) -> None:
+    """Refuse a batch with other layers than those before it. One without samples may have none."""
+    if set(batch.layers) != set(layers) and (batch.layers or len(batch)):
+        raise UsageError(f"batches differ in their layers: {_listed(layers)}, then {_listed(batch.layers)}")
+
+
+def stacked(samples: Sequence[FloatArray]) -> LayerArray:
+    """The samples in one array: (n, …) when they have one shape, else (n,) object."""
+    return np.stack(samples) if len({sample.shape for sample in samples}) == 1 else ragged(samples)
+
+
+def ragged(samples: Sequence[FloatArray]) -> LayerArray:
+    """A (n,) object array of samples that may differ in shape. (numpy.array would stack some, and refuse others.)"""
+    result = np.empty(len(samples), dtype=object)
+    for index, sample in enumerate(samples):
+        result[index] = sample
+    return result
+
+
+def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
+    """The array as float32; samples of one shape are stacked, whatever form they came in."""
+    if name in _RESERVED_NAMES or name.startswith(SHAPE_OF):
+        raise UsageError(f"a layer cannot be called {name!r}: files of features use that name for something else")
+    if array.ndim == 0 or len(array) != n:
+        raise UsageError(f"layer {name}: an array of shape {array.shape} for {n} sample(s)")
+    if array.dtype != object:
+        return np.asarray(array, dtype=np.float32)
+    samples = [np.asarray(sample, dtype=np.float32) for sample in array]
+    if len({sample.ndim for sample in samples}) > 1:
+        raise UsageError(f"layer {name}: the samples differ in the number of their axes")
+    return stacked(samples)
+
+
+def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
+    """The samples of several arrays in one; Features stacks what turns out to have one shape."""
+    if len({sample_shape(array) for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return ragged([sample for array in arrays for sample in array])
+
+
+def _storable(id: str) -> str:
+    """An id that every format can hold: a lone surrogate (an undecodable byte of a file name) and NUL are escaped."""
+    return id.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _shape_text(array: LayerArray) -> str:
+    shape = sample_shape(array)
+    return "ragged" if shape is None else "×".join(map(str, shape)) or "1"
+
+
+def _listed(names: Sequence[str], limit: int = 8) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "none") + more

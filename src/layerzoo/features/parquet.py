@@ -1,0 +1,168 @@
+"""Features as Parquet, the format of layerzoo: what any table library reads, row group by row group.
+
+Columns: ``id`` (string), and one per layer, named as the layer is:
+
+- vectors of one width m: ``fixed_size_list<float32>[m]``;
+- anything else: ``struct<values: list<float32>, shape: list<int32>>``: a sample's numbers in C order, and its shape.
+
+The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerzoo.disk import scratch_path
+from layerzoo.features.features import Features, LayerArray, stacked
+from layerzoo.features.summary import Shape, Summary
+
+DAMAGE = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
+"""What reading a file raises that is no file of features."""
+
+_KEY = "layerzoo"
+_NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
+_SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
+_TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
+
+
+def load(path: Path) -> Features:
+    """The features in a Parquet file. Raises: InputError, or one of DAMAGE."""
+    with ParquetFeatures(path) as stored:
+        return stored.summary.features(list(stored.ids()), stored.chunks)
+
+
+class ParquetFeatures:
+    """A Parquet file of features, read a row group at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+
+    def __enter__(self) -> ParquetFeatures:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def summary(self) -> Summary:
+        return Summary.from_json((self._file.metadata.metadata or {}).get(_KEY.encode()))
+
+    def ids(self) -> Iterator[str]:
+        """All ids."""
+        for column in self._columns("id"):
+            yield from column.to_pylist()
+
+    def chunks(self, layer: str) -> Iterator[LayerArray]:
+        """The arrays of one layer, a row group each."""
+        return map(_decoded, self._columns(layer))
+
+    def row_groups(self) -> Iterator[Features]:
+        """Ids and arrays of every row group, without the summary."""
+        for index in range(self._file.num_row_groups):
+            columns = dict(zip(self._file.schema_arrow.names, self._file.read_row_group(index).columns, strict=True))
+            ids = columns.pop("id").to_pylist()
+            yield Features(ids, {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()})
+
+    def _columns(self, name: str) -> Iterator[Any]:
+        # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
+        for index in range(self._file.num_row_groups):
+            yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+
+
+class ParquetSink:
+    """A Parquet file that row groups of features are written to as they come."""
+
+    def __init__(self, path: Path) -> None:
+        """path: nothing is written there before the first row group."""
+        self._path = path
+        self._writer: Any = None
+        self._widths: dict[str, int | None] = {}
+
+    def write(self, features: Features, shapes: Mapping[str, Shape]) -> None:
+        """One row group. shapes: those of each layer as known by now, this row group included. Raises: OSError."""
+        if self._writer is None:
+            self._open(shapes)
+        elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):
+            self._write_anew(shapes)
+        columns = [_encoded(features[layer], width) for layer, width in self._widths.items()]
+        table = pa.table([pa.array(features.ids, pa.string()), *columns], schema=self._writer.schema)
+        self._writer.write_table(table, row_group_size=max(1, len(features)))
+
+    def finish(self, summary: Summary) -> ParquetFeatures:
+        """End the file. Returns it, opened for reading. Raises: OSError."""
+        if self._writer is None:
+            self._open(summary.shapes)
+        self._writer.add_key_value_metadata({_KEY: summary.to_json()})
+        self.close()
+        return ParquetFeatures(self._path)
+
+    def close(self) -> None:
+        """Let go of the file; without :meth:`finish` it is no file of features. Raises: OSError."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open(self, shapes: Mapping[str, Shape]) -> None:
+        self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
+        columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in self._widths.items()]
+        schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
+        # A dictionary and minima of floats serve nobody, and cost time.
+        self._writer = pq.ParquetWriter(
+            self._path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+        )
+
+    def _write_anew(self, shapes: Mapping[str, Shape]) -> None:
+        """Vectors turned out to differ in width: the file so far again, with columns that hold any shape."""
+        self.close()
+        with scratch_path(self._path.parent) as before:
+            self._path.replace(before)
+            self._open(shapes)
+            with ParquetFeatures(before) as stored:
+                for features in stored.row_groups():
+                    self.write(features, shapes)
+
+
+def _width(shape: Shape) -> int | None:
+    """The m of a column of vectors; None for a column of tensors."""
+    return shape[0] if shape is not None and len(shape) == 1 and shape[0] > 0 else None
+
+
+def _column_type(width: int | None) -> Any:
+    return _TENSOR if width is None else pa.list_(pa.field("element", pa.float32(), nullable=False), width)
+
+
+def _encoded(array: LayerArray, width: int | None) -> Any:
+    if width is not None:
+        return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), type=_column_type(width))
+    values = [np.ravel(sample) for sample in array]
+    shapes = [np.array(np.shape(sample), dtype=np.int32) for sample in array]
+    return pa.StructArray.from_arrays([_lists(values, _NUMBERS), _lists(shapes, _SIZES)], fields=list(_TENSOR))
+
+
+def _lists(parts: list[Any], type: Any) -> Any:
+    offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int32)
+    flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, type.value_type), type=type)
+
+
+def _decoded(column: Any) -> LayerArray:
+    """The samples of a column, in memory of their own."""
+    if isinstance(column, pa.FixedSizeListArray):
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return np.array(flat.reshape(len(column), column.type.list_size))
+    values, shapes = column.flatten()
+    flat, starts = (
+        values.flatten().to_numpy(zero_copy_only=False),
+        values.offsets.to_numpy() - values.offsets[0].as_py(),
+    )
+    samples = zip(starts[:-1], starts[1:], shapes.to_pylist(), strict=True)
+    return stacked([np.array(flat[start:stop].reshape(shape)) for start, stop, shape in samples])

@@ -1,0 +1,181 @@
+"""Features written to a file as they come."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from layerzoo.disk import atomic_path, scratch_path
+from layerzoo.errors import OutputError, SampleError, UsageError
+from layerzoo.features.features import Features, LayerArray, check_same_layers, ragged, sample_shape
+from layerzoo.features.formats import format_of
+from layerzoo.features.summary import Shape, Summary
+
+_ROW_GROUP_BYTES = 8 << 20
+"""How much is collected in memory before it is written: enough for a table library to read well."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class FeatureWriter:
+    """Writes batches of features to one file, which appears whole when the ``with`` block ends, or not at all.
+
+    What the file holds is ``Features.join`` of the batches; memory does not grow with their number. An exception,
+    Ctrl-C included, leaves what stood there before, and no temporary file. While it writes, the target's folder holds
+    the numbers once for ``.parquet`` and twice for the other formats.
+
+        with FeatureWriter("tweets.parquet") as writer:
+            for batch in layerzoo.stream("starter/minilm-l6", "tweets.txt"):
+                writer.write(batch)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """path: the file to write, by suffix ``.parquet``, ``.npz`` or ``.safetensors``. Raises: UsageError."""
+        self._path = Path(path).absolute()
+        self._format = format_of(self._path)
+        self._waiting: list[Features] = []
+        self._waiting_bytes = 0
+        self._rows = 0
+        self._shapes: dict[str, Shape] = {}
+        self._provenance: Mapping[str, Any] = {}
+        self._errors: list[SampleError] = []
+        self._report: Counter[str] = Counter()
+        self._passed_over: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Raises: OutputError, before anything is computed, when the file cannot be written there."""
+        if not self._path.parent.is_dir():
+            raise OutputError(f"cannot write {self._path}: there is no folder {self._path.parent}", path=self._path)
+        if self._path.is_dir():
+            raise OutputError(f"cannot write {self._path}: it is a folder. Name a file in it", path=self._path)
+        from layerzoo.features.parquet import ParquetSink
+
+        with self._disk_errors_told(), ExitStack() as files:
+            self._result = files.enter_context(atomic_path(self._path))
+            self._result.touch()
+            is_result = self._format.export is None
+            collected = self._result if is_result else files.enter_context(scratch_path(self._path.parent))
+            self._sink = ParquetSink(collected)
+            files.callback(self._let_go)
+            self._files = files.pop_all()
+        return self
+
+    def write(self, batch: Features) -> None:
+        """Add some samples. The arrays may be changed afterwards.
+
+        Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
+        is no JSON.
+        """
+        self._note(batch)
+        self._fit(batch)
+        with self._disk_errors_told():
+            for part in _parts(batch):
+                self._collect(part)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._files.__exit__(kind, error, traceback)
+            return
+        with self._disk_errors_told(), self._files:
+            self._finish()
+
+    def _note(self, batch: Features) -> None:
+        if batch.provenance and not self._provenance:
+            self._provenance = _json_able(batch.provenance)
+        self._errors += batch.errors
+        self._report.update(batch.report)
+        self._passed_over += batch.passed_over
+
+    def _fit(self, batch: Features) -> None:
+        """Widen what is known of the layers' shapes by a batch."""
+        shapes = {layer: sample_shape(array) for layer, array in batch.by_layer.items()}
+        if self._rows:
+            check_same_layers(tuple(self._shapes), batch)
+        if not self._rows and shapes:
+            self._shapes = shapes
+        elif len(batch):
+            self._shapes = {layer: shape if shape == shapes[layer] else None for layer, shape in self._shapes.items()}
+        self._rows += len(batch)
+
+    def _collect(self, part: Features) -> None:
+        self._waiting.append(_copied(part))
+        self._waiting_bytes += _size_bytes(part)
+        if self._waiting_bytes >= _ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._sink.write(Features.join(self._waiting), self._shapes)
+        self._waiting, self._waiting_bytes = [], 0
+
+    def _finish(self) -> None:
+        self._flush()
+        summary = Summary(self._shapes, self._provenance, self._errors, self._report, self._passed_over)
+        with self._sink.finish(summary) as collected:
+            if self._format.export is not None:
+                self._format.export(collected, self._result)
+
+    def _let_go(self) -> None:
+        with suppress(OSError):  # after an error the file is thrown away; what went wrong first is what matters
+            self._sink.close()
+
+    @contextmanager
+    def _disk_errors_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._path}: {_reason(error, self._path.parent)}", path=self._path
+            ) from error
+
+
+def _json_able(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Told at the first batch, not after the last."""
+    try:
+        json.dumps(provenance)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the provenance cannot be written as JSON: {error}") from error
+    return provenance
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    if error.errno in _FULL:
+        return f"the disk is full, or a limit is reached ({shutil.disk_usage(folder).free:,} bytes are free)"
+    if error.errno in _FORBIDDEN:
+        return f"the folder {folder} is not writable for you. Choose another one"
+    return str(error)
+
+
+def _parts(batch: Features) -> Iterator[Features]:
+    """The batch in pieces of about a row group."""
+    rows = max(1, len(batch) * _ROW_GROUP_BYTES // max(1, _size_bytes(batch)))
+    for start in range(0, len(batch), rows):
+        yield batch.rows(start, start + rows)
+
+
+def _size_bytes(features: Features) -> int:
+    arrays = (_samples_bytes(array) for array in features.by_layer.values())
+    return sum(arrays) + sum(map(len, features.ids))
+
+
+def _samples_bytes(array: LayerArray) -> int:
+    return array.nbytes if array.dtype != object else sum(sample.nbytes for sample in array)
+
+
+def _copied(features: Features) -> Features:
+    arrays = {
+        name: array.copy() if array.dtype != object else ragged([sample.copy() for sample in array])
+        for name, array in features.by_layer.items()
+    }
+    return Features(features.ids, arrays)

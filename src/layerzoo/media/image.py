@@ -1,0 +1,203 @@
+"""Pictures: from any form to RGB, and from RGB to what an image network takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from layerzoo.errors import SampleError
+from layerzoo.media.orientation import upright_by_exif
+from layerzoo.media.sample import UnusableError, failing_as, name_of
+from layerzoo.media.sniff import looks_like, sniff
+from layerzoo.media.source import Encoded, is_encoded, opened
+from layerzoo.spec import ImagePreprocess
+
+PictureSource = Encoded | Image.Image | NDArray[Any]
+
+# Left out: EPS and WMF, which Pillow hands to another program, and what it can name but not read.
+FORMATS = [
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "PPM",
+    "AVIF",
+    "JPEG2000",
+    "ICO",
+    "CUR",
+    "ICNS",
+    "TGA",
+    "QOI",
+    "PSD",
+    "PCX",
+    "DCX",
+    "SGI",
+    "DDS",
+    "SUN",
+    "XBM",
+    "XPM",
+    "MSP",
+    "IM",
+    "FLI",
+]
+_KNOW_WHITE = "so that it is known what is white"
+_SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+
+
+def decode(source: PictureSource) -> Image.Image:
+    """A picture as it is meant to be seen, in RGB.
+
+    source: a path, the bytes of a file, a PIL image, or an array (height, width) or (height, width, 1 | 3 | 4) of uint8
+    or uint16. EXIF orientation is applied; transparency is laid over white; 16-bit greys are scaled to 8 bits, not
+    clipped; of an animation the first frame is taken. Colour profiles are not applied, as in the reference pipelines.
+    Raises: SampleError when it is empty, truncated, damaged, no picture, of floating point (what is white is not known
+    then), or a file of more than PIL.Image.MAX_IMAGE_PIXELS, from which on Pillow warns of a decompression bomb.
+    """
+    with failing_as(name_of(source)):
+        if isinstance(source, Image.Image):
+            return _to_rgb(_loaded(source))
+        if isinstance(source, np.ndarray):
+            return _to_rgb(_of_array(source))
+        if is_encoded(source):
+            return _to_rgb(_read(source))
+        raise UnusableError(
+            "a picture is a path, bytes, a PIL image or an array of uint8 or uint16, and this is a "
+            f"{type(source).__name__}"
+        )
+
+
+def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.float32]:
+    """The pixels that the network takes: resized, cropped, normalised.
+
+    image: RGB. Returns: (channel, height, width) float32. Equals, bit for bit, timm's evaluation transform on the same
+    image (``transforms_imagenet_eval``, crop modes center and squash), and thereby torchvision's Resize, CenterCrop,
+    ToTensor and Normalize.
+    Raises: SampleError for a picture so narrow that resizing its short side would make it larger than
+    PIL.Image.MAX_IMAGE_PIXELS.
+    """
+    height, width = preprocess.size_px
+    resized = _resized(image, preprocess)
+    left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
+    pixels = np.asarray(resized.crop((left, top, left + width, top + height)))
+    # 256 values a channel: looking them up gives what computing each pixel gives, and faster.
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
+    return np.stack([((values - mean[c]) / std[c])[pixels[..., c]] for c in range(3)])
+
+
+def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
+    height, width = (math.floor(side / preprocess.crop) for side in preprocess.size_px)
+    if preprocess.fit == "crop":
+        height, width = _covering(image.height, image.width, height, width)
+    if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
+        raise SampleError(
+            "picture", f"too narrow: {image.width} × {image.height} pixels would be resized to {width} × {height}"
+        )
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling[preprocess.resize.upper()])
+
+
+def _covering(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int]:
+    """The size that keeps the proportions and just covers the target. For a square target rounded down, as torchvision
+    does; otherwise to the nearest, as timm's ResizeKeepRatio does."""
+    if target_height == target_width:
+        short, long = sorted((height, width))
+        stretched = int(target_height * long / short)
+        return (target_height, stretched) if height <= width else (stretched, target_height)
+    ratio = min(height / target_height, width / target_width)
+    return round(height / ratio), round(width / ratio)
+
+
+def _read(source: Encoded) -> Image.Image:
+    with opened(source) as file:
+        try:
+            return _loaded(Image.open(file, formats=FORMATS))
+        except UnidentifiedImageError as error:
+            content = sniff(file)
+            if content is None or content.modality != "vision":
+                raise UnusableError(f"not a picture: {looks_like(file)}") from error
+            if content.format == "heic":
+                raise UnusableError("a HEIC picture, which Pillow cannot read: convert it to JPEG or PNG") from error
+            raise UnusableError(
+                f"truncated or damaged: begins as {content.format} and cannot be read as such"
+            ) from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise UnusableError(f"refused as a decompression bomb: {error}") from error
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit and getattr(image, "fp", None):
+        raise UnusableError(
+            f"refused as a decompression bomb: {image.width} × {image.height} pixels; the limit is {limit} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        )
+    if 0 in image.size:
+        raise UnusableError("empty: a picture without pixels")
+    try:
+        image.load()
+        # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.
+        return upright_by_exif(image)
+    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+        raise UnusableError(_damage(error)) from error
+
+
+def _damage(error: Exception) -> str:
+    told = str(error) or type(error).__name__
+    return f"truncated: {told}" if "truncated" in told.lower() or isinstance(error, EOFError) else f"damaged: {told}"
+
+
+def _of_array(array: NDArray[Any]) -> Image.Image:
+    if array.size == 0:
+        raise UnusableError(f"empty: an array of shape {array.shape}")
+    if array.dtype not in (np.uint8, np.uint16):
+        raise UnusableError(f"an array of {array.dtype}: give uint8 (0 to 255) or uint16 (0 to 65535), {_KNOW_WHITE}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise UnusableError(
+            f"an array of shape {array.shape}: a picture is (height, width) or (height, width, 1, 3 or 4 channels)"
+        )
+    return Image.fromarray(np.ascontiguousarray(_to_8_bits(array) if array.dtype == np.uint16 else array))
+
+
+def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """0..65535 to 0..255, to the nearest: 257 times 255 is 65535."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UnusableError(f"a floating-point picture: convert it to 8 or 16 bits, {_KNOW_WHITE}")
+    if image.mode in _SIXTEEN_BIT:
+        image = _of_16_bits(image)
+    try:
+        if image.has_transparency_data:
+            opaque = Image.new("RGBA", image.size, "white")
+            opaque.alpha_composite(image.convert("RGBA"))
+            image = opaque
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnusableError(f"a picture of mode {image.mode}, which Pillow cannot convert to RGB") from error
+
+
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise UnusableError(
+            f"a 32-bit picture with values from {low} to {high}: convert it to 8 or 16 bits, {_KNOW_WHITE}"
+        )
+    grey = Image.fromarray(_to_8_bits(values))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey

@@ -1,0 +1,43 @@
+"""Turning a picture the right way up: the eight ways in which cameras store one."""
+
+from __future__ import annotations
+
+from PIL.Image import Image, Transpose
+
+EXIF_ORIENTATION = 0x0112
+
+# What undoes each stored orientation. Source: EXIF 2.32, tag Orientation.
+_BY_EXIF = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+# By the signs of (a, b, c, d) of a display matrix: a pixel at (x, y) is shown at (ax + cy, bx + dy), y downwards.
+_BY_MATRIX: dict[tuple[int, ...], Transpose] = {
+    (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
+    (-1, 0, 0, -1): Transpose.ROTATE_180,
+    (1, 0, 0, -1): Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Transpose.TRANSPOSE,
+    (0, 1, -1, 0): Transpose.ROTATE_270,
+    (0, -1, -1, 0): Transpose.TRANSVERSE,
+    (0, -1, 1, 0): Transpose.ROTATE_90,
+}
+
+
+def upright_by_exif(image: Image) -> Image:
+    """The picture as its EXIF orientation says it is to be shown; as it is without one."""
+    return _transposed(image, _BY_EXIF.get(image.getexif().get(EXIF_ORIENTATION, 1)))
+
+
+def upright_by_matrix(image: Image, a: int, b: int, c: int, d: int) -> Image:
+    """The picture as a video's display matrix says; as it is where that is no quarter turn or flip."""
+    signs = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
+    return _transposed(image, _BY_MATRIX.get(signs))
+
+
+def _transposed(image: Image, method: Transpose | None) -> Image:
+    return image if method is None else image.transpose(method)

@@ -1,0 +1,44 @@
+"""What a name on the command line or in a list stands for: a file, a folder, a pattern, or nothing."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerzoo.errors import nearest
+from layerzoo.media.sample import shown
+
+
+def exists(name: str) -> bool:
+    """Whether something has this name. A link to nothing counts, and what must not be seen: reading it says why."""
+    try:
+        os.lstat(name)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name that nothing has is to be matched."""
+    return glob.has_magic(name)
+
+
+def matches(pattern: str) -> Iterator[Path]:
+    """The files that a pattern matches, sorted. ``**`` is any number of folders; a hidden file's dot must be named."""
+    found = sorted(glob.glob(pattern, recursive=True), key=shown)  # noqa: PTH207 - an absolute pattern, or a pathless one
+    return (path for path in map(Path, found) if not path.is_dir())
+
+
+def missing(name: str) -> str:
+    """The reason for a name that nothing has, with the nearest ones that something has."""
+    parent, wanted = os.path.split(name)
+    try:
+        close = nearest(wanted, [path.name for path in Path(parent).iterdir()])
+    except (OSError, ValueError):
+        close = []
+    hint = f". Nearest: {', '.join(shown(Path(parent, found)) for found in close)}" if close else ""
+    return f"no such file or folder{hint}"

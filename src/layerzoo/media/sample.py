@@ -1,0 +1,49 @@
+"""One sample: its id, where it comes from, and how its failure is said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from layerzoo.errors import SampleError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Something that becomes one row of features, not decoded yet.
+
+    id: the path as it was given (``folder/relative/path`` in a folder, ``path:ROW`` in a text file), or the position
+    among the inputs, from "0", of what is in memory.
+    source: what the decoder of the modality takes: a Path; bytes; a text; a PIL image; an array; a Sound; or a
+    torch.Tensor, which is preprocessed already and is not decoded at all.
+    """
+
+    id: str
+    source: Any
+
+
+class UnusableError(ValueError):
+    """Why something cannot be used, said without naming it: who knows the name adds it."""
+
+
+@contextmanager
+def failing_as(id: str) -> Iterator[None]:
+    """Whatever turns out unusable within is the failure of this sample."""
+    try:
+        yield
+    except UnusableError as refusal:
+        raise SampleError(id, str(refusal)) from refusal.__cause__
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
+    named = os.fspath(path).replace(os.sep, "/")
+    return named.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def name_of(source: object) -> str:
+    """How an error names a source that was given without an id: its path, or what sort of object it is."""
+    return shown(source) if isinstance(source, str | os.PathLike) else type(source).__name__

@@ -1,0 +1,79 @@
+"""Reading the encoded bytes of one sample, from a path or from memory."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, TypeGuard
+
+from layerzoo.media.sample import UnusableError
+
+Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+
+def is_encoded(source: object) -> TypeGuard[Encoded]:
+    """Whether a source is a path or bytes."""
+    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+
+
+@contextmanager
+def opened(source: Encoded) -> Iterator[BinaryIO]:
+    """An encoded sample, open for reading at its first byte. A str is a path.
+
+    Raises: UnusableError when there is nothing to read: no such file, a folder, a special file, no permission, 0 bytes.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        if len(source) == 0:
+            raise UnusableError("empty: 0 bytes")
+        yield io.BytesIO(source)
+        return
+    check_regular(source)
+    try:
+        file = open(source, "rb")  # noqa: PTH123, SIM115 - closed below
+    except OSError as error:
+        raise UnusableError(why(error)) from error
+    with file:
+        yield file
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no ordinary file with something in it; a named pipe is never opened, since that may wait for ever.
+
+    Raises: UnusableError.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        raise UnusableError(why(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableError(f"not a file but {_SPECIAL.get(stat.S_IFMT(status.st_mode), 'a special file')}")
+    if status.st_size == 0:
+        raise UnusableError("empty file")
+
+
+def why(error: OSError | ValueError) -> str:
+    """The reason for a failed access to a path, in plain words."""
+    if isinstance(error, ValueError):
+        return "not a path: it holds a null character"
+    return _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+
+
+_SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_REASONS = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ELOOP: "a link that points to itself",
+    errno.ENAMETOOLONG: "no such file: the name is too long",
+}

@@ -1,0 +1,59 @@
+"""The texts in a file: its lines, or the text column of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from layerzoo.errors import SampleError
+from layerzoo.media.lines import lines
+from layerzoo.media.sample import Sample, UnusableError, shown
+from layerzoo.media.sniff import looks_like, sniff
+from layerzoo.media.source import opened
+from layerzoo.media.table import Cell, cells_of_csv, cells_of_json_lines, cells_of_parquet
+
+_TABLES: dict[str, Callable[[BinaryIO, str | None], Iterator[Cell]]] = {
+    ".csv": partial(cells_of_csv, delimiter=","),
+    ".tsv": partial(cells_of_csv, delimiter="\t"),
+    ".jsonl": cells_of_json_lines,
+    ".ndjson": cells_of_json_lines,
+    ".parquet": cells_of_parquet,
+}
+
+
+def texts(path: Path, column: str | None) -> Iterator[Sample | SampleError]:
+    """Each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
+
+    Raises: UnusableError when the file as a whole is: empty, of another kind, without a column to take.
+    """
+    with opened(path) as file:
+        read = _TABLES.get(path.suffix.lower())
+        _check_text(file, path)
+        if read is None and column is not None:
+            raise UnusableError(
+                f"has lines and no columns, so '{column}' means nothing. Tables are {', '.join(_TABLES)}"
+            )
+        yield from numbered(read(file, column) if read else lines(file), shown(path))
+
+
+def numbered(cells: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
+    """A sample for each text, and a failure for each refusal."""
+    for row, cell in enumerate(cells, start=1):
+        row_id = f"{name}:{row}"
+        yield SampleError(row_id, str(cell)) if isinstance(cell, UnusableError) else Sample(row_id, cell)
+
+
+def _check_text(file: BinaryIO, path: Path) -> None:
+    content = sniff(file)
+    if (content.format if content else None) != ("parquet" if path.suffix.lower() == ".parquet" else None):
+        raise UnusableError(f"not {path.suffix.lower() or 'text'}: {looks_like(file)}")
+    head = file.read(4096)
+    file.seek(0)
+    if content is None and head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise UnusableError("UTF-16: save it as UTF-8")
+    if content is None and b"\0" in head:
+        raise UnusableError("not text: it holds null bytes")
+    if path.suffix.lower() == ".json":
+        raise UnusableError("one JSON document has no lines of text: write one object a line (.jsonl)")

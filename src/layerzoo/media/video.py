@@ -1,0 +1,173 @@
+"""Videos: frames sampled uniformly in time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from fractions import Fraction
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
+from numpy.typing import NDArray
+from PIL import Image
+
+from layerzoo.errors import UsageError
+from layerzoo.media import container
+from layerzoo.media.orientation import upright_by_matrix
+from layerzoo.media.sample import UnusableError, failing_as, name_of
+from layerzoo.media.sniff import looks_like, sniff
+from layerzoo.media.source import Encoded, is_encoded, opened
+
+VideoSource = Encoded | NDArray[np.uint8]
+
+# Containers with timestamps. No playlists (hls, concat, dash), which make FFmpeg open other files; no bare streams.
+DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,gif"
+
+
+class Frame(NamedTuple):
+    """One sampled frame.
+
+    time_s: when it comes on display, in seconds after the first frame; None for an array, which has no clock.
+    image: RGB, the right way up.
+    """
+
+    time_s: float | None
+    image: Image.Image
+
+
+def sample_frames(source: VideoSource, count: int) -> list[Frame]:
+    """``count`` frames, uniformly in time: those on display in the middles of ``count`` equal stretches of the video.
+
+    source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
+    own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
+    ``count`` gives some of them more than once. Memory is bounded by the sampled frames, whatever the length.
+    Pixels are taken as stored: the pixel aspect ratio is not applied.
+    Raises: SampleError when it is empty, truncated, damaged, or has no video stream.
+    """
+    if count < 1:
+        raise UsageError(f"{count} frames cannot be sampled from a video: at least 1")
+    with failing_as(name_of(source)):
+        if isinstance(source, np.ndarray):
+            return _of_array(source, count)
+        if not is_encoded(source):
+            raise UnusableError(
+                "a video is a path, bytes or an array (time, height, width, 3) of uint8, and this is a "
+                f"{type(source).__name__}"
+            )
+        with opened(source) as file:
+            _check_container(file)
+            try:
+                return _sample(file, count)
+            except av.error.FFmpegError as error:
+                raise UnusableError(f"truncated or damaged: {error.strerror}") from error
+
+
+def _of_array(array: NDArray[Any], count: int) -> list[Frame]:
+    if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+        raise UnusableError(
+            f"an array of {array.dtype} and shape {array.shape}: a video is (time, height, width, 3) of uint8"
+        )
+    if array.size == 0:
+        raise UnusableError(f"empty: an array of shape {array.shape}")
+    middles = [(2 * i + 1) * len(array) // (2 * count) for i in range(count)]
+    return [Frame(None, Image.fromarray(np.ascontiguousarray(array[middle]))) for middle in middles]
+
+
+def _check_container(file: BinaryIO) -> None:
+    content = sniff(file)
+    if content is None or (content.modality != "video" and content.format != "gif"):
+        raise UnusableError(f"no video stream: {looks_like(file)}" if content else f"not a video: {looks_like(file)}")
+    if missing := container.missing_bytes(file):
+        raise UnusableError(f"truncated: {missing} bytes are missing at the end")
+    if content.format == "ogg" and not container.ogg_has_end(file):
+        raise UnusableError("truncated: the last page of the Ogg stream is missing")
+
+
+def _sample(file: BinaryIO, count: int) -> list[Frame]:
+    length = _length(file)
+    middles = [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
+    sampled: list[Frame] = []
+    with closing(_shown(file)) as frames:
+        for frame, since, until in frames:
+            due = (count if until is None else bisect_left(middles, until)) - len(sampled)
+            if due > 0:
+                sampled += [_converted(frame, since)] * due
+            if len(sampled) == count:
+                return sampled
+    raise UnusableError("no frames in its video stream")
+
+
+def _length(file: BinaryIO) -> int:
+    """How long the video stream lasts, in units of its time base, from its packets alone: nothing is decoded.
+
+    Headers are not asked: they may be missing, cover the sound as well, or be wrong.
+    """
+    first = last = None
+    duration = packets = 0
+    last_is_whole = True
+    with _opened(file) as (container_, stream):
+        for packet in container_.demux(stream):
+            stamp = _stamp(packet, container_)
+            if stamp is None or packet.is_discard:
+                continue
+            packets += 1
+            last_is_whole = not packet.is_corrupt
+            first = stamp if first is None else min(first, stamp)
+            if last is None or stamp >= last:
+                last, duration = stamp, packet.duration or 0
+    if first is None or last is None:
+        raise UnusableError("no frames in its video stream")
+    if not last_is_whole:
+        raise UnusableError("truncated: its last frame is incomplete")
+    return last - first + (duration or max(1, round((last - first) / max(1, packets - 1))))
+
+
+def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
+    """(frame, when it comes on display, when the next one does), from the first frame on in units of the time base.
+    After the last frame nothing comes: None."""
+    with _opened(file) as (container_, stream):
+        stream.thread_type = "AUTO"
+        first: int | None = None
+        shown: tuple[av.VideoFrame, int] | None = None
+        for frame in container_.decode(stream):
+            stamp = _stamp(frame, container_)
+            if first is None:
+                first = stamp or 0
+            since = stamp - first if stamp is not None else (shown[1] + max(1, frame.duration) if shown else 0)
+            if shown:
+                yield *shown, since
+            shown = frame, since
+        if shown:
+            yield *shown, None
+
+
+@contextmanager
+def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    file.seek(0)
+    with av.open(file, "r", container_options={"format_whitelist": DEMUXERS}) as container_:
+        moving = [s for s in container_.streams.video if not s.disposition & Disposition.attached_pic]
+        if not moving:
+            raise UnusableError("no video stream")
+        yield container_, moving[0]
+
+
+def _stamp(timed: av.Packet[Any] | av.VideoFrame, container_: InputContainer) -> int | None:
+    """When something is shown, in units of the time base. AVI knows only when it is decoded, at a constant rate."""
+    return timed.dts if container_.format.name == "avi" else timed.pts
+
+
+def _converted(frame: av.VideoFrame, since: int) -> Frame:
+    time_s = float(since * (frame.time_base or 0))
+    if frame.is_corrupt:
+        raise UnusableError(f"damaged: the frame at {time_s:.2f} s cannot be decoded whole")
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    side_data: Any = frame.side_data  # its stubs know no keys of its own
+    if matrix := side_data.get(SideDataType.DISPLAYMATRIX):
+        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+        image = upright_by_matrix(image, a, b, c, d)
+    return Frame(time_s, image)

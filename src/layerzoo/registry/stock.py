@@ -1,0 +1,80 @@
+"""The shelf of one Registry, and what takes its place when the index behind it fails."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from layerzoo.registry.discovery import Surroundings, look_around
+from layerzoo.registry.index import Index, IndexedSource
+from layerzoo.registry.shelf import Shelf, sources_of
+from layerzoo.registry.source import UNSETTLED, Source, fingerprint
+
+AnswerT = TypeVar("AnswerT")
+
+
+class Stock:
+    """Asks the shelf; an index that cannot answer is replaced by one that can, and the answer is the same."""
+
+    def __init__(self, surroundings: Surroundings | None, cache: Path) -> None:
+        self._lock = threading.Lock()
+        self._index = Index.open(cache)
+        self.surroundings = surroundings or look_around(self._index)
+        self._shelf = self._filled()
+        self._state = self._current_state()
+
+    @property
+    def sources(self) -> list[IndexedSource]:
+        """The files in use, the nearest first."""
+        return list(self._shelf.sources.values())
+
+    def ask(self, question: Callable[[Shelf], AnswerT]) -> AnswerT:
+        """The shelf's answer."""
+        shelf = self._shelf
+        try:
+            return question(shelf)
+        except sqlite3.DatabaseError as error:
+            with self._lock:
+                if self._shelf is shelf:  # no other thread was faster
+                    self._index = self._index.instead(error)
+                    self._shelf = self._filled()
+            return question(self._shelf)
+
+    def is_current(self) -> bool:
+        """Whether nothing was installed, removed or edited since this was made."""
+        if UNSETTLED in self._state or look_around(self._index) != self.surroundings:
+            return False
+        return self._state == self._current_state()
+
+    def keep_outcome(self, module: str, outcome: dict[str, Any]) -> None:
+        """Remember how the import of a plugin's module went. An index that cannot be written forgets it."""
+        try:
+            self._index.keep_outcome(module, outcome)
+        except sqlite3.DatabaseError:
+            return
+
+    def outcome(self, module: str) -> dict[str, Any] | None:
+        """How the import of a plugin's module went last; None where that is not known."""
+        try:
+            return self._index.outcome(module)
+        except sqlite3.DatabaseError:
+            return None
+
+    def _filled(self) -> Shelf:
+        for _ in range(2):
+            try:
+                return Shelf(self._index, self.surroundings)
+            except sqlite3.DatabaseError as error:
+                self._index = self._index.instead(error)
+        return Shelf(Index.in_memory(), self.surroundings)
+
+    def _current_state(self) -> list[str | None]:
+        catalogues = [path for each in self.sources if (path := each.head["catalogue"])]
+        return [fingerprint(path) for path in [*_paths(sources_of(self.surroundings)), *catalogues]]
+
+
+def _paths(sources: list[Source]) -> list[str]:
+    return [source.path for source in sources]

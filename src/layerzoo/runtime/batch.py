@@ -1,0 +1,82 @@
+"""What a network receives: rows of samples, collated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a batch: a picture, a window of a sound or a text, a frame of a video."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    """By the name of the network's argument, without the batch axis."""
+    valid: int = 1
+    """How many positions of the sample's own length (samples, tokens) are in this row: its weight among its siblings."""
+    total: int = 1
+    """How many positions the row has, padding included."""
+    time_s: float | None = None
+    """When a frame of a video is shown, in seconds from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows side by side.
+
+    inputs: tensors with a batch axis, by the name of the network's argument; a single one is passed by position.
+    valid: (batch,) true positions of each row out of ``total``, or None where all rows are whole.
+    """
+
+    inputs: Mapping[str, Tensor]
+    valid: Tensor | None = None
+    total: int = 1
+
+    @property
+    def size(self) -> int:
+        return int(next(iter(self.inputs.values())).shape[0])
+
+    def __len__(self) -> int:
+        return self.size
+
+    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
+        """The batch on another device; four-dimensional inputs in another memory format where one is given."""
+
+        def move(tensor: Tensor) -> Tensor:
+            tensor = tensor.to(device)
+            return tensor.contiguous(memory_format=memory_format) if memory_format and tensor.ndim == 4 else tensor
+
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, inputs={name: move(tensor) for name, tensor in self.inputs.items()}, valid=valid)
+
+    def run(self, network: nn.Module) -> Any:
+        """Call a network on this batch."""
+        tensors = list(self.inputs.values())
+        return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
+
+
+def collate(rows: Sequence[Row], *, pad: Mapping[str, int] | None = None, masked: bool = False) -> Batch:
+    """Rows side by side. Where lengths differ, the last axis is padded on the right with ``pad``'s value.
+
+    masked: whether the rows' true lengths are kept as ``valid``.
+    """
+    total = max(row.total for row in rows)
+    inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
+    valid = torch.tensor([row.valid for row in rows]) if masked else None
+    return Batch(inputs=inputs, valid=valid, total=total)
+
+
+def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:
+    longest = max(array.shape[-1] for array in arrays)
+    if pad is not None and any(array.shape[-1] != longest for array in arrays):
+        arrays = [
+            np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, longest - array.shape[-1])], constant_values=pad)
+            for array in arrays
+        ]
+    return torch.from_numpy(np.stack(arrays))

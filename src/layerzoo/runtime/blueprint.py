@@ -1,0 +1,215 @@
+"""Everything that is known about a model before one of its weights is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, get_args
+
+import torch
+
+from layerzoo.errors import LayerError, LayerzooError, TraceError
+from layerzoo.facts import read_facts, write_facts
+from layerzoo.registry import Registry
+from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
+from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.build import GROUNDS, build, ground
+from layerzoo.runtime.cut import find_call, shape_of
+from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.naming import name_layers
+from layerzoo.runtime.preprocess import Preprocessor, preprocessor
+from layerzoo.runtime.trace import Call, Trace, trace
+from layerzoo.spec import (
+    PREPROCESS_KINDS,
+    Default,
+    ImagePreprocess,
+    Layer,
+    ModelSpec,
+    VideoPreprocess,
+    layer_from_dict,
+    preprocess_from_dict,
+    to_plain,
+)
+from layerzoo.weights import Files
+
+_BATCH = 2
+_LARGER_BATCH = 3
+
+
+@dataclass(slots=True)
+class Blueprint:
+    """A model whose declaration was completed by what its library knows and what a trace tells."""
+
+    spec: ModelSpec
+    """With every layer's facts filled in as far as they can be told."""
+    files: Files
+    hooks: ModelHooks
+    preprocess: Preprocessor
+    trace: Trace
+    probes: Probes | None = field(default=None, repr=False)
+    """Traces at other input sizes; taken when an axis must be told."""
+
+    @classmethod
+    def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
+        """fresh: trace again, whatever an earlier trace found.
+
+        Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
+        declared = spec
+        spec = _described(spec, hooks, files)
+        made = preprocessor(spec, hooks.preprocess(spec, files))
+        if not fresh and (facts := read_facts(declared, zoo)):
+            layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
+            return cls(replace(spec, layers=layers), files, hooks, made, trace_from_plain(facts["trace"]))
+        blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
+        blueprint.spec = replace(spec, layers=blueprint._complete_all(spec.layers or name_layers(blueprint.trace)))
+        layers = [to_plain(layer) for layer in blueprint.spec.layers]
+        write_facts(declared, zoo, {"layers": layers, "trace": trace_to_plain(blueprint.trace)})
+        return blueprint
+
+    def complete(self, layer: Layer) -> Layer:
+        """The layer with everything that a trace can tell; what is declared stays as it is, and must fit.
+
+        Raises: LayerError.
+        """
+        call = find_call(self.trace, layer, model=self.spec.id)
+        shape = shape_of(self.trace, layer, model=self.spec.id)
+        layout = Layout(layer.axes, layer.prefix_tokens) if self._is_told(layer) else self._infer(call, layer)
+        axes = layer.axes or (layout.axes if layout else None)
+        if axes is not None and len(axes) != len(shape):
+            raise LayerError(f"{self.spec.id}, layer {layer.name}: declared are the axes '{' '.join(axes)}', and the activation is {shape}")
+        step = call.end if layer.at == "output" else call.start
+        flops, total = self.trace.flops_until(step), self.trace.flops_until(_END)
+        return replace(
+            layer,
+            axes=axes,
+            shape=layer.shape or _without_batch(shape, axes),
+            prefix_tokens=self._prefix(layer, layout, axes),
+            params=self.trace.params_until(step),
+            flops=flops,
+            depth=round(flops / total, 4) if total else None,
+        )
+
+    def _complete_all(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        completed = [self.complete(layer) for layer in layers]
+        return tuple(sorted(completed, key=lambda layer: find_call(self.trace, layer, model=self.spec.id).end))
+
+    def _is_told(self, layer: Layer) -> bool:
+        """Whether the declaration leaves nothing about the axes to be found out."""
+        needs_prefix = "token" in (layer.axes or ()) and self.preprocess.modality in ("vision", "video")
+        return layer.axes is not None and (layer.prefix_tokens is not None or not needs_prefix)
+
+    def _prefix(self, layer: Layer, layout: Layout | None, axes: tuple[str, ...] | None) -> int | None:
+        if layer.prefix_tokens is not None or axes is None or "token" not in axes:
+            return layer.prefix_tokens
+        if layout is not None and layout.prefix_tokens is not None:
+            return layout.prefix_tokens
+        return 0 if self.preprocess.modality == "text" else None
+
+    def _infer(self, call: Call, layer: Layer) -> Layout | None:
+        if self.probes is None:
+            self.probes = _probe(self.spec, self.hooks, self.files, self.preprocess, self.trace)
+        return infer_layout(self.probes, call, layer.output, at=layer.at)
+
+
+_END = 1 << 62
+
+
+def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
+    """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
+    if spec.preprocess is not None:
+        return spec
+    known = hooks.describe(spec, files) or {}
+    if preprocess := known.get("preprocess"):
+        kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
+        spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
+    if "default" in known and spec.default == Default():
+        spec = replace(spec, default=Default(**known["default"]))
+    return spec
+
+
+def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> Trace:
+    """The trace at the model's own input size, on the cheapest ground that bears it."""
+    failures = []
+    for kind in GROUNDS:
+        try:
+            return _trace_on(kind, spec, hooks, files, made.example(_BATCH))
+        except LayerzooError as error:
+            failures.append(f"{kind}: {error}")
+    raise TraceError(f"{spec.id} could not be traced. " + " · ".join(failures))
+
+
+def _trace_on(kind: str, spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch | None) -> Trace:
+    if example is None:
+        raise TraceError(f"{spec.id}: no example input of that size")
+    with ground(kind):
+        network = build(spec, hooks, files)
+        return trace(network, example if kind == "real" else _of_ones(example))
+
+
+def _of_ones(batch: Batch) -> Batch:
+    """A batch of the same shapes, made on whatever ground is in force."""
+    return replace(
+        batch, inputs={name: torch.ones(tensor.shape, dtype=tensor.dtype) for name, tensor in batch.inputs.items()}
+    )
+
+
+def _probe(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor, base: Trace) -> Probes:
+    """Traces at other sizes. A network that refuses another size is built again for it; what still fails is left out."""
+    stretched: dict[Stretch, Trace] = {}
+    for stretch in get_args(Stretch):
+        example = made.example(_LARGER_BATCH if stretch == "batch" else _BATCH, stretch)
+        if example is not None and (found := _try(spec, hooks, files, example, stretch)) is not None:
+            stretched[stretch] = found
+    return Probes(base=base, stretched=stretched, sequence_axis=made.sequence_axis)
+
+
+def _try(spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch, stretch: Stretch) -> Trace | None:
+    for candidate in dict.fromkeys((spec, _resized(spec, stretch))):
+        for kind in GROUNDS:
+            try:
+                return _trace_on(kind, candidate, hooks, files, example)
+            except LayerzooError:
+                continue  # a size that the network does not take tells nothing
+    return None
+
+
+def _resized(spec: ModelSpec, stretch: Stretch) -> ModelSpec:
+    """The spec of the same architecture for a picture that is twice as high or wide."""
+    grow = {"height": (2, 1), "width": (1, 2)}.get(stretch, (1, 1))
+    declared = spec.preprocess
+    image = declared.image if isinstance(declared, VideoPreprocess) else declared
+    if not isinstance(image, ImagePreprocess):
+        return spec
+    larger = replace(image, size_px=(image.size_px[0] * grow[0], image.size_px[1] * grow[1]))
+    return replace(spec, preprocess=replace(declared, image=larger) if isinstance(declared, VideoPreprocess) else larger)
+
+
+def _without_batch(shape: tuple[int, ...], axes: tuple[str, ...] | None) -> tuple[int, ...] | None:
+    if axes is None or "batch" not in axes:
+        return shape[1:] if shape[:1] == (_BATCH,) else None
+    return tuple(size for size, axis in zip(shape, axes, strict=True) if axis != "batch")
+
+
+def trace_to_plain(found: Trace) -> dict[str, Any]:
+    """A trace as JSON can hold it."""
+    plain = asdict(found)
+    plain["parameters"] = sorted(found.parameters)
+    plain["calls"] = [
+        [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
+        for call in found.calls
+    ]
+    return plain
+
+
+def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
+    """The inverse of :func:`trace_to_plain`."""
+    calls = tuple(
+        Call(module, index, start, end, _shapes(inputs), _shapes(outputs))
+        for module, index, start, end, inputs, outputs in plain["calls"]
+    )
+    flops = tuple((step, count) for step, count in plain["flops"])
+    return Trace(**{**plain, "calls": calls, "flops": flops, "parameters": frozenset(plain["parameters"])})
+
+
+def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:
+    return {key: tuple(shape) for key, shape in items}

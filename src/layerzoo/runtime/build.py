@@ -1,0 +1,84 @@
+"""Making a network from its spec: on no device to learn its structure, without initialisation to load weights into,
+or with seeded random weights."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from layerzoo.errors import PluginError
+from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
+
+_ONE_SEED_AT_A_TIME = threading.Lock()  # the generator that initialisation draws from is global
+
+
+def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
+    """The whole architecture of a spec in eval mode, as its builder makes it here and now."""
+    network = hooks.build(spec, files)
+    if not isinstance(network, nn.Module):
+        raise PluginError(
+            f"the builder '{spec.builder}' made {type(network).__name__} of {spec.id}; layerzoo_build must return a torch.nn.Module",
+            plugin=spec.builder,
+        )
+    return network.eval()
+
+
+def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
+    """The architecture in memory with parameters that hold nothing yet; buffers and constants are real.
+
+    Untouched memory costs nothing, so the parameters of a network that are never loaded take no room.
+    """
+    with _WithoutInitialisation():
+        return build(spec, hooks, files)
+
+
+def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) -> nn.Module:
+    """The architecture with its own initialisation, drawn from ``seed``: the same for every cut of the network."""
+    with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(spec, hooks, files)
+
+
+GROUNDS = ("meta", "fake", "real")
+"""Where a network can be run to learn its structure, cheapest first: on the meta device, with fake tensors (code that
+asks whether it is being traced), for real (code that reads values)."""
+
+
+@contextlib.contextmanager
+def ground(kind: str) -> Iterator[None]:
+    """Everything built and run inside happens on one of the GROUNDS."""
+    if kind == "meta":
+        with torch.device("meta"):
+            yield
+    elif kind == "fake":
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    else:
+        yield
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Skips what would fill a parameter with values: the functions of torch.nn.init, and in-place writes to parameters."""
+
+    _WRITES = frozenset(
+        "add_ bernoulli_ clamp_ clamp_max_ clamp_min_ copy_ div_ erfinv_ fill_ mul_ normal_ sub_ uniform_ zero_".split()
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if args and isinstance(args[0], nn.Parameter) and getattr(func, "__name__", "") in self._WRITES:
+            return args[0]
+        return func(*args, **kwargs)

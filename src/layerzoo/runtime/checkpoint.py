@@ -1,0 +1,244 @@
+"""A checkpoint under the network's own names, read tensor by tensor."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from layerzoo.errors import CacheError, UnsafeWeightsError, WeightsError
+from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files, TensorEntry, converted_path, make_once, read_header
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+class Stored(Protocol):
+    """Tensors by the names that the checkpoint gives them."""
+
+    label: str
+
+    def meta(self) -> dict[str, Tensor]:
+        """All of them on the meta device: names, shapes and types, no values."""
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some of them, each owning its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class SafetensorsFile:
+    """A checkpoint on the disk. Only what is asked for is read."""
+
+    path: Path
+    entries: Mapping[str, TensorEntry]
+    label: str
+
+    @classmethod
+    def open(cls, path: Path, label: str | None = None) -> SafetensorsFile:
+        return cls(path, read_header(path), label or path.name)
+
+    def meta(self) -> dict[str, Tensor]:
+        return {
+            name: torch.empty(entry.shape, dtype=_DTYPES.get(entry.dtype, torch.float32), device="meta")
+            for name, entry in self.entries.items()
+        }
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            # The library's tensors share one mapping of the whole file; a copy lets go of it.
+            return {name: file.get_tensor(name).clone() for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A checkpoint that a plugin made, or that could not be kept on the disk."""
+
+    tensors: Mapping[str, Tensor]
+    label: str
+
+    def meta(self) -> dict[str, Tensor]:
+        return {name: torch.empty_like(tensor, device="meta") for name, tensor in self.tensors.items()}
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: self.tensors[name].detach().clone() for name in names}
+
+
+Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Stored tensors by the names that the network gives them.
+
+    origins: network name → stored name, where the two are one tensor. A name that is missing here is computed from
+    others, and then everything must be read.
+    """
+
+    stored: Stored
+    mapper: Mapper
+    shapes: Mapping[str, tuple[int, ...]]
+    sizes: Mapping[str, int]
+    """Bytes of each tensor."""
+    origins: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        return self.stored.label
+
+    @classmethod
+    def of(cls, stored: Stored, mapper: Mapper) -> Checkpoint:
+        """Learn the names from tensors without values. Where the mapping needs values, everything is read for it."""
+        meta = stored.meta()
+        try:
+            mapped = mapper(meta)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError):  # what the meta device cannot do
+            mapped, meta = mapper(stored.read(meta)), {}
+        names = {id(tensor): name for name, tensor in meta.items()}
+        return cls(
+            stored=stored,
+            mapper=mapper,
+            shapes={name: tuple(tensor.shape) for name, tensor in mapped.items()},
+            sizes={name: tensor.numel() * tensor.element_size() for name, tensor in mapped.items()},
+            origins={name: names[id(tensor)] for name, tensor in mapped.items() if id(tensor) in names},
+        )
+
+    def is_partial(self, names: Iterable[str]) -> bool:
+        """Whether these tensors can be read without reading the others."""
+        return all(name in self.origins for name in names)
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some tensors by the network's names, on the CPU, each owning its memory."""
+        asked = list(dict.fromkeys(names))
+        if self.is_partial(asked):
+            tensors = self.stored.read({self.origins[name] for name in asked})
+            return {name: tensors[self.origins[name]] for name in asked}
+        everything = self.mapper(self.stored.read(self.stored.meta()))
+        return {name: everything[name] for name in asked}
+
+    def bytes_of(self, names: Iterable[str]) -> int:
+        return sum(self.sizes[name] for name in set(names))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """The declared renaming of checkpoint keys: each rule replaces a run of whole dotted segments."""
+
+    rules: tuple[tuple[str, str], ...] = field(default=())
+
+    def __call__(self, key: str) -> str:
+        segments = key.split(".")
+        for old, new in self.rules:
+            segments = _replaced(segments, old.split("."), new.split(".") if new else [])
+        return ".".join(segments)
+
+
+def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Checkpoint:
+    """The checkpoint of a model, in whatever format it comes.
+
+    A format that is not safetensors is converted once, and kept as safetensors in the cache directory.
+    Raises: WeightsError when there is none, UnsafeWeightsError for a pickle whose sha256 is not declared.
+    """
+    rename = KeyRules(spec.weights.keys if spec.weights else ())
+
+    def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        renamed = {rename(name): tensor for name, tensor in tensors.items()}
+        mapped = hooks.state_dict(spec, files, renamed)
+        return renamed if mapped is None else mapped
+
+    return Checkpoint.of(_stored(spec, files, hooks), mapper)
+
+
+def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
+    path = files.checkpoint
+    if path is None:
+        return _made_by_plugin(spec, files, hooks)
+    if path.suffix == ".safetensors":
+        return SafetensorsFile.open(path)
+    return _converted(path, files.digests[path.name], _reader(spec, files, hooks, path), made_by=hooks.identity)
+
+
+def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]], *, made_by: str) -> Stored:
+    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where nothing can be kept."""
+    made: dict[str, Tensor] = {}
+
+    def write(target: Path) -> None:
+        from safetensors.torch import save_file
+
+        made.update(_contiguous(read()))
+        save_file(made, target)
+
+    try:
+        return SafetensorsFile.open(make_once(converted_path(digest, made_by), write), path.name)
+    except CacheError as error:
+        logging.getLogger("layerzoo").warning("%s The checkpoint is converted again at every load.", error)
+        return InMemory(made or _contiguous(read()), path.name)
+
+
+def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
+    made = hooks.read_weights(spec, files)
+    if made is None:
+        raise WeightsError(
+            f"{spec.id} declares no weights: give a checkpoint, weights=PATH, or start from chance, weights='random:0'"
+        )
+    return InMemory(made, spec.id)
+
+
+def _reader(spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path) -> Callable[[], Mapping[str, Tensor]]:
+    """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
+
+    def read() -> Mapping[str, Tensor]:
+        made = hooks.read_weights(spec, files)
+        return _read_pickle(path, files) if made is None else made
+
+    return read
+
+
+def _read_pickle(path: Path, files: Files) -> Mapping[str, Tensor]:
+    """A pickled state dict, read by torch's restricted unpickler, and only if it is the file that was declared."""
+    if path.name not in files.verified:
+        raise UnsafeWeightsError(
+            f"{path} is a pickle, and a pickle is opened only when its sha256 is declared in registry.yaml "
+            f"(weights: {{source: …, sha256: …}}). Or save the weights as safetensors"
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
+    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds {type(state).__name__} and no state dict: names with their tensors")
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no memory, as safetensors wants them."""
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
+def _replaced(segments: list[str], old: list[str], new: list[str]) -> list[str]:
+    for start in range(len(segments) - len(old) + 1):
+        if segments[start : start + len(old)] == old:
+            return [*segments[:start], *new, *segments[start + len(old) :]]
+    return segments

@@ -1,0 +1,95 @@
+"""A cut: which layers are read, where the network stops, which tensors that needs, what can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from layerzoo.errors import LayerError
+from layerzoo.layers import unknown_layer
+from layerzoo.runtime.trace import Call, Trace
+from layerzoo.spec import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A validated request, planned on a trace."""
+
+    layers: tuple[Layer, ...]
+    """What is read, in the order in which it was asked for, each name once."""
+    stop: str
+    """The name of the layer whose activation is there last: the forward pass ends with it."""
+    tensors: tuple[str, ...]
+    """Every parameter and buffer that is read before the stop, under all its names."""
+    modules: frozenset[str]
+    """Paths of the modules that must stay: called before the stop, or owners of a needed tensor, or above such."""
+    signature: str
+    """The structure this was planned for; see :func:`layerzoo.runtime.trace.signature`."""
+
+
+def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
+    """Plan to read some layers in one forward pass.
+
+    Raises: LayerError when a layer's module never runs, runs several times and no call is named, or returns several
+    values and no output is named. UnknownLayerError when there is no such module.
+    """
+    unique = tuple({layer.name: layer for layer in layers}.values())
+    ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
+    stop = max(ready, key=lambda name: ready[name])
+    needed = tuple(name for name, step in trace.reads.items() if step < ready[stop])
+    called = {call.module for call in trace.calls if call.start < ready[stop]}
+    owners = {name.rpartition(".")[0] for name in needed}
+    return Cut(
+        layers=unique,
+        stop=stop,
+        tensors=needed,
+        modules=frozenset(above for path in called | owners for above in _with_ancestors(path)),
+        signature=trace.signature,
+    )
+
+
+def find_call(trace: Trace, layer: Layer, *, model: str) -> Call:
+    """The one call that a layer means. Raises: LayerError, UnknownLayerError."""
+    calls = trace.calls_of(layer.module)
+    where = f"{model}, layer {layer.name}"
+    if not calls:
+        paths = list(dict.fromkeys(call.module for call in trace.calls))
+        if not any(path == layer.module or path.startswith(f"{layer.module}.") for path in paths):
+            raise unknown_layer(f"module:{layer.module}", [f"module:{path}" for path in paths], model)
+        raise LayerError(f"{where}: the module {layer.module} is never called; only modules inside it are")
+    if layer.call is None and len(calls) > 1:
+        raise LayerError(f"{where}: the module {layer.module} runs {len(calls)} times; say which, as in module:{layer.module}#0")
+    if (layer.call or 0) >= len(calls):
+        raise LayerError(f"{where}: the module {layer.module} runs {len(calls)} time(s), and call {layer.call} was asked for")
+    return calls[layer.call or 0]
+
+
+def shape_of(trace: Trace, layer: Layer, *, model: str) -> tuple[int, ...]:
+    """The shape of a layer's activation in the trace, batch included. Raises: LayerError when `output` does not fit."""
+    call = find_call(trace, layer, model=model)
+    shapes: Mapping[int | str | None, tuple[int, ...]] = call.outputs if layer.at == "output" else _received(call)
+    if layer.output in shapes:
+        return shapes[layer.output]
+    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "no tensor"
+    asked = "says not which" if layer.output is None else f"asks for {layer.output!r}"
+    raise LayerError(
+        f"{model}, layer {layer.name}: the module {layer.module or '(the network)'} returns {listed}, "
+        f"and the layer {asked}: declare `output:` as one of them"
+    )
+
+
+def _received(call: Call) -> dict[int | str | None, tuple[int, ...]]:
+    """What a module receives; without a choice, its first argument is meant."""
+    return {None: next(iter(call.inputs.values())), **call.inputs} if call.inputs else {}
+
+
+def _ready_at(trace: Trace, layer: Layer, model: str) -> int:
+    """The step at which a layer's activation is there."""
+    shape_of(trace, layer, model=model)
+    call = find_call(trace, layer, model=model)
+    return call.end if layer.at == "output" else call.start
+
+
+def _with_ancestors(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts) + 1)]

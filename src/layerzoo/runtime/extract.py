@@ -1,0 +1,273 @@
+"""From inputs to features: decode beside the network, batch, cut, pool, and give every sample back in its place."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from layerzoo.errors import SampleError, UsageError
+from layerzoo.features import Features
+from layerzoo.media.samples import Sample, Samples, samples
+from layerzoo.pooling import width
+from layerzoo.runtime.backbone import Backbone, Precision, load, with_preprocess
+from layerzoo.runtime.batch import Row
+from layerzoo.runtime.pool import merge, sequence_axis
+from layerzoo.runtime.prefetch import prefetch
+from layerzoo.runtime.preprocess import Prepared, Preprocessor, TextPreprocessor
+from layerzoo.runtime.request import LayerChoice, PoolChoice
+from layerzoo.spec import Layer, ModelSpec
+
+FloatArray = NDArray[np.float32]
+BATCH_SIZES = {"vision": 32, "text": 32, "audio": 8, "video": 32}
+"""Rows a forward pass: large enough to keep two cores busy, small enough for the activations of a large network."""
+SORT_BATCHES = 16
+"""Where lengths differ, rows of this many batches are sorted by length, so that little is padded."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A sample some of whose rows have not been through the network yet."""
+
+    id: str
+    rows: int
+    report: Mapping[str, int]
+    weights: dict[int, int] = field(default_factory=dict)
+    summaries: dict[str, dict[int, FloatArray]] = field(default_factory=dict)
+    error: SampleError | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.error is not None or len(self.weights) == self.rows
+
+
+def extract(
+    model: str | ModelSpec | Backbone,
+    inputs: Any,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
+    column: str | None = None,
+    windows: bool = False,
+) -> Features:
+    """Turn samples into a feature matrix for each layer asked for.
+
+    model: an id, a spec, or a loaded :class:`Backbone`.
+    inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), pictures, arrays, sounds with
+        their rate or bytes; a torch Dataset or DataLoader.
+    layer, pool, weights, device, precision: see :func:`load`.
+    batch_size: rows (pictures, windows, frames) in one forward pass.
+    errors: ``"raise"`` stops at the first sample that cannot be used and names it; ``"skip"`` goes on, and lists every
+        such sample in ``Features.errors``.
+    column: which column of a table holds the text.
+    windows: split a text that is longer than the model takes into windows and pool over all of them, rather than
+        truncate it (and count it in ``Features.report``).
+    Returns: :class:`Features`, one row a sample, in the order of the inputs.
+    """
+    return Features.join(
+        stream(
+            model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
+            batch_size=batch_size, errors=errors, column=column, windows=windows,
+        )
+    )  # fmt: skip
+
+
+def stream(
+    model: str | ModelSpec | Backbone,
+    inputs: Any,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
+    column: str | None = None,
+    windows: bool = False,
+) -> Iterator[Features]:
+    """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, all in the order of the inputs.
+
+    The model is loaded, and every mistake in the request raised, before the first piece is asked for.
+    """
+    if errors not in ("raise", "skip"):
+        raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size={batch_size} is not at least 1")
+    if isinstance(model, Backbone):
+        if weights is not None:
+            raise UsageError("weights= belongs to load(): this backbone has its weights already")
+        backbone = model
+        pools = backbone.narrowed(layer, pool)
+    else:
+        backbone = load(model, layer=layer, pool=pool, weights=weights, device=device, precision=precision)
+        pools = dict(backbone.pools)
+    if windows:
+        backbone = _windowed(backbone)
+    found = samples(inputs, backbone.preprocess.modality, column=column)
+    size = batch_size or BATCH_SIZES[backbone.preprocess.modality]
+    return _pieces(backbone, found, pools, size, errors == "raise")
+
+
+def _pieces(
+    backbone: Backbone, found: Samples, pools: dict[str, str], batch_size: int, strict: bool
+) -> Iterator[Features]:
+    waiting: dict[int, _Open] = {}
+    any_good = False
+    for batch in _batches(_rows(backbone.preprocess, found, waiting, batch_size), backbone.preprocess, batch_size):
+        _run(backbone, batch, pools, waiting)
+        if piece := _piece(backbone, pools, _take_ready(waiting), strict):
+            any_good = any_good or len(piece) > 0
+            yield piece
+    last = _piece(backbone, pools, _take_ready(waiting), strict) or Features(ids=(), by_layer={})
+    if not (any_good or len(last)):
+        last = replace(last, by_layer={name: _nothing(backbone, name, pool) for name, pool in pools.items()})
+    yield replace(last, provenance=_provenance(backbone, pools), passed_over=tuple(found.passed_over))
+
+
+def _run(backbone: Backbone, batch: list[Place], pools: dict[str, str], waiting: dict[int, _Open]) -> None:
+    """Send one batch through the network, and give each sample what its rows have become."""
+    summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
+    for place, (index, number, row) in enumerate(batch):
+        waiting[index].weights[number] = row.valid
+        for name, rows in summaries.items():
+            waiting[index].summaries.setdefault(name, {})[number] = rows[place]
+
+
+Place = tuple[int, int, Row]
+"""A row with the number of its sample and its number in the sample."""
+
+
+def _rows(
+    preprocess: Preprocessor, found: Iterable[Sample | SampleError], waiting: dict[int, _Open], batch_size: int
+) -> Iterator[Place]:
+    """Every sample's rows, decoded ahead of the network by other threads. Opens each sample in ``waiting``."""
+
+    def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
+        if isinstance(sample, SampleError):
+            return sample.id, sample
+        try:
+            return sample.id, preprocess.rows(sample.source)
+        except SampleError as error:
+            return sample.id, SampleError(sample.id, error.reason)
+
+    ahead = 4 if preprocess.modality in ("audio", "video") else batch_size
+    for index, (id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):
+        if isinstance(prepared, SampleError):
+            waiting[index] = _Open(id, 0, {}, error=prepared)
+            continue
+        waiting[index] = _Open(id, len(prepared.rows), prepared.report)
+        for number, row in enumerate(prepared.rows):
+            yield index, number, row
+
+
+def _batches(rows: Iterator[Place], preprocess: Preprocessor, batch_size: int) -> Iterator[list[Place]]:
+    """Rows in batches: as they come; or, where lengths differ, sorted by length within a bounded stretch."""
+    stretch = batch_size * (SORT_BATCHES if preprocess.variable_length else 1)
+    held: list[Place] = []
+    for place in rows:
+        held.append(place)
+        if len(held) == stretch:
+            yield from _by_length(held, preprocess, batch_size)
+            held = []
+    yield from _by_length(held, preprocess, batch_size)
+
+
+def _by_length(held: list[Place], preprocess: Preprocessor, batch_size: int) -> Iterator[list[Place]]:
+    buckets: dict[Any, list[Place]] = {}
+    for place in held:
+        buckets.setdefault(preprocess.bucket(place[2]), []).append(place)
+    for bucket in buckets.values():
+        ordered = sorted(bucket, key=lambda place: place[2].total, reverse=True)
+        yield from (ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size))
+
+
+def _take_ready(waiting: dict[int, _Open]) -> list[_Open]:
+    """The samples that are whole, up to the first that is not."""
+    ready = []
+    for index in list(waiting):
+        if not waiting[index].is_whole:
+            break
+        ready.append(waiting.pop(index))
+    return ready
+
+
+def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool) -> Features | None:
+    """What has become of some samples. Raises: SampleError for the first that failed, if ``strict``."""
+    if not ready:
+        return None
+    vectors = [_vectors(backbone, pools, one) for one in ready]
+    failed = tuple(one.error for one in ready if one.error is not None)
+    if failed and strict:
+        raise failed[0]
+    good = [(one, found) for one, found in zip(ready, vectors, strict=True) if one.error is None]
+    report: Counter[str] = Counter()
+    for one, _ in good:
+        report.update(one.report)
+    return Features(
+        ids=tuple(one.id for one, _ in good),
+        by_layer={name: _matrix([found[name] for _, found in good]) for name in pools} if good else {},
+        errors=failed,
+        provenance=_provenance(backbone, pools),
+        report=dict(report),
+    )
+
+
+def _provenance(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Any]:
+    read = {name: address for name, address in backbone.provenance["layers"].items() if name in pools}
+    return {**backbone.provenance, "layers": read, "pooling": dict(pools)}
+
+
+def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[str, FloatArray]:
+    """What a whole sample has become, by layer. A sample that became nan or inf has failed, and says so."""
+    if one.error is not None:
+        return {}
+    found = {}
+    for name, pool in pools.items():
+        rows = [one.summaries[name][number] for number in range(one.rows)]
+        found[name] = _vector(backbone, name, pool, rows, [one.weights[number] for number in range(one.rows)])
+        if not np.isfinite(found[name]).all():
+            one.error = SampleError(one.id, f"its features at layer {name} are not finite (nan or inf) in {backbone.precision}")
+    return found
+
+
+def _vector(backbone: Backbone, name: str, pool: str, rows: list[FloatArray], weights: list[int]) -> FloatArray:
+    """One sample at one layer. The frames of a video are samples of their own first, and then a sequence."""
+    if backbone.preprocess.modality == "video":
+        frames = np.stack([merge([row], [1], pool) for row in rows])
+        return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return merge(rows, weights, pool, axis=sequence_axis(_layer(backbone, name)) or 0)
+
+
+def _matrix(vectors: list[FloatArray]) -> Any:
+    """(n, …) where all samples have one shape, else an object array of n arrays."""
+    if len({vector.shape for vector in vectors}) == 1:
+        return np.stack(vectors)
+    ragged = np.empty(len(vectors), dtype=object)
+    ragged[:] = vectors
+    return ragged
+
+
+def _nothing(backbone: Backbone, name: str, pool: str) -> FloatArray:
+    return np.empty((0, width(pool, _layer(backbone, name)) or 0), np.float32)
+
+
+def _layer(backbone: Backbone, name: str) -> Layer:
+    return next(layer for layer in backbone.layers if layer.name == name)
+
+
+def _windowed(backbone: Backbone) -> Backbone:
+    if not isinstance(backbone.preprocess, TextPreprocessor):
+        raise UsageError(f"windows=True is for text; {backbone.spec.id} takes {backbone.preprocess.modality}, which is windowed as needed")
+    return with_preprocess(backbone, backbone.preprocess.with_windows(True))

@@ -1,0 +1,59 @@
+"""Whom to ask about a model: the plugin that declares it, the one that offers its builder, then those of its base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from layerzoo.plugins.loader import PluginHooks, hooks
+from layerzoo.registry import Registry
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
+
+
+class ModelHooks:
+    """The plugins' answers for one model. The first that has one counts."""
+
+    def __init__(self, builder: PluginHooks, others: tuple[PluginHooks, ...]) -> None:
+        self._builder = builder
+        self._all = others
+
+    @classmethod
+    def of(cls, spec: ModelSpec, registry: Registry) -> ModelHooks:
+        """Raises: PluginError when the plugin of the builder cannot be used."""
+        builder = hooks(registry.builder_plugin(spec.builder))
+        asked = []
+        link: ModelSpec | None = spec
+        while link is not None:
+            owner = registry.plugin(link.namespace) if link.plugin else None
+            asked += [hooks(owner)] if owner and owner.module else []
+            asked.append(hooks(registry.builder_plugin(link.builder)))
+            link = registry.model(link.base) if link.base else None
+        return cls(builder, tuple(dict.fromkeys(asked)))
+
+    @property
+    def identity(self) -> str:
+        """Names and versions of the distributions asked: what they make stays the same for as long as this does."""
+        return "+".join(dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all))
+
+    def build(self, spec: ModelSpec, files: Files) -> Any:
+        return self._builder.build(spec, files)
+
+    def describe(self, spec: ModelSpec, files: Files) -> dict[str, Any] | None:
+        return self._first(lambda plugin: plugin.describe(spec, files))
+
+    def preprocess(self, spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+        return self._first(lambda plugin: plugin.preprocess(spec, files))
+
+    def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
+        return self._first(lambda plugin: plugin.read_weights(spec, files))
+
+    def state_dict(
+        self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor] | None:
+        return self._first(lambda plugin: plugin.state_dict(spec, files, tensors))
+
+    def _first(self, ask: Callable[[PluginHooks], Any]) -> Any:
+        return next((answer for plugin in self._all if (answer := ask(plugin)) is not None), None)

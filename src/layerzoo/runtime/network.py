@@ -1,0 +1,136 @@
+"""The truncated network: an ordinary module that stops at its cut and returns what was read on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from layerzoo.errors import CutError
+from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.cut import Cut
+from layerzoo.runtime.trace import pick
+from layerzoo.spec import Layer
+
+Read = Callable[[Layer, Tensor], Tensor]
+"""What is done with an activation at the moment it exists; a later in-place operation may overwrite the original."""
+
+
+class Stub(nn.Module):
+    """Stands where a module past the cut was. Calling it is a bug, and loud."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise CutError(f"the module {self.path} lies past the cut and was not loaded; load a deeper layer to use it")
+
+    def extra_repr(self) -> str:
+        return "past the cut"
+
+
+class CutNetwork(nn.Module):
+    """A network truncated at a cut. Trainable, movable and savable like any other module.
+
+    Calling it with a :class:`Batch`, a tensor or a mapping of keyword arguments gives a dict of layer name → raw
+    activation, in the order in which the layers were asked for. One forward pass runs at a time: further threads wait.
+    """
+
+    def __init__(self, network: nn.Module, cut: Cut) -> None:
+        super().__init__()
+        self.network = network
+        self.cut = cut
+        self._turn = threading.Lock()
+
+    def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.read(inputs, self._keep)
+
+    def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
+        """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
+        batch = as_batch(inputs)
+        found: dict[str, Tensor] = {}
+        with self._turn, self._tapped(read, found), contextlib.suppress(_Reached):
+            batch.run(self.network)
+        if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
+            raise CutError(f"this input never reached {', '.join(missing)}: it takes another way through the network than the traced one")
+        return {layer.name: found[layer.name] for layer in self.cut.layers}
+
+    def _keep(self, layer: Layer, activation: Tensor) -> Tensor:
+        """The activation as it is now. Nothing runs after the stop, so only what comes before it needs a copy."""
+        return activation if layer.name == self.cut.stop else activation.clone()
+
+    @contextlib.contextmanager
+    def _tapped(self, read: Read, found: dict[str, Tensor]) -> Iterator[None]:
+        handles = []
+        try:
+            for layer in self.cut.layers:
+                module = self.network.get_submodule(layer.module)
+                tap = _Tap(layer, read, found, is_stop=layer.name == self.cut.stop)
+                if layer.at == "input":
+                    handles.append(module.register_forward_pre_hook(tap.on_input, with_kwargs=True))
+                else:
+                    handles.append(module.register_forward_hook(tap.on_output))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_turn": None}  # a lock can be neither copied nor pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._turn = threading.Lock()
+
+
+def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:
+    """What a network may be called with, as a Batch."""
+    if isinstance(inputs, Batch):
+        return inputs
+    return Batch(inputs=inputs if isinstance(inputs, Mapping) else {"input": inputs})
+
+
+def truncate(network: nn.Module, cut: Cut) -> None:
+    """Replace every module that the cut does not need by a stub, in place."""
+    for path, module in list(network.named_modules()):
+        for name, child in list(module.named_children()):
+            child_path = f"{path}.{name}" if path else name
+            if child_path not in cut.modules and not isinstance(child, Stub):
+                module._modules[name] = Stub(child_path)
+
+
+class _Reached(BaseException):
+    """Ends the forward pass. Not an Exception: model code that catches those must not catch this."""
+
+
+class _Tap:
+    """Reads one layer in one forward pass."""
+
+    def __init__(self, layer: Layer, read: Read, found: dict[str, Tensor], *, is_stop: bool) -> None:
+        self._layer = layer
+        self._read = read
+        self._found = found
+        self._is_stop = is_stop
+        self._calls = 0
+
+    def on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._is_meant():
+            self._take(pick(output, self._layer.output, where=self._layer.module))
+
+    def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._is_meant():
+            received = args if args else tuple(kwargs.values())
+            self._take(pick(received, self._layer.output or 0, where=self._layer.module))
+
+    def _is_meant(self) -> bool:
+        self._calls += 1
+        return self._calls - 1 == (self._layer.call or 0)
+
+    def _take(self, activation: Tensor) -> None:
+        self._found[self._layer.name] = self._read(self._layer, activation)
+        if self._is_stop:
+            raise _Reached

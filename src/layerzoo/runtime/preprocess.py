@@ -1,0 +1,218 @@
+"""From a raw sample to the rows that a network takes: one class a modality, all with the same three verbs.
+
+``rows`` decodes and transforms one sample (numpy only, so that several threads can do it beside the network),
+``collate`` puts rows side by side, ``example`` makes a batch of any size out of nothing, to learn a network's structure.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerzoo.errors import PluginError, SampleError
+from layerzoo.media import audio, image, text, video
+from layerzoo.media.samples import samples
+from layerzoo.runtime.axes import Stretch
+from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.spec import AudioPreprocess, ImagePreprocess, ModelSpec, Modality, Preprocess, TextPreprocess, VideoPreprocess
+
+EXAMPLE_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One sample, ready for the network."""
+
+    rows: Sequence[Row]
+    report: Mapping[str, int] = field(default_factory=dict)
+    """What happened to it that a user may want to count, such as {'truncated': 1}."""
+
+
+class Preprocessor(ABC):
+    """Turns samples into rows and rows into batches. Works alone: ``backbone.preprocess(["photo.jpg"])`` is a Batch."""
+
+    modality: Modality
+    variable_length = False
+    """Whether samples differ in length."""
+    cls_token = False
+    """Whether the first position of every row is a classification token."""
+    sequence_axis = "token"
+    """What the positions of a sequence are called in this modality."""
+
+    @abstractmethod
+    def rows(self, source: Any) -> Prepared:
+        """One sample's rows. source: a path or any in-memory form. Raises: SampleError."""
+
+    @abstractmethod
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction.
+        None where that direction does not exist."""
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        return collate(rows)
+
+    def bucket(self, row: Row) -> Any:
+        """Rows with the same bucket may share a batch."""
+        return None
+
+    def __call__(self, inputs: Any) -> Batch:
+        """All inputs as one batch. Raises: SampleError at the first that cannot be read."""
+        prepared = []
+        for sample in samples(inputs, self.modality):
+            if isinstance(sample, SampleError):
+                raise sample
+            prepared.append(self.rows(sample.source))
+        return self.collate([row for one in prepared for row in one.rows])
+
+
+class ImagePreprocessor(Preprocessor):
+    modality: Modality = "vision"
+
+    def __init__(self, declared: ImagePreprocess, transform: Callable[..., Any] | None = None) -> None:
+        self.declared = declared
+        self._transform = transform
+
+    def rows(self, source: Any) -> Prepared:
+        if is_tensor(source):
+            return Prepared([Row({"pixels": self._ready(source)})])
+        return Prepared([self.row_of(image.decode(source))])
+
+    def row_of(self, picture: Any) -> Row:
+        """picture: an RGB PIL.Image."""
+        made = self._transform(picture) if self._transform else image.to_array(picture, self.declared)
+        return Row({"pixels": made})
+
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        height, width = self.declared.size_px
+        if stretch not in (None, "batch", "height", "width"):
+            return None
+        shape = (3, height * (2 if stretch == "height" else 1), width * (2 if stretch == "width" else 1))
+        return collate([Row({"pixels": np.zeros(shape, np.float32)})] * count)
+
+    def _ready(self, tensor: Any) -> NDArray[np.float32]:
+        """A tensor of the caller is taken as preprocessed, so its shape must be right."""
+        array = np.asarray(tensor.detach().cpu(), dtype=np.float32)
+        if array.ndim != 3 or array.shape[0] != 3:
+            raise SampleError("tensor", f"a preprocessed picture is (3, height, width), and this is {array.shape}")
+        return array
+
+
+class AudioPreprocessor(Preprocessor):
+    modality: Modality = "audio"
+    variable_length = True
+    sequence_axis = "time"
+
+    def __init__(self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None) -> None:
+        self.declared = declared
+        self._transform = transform
+        seconds = declared.window_s
+        self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
+
+    def rows(self, source: Any) -> Prepared:
+        if is_tensor(source):
+            return Prepared([Row({"sound": np.asarray(source.detach().cpu(), dtype=np.float32)})])
+        samples = audio.decode(source, self.declared.sample_rate_hz)
+        windows = [samples] if self._window is None else audio.windows(samples, self._window)
+        return Prepared([self._row(window) for window in windows])
+
+    def _row(self, window: NDArray[np.float32]) -> Row:
+        true = len(window)
+        padded = self.declared.pad == "window" and self._window is not None
+        if padded and self._transform is None:
+            window = np.pad(window, (0, (self._window or 0) - true))
+        made = self._transform(window) if self._transform else window
+        return Row({"sound": made}, valid=true, total=(self._window or true) if padded else true)
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        return collate(rows, masked=self.declared.pad == "window")
+
+    def bucket(self, row: Row) -> Any:
+        """Sounds are never padded to each other: what the padding would do to a network is not known here."""
+        return row.inputs["sound"].shape
+
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        if stretch not in (None, "batch") and not (stretch == "length" and self._window is None):
+            return None
+        one_second = self.declared.sample_rate_hz
+        length = min(self._window or one_second, one_second) * (2 if stretch == "length" else 1)
+        return self.collate([self._row(np.zeros(length, np.float32))] * count)
+
+
+class TextPreprocessor(Preprocessor):
+    modality: Modality = "text"
+    variable_length = True
+
+    def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, windows: bool = False) -> None:
+        self.declared = declared
+        self.cls_token = declared.cls_token
+        self._tokenizer = tokenizer
+        self._windows = windows
+
+    def with_windows(self, windows: bool) -> TextPreprocessor:
+        """The same, with long texts split into windows (True) or truncated (False)."""
+        return TextPreprocessor(self.declared, self._tokenizer, windows=windows)
+
+    def rows(self, source: Any) -> Prepared:
+        if is_tensor(source):
+            return Prepared([_token_row(source.tolist())])
+        tokens = text.tokenise(
+            text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows
+        )
+        report = {"truncated": int(tokens.left_out > 0), "windowed": int(len(tokens.windows) > 1)}
+        return Prepared([_token_row(ids) for ids in tokens.windows], {name: n for name, n in report.items() if n})
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
+
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        if stretch not in (None, "batch", "length"):
+            return None
+        length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if stretch == "length" else 1)
+        ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
+        return self.collate([_token_row((ids * length)[:length])] * count)
+
+
+class VideoPreprocessor(Preprocessor):
+    modality: Modality = "video"
+
+    def __init__(self, declared: VideoPreprocess) -> None:
+        self.declared = declared
+        self._image = ImagePreprocessor(declared.image)
+
+    def rows(self, source: Any) -> Prepared:
+        frames = video.sample_frames(source, self.declared.frames)
+        return Prepared([replace(self._image.row_of(frame.image), time_s=frame.time_s) for frame in frames])
+
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        return self._image.example(count, stretch)
+
+
+def preprocessor(spec: ModelSpec, plugin_part: Callable[..., Any] | None) -> Preprocessor:
+    """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything."""
+    declared = spec.preprocess
+    if isinstance(declared, ImagePreprocess):
+        return ImagePreprocessor(declared, plugin_part)
+    if isinstance(declared, AudioPreprocess):
+        return AudioPreprocessor(declared, plugin_part)
+    if isinstance(declared, VideoPreprocess):
+        return VideoPreprocessor(declared)
+    if isinstance(declared, TextPreprocess) and plugin_part is not None:
+        return TextPreprocessor(declared, plugin_part)  # type: ignore[arg-type]  # the hook's contract for text
+    lacks = "declares no preprocess" if declared is None else "has no tokenizer: the layerzoo_preprocess hook of its plugin gives none"
+    raise PluginError(f"{spec.id} {lacks}, and guessing one would give wrong numbers silently", plugin=spec.builder)
+
+
+def is_tensor(source: Any) -> bool:
+    import torch
+
+    return isinstance(source, torch.Tensor)
+
+
+def _token_row(ids: Iterable[int]) -> Row:
+    array = np.fromiter(ids, dtype=np.int64)
+    return Row({"input_ids": array, "attention_mask": np.ones_like(array)}, valid=len(array), total=len(array))

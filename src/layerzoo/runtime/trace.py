@@ -1,0 +1,243 @@
+"""Run a network once and write down what it does: which modules run, what they return, which tensors are read, when.
+
+A trace is plain data. The network it was taken from must be thrown away: running can change it (caches, lazy buffers).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from layerzoo.errors import LayerError, TraceError
+from layerzoo.runtime.batch import Batch
+
+Key = int | str | None
+"""How one tensor is found in what a module returns: None when it is the only one there can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one module. Steps count operations and module boundaries, in the order in which they happened."""
+
+    module: str
+    index: int
+    """Which call of this module, from 0."""
+    start: int
+    end: int
+    inputs: Mapping[Key, tuple[int, ...]]
+    """Shapes of the tensors received, by position; the batch is part of a shape."""
+    outputs: Mapping[Key, tuple[int, ...]]
+    """Shapes of the tensors returned, by position or name; {None: shape} for a plain tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one forward pass did."""
+
+    calls: tuple[Call, ...]
+    """In the order in which they started."""
+    reads: Mapping[str, int]
+    """The first step at which each parameter or buffer is read, whoever owns it. Tensors never read are absent."""
+    sizes: Mapping[str, int]
+    """Number of elements of each tensor that is read."""
+    parameters: frozenset[str]
+    """Which of them are parameters."""
+    flops: tuple[tuple[int, int], ...]
+    """(step, FLOPs of that operation for the whole batch), in order."""
+    batch_size: int
+    signature: str
+    """Names and shapes of all tensors: two networks with one signature have the same structure."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Second paths to a shared module → the path it is recorded under."""
+
+    def calls_of(self, module: str) -> list[Call]:
+        """All calls of a module, in order."""
+        path = self.aliases.get(module, module)
+        return [call for call in self.calls if call.module == path]
+
+    def flops_until(self, step: int) -> int:
+        """FLOPs per sample spent before a step."""
+        return sum(flops for at, flops in self.flops if at < step) // self.batch_size
+
+    def params_until(self, step: int) -> int:
+        """Number of parameters read before a step; a shared one counts once."""
+        return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
+
+
+def trace(network: nn.Module, batch: Batch) -> Trace:
+    """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
+
+    Raises: TraceError when the network does not run.
+    """
+    network.eval()
+    recorder = _Recorder(network)
+    try:
+        with torch.no_grad(), recorder.watching(network), recorder:
+            batch.run(network)
+    except Exception as error:
+        raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
+    return recorder.trace(batch.size, signature(network))
+
+
+def signature(network: nn.Module) -> str:
+    """Names and shapes of every parameter and buffer, as one digest."""
+    import hashlib
+
+    rows = sorted(f"{name}{tuple(tensor.shape)}" for name, tensor in named_tensors(network))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter and buffer under each of its names: a shared tensor comes several times."""
+    yield from network.named_parameters(remove_duplicate=False)
+    yield from network.named_buffers(remove_duplicate=False)
+
+
+def tensors_in(value: Any) -> dict[Key, Tensor]:
+    """The tensors of what a module returned, by the keys that a Layer's ``output`` may name.
+
+    A plain tensor stands under None. Of a tuple, list or mapping, those items that are tensors themselves.
+    """
+    if isinstance(value, Tensor):
+        return {None: value}
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
+    if isinstance(value, tuple | list):
+        return {index: item for index, item in enumerate(value) if isinstance(item, Tensor)}
+    return {}
+
+
+def pick(value: Any, output: Key, *, where: str) -> Tensor:
+    """The one tensor that a layer means, of what its module returned.
+
+    Without ``output``: a tensor, or the first of several items when it is the only tensor among them.
+    Raises: LayerError, which lists the outputs there are.
+    """
+    found = tensors_in(value)
+    if output is None:
+        if None in found:
+            return found[None]
+        first = next(iter(found.items()), None)
+        if first is not None and len(tree_leaves_of_tensors(value)) == 1:
+            return first[1]
+    elif output in found:
+        return found[output]
+    listed = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in found.items()) or type(value).__name__
+    asked = "says not which" if output is None else f"asks for {output!r}"
+    raise LayerError(f"{where} returns several values ({listed}), and the layer {asked}: declare `output:` as one of them")
+
+
+def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
+    """Every tensor anywhere in a nest of tuples, lists and mappings."""
+    plain = dict(value) if isinstance(value, Mapping) else value
+    return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
+
+
+class _Recorder(TorchDispatchMode):
+    """Counts steps, and notes at which step a module starts and ends and a tensor is first read."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._step = 0
+        self._owners: dict[int, list[str]] = {}
+        self._sizes: dict[str, int] = {}
+        for name, tensor in named_tensors(network):
+            self._owners.setdefault(_storage(tensor), []).append(name)
+            self._sizes[name] = tensor.numel()
+        self._parameters = {name for name, _ in network.named_parameters()}
+        self._reads: dict[str, int] = {}
+        self._flops: list[tuple[int, int]] = []
+        self._calls: list[Call] = []
+        self._aliases: dict[str, str] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self._step += 1
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):
+                for name in self._owners.get(_storage(leaf), ()):
+                    self._reads.setdefault(name, self._step)
+        result = func(*args, **kwargs)
+        if count := _flop_formula(func):
+            self._flops.append((self._step, int(count(*args, **kwargs, out_val=result))))
+        return result
+
+    @contextlib.contextmanager
+    def watching(self, network: nn.Module) -> Iterator[None]:
+        """Note every call of every module of the network, for as long as the context lasts."""
+        paths: dict[nn.Module, str] = {}
+        handles = []
+        for path, module in network.named_modules(remove_duplicate=False):
+            if module in paths:
+                self._aliases[path] = paths[module]
+                continue
+            paths[module] = path
+            begin, finish = self._hooks(path)
+            handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
+            handles.append(module.register_forward_hook(finish))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks(self, path: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        started: list[tuple[int, int, dict[Key, tuple[int, ...]]]] = []  # a stack: a module may call itself
+        count = 0
+
+        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            nonlocal count
+            self._step += 1
+            received = {**tensors_in(args), **tensors_in(kwargs)}
+            started.append((count, self._step, {key: tuple(tensor.shape) for key, tensor in received.items()}))
+            count += 1
+
+        def finish(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self._step += 1
+            index, start, inputs = started.pop()
+            self._calls.append(Call(path, index, start, self._step, inputs, _shapes(output)))
+
+        return begin, finish
+
+    def trace(self, batch_size: int, signature: str) -> Trace:
+        return Trace(
+            calls=tuple(sorted(self._calls, key=lambda call: call.start)),
+            reads=dict(self._reads),
+            sizes={name: self._sizes[name] for name in self._reads},
+            parameters=frozenset(self._parameters & self._reads.keys()),
+            flops=tuple(self._flops),
+            batch_size=batch_size,
+            signature=signature,
+            aliases=dict(self._aliases),
+        )
+
+
+def _storage(tensor: Tensor) -> int:
+    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0)."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _flop_formula(func: Any) -> Callable[..., Any] | None:
+    packet = getattr(func, "_overloadpacket", None)
+    if packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:  # not in torch's own table
+        return lambda query, key, value, *_, **__: sdpa_flop_count(query.shape, key.shape, value.shape)
+    return flop_registry.get(packet)
+
+
+def _shapes(output: Any) -> dict[Key, tuple[int, ...]]:
+    """Shapes by key. A lone tensor among several items is also what None means."""
+    found = tensors_in(output)
+    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    if None not in shapes and len(tree_leaves_of_tensors(output)) == 1 and shapes:
+        shapes[None] = next(iter(shapes.values()))
+    return shapes

@@ -1,0 +1,73 @@
+"""What is made once from a checkpoint and kept: converted files, written by one process at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.errors import CacheError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONVERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+def converted_path(sha256: str, conversion: str) -> Path:
+    """The place of a converted checkpoint in the cache.
+
+    sha256: of the file it was made from, in hex. conversion: name and version of what made it, such as ``torch-1``.
+    Raises: ValueError when one of them cannot be part of a file name.
+    """
+    if not _SHA256.fullmatch(sha256) or not _CONVERSION.fullmatch(conversion):
+        raise ValueError(f"no key of a converted checkpoint: {sha256!r}, {conversion!r}")
+    return cache_dir() / "converted" / f"{sha256}.{conversion}.safetensors"
+
+
+def make_once(target: Path, write: Callable[[Path], None]) -> Path:
+    """``target``, written by ``write`` when it does not exist yet; of several processes at once, one writes.
+
+    write: makes the file at the path it is given, a temporary one.
+    Raises: CacheError when the folder cannot be written, or is full; any other exception of ``write`` as it is.
+    """
+    if target.exists():
+        return target
+    with _as_cache_error(target), locked(target):
+        if not target.exists():
+            with atomic_path(target) as path:
+                write(path)
+    return target
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Alone with ``target`` among all processes that ask; waits its turn. The lock goes when the process does.
+
+    Raises: OSError when the folder of ``target`` cannot be made or written.
+    """
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(target.name + ".lock")):
+        yield
+
+
+@contextmanager
+def _as_cache_error(target: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise _cache_error(target, error) from error
+    except SafetensorError as error:
+        if "os error" in str(error):  # safetensors reports a full disk as an error of its own
+            raise _cache_error(target, error) from error
+        raise
+
+
+def _cache_error(target: Path, error: Exception) -> CacheError:
+    return CacheError(
+        f"the cache folder {target.parent} cannot be written: {error}. LAYERZOO_CACHE=FOLDER chooses another one"
+    )

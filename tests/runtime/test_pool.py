@@ -1,0 +1,156 @@
+"""Poolings against their definitions, written out in numpy, and the laws that make windows and batches safe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from layerzoo.errors import PoolingError
+from layerzoo.pooling import POOLINGS, check_pooling, width
+from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.pool import merge, rows_of, summarise
+from layerzoo.spec import Layer
+
+SEQUENCE = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(6, 4), prefix_tokens=0)
+IMAGE = Layer(name="stage.0", module="s", axes=("batch", "channel", "height", "width"), shape=(4, 3, 5))
+VECTOR = Layer(name="pooled", module="p", axes=("batch", "channel"), shape=(4,))
+OVER_POSITIONS = ("mean", "max", "std", "statistics", "gem", "gram")
+
+DEFINITIONS = {
+    "mean": lambda x: x.mean(0),
+    "max": lambda x: x.max(0),
+    "std": lambda x: x.std(0),
+    "statistics": lambda x: np.concatenate([x.mean(0), x.std(0)]),
+    "gem": lambda x: (np.maximum(x, 1e-6) ** 3).mean(0) ** (1 / 3),
+    "gram": lambda x: (x.T @ x / len(x))[np.triu_indices(x.shape[1])],
+    "last": lambda x: x[-1],
+    "cls": lambda x: x[0],
+}
+
+
+def pooled(values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1) -> NDArray[np.float32]:
+    """Through the whole way: summarise, take the rows apart, finish each."""
+    batch = Batch({"x": torch.from_numpy(values)}, None if valid is None else torch.tensor(valid), total)
+    summary = summarise(torch.from_numpy(values), batch, layer, pool)
+    return np.stack([merge([row], [1], pool) for row in rows_of(summary, batch, layer, pool)])
+
+
+def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+def test_a_pooling_over_a_picture_is_its_definition(pool: str) -> None:
+    values = random(2, 4, 3, 5)
+    expected = [DEFINITIONS[pool](one.reshape(4, -1).T.astype(np.float64)) for one in values]
+    np.testing.assert_allclose(pooled(values, IMAGE, pool), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+def test_the_order_of_the_axes_does_not_matter(pool: str) -> None:
+    values = random(2, 4, 3, 5)
+    channel_last = Layer(name="stage.0", module="s", axes=("batch", "height", "width", "channel"), shape=(3, 5, 4))
+    moved = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(pooled(moved, channel_last, pool), pooled(values, IMAGE, pool), rtol=1e-5, atol=1e-6)
+
+
+@given(
+    st.sampled_from([*OVER_POSITIONS, "last"]),
+    st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    st.floats(-1e6, 1e6, width=32),
+)
+def test_padding_is_left_out(pool: str, valid: list[int], rubbish: float) -> None:
+    values = random(len(valid), 6, 4)
+    for row, count in enumerate(valid):
+        values[row, count:] = rubbish
+    expected = [DEFINITIONS[pool](one[:count].astype(np.float64)) for one, count in zip(values, valid, strict=True)]
+    np.testing.assert_allclose(pooled(values, SEQUENCE, pool, valid, 6), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_follows_a_network_that_shortens_the_sequence() -> None:
+    time = Layer(name="norm", module="n", axes=("batch", "time", "channel"), shape=(1500, 2))
+    values = random(1, 1500, 2)
+    np.testing.assert_allclose(
+        pooled(values, time, "mean", valid=[16000 + 1], total=480000), [values[0, :51].mean(0)], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+def test_prefix_tokens_are_left_out(pool: str) -> None:
+    values = random(2, 7, 4)
+    layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(7, 4), prefix_tokens=2)
+    expected = [DEFINITIONS[pool](one[2:].astype(np.float64)) for one in values]
+    np.testing.assert_allclose(pooled(values, layer, pool), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_cls_is_the_first_prefix_token() -> None:
+    values = random(2, 7, 4)
+    layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(7, 4), prefix_tokens=2)
+    np.testing.assert_array_equal(pooled(values, layer, "cls"), values[:, 0])
+
+
+@given(st.sampled_from([*OVER_POSITIONS, "last"]), st.lists(st.integers(1, 5), min_size=2, max_size=5))
+def test_windows_merge_into_the_pooling_over_all_of_them(pool: str, lengths: list[int]) -> None:
+    whole = random(sum(lengths), 4, seed=len(lengths))
+    pieces = np.split(whole, np.cumsum(lengths)[:-1])
+    rows = []
+    for piece in pieces:
+        batch = Batch({"x": torch.from_numpy(piece[None])}, torch.tensor([len(piece)]), len(piece))
+        rows += rows_of(summarise(torch.from_numpy(piece[None]), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
+    expected = DEFINITIONS[pool](whole.astype(np.float64))
+    np.testing.assert_allclose(merge(rows, lengths, pool), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_raw_activations_are_given_without_their_padding() -> None:
+    values = random(2, 6, 4)
+    batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
+    rows = rows_of(summarise(torch.from_numpy(values), batch, SEQUENCE, "none"), batch, SEQUENCE, "none")
+    assert [row.shape for row in rows] == [(6, 4), (2, 4)]
+
+
+def test_a_summary_owns_its_memory() -> None:
+    values = torch.ones(2, 4)
+    for pool in ("flatten", "none", "mean", "max"):
+        summary = summarise(values, Batch({"x": values}), VECTOR, pool)
+        values.add_(1)
+        assert not torch.equal(summary, values), pool
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLINGS if pool not in ("none", "last", "cls")])
+def test_the_width_is_known_before_anything_runs(pool: str) -> None:
+    assert pooled(random(1, 4, 3, 5), IMAGE, pool).shape[1] == width(pool, IMAGE)
+
+
+def check(pool: str, layer: Layer, *, masked: bool = False, cls_token: bool = False) -> None:
+    check_pooling(pool, layer, model="m", masked=masked, cls_token=cls_token)
+
+
+@pytest.mark.parametrize(
+    ("pool", "layer", "masked", "reason"),
+    [
+        ("cls", IMAGE, False, "needs a classification token"),
+        ("cls", SEQUENCE, False, "needs a classification token"),
+        ("last", IMAGE, False, "needs a sequence with a known end"),
+        ("last", SEQUENCE, False, "needs a sequence with a known end"),
+        ("flatten", SEQUENCE, True, "needs samples of one size"),
+        ("std", VECTOR, False, "needs positions to run over"),
+        ("gram", VECTOR, False, "needs positions to run over"),
+        ("mean", Layer(name="x", module="x", axes=("batch", "token")), False, "needs a channel axis"),
+        ("mean", Layer(name="x", module="x"), False, "declare them, as in x: {module: x, axes: batch token channel}"),
+        ("mean", Layer(name="x", module="x", axes=("batch", "token", "channel")), False, "how many prefix tokens"),
+        ("mean", IMAGE, True, "cannot place the padding"),
+        ("men", IMAGE, False, "Nearest: mean"),
+    ],
+)
+def test_a_pooling_that_does_not_fit_is_refused(pool: str, layer: Layer, masked: bool, reason: str) -> None:
+    with pytest.raises(PoolingError, match=reason):
+        check(pool, layer, masked=masked)
+
+
+def test_a_refusal_names_what_would_do() -> None:
+    with pytest.raises(PoolingError, match="Possible here: mean, max, gem, flatten, none"):
+        check("gram", VECTOR)
