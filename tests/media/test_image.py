@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ class TestToArrayEqualsTimmBitForBit:
         declared = preprocess(resize=resize, crop=crop, fit=fit)
         assert np.array_equal(to_array(image, declared), timm_transform(declared)(image).numpy())
 
-    @pytest.mark.parametrize("size_px", [(224, 224), (256, 128), (128, 256), (225, 225), (96, 97)])
-    @pytest.mark.parametrize("source_px", [(31, 500), (333, 217), (224, 224), (1, 1), (256, 256), (7, 9)])
+    @pytest.mark.parametrize("size_px", [(64, 64), (96, 48), (48, 96), (65, 65), (64, 65)])
+    @pytest.mark.parametrize("source_px", [(31, 300), (333, 217), (64, 64), (1, 1), (73, 73), (7, 9)])
     def test_at_odd_sizes(
         self, timm_transform: Any, photo: Path, size_px: tuple[int, int], source_px: tuple[int, int]
     ) -> None:
@@ -184,8 +185,8 @@ class TestRefusals:
     @pytest.mark.parametrize("share", [0.3, 0.6, 0.98])
     @pytest.mark.parametrize(
         ("format", "options"),
-        [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {}), ("BMP", {}), ("TIFF", {}),
-         ("TIFF", {"compression": "tiff_lzw"}), ("PPM", {}), ("AVIF", {}), ("JPEG2000", {})],
+        [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {}), ("BMP", {}),
+         ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("PPM", {}), ("AVIF", {}), ("JPEG2000", {})],
     )  # fmt: skip
     def test_a_truncated_file(self, photo: Path, format: str, options: dict[str, Any], share: float) -> None:
         data = encoded(decode(photo), format, **options)
@@ -233,11 +234,9 @@ class TestRefusals:
     @given(st.data())
     def test_damaged_bytes_give_a_picture_or_a_sample_error(self, data: st.DataObject) -> None:
         image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-        format = data.draw(st.sampled_from(["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG", "QOI", "TGA"]))
-        good = bytearray(encoded(image, format))
+        whole = encoded(image, data.draw(st.sampled_from(["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG", "QOI", "TGA"])))
+        damaged = bytearray(whole)
         for _ in range(data.draw(st.integers(1, 4))):
-            good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-        try:
-            assert decode(bytes(good)).mode == "RGB"
-        except SampleError as error:
-            assert error.reason
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+        with suppress(SampleError):
+            assert decode(bytes(damaged)).mode == "RGB"

@@ -92,7 +92,7 @@ class TestTokenise:
         reference = transformers.PreTrainedTokenizerFast(
             tokenizer_file=str(samples / "moonshine_onnx/assets/tokenizer.json")
         )
-        special = reference.build_inputs_with_special_tokens([])
+        special = reference("")["input_ids"]
         assert special == [1]
 
         class Wrapped:

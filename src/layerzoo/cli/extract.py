@@ -42,7 +42,7 @@ def command(
 
     Samples that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
     """
-    from layerzoo.cli.output import resolve_model_id
+    from layerzoo.cli.names import resolve_model_id
     from layerzoo.features import FeatureWriter
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, BinaryIO
 
@@ -90,10 +91,15 @@ def _read_by_libsndfile(file: BinaryIO) -> tuple[NDArray[np.float32], int]:
     with soundfile.SoundFile(descriptor, closefd=False) as sound:
         if sound.frames >= UNKNOWN_FRAMES:
             raise UnusableError("does not say how long it is, as when FLAC is written to a pipe: encode it again")
-        blocks = [block.mean(axis=1) for block in sound.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True)]
-        mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        mono = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(sound)])
         _check_whole(sound, len(mono), file)
         return mono, sound.samplerate
+
+
+def _mono_blocks(sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
+    while len(block := sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
 
 
 def _check_whole(sound: soundfile.SoundFile, read: int, file: BinaryIO) -> None:

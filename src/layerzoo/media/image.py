@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,18 +119,23 @@ def _covering(height: int, width: int, target_height: int, target_width: int) ->
 def _read(source: Encoded) -> Image.Image:
     with opened(source) as file:
         try:
-            return _loaded(Image.open(file, formats=FORMATS))
+            image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError as error:
-            content = sniff(file)
-            if content is None or content.modality != "vision":
-                raise UnusableError(f"not a picture: {looks_like(file)}") from error
-            if content.format == "heic":
-                raise UnusableError("a HEIC picture, which Pillow cannot read: convert it to JPEG or PNG") from error
-            raise UnusableError(
-                f"truncated or damaged: begins as {content.format} and cannot be read as such"
-            ) from error
+            raise UnusableError(_no_picture(file)) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnusableError(f"refused as a decompression bomb: {error}") from error
+        except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+            raise UnusableError(_damage(error)) from error
+        return _loaded(image)
+
+
+def _no_picture(file: BinaryIO) -> str:
+    content = sniff(file)
+    if content is None or content.modality != "vision":
+        return f"not a picture: {looks_like(file)}"
+    if content.format == "heic":
+        return "a HEIC picture, which Pillow cannot read: convert it to JPEG or PNG"
+    return f"truncated or damaged: begins as {content.format} and cannot be read as such"
 
 
 def _loaded(image: Image.Image) -> Image.Image:
@@ -146,7 +151,7 @@ def _loaded(image: Image.Image) -> Image.Image:
         image.load()
         # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.
         return upright_by_exif(image)
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
 
 

@@ -146,7 +146,7 @@ class _Finder:
             yield from self._of_path(name)
         except UnusableError as refusal:
             hint = ""
-            if self.modality == "text" and isinstance(name, str) and not paths.exists(name):
+            if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
                 hint = '. To embed this text itself pass a list: ["…"]'
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
 

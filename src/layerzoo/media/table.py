@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -30,7 +31,8 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
     try:
         header = next(_csv_rows(file, delimiter), [])
         _check_delimiter(header, delimiter)
-        texts = _columns_of_text(header, _csv_rows(file, delimiter)) if column is None else []
+        is_told = column is not None or DEFAULT_COLUMN in header
+        texts = [] if is_told else _columns_of_text(header, _csv_rows(file, delimiter))
         index = header.index(_chosen(column, header, texts))
     except csv.Error as error:
         raise UnusableError(f"malformed: {error}") from error
@@ -146,10 +148,11 @@ def _columns_of_text(header: Sequence[str], rows: Iterator[list[str]]) -> list[s
     """The columns that may hold texts: all but those that hold numbers throughout the first rows."""
     numbers: set[int] = set()
     others: set[int] = set()
-    for row in islice(rows, 1, 1 + INSPECTED_ROWS):
-        for i, cell in enumerate(row):
-            if cell:
-                (numbers if _is_number(cell) else others).add(i)
+    with suppress(csv.Error):  # found again, and reported, where the rows are read
+        for row in islice(rows, 1, 1 + INSPECTED_ROWS):
+            for i, cell in enumerate(row):
+                if cell:
+                    (numbers if _is_number(cell) else others).add(i)
     return [name for i, name in enumerate(header) if i not in numbers - others]
 
 

@@ -46,14 +46,14 @@ def numbered(cells: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]
 
 
 def _check_text(file: BinaryIO, path: Path) -> None:
-    content = sniff(file)
-    if (content.format if content else None) != ("parquet" if path.suffix.lower() == ".parquet" else None):
-        raise UnusableError(f"not {path.suffix.lower() or 'text'}: {looks_like(file)}")
+    suffix, content = path.suffix.lower(), sniff(file)
+    if (content.format if content else None) != ("parquet" if suffix == ".parquet" else None):
+        raise UnusableError(f"not {suffix if suffix in _TABLES else 'text'}: {looks_like(file)}")
     head = file.read(4096)
     file.seek(0)
     if content is None and head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise UnusableError("UTF-16: save it as UTF-8")
     if content is None and b"\0" in head:
         raise UnusableError("not text: it holds null bytes")
-    if path.suffix.lower() == ".json":
+    if suffix == ".json":
         raise UnusableError("one JSON document has no lines of text: write one object a line (.jsonl)")

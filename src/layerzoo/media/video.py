@@ -63,6 +63,8 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
             _check_container(file)
             try:
                 return _sample(file, count)
+            except av.error.EOFError as error:
+                raise UnusableError("no frames in its video stream") from error
             except av.error.FFmpegError as error:
                 raise UnusableError(f"truncated or damaged: {error.strerror}") from error
 
@@ -149,11 +151,18 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
 @contextmanager
 def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     file.seek(0)
-    with av.open(file, "r", container_options={"format_whitelist": DEMUXERS}) as container_:
+    options = {"format_whitelist": DEMUXERS}
+    # A title in another encoding than UTF-8 is no reason not to look at the pictures.
+    with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
         moving = [s for s in container_.streams.video if not s.disposition & Disposition.attached_pic]
         if not moving:
             raise UnusableError("no video stream")
-        yield container_, moving[0]
+        stream, limit = moving[0], Image.MAX_IMAGE_PIXELS
+        if getattr(stream, "codec_context", None) is None:
+            raise UnusableError("damaged, or its pictures are in an encoding that FFmpeg does not know")
+        if limit is not None and stream.width * stream.height > limit:
+            raise UnusableError(f"frames of {stream.width} × {stream.height} pixels; the limit is {limit} a picture")
+        yield container_, stream
 
 
 def _stamp(timed: av.Packet[Any] | av.VideoFrame, container_: InputContainer) -> int | None:

@@ -57,9 +57,12 @@ class PluginHooks:
         tensors: Mapping[str, torch.Tensor] | None = self._ask("layerzoo_read_weights", spec=spec, files=files)
         return tensors
 
-    def state_dict(self, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor] | None:
+    def state_dict(
+        self, spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
+    ) -> Mapping[str, torch.Tensor] | None:
         """A checkpoint under the network's own keys."""
-        renamed: Mapping[str, torch.Tensor] | None = self._ask("layerzoo_state_dict", spec=spec, tensors=tensors)
+        renamed: Mapping[str, torch.Tensor] | None
+        renamed = self._ask("layerzoo_state_dict", spec=spec, files=files, tensors=tensors)
         return renamed
 
     def _ask(self, hook: str, **arguments: Any) -> Any:
@@ -102,7 +105,10 @@ def hooks(manifest: PluginManifest) -> PluginHooks:
 
 
 def load(manifest: PluginManifest) -> PluginHooks:
-    """Import a plugin's module, register it alone and check its hooks. Raises whatever goes wrong, and leaves no trace."""
+    """Import a plugin's module, register it alone and check its hooks.
+
+    Raises: whatever goes wrong; nothing of the plugin is left behind then.
+    """
     before = set(sys.modules)
     manager = pluggy.PluginManager("layerzoo")
     manager.add_hookspecs(hookspecs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -36,15 +37,10 @@ def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> Pr
 
 def _run(manifest: PluginManifest, time_limit_s: float) -> Probe:
     start = time.monotonic()
-    # The child finds modules where this process does; a process group, so that children of the plugin end with it.
+    program = "from layerzoo.plugins.probe import report; report()"
+    # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from layerzoo.plugins.probe import report; report()",
-            manifest.module,
-            manifest.namespace,
-        ],
+        [sys.executable, "-P", "-c", program, manifest.module, manifest.namespace],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -55,9 +51,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> Probe:
         answer, noise = child.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired:
         _end(child)
-        return Probe(
-            state="hung", cause=f"the import took longer than {time_limit_s:g} s", seconds=time.monotonic() - start
-        )
+        return Probe(state="hung", cause=f"the import took longer than {time_limit_s:g} s", seconds=time_limit_s)
     except BaseException:
         _end(child)
         raise
@@ -84,7 +78,8 @@ def report() -> None:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     if hasattr(os, "killpg"):
-        os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     else:
         child.kill()
     child.communicate()

@@ -160,7 +160,7 @@ class _Compiler:
             if problem := self._unfit_name(name, names.setdefault(model_id, name)):
                 found.append(self._diagnostic(Mistake(loc, "wrong-value", problem, on_key=True), model=model_id))
             if found or plain is None:
-                yield from found
+                yield from sorted(found, key=lambda each: (each.line, each.column))
             else:
                 yield _with_full_base(plain, self._source)
 
@@ -192,7 +192,7 @@ class _Compiler:
     def _diagnostic(self, mistake: Mistake, *, inside: Loc = (), model: str | None = None) -> Diagnostic:
         loc = (*inside, *mistake.loc)
         place = self._document.key_place(loc) if mistake.on_key else self._document.value_place(loc)
-        return _placed(self._source, place, mistake.code, mistake.message, model)
+        return _placed(self._source, place, mistake.code, str(mistake), model)
 
     def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
         """What the strict form does not have, within one part of the file or anywhere but there."""
@@ -229,13 +229,9 @@ def _catalogue_line(
         return
     seen.add(model_id)
     plain, mistakes = check_model(model_id, data, folder)
-    yield from (_placed(source, place, each.code, f"{_dotted(each.loc)}{each.message}", model_id) for each in mistakes)
+    yield from (_placed(source, place, mistake.code, str(mistake), model_id) for mistake in mistakes)
     if plain is not None:
         yield _with_full_base(plain, source)
-
-
-def _dotted(loc: Loc) -> str:
-    return f"{'.'.join(map(str, loc))}: " if loc else ""
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

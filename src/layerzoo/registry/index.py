@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS models (
     row INTEGER PRIMARY KEY, source INTEGER, id TEXT, modality TEXT, license TEXT, params INTEGER, base TEXT,
     spec TEXT, UNIQUE (source, id));
 CREATE INDEX IF NOT EXISTS models_by_id ON models (id, source);
+CREATE INDEX IF NOT EXISTS models_by_base ON models (base) WHERE base IS NOT NULL;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (id, summary, facts);
 CREATE TABLE IF NOT EXISTS aliases (source INTEGER, alias TEXT, target TEXT, UNIQUE (source, alias));
 CREATE INDEX IF NOT EXISTS aliases_by_target ON aliases (target);

@@ -32,6 +32,11 @@ class Registry:
         self._unknown = Unknown(self._stock, self._manifests)
         self._specs = Specs(self._stock, self._unknown)
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """The plugins and files that this zoo consists of."""
+        return self._stock.surroundings
+
     # ------------------------------------------------------------ models
 
     def model(self, id: str) -> ModelSpec:
@@ -145,11 +150,9 @@ class Registry:
 
     def _loose_ends(self) -> Iterator[Diagnostic]:
         """Names in files that lead to nothing."""
-        for source, alias, target in self._stock.ask(Shelf.alias_sources):
-            model = self._specs.resolved(target)
-            if self._specs.find(model) is None:
-                message = f"the alias '{alias}' stands for {target}: {self._unknown.model(model)}"
-                yield Diagnostic(path=source.path, code="reference", message=message)
+        for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
+            message = f"the alias '{alias}' stands for {target}: {self._unknown.model(target)}"
+            yield Diagnostic(path=source.path, code="reference", message=message)
         for row in self._stock.ask(Shelf.based):
             try:
                 self._specs.whole(row)

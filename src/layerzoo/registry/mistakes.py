@@ -22,6 +22,11 @@ class Mistake:
     on_key: bool = False
     """Whether the key is wrong, and not what stands behind it."""
 
+    def __str__(self) -> str:
+        """The message, after the keys that lead to what is wrong."""
+        inside = self.loc[:-1] if self.on_key and self.code != "missing-key" else self.loc
+        return f"{'.'.join(map(str, inside))}: {self.message}" if inside else self.message
+
 
 _WANTED = {
     "int_type": "a whole number",
@@ -46,6 +51,8 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         )
     if kind == "missing" and isinstance(loc[-1], str):
         return Mistake(loc[:-1], "missing-key", f"the key '{loc[-1]}' is missing", on_key=True)
+    if kind == "missing":
+        return Mistake(loc[:-1], "wrong-value", f"{len(given)} values are too few")
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
         return Mistake(loc, "wrong-value", f"{show(given)} is not possible here. {hint(str(given), words)}")

@@ -79,7 +79,8 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
     try:
         return form.model_validate(data), []
     except ValidationError as found:
-        return None, [explain(form, dict(error)) for error in found.errors(include_url=False)]
+        mistakes = [explain(form, dict(error)) for error in found.errors(include_url=False)]
+        return None, list(dict.fromkeys(mistakes))
 
 
 def _translated(id: str, form: ModelForm, folder: Path) -> tuple[dict[str, Any], list[Mistake]]:

@@ -133,9 +133,14 @@ class Shelf:
             return self._index.rows(f"{sql} ORDER BY alias")
         return self._index.rows(f"{sql} AND target = ? ORDER BY alias", (target,))
 
-    def alias_sources(self) -> list[tuple[Source, str, str]]:
-        """Every alias with its target, and the file that says so."""
-        sql = f"SELECT source, alias, target FROM aliases WHERE source IN ({self._ids}) ORDER BY alias"
+    def dangling_aliases(self) -> list[tuple[Source, str, str]]:
+        """Aliases of what is neither a model nor an alias: the file that says so, the alias and its target."""
+        sql = (
+            f"SELECT a.source, a.alias, a.target FROM aliases AS a WHERE a.source IN ({self._ids}) "
+            f"AND NOT EXISTS (SELECT 1 FROM models AS m WHERE m.id = a.target AND {self._in_use}) "
+            f"AND NOT EXISTS (SELECT 1 FROM aliases AS b WHERE b.alias = a.target AND b.source IN ({self._ids})) "
+            "ORDER BY a.alias"
+        )
         return [(self.sources[source].source, alias, target) for source, alias, target in self._index.rows(sql)]
 
     def diagnostics(self, *, model: str | None = None, source: int | None = None) -> list[Diagnostic]:

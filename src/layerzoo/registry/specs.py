@@ -68,7 +68,7 @@ class Specs:
         heirs = (*heirs, own["id"])
         own["base"] = self.resolved(own["base"])
         if own["base"] in heirs:
-            raise RegistryError(f"{own['id']} is built on itself: {' → '.join([*heirs, own['base']])}")
+            raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
         if (base := self.find(own["base"])) is None:
             error = self._unknown.model(own["base"])
             if isinstance(error, UnknownModelError):

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from layerzoo.errors import CacheError, UnsafeWeightsError, WeightsError
+from layerzoo.errors import CacheError, PluginError, UnsafeWeightsError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files, TensorEntry, converted_path, make_once, read_header
@@ -113,7 +113,7 @@ class Checkpoint:
         meta = stored.meta()
         try:
             mapped = mapper(meta)
-        except (RuntimeError, NotImplementedError, TypeError, ValueError):  # what the meta device cannot do
+        except PluginError:  # a hook that computes with values cannot do it without them
             mapped, meta = mapper(stored.read(meta)), {}
         names = {id(tensor): name for name, tensor in meta.items()}
         return cls(

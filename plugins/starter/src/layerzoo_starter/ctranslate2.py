@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from struct import Struct
@@ -42,7 +43,7 @@ def whisper_encoder(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
     CTranslate2 stacks query, key and value in one matrix (`linear_0`); Whisper's key has no bias, which is stored as 0.
     """
     found = {name.removeprefix("encoder/"): value for name, value in variables.items() if name.startswith("encoder/")}
-    layers = sorted({int(name.split("/")[0].removeprefix("layer_")) for name in found if name.startswith("layer_")})
+    layers = sorted({int(number[1]) for name in found if (number := re.match(r"layer_(\d+)/", name))})
     tensors = {
         "embed_positions.weight": found["position_encodings/encodings"],
         **_pair("layer_norm", found, "layer_norm", scale="gamma", shift="beta"),

@@ -1,0 +1,66 @@
+"""`zoo layers`: where a model can be cut."""
+
+from __future__ import annotations
+
+import click
+
+from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.output import Format, Row, count, format_option, print_rows
+from layerzoo.layers import select
+from layerzoo.registry import registry
+from layerzoo.spec import Layer, ModelSpec, to_plain
+
+COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params", "FLOPs")
+
+
+@click.command("layers")
+@click.argument("model")
+@click.argument("pattern", required=False)
+@click.option(
+    "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
+)
+@format_option(piped="ids")
+def command(model: str, pattern: str | None, trace: bool, format_: Format) -> None:
+    """List the layers of a model, and the cost to get there.
+
+    They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
+    Shapes leave the batch out; depth is the share of the FLOPs; parameters and FLOPs count up to the layer, for one
+    sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
+    second output.
+
+    json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens, depth, params, flops. A
+    key that says nothing is left out.
+    """
+    spec = registry().model(resolve_model_id(model))
+    layers = _layers(spec, trace)
+    if pattern is not None:
+        layers = tuple(select(layers, pattern, model=spec.id))
+    print_rows(map(_row, layers), format_, COLUMNS)
+
+
+def _layers(spec: ModelSpec, trace: bool) -> tuple[Layer, ...]:
+    if trace:
+        from layerzoo.runtime import trace_layers
+
+        return trace_layers(spec)
+    from layerzoo.facts import traced_layers
+
+    traced = traced_layers(spec)
+    if traced is None:
+        hint = "Shapes and costs are not known yet" if spec.layers else "The layers are not declared"
+        click.echo(f"{hint}. To find out: zoo layers --trace {spec.id}", err=True)
+    return spec.layers if traced is None else traced
+
+
+def _row(layer: Layer) -> Row:
+    cells = (
+        layer.name,
+        layer.address or ".",
+        None if layer.axes is None else " ".join(layer.axes),
+        None if layer.shape is None else " × ".join(map(str, layer.shape)),
+        layer.prefix_tokens,
+        None if layer.depth is None else f"{layer.depth:.3f}",
+        count(layer.params),
+        count(layer.flops),
+    )
+    return Row(layer.name, lambda: to_plain(layer), cells)

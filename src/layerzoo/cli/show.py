@@ -1,0 +1,54 @@
+"""`zoo show`: everything that is declared about one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.output import Format, Row, count, format_option, print_one
+from layerzoo.registry import registry
+from layerzoo.spec import ModelSpec, to_plain
+
+
+@click.command("show")
+@click.argument("model")
+@format_option(piped="json")
+def command(model: str, format_: Format) -> None:
+    """Show what is declared about a model.
+
+    MODEL is an id, an alias, or the last part of an id where only one model ends so. json has the keys of a ModelSpec:
+    id, modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
+    default {layer, pool}, base, summary, license, params, plugin, aliases. A key that says nothing is left out.
+    """
+    spec = registry().model(resolve_model_id(model))
+    print_one(Row(spec.id, spec.to_dict, [pair for pair in _facts(spec) if pair[1]]), format_)
+
+
+def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
+    yield "model", spec.id
+    yield "summary", spec.summary
+    yield "modality", spec.modality
+    yield "license", spec.license
+    yield "parameters", count(spec.params)
+    yield "builder", spec.builder
+    yield "args", _listed(spec.args.to_dict())
+    yield "base", spec.base
+    yield "weights", spec.weights and spec.weights.source
+    yield "preprocess", spec.preprocess and _listed(to_plain(spec.preprocess))
+    yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
+    yield "layers", _layers(spec)
+    yield "aliases", ", ".join(spec.aliases)
+    yield "declared by", spec.plugin or "your own registry.yaml"
+
+
+def _layers(spec: ModelSpec) -> str:
+    if not spec.layers:
+        return f"none declared; they follow from the network: zoo layers --trace {spec.id}"
+    return f"{', '.join(layer.name for layer in spec.layers)} (more: zoo layers {spec.id})"
+
+
+def _listed(plain: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_listed(value) if isinstance(value, dict) else value}" for key, value in plain.items())

@@ -1,0 +1,1 @@
+"""It requires a later layerzoo."""

@@ -1,0 +1,1 @@
+"""Its second model is misspelt."""

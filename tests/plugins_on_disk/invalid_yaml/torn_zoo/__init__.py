@@ -1,0 +1,1 @@
+"""Its registry.yaml is cut off."""

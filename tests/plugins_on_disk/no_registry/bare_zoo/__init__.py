@@ -1,0 +1,1 @@
+"""It has forgotten to ship its registry.yaml."""

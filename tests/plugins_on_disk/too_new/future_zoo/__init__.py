@@ -1,0 +1,1 @@
+"""It was made for a later layerzoo."""

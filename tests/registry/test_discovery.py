@@ -1,0 +1,117 @@
+"""Plugins are found by their metadata, and none of their code runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerzoo.registry import Registry, registry
+from layerzoo.registry.discovery import look_around
+from layerzoo.registry.index import Index
+
+ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
+CHECKOUT = Path(__file__).parents[2]
+
+Install = Callable[..., None]
+
+
+@pytest.mark.parametrize(
+    ("sample", "namespace", "state", "cause"),
+    [
+        ("good", "acme", "ok", None),
+        ("half_valid", "half", "incomplete", "unknown key 'sumary'"),
+        ("invalid_yaml", "torn", "invalid", "not valid YAML"),
+        ("no_registry", "bare", "no registry file", "bare_zoo/registry.yaml"),
+        ("too_new", "future", "unsupported", "version 2 of the format"),
+        ("raises", "raising", "ok", None),
+        ("exits", "exiting", "ok", None),
+        ("crashes", "crashing", "ok", None),
+        ("hangs", "hanging", "ok", None),
+    ],
+)
+def test_the_state_of_a_manifest(install: Install, sample: str, namespace: str, state: str, cause: str | None) -> None:
+    install(sample)
+    manifest = registry().plugin(namespace)
+    assert manifest.state == state
+    assert (manifest.cause is None) if cause is None else (cause in str(manifest.cause))
+    assert manifest.module not in sys.modules
+    assert registry().model("toy/next-word")
+
+
+def test_a_namespace_that_is_claimed_twice_belongs_to_nobody(install: Install) -> None:
+    install("good", "claims_acme")
+    manifest = registry().plugin("acme")
+    assert manifest.state == "conflict"
+    assert manifest.cause == "the namespace is claimed by acme-zoo 1.0 and rival-zoo 1.0: uninstall all but one"
+    assert not [model for model in registry().ids() if model.startswith("acme/")]
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "state", "cause"),
+    [
+        ("mine = acme_zoo", "conflict", "that of the user's own models"),
+        ("toy = acme_zoo", "conflict", "that of layerzoo itself"),
+        ("Acme! = acme_zoo", "invalid", "is no namespace"),
+        ("acme = acme_zoo.sub", "invalid", "must name a top-level module"),
+        ("acme = acme_zoo:plugin", "invalid", "must name a top-level module"),
+        ("acme = acme_zzz", "not found", "there is no package 'acme_zzz'"),
+        ("acme = sys", "not found", "there is no package 'sys'"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_used_says_why(
+    home: Path, monkeypatch: pytest.MonkeyPatch, entry_point: str, state: str, cause: str
+) -> None:
+    shutil.copytree(ON_DISK / "good", home / "site")
+    (home / "site" / "acme_zoo-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[layerzoo]\n{entry_point}\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(home / "site")
+    (manifest,) = [plugin for plugin in registry().plugins() if plugin.distribution == "acme-zoo"]
+    assert manifest.state == state
+    assert cause in str(manifest.cause)
+
+
+def test_broken_metadata_of_another_distribution_does_not_matter(
+    home: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in {"odd": b"\xff\xfe\x00", "empty": b""}.items():
+        folder = home / "site" / f"{name}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_bytes(content)
+        (folder / "entry_points.txt").write_bytes(b"[layerzoo\n\xff")
+    install("good")
+    monkeypatch.syspath_prepend(home / "site")
+    assert registry().plugin("acme").state == "ok"
+
+
+def test_the_core_s_own_file_is_no_file_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    assert str(CHECKOUT / "registry.yaml") not in look_around(Index.in_memory()).user_files
+    assert registry().plugin("toy").state == "ok"
+
+
+def test_a_plugin_s_file_is_no_file_of_the_user(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("good")
+    monkeypatch.chdir(ON_DISK / "good" / "acme_zoo")
+    assert Registry().problems() == []
+
+
+def test_the_user_s_configuration_counts(home: Path) -> None:
+    folder = home.parent / "config" / "layerzoo"
+    folder.mkdir(parents=True)
+    (folder / "registry.yaml").write_text("layerzoo: 1\naliases: {word: toy/next-word}\n", encoding="utf-8")
+    assert registry().model("word").id == "toy/next-word"
+
+
+def test_the_first_on_the_path_hides_others_of_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("1.0", "2.0"):
+        site = home / version
+        shutil.copytree(ON_DISK / "good", site)
+        metadata = site / "acme_zoo-1.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text(encoding="utf-8").replace("1.0", version), encoding="utf-8")
+        monkeypatch.syspath_prepend(site)
+    assert (registry().plugin("acme").version, registry().plugin("acme").state) == ("2.0", "ok")

@@ -1,0 +1,159 @@
+"""Strict YAML: what a person reads is what he gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layerzoo.registry.document import MAX_DEPTH, Document, DocumentError, Place, parse_document, read_document
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("no", "no"),
+        ("Yes", "Yes"),
+        ("on", "on"),
+        ("010", "010"),
+        ("0x1F", "0x1F"),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        (".inf", ".inf"),
+        ("1e999", "1e999"),
+        ("True", "True"),
+        ("9" * 40, "9" * 40),
+        ("'3'", "3"),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("0", 0),
+        ("-12", -12),
+        ("0.9", 0.9),
+        (".5", 0.5),
+        ("1e-5", 1e-5),
+        ("1.5e3", 1500.0),
+    ],
+)
+def test_a_scalar_is_what_it_looks_like(written: str, meant: Any) -> None:
+    value = parse_document(f"key: {written}\n").value["key"]
+    assert value == meant
+    assert type(value) is type(meant)
+
+
+def test_every_key_and_value_knows_its_place() -> None:
+    document = parse_document("models:\n  net:\n    mean: [1, 2]\n")
+    assert document.key_place(("models", "net", "mean")) == Place(3, 5)
+    assert document.value_place(("models", "net", "mean", 1)) == Place(3, 15)
+
+
+def test_what_is_not_there_has_the_place_of_what_it_would_be_in() -> None:
+    document = parse_document("models:\n  net: {a: 1}\n")
+    assert document.key_place(("models", "net", "builder")) == Place(2, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("a: 1\nb: 2\na: 3\n", Place(3, 1), "second time, after line 1"),
+        ("a: &x [1]\n", Place(1, 4), "anchors"),
+        ("a: &x [1]\nb: *x\n", Place(2, 4), "anchors"),
+        ("a: !!str 3\n", Place(1, 4), "tags"),
+        ("a: !python/object:os.system x\n", Place(1, 4), "tags"),
+    ],
+)
+def test_what_the_strict_form_does_not_have_is_a_fault_at_its_place(text: str, place: Place, words: str) -> None:
+    fault = parse_document(text).faults[-1]
+    assert fault.place == place
+    assert words in fault.message
+
+
+def test_all_faults_of_a_document_are_found_at_once() -> None:
+    assert len(parse_document("a: 1\na: 2\nb: !!int 3\nc: &x 4\n").faults) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1",
+        "a: 1\n---\nb: 2\n",
+        "? [a]\n: 1\n",
+        "a: \x01\n",
+        "\ta: 1",
+        'a: "\\ud800"',
+        "[" * 100_000,
+        "a: " * 3,
+        "%YAML 9.9\n---\n",
+    ],
+)
+def test_a_text_that_is_no_document_says_where(text: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse_document(text)
+    assert caught.value.place.line >= 1
+
+
+def test_depth_is_bounded() -> None:
+    with pytest.raises(DocumentError, match=f"more than {MAX_DEPTH} deep"):
+        parse_document("a: " + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_bytes(b"# " + b"x" * 5_000_000)
+    with pytest.raises(DocumentError, match="larger than"):
+        read_document(path)
+
+
+def test_a_file_that_is_not_utf_8_says_in_which_line(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_bytes(b"a: 1\nb: \xff\n")
+    with pytest.raises(DocumentError, match="UTF-8") as caught:
+        read_document(path)
+    assert caught.value.place == Place(2, 1)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_bytes("a: 1\n".encode("utf-8-sig"))
+    assert read_document(path).value == {"a": 1}
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(PLAIN)
+def test_json_is_read_as_json(value: Any) -> None:
+    try:
+        document = parse_document(json.dumps(value, ensure_ascii=True))
+    except DocumentError:
+        # JSON writes what lies beyond 16 bits as two escapes, which YAML does not know.
+        assert "\\ud" in json.dumps(value)
+        return
+    assert document.value == value
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_document_or_an_error(text: str) -> None:
+    try:
+        document = parse_document(text)
+    except DocumentError:
+        return
+    assert isinstance(document, Document)
+
+
+@given(PLAIN)
+def test_what_pyyaml_writes_is_read_back(value: Any) -> None:
+    written = yaml.safe_dump(value)
+    assert parse_document(written).value == value
