@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put plugins of tests/plugins_on_disk on sys.path, for this process and its children."""
+def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put plugins of tests/plugins_on_disk on sys.path, for this process and its children, until the test ends."""
+    on_disk = Path(__file__).parent / "plugins_on_disk"
 
     def put_on_path(*names: str) -> None:
         for name in names:
-            folder = str(Path(__file__).parent / "plugins_on_disk" / name)
-            monkeypatch.syspath_prepend(folder)
-            monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+            monkeypatch.syspath_prepend(on_disk / name)
+            monkeypatch.setenv("PYTHONPATH", str(on_disk / name), prepend=os.pathsep)
 
-    return put_on_path
+    yield put_on_path
+    for package in on_disk.glob("*/*_zoo"):
+        sys.modules.pop(package.name, None)

@@ -88,7 +88,11 @@ def _libraries_of(distribution: str) -> tuple[str, ...]:
         requirements = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
         requirements = []
-    names = [re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements if ";" not in requirement]
+    names = [
+        re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        for requirement in requirements
+        if ";" not in requirement
+    ]
     return ("torch", *(name for name in names if not name.startswith("layerzoo")))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from layerzoo.errors import LayerError, UnknownLayerError, nearest
 from layerzoo.spec import Layer
@@ -23,7 +22,9 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
     """
     ranges_of_name, ranges_of_path = _RANGE.findall(name), _RANGE.findall(path)
     if len(ranges_of_name) != len(ranges_of_path):
-        raise LayerError(f"'{name}: {path}' has {len(ranges_of_name)} range(s) on the left and {len(ranges_of_path)} on the right")
+        raise LayerError(
+            f"'{name}: {path}' has {len(ranges_of_name)} range(s) on the left and {len(ranges_of_path)} on the right"
+        )
     if not ranges_of_name:
         yield name, path
         return
@@ -115,7 +116,9 @@ def _last(layers: Sequence[Layer], model: str) -> Layer:
 
 def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:
     if "head" not in by_name:
-        raise LayerError(f"{model} has no classifier (no layer 'head'), so 'penultimate' means nothing; 'last', 'norm' or 'pooled' may be meant")
+        raise LayerError(
+            f"{model} has no classifier (no layer 'head'), so 'penultimate' means nothing; 'last' may be meant"
+        )
     head = by_name["head"]
     return Layer(name="penultimate", module=head.module, call=head.call, at="input")
 

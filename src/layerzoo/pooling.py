@@ -68,7 +68,9 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
     positions = [axis for axis in axes if axis in POSITION_AXES]
     shown = " ".join(axes)
     if pool == "flatten":
-        return f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None
+        return (
+            f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None
+        )
     if "channel" not in axes:
         return f"needs a channel axis, and the axes are '{shown}'"
     if masked and len(positions) > 1:
@@ -92,4 +94,8 @@ def width(pool: str, layer: Layer) -> int | None:
     if pool == "flatten":
         return prod(sizes.values())
     channels = sizes.get("channel")
-    return None if channels is None else {"statistics": 2 * channels, "gram": channels * (channels + 1) // 2}.get(pool, channels)
+    return (
+        None
+        if channels is None
+        else {"statistics": 2 * channels, "gram": channels * (channels + 1) // 2}.get(pool, channels)
+    )

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args
+from typing import Any, Literal, get_args
 
 Modality = Literal["text", "vision", "audio", "video"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -19,6 +19,7 @@ class FrozenMap(Mapping[str, Any]):
     """An immutable, hashable, picklable mapping: the ``args`` of a model. Nested dicts and lists are frozen too."""
 
     __slots__ = ("_items",)
+    _items: dict[str, Any]
 
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
         frozen = {str(key): _freeze(value) for key, value in (items or {}).items()}
@@ -100,7 +101,9 @@ class Layer:
     def address(self) -> str:
         """Module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``."""
         call = "" if self.call is None else f"#{self.call}"
-        return f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if self.output is None else f'[{self.output}]'}"
+        return (
+            f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if self.output is None else f'[{self.output}]'}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,7 @@ class VideoPreprocess:
     image: ImagePreprocess
 
 
-Preprocess = Union[ImagePreprocess, AudioPreprocess, TextPreprocess, VideoPreprocess]
+Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess
 PREPROCESS_KINDS: dict[Modality, type[Preprocess]] = {
     "vision": ImagePreprocess,
     "audio": AudioPreprocess,
@@ -244,13 +247,19 @@ class ModelSpec:
 
 def layer_from_dict(data: Mapping[str, Any]) -> Layer:
     """A Layer from its plain form: lists become tuples."""
-    return Layer(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Layer(**given)
 
 
 def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
     """A Preprocess from its plain form; ``kind`` says which."""
-    kinds: dict[str, type[Preprocess]] = {"image": ImagePreprocess, "audio": AudioPreprocess, "text": TextPreprocess, "video": VideoPreprocess}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    kinds: dict[str, type[Preprocess]] = {
+        "image": ImagePreprocess,
+        "audio": AudioPreprocess,
+        "text": TextPreprocess,
+        "video": VideoPreprocess,
+    }
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     if isinstance(given.get("image"), Mapping):
         given["image"] = preprocess_from_dict(given["image"])
     return kinds[data["kind"]](**given)

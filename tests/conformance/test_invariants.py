@@ -58,7 +58,11 @@ CASES = [
     ),
     Case(
         "starter/minilm-l6",
-        lambda root: ["A fine film.", "no", "It rained all week, and nobody in the village could remember a worse June."],
+        lambda root: [
+            "A fine film.",
+            "no",
+            "It rained all week, and nobody in the village could remember a worse June.",
+        ],
         lambda root: ["yes", "word " * 200],
     ),
     Case(
@@ -79,7 +83,8 @@ CASES = [
 ]
 EVERY_MODEL = pytest.mark.parametrize("case", CASES, ids=lambda case: case.model)
 EVERY_LAYER = pytest.mark.parametrize(
-    ("case", "layer"), [pytest.param(case, layer, id=f"{case.model}-{layer}") for case in CASES for layer in case.layers]
+    ("case", "layer"),
+    [pytest.param(case, layer, id=f"{case.model}-{layer}") for case in CASES for layer in case.layers],
 )
 
 
@@ -170,7 +175,9 @@ def test_no_hook_stays_and_nothing_is_on_the_meta_device(case: Case, samples: Pa
     for module in backbone.module.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
-        assert not any(tensor.is_meta for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+        assert not any(
+            tensor.is_meta for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None
+        )
 
 
 @EVERY_MODEL

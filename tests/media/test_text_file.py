@@ -214,6 +214,17 @@ class TestParquet:
         assert refusal(written(tmp_path / "csv.parquet", "text\na\n")) == "not .parquet: looks like text"
         assert refusal(written(tmp_path / "t.csv", whole)) == "not .csv: looks like text (parquet)"
 
+    def test_damage_in_the_middle_ends_the_texts_with_a_failure(self, tmp_path: Path) -> None:
+        rows = pa.table({"text": [f"row {i}" for i in range(4000)]})
+        pq.write_table(rows, tmp_path / "t.parquet", row_group_size=2000, compression="none", use_dictionary=False)
+        damaged = bytearray((tmp_path / "t.parquet").read_bytes())
+        second_group = damaged.index(b"row 2000") - 40
+        damaged[second_group : second_group + 40] = bytes(40)
+        found = texts(written(tmp_path / "damaged.parquet", bytes(damaged)))
+        assert found[:-1] == [f"row {i}" for i in range(len(found) - 1)]
+        assert len(found) > 1000
+        assert found[-1].startswith("[truncated or damaged")
+
 
 def test_a_real_text_as_json_lines(samples: Path, tmp_path: Path) -> None:
     readme = (samples / "skimage/data/README.txt").read_text().splitlines()

@@ -150,4 +150,7 @@ class Awkward:
     shape: tuple[int, ...] = (3, 16, 16)
 
 
-AWKWARD = {made.__name__: Awkward(made) for made in (InPlace, Shared, ReadsUncalled, OwnTensors, RunsOutOfOrder, SeveralOutputs, Tied)}
+AWKWARD = {
+    made.__name__: Awkward(made)
+    for made in (InPlace, Shared, ReadsUncalled, OwnTensors, RunsOutOfOrder, SeveralOutputs, Tied)
+}

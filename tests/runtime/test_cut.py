@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import torch
+from tests.runtime.awkward import AWKWARD
 from torch import Tensor, nn
 
 from layerzoo.errors import CutError, LayerError, UnknownLayerError
@@ -18,7 +19,6 @@ from layerzoo.runtime.load import trim
 from layerzoo.runtime.network import CutNetwork, Stub
 from layerzoo.runtime.trace import Trace, pick, trace
 from layerzoo.spec import Layer
-from tests.runtime.awkward import AWKWARD, InPlace, OwnTensors, ReadsUncalled, RunsOutOfOrder, SeveralOutputs, Shared
 
 
 def batch_for(name: str, size: int = 2) -> Batch:
@@ -55,7 +55,9 @@ def hooked(network: nn.Module, layer: Layer, batch: Batch) -> Tensor:
     """What the whole network gives at a layer, copied before anything can overwrite it."""
     calls: list[Tensor] = []
     module = network.get_submodule(layer.module)
-    handle = module.register_forward_hook(lambda m, a, output: calls.append(pick(output, layer.output, where="").clone()))
+    handle = module.register_forward_hook(
+        lambda m, a, output: calls.append(pick(output, layer.output, where="").clone())
+    )
     with torch.no_grad():
         batch.run(network)
     handle.remove()

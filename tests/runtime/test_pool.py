@@ -32,7 +32,9 @@ DEFINITIONS = {
 }
 
 
-def pooled(values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1) -> NDArray[np.float32]:
+def pooled(
+    values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1
+) -> NDArray[np.float32]:
     """Through the whole way: summarise, take the rows apart, finish each."""
     batch = Batch({"x": torch.from_numpy(values)}, None if valid is None else torch.tensor(valid), total)
     summary = summarise(torch.from_numpy(values), batch, layer, pool)

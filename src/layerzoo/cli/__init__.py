@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     lazy={
-        "list": "layerzoo.cli.list:command",
+        "list": "layerzoo.cli.listing:command",
         "search": "layerzoo.cli.search:command",
         "show": "layerzoo.cli.show:command",
         "layers": "layerzoo.cli.layers:command",
@@ -84,6 +84,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         # The reader has seen enough (`zoo list | head`). What is still buffered has nowhere to go at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1  # as click does when it is the one to notice
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED

@@ -12,19 +12,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from layerzoo.errors import SampleError
     from layerzoo.runtime import Backbone
 
 
 @click.command("extract")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="a .parquet, .npz or .safetensors file")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="a .parquet, .npz or .safetensors file",
+)
 @click.option("--model", metavar="MODEL", help="an id; left out: the starter model for this kind of input")
-@click.option("--layer", "layers", multiple=True, metavar="L", help="a layer or selector; several times for several layers")
+@click.option(
+    "--layer", "layers", multiple=True, metavar="L", help="a layer or selector; several times for several layers"
+)
 @click.option("--pool", "pools", multiple=True, metavar="P", help="a pooling for all layers, or LAYER=POOLING for one")
 @click.option("--weights", metavar="PATH|random:SEED", help="another checkpoint for the same architecture, or chance")
 @click.option("--column", metavar="NAME", help="which column of a table holds the text")
 @click.option("--windows", is_flag=True, help="split long texts into windows instead of truncating them")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
+)
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="as torch names it: cpu, cuda, mps")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="rows in one forward pass")
 @click.option("--strict", is_flag=True, help="stop at the first sample that cannot be used")
@@ -50,10 +60,10 @@ def command(
     windows = options.pop("windows")
     batch_size = options.pop("batch_size")
     with FeatureWriter(out) as writer:  # first, so that a file that cannot be written is told before the work
-        id = resolve_model_id(model) if model else registry().default_model(kind_of_inputs(inputs))
+        chosen = resolve_model_id(model) if model else registry().default_model(kind_of_inputs(inputs))
         from layerzoo.runtime import load, stream
 
-        backbone = load(id, layer=list(layers) or None, pool=_pooling(pools), **options)
+        backbone = load(chosen, layer=list(layers) or None, pool=_pooling(pools), **options)
         pieces = stream(
             backbone,
             _as_input(inputs),
@@ -62,7 +72,9 @@ def command(
             windows=windows,
             batch_size=batch_size,
         )
-        done, failed, passed_over = 0, [], []
+        done = 0
+        failed: list[SampleError] = []
+        passed_over: list[str] = []
         report: Counter[str] = Counter()
         with _progress() as advance:
             for piece in pieces:
@@ -103,7 +115,11 @@ def _progress() -> Iterator[Callable[[int], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     with Progress(
-        SpinnerColumn(), TextColumn("{task.completed} samples"), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+        SpinnerColumn(),
+        TextColumn("{task.completed} samples"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
     ) as progress:
         task = progress.add_task("", total=None)
         yield lambda count: progress.advance(task, count)

@@ -29,7 +29,7 @@ def kind_of_inputs(inputs: Sequence[str]) -> Modality:
         raise InputError(
             f"{asked}: nothing there is of a known kind ({known}). Say which model is to read it: --model MODEL"
         )
-    kinds = ", ".join(f"{count} {NOUNS[kind]}" for kind, count in counts.most_common())
+    kinds = ", ".join(f"{NOUNS[kind]}: {count}" for kind, count in counts.most_common())
     raise InputError(f"{asked}: of more than one kind ({kinds}). Say which model is meant: --model MODEL")
 
 

@@ -142,13 +142,19 @@ class _Finder:
             yield SampleError(shown(name), str(refusal))
 
     def _of_named_input(self, name: str | os.PathLike[str]) -> Iterator[Item]:
+        """What the only input names. Its failure is an InputError, unless some of it was usable."""
+        items = self._of_path(name)
         try:
-            yield from self._of_path(name)
+            yield next(items)
         except UnusableError as refusal:
             hint = ""
             if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
                 hint = '. To embed this text itself pass a list: ["…"]'
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
+        try:
+            yield from items
+        except UnusableError as refusal:
+            yield SampleError(shown(name), str(refusal))
 
     def _of_path(self, name: str | os.PathLike[str]) -> Iterator[Item]:
         named = os.fspath(name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.sample import UnusableError, failing_as
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What a plugin gives for a text model."""
 

@@ -67,6 +67,8 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
                 raise UnusableError("no frames in its video stream") from error
             except av.error.FFmpegError as error:
                 raise UnusableError(f"truncated or damaged: {error.strerror}") from error
+            except IndexError as error:  # PyAV's, when a stream turns up that no header announced
+                raise UnusableError("damaged: its streams are not those that its header announces") from error
 
 
 def _of_array(array: NDArray[Any], count: int) -> list[Frame]:

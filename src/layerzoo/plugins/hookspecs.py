@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from layerzoo.media.text import Tokenizer
     from layerzoo.spec import ModelSpec
     from layerzoo.weights import Files
 
@@ -34,7 +35,7 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 
 @hookspec(firstresult=True)
-def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough.
 
     text: a :class:`layerzoo.media.text.Tokenizer`.
@@ -45,7 +46,7 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | N
 
 @hookspec(firstresult=True)
 def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
-    """A checkpoint in a format that layerzoo does not read, as a state dict. Converted once, then kept as safetensors."""
+    """A checkpoint in a format that layerzoo does not read, as a state dict. It is converted once and kept."""
 
 
 @hookspec(firstresult=True)

@@ -23,6 +23,7 @@ from layerzoo.registry import PluginManifest, registry
 if TYPE_CHECKING:
     import torch
 
+    from layerzoo.media.text import Tokenizer
     from layerzoo.spec import ModelSpec
     from layerzoo.weights import Files
 
@@ -47,10 +48,10 @@ class PluginHooks:
         facts: dict[str, Any] | None = self._ask("layerzoo_describe", spec=spec, files=files)
         return facts
 
-    def preprocess(self, spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+    def preprocess(self, spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
         """Preprocessing where declared values are not enough."""
-        callable_: Callable[..., Any] | None = self._ask("layerzoo_preprocess", spec=spec, files=files)
-        return callable_
+        part: Callable[..., Any] | Tokenizer | None = self._ask("layerzoo_preprocess", spec=spec, files=files)
+        return part
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
         """A checkpoint in a format of the plugin's own."""

@@ -71,10 +71,14 @@ class Backbone:
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Raw activations at the cut, without gradients, on this backbone's device and in its precision."""
         with self._running():
-            return self.module(self._placed(batch))
+            found: dict[str, torch.Tensor] = self.module(self._placed(batch))
+        return found
 
     def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
-        """Layer name → one summary for each row of the batch, pooled inside the forward pass; see :mod:`layerzoo.runtime.pool`."""
+        """Layer name → one summary for each row of the batch, pooled inside the forward pass.
+
+        What a summary is stands in :mod:`layerzoo.runtime.pool`.
+        """
         placed = self._placed(batch)
 
         def read(layer: Layer, activation: torch.Tensor) -> torch.Tensor:
@@ -92,7 +96,7 @@ class Backbone:
         }
 
     def narrowed(self, layer: LayerChoice, pool: PoolChoice) -> dict[str, str]:
-        """Layer name → pooling for some of this backbone's layers. Raises: UsageError for a layer that was not loaded."""
+        """Layer name → pooling for some of this backbone's layers. Raises: UsageError for one that was not loaded."""
         if layer is None and pool is None:
             return dict(self.pools)
         layers = self.layers if layer is None else choose_layers(self.blueprint, layer)
@@ -140,7 +144,7 @@ def load(
     """Load a network up to a layer.
 
     model: an id such as ``"starter/minilm-l6"``, or a spec.
-    layer: one or several names or selectors (``"stage.1"``, ``"block.-1"``, ``"@0.5"``); by default the model's own choice.
+    layer: one or several names or selectors (``"stage.1"``, ``"block.-1"``, ``"@0.5"``); else the model's own default.
     pool: how :func:`extract` will pool, for all layers or by layer; checked here, before anything is loaded.
     weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
         library itself gives the network, the same for every cut.
@@ -176,7 +180,7 @@ def _load(
     pools = choose_pools(blueprint, layers, pool)
     cut = plan_cut(blueprint.trace, layers, model=blueprint.spec.id)
     network, loaded = _filled(blueprint, cut, seed)
-    network = network.to(device, memory_format=_memory_format(blueprint.preprocess))
+    network = network.to(device).to(memory_format=_memory_format(blueprint.preprocess))
     return Backbone(
         spec=blueprint.spec,
         module=CutNetwork(network, cut).eval(),
@@ -201,7 +205,7 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None) -> tuple[torch.nn.
 
 
 def _files_without_weights(spec: ModelSpec) -> Files:
-    """What a network that is not given its weights can be built from: a configuration, a tokenizer, where they are here."""
+    """What a network without its weights can be built from: a configuration and a tokenizer, where they are here."""
     try:
         return resolve(spec.weights)
     except UnavailableError:
@@ -213,7 +217,9 @@ def _seed(weights: str | os.PathLike[str] | None) -> int | None:
         return None
     if found := _RANDOM.fullmatch(weights):
         return int(found[1])
-    raise UsageError(f"weights={weights!r}: random weights need a seed, as in 'random:0'; a file of that name is './{weights}'")
+    raise UsageError(
+        f"weights={weights!r}: random weights need a seed, as in 'random:0'; a file of that name is './{weights}'"
+    )
 
 
 def _memory_format(preprocess: Preprocessor) -> torch.memory_format:

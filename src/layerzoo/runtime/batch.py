@@ -19,7 +19,7 @@ class Row:
     inputs: Mapping[str, NDArray[Any]]
     """By the name of the network's argument, without the batch axis."""
     valid: int = 1
-    """How many positions of the sample's own length (samples, tokens) are in this row: its weight among its siblings."""
+    """How many positions (samples, tokens) of the sample are in this row: its weight among its siblings."""
     total: int = 1
     """How many positions the row has, padding included."""
     time_s: float | None = None

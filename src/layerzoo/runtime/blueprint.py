@@ -62,8 +62,8 @@ class Blueprint:
             return cls(replace(spec, layers=layers), files, hooks, made, trace_from_plain(facts["trace"]))
         blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(spec.layers or name_layers(blueprint.trace)))
-        layers = [to_plain(layer) for layer in blueprint.spec.layers]
-        write_facts(declared, zoo, {"layers": layers, "trace": trace_to_plain(blueprint.trace)})
+        found = {"layers": [to_plain(each) for each in blueprint.spec.layers], "trace": trace_to_plain(blueprint.trace)}
+        write_facts(declared, zoo, found)
         return blueprint
 
     def complete(self, layer: Layer) -> Layer:
@@ -73,10 +73,12 @@ class Blueprint:
         """
         call = find_call(self.trace, layer, model=self.spec.id)
         shape = shape_of(self.trace, layer, model=self.spec.id)
-        layout = Layout(layer.axes, layer.prefix_tokens) if self._is_told(layer) else self._infer(call, layer)
+        layout = None if self._is_told(layer) else self._infer(call, layer)
         axes = layer.axes or (layout.axes if layout else None)
         if axes is not None and len(axes) != len(shape):
-            raise LayerError(f"{self.spec.id}, layer {layer.name}: declared are the axes '{' '.join(axes)}', and the activation is {shape}")
+            raise LayerError(
+                f"{self.spec.id}, layer {layer.name}: the declared axes '{' '.join(axes)}' do not fit its shape {shape}"
+            )
         step = call.end if layer.at == "output" else call.start
         flops, total = self.trace.flops_until(step), self.trace.flops_until(_END)
         return replace(
@@ -154,7 +156,7 @@ def _of_ones(batch: Batch) -> Batch:
 
 
 def _probe(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor, base: Trace) -> Probes:
-    """Traces at other sizes. A network that refuses another size is built again for it; what still fails is left out."""
+    """Traces at other sizes. A network that refuses one is built again for it; what still fails is left out."""
     stretched: dict[Stretch, Trace] = {}
     for stretch in get_args(Stretch):
         example = made.example(_LARGER_BATCH if stretch == "batch" else _BATCH, stretch)
@@ -181,7 +183,9 @@ def _resized(spec: ModelSpec, stretch: Stretch) -> ModelSpec:
     if not isinstance(image, ImagePreprocess):
         return spec
     larger = replace(image, size_px=(image.size_px[0] * grow[0], image.size_px[1] * grow[1]))
-    return replace(spec, preprocess=replace(declared, image=larger) if isinstance(declared, VideoPreprocess) else larger)
+    return replace(
+        spec, preprocess=replace(declared, image=larger) if isinstance(declared, VideoPreprocess) else larger
+    )
 
 
 def _without_batch(shape: tuple[int, ...], axes: tuple[str, ...] | None) -> tuple[int, ...] | None:

@@ -26,7 +26,7 @@ def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
     network = hooks.build(spec, files)
     if not isinstance(network, nn.Module):
         raise PluginError(
-            f"the builder '{spec.builder}' made {type(network).__name__} of {spec.id}; layerzoo_build must return a torch.nn.Module",
+            f"the builder '{spec.builder}' made {type(network).__name__} of {spec.id}, not a torch.nn.Module",
             plugin=spec.builder,
         )
     return network.eval()
@@ -67,10 +67,11 @@ def ground(kind: str) -> Iterator[None]:
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Skips what would fill a parameter with values: the functions of torch.nn.init, and in-place writes to parameters."""
+    """Skips what would fill a parameter: the functions of torch.nn.init, and in-place writes to parameters."""
 
     _WRITES = frozenset(
-        "add_ bernoulli_ clamp_ clamp_max_ clamp_min_ copy_ div_ erfinv_ fill_ mul_ normal_ sub_ uniform_ zero_".split()
+        f"{name}_"
+        for name in ("add", "clamp", "copy", "div", "erfinv", "fill", "mul", "normal", "sub", "uniform", "zero")
     )
 
     def __torch_function__(

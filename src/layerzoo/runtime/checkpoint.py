@@ -36,7 +36,9 @@ _DTYPES = {
 class Stored(Protocol):
     """Tensors by the names that the checkpoint gives them."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What errors call it."""
 
     def meta(self) -> dict[str, Tensor]:
         """All of them on the meta device: names, shapes and types, no values."""
@@ -180,7 +182,7 @@ def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
 
 
 def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]], *, made_by: str) -> Stored:
-    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where nothing can be kept."""
+    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept."""
     made: dict[str, Tensor] = {}
 
     def write(target: Path) -> None:

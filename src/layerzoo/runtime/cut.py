@@ -58,9 +58,13 @@ def find_call(trace: Trace, layer: Layer, *, model: str) -> Call:
             raise unknown_layer(f"module:{layer.module}", [f"module:{path}" for path in paths], model)
         raise LayerError(f"{where}: the module {layer.module} is never called; only modules inside it are")
     if layer.call is None and len(calls) > 1:
-        raise LayerError(f"{where}: the module {layer.module} runs {len(calls)} times; say which, as in module:{layer.module}#0")
+        raise LayerError(
+            f"{where}: the module {layer.module} runs {len(calls)} times; say which, as in module:{layer.module}#0"
+        )
     if (layer.call or 0) >= len(calls):
-        raise LayerError(f"{where}: the module {layer.module} runs {len(calls)} time(s), and call {layer.call} was asked for")
+        raise LayerError(
+            f"{where}: the module {layer.module} runs {len(calls)} time(s), and call {layer.call} was asked for"
+        )
     return calls[layer.call or 0]
 
 

@@ -97,7 +97,7 @@ def stream(
     column: str | None = None,
     windows: bool = False,
 ) -> Iterator[Features]:
-    """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, all in the order of the inputs.
+    """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, in the order of the inputs.
 
     The model is loaded, and every mistake in the request raised, before the first piece is asked for.
     """
@@ -163,11 +163,11 @@ def _rows(
             return sample.id, SampleError(sample.id, error.reason)
 
     ahead = 4 if preprocess.modality in ("audio", "video") else batch_size
-    for index, (id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):
+    for index, (sample_id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):
         if isinstance(prepared, SampleError):
-            waiting[index] = _Open(id, 0, {}, error=prepared)
+            waiting[index] = _Open(sample_id, 0, {}, error=prepared)
             continue
-        waiting[index] = _Open(id, len(prepared.rows), prepared.report)
+        waiting[index] = _Open(sample_id, len(prepared.rows), prepared.report)
         for number, row in enumerate(prepared.rows):
             yield index, number, row
 
@@ -238,7 +238,9 @@ def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[s
         rows = [one.summaries[name][number] for number in range(one.rows)]
         found[name] = _vector(backbone, name, pool, rows, [one.weights[number] for number in range(one.rows)])
         if not np.isfinite(found[name]).all():
-            one.error = SampleError(one.id, f"its features at layer {name} are not finite (nan or inf) in {backbone.precision}")
+            one.error = SampleError(
+                one.id, f"its features at layer {name} are not finite (nan or inf) in {backbone.precision}"
+            )
     return found
 
 
@@ -269,5 +271,5 @@ def _layer(backbone: Backbone, name: str) -> Layer:
 
 def _windowed(backbone: Backbone) -> Backbone:
     if not isinstance(backbone.preprocess, TextPreprocessor):
-        raise UsageError(f"windows=True is for text; {backbone.spec.id} takes {backbone.preprocess.modality}, which is windowed as needed")
+        raise UsageError(f"windows=True is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}")
     return with_preprocess(backbone, backbone.preprocess.with_windows(True))

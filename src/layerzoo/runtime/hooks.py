@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import Registry
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+
+Answer = TypeVar("Answer")
 
 
 class ModelHooks:
@@ -36,7 +38,9 @@ class ModelHooks:
     @property
     def identity(self) -> str:
         """Names and versions of the distributions asked: what they make stays the same for as long as this does."""
-        return "+".join(dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all))
+        return "+".join(
+            dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all)
+        )
 
     def build(self, spec: ModelSpec, files: Files) -> Any:
         return self._builder.build(spec, files)
@@ -44,16 +48,14 @@ class ModelHooks:
     def describe(self, spec: ModelSpec, files: Files) -> dict[str, Any] | None:
         return self._first(lambda plugin: plugin.describe(spec, files))
 
-    def preprocess(self, spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+    def preprocess(self, spec: ModelSpec, files: Files) -> Any:
         return self._first(lambda plugin: plugin.preprocess(spec, files))
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
         return self._first(lambda plugin: plugin.read_weights(spec, files))
 
-    def state_dict(
-        self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]
-    ) -> Mapping[str, Tensor] | None:
+    def state_dict(self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         return self._first(lambda plugin: plugin.state_dict(spec, files, tensors))
 
-    def _first(self, ask: Callable[[PluginHooks], Any]) -> Any:
+    def _first(self, ask: Callable[[PluginHooks], Answer | None]) -> Answer | None:
         return next((answer for plugin in self._all if (answer := ask(plugin)) is not None), None)

@@ -78,7 +78,8 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
     if found is None:
         few = ", ".join(list(checkpoint.shapes)[:3])
         raise WeightsError(
-            f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}' (it has {len(checkpoint.shapes)} tensors: {few}, …). "
+            f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
+            f"It has {len(checkpoint.shapes)} tensors: {few}, … "
             "If its keys are called differently, map them with `weights: {keys: …}`"
         )
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import pairwise
 
 from layerzoo.runtime.trace import Call, Trace
 from layerzoo.spec import Layer
@@ -40,7 +41,7 @@ def _main_chain(trace: Trace) -> list[Call]:
 def _in_a_row(family: list[Call]) -> list[Call]:
     """The calls in their order, if each ends before the next begins and every one returns a tensor that is told."""
     ordered = sorted(family, key=lambda call: call.start)
-    apart = all(one.end < other.start for one, other in zip(ordered, ordered[1:], strict=False))
+    apart = all(one.end < other.start for one, other in pairwise(ordered))
     return ordered if apart and all(None in call.outputs for call in ordered) else []
 
 
@@ -61,8 +62,8 @@ def _chain_names(chain: list[Call]) -> list[tuple[str, str]]:
 
 
 def _resolution(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """What is left of a shape without its channels: for (batch, channel, height, width) and (batch, height, width, channel)
-    alike, the sorted sizes of the two axes that are equal, else everything but the last."""
+    """A shape without its channels: of four axes the two that are equal, as height and width are for a square picture,
+    wherever the channels stand; else all but the last."""
     if len(shape) == 4:
         return shape[2:] if shape[2] == shape[3] else shape[1:3]
     return shape[:-1]
@@ -75,7 +76,7 @@ def _stem(trace: Trace, chain: list[Call]) -> str | None:
 
 
 def _after(trace: Trace, chain: list[Call]) -> list[Layer]:
-    """The final norm, which keeps the shape, and the head: the last module with weights that gives one vector a sample."""
+    """The final norm, which keeps the shape, and the head: the last module with weights that gives vectors."""
     late = [call for call in trace.calls if call.start > chain[-1].end and None in call.outputs]
     width = chain[-1].outputs[None]
     learned = [call for call in late if _has_parameters(trace, call.module)]

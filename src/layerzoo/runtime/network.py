@@ -56,7 +56,10 @@ class CutNetwork(nn.Module):
         with self._turn, self._tapped(read, found), contextlib.suppress(_Reached):
             batch.run(self.network)
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
-            raise CutError(f"this input never reached {', '.join(missing)}: it takes another way through the network than the traced one")
+            raise CutError(
+                f"this input never reached {', '.join(missing)}: "
+                "it takes another way through the network than the input of the trace"
+            )
         return {layer.name: found[layer.name] for layer in self.cut.layers}
 
     def _keep(self, layer: Layer, activation: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ class CutNetwork(nn.Module):
         return {**self.__dict__, "_turn": None}  # a lock can be neither copied nor pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._turn = threading.Lock()
 
 

@@ -19,7 +19,7 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
 GEM_EXPONENT = 3.0
-"""Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019: learned values are near 3."""
+"""Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019: learned values near 3."""
 GEM_FLOOR = 1e-6
 """Values are raised to this before the power, as in the reference implementation."""
 
@@ -105,8 +105,8 @@ def _batch_first(activation: Tensor, batch: Batch, layer: Layer) -> Tensor:
         return activation.movedim(_axes(activation, layer).index("batch"), 0)
     if activation.ndim == 0 or activation.shape[0] != batch.size:
         raise PoolingError(
-            f"layer {layer.name}: of a batch of {batch.size} the activation is {tuple(activation.shape)}, which is not one "
-            "item a row; declare its axes"
+            f"layer {layer.name}: a batch of {batch.size} gives an activation of {tuple(activation.shape)}; "
+            "declare its axes, so that its rows can be told apart"
         )
     return activation
 

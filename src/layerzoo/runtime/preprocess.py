@@ -1,7 +1,7 @@
 """From a raw sample to the rows that a network takes: one class a modality, all with the same three verbs.
 
 ``rows`` decodes and transforms one sample (numpy only, so that several threads can do it beside the network),
-``collate`` puts rows side by side, ``example`` makes a batch of any size out of nothing, to learn a network's structure.
+``collate`` puts rows side by side, ``example`` makes a batch of any size out of nothing, to trace a network with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from layerzoo.media import audio, image, text, video
 from layerzoo.media.samples import samples
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
-from layerzoo.spec import AudioPreprocess, ImagePreprocess, ModelSpec, Modality, Preprocess, TextPreprocess, VideoPreprocess
+from layerzoo.spec import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Modality,
+    ModelSpec,
+    TextPreprocess,
+    VideoPreprocess,
+)
 
 EXAMPLE_TOKENS = 16
 
@@ -160,9 +167,7 @@ class TextPreprocessor(Preprocessor):
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
             return Prepared([_token_row(source.tolist())])
-        tokens = text.tokenise(
-            text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows
-        )
+        tokens = text.tokenise(text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows)
         report = {"truncated": int(tokens.left_out > 0), "windowed": int(len(tokens.windows) > 1)}
         return Prepared([_token_row(ids) for ids in tokens.windows], {name: n for name, n in report.items() if n})
 
@@ -192,8 +197,11 @@ class VideoPreprocessor(Preprocessor):
         return self._image.example(count, stretch)
 
 
-def preprocessor(spec: ModelSpec, plugin_part: Callable[..., Any] | None) -> Preprocessor:
-    """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything."""
+def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
+    """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything.
+
+    Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently.
+    """
     declared = spec.preprocess
     if isinstance(declared, ImagePreprocess):
         return ImagePreprocessor(declared, plugin_part)
@@ -201,10 +209,14 @@ def preprocessor(spec: ModelSpec, plugin_part: Callable[..., Any] | None) -> Pre
         return AudioPreprocessor(declared, plugin_part)
     if isinstance(declared, VideoPreprocess):
         return VideoPreprocessor(declared)
-    if isinstance(declared, TextPreprocess) and plugin_part is not None:
-        return TextPreprocessor(declared, plugin_part)  # type: ignore[arg-type]  # the hook's contract for text
-    lacks = "declares no preprocess" if declared is None else "has no tokenizer: the layerzoo_preprocess hook of its plugin gives none"
-    raise PluginError(f"{spec.id} {lacks}, and guessing one would give wrong numbers silently", plugin=spec.builder)
+    if isinstance(declared, TextPreprocess) and isinstance(plugin_part, text.Tokenizer):
+        return TextPreprocessor(declared, plugin_part)
+    lacks = (
+        "declares no `preprocess`, and its library knows none"
+        if declared is None
+        else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
+    )
+    raise PluginError(f"{spec.id} {lacks}, so that its numbers would be a guess", plugin=spec.builder)
 
 
 def is_tensor(source: Any) -> bool:

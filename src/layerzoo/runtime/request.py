@@ -54,4 +54,6 @@ def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice
 
 def _by_name(blueprint: Blueprint, pool: Mapping[str, str]) -> dict[str, str]:
     spec = blueprint.spec
-    return {found.name: name for selector, name in pool.items() for found in select(spec.layers, selector, model=spec.id)}
+    return {
+        found.name: name for selector, name in pool.items() for found in select(spec.layers, selector, model=spec.id)
+    }

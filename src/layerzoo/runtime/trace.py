@@ -132,7 +132,9 @@ def pick(value: Any, output: Key, *, where: str) -> Tensor:
         return found[output]
     listed = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in found.items()) or type(value).__name__
     asked = "says not which" if output is None else f"asks for {output!r}"
-    raise LayerError(f"{where} returns several values ({listed}), and the layer {asked}: declare `output:` as one of them")
+    raise LayerError(
+        f"{where} returns several values ({listed}), and the layer {asked}: declare `output:` as one of them"
+    )
 
 
 def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
@@ -145,7 +147,7 @@ class _Recorder(TorchDispatchMode):
     """Counts steps, and notes at which step a module starts and ends and a tensor is first read."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._step = 0
         self._owners: dict[int, list[str]] = {}
         self._sizes: dict[str, int] = {}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from layerzoo.errors import WeightsError
 
 _VERSION = 6
 _U8, _U16, _U32 = Struct("<B"), Struct("<H"), Struct("<I")
-_DTYPES = {0: np.dtype("<f4"), 1: np.dtype("i1"), 2: np.dtype("<i2"), 3: np.dtype("<i4"), 4: np.dtype("<f2")}
+_DTYPES: dict[int, np.dtype[Any]] = dict(enumerate(np.dtype(name) for name in ("<f4", "i1", "<i2", "<i4", "<f2")))
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
@@ -71,7 +71,9 @@ def _layer(ours: str, theirs: str, found: Mapping[str, Tensor]) -> Iterator[tupl
     yield from _pair(f"{ours}.final_layer_norm", found, f"{theirs}/ffn/layer_norm", **norm).items()
 
 
-def _pair(ours: str, found: Mapping[str, Tensor], theirs: str, *, scale: str = "weight", shift: str = "bias") -> dict[str, Tensor]:
+def _pair(
+    ours: str, found: Mapping[str, Tensor], theirs: str, *, scale: str = "weight", shift: str = "bias"
+) -> dict[str, Tensor]:
     return {f"{ours}.weight": found[f"{theirs}/{scale}"], f"{ours}.bias": found[f"{theirs}/{shift}"]}
 
 

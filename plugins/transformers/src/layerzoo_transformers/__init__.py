@@ -14,7 +14,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
-from layerzoo_transformers.preprocess import describe_text, sound_features, tokenizer
+from layerzoo_transformers.preprocess import LibraryTokenizer, describe_text, sound_features
 
 
 @hookimpl
@@ -29,9 +29,9 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 
 @hookimpl
-def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | None:
+def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | None:
     if spec.modality == "text":
-        return tokenizer(files)
+        return LibraryTokenizer.of(files)
     if spec.modality == "audio":
         return sound_features(_config(spec, files))
     return None
@@ -39,9 +39,11 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | N
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The base network's part of a checkpoint: one saved with a task's head keeps it under a prefix, such as `bert.`."""
+    """The base network's part of a checkpoint: saved with a task's head, it stands under a prefix, such as `bert.`."""
     for prefix in (MODEL_MAPPING[type(_config(spec, files))].base_model_prefix, spec.args.get("part", "")):
-        below = {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+        below = {
+            name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
+        }
         tensors = below if prefix and below else tensors
     return tensors
 

@@ -17,7 +17,7 @@ class LibraryTokenizer:
     """A tokenizer of the library: pieces without special tokens, which stand apart as prefix and suffix."""
 
     def __init__(self, library: Any) -> None:
-        self._library = library
+        self.library = library
         alone = self.encode("a")
         dressed = list(library("a", truncation=False, padding=False)["input_ids"])
         start = next(at for at in range(len(dressed)) if dressed[at : at + len(alone)] == alone)
@@ -25,22 +25,25 @@ class LibraryTokenizer:
         self.suffix: tuple[int, ...] = tuple(dressed[start + len(alone) :])
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
 
+    @classmethod
+    def of(cls, files: Files) -> LibraryTokenizer:
+        """The tokenizer that lies beside a model's config.json."""
+        return cls(AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True))
+
     def encode(self, text: str) -> list[int]:
-        made = self._library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
+        made = self.library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return list(made["input_ids"])
-
-
-def tokenizer(files: Files) -> LibraryTokenizer:
-    return LibraryTokenizer(AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True))
 
 
 def describe_text(config: Any, files: Files) -> dict[str, Any]:
     """How long a text may be, and whether it starts with a classification token."""
-    library = AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True)
+    tokenizer = LibraryTokenizer.of(files)
+    library = tokenizer.library
     limits = [library.model_max_length, getattr(config, "max_position_embeddings", None)]
-    known = [limit for limit in limits if limit is not None and limit < 1_000_000]  # the library's word for "unknown" is 1e30
-    prefix = LibraryTokenizer(library).prefix
-    cls = library.cls_token_id is not None and prefix[:1] == (library.cls_token_id,)
+    known = [
+        limit for limit in limits if limit is not None and limit < 1_000_000
+    ]  # the library's word for "unknown" is 1e30
+    cls = library.cls_token_id is not None and tokenizer.prefix[:1] == (library.cls_token_id,)
     return {"preprocess": {"max_tokens": min(known, default=512), "cls_token": cls}}
 
 

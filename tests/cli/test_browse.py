@@ -1,0 +1,191 @@
+"""list, search, show, layers and plugin: data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerzoo.cli import main
+from layerzoo.spec import ModelSpec, layer_from_dict
+
+Install = Callable[..., None]
+Zoo = Callable[..., tuple[int, str, str]]
+
+HEAVY = ("torch", "numpy", "timm", "transformers", "pydantic", "yaml", "rich", "pyarrow")
+PROGRAM = "import sys; from layerzoo.cli import main; main(sys.argv[1:])"
+
+
+@pytest.fixture
+def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    install("good")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_list_in_a_pipe_is_ids(zoo: Zoo) -> None:
+    code, out, err = zoo("list", "--plugin", "acme")
+    ids = ["acme/cat/one", "acme/cat/two", "acme/shelf-video", "acme/vit-shelf", "acme/vit-shelf.large"]
+    assert (code, out.splitlines(), err) == (0, ids, "")
+
+
+def test_json_is_specs(zoo: Zoo) -> None:
+    _, out, _ = zoo("list", "--plugin", "acme", "--format", "json")
+    specs = [ModelSpec.from_dict(each) for each in json.loads(out)]
+    assert [spec.id for spec in specs][:2] == ["acme/cat/one", "acme/cat/two"]
+    _, lines, _ = zoo("list", "--plugin", "acme", "--format", "jsonl")
+    assert [ModelSpec.from_json(line) for line in lines.splitlines()] == specs
+
+
+def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = zoo("list", "--plugin", "acme", "--format", "table")
+    assert max(map(len, out.splitlines())) <= 60
+    assert "acme/vit-shelf.large " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("search", "supermarket"), ["acme/vit-shelf"]),
+        (("search", "catal", "too"), ["acme/cat/two"]),
+        (("list", "--modality", "text", "--max-params", "1k"), ["acme/cat/one", "toy/next-word"]),
+        (("list", "--modality", "vision", "--max-params", "5.8M", "--plugin", "acme-zoo"),
+         ["acme/vit-shelf", "acme/vit-shelf.large"]),
+        (("search", "vit", "--license", "MIT"), []),
+    ],
+)  # fmt: skip
+def test_words_and_filters_choose(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
+    code, out, err = zoo(*arguments)
+    assert (code, out.splitlines()) == (0, found)
+    assert bool(err) == (not found)
+
+
+def test_show_prints_the_whole_declaration(zoo: Zoo) -> None:
+    _, out, _ = zoo("show", "acme/shelf")
+    spec = ModelSpec.from_json(out)
+    assert (spec.id, spec.aliases, len(spec.layers)) == ("acme/vit-shelf", ("acme/shelf",), 15)
+    _, table, _ = zoo("show", "acme/vit-shelf", "--format", "table")
+    assert "size_px [224, 224]" in table
+
+
+def test_the_end_of_an_id_is_enough_where_one_model_ends_so(zoo: Zoo) -> None:
+    assert zoo("show", "two", "--format", "ids")[1] == "acme/cat/two\n"
+
+
+def test_the_end_of_several_ids_names_them(zoo: Zoo, home: Path) -> None:
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels: {two: {modality: text, builder: toy}}\n", encoding="utf-8"
+    )
+    code, _, err = zoo("show", "two")
+    assert (code, err) == (3, "zoo: 'two' may be any of: acme/cat/two, mine/two\n")
+
+
+def test_layers_that_are_declared_are_shown_with_a_hint_to_trace(zoo: Zoo) -> None:
+    code, out, err = zoo("layers", "acme/vit-shelf", "--format", "jsonl")
+    layers = [layer_from_dict(json.loads(line)) for line in out.splitlines()]
+    assert code == 0
+    assert [layer.name for layer in layers][:2] == ["stem", "block.0"]
+    assert layers[-2].axes == ("batch", "token", "channel")
+    assert "zoo layers --trace acme/vit-shelf" in err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [("block.-1", ["block.11"]), ("block.{3..4}", ["block.3", "block.4"]), ("last", ["block.11"])],
+)
+def test_a_pattern_chooses_layers(zoo: Zoo, pattern: str, names: list[str]) -> None:
+    assert zoo("layers", "acme/vit-shelf", pattern)[1].split() == names
+
+
+def test_the_table_of_layers_has_their_facts(zoo: Zoo) -> None:
+    _, out, _ = zoo("layers", "acme/vit-shelf", "--format", "table")
+    assert "197 × 192" in out
+    assert "batch token channel" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", "acme/vit-shelff"), 3, "zoo: there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf"),
+        (("layers", "acme/vit-shelf", "blok.3"), 3, "zoo: acme/vit-shelf has no layer 'blok.3'. Nearest: block.3"),
+        (("list", "--plugin", "acne"), 3, "zoo: there is no plugin 'acne'. Nearest: acme"),
+        (("list", "--modality", "sound"), 2, "'sound' is not one of"),
+        (("list", "--max-params", "many"), 2, "is not a number of parameters such as 500k"),
+        (("lost",), 2, "No such command 'lost'. Nearest: list."),
+        (("search",), 2, "Missing argument"),
+        (("plugin", "show", "acne"), 3, "no plugin 'acne'"),
+    ],
+)
+def test_a_mistake_is_one_clean_message_and_an_exit_code(
+    zoo: Zoo, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    found, out, err = zoo(*arguments)
+    assert (found, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_problems_in_files_are_mentioned_and_cost_nothing_else(zoo: Zoo, home: Path) -> None:
+    (home / "registry.yaml").write_text("layerzoo: 1\nmodels: {net: {modality: text}}\n", encoding="utf-8")
+    code, out, err = zoo("list", "--plugin", "toy")
+    assert (code, out) == (0, "toy/next-word\n")
+    assert err == "1 problem(s) in registry files, see: zoo doctor\n"
+    code, _, err = zoo("show", "mine/net")
+    assert code == 2
+    assert f"{home}/registry.yaml:2:10: the key 'builder' is missing" in err
+
+
+def test_every_verb_has_help(zoo: Zoo) -> None:
+    _, out, _ = zoo("--help")
+    assert all(verb in out for verb in ("list", "search", "show", "layers", "extract", "plugin", "doctor"))
+    for verb in ("list", "search", "show", "layers", "doctor"):
+        assert zoo(verb, "--help")[0] == 0
+
+
+# ---------------------------------------------------------------- fresh interpreters
+
+
+def test_browsing_a_warm_index_imports_nothing_heavy(zoo: Zoo) -> None:
+    zoo("list")  # warms the index
+    verbs = ["list", "search vit", "show acme/vit-shelf", "layers acme/vit-shelf", "plugin list", "plugin show acme"]
+    program = f"""
+import sys
+from layerzoo.cli import main
+for verb in {verbs!r}:
+    for format_ in ("ids", "json", "jsonl"):
+        try:
+            main([*verb.split(), "--format", format_])
+        except SystemExit as end:
+            assert not end.code, verb
+        assert not sys.modules.keys() & {set(HEAVY)!r}, (verb, format_, sys.modules.keys() & {set(HEAVY)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+    assert done.stdout
+
+
+def test_a_reader_that_has_seen_enough_gets_no_complaint(zoo: Zoo, home: Path) -> None:
+    models = "".join(f"  net{number}: {{modality: text, builder: toy}}\n" for number in range(5000))
+    (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
+    command = [sys.executable, "-c", PROGRAM, "list", "--format", "jsonl"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.readline()
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.wait()

@@ -1,0 +1,175 @@
+"""One plugin at a time: whatever it does, it fails alone, once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerzoo.errors import PluginError, WeightsError
+from layerzoo.plugins.loader import hooks
+from layerzoo.registry import PluginManifest, registry
+from layerzoo.spec import FrozenMap, ModelSpec
+from layerzoo.weights import Files
+
+Install = Callable[..., None]
+NewPlugin = Callable[[str], PluginManifest]
+
+SPEC = ModelSpec(id="acme/net", modality="text", builder="acme", args=FrozenMap({"width": 3}))
+
+
+@pytest.fixture
+def new_plugin(home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> NewPlugin:
+    """A package of this test's own, with some code in it and a helper module beside it."""
+
+    def make(code: str) -> PluginManifest:
+        name = f"zoo_{abs(hash(request.node.nodeid))}"
+        (home / name).mkdir()
+        (home / name / "__init__.py").write_text(textwrap.dedent(code), encoding="utf-8")
+        (home / name / "helper.py").write_text("", encoding="utf-8")
+        monkeypatch.syspath_prepend(home)
+        return PluginManifest(namespace="acme", distribution="acme-zoo", version="1.0", module=name)
+
+    return make
+
+
+def test_a_hook_is_called_with_the_arguments_it_asks_for(new_plugin: NewPlugin) -> None:
+    manifest = new_plugin("""
+        from layerzoo import hookimpl
+
+        @hookimpl
+        def layerzoo_describe(spec):
+            return {"default": {"layer": spec.id}}
+
+        @hookimpl
+        def layerzoo_state_dict(tensors):
+            return dict(tensors)
+        """)
+    acme = hooks(manifest)
+    assert acme.describe(SPEC, Files()) == {"default": {"layer": "acme/net"}}
+    assert acme.state_dict(SPEC, {}) == {}
+
+
+def test_a_hook_that_is_not_there_has_no_answer(new_plugin: NewPlugin) -> None:
+    acme = hooks(new_plugin(""))
+    assert acme.build(SPEC, Files()) is None
+    assert acme.preprocess(SPEC, Files()) is None
+    assert acme.read_weights(SPEC, Files()) is None
+
+
+def test_a_plugin_is_imported_once(new_plugin: NewPlugin, home: Path) -> None:
+    manifest = new_plugin(f"open({str(home / 'log')!r}, 'a').write('x')")
+    assert hooks(manifest) is hooks(manifest)
+    assert (home / "log").read_text(encoding="utf-8") == "x"
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("import a_library_that_is_not_there", "ModuleNotFoundError: No module named 'a_library_that_is_not_there'"),
+        ("raise OSError('libtorch.so: cannot open\\nmore')", "OSError: libtorch.so: cannot open"),
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("this is no Python", "SyntaxError: invalid syntax"),
+        (
+            "from layerzoo import hookimpl\n@hookimpl\ndef layerzoo_build(spec, colour): ...",
+            "PluginValidationError: Plugin 'acme' for hook 'layerzoo_build'",
+        ),
+        (
+            "from layerzoo import hookimpl\n@hookimpl\ndef layerzoo_biuld(spec): ...",
+            "PluginValidationError: unknown hook 'layerzoo_biuld'",
+        ),
+    ],
+)
+def test_whatever_an_import_raises_is_a_value(new_plugin: NewPlugin, home: Path, code: str, cause: str) -> None:
+    log = home / "log"
+    manifest = new_plugin("")
+    package = home / manifest.module / "__init__.py"
+    package.write_text(f"open({str(log)!r}, 'a').write('x')\nfrom . import helper\n{code}\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(PluginError) as caught:
+            hooks(manifest)
+        assert str(caught.value).startswith(f"the plugin 'acme' (acme-zoo 1.0) cannot be loaded: {cause}")
+        assert str(caught.value).endswith("Next: zoo plugin check acme, or zoo doctor")
+        assert caught.value.plugin == "acme"
+        assert caught.value.__cause__ is not None
+    assert not [name for name in sys.modules if name.startswith(manifest.module)]
+    # What is no Python never ran; all else ran once.
+    assert not log.exists() or log.read_text(encoding="utf-8") == "x"
+
+
+def test_ctrl_c_is_no_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
+    flag = home / "flag"
+    manifest = new_plugin(f"import os\nif not os.path.exists({str(flag)!r}): raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        hooks(manifest)
+    flag.touch()
+    assert hooks(manifest).manifest == manifest
+
+
+@pytest.mark.parametrize("raised", ["ValueError('odd')", "SystemExit('odd')"])
+def test_an_exception_of_a_hook_names_plugin_hook_and_model(new_plugin: NewPlugin, raised: str) -> None:
+    manifest = new_plugin(f"""
+        from layerzoo import hookimpl
+
+        @hookimpl
+        def layerzoo_build(spec):
+            raise {raised}
+        """)
+    with pytest.raises(PluginError, match=r"'acme' failed in layerzoo_build for acme/net: \w+: odd") as caught:
+        hooks(manifest).build(SPEC, Files())
+    assert type(caught.value.__cause__).__name__ == raised.partition("(")[0]
+
+
+def test_an_error_of_layerzoo_s_own_passes_unchanged(new_plugin: NewPlugin) -> None:
+    manifest = new_plugin("""
+        from layerzoo import hookimpl
+        from layerzoo.errors import WeightsError
+
+        @hookimpl
+        def layerzoo_build(spec):
+            raise WeightsError("no such file")
+        """)
+    with pytest.raises(WeightsError, match="no such file"):
+        hooks(manifest).build(SPEC, Files())
+
+
+def test_one_broken_plugin_does_not_touch_another(install: Install) -> None:
+    install("good", "raises")
+    zoo = registry()
+    with pytest.raises(PluginError, match="raising"):
+        hooks(zoo.plugin("raising"))
+    spec = zoo.model("acme/vit-shelf")
+    network = hooks(zoo.builder_plugin(spec.builder)).build(spec, Files())
+    assert network is not None
+    assert [parameter.shape[-1] for parameter in network.parameters()] == [4, 2]
+
+
+def test_how_an_import_went_is_remembered(install: Install) -> None:
+    install("exits", "wrong_hook")
+    zoo = registry()
+    assert zoo.outcome(zoo.plugin("exiting")) is None
+    with pytest.raises(PluginError):
+        hooks(zoo.plugin("exiting"))
+    outcome = zoo.outcome(zoo.plugin("exiting"))
+    assert outcome is not None
+    assert (outcome["state"], outcome["cause"]) == ("failed", "SystemExit: no licence found")
+    assert outcome["version"] == "1.0"
+    assert outcome["at"].endswith("Z")
+
+
+def test_threads_that_ask_at_once_get_one_import(new_plugin: NewPlugin, home: Path) -> None:
+    manifest = new_plugin(f"import time\ntime.sleep(0.1)\nopen({str(home / 'log')!r}, 'a').write('x')")
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(hooks(manifest))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len(set(found)) == 1
+    assert (home / "log").read_text(encoding="utf-8") == "x"
