@@ -20,7 +20,7 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:

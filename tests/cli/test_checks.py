@@ -11,6 +11,8 @@ import pytest
 
 from layerzoo.cli import main
 from layerzoo.cli.doctor import command as doctor
+from layerzoo.cli.doctor import examine
+from layerzoo.registry import Registry, Surroundings, registry
 
 Install = Callable[..., None]
 Zoo = Callable[..., tuple[int, Any]]
@@ -84,28 +86,28 @@ def test_one_plugin_is_shown_with_its_models(zoo: Zoo) -> None:
     assert "acme/vit-shelf" in shown["model_ids"]
 
 
-def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path, monkeypatch: pytest.MonkeyPatch,
-                                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path) -> None:
     install("raises", "no_registry")
     (home / "registry.yaml").write_text("layerzoo: 1\naliases: {a: toy/gone}\n", encoding="utf-8")
-    with pytest.raises(SystemExit) as caught:
-        doctor.main(["--format", "json", "--time-limit", "60"], prog_name="zoo doctor")
-    rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
-    assert caught.value.code == 1
-    assert rows["python"]["state"] == "ok"
-    assert rows["cache directory"]["state"] == "ok"
-    assert rows["plugin raising"]["fix"] == "pip install a_library_that_is_not_there"
-    assert "bare_zoo/registry.yaml" in rows["plugin bare"]["detail"]
-    assert "the alias 'a' stands for toy/gone" in rows["registry file"]["detail"]
-    assert {row["state"] for row in rows.values()} <= {"ok", "missing", "wrong"}
-    assert all(row["fix"] for row in rows.values() if row["state"] == "wrong")
+    around = registry().surroundings
+    few = tuple(each for each in around.installed if each.namespace in ("toy", "raising", "bare"))
+    findings = {finding.what: finding for finding in examine(Registry(Surroundings(few, around.user_files)), 60)}
+    assert findings["python"].state == "ok"
+    assert findings["cache directory"].state == "ok"
+    assert findings["plugin toy"].state == "ok"
+    assert findings["plugin raising"].fix == "pip install a_library_that_is_not_there"
+    assert "bare_zoo/registry.yaml" in str(findings["plugin bare"].detail)
+    assert "the alias 'a' stands for toy/gone" in str(findings["registry file"].detail)
+    assert findings["default model for text"].state == "missing"
+    assert "pip install layerzoo-starter" in str(findings["default model for text"].detail)
+    assert all(finding.fix for finding in findings.values() if finding.state != "ok")
 
 
 def test_the_doctor_sees_a_cache_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch,
                                                         capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     (home / "file").touch()
     monkeypatch.setenv("LAYERZOO_CACHE", str(home / "file" / "cache"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="1"):
         doctor.main(["--format", "json", "--time-limit", "0.1"], prog_name="zoo doctor")
     rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["cache directory"]["state"] == "wrong"

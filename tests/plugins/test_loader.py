@@ -51,7 +51,7 @@ def test_a_hook_is_called_with_the_arguments_it_asks_for(new_plugin: NewPlugin) 
         """)
     acme = hooks(manifest)
     assert acme.describe(SPEC, Files()) == {"default": {"layer": "acme/net"}}
-    assert acme.state_dict(SPEC, {}) == {}
+    assert acme.state_dict(SPEC, Files(), {}) == {}
 
 
 def test_a_hook_that_is_not_there_has_no_answer(new_plugin: NewPlugin) -> None:

@@ -335,7 +335,8 @@ def test_an_index_that_breaks_in_use_changes_no_answer(zoo: Registry, tmp_path: 
 
 
 def test_many_threads_may_ask_at_once(zoo: Registry) -> None:
-    expected, found = zoo.ids(), []
+    expected = zoo.ids()
+    found: list[list[str]] = []
 
     def ask() -> None:
         found.extend(zoo.ids() for _ in range(20))

@@ -53,10 +53,14 @@ def command(ctx: click.Context, time_limit: float, format_: Format) -> None:
     Plugins are imported in processes of their own, and nothing is downloaded. Exits with 1 when something is wrong.
     json has the keys what, state (ok, missing, wrong), detail, fix.
     """
-    zoo = registry()
-    findings = [_python(), *_dependencies(), _cache(), *_plugins(zoo, time_limit), *_files(zoo), *_defaults(zoo)]
+    findings = examine(registry(), time_limit)
     print_rows(map(_row, findings), format_, ("what", "state", "detail", "fix"))
     ctx.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
+
+
+def examine(zoo: Registry, time_limit_s: float) -> list[Finding]:
+    """Look at this machine and at a zoo. time_limit_s: for the import of each plugin."""
+    return [_python(), *_dependencies(), _cache(), *_plugins(zoo, time_limit_s), *_files(zoo), *_defaults(zoo)]
 
 
 def _row(finding: Finding) -> Row:

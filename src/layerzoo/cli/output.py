@@ -84,8 +84,8 @@ def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
 
     lines = [row.cells for row in rows]
     filled = [at for at in range(len(columns)) if any(cells[at] is not None for cells in lines)]
-    has_header = any(columns)
-    table = Table(box=box.SIMPLE_HEAD if has_header else None, show_header=has_header, show_edge=False, pad_edge=False)
+    # Two spaces between columns, so that the table of layers fits 80 characters nearly whole.
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for at in filled:
         # Text that is too wide is folded, and the first column last of all: a name that was cut off cannot be copied.
         longest_word = max(map(len, columns[at].split()), default=0)

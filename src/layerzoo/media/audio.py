@@ -115,7 +115,7 @@ def _check_whole(sound: soundfile.SoundFile, read: int, file: BinaryIO) -> None:
 
 
 def _told(error: Exception) -> str:
-    return str(error).rpartition(">: ")[2].removeprefix("Error : ").rstrip(".")
+    return str(error).rpartition(": ")[2].rstrip(".")
 
 
 def _of_memory(source: tuple[Any, ...]) -> tuple[NDArray[np.float32], int]:

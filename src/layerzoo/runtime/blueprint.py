@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 import torch
 
-from layerzoo.errors import LayerError, LayerzooError, TraceError
+from layerzoo.errors import LayerError, LayerzooError, PluginError, TraceError
 from layerzoo.facts import read_facts, write_facts
 from layerzoo.registry import Registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
@@ -18,7 +18,7 @@ from layerzoo.runtime.cut import find_call, shape_of
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
-from layerzoo.runtime.trace import Call, Trace, trace
+from layerzoo.runtime.trace import Call, Key, Trace, trace
 from layerzoo.spec import (
     PREPROCESS_KINDS,
     Default,
@@ -46,8 +46,9 @@ class Blueprint:
     hooks: ModelHooks
     preprocess: Preprocessor
     trace: Trace
-    probes: Probes | None = field(default=None, repr=False)
-    """Traces at other input sizes; taken when an axis must be told."""
+    layouts: dict[str, Layout] | None = field(default=None, repr=False)
+    """Address → axes, of every activation whose axes traces at other input sizes tell; made when one must be told."""
+    _keep: Callable[[Blueprint], None] = field(default=lambda blueprint: None, repr=False)
 
     @classmethod
     def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
@@ -57,14 +58,28 @@ class Blueprint:
         declared = spec
         spec = _described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
+
+        def keep(blueprint: Blueprint) -> None:
+            write_facts(declared, zoo, blueprint._facts())
+
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
-            return cls(replace(spec, layers=layers), files, hooks, made, trace_from_plain(facts["trace"]))
+            layouts = layouts_from_plain(facts["layouts"])
+            return cls(
+                replace(spec, layers=layers), files, hooks, made, trace_from_plain(facts["trace"]), layouts, keep
+            )
         blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(spec.layers or name_layers(blueprint.trace)))
-        found = {"layers": [to_plain(each) for each in blueprint.spec.layers], "trace": trace_to_plain(blueprint.trace)}
-        write_facts(declared, zoo, found)
+        blueprint._keep = keep
+        keep(blueprint)
         return blueprint
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "layers": [to_plain(each) for each in self.spec.layers],
+            "trace": trace_to_plain(self.trace),
+            "layouts": None if self.layouts is None else {place: asdict(told) for place, told in self.layouts.items()},
+        }
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell; what is declared stays as it is, and must fit.
@@ -108,9 +123,11 @@ class Blueprint:
         return 0 if self.preprocess.modality == "text" else None
 
     def _infer(self, call: Call, layer: Layer) -> Layout | None:
-        if self.probes is None:
-            self.probes = _probe(self.spec, self.hooks, self.files, self.preprocess, self.trace)
-        return infer_layout(self.probes, call, layer.output, at=layer.at)
+        if self.layouts is None:
+            probes = _probe(self.spec, self.hooks, self.files, self.preprocess, self.trace)
+            self.layouts = dict(_told(probes))
+            self._keep(self)
+        return self.layouts.get(_place(call, layer.output, layer.at))
 
 
 _END = 1 << 62
@@ -123,7 +140,13 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     known = hooks.describe(spec, files) or {}
     if preprocess := known.get("preprocess"):
         kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
-        spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
+        try:
+            spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
+        except TypeError as error:
+            raise PluginError(
+                f"the hook layerzoo_describe gives {spec.id} ({spec.modality}) a preprocess that does not fit: {error}",
+                plugin=spec.builder,
+            ) from error
     if "default" in known and spec.default == Default():
         spec = replace(spec, default=Default(**known["default"]))
     return spec
@@ -163,6 +186,28 @@ def _probe(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor,
         if example is not None and (found := _try(spec, hooks, files, example, stretch)) is not None:
             stretched[stretch] = found
     return Probes(base=base, stretched=stretched, sequence_axis=made.sequence_axis)
+
+
+def _told(probes: Probes) -> Iterator[tuple[str, Layout]]:
+    """Every activation of a network whose axes can be told, by its place."""
+    for call in probes.base.calls:
+        for at, shapes in (("output", call.outputs), ("input", call.inputs)):
+            for key in shapes:
+                if layout := infer_layout(probes, call, key, at=at):
+                    yield _place(call, key, at), layout
+
+
+def _place(call: Call, key: Key, at: str) -> str:
+    if at == "input" and key is None:
+        key = next(iter(call.inputs), None)
+    return f"{call.module}#{call.index} {at} {key}"
+
+
+def layouts_from_plain(plain: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Layout] | None:
+    """Layouts from their JSON form."""
+    if plain is None:
+        return None
+    return {place: Layout(tuple(told["axes"]), told["prefix_tokens"]) for place, told in plain.items()}
 
 
 def _try(spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch, stretch: Stretch) -> Trace | None:

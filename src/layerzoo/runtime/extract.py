@@ -125,15 +125,17 @@ def _pieces(
 ) -> Iterator[Features]:
     waiting: dict[int, _Open] = {}
     any_good = False
-    for batch in _batches(_rows(backbone.preprocess, found, waiting, batch_size), backbone.preprocess, batch_size):
+    rows = _rows(backbone.preprocess, found, waiting, batch_size, strict)
+    for batch in _batches(rows, backbone.preprocess, batch_size):
         _run(backbone, batch, pools, waiting)
-        if piece := _piece(backbone, pools, _take_ready(waiting), strict):
+        if ready := _take_ready(waiting):
+            piece = _piece(backbone, pools, ready, strict)
             any_good = any_good or len(piece) > 0
             yield piece
-    last = _piece(backbone, pools, _take_ready(waiting), strict) or Features(ids=(), by_layer={})
+    last = _piece(backbone, pools, _take_ready(waiting), strict)
     if not (any_good or len(last)):
         last = replace(last, by_layer={name: _nothing(backbone, name, pool) for name, pool in pools.items()})
-    yield replace(last, provenance=_provenance(backbone, pools), passed_over=tuple(found.passed_over))
+    yield replace(last, passed_over=tuple(found.passed_over))
 
 
 def _run(backbone: Backbone, batch: list[Place], pools: dict[str, str], waiting: dict[int, _Open]) -> None:
@@ -150,9 +152,16 @@ Place = tuple[int, int, Row]
 
 
 def _rows(
-    preprocess: Preprocessor, found: Iterable[Sample | SampleError], waiting: dict[int, _Open], batch_size: int
+    preprocess: Preprocessor,
+    found: Iterable[Sample | SampleError],
+    waiting: dict[int, _Open],
+    batch_size: int,
+    strict: bool,
 ) -> Iterator[Place]:
-    """Every sample's rows, decoded ahead of the network by other threads. Opens each sample in ``waiting``."""
+    """Every sample's rows, decoded ahead of the network by other threads. Opens each sample in ``waiting``.
+
+    Raises: SampleError for the first sample that cannot be decoded, if ``strict``.
+    """
 
     def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
         if isinstance(sample, SampleError):
@@ -165,6 +174,8 @@ def _rows(
     ahead = 4 if preprocess.modality in ("audio", "video") else batch_size
     for index, (sample_id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):
         if isinstance(prepared, SampleError):
+            if strict:
+                raise prepared
             waiting[index] = _Open(sample_id, 0, {}, error=prepared)
             continue
         waiting[index] = _Open(sample_id, len(prepared.rows), prepared.report)
@@ -203,10 +214,8 @@ def _take_ready(waiting: dict[int, _Open]) -> list[_Open]:
     return ready
 
 
-def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool) -> Features | None:
+def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool) -> Features:
     """What has become of some samples. Raises: SampleError for the first that failed, if ``strict``."""
-    if not ready:
-        return None
     vectors = [_vectors(backbone, pools, one) for one in ready]
     failed = tuple(one.error for one in ready if one.error is not None)
     if failed and strict:

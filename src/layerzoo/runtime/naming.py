@@ -20,10 +20,9 @@ def name_layers(trace: Trace) -> tuple[Layer, ...]:
     chain = _main_chain(trace)
     if not chain:
         return ()
-    named = [Layer(name=name, module=path) for name, path in _chain_names(chain)]
     stem = _stem(trace, chain)
-    after = _after(trace, chain)
-    return (*([Layer(name="stem", module=stem)] if stem else []), *named, *after)
+    named = [*([("stem", stem)] if stem else []), *_chain_names(chain), *_after(trace, chain)]
+    return tuple(Layer(name=name, module=call.module, call=_which(trace, call)) for name, call in named)
 
 
 def _main_chain(trace: Trace) -> list[Call]:
@@ -49,16 +48,21 @@ def _flops(trace: Trace, chain: list[Call]) -> int:
     return sum(trace.flops_until(call.end) - trace.flops_until(call.start) for call in chain)
 
 
-def _chain_names(chain: list[Call]) -> list[tuple[str, str]]:
+def _which(trace: Trace, call: Call) -> int | None:
+    """The number of a call, where its module runs more than once."""
+    return call.index if len(trace.calls_of(call.module)) > 1 else None
+
+
+def _chain_names(chain: list[Call]) -> list[tuple[str, Call]]:
     shapes = [call.outputs[None] for call in chain]
     if len(set(shapes)) == 1:
-        return [(f"block.{index}", call.module) for index, call in enumerate(chain)]
+        return [(f"block.{index}", call) for index, call in enumerate(chain)]
     last_of_a_size = [
         call
         for index, call in enumerate(chain)
         if index + 1 == len(chain) or _resolution(shapes[index + 1]) != _resolution(shapes[index])
     ]
-    return [(f"stage.{index}", call.module) for index, call in enumerate(last_of_a_size)]
+    return [(f"stage.{index}", call) for index, call in enumerate(last_of_a_size)]
 
 
 def _resolution(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -69,22 +73,24 @@ def _resolution(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:-1]
 
 
-def _stem(trace: Trace, chain: list[Call]) -> str | None:
-    """The module that ends last before the chain begins."""
+def _stem(trace: Trace, chain: list[Call]) -> Call | None:
+    """The call that ends last before the chain begins."""
     before = [call for call in trace.calls if call.end < chain[0].start and None in call.outputs]
-    return max(before, key=lambda call: call.end).module if before else None
+    return max(before, key=lambda call: call.end, default=None)
 
 
-def _after(trace: Trace, chain: list[Call]) -> list[Layer]:
-    """The final norm, which keeps the shape, and the head: the last module with weights that gives vectors."""
+def _after(trace: Trace, chain: list[Call]) -> list[tuple[str, Call]]:
+    """What has weights and comes late: the norm, which keeps the shape; `pooled`, one vector a sample of the chain's
+    width, as its outermost module gives it; the head, one of another width, as its innermost module does."""
     late = [call for call in trace.calls if call.start > chain[-1].end and None in call.outputs]
     width = chain[-1].outputs[None]
     learned = [call for call in late if _has_parameters(trace, call.module)]
     norm = next((call for call in learned if call.outputs[None] == width), None)
-    flat = [call for call in learned if len(call.outputs[None]) == 2 and call is not norm]
-    head = max(flat, key=lambda call: call.start, default=None)
-    found = [("norm", norm), ("head", head)]
-    return [Layer(name=name, module=call.module) for name, call in found if call is not None]
+    vectors = [call for call in learned if len(call.outputs[None]) == 2]
+    same = [call for call in vectors if call.outputs[None][-1] in width[1:]]
+    pooled = max(same, key=lambda call: call.end, default=None)
+    head = max((call for call in vectors if call not in same), key=lambda call: call.start, default=None)
+    return [(name, call) for name, call in (("norm", norm), ("pooled", pooled), ("head", head)) if call is not None]
 
 
 def _has_parameters(trace: Trace, path: str) -> bool:

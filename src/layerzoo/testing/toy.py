@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from layerzoo import hookimpl
 from layerzoo.errors import SampleError
 from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
 
 PAD = 0
 WORDS = ("the", "cat", "dog", "drinks", "eats", "milk", "meat")
@@ -72,7 +73,9 @@ def layerzoo_preprocess(spec: ModelSpec) -> WordTokenizer:
 
 
 @hookimpl
-def layerzoo_read_weights(spec: ModelSpec) -> Mapping[str, Tensor]:
+def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
     """Hidden: the word vectors. Next word: each word's score is the scalar product with its own vector."""
+    if files.checkpoint is not None:
+        return None
     vectors = torch.tensor(WORD_VECTORS)
     return {"hidden.weight": vectors.T.contiguous(), "next_word.weight": vectors}

