@@ -16,7 +16,7 @@ import numpy as np
 from examples import measures, samples
 from examples.figure import save_figure
 from examples.results import ClipResult, FloatArray, PictureResult, Results, SoundResult, TweetResult
-from layerzoo.spec import ImagePreprocess
+from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
 FOLDER = Path(__file__).resolve().parents[1] / "demo"
 
@@ -80,7 +80,9 @@ def tell_pictures(
         recognised=[*right, *[None] * len(others)],
     )
     first, second, cosine = measures.closest_pair(result.vectors)
-    print(f"  The two most alike: {result.names[first]} and {result.names[second]} (layer pooled, cosine {cosine:.2f}).")
+    print(
+        f"  The two most alike: {result.names[first]} and {result.names[second]} (layer pooled, cosine {cosine:.2f})."
+    )
     return result
 
 
@@ -113,16 +115,21 @@ def tell_sounds(folder: Path, paths: Sequence[Path], kinds: Sequence[str]) -> So
 def tell_clips(folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> ClipResult:
     """Every frame a vector (pool="none" keeps them apart); their mean is the vector of the clip."""
     _headline(f"{len(paths)} video clips: which are alike?")
-    names = [f"{label}, distorted" if "distorted" in path.stem else label for path, label in zip(paths, labels, strict=True)]
+    names = [
+        f"{label}, distorted" if "distorted" in path.stem else label for path, label in zip(paths, labels, strict=True)
+    ]
     backbone = layerzoo.load("starter/efficientnet-lite0-video", layer="pooled", pool="none")
     features = _extract(backbone, paths, folder / "clips.parquet")
+    seen = _pictures_seen(backbone, paths)
     first, second, cosine = measures.closest_pair(features.values.mean(axis=1))
-    print(f"\n  The two most alike: {names[first]} and {names[second]} (cosine of the means over all frames {cosine:.2f}).")
+    print(
+        f"\n  The two most alike: {names[first]} and {names[second]} (cosine of the means over all frames {cosine:.2f})."
+    )
     return ClipResult(
         model=backbone.spec.id,
         layer="pooled",
         names=names,
-        thumbnails=_pictures_seen(backbone, paths).reshape(*features.values.shape[:2], *_size_px(backbone), 3),
+        thumbnails=seen.reshape(*features.values.shape[:2], *seen.shape[1:]),
         frames=features.values,
         closest=(first, second),
         similarity=cosine,
@@ -134,14 +141,47 @@ def _headline(text: str) -> None:
 
 
 def _extract(backbone: layerzoo.Backbone, inputs: Sequence[Any], path: Path | None = None) -> layerzoo.Features:
-    """The features of the inputs, with a line on what was loaded and one on what came out."""
-    print(f"  {backbone.spec.id}: {_loaded(backbone)}")
+    """The features of the inputs, saved where a path is given; says what was loaded and what came out."""
+    print(f"  {backbone.spec.id} up to {backbone.layers[-1].name}: {_loaded(backbone)}")
     started = perf_counter()
     features = layerzoo.extract(backbone, inputs)
     seconds = perf_counter() - started
-    shapes = ", ".join(f"{layer} {' × '.join(map(str, features[layer].shape))}" for layer in features.layers)
-    print(f"    {shapes} in {seconds:.1f} s")
+    shapes = ", ".join(f"{layer} {_times(features[layer].shape[1:])}" for layer in features.layers)
+    print(f"  {len(features):,} samples in {seconds:.1f} s, numbers for each: {shapes}")
     if path is not None:
         features.save(path)
-        print(f"    → {path}")
+        print(f"  saved as {path}")
     return features
+
+
+def _loaded(backbone: layerzoo.Backbone) -> str:
+    loaded = backbone.provenance["loaded"]
+    if not loaded["of_bytes"]:
+        return "random weights, nothing loaded"
+    return f"{loaded['bytes'] / 1e6:.1f} of {loaded['of_bytes'] / 1e6:.1f} MB of weights loaded"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _pictures_seen(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatArray:
+    """(picture or frame, height, width, 3), 0 to 1: what the network received, its normalisation undone."""
+    declared = backbone.spec.preprocess
+    image = declared.image if isinstance(declared, VideoPreprocess) else declared
+    assert isinstance(image, ImagePreprocess)
+    pixels = backbone.preprocess(paths).inputs["pixels"].permute(0, 2, 3, 1).numpy()
+    seen: FloatArray = np.clip(pixels * np.float32(image.std) + np.float32(image.mean), 0, 1)
+    return seen
+
+
+def _sounds_heard(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatArray:
+    """(sound, mel band, time): what the network received, up to the end of the longest sound."""
+    batch = backbone.preprocess(paths)
+    spectrograms: FloatArray = batch.inputs["sound"].numpy()
+    assert batch.valid is not None
+    return spectrograms[..., : int(spectrograms.shape[-1] * batch.valid.max() / batch.total)]
+
+
+if __name__ == "__main__":
+    main()

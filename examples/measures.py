@@ -73,7 +73,9 @@ def grid_places(vectors: FloatArray, columns: int) -> NDArray[np.intp]:
     """
     rows = -(-len(vectors) // columns)
     cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
-    plane = TSNE(metric="cosine", init="random", perplexity=min(5, len(vectors) / 4), random_state=0).fit_transform(vectors)
+    plane = TSNE(metric="cosine", init="random", perplexity=min(5, len(vectors) / 4), random_state=0).fit_transform(
+        vectors
+    )
     spread = (rankdata(plane, axis=0) - 0.5) / len(vectors) * [rows, columns] - 0.5
     moves = ((spread[:, None] - cells) ** 2).sum(axis=-1)
     places: NDArray[np.intp] = cells[linear_sum_assignment(moves)[1]]

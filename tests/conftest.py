@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+_CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_errors=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A cache of this run's own, which its workers share: what an earlier state of the code left counts for nothing."""
+    if not hasattr(config, "workerinput"):
+        os.environ["LAYERZOO_CACHE"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,12 @@ class Layer:
         )
 
 
+EXAMPLE_TOKENS = 16
+"""A text model's shapes and FLOPs are stated for this many tokens, or half its limit where that is less."""
+EXAMPLE_SECONDS = 1
+"""Those of a sound model that takes any length, for this much sound."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocess:
     """How a picture becomes (channel, height, width) float32: resize, crop, divide by 255, normalise."""
@@ -158,6 +164,20 @@ class VideoPreprocess:
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess
+
+
+def reference_input(preprocess: Preprocess) -> str:
+    """The input for which the shapes and FLOPs of a model's layers hold, in words."""
+    if isinstance(preprocess, TextPreprocess):
+        return f"{min(EXAMPLE_TOKENS, preprocess.max_tokens // 2)} tokens"
+    if isinstance(preprocess, AudioPreprocess):
+        is_fixed = preprocess.pad == "window" and preprocess.window_s is not None
+        return f"{preprocess.window_s if is_fixed else EXAMPLE_SECONDS:g} s at {preprocess.sample_rate_hz} Hz"
+    image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
+    frame = "one frame of " if isinstance(preprocess, VideoPreprocess) else ""
+    return f"{frame}{image.size_px[0]} × {image.size_px[1]} pixels"
+
+
 PREPROCESS_KINDS: dict[Modality, type[Preprocess]] = {
     "vision": ImagePreprocess,
     "audio": AudioPreprocess,

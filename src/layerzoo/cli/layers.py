@@ -8,7 +8,7 @@ from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
 from layerzoo.layers import select
 from layerzoo.registry import registry
-from layerzoo.spec import Layer, ModelSpec, to_plain
+from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
 COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params", "FLOPs")
 
@@ -19,8 +19,9 @@ COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params
 @click.option(
     "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
 )
+@click.option("--declare", is_flag=True, help="Print them as the `layers:` of a registry.yaml, with all that is known.")
 @format_option(piped="ids")
-def command(model: str, pattern: str | None, trace: bool, format_: Format) -> None:
+def command(model: str, pattern: str | None, trace: bool, declare: bool, format_: Format) -> None:
     """List the layers of a model, and the cost to get there.
 
     They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
@@ -35,7 +36,12 @@ def command(model: str, pattern: str | None, trace: bool, format_: Format) -> No
     layers = _layers(spec, trace)
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))
+    if declare:
+        click.echo("layers:\n" + "\n".join(map(_declaration, layers)))
+        return
     print_rows(map(_row, layers), format_, COLUMNS)
+    if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
+        click.echo(f"\nShapes and FLOPs: for {reference_input(spec.preprocess)}.", err=True)
 
 
 def _layers(spec: ModelSpec, trace: bool) -> tuple[Layer, ...]:
@@ -45,11 +51,21 @@ def _layers(spec: ModelSpec, trace: bool) -> tuple[Layer, ...]:
         return trace_layers(spec)
     from layerzoo.facts import traced_layers
 
-    traced = traced_layers(spec)
-    if traced is None:
-        hint = "Shapes and costs are not known yet" if spec.layers else "The layers are not declared"
+    layers = traced_layers(spec) or spec.layers
+    if not layers or any(layer.shape is None or layer.flops is None for layer in layers):
+        hint = "Shapes and costs are not known yet" if layers else "The layers are not declared"
         click.echo(f"{hint}. To find out: zoo layers --trace {spec.id}", err=True)
-    return spec.layers if traced is None else traced
+    return layers
+
+
+def _declaration(layer: Layer) -> str:
+    """One line of YAML, in the long form."""
+    plain = to_plain(layer)
+    name, module = plain.pop("name"), plain.pop("module")
+    if "axes" in plain:
+        plain["axes"] = " ".join(plain["axes"])
+    facts = "".join(f", {key}: {value}" for key, value in plain.items())
+    return f"  {name}: {{module: {module or '.'}{facts}}}"
 
 
 def _row(layer: Layer) -> Row:

@@ -82,7 +82,8 @@ class Blueprint:
         }
 
     def complete(self, layer: Layer) -> Layer:
-        """The layer with everything that a trace can tell; what is declared stays as it is, and must fit.
+        """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
+        sizes and costs are those of this network at this input size, whatever was declared for another.
 
         Raises: LayerError.
         """
@@ -99,7 +100,7 @@ class Blueprint:
         return replace(
             layer,
             axes=axes,
-            shape=layer.shape or _without_batch(shape, axes),
+            shape=_without_batch(shape, axes),
             prefix_tokens=self._prefix(layer, layout, axes),
             params=self.trace.params_until(step),
             flops=flops,

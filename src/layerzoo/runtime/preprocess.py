@@ -20,6 +20,8 @@ from layerzoo.media.samples import samples
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.spec import (
+    EXAMPLE_SECONDS,
+    EXAMPLE_TOKENS,
     AudioPreprocess,
     ImagePreprocess,
     Modality,
@@ -27,8 +29,6 @@ from layerzoo.spec import (
     TextPreprocess,
     VideoPreprocess,
 )
-
-EXAMPLE_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class AudioPreprocessor(Preprocessor):
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         if stretch not in (None, "batch") and not (stretch == "length" and self._window is None):
             return None
-        one_second = self.declared.sample_rate_hz
-        length = min(self._window or one_second, one_second) * (2 if stretch == "length" else 1)
+        usual = EXAMPLE_SECONDS * self.declared.sample_rate_hz
+        length = min(self._window or usual, usual) * (2 if stretch == "length" else 1)
         return self.collate([self._row(np.zeros(length, np.float32))] * count)
 
 
