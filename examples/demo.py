@@ -175,12 +175,13 @@ def _pictures_seen(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatA
     return seen
 
 
-def _sounds_heard(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatArray:
-    """(sound, mel band, time): what the network received, up to the end of the longest sound."""
+def _sounds_heard(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> list[FloatArray]:
+    """Per sound (mel band, time): what the network received, without the padding."""
     batch = backbone.preprocess(paths)
-    spectrograms: FloatArray = batch.inputs["sound"].numpy()
     assert batch.valid is not None
-    return spectrograms[..., : int(spectrograms.shape[-1] * batch.valid.max() / batch.total)]
+    spectrograms: FloatArray = batch.inputs["sound"].numpy()
+    ends = batch.valid.numpy() * spectrograms.shape[-1] // batch.total
+    return [spectrogram[:, :end] for spectrogram, end in zip(spectrograms, ends, strict=True)]
 
 
 if __name__ == "__main__":

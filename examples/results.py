@@ -64,8 +64,8 @@ class SoundResult:
     """The same share, were the neighbour drawn at random."""
     layer: str
     kinds: Sequence[str]
-    spectrograms: FloatArray
-    """(sound, mel band, time): what the network received, cut to the longest sound."""
+    spectrograms: Sequence[FloatArray]
+    """Per sound (mel band, time): what the network received, without the padding."""
     vectors: FloatArray
     """(sound, channel) at ``layer``"""
     neighbours: NDArray[np.intp]

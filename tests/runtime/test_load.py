@@ -244,7 +244,7 @@ def test_a_folder_of_save_pretrained_needs_no_code(own_zoo: Path) -> None:
     classifier = BertForSequenceClassification(config).eval()  # its checkpoint has the base under `bert.`
     classifier.save_pretrained(folder)
     own_zoo.write_text(
-        "layerzoo: 1\nmodels:\n  mine/tiny-bert:\n    modality: text\n    builder: transformers\n    weights: file:./tiny-bert\n"
+        "layerzoo: 1\nmodels:\n  mine/tiny-bert: {modality: text, builder: transformers, weights: file:./tiny-bert}\n"
     )
     backbone = layerzoo.load("mine/tiny-bert", layer=["block.*"], pool="cls")
     assert [layer.name for layer in backbone.blueprint.spec.layers][:5] == [

@@ -164,6 +164,8 @@ class LayerForm(Form):
         """``norm: encoder.norm`` stands for ``norm: {module: encoder.norm}``, and ``head:`` for the network itself."""
         if value is None or isinstance(value, str):
             return {"module": value or ""}
+        if isinstance(value, int | float):
+            raise ValueError(f"the path of a module that looks like a number needs quotes: '{value}'")
         if isinstance(value, Mapping) and "module" in value and value["module"] is None:
             return {**value, "module": ""}
         return value
