@@ -2,9 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PLUGINS := starter timm transformers video
-PROJECTS := pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
-EDITABLE := -e . $(PLUGINS:%=-e plugins/%)
+PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
+FOLDERS := $(dir $(PROJECTS))
 
 .PHONY: help demo test lint dist setup clean
 help:
@@ -14,7 +13,7 @@ help:
 	@echo "make clean  removes what these have made"
 
 demo: setup
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
@@ -27,14 +26,13 @@ lint: setup
 
 dist: setup
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
-	for plugin in $(PLUGINS); do $(BIN)/python -m build --no-isolation --wheel --outdir dist plugins/$$plugin || exit 1; done
+	for folder in $(FOLDERS); do $(BIN)/python -m build --no-isolation --wheel --outdir dist $$folder || exit 1; done
 
 setup: $(VENV)/.installed .samples/.installed
 
 $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(EDITABLE) -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) -r requirements-dev.txt
 	@touch $@
 
 .samples/.installed: examples/samples.txt | $(VENV)/.installed

@@ -6,19 +6,30 @@ kind of sample, and ``demo.png``, one picture of it all.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import layerzoo
 import numpy as np
-from examples import measures, samples
 from examples.figure import save_figure
+from examples.measures import (
+    FOLDS,
+    chance_of_same_kind,
+    closest_pair,
+    nearest_is_of_same_kind,
+    score_of_majority,
+    score_of_vectors,
+    score_of_words,
+)
 from examples.results import ClipResult, FloatArray, PictureResult, Results, SoundResult, TweetResult
+from examples.samples import IMAGENET_CLASSES, clips, photographs, pictures, sounds, tweets
+
+import layerzoo
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
-FOLDER = Path(__file__).resolve().parents[1] / "demo"
+FOLDER = Path("demo")
 
 
 def main() -> None:
@@ -26,10 +37,10 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     print("layerzoo: name a model and a layer, get a feature matrix. Nothing past the layer is computed or loaded.")
     results = Results(
-        tweets=tell_tweets(FOLDER, *samples.tweets(per_class=1000)),
-        pictures=tell_pictures(FOLDER, *samples.pictures(), *samples.photographs()),
-        sounds=tell_sounds(FOLDER, *samples.sounds()),
-        clips=tell_clips(FOLDER, *samples.clips()),
+        tweets=tell_tweets(FOLDER, *tweets(per_class=1000)),
+        pictures=tell_pictures(FOLDER, *pictures(), *photographs()),
+        sounds=tell_sounds(FOLDER, *sounds()),
+        clips=tell_clips(FOLDER, *clips()),
     )
     save_figure(results, FOLDER / "demo.png")
     print(f"\nAll of it in one picture: {FOLDER / 'demo.png'}")
@@ -37,26 +48,30 @@ def main() -> None:
 
 
 def tell_tweets(folder: Path, texts: Sequence[str], sentiments: Sequence[str]) -> TweetResult:
-    """Where to cut is found by experiment: every layer in one pass, and a classifier on each."""
-    _headline(f"{len(texts):,} tweets: {', '.join(sorted(set(sentiments)))}. At which layer should a network be cut?")
-    trained = layerzoo.load("starter/minilm-l6", layer=["stem", "block.*"])
-    untrained = layerzoo.load("starter/minilm-l6", layer=["stem", "block.*"], weights="random:0")
+    """All layers in one pass and a classifier on each; the same with random weights, and without a network."""
+    _headline(
+        f"{len(texts):,} tweets: {', '.join(sorted(set(sentiments)))}?",
+        "Where to cut a network is found by experiment. One pass gives the vectors of all its layers.",
+    )
+    layers = ["stem", "block.*"]
+    trained = layerzoo.load("starter/minilm-l6", layer=layers)
+    untrained = layerzoo.load("starter/minilm-l6", layer=layers, weights="random:0")
     features = _extract(trained, texts, folder / "tweets.parquet")
     baseline = _extract(untrained, texts)
     result = TweetResult(
         model=trained.spec.id,
         count=len(texts),
         layers=features.layers,
-        trained=[measures.score_of_vectors(features[layer], sentiments) for layer in features.layers],
-        untrained=[measures.score_of_vectors(baseline[layer], sentiments) for layer in features.layers],
-        words=measures.score_of_words(texts, sentiments),
-        majority=measures.score_of_majority(sentiments),
+        trained=[score_of_vectors(features[layer], sentiments) for layer in features.layers],
+        untrained=[score_of_vectors(baseline[layer], sentiments) for layer in features.layers],
+        words=score_of_words(texts, sentiments),
+        majority=score_of_majority(sentiments),
     )
-    print("\n  A logistic regression on each layer, 5-fold cross-validated; the share of tweets it is right about:\n")
-    print("    layer      pretrained  random weights")
-    for layer, with_training, without in zip(result.layers, result.trained, result.untrained, strict=True):
-        print(f"    {layer:10} {with_training.mean:10.3f} {without.mean:15.3f}")
-    print(f"\n    words counted, no network {result.words.mean:.3f}; always the same answer {result.majority.mean:.3f}")
+    print(f"\n  Share of tweets that a logistic regression is right about, {FOLDS}-fold cross-validated:\n")
+    print("    layer      pretrained   random weights   parameters up to here")
+    for layer, with_training, without in zip(trained.layers, result.trained, result.untrained, strict=True):
+        print(f"    {layer.name:10} {with_training.mean:10.3f} {without.mean:16.3f} {layer.params or 0:23,}")
+    print(f"\n    {result.words.mean:.3f} from the counts of words alone, {result.majority.mean:.3f} from nothing")
     return result
 
 
@@ -64,67 +79,68 @@ def tell_pictures(
     folder: Path, labelled: Sequence[Path], classes: Sequence[int], others: Sequence[Path], names: Sequence[str]
 ) -> PictureResult:
     """Two layers in one pass: the vector before the classifier, and the classifier's answer."""
-    _headline(f"{len(labelled) + len(others)} pictures: what is on them, and which are alike?")
-    backbone = layerzoo.load("starter/efficientnet-lite0", layer=["pooled", "head"])
     paths = [*labelled, *others]
+    _headline(
+        f"{len(paths)} pictures: which are alike?",
+        "One pass gives the vector before the network's classifier (pooled) and the classifier's answer (head).",
+    )
+    backbone = layerzoo.load("starter/efficientnet-lite0", layer=["pooled", "head"])
     features = _extract(backbone, paths, folder / "pictures.parquet")
-    answers = features["head"].argmax(axis=1)
-    right = [bool(answer == label) for answer, label in zip(answers[: len(labelled)], classes, strict=True)]
-    print(f"\n  {sum(right)} of {len(right)} with a label are recognised (layer head, the first of 1,000 answers).")
-    result = PictureResult(
+    answers = features["head"].argmax(axis=1)[: len(labelled)]
+    right = [bool(answer == label) for answer, label in zip(answers, classes, strict=True)]
+    all_names = [*(IMAGENET_CLASSES[label] for label in classes), *names]
+    first, second, cosine = closest_pair(features["pooled"])
+    print(f"\n  {sum(right)} of the {len(right)} with a label are recognised.")
+    print(f"  The two most alike: {all_names[first]} and {all_names[second]} (cosine {cosine:.2f}).")
+    return PictureResult(
         model=backbone.spec.id,
         layer="pooled",
-        names=[*(samples.IMAGENET_CLASSES[label] for label in classes), *names],
+        names=all_names,
         thumbnails=_pictures_seen(backbone, paths),
         vectors=features["pooled"],
         recognised=[*right, *[None] * len(others)],
     )
-    first, second, cosine = measures.closest_pair(result.vectors)
-    print(
-        f"  The two most alike: {result.names[first]} and {result.names[second]} (layer pooled, cosine {cosine:.2f})."
-    )
-    return result
 
 
 def tell_sounds(folder: Path, paths: Sequence[Path], kinds: Sequence[str]) -> SoundResult:
-    """A network that was trained on speech alone hears game sounds."""
-    _headline(f"{len(paths)} sounds of games, of {len(set(kinds))} kinds: is the nearest sound of the same kind?")
+    """For each sound, whether the one with the most similar vector is of the same kind, at every layer."""
+    _headline(
+        f"{len(paths)} sounds of games, of {len(set(kinds))} kinds: which are alike?",
+        "The network has learnt from speech alone. What do its layers make of other sounds?",
+    )
     backbone = layerzoo.load("starter/whisper-tiny-en", layer=["stem", "block.*", "norm"])
     features = _extract(backbone, paths, folder / "sounds.parquet")
-    neighbours = {layer: measures.nearest_neighbours(features[layer]) for layer in features.layers}
-    shares = {layer: measures.share_of_same_kind(near, kinds) for layer, near in neighbours.items()}
-    chance = measures.chance_of_same_kind(kinds)
+    found = {layer: nearest_is_of_same_kind(features[layer], kinds) for layer in features.layers}
+    shares = {layer: float(np.mean(answers)) for layer, answers in found.items()}
+    chance = chance_of_same_kind(kinds)
+    print("\n  Share of sounds whose nearest neighbour is of the same kind:\n")
+    for name, share in [*shares.items(), ("by chance", chance)]:
+        print(f"    {name:10} {share:10.3f}")
     best = max(shares, key=shares.__getitem__)
-    print("\n    layer      of the same kind")
-    for layer, share in shares.items():
-        print(f"    {layer:10} {share:16.3f}")
-    print(f"    {'by chance':10} {chance:16.3f}")
     return SoundResult(
         model=backbone.spec.id,
-        layers=features.layers,
-        shares=list(shares.values()),
+        shares=shares,
         chance=chance,
         layer=best,
         kinds=kinds,
         spectrograms=_sounds_heard(backbone, paths),
         vectors=features[best],
-        neighbours=neighbours[best],
+        found=found[best],
     )
 
 
 def tell_clips(folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> ClipResult:
     """Every frame a vector (pool="none" keeps them apart); their mean is the vector of the clip."""
-    _headline(f"{len(paths)} video clips: which are alike?")
-    names = [
-        f"{label}, distorted" if "distorted" in path.stem else label for path, label in zip(paths, labels, strict=True)
-    ]
+    _headline(
+        f"{len(paths)} video clips: which are alike?",
+        "The network of the pictures again, cut before its classifier, on frames at even distances in time.",
+    )
+    names = [_clip_name(path, label) for path, label in zip(paths, labels, strict=True)]
     backbone = layerzoo.load("starter/efficientnet-lite0-video", layer="pooled", pool="none")
     features = _extract(backbone, paths, folder / "clips.parquet")
     seen = _pictures_seen(backbone, paths)
-    first, second, cosine = measures.closest_pair(features.values.mean(axis=1))
-    print(
-        f"\n  The two most alike: {names[first]} and {names[second]} (cosine of the means over all frames {cosine:.2f})."
-    )
+    first, second, cosine = closest_pair(features.values.mean(axis=1))
+    print(f"\n  The two most alike: {names[first]} and {names[second]} (means over all frames, cosine {cosine:.2f}).")
     return ClipResult(
         model=backbone.spec.id,
         layer="pooled",
@@ -136,8 +152,12 @@ def tell_clips(folder: Path, paths: Sequence[Path], labels: Sequence[str]) -> Cl
     )
 
 
-def _headline(text: str) -> None:
-    print(f"\n{text}")
+def _clip_name(path: Path, label: str) -> str:
+    return f"{label}, distorted" if path.stem.endswith("distorted") else label
+
+
+def _headline(title: str, text: str) -> None:
+    print(f"\n{title}\n{'-' * len(title)}\n  {text}")
 
 
 def _extract(backbone: layerzoo.Backbone, inputs: Sequence[Any], path: Path | None = None) -> layerzoo.Features:
@@ -146,8 +166,7 @@ def _extract(backbone: layerzoo.Backbone, inputs: Sequence[Any], path: Path | No
     started = perf_counter()
     features = layerzoo.extract(backbone, inputs)
     seconds = perf_counter() - started
-    shapes = ", ".join(f"{layer} {_times(features[layer].shape[1:])}" for layer in features.layers)
-    print(f"  {len(features):,} samples in {seconds:.1f} s, numbers for each: {shapes}")
+    print(f"  {_shapes(features)}, in {seconds:.1f} s")
     if path is not None:
         features.save(path)
         print(f"  saved as {path}")
@@ -161,8 +180,12 @@ def _loaded(backbone: layerzoo.Backbone) -> str:
     return f"{loaded['bytes'] / 1e6:.1f} of {loaded['of_bytes'] / 1e6:.1f} MB of weights loaded"
 
 
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
+def _shapes(features: layerzoo.Features) -> str:
+    """Such as ``27 × 1280 at pooled, 27 × 1000 at head``."""
+    layers_of: defaultdict[str, list[str]] = defaultdict(list)
+    for layer in features.layers:
+        layers_of[" × ".join(map(str, features[layer].shape))].append(layer)
+    return "; ".join(f"{shape} at {', '.join(layers)}" for shape, layers in layers_of.items())
 
 
 def _pictures_seen(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatArray:
@@ -171,7 +194,8 @@ def _pictures_seen(backbone: layerzoo.Backbone, paths: Sequence[Path]) -> FloatA
     image = declared.image if isinstance(declared, VideoPreprocess) else declared
     assert isinstance(image, ImagePreprocess)
     pixels = backbone.preprocess(paths).inputs["pixels"].permute(0, 2, 3, 1).numpy()
-    seen: FloatArray = np.clip(pixels * np.float32(image.std) + np.float32(image.mean), 0, 1)
+    std, mean = np.asarray(image.std, np.float32), np.asarray(image.mean, np.float32)
+    seen: FloatArray = np.clip(pixels * std + mean, 0, 1)
     return seen
 
 

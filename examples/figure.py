@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,11 +16,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
+from matplotlib.typing import RcKeyType
 from sklearn.metrics.pairwise import cosine_similarity
 
 # From the palette of Okabe and Ito, which colour-blind people can tell apart.
 BLUE, RED, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": GREY,
@@ -37,9 +39,9 @@ def save_figure(results: Results, path: Path) -> None:
     """Draw all chapters into one picture of 1760 × 1100 pixels."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(16, 10), dpi=110, facecolor="white")
-        top, body = figure.subfigures(2, 1, height_ratios=[0.07, 0.93])
+        [[top], [body]] = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.07, 0.93])
         top.text(0.015, 0.3, "layerzoo: name a model and a layer, get a feature matrix", size=22, weight="bold")
-        (tweets, pictures), (sounds, clips) = body.subfigures(2, 2)
+        [[tweets, pictures], [sounds, clips]] = body.subfigures(2, 2, squeeze=False)
         draw_tweets(tweets, results.tweets)
         draw_pictures(pictures, results.pictures)
         draw_sounds(sounds, results.sounds)
@@ -55,15 +57,14 @@ def draw_tweets(panel: SubFigure, result: TweetResult) -> None:
         panel,
         f"{result.count:,} tweets: negative, neutral or positive?",
         f"{result.model}, {len(result.layers)} layers",
-        f"A classifier on the vectors of {result.layers[best]} is right about {trained[best]:.0%} of the tweets it has not seen; "
-        f"with random weights it is {untrained[best]:.0%}. Where to cut is found by experiment: all layers come from one pass.",
+        f"A classifier on the vectors of {result.layers[best]} is right about {trained[best]:.0%} of the tweets it has "
+        f"not seen; with random weights it is {untrained[best]:.0%}. Where to cut is found by experiment: "
+        "all layers come from one pass.",
     )
     axes = panel.add_axes((0.085, 0.11, 0.745, 0.64))
     layers = range(len(result.layers))
-    axes.fill_between(layers, untrained, trained, color=BLUE, alpha=0.12, linewidth=0)
-    axes.text(best - 0.15, (trained[best] + untrained[best]) / 2, "what training adds", color=BLUE, ha="right", va="center")
-    axes.fill_between(layers, result.majority.mean, untrained, color=RED, alpha=0.07, linewidth=0)
-    axes.text(best - 0.15, (result.majority.mean + untrained[best]) / 2, "what the architecture alone gives", color=RED, ha="right")
+    _area(axes, untrained, trained, "what training adds", BLUE)
+    _area(axes, [result.majority.mean] * len(layers), untrained, "what the architecture alone gives", RED)
     _level(axes, result.words, "words counted, no network")
     _level(axes, result.majority, "always the same answer")
     _curve(axes, result.trained, "pretrained", BLUE)
@@ -75,12 +76,18 @@ def draw_tweets(panel: SubFigure, result: TweetResult) -> None:
     axes.tick_params(length=0)
 
 
+def _area(axes: Axes, low: Sequence[float], high: Sequence[float], name: str, color: str) -> None:
+    """What lies between two curves; the name stands at the right, in the middle."""
+    axes.fill_between(range(len(low)), low, high, color=color, alpha=0.1, linewidth=0)
+    axes.text(len(low) - 1.15, (low[-1] + high[-1]) / 2, name, color=color, ha="right", va="center")
+
+
 def _curve(axes: Axes, scores: Sequence[Score], name: str, color: str) -> None:
     """A score for each layer with its standard error; the name and the last value stand at the end."""
     means = [score.mean for score in scores]
     axes.errorbar(range(len(scores)), means, [score.error for score in scores], color=color, marker="o", linewidth=2.5)
-    end = (len(scores) - 1, means[-1])
-    axes.annotate(f"{name}\n{means[-1]:.1%}", end, (12, 0), textcoords="offset points", color=color, va="center", weight="bold")
+    end, text = (len(scores) - 1, means[-1]), f"{name}\n{means[-1]:.1%}"
+    axes.annotate(text, end, (12, 0), textcoords="offset points", color=color, va="center", weight="bold")
 
 
 def _level(axes: Axes, score: Score, name: str) -> None:
@@ -95,8 +102,8 @@ def draw_pictures(panel: SubFigure, result: PictureResult) -> None:
         panel,
         f"{len(result.names)} pictures: which are alike?",
         f"{result.model}, {result.layer} and head",
-        "Each picture lies among those with similar vectors. The network's own classifier, read in the same pass, names "
-        f"{sum(answers)} of {len(answers)} right (blue) and {len(answers) - sum(answers)} wrong (red); "
+        "Each picture lies among those with similar vectors. The network's own classifier, read in the same pass, "
+        f"names {sum(answers)} of {len(answers)} right (blue) and {len(answers) - sum(answers)} wrong (red); "
         "the others have no label.",
     )
     colors = [{True: BLUE, False: RED, None: GREY}[answer] for answer in result.recognised]
@@ -108,7 +115,7 @@ def draw_sounds(panel: SubFigure, result: SoundResult) -> None:
     _head(
         panel,
         f"{len(result.kinds)} sounds of games: which are alike?",
-        f"{result.model}, {result.layer}",
+        f"{result.model}, {result.layer} (best of {len(result.shares)} layers)",
         "Each sound lies among those with similar vectors, drawn as the network hears it. "
         f"For {sum(result.found)} of {len(result.kinds)} (blue) the nearest vector is of the same kind; "
         f"by chance it would be {result.chance * len(result.kinds):.0f}. The network has learnt from speech alone.",
@@ -127,7 +134,8 @@ def draw_clips(panel: SubFigure, result: ClipResult) -> None:
         f"{count} clips, {frames} frames of each: which are alike?",
         f"{result.model}, {result.layer}",
         "Every frame against every other: frames of one clip are alike, and a cut shows as an edge. The means over all "
-        f"frames put “{result.names[first]}” and “{result.names[second]}” closest (outlined, cosine {result.similarity:.2f}).",
+        f"frames put “{result.names[first]}” and “{result.names[second]}” closest "
+        f"(outlined, cosine {result.similarity:.2f}).",
     )
     strips = panel.add_axes((0.145, 0.12, 0.33, 0.66))
     strips.imshow(_strips(result.thumbnails))
@@ -192,7 +200,8 @@ def _inked(spectrogram: FloatArray, color: str) -> FloatArray:
     """(mel band, time) → (mel band, time, 3) with low bands below: from white, where it is silent, to the colour."""
     quiet, loud = spectrogram.min(), spectrogram.max()
     share = ((spectrogram - quiet) / (loud - quiet))[::-1, :, None]
-    return 1 - share * (1 - np.float32(to_rgb(color)))
+    inked: FloatArray = 1 - share * (1 - np.asarray(to_rgb(color), np.float32))
+    return inked
 
 
 def _broken(text: str, width: int) -> str:

@@ -42,21 +42,15 @@ def score_of_majority(labels: Sequence[str]) -> Score:
     return _score(DummyClassifier(strategy="most_frequent"), np.zeros((len(labels), 1)), labels)
 
 
-def nearest_neighbours(vectors: FloatArray) -> NDArray[np.intp]:
-    """(n, m) → for each row the index of the other row with the greatest cosine."""
+def nearest_is_of_same_kind(vectors: FloatArray, kinds: Sequence[str]) -> list[bool]:
+    """(n, m) → for each row whether the other row with the greatest cosine is of its kind."""
     similarity = cosine_similarity(vectors)
     np.fill_diagonal(similarity, -np.inf)
-    nearest: NDArray[np.intp] = similarity.argmax(axis=1)
-    return nearest
-
-
-def share_of_same_kind(neighbours: NDArray[np.intp], kinds: Sequence[str]) -> float:
-    """The share of rows whose neighbour is of their kind."""
-    return float(np.mean([kinds[near] == kind for kind, near in zip(kinds, neighbours, strict=True)]))
+    return [kinds[nearest] == kind for nearest, kind in zip(similarity.argmax(axis=1), kinds, strict=True)]
 
 
 def chance_of_same_kind(kinds: Sequence[str]) -> float:
-    """The share to be expected were every row's neighbour any other row."""
+    """How often any other row, drawn at random, is of the same kind."""
     return sum(count * (count - 1) for count in Counter(kinds).values()) / (len(kinds) * (len(kinds) - 1))
 
 
@@ -74,9 +68,8 @@ def grid_places(vectors: FloatArray, columns: int) -> NDArray[np.intp]:
     """
     rows = -(-len(vectors) // columns)
     cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
-    plane = TSNE(metric="cosine", init="random", perplexity=min(5, len(vectors) / 4), random_state=0).fit_transform(
-        vectors
-    )
+    tsne = TSNE(metric="cosine", init="random", perplexity=min(5, len(vectors) / 4), random_state=0)
+    plane = tsne.fit_transform(vectors)
     spread = (rankdata(plane, axis=0) - 0.5) / len(vectors) * [rows, columns] - 0.5
     moves = ((spread[:, None] - cells) ** 2).sum(axis=-1)
     places: NDArray[np.intp] = cells[linear_sum_assignment(moves)[1]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,8 @@ class SoundResult:
     """Sounds as vectors, at the layer where most have a sound of their own kind nearest to them."""
 
     model: str
-    layers: Sequence[str]
-    """All that were tried."""
-    shares: Sequence[float]
-    """Per layer, the share of sounds whose nearest neighbour is of their kind."""
+    shares: Mapping[str, float]
+    """Per layer that was tried, the share of sounds whose nearest neighbour is of their kind."""
     chance: float
     """The same share, were the neighbour drawn at random."""
     layer: str
@@ -68,13 +66,8 @@ class SoundResult:
     """Per sound (mel band, time): what the network received, without the padding."""
     vectors: FloatArray
     """(sound, channel) at ``layer``"""
-    neighbours: NDArray[np.intp]
-    """Per sound, the row of its nearest neighbour at ``layer``."""
-
-    @property
-    def found(self) -> list[bool]:
-        """Per sound, whether its nearest neighbour is of its kind."""
-        return [self.kinds[near] == kind for kind, near in zip(self.kinds, self.neighbours, strict=True)]
+    found: Sequence[bool]
+    """Per sound, whether its nearest neighbour at ``layer`` is of its kind."""
 
 
 @dataclass(frozen=True)

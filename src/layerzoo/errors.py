@@ -86,6 +86,20 @@ class PluginError(LayerzooError):
         self.plugin = plugin
 
 
+class MissingLibraryError(LayerzooError, ImportError):
+    """A library is needed that the core installs without. ``library`` is its module, ``extra`` what brings it."""
+
+    exit_code = 4
+
+    def __init__(self, library: str, *, extra: str) -> None:
+        super().__init__(
+            f"this needs {library}, which is not installed. Next: pip install 'layerzoo[{extra}]', or "
+            "'layerzoo[starter]' for all that layerzoo can use and a pretrained model for every kind of input"
+        )
+        self.library = library
+        self.extra = extra
+
+
 class TraceError(LayerzooError):
     """A network could not be run to learn its structure."""
 

@@ -1,7 +1,7 @@
 """What only a trace can tell about a model, kept in the cache directory. Read without torch, so that browsing shows it.
 
 A file a model, named by everything that the trace depends on: the declaration, and the versions of the libraries
-that build the network.
+that build the network. Its first line is the digest of the rest, so that a damaged file is as good as none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -30,21 +30,23 @@ def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
-    """What was written for this model and these versions, or None. A file that cannot be read counts as none."""
-    with contextlib.suppress(OSError, ValueError):
-        facts = json.loads(_path(spec, zoo).read_text(encoding="utf-8"))
-        if isinstance(facts, dict) and facts.get("format") == _FORMAT:
+    """What was written for this model and these versions, or None. A file that cannot be read, or that is not as it
+    was written, counts as none."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        digest, _, written = _path(spec, zoo).read_text(encoding="utf-8").partition("\n")
+        if digest == _digest(written):
+            facts: dict[str, Any] = json.loads(written)
             return facts
     return None
 
 
 def write_facts(spec: ModelSpec, zoo: Registry, facts: Mapping[str, Any]) -> None:
     """Keep what a trace found. A cache that cannot be written only costs the next trace."""
-    path = _path(spec, zoo)
+    path, written = _path(spec, zoo), json.dumps(facts)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps({"format": _FORMAT, **facts}), encoding="utf-8")
+            temporary.write_text(f"{_digest(written)}\n{written}", encoding="utf-8")
 
 
 def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
@@ -60,12 +62,16 @@ def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
 def _path(spec: ModelSpec, zoo: Registry) -> Path:
     chain = _with_bases(spec, zoo)
     depends_on = {
+        "format": _FORMAT,
         "models": [link.to_dict() for link in chain],
         "files": [_local_state(link) for link in chain],
         "versions": library_versions(spec, zoo),
     }
-    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-    return cache_dir() / "traces" / f"{digest}.json"
+    return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:

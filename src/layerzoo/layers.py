@@ -93,17 +93,18 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
         pattern = re.compile(re.escape(selector).replace(r"\*", r"\d+"))
         yield from (name for name in names if pattern.fullmatch(name))
     elif negative := re.search(r"(?<=\.)-\d+(?=\.|$)", selector):
-        yield from _names(_from_the_end(selector, negative, names), names)
+        counted = _from_the_end(selector, negative, names)
+        yield from [selector] if counted is None else _names(counted, names)
     else:
         yield selector
 
 
-def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str:
-    """The selector with its first negative index made positive; left as it is where there are not that many."""
+def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str | None:
+    """The selector with its first negative index made positive; None where there are not that many."""
     head, tail = selector[: negative.start()], selector[negative.end() :]
     numbers = {int(found[1]) for name in names if (found := re.match(re.escape(head) + r"(\d+)(?=\.|$)", name))}
     index = len(numbers) + int(negative[0])
-    return f"{head}{sorted(numbers)[index]}{tail}" if 0 <= index < len(numbers) else f"{head}{tail}"
+    return f"{head}{sorted(numbers)[index]}{tail}" if 0 <= index < len(numbers) else None
 
 
 def _last(layers: Sequence[Layer], model: str) -> Layer:

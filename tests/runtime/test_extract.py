@@ -245,5 +245,9 @@ def test_a_video_is_the_mean_of_its_frames(samples: Path) -> None:
     each = layerzoo.extract("starter/efficientnet-lite0", frames).values
     whole = layerzoo.extract("starter/efficientnet-lite0-video", clip)
     np.testing.assert_allclose(whole.values, [each.mean(0)], rtol=1e-4, atol=1e-5)
+    backbone = layerzoo.load("starter/efficientnet-lite0-video", layer="stem")
+    times = backbone.preprocess(clip).times_s
+    assert times is not None
+    assert np.allclose(np.diff(times), 10 / 16, atol=1 / 25)  # 10 s at 25 frames a second
     sequence = layerzoo.extract("starter/efficientnet-lite0-video", clip, pool="none")
     assert sequence.values.shape == (1, 16, 1280)

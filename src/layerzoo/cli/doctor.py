@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 import re
 import sys
@@ -23,6 +24,7 @@ from layerzoo.spec import MODALITIES, Modality
 
 _PROBES_AT_ONCE = 2
 _OLDEST_PYTHON = (3, 11)
+_STARTER = "pip install 'layerzoo[starter]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ def _plugin(plugin: PluginManifest, time_limit_s: float) -> Finding:
     release = f"{plugin.distribution} {plugin.version or ''}".strip()
     if not plugin.is_usable:
         return Finding(what, "wrong", plugin.cause, f"pip install -U {plugin.distribution}, or tell its author")
+    if plugin.distribution == "layerzoo" and importlib.util.find_spec("torch") is None:
+        # Alone, the core is whole without torch: it is for browsing then.
+        return Finding(what, "missing", "torch is not installed: models can be browsed and not run", _STARTER)
     result = probe(plugin, time_limit_s=time_limit_s)
     if result.state != "ok":
         return Finding(what, "wrong", f"{result.state}: {result.cause}", _import_fix(plugin, result.cause or ""))
@@ -152,7 +157,7 @@ def _default(zoo: Registry, modality: Modality) -> Finding:
     try:
         resolve(zoo.model(model).weights)
     except UnknownModelError as error:
-        return Finding(what, "missing", str(error), "pip install 'layerzoo[starter]'")
+        return Finding(what, "missing", str(error), _STARTER)
     except LayerzooError as error:
         return Finding(what, "wrong", str(error), f"zoo show {model}")
     return Finding(what, "ok", model)

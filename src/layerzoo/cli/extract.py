@@ -57,13 +57,13 @@ def command(
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry
 
-    windows = options.pop("windows")
-    batch_size = options.pop("batch_size")
+    windows, batch_size, pool = options.pop("windows"), options.pop("batch_size"), _pooling(pools)
     with FeatureWriter(out) as writer:  # first, so that a file that cannot be written is told before the work
-        chosen = resolve_model_id(model) if model else registry().default_model(kind_of_inputs(inputs))
-        from layerzoo.runtime import load, stream
+        zoo = registry()
+        spec = zoo.model(resolve_model_id(model) if model else zoo.default_model(kind_of_inputs(inputs)))
+        from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
-        backbone = load(chosen, layer=list(layers) or None, pool=_pooling(pools), **options)
+        backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
         pieces = stream(
             backbone,
             _as_input(inputs),
@@ -79,7 +79,8 @@ def command(
         with _progress() as advance:
             for piece in pieces:
                 writer.write(piece)
-                done, failed = done + len(piece), [*failed, *piece.errors]
+                done += len(piece)
+                failed += piece.errors
                 passed_over += piece.passed_over
                 report.update(piece.report)
                 advance(len(piece) + len(piece.errors))
@@ -127,7 +128,9 @@ def _progress() -> Iterator[Callable[[int], None]]:
 
 def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    click.echo(f"{done} samples through {backbone.spec.id} at {layers} → {out}", err=True)
+    click.echo(
+        f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}", err=True
+    )
     for what, count in report.items():
         click.echo(f"{count} of them {what}", err=True)
     if passed_over:

@@ -38,6 +38,10 @@ class PluginHooks:
         self.manifest = manifest
         self._manager = manager
 
+    def __reduce__(self) -> tuple[Callable[[PluginManifest], PluginHooks], tuple[PluginManifest]]:
+        """A copy, in whatever process, asks the same plugin: modules cannot be pickled."""
+        return hooks, (self.manifest,)
+
     def build(self, spec: ModelSpec, files: Files) -> torch.nn.Module | None:
         """The architecture of a spec."""
         network: torch.nn.Module | None = self._ask("layerzoo_build", spec=spec, files=files)

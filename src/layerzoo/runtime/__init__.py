@@ -1,8 +1,11 @@
 """Cut and extract. The only place that imports torch."""
 
-from layerzoo.runtime.backbone import Backbone, build, load, trace_layers
-from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.extract import extract, stream
-from layerzoo.runtime.network import Stub
+from layerzoo.extras import needs
+
+with needs("torch"):
+    from layerzoo.runtime.backbone import Backbone, build, load, trace_layers
+    from layerzoo.runtime.batch import Batch
+    from layerzoo.runtime.extract import extract, stream
+    from layerzoo.runtime.network import Stub
 
 __all__ = ["Backbone", "Batch", "Stub", "build", "extract", "load", "stream", "trace_layers"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.facts import library_versions
+from layerzoo.plugins.loader import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.blueprint import Blueprint
@@ -32,6 +33,7 @@ from layerzoo.weights import Files, resolve
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _RANDOM = re.compile(r"random:(\d+)")
+_LAST_SEED = (1 << 64) - 1  # of torch's generators
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Backbone:
     activation (axes as ``spec`` says). Past the cut it holds stubs that raise.
     preprocess: turns inputs into a batch for ``module``; works alone.
     provenance: where every number comes from; JSON-able.
-    Several threads may use one backbone.
+    Several threads may use one backbone. It can be copied, and pickled where its network can.
     """
 
     spec: ModelSpec
@@ -113,6 +115,12 @@ class Backbone:
         return batch.to(self.device, _memory_format(self.preprocess))
 
     def _running(self) -> _Running:
+        """Raises: UsageError in training mode, where dropout and batch statistics would be in the features."""
+        if any(module.training for module in self.module.modules()):
+            raise UsageError(
+                f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
+                "batch. Before features are taken: backbone.module.eval()"
+            )
         return _Running(self.device.type, self.precision)
 
 
@@ -154,16 +162,35 @@ def load(
     if precision not in get_args(Precision):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
     zoo = registry()
-    spec = zoo.model(model) if isinstance(model, str) else model
+    spec = _spec(model, zoo)
     seed = _seed(weights)
+    place = _usable(device)
     files = resolve(spec.weights, weights) if seed is None else _files_without_weights(spec)
     hooks = ModelHooks.of(spec, zoo)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
     try:
-        return _load(blueprint, layer, pool, weights, seed, torch.device(device), precision, zoo)
+        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
         blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
-        return _load(blueprint, layer, pool, weights, seed, torch.device(device), precision, zoo)
+        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
+
+
+def _spec(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
+    if isinstance(model, ModelSpec):
+        return model
+    if not isinstance(model, str):
+        raise UsageError(f"a {type(model).__name__} is no model: give an id such as 'starter/minilm-l6', or a spec")
+    return zoo.model(model)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Raises: UsageError for a device that is not here, or that holds no numbers (meta)."""
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
+    return found
 
 
 def _load(
@@ -213,12 +240,15 @@ def _files_without_weights(spec: ModelSpec) -> Files:
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:
+    if not (weights is None or isinstance(weights, os.PathLike) or (isinstance(weights, str) and weights)):
+        raise UsageError(f"weights={weights!r} is neither a path nor 'random:SEED'")
     if not isinstance(weights, str) or not weights.startswith("random"):
         return None
-    if found := _RANDOM.fullmatch(weights):
+    if (found := _RANDOM.fullmatch(weights)) and int(found[1]) <= _LAST_SEED:
         return int(found[1])
     raise UsageError(
-        f"weights={weights!r}: random weights need a seed, as in 'random:0'; a file of that name is './{weights}'"
+        f"weights={weights!r}: random weights need a seed of 0 to {_LAST_SEED}, as in 'random:0'; "
+        f"a file of that name is './{weights}'"
     )
 
 
@@ -273,14 +303,14 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     from layerzoo.runtime.build import build as build_network
 
     zoo = registry()
-    spec = zoo.model(model) if isinstance(model, str) else model
+    spec = _spec(model, zoo)
     return build_network(spec, ModelHooks.of(spec, zoo), resolve(spec.weights))
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on."""
     zoo = registry()
-    spec = zoo.model(model) if isinstance(model, str) else model
+    spec = _spec(model, zoo)
     return Blueprint.of(spec, resolve(spec.weights), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers
 
 

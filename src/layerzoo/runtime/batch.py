@@ -32,11 +32,13 @@ class Batch:
 
     inputs: tensors with a batch axis, by the name of the network's argument; a single one is passed by position.
     valid: (batch,) true positions of each row out of ``total``, or None where all rows are whole.
+    times_s: for the frames of videos, when each is shown, in seconds from the start of its video; None for others.
     """
 
     inputs: Mapping[str, Tensor]
     valid: Tensor | None = None
     total: int = 1
+    times_s: tuple[float | None, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -69,7 +71,8 @@ def collate(rows: Sequence[Row], *, pad: Mapping[str, int] | None = None, masked
     total = max(row.total for row in rows)
     inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
     valid = torch.tensor([row.valid for row in rows]) if masked else None
-    return Batch(inputs=inputs, valid=valid, total=total)
+    times_s = tuple(row.time_s for row in rows) if any(row.time_s is not None for row in rows) else None
+    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ import torch
 
 from layerzoo.errors import LayerError, LayerzooError, PluginError, TraceError
 from layerzoo.facts import read_facts, write_facts
-from layerzoo.registry import Registry
+from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import GROUNDS, build, ground
@@ -48,7 +48,8 @@ class Blueprint:
     trace: Trace
     layouts: dict[str, Layout] | None = field(default=None, repr=False)
     """Address → axes, of every activation whose axes traces at other input sizes tell; made when one must be told."""
-    _keep: Callable[[Blueprint], None] = field(default=lambda blueprint: None, repr=False)
+    declared: ModelSpec | None = field(default=None, repr=False)
+    """The spec as it was declared, under which the trace is kept; None for as long as layers are being completed."""
 
     @classmethod
     def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
@@ -58,21 +59,20 @@ class Blueprint:
         declared = spec
         spec = _described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
-
-        def keep(blueprint: Blueprint) -> None:
-            write_facts(declared, zoo, blueprint._facts())
-
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
             layouts = layouts_from_plain(facts["layouts"])
-            return cls(
-                replace(spec, layers=layers), files, hooks, made, trace_from_plain(facts["trace"]), layouts, keep
-            )
+            known = trace_from_plain(facts["trace"])
+            return cls(replace(spec, layers=layers), files, hooks, made, known, layouts, declared)
         blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(spec.layers or name_layers(blueprint.trace)))
-        blueprint._keep = keep
-        keep(blueprint)
+        blueprint.declared = declared
+        blueprint._keep(zoo)
         return blueprint
+
+    def _keep(self, zoo: Registry) -> None:
+        if self.declared is not None:
+            write_facts(self.declared, zoo, self._facts())
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -127,7 +127,7 @@ class Blueprint:
         if self.layouts is None:
             probes = _probe(self.spec, self.hooks, self.files, self.preprocess, self.trace)
             self.layouts = dict(_told(probes))
-            self._keep(self)
+            self._keep(registry())
         return self.layouts.get(_place(call, layer.output, layer.at))
 
 
@@ -139,29 +139,36 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     if spec.preprocess is not None:
         return spec
     known = hooks.describe(spec, files) or {}
-    if preprocess := known.get("preprocess"):
-        kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
-        try:
+    try:
+        if preprocess := known.get("preprocess"):
+            kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
             spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
-        except TypeError as error:
-            raise PluginError(
-                f"the hook layerzoo_describe gives {spec.id} ({spec.modality}) a preprocess that does not fit: {error}",
-                plugin=spec.builder,
-            ) from error
-    if "default" in known and spec.default == Default():
-        spec = replace(spec, default=Default(**known["default"]))
+        if "default" in known and spec.default == Default():
+            spec = replace(spec, default=Default(**known["default"]))
+    except TypeError as error:
+        raise PluginError(
+            f"what the hook layerzoo_describe says of {spec.id} ({spec.modality}) does not fit: {error}",
+            plugin=spec.builder,
+        ) from error
     return spec
 
 
 def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> Trace:
-    """The trace at the model's own input size, on the cheapest ground that bears it."""
-    failures = []
+    """The trace at the model's own input size, on the cheapest ground that bears it.
+
+    Raises: the error of the plugin, if that is what went wrong on every ground; else TraceError.
+    """
+    failures: dict[str, LayerzooError] = {}
     for kind in GROUNDS:
         try:
             return _trace_on(kind, spec, hooks, files, made.example(_BATCH))
         except LayerzooError as error:
-            failures.append(f"{kind}: {error}")
-    raise TraceError(f"{spec.id} could not be traced. " + " · ".join(failures))
+            failures[kind] = error
+    last, is_always_so = failures[GROUNDS[-1]], len({str(failure) for failure in failures.values()}) == 1
+    if is_always_so and not isinstance(last, TraceError):
+        raise last
+    told = str(last) if is_always_so else "".join(f"\n{kind}: {failure}" for kind, failure in failures.items())
+    raise TraceError(f"{spec.id} could not be traced: {told}") from last
 
 
 def _trace_on(kind: str, spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch | None) -> Trace:

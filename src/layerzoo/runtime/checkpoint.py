@@ -192,18 +192,29 @@ def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]]
         save_file(made, target)
 
     try:
-        return SafetensorsFile.open(make_once(converted_path(digest, made_by), write), path.name)
+        kept = make_once(converted_path(digest, made_by), write, is_sound=_is_sound)
+        return SafetensorsFile.open(kept, path.name)
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s The checkpoint is converted again at every load.", error)
         return InMemory(made or _contiguous(read()), path.name)
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether a safetensors file is there, and as long as its header says."""
+    try:
+        read_header(path)
+    except WeightsError:
+        return False
+    return True
+
+
 def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     made = hooks.read_weights(spec, files)
     if made is None:
-        raise WeightsError(
-            f"{spec.id} declares no weights: give a checkpoint, weights=PATH, or start from chance, weights='random:0'"
+        lacks = (
+            f"no file of {spec.id} is a checkpoint ({', '.join(files)})" if files else f"{spec.id} declares no weights"
         )
+        raise WeightsError(f"{lacks}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
     return InMemory(made, spec.id)
 
 
@@ -221,8 +232,8 @@ def _read_pickle(path: Path, files: Files) -> Mapping[str, Tensor]:
     """A pickled state dict, read by torch's restricted unpickler, and only if it is the file that was declared."""
     if path.name not in files.verified:
         raise UnsafeWeightsError(
-            f"{path} is a pickle, and a pickle is opened only when its sha256 is declared in registry.yaml "
-            f"(weights: {{source: …, sha256: …}}). Or save the weights as safetensors"
+            f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
+            "registry.yaml (weights: {source: …, sha256: …}). Or save the weights as safetensors"
         )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

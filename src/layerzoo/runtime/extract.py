@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from layerzoo.errors import SampleError, UsageError
+from layerzoo.errors import LayerzooError, PluginError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.media.samples import Sample, Samples, samples
+from layerzoo.plugins.loader import summary
 from layerzoo.pooling import width
 from layerzoo.runtime.backbone import Backbone, Precision, load, with_preprocess
 from layerzoo.runtime.batch import Row
@@ -33,7 +34,7 @@ SORT_BATCHES = 16
 
 @dataclass(slots=True)
 class _Open:
-    """A sample some of whose rows have not been through the network yet."""
+    """A sample some of whose rows have not been through the network yet; one that cannot be decoded has none."""
 
     id: str
     rows: int
@@ -44,7 +45,7 @@ class _Open:
 
     @property
     def is_whole(self) -> bool:
-        return self.error is not None or len(self.weights) == self.rows
+        return len(self.weights) == self.rows
 
 
 def extract(
@@ -103,11 +104,12 @@ def stream(
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size={batch_size} is not at least 1")
+    if batch_size is not None and not (hasattr(batch_size, "__index__") and batch_size >= 1):
+        raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
-        if weights is not None:
-            raise UsageError("weights= belongs to load(): this backbone has its weights already")
+        is_other_place = str(device) not in ("cpu", str(model.device))
+        if weights is not None or is_other_place or precision not in ("float32", model.precision):
+            raise UsageError("weights=, device= and precision= belong to load(): this backbone is loaded already")
         backbone = model
         pools = backbone.narrowed(layer, pool)
     else:
@@ -139,12 +141,49 @@ def _pieces(
 
 
 def _run(backbone: Backbone, batch: list[Place], pools: dict[str, str], waiting: dict[int, _Open]) -> None:
-    """Send one batch through the network, and give each sample what its rows have become."""
-    summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
+    """Send one batch through the network, and give each sample what its rows have become.
+
+    A batch that the network fails on is sent in halves, down to the row that it fails on: its sample has failed.
+    """
+    try:
+        summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
+    except LayerzooError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the network and what feeds it are foreign code
+        _check_network(backbone, error)
+        if len(batch) > 1:
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                _run(backbone, half, pools, waiting)
+        else:
+            ((index, number, row),) = batch
+            waiting[index].weights[number] = row.valid
+            waiting[index].error = _failure(waiting[index].id, "the network fails on it", error)
+        return
     for place, (index, number, row) in enumerate(batch):
         waiting[index].weights[number] = row.valid
         for name, rows in summaries.items():
             waiting[index].summaries.setdefault(name, {})[number] = rows[place]
+
+
+def _check_network(backbone: Backbone, failure: Exception) -> None:
+    """Whether a failure is the samples' own. Raises: PluginError when the network fails on its example input too."""
+    example = backbone.preprocess.example(1)
+    if example is None:
+        return
+    try:
+        backbone.activations(example)
+    except Exception as error:
+        raise PluginError(
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}. Was backbone.module moved or "
+            "converted? load() takes device= and precision=",
+            plugin=backbone.spec.builder,
+        ) from error
+
+
+def _failure(id: str, what: str, error: Exception) -> SampleError:
+    failure = SampleError(id, f"{what}: {summary(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 Place = tuple[int, int, Row]
@@ -170,6 +209,10 @@ def _rows(
             return sample.id, preprocess.rows(sample.source)
         except SampleError as error:
             return sample.id, SampleError(sample.id, error.reason)
+        except LayerzooError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a plugin's preprocessing is foreign code
+            return sample.id, _failure(sample.id, "its preprocessing fails", error)
 
     ahead = 4 if preprocess.modality in ("audio", "video") else batch_size
     for index, (sample_id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):

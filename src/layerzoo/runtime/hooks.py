@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from layerzoo.errors import PluginError
 from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import Registry
 from layerzoo.spec import ModelSpec
@@ -45,17 +46,31 @@ class ModelHooks:
     def build(self, spec: ModelSpec, files: Files) -> Any:
         return self._builder.build(spec, files)
 
-    def describe(self, spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-        return self._first(lambda plugin: plugin.describe(spec, files))
+    def describe(self, spec: ModelSpec, files: Files) -> Mapping[str, Any] | None:
+        return self._first_mapping("layerzoo_describe", spec, lambda plugin: plugin.describe(spec, files))
 
     def preprocess(self, spec: ModelSpec, files: Files) -> Any:
         return self._first(lambda plugin: plugin.preprocess(spec, files))
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
-        return self._first(lambda plugin: plugin.read_weights(spec, files))
+        return self._first_mapping("layerzoo_read_weights", spec, lambda plugin: plugin.read_weights(spec, files))
 
     def state_dict(self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        return self._first(lambda plugin: plugin.state_dict(spec, files, tensors))
+        def ask(plugin: PluginHooks) -> Mapping[str, Tensor] | None:
+            return plugin.state_dict(spec, files, tensors)
+
+        return self._first_mapping("layerzoo_state_dict", spec, ask)
 
     def _first(self, ask: Callable[[PluginHooks], Answer | None]) -> Answer | None:
         return next((answer for plugin in self._all if (answer := ask(plugin)) is not None), None)
+
+    def _first_mapping(
+        self, hook: str, spec: ModelSpec, ask: Callable[[PluginHooks], Mapping[str, Answer] | None]
+    ) -> Mapping[str, Answer] | None:
+        answer: object = self._first(ask)
+        if answer is None or isinstance(answer, Mapping):
+            return answer
+        raise PluginError(
+            f"the hook {hook} answers {type(answer).__name__} for {spec.id}, and not a mapping by name",
+            plugin=spec.builder,
+        )

@@ -94,6 +94,11 @@ def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) ->
         raise WeightsError(
             f"{model}: '{names[0]}' is {tuple(tensor.shape)} in the checkpoint and {tuple(kept.shape)} in the network"
         )
+    if kept.is_floating_point() and not tensor.is_floating_point():
+        raise WeightsError(
+            f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
+            "Quantised weights need the scales that they were made with: save them as floats first"
+        )
     value = tensor.to(kept.dtype)
     new = nn.Parameter(value, requires_grad=kept.requires_grad) if isinstance(kept, nn.Parameter) else value
     for name in names:

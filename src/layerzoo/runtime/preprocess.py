@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import PluginError, SampleError
-from layerzoo.media import audio, image, text, video
+from layerzoo.extras import needs
+from layerzoo.media import text
 from layerzoo.media.samples import samples
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
@@ -87,12 +88,19 @@ class ImagePreprocessor(Preprocessor):
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
             return Prepared([Row({"pixels": self._ready(source)})])
+        with needs("image"):
+            from layerzoo.media import image
         return Prepared([self.row_of(image.decode(source))])
 
     def row_of(self, picture: Any) -> Row:
         """picture: an RGB PIL.Image."""
+        from layerzoo.media import image
+
         made = self._transform(picture) if self._transform else image.to_array(picture, self.declared)
-        return Row({"pixels": made})
+        return Row({"pixels": np.asarray(made, dtype=np.float32)})
+
+    def bucket(self, row: Row) -> Any:
+        return row.inputs["pixels"].shape  # preprocessed tensors may differ in size
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         height, width = self.declared.size_px
@@ -103,7 +111,7 @@ class ImagePreprocessor(Preprocessor):
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
         """A tensor of the caller is taken as preprocessed, so its shape must be right."""
-        array = np.asarray(tensor.detach().cpu(), dtype=np.float32)
+        array = _numbers(tensor)
         if array.ndim != 3 or array.shape[0] != 3:
             raise SampleError("tensor", f"a preprocessed picture is (3, height, width), and this is {array.shape}")
         return array
@@ -122,7 +130,10 @@ class AudioPreprocessor(Preprocessor):
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            return Prepared([Row({"sound": np.asarray(source.detach().cpu(), dtype=np.float32)})])
+            whole = (self._window or 1) if self.declared.pad == "window" else 1
+            return Prepared([Row({"sound": _numbers(source)}, valid=whole, total=whole)])
+        with needs("audio"):
+            from layerzoo.media import audio
         samples = audio.decode(source, self.declared.sample_rate_hz)
         windows = [samples] if self._window is None else audio.windows(samples, self._window)
         return Prepared([self._row(window) for window in windows])
@@ -132,7 +143,7 @@ class AudioPreprocessor(Preprocessor):
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
             window = np.pad(window, (0, (self._window or 0) - true))
-        made = self._transform(window) if self._transform else window
+        made = np.asarray(self._transform(window) if self._transform else window, dtype=np.float32)
         return Row({"sound": made}, valid=true, total=(self._window or true) if padded else true)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
@@ -166,10 +177,19 @@ class TextPreprocessor(Preprocessor):
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            return Prepared([_token_row(source.tolist())])
+            return Prepared([_token_row(self._ready(source))])
         tokens = text.tokenise(text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows)
         report = {"truncated": int(tokens.left_out > 0), "windowed": int(len(tokens.windows) > 1)}
         return Prepared([_token_row(ids) for ids in tokens.windows], {name: n for name, n in report.items() if n})
+
+    def _ready(self, tensor: Any) -> Sequence[int]:
+        if tensor.ndim != 1 or len(tensor) == 0 or tensor.is_floating_point() or tensor.is_complex():
+            raise SampleError(
+                "tensor",
+                f"a tokenised text is (token,) of integers, and this is {tuple(tensor.shape)} of {tensor.dtype}",
+            )
+        ids: list[int] = tensor.tolist()
+        return ids
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
@@ -190,6 +210,8 @@ class VideoPreprocessor(Preprocessor):
         self._image = ImagePreprocessor(declared.image)
 
     def rows(self, source: Any) -> Prepared:
+        with needs("video"):
+            from layerzoo.media import video
         frames = video.sample_frames(source, self.declared.frames)
         return Prepared([replace(self._image.row_of(frame.image), time_s=frame.time_s) for frame in frames])
 
@@ -203,6 +225,12 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
     Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently.
     """
     declared = spec.preprocess
+    if not (plugin_part is None or callable(plugin_part) or isinstance(plugin_part, text.Tokenizer)):
+        raise PluginError(
+            f"the hook layerzoo_preprocess answers {type(plugin_part).__name__} for {spec.id}: "
+            "it takes a callable, or a tokenizer for text",
+            plugin=spec.builder,
+        )
     if isinstance(declared, ImagePreprocess):
         return ImagePreprocessor(declared, plugin_part)
     if isinstance(declared, AudioPreprocess):
@@ -223,6 +251,10 @@ def is_tensor(source: Any) -> bool:
     import torch
 
     return isinstance(source, torch.Tensor)
+
+
+def _numbers(tensor: Any) -> NDArray[np.float32]:
+    return np.asarray(tensor.detach().cpu().float(), dtype=np.float32)
 
 
 def _token_row(ids: Iterable[int]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from layerzoo.errors import UsageError
 from layerzoo.layers import select
@@ -15,9 +15,15 @@ PoolChoice = str | Mapping[str, str] | None
 
 
 def choose_layers(blueprint: Blueprint, layer: LayerChoice) -> tuple[Layer, ...]:
-    """The layers that are asked for, completed, in the order asked for. Raises: LayerError, UnknownLayerError."""
+    """The layers that are asked for, completed, in the order asked for.
+
+    Raises: UsageError, LayerError, UnknownLayerError.
+    """
     spec = blueprint.spec
-    selectors = [spec.default.layer] if layer is None else [layer] if isinstance(layer, str) else list(layer)
+    asked = spec.default.layer if layer is None else layer
+    selectors = [asked] if isinstance(asked, str) or not isinstance(asked, Iterable) else list(asked)
+    if not all(isinstance(selector, str) for selector in selectors):
+        raise UsageError(f"layer={layer!r} is neither the name of a layer nor a list of names")
     if not selectors:
         raise UsageError("no layer is asked for: leave `layer` out for the model's default")
     chosen = [found for selector in selectors for found in select(spec.layers, selector, model=spec.id)]
@@ -28,18 +34,15 @@ def choose_layers(blueprint: Blueprint, layer: LayerChoice) -> tuple[Layer, ...]
 def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:
     """Layer name → pooling.
 
-    pool: one for all; or a mapping from layer names or selectors, in which what is missing gets the default: the
-    model's own at its default layer, else `mean`.
-    Raises: PoolingError when one does not fit its layer.
+    pool: one for all; or a mapping from layer names or selectors, of which later ones count more. What is missing gets
+    the default: the model's own at its default layer, else `mean`.
+    Raises: PoolingError when one does not fit its layer, UsageError when one is for a layer that is not asked for.
     """
     spec = blueprint.spec
-    given = _by_name(blueprint, pool) if isinstance(pool, Mapping) else {layer.name: pool for layer in layers if pool}
-    if strangers := set(given) - {layer.name for layer in layers}:
-        raise UsageError(f"a pooling is given for {', '.join(sorted(strangers))}, and that layer is not asked for")
+    given = _given(blueprint, layers, pool)
     default = {found.name for found in select(spec.layers, spec.default.layer, model=spec.id)} if spec.layers else set()
     pools = {
-        layer.name: given.get(layer.name) or (spec.default.pool if layer.name in default else "mean")
-        for layer in layers
+        layer.name: given.get(layer.name, spec.default.pool if layer.name in default else "mean") for layer in layers
     }
     for layer in layers:
         check_pooling(
@@ -52,8 +55,19 @@ def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice
     return pools
 
 
-def _by_name(blueprint: Blueprint, pool: Mapping[str, str]) -> dict[str, str]:
-    spec = blueprint.spec
-    return {
-        found.name: name for selector, name in pool.items() for found in select(spec.layers, selector, model=spec.id)
-    }
+def _given(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:
+    """The poolings that are asked for, by layer name."""
+    asked = [layer.name for layer in layers]
+    if pool is None:
+        return {}
+    if isinstance(pool, str):
+        return dict.fromkeys(asked, pool)
+    if not isinstance(pool, Mapping) or not all(isinstance(word, str) for pair in pool.items() for word in pair):
+        raise UsageError(f"pool={pool!r} is neither the name of a pooling nor a mapping from layers to such names")
+    given: dict[str, str] = {}
+    for selector, name in pool.items():
+        meant = {layer.name for layer in select(blueprint.spec.layers, selector, model=blueprint.spec.id)}
+        if meant.isdisjoint(asked):
+            raise UsageError(f"a pooling is given for {selector}, and that is not among the layers: {', '.join(asked)}")
+        given |= dict.fromkeys(meant & set(asked), name)
+    return given

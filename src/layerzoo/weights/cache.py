@@ -25,16 +25,17 @@ def converted_path(sha256: str, conversion: str) -> Path:
     return cache_dir() / "converted" / f"{sha256}.{conversion}.safetensors"
 
 
-def make_once(target: Path, write: Callable[[Path], None]) -> Path:
-    """``target``, written by ``write`` when it does not exist yet; of several processes at once, one writes.
+def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable[[Path], bool] = Path.exists) -> Path:
+    """``target``, written by ``write`` when it is not there yet; of several processes at once, one writes.
 
     write: makes the file at the path it is given, a temporary one.
+    is_sound: whether what stands there can be used. A file that was damaged since is made again.
     Raises: CacheError when the folder cannot be written, or is full; any other exception of ``write`` as it is.
     """
-    if target.exists():
+    if is_sound(target):
         return target
     with _as_cache_error(target), locked(target):
-        if not target.exists():
+        if not is_sound(target):
             with atomic_path(target) as path:
                 write(path)
     return target

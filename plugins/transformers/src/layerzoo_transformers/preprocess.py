@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,10 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
 
 def sound_features(config: Any) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The feature extractor that belongs to an architecture, with the values it is published with."""
-    extractor = FEATURE_EXTRACTOR_MAPPING[type(config)]()
+    return partial(_extracted, FEATURE_EXTRACTOR_MAPPING[type(config)]())  # not a closure, which no process can send
 
-    def features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
-        array: NDArray[np.float32] = np.asarray(made[extractor.model_input_names[0]][0], dtype=np.float32)
-        return array
 
-    return features
+def _extracted(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
+    array: NDArray[np.float32] = np.asarray(made[extractor.model_input_names[0]][0], dtype=np.float32)
+    return array

@@ -1,0 +1,235 @@
+"""What is published: what is in the wheels, the core alone, each plugin alone, and the starter with everything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tests.distributions import (
+    CORE,
+    FOLDERS,
+    Installation,
+    Wheel,
+    build,
+    empty_installation,
+    install,
+    install_beside_links,
+    open_wheel,
+)
+from tests.readme import ROOT, lay_out
+
+from layerzoo import Features
+
+Wheels = dict[str, Wheel]
+
+# ---------------------------------------------------------------- what is in the wheels
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name if folder != ROOT else CORE)
+def test_a_wheel_holds_its_package_its_registry_and_its_license(folder: Path, wheels: Wheels):
+    (wheel,) = (wheel for wheel in wheels.values() if wheel.folder == folder)
+    source = folder / "src" / wheel.package
+    modules = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
+    data = {f"{wheel.package}/registry.yaml", f"{wheel.package}/py.typed"}
+    assert {name for name in wheel.files if ".dist-info/" not in name} == modules | data
+    registry = folder / "registry.yaml" if folder == ROOT else source / "registry.yaml"
+    assert wheel.file("/registry.yaml") == registry.read_bytes()
+    assert wheel.file(".dist-info/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+def test_all_describe_themselves_and_come_in_one_version(wheels: Wheels):
+    for wheel in wheels.values():
+        facts = wheel.metadata
+        assert facts["Summary"]
+        assert facts["Keywords"]
+        assert facts["License-Expression"] == "Apache-2.0"
+        assert facts["Requires-Python"] == ">=3.11"
+        assert "Typing :: Typed" in facts.get_all("Classifier", ())
+        assert facts["Description-Content-Type"] == "text/markdown"
+        assert str(facts.get_payload()).startswith(f"# {wheel.name}\n")
+    assert len({wheel.metadata["Version"] for wheel in wheels.values()}) == 1
+
+
+def test_what_they_require_of_each_other_exists(wheels: Wheels):
+    for requirement in (each for wheel in wheels.values() for each in wheel.requires if each.name.startswith(CORE)):
+        required = wheels[requirement.name].metadata
+        assert requirement.specifier.contains(required["Version"])
+        assert requirement.extras <= set(required.get_all("Provides-Extra", ()))
+
+
+@pytest.mark.parametrize(
+    ("extra", "plugins"),
+    [
+        ("starter", {"layerzoo-starter"}),
+        ("timm", {"layerzoo-timm"}),
+        ("transformers", {"layerzoo-transformers"}),
+        ("frames", {"layerzoo-video"}),
+        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-transformers", "layerzoo-video"}),
+    ],
+)
+def test_an_extra_brings_a_plugin(extra: str, plugins: set[str], wheels: Wheels):
+    assert _brought_by(extra, wheels[CORE]) == plugins
+
+
+def test_all_brings_every_plugin(wheels: Wheels):
+    assert _brought_by("all", wheels[CORE]) == set(wheels) - {CORE}
+
+
+def test_the_registry_names_the_plugins_that_are_published(wheels: Wheels):
+    said = yaml.safe_load(wheels[CORE].file("/registry.yaml"))["plugins"]
+    plugins = [wheel for wheel in wheels.values() if wheel.name != CORE]
+    lines = {wheel.name: wheel.file("/entry_points.txt").decode().split() for wheel in plugins}
+    assert {name: facts["package"] for name, facts in said.items()} == {line[1]: name for name, line in lines.items()}
+    assert all(line == [f"[{CORE}]", line[1], "=", wheels[name].package] for name, line in lines.items())
+
+
+def test_a_source_archive_makes_the_same_wheel(wheels: Wheels, tmp_path: Path):
+    assert build(ROOT, tmp_path).files == wheels[CORE].files
+
+
+def test_an_editable_install_leaves_no_copy_of_the_registry(tmp_path: Path):
+    program = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, tmp_path], cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.whl")
+    assert not [name for name in open_wheel(ROOT, path).files if name.startswith("layerzoo/")]
+
+
+def _brought_by(extra: str, core: Wheel) -> set[str]:
+    """The plugins that an extra brings, also by way of other extras."""
+    asked = [each for each in core.requires if each.marker and each.marker.evaluate({"extra": extra})]
+    others = {other for each in asked if each.name == CORE for other in each.extras}
+    return {each.name for each in asked if each.name != CORE}.union(*(_brought_by(other, core) for other in others))
+
+
+# ---------------------------------------------------------------- the core alone
+
+
+@pytest.fixture(scope="module")
+def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The core alone, with what it depends on from the package index."""
+    folder = tmp_path_factory.mktemp("core")
+    alone = empty_installation(folder)
+    dist = wheels[CORE].path.parent
+    install(alone, "--no-compile", "--find-links", dist, "--constraint", ROOT / "constraints.txt", CORE)
+    yield alone
+    shutil.rmtree(folder)  # 200 MB
+
+
+def test_the_core_alone_can_be_browsed(core: Installation):
+    assert core.program("import importlib.util; print(importlib.util.find_spec('torch'))") == "None"
+    assert core.zoo("list") == (0, "toy/next-word\n")
+    assert core.zoo("layers", "toy/next-word") == (0, "block.0\nhead\n")
+    code, shown = core.zoo("show", "toy/next-word")
+    assert (code, json.loads(shown)["params"]) == (0, 48)
+    code, shown = core.zoo("--help")
+    assert (code, shown.splitlines()[0]) == (0, "Usage: zoo [OPTIONS] COMMAND [ARGS]...")
+    assert core.program("import layerzoo; print([spec.id for spec in layerzoo.models()])") == "['toy/next-word']"
+
+
+def test_the_core_alone_reads_features(core: Installation):
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    Features(("a", "b"), {"block.0": values}).save(core.home / "features.parquet")
+    program = "import layerzoo; print(layerzoo.Features.load('features.parquet').values.tolist())"
+    assert json.loads(core.program(program)) == values.tolist()
+
+
+def test_the_core_alone_says_which_plugin_is_missing(core: Installation, samples: Path):
+    missing = "is not there, because its plugin is not installed: pip install layerzoo-starter\n"
+    assert core.zoo("show", "starter/minilm-l6") == (3, f"zoo: starter/minilm-l6 {missing}")
+    picture = str(samples / "skimage/data/coffee.png")
+    assert core.zoo("extract", picture, "--out", "f.parquet") == (3, f"zoo: starter/efficientnet-lite0 {missing}")
+    assert not (core.home / "f.parquet").exists()
+
+
+@pytest.mark.parametrize("use", ["load('toy/next-word')", "extract('toy/next-word', ['the cat'])", "Backbone"])
+def test_the_core_alone_says_that_torch_is_missing(use: str, core: Installation):
+    program = f"import layerzoo\ntry: layerzoo.{use}\nexcept layerzoo.LayerzooError as error: print(error)"
+    advice = "this needs torch, which is not installed. Next: pip install 'layerzoo[torch]'"
+    assert core.program(program).startswith(advice)
+
+
+def test_a_command_that_needs_torch_says_so_without_a_traceback(core: Installation):
+    code, printed = core.zoo("layers", "--trace", "toy/next-word")
+    assert (code, printed.count("\n")) == (4, 1)
+    assert printed.startswith("zoo: this needs torch, which is not installed.")
+
+
+def test_the_doctor_finds_nothing_wrong_with_the_core_alone(core: Installation):
+    code, printed = core.zoo("doctor", "--format", "json")
+    (toy,) = (finding for finding in json.loads(printed) if finding["what"] == "plugin toy")
+    assert (code, toy["state"], toy["fix"]) == (0, "missing", "pip install 'layerzoo[starter]'")
+
+
+# ---------------------------------------------------------------- one plugin alone: what it does not require is not there
+
+
+@pytest.mark.parametrize(
+    ("extra", "sample", "model"),
+    [
+        ("timm", "skimage/data/coffee.png", {"modality": "vision", "builder": "timm", "args": {"name": "test_vit"}}),
+        ("transformers", "moonshine_onnx/assets/beckett.wav", {
+            "modality": "audio",
+            "builder": "transformers",
+            "args": {"model_type": "wav2vec2", "config": {"hidden_size": 32, "num_hidden_layers": 2}},
+            "preprocess": {"sample_rate_hz": 16_000},
+        }),
+    ],
+)  # fmt: skip
+def test_a_plugin_alone_extracts(
+    extra: str, sample: str, model: dict[str, Any], wheels: Wheels, samples: Path, tmp_path: Path
+):
+    alone = install_beside_links(tmp_path, extra, wheels)
+    (alone.home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/small": model}}))
+    asked = ("--model", "mine/small", "--weights", "random:0", "--out", "features.parquet")
+    code, printed = alone.zoo("extract", str(samples / sample), *asked)
+    assert code == 0, printed
+
+
+def test_frames_alone_can_be_imported(wheels: Wheels, tmp_path: Path):
+    frames = install_beside_links(tmp_path, "frames", wheels)
+    assert frames.zoo("plugin", "check", "video")[0] == 0
+    assert frames.program("import layerzoo.runtime, layerzoo.media.video") == ""
+
+
+# ---------------------------------------------------------------- the starter: everything
+
+
+@pytest.fixture(scope="module")
+def starter(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Installation:
+    installation = install_beside_links(tmp_path_factory.mktemp("starter"), "starter", wheels)
+    lay_out(installation.home, samples)
+    return installation
+
+
+def test_the_starter_brings_what_it_needs_and_nothing_of_the_checkout(starter: Installation, wheels: Wheels):
+    program = "import importlib.util as u; print(*(u.find_spec(name).origin for name in {!r}))"
+    origins = starter.program(program.format([wheel.package for wheel in wheels.values()])).split()
+    environment = starter.python.parents[1]
+    assert all(Path(origin).is_relative_to(environment) for origin in origins)
+    assert len(origins) == len(wheels)
+
+
+@pytest.mark.parametrize(
+    ("sample", "model", "shape"),
+    [
+        ("photos/cat.png", "starter/efficientnet-lite0", (1, 1280)),
+        ("speech.wav", "starter/whisper-tiny-en", (1, 384)),
+        ("tweets.txt", "starter/minilm-l6", (3, 384)),
+        ("clip.mp4", "starter/efficientnet-lite0-video", (1, 1280)),
+    ],
+)
+def test_a_file_of_every_kind_becomes_features(sample: str, model: str, shape: tuple[int, int], starter: Installation):
+    code, printed = starter.zoo("extract", sample, "--out", "features.parquet")
+    assert code == 0, printed
+    features = Features.load(starter.home / "features.parquet")
+    assert features.provenance["model"] == model
+    assert features.values.shape == shape
+    assert np.isfinite(features.values).all()
