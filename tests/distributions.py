@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,8 +77,8 @@ class Installation(NamedTuple):
 
 
 def build(folder: Path, into: Path, *options: str) -> Wheel:
-    """Build a project as ``make dist`` does. options: ``--wheel``, or none for a source archive and a wheel made of it."""
-    command = [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", into, folder]
+    """Build a project as ``make dist`` does. options: ``--wheel``; or none, for an sdist and a wheel made of it."""
+    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", into, folder]
     subprocess.run(command, check=True, capture_output=True)
     name = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"].replace("-", "_")
     (path,) = into.glob(f"{name}-*.whl")
@@ -94,19 +93,11 @@ def open_wheel(folder: Path, path: Path) -> Wheel:
     return Wheel(folder, path, files, email.message_from_bytes(metadata))
 
 
-def this_installation(folder: Path) -> Installation:
-    """The Python that runs the tests. folder: of the test; the working directory is made in it."""
-    return _installation(Path(sys.executable), folder)
-
-
 def empty_installation(folder: Path) -> Installation:
-    """A new environment without anything, pip included: the one of this Python installs into it, which saves seconds."""
+    """A new environment without anything, pip included: this Python's installs into it, which saves seconds."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
-    return _installation(folder / "env" / Path(sys.executable).relative_to(sys.prefix), folder)
-
-
-def _installation(python: Path, folder: Path) -> Installation:
     (folder / "home").mkdir()
+    python = folder / "env" / Path(sys.executable).relative_to(sys.prefix)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAYERZOO", "PIP", "PYTHON"))}
     changed = {
         "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
@@ -124,26 +115,25 @@ def install(into: Installation, *arguments: str | Path, environment: Mapping[str
     assert done.returncode == 0, done.stderr
 
 
-def install_beside_links(folder: Path, extra: str, wheels: Mapping[str, Wheel]) -> Installation:
-    """``layerzoo[extra]`` from the wheels, beside links to the libraries it requires: torch's are 6 GB.
+def install_beside_links(folder: Path, requirement: str, wheels: Mapping[str, Wheel]) -> Installation:
+    """What is required, such as ``layerzoo[starter]``, from wheels by name, beside links to libraries: 6 GB of them.
 
-    Links to no others: what is used and not required is missing here.
+    Only to those that the wheels lead to: what is used and not required is missing here.
     """
     installation = empty_installation(folder)
-    base = {"base": str(folder / "env"), "platbase": str(folder / "env")}
-    site_packages = Path(sysconfig.get_path("purelib", vars=base))
-    for entry in {entry for name in _libraries(extra, wheels) for entry in _entries(name)}:
+    site_packages = Path(installation.program("import sysconfig; print(sysconfig.get_path('purelib'))"))
+    for entry in {entry for name in _libraries(requirement, wheels) for entry in _entries(name)}:
         (site_packages / entry.name).symlink_to(entry)
     # pip is offered nothing else, so that it cannot replace a library: it would reach through the link.
-    offer = ("--no-index", "--find-links", wheels[CORE].path.parent)
+    offers = {f"--find-links={wheel.path.parent}" for wheel in wheels.values()}
     nothing_more = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
-    install(installation, *offer, f"{CORE}[{extra}]", environment={**os.environ, **nothing_more})
+    install(installation, "--no-index", *offers, requirement, environment={**os.environ, **nothing_more})
     return installation
 
 
-def _libraries(extra: str, wheels: Mapping[str, Wheel]) -> set[str]:
-    """The names of all distributions of others that an extra of the core leads to."""
-    pending, seen = [Requirement(f"{CORE}[{extra}]")], set()
+def _libraries(required: str, wheels: Mapping[str, Wheel]) -> set[str]:
+    """The names of all distributions that a requirement leads to and that are none of the wheels."""
+    pending, seen = [Requirement(required)], set()
     while pending:
         requirement = pending.pop()
         asked = (requirement.name, frozenset(requirement.extras))

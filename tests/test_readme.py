@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.distributions import Installation, install_beside_links, this_installation
+from tests.distributions import Installation, Wheel, build, install_beside_links
 from tests.readme import README, Command, lay_out, prints, readme_blocks, readme_commands, readme_program
 
 PAGE = """\
@@ -28,18 +28,17 @@ y = x + 1
 """
 
 
-@pytest.fixture(scope="module", params=["checkout", "wheels"])
-def installation(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, samples: Path
-) -> Installation:
-    """This environment, and one with nothing but `layerzoo[starter]`; in the working directory are the page's files."""
-    folder = tmp_path_factory.mktemp("readme")
-    if request.param == "wheels":
-        made = install_beside_links(folder, "starter", request.getfixturevalue("wheels"))
-    else:
-        made = this_installation(folder)
+@pytest.fixture(scope="module")
+def installation(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Installation:
+    """What the page tells to install, built and installed; in the working directory are the page's files."""
+    made = install_beside_links(tmp_path_factory.mktemp("readme"), "layerzoo[starter]", wheels)
     lay_out(made.home, samples)
     return made
+
+
+def test_the_page_has_code_and_commands():
+    assert readme_blocks("python")
+    assert readme_commands()
 
 
 def test_the_code_runs(installation: Installation):
@@ -55,35 +54,31 @@ def test_a_command_prints_what_stands_below_it(command: Command, installation: I
     assert not command.output or prints(command.output, printed), f"README.md:{command.line} printed\n{printed}"
 
 
-def test_the_registry_file_declares_models(tmp_path: Path):
-    here = this_installation(tmp_path)
+def test_the_registry_file_declares_models(installation: Installation, tmp_path: Path):
     (registry,) = (block.code for block in readme_blocks("yaml") if "mine/" in block.code)
-    (here.home / "registry.yaml").write_text(registry, encoding="utf-8")
-    code, printed = here.run("zoo list && zoo show shelf")
+    (tmp_path / "registry.yaml").write_text(registry, encoding="utf-8")
+    code, printed = installation._replace(home=tmp_path).run("zoo list && zoo show shelf")
     assert code == 0, printed
     assert {"mine/shelf-v2", "mine/tiny-bert"} <= set(printed.splitlines())
 
 
-def test_the_plugin_in_full_is_all_it_takes(tmp_path: Path, samples: Path):
+def test_the_plugin_in_full_is_all_it_takes(wheels: dict[str, Wheel], tmp_path: Path, samples: Path):
     section = README.partition("## A plugin, in full")[2]
-    source = tmp_path / "src" / "acme_zoo"
-    source.mkdir(parents=True)
+    project = tmp_path / "acme"
     for language, target in (
-        ("toml", tmp_path / "pyproject.toml"),
-        ("yaml", source / "registry.yaml"),
-        ("py", source / "__init__.py"),
+        ("toml", "pyproject.toml"),
+        ("yaml", "src/acme_zoo/registry.yaml"),
+        ("py", "src/acme_zoo/__init__.py"),
     ):
         (block,) = readme_blocks(language, section)
-        target.write_text(block.code, encoding="utf-8")
+        (project / target).parent.mkdir(parents=True, exist_ok=True)
+        (project / target).write_text(block.code, encoding="utf-8")
+    acme = build(project, tmp_path / "dist", "--wheel")
 
-    here = this_installation(tmp_path)
-    lay_out(here.home, samples)
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
-    code, printed = here.run([here.python, *install, tmp_path / "site", tmp_path])
-    assert code == 0, printed
+    installation = install_beside_links(tmp_path, acme.name, {**wheels, acme.name: acme})
+    lay_out(installation.home, samples)
     (command,) = re.findall(r"`(zoo extract [^`]*)`", section)
-    here.environment["PYTHONPATH"] = str(tmp_path / "site")
-    code, printed = here.run(command)
+    code, printed = installation.run(command)
     assert code == 0, printed
     assert "2 samples through acme/tiny-cnn at stage.1 (mean)" in printed
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.errors import PluginError
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
@@ -25,7 +26,10 @@ _FORMAT = 3
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
     """The layers of a model with axes, shapes and costs, as a trace on this machine found them; None without one."""
-    facts = read_facts(spec, registry())
+    try:
+        facts = read_facts(spec, registry())
+    except PluginError:  # no builder is installed that could have been traced
+        return None
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
 
 

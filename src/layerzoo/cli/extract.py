@@ -108,7 +108,7 @@ def _as_input(inputs: tuple[str, ...]) -> str | list[Path]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """A count of samples and their rate, on a terminal only."""
+    """A count of samples and the time they take, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return

@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 BATCH_SIZES = {"vision": 32, "text": 32, "audio": 8, "video": 32}
 """Rows a forward pass: large enough to keep two cores busy, small enough for the activations of a large network."""
 SORT_BATCHES = 16
-"""Where lengths differ, rows of this many batches are sorted by length, so that little is padded."""
+"""Where rows differ in size, those of this many batches are sorted by length, so that little is padded."""
 
 
 @dataclass(slots=True)
@@ -227,8 +227,8 @@ def _rows(
 
 
 def _batches(rows: Iterator[Place], preprocess: Preprocessor, batch_size: int) -> Iterator[list[Place]]:
-    """Rows in batches: as they come; or, where lengths differ, sorted by length within a bounded stretch."""
-    stretch = batch_size * (SORT_BATCHES if preprocess.variable_length else 1)
+    """Rows in batches: as they come; or, where they differ in size, sorted by length within a bounded stretch."""
+    stretch = batch_size * (SORT_BATCHES if preprocess.uneven_rows else 1)
     held: list[Place] = []
     for place in rows:
         held.append(place)

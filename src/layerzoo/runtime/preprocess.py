@@ -47,6 +47,8 @@ class Preprocessor(ABC):
     modality: Modality
     variable_length = False
     """Whether samples differ in length."""
+    uneven_rows = False
+    """Whether rows differ in size too, so that sorting them saves padding."""
     cls_token = False
     """Whether the first position of every row is a classification token."""
     sequence_axis = "token"
@@ -127,6 +129,7 @@ class AudioPreprocessor(Preprocessor):
         self._transform = transform
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
+        self.uneven_rows = declared.pad != "window"
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
@@ -164,6 +167,7 @@ class AudioPreprocessor(Preprocessor):
 class TextPreprocessor(Preprocessor):
     modality: Modality = "text"
     variable_length = True
+    uneven_rows = True
 
     def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, windows: bool = False) -> None:
         self.declared = declared
