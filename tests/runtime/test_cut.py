@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from layerzoo.errors import CutError, LayerError, UnknownLayerError
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.cut import plan_cut
-from layerzoo.runtime.load import trim
+from layerzoo.runtime.fill import trim
 from layerzoo.runtime.network import CutNetwork, Stub
 from layerzoo.runtime.trace import Trace, pick, trace
 from layerzoo.spec import Layer

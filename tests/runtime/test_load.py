@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import layerzoo
-from layerzoo.errors import LayerError, PluginError, TraceError, UnsafeWeightsError, WeightsError
+from layerzoo.errors import LayerError, PluginError, UnsafeWeightsError, WeightsError
 from layerzoo.runtime import Stub
 from layerzoo.runtime.checkpoint import KeyRules
 from layerzoo.runtime.trace import named_tensors
@@ -270,7 +270,7 @@ def test_the_layer_of_a_declaration_must_fit_the_network() -> None:
 
 def test_an_architecture_that_the_library_does_not_know_is_the_plugins_error() -> None:
     declared = ImagePreprocess(size_px=(32, 32), resize="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
-    with pytest.raises(TraceError, match="no_such_network"):
+    with pytest.raises(PluginError, match="no_such_network"):
         layerzoo.load(vision("no_such_network", preprocess=declared), weights="random:0")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +51,8 @@ def command(
 ) -> None:
     """Turn files, folders, globs or - (lines on standard input) into features.
 
-    Samples that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
+    A text is a line of a file or of standard input, or a cell of a table. Samples that cannot be used are listed at
+    the end, and the exit code is then 1; all others are in the file.
     """
     from layerzoo.cli.names import resolve_model_id
     from layerzoo.features import FeatureWriter
@@ -58,7 +60,10 @@ def command(
     from layerzoo.registry import registry
 
     windows, batch_size, pool = options.pop("windows"), options.pop("batch_size"), _pooling(pools)
-    with FeatureWriter(out) as writer:  # first, so that a file that cannot be written is told before the work
+    with (
+        _unwound_when_terminated(),
+        FeatureWriter(out) as writer,
+    ):  # first, so that a file that cannot be written is told before the work
         zoo = registry()
         spec = zoo.model(resolve_model_id(model) if model else zoo.default_model(kind_of_inputs(inputs)))
         from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
@@ -104,6 +109,16 @@ def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
 def _as_input(inputs: tuple[str, ...]) -> str | list[Path]:
     """What was typed are paths, patterns or -, for texts too: a text itself comes by way of a file or -."""
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
+
+
+@contextmanager
+def _unwound_when_terminated() -> Iterator[None]:
+    """SIGTERM, with which a scheduler ends what takes too long, is to leave as little behind as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from layerzoo.extras import needs
 
 with needs("torch"):
-    from layerzoo.runtime.backbone import Backbone, build, load, trace_layers
+    from layerzoo.runtime.backbone import Backbone
     from layerzoo.runtime.batch import Batch
     from layerzoo.runtime.extract import extract, stream
+    from layerzoo.runtime.load import build, load, trace_layers
     from layerzoo.runtime.network import Stub
 
 __all__ = ["Backbone", "Batch", "Stub", "build", "extract", "load", "stream", "trace_layers"]

@@ -17,8 +17,9 @@ from layerzoo.features import Features
 from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.loader import summary
 from layerzoo.pooling import width
-from layerzoo.runtime.backbone import Backbone, Precision, load, with_preprocess
+from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
 from layerzoo.runtime.batch import Row
+from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import merge, sequence_axis
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import Prepared, Preprocessor, TextPreprocessor

@@ -1,112 +1,155 @@
-"""Filling a truncated network with exactly the tensors it needs."""
+"""Loading a network up to a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import re
+from typing import get_args
 
-from torch import Tensor, nn
+import torch
 
-from layerzoo.errors import CutError, WeightsError
-from layerzoo.runtime.checkpoint import Checkpoint
-from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.network import truncate
-from layerzoo.runtime.trace import named_tensors, signature
+from layerzoo.errors import CutError, UnavailableError, UsageError
+from layerzoo.plugins.loader import summary
+from layerzoo.registry import Registry, registry
+from layerzoo.runtime.backbone import Backbone, Precision, memory_format
+from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.build import build as build_network
+from layerzoo.runtime.build import build_random, build_uninitialised
+from layerzoo.runtime.checkpoint import open_checkpoint
+from layerzoo.runtime.cut import Cut, plan_cut
+from layerzoo.runtime.fill import Loaded, check_structure, load_into, trim
+from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.provenance import provenance
+from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.spec import Layer, ModelSpec
+from layerzoo.weights import Files, resolve
+
+_RANDOM = re.compile(r"random:(\d+)")
+_LAST_SEED = (1 << 64) - 1  # of torch's generators
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """How much of a checkpoint was read."""
+def load(
+    model: str | ModelSpec,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+) -> Backbone:
+    """Load a network up to a layer.
 
-    tensors: int
-    of_tensors: int
-    bytes: int
-    of_bytes: int
-
-
-def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
-    """Truncate an uninitialised network to its cut and fill in what it needs, in place.
-
-    Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
+    model: an id such as ``"starter/minilm-l6"``, or a spec.
+    layer: one or several names or selectors (``"stage.1"``, ``"block.-1"``, ``"@0.5"``); else the model's own default.
+    pool: how :func:`extract` will pool, for all layers or by layer; checked here, before anything is loaded.
+    weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
+        library itself gives the network, the same for every cut.
+    precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it.
+    Raises: NotFoundError, LayerError, PoolingError, PluginError, WeightsError: see :mod:`layerzoo.errors`.
     """
-    check_structure(network, cut, model)
-    stored = set(network.state_dict(keep_vars=True))
-    groups = _shared(network, [name for name in cut.tensors if name in stored])
-    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
-    tensors = checkpoint.read(sources.values())
-    for name, source in sources.items():
-        _assign(network, groups[name], tensors[source], model)
-    trim(network, cut)
-    return Loaded(
-        tensors=len(sources),
-        of_tensors=len(checkpoint.shapes),
-        bytes=checkpoint.bytes_of(sources.values()),
-        of_bytes=checkpoint.bytes_of(checkpoint.shapes),
-    )
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
+    zoo = registry()
+    spec = _spec(model, zoo)
+    seed = _seed(weights)
+    place = _usable(device)
+    files = resolve(spec.weights, weights) if seed is None else _files_without_weights(spec)
+    hooks = ModelHooks.of(spec, zoo)
+    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    try:
+        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
+    except CutError:  # the plugin's code has changed since it was traced, and its version has not
+        blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
+        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
 
 
-def trim(network: nn.Module, cut: Cut) -> None:
-    """Replace what lies past the cut by stubs, and drop the tensors of the modules that stay but do not read them."""
-    truncate(network, cut)
-    for name, _ in list(named_tensors(network)):
-        if name not in cut.tensors:
-            owner, leaf = _place(network, name)
-            (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None
+def _spec(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
+    if isinstance(model, ModelSpec):
+        return model
+    if not isinstance(model, str):
+        raise UsageError(f"a {type(model).__name__} is no model: give an id such as 'starter/minilm-l6', or a spec")
+    return zoo.model(model)
 
 
-def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
-    """Raises: CutError when the network is not the one that the cut was planned for."""
-    if signature(network) != cut.signature:
-        raise CutError(
-            f"{model}: the network that was built differs from the one that was traced; its builder must give the same "
-            "architecture for the same spec every time"
-        )
-
-
-def _shared(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
-    """Names grouped by the tensor they mean (tied weights have several), by the first of each group."""
-    tensors = dict(named_tensors(network))
-    groups: dict[int, list[str]] = {}
-    for name in names:
-        groups.setdefault(id(tensors[name]), []).append(name)
-    return {group[0]: group for group in groups.values()}
-
-
-def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
-    """The name under which the checkpoint has a tensor: any of those that share it will do."""
-    found = next((name for name in group if name in checkpoint.shapes), None)
-    if found is None:
-        few = ", ".join(list(checkpoint.shapes)[:3])
-        raise WeightsError(
-            f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
-            f"It has {len(checkpoint.shapes)} tensors: {few}, … "
-            "If its keys are called differently, map them with `weights: {keys: …}`"
-        )
+def _usable(device: str | torch.device) -> torch.device:
+    """Raises: UsageError for a device that is not here, or that holds no numbers (meta)."""
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
     return found
 
 
-def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
-    owner, leaf = _place(network, names[0])
-    old = owner._parameters.get(leaf)
-    kept = old if old is not None else owner._buffers[leaf]
-    assert kept is not None
-    if tensor.shape != kept.shape:
-        raise WeightsError(
-            f"{model}: '{names[0]}' is {tuple(tensor.shape)} in the checkpoint and {tuple(kept.shape)} in the network"
-        )
-    if kept.is_floating_point() and not tensor.is_floating_point():
-        raise WeightsError(
-            f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
-            "Quantised weights need the scales that they were made with: save them as floats first"
-        )
-    value = tensor.to(kept.dtype)
-    new = nn.Parameter(value, requires_grad=kept.requires_grad) if isinstance(kept, nn.Parameter) else value
-    for name in names:
-        owner, leaf = _place(network, name)
-        holder: dict[str, Tensor | None] = owner._parameters if leaf in owner._parameters else owner._buffers  # type: ignore[assignment]
-        holder[leaf] = new
+def _load(
+    blueprint: Blueprint,
+    layer: LayerChoice,
+    pool: PoolChoice,
+    weights: str | os.PathLike[str] | None,
+    seed: int | None,
+    device: torch.device,
+    precision: Precision,
+    zoo: Registry,
+) -> Backbone:
+    layers = choose_layers(blueprint, layer)
+    pools = choose_pools(blueprint, layers, pool)
+    cut = plan_cut(blueprint.trace, layers, model=blueprint.spec.id)
+    network, loaded = _filled(blueprint, cut, seed)
+    network = network.to(device).to(memory_format=memory_format(blueprint.preprocess))
+    return Backbone(
+        spec=blueprint.spec,
+        module=CutNetwork(network, cut).eval(),
+        preprocess=blueprint.preprocess,
+        pools=pools,
+        device=device,
+        precision=precision,
+        provenance=provenance(blueprint, cut, loaded, weights, seed is not None, precision, device, zoo),
+        blueprint=blueprint,
+    )
 
 
-def _place(network: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, leaf = name.rpartition(".")
-    return network.get_submodule(path), leaf
+def _filled(blueprint: Blueprint, cut: Cut, seed: int | None) -> tuple[torch.nn.Module, Loaded]:
+    spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
+    if seed is None:
+        network = build_uninitialised(spec, hooks, files)
+        return network, load_into(network, cut, open_checkpoint(spec, files, hooks), model=spec.id)
+    network = build_random(spec, hooks, files, seed)
+    check_structure(network, cut, spec.id)
+    trim(network, cut)
+    return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
+
+
+def _files_without_weights(spec: ModelSpec) -> Files:
+    """What a network without its weights can be built from: a configuration and a tokenizer, where they are here."""
+    try:
+        return resolve(spec.weights)
+    except UnavailableError:
+        return Files()
+
+
+def _seed(weights: str | os.PathLike[str] | None) -> int | None:
+    if not (weights is None or isinstance(weights, os.PathLike) or (isinstance(weights, str) and weights)):
+        raise UsageError(f"weights={weights!r} is neither a path nor 'random:SEED'")
+    if not isinstance(weights, str) or not weights.startswith("random"):
+        return None
+    if (found := _RANDOM.fullmatch(weights)) and int(found[1]) <= _LAST_SEED:
+        return int(found[1])
+    raise UsageError(
+        f"weights={weights!r}: random weights need a seed of 0 to {_LAST_SEED}, as in 'random:0'; "
+        f"a file of that name is './{weights}'"
+    )
+
+
+def build(model: str | ModelSpec) -> torch.nn.Module:
+    """The whole network of a model with its library's own initialisation: for builders that build on another model."""
+    zoo = registry()
+    spec = _spec(model, zoo)
+    return build_network(spec, ModelHooks.of(spec, zoo), resolve(spec.weights))
+
+
+def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
+    """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on."""
+    zoo = registry()
+    spec = _spec(model, zoo)
+    return Blueprint.of(spec, resolve(spec.weights), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers

@@ -1,0 +1,112 @@
+"""Filling a truncated network with exactly the tensors it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from layerzoo.errors import CutError, WeightsError
+from layerzoo.runtime.checkpoint import Checkpoint
+from layerzoo.runtime.cut import Cut
+from layerzoo.runtime.network import truncate
+from layerzoo.runtime.trace import named_tensors, signature
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How much of a checkpoint was read."""
+
+    tensors: int
+    of_tensors: int
+    bytes: int
+    of_bytes: int
+
+
+def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
+    """Truncate an uninitialised network to its cut and fill in what it needs, in place.
+
+    Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
+    """
+    check_structure(network, cut, model)
+    stored = set(network.state_dict(keep_vars=True))
+    groups = _shared(network, [name for name in cut.tensors if name in stored])
+    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    tensors = checkpoint.read(sources.values())
+    for name, source in sources.items():
+        _assign(network, groups[name], tensors[source], model)
+    trim(network, cut)
+    return Loaded(
+        tensors=len(sources),
+        of_tensors=len(checkpoint.shapes),
+        bytes=checkpoint.bytes_of(sources.values()),
+        of_bytes=checkpoint.bytes_of(checkpoint.shapes),
+    )
+
+
+def trim(network: nn.Module, cut: Cut) -> None:
+    """Replace what lies past the cut by stubs, and drop the tensors of the modules that stay but do not read them."""
+    truncate(network, cut)
+    for name, _ in list(named_tensors(network)):
+        if name not in cut.tensors:
+            owner, leaf = _place(network, name)
+            (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None
+
+
+def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
+    """Raises: CutError when the network is not the one that the cut was planned for."""
+    if signature(network) != cut.signature:
+        raise CutError(
+            f"{model}: the network that was built differs from the one that was traced; its builder must give the same "
+            "architecture for the same spec every time"
+        )
+
+
+def _shared(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """Names grouped by the tensor they mean (tied weights have several), by the first of each group."""
+    tensors = dict(named_tensors(network))
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(id(tensors[name]), []).append(name)
+    return {group[0]: group for group in groups.values()}
+
+
+def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
+    """The name under which the checkpoint has a tensor: any of those that share it will do."""
+    found = next((name for name in group if name in checkpoint.shapes), None)
+    if found is None:
+        few = ", ".join(list(checkpoint.shapes)[:3])
+        raise WeightsError(
+            f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
+            f"It has {len(checkpoint.shapes)} tensors: {few}, … "
+            "If its keys are called differently, map them with `weights: {keys: …}`"
+        )
+    return found
+
+
+def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
+    owner, leaf = _place(network, names[0])
+    old = owner._parameters.get(leaf)
+    kept = old if old is not None else owner._buffers[leaf]
+    assert kept is not None
+    if tensor.shape != kept.shape:
+        raise WeightsError(
+            f"{model}: '{names[0]}' is {tuple(tensor.shape)} in the checkpoint and {tuple(kept.shape)} in the network"
+        )
+    if kept.is_floating_point() and not tensor.is_floating_point():
+        raise WeightsError(
+            f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
+            "Quantised weights need the scales that they were made with: save them as floats first"
+        )
+    value = tensor.to(kept.dtype)
+    new = nn.Parameter(value, requires_grad=kept.requires_grad) if isinstance(kept, nn.Parameter) else value
+    for name in names:
+        owner, leaf = _place(network, name)
+        holder: dict[str, Tensor | None] = owner._parameters if leaf in owner._parameters else owner._buffers  # type: ignore[assignment]
+        holder[leaf] = new
+
+
+def _place(network: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return network.get_submodule(path), leaf

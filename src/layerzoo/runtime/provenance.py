@@ -1,0 +1,66 @@
+"""Where the numbers of a backbone come from, as plain data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from layerzoo.facts import library_versions
+from layerzoo.registry import Registry
+from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.cut import Cut
+from layerzoo.runtime.fill import Loaded
+from layerzoo.spec import ModelSpec, to_plain
+from layerzoo.weights import Files
+
+
+def provenance(
+    blueprint: Blueprint,
+    cut: Cut,
+    loaded: Loaded,
+    weights: str | os.PathLike[str] | None,
+    is_random: bool,
+    precision: str,
+    device: torch.device,
+    zoo: Registry,
+) -> dict[str, Any]:
+    """JSON-able: the model's full id, what its weights are and how much of them was read, each layer's module path, the
+    preprocessing, and the versions of all that took part.
+
+    weights: what the caller gave in place of the declared ones. is_random: that this was a seed.
+    """
+    spec, files = blueprint.spec, blueprint.files
+    assert spec.preprocess is not None
+    return {
+        "model": spec.id,
+        "plugin": spec.plugin,
+        "builder": spec.builder,
+        "args": spec.args.to_dict(),
+        "weights": _weights(spec, files, weights, is_random),
+        "layers": {layer.name: layer.address for layer in cut.layers},
+        "preprocess": to_plain(spec.preprocess),
+        "precision": precision,
+        "device": str(device),
+        "loaded": asdict(loaded),
+        "versions": {
+            "python": platform.python_version(),
+            **library_versions(spec, zoo),
+        },
+    }
+
+
+def _weights(spec: ModelSpec, files: Files, weights: str | os.PathLike[str] | None, is_random: bool) -> dict[str, Any]:
+    if is_random:
+        return {"source": str(weights), "revision": None, "sha256": {}}
+    declared = spec.weights.source if spec.weights else None
+    revision = re.search(r"^hf://[^@]+@([^/]+)", declared or "")
+    return {
+        "source": declared if weights is None else os.fspath(weights),
+        "revision": revision[1] if revision and weights is None else None,
+        "sha256": files.digests,
+    }
