@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SCRATCH = (".layerzoo-", ".part")
+
 
 def cache_dir() -> Path:
     """The folder for what can be made again: ``LAYERZOO_CACHE``, else the user's cache folder. It may not exist yet."""
@@ -21,11 +23,16 @@ def cache_dir() -> Path:
 @contextmanager
 def scratch_path(folder: Path) -> Iterator[Path]:
     """A name in ``folder`` that no other process uses. Whatever stands there at the end is removed."""
-    path = folder / f".layerzoo-{secrets.token_hex(8)}.part"
+    path = folder / f"{_SCRATCH[0]}{secrets.token_hex(8)}{_SCRATCH[1]}"
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a file of this name is one that a run of layerzoo is writing."""
+    return name.startswith(_SCRATCH[0]) and name.endswith(_SCRATCH[1])
 
 
 @contextmanager

@@ -150,4 +150,5 @@ def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], p
         click.echo(f"{count} of them {what}", err=True)
     if passed_over:
         few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
-        click.echo(f"{len(passed_over)} files of another kind were passed over: {few}", err=True)
+        many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
+        click.echo(f"{len(passed_over)} {many} passed over: {few}", err=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from layerzoo.disk import is_scratch
 from layerzoo.errors import SampleError
 from layerzoo.media.sample import shown
 from layerzoo.media.source import why
@@ -27,6 +28,8 @@ def files(folder: Path, passed_over: list[str]) -> Iterator[Path | SampleError]:
             pending.pop()
         elif isinstance(entry, SampleError):
             yield entry
+        elif is_scratch(entry.name):
+            continue  # the result itself, when it is written into the folder that is read
         elif entry.name.startswith("."):
             passed_over.append(shown(entry.path) + ("/" if _is_folder(entry) else ""))
         elif _is_folder(entry):

@@ -10,6 +10,7 @@ from layerzoo.errors import InputError, SampleError
 from layerzoo.media import folder, paths
 from layerzoo.media.sample import shown
 from layerzoo.media.sniff import NOUNS, kind_of_file
+from layerzoo.media.written import is_features
 from layerzoo.spec import Modality
 
 
@@ -20,7 +21,7 @@ def kind_of_inputs(inputs: Sequence[str]) -> Modality:
     """
     counts: Counter[Modality] = Counter()
     for name in inputs:
-        counts.update(kind for file in _files(name) if (kind := kind_of_file(file)))
+        counts.update(kind for file in _files(name) if not is_features(file) and (kind := kind_of_file(file)))
     if len(counts) == 1:
         return next(iter(counts))
     asked = ", ".join(map(shown, inputs))

@@ -17,6 +17,7 @@ from layerzoo.media.lines import lines
 from layerzoo.media.sample import Sample, UnusableError, shown
 from layerzoo.media.sniff import NOUNS, kind_of_file, kind_of_suffix
 from layerzoo.media.text_file import numbered, texts
+from layerzoo.media.written import is_features
 from layerzoo.spec import Modality
 
 __all__ = ["Item", "Sample", "Samples", "samples"]
@@ -191,6 +192,8 @@ class _Finder:
     def _of_candidate(self, file: Path | SampleError) -> Iterator[Item]:
         if isinstance(file, SampleError):
             yield file
+        elif is_features(file):
+            self.passed_over.append(shown(file))
         elif self.modality in (kind_of_suffix(file), kind_of_file(file)):
             try:
                 yield from self._of_file(file, shown(file))

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from layerzoo.media.lines import MAX_LINE_BYTES, lines
 from layerzoo.media.sample import UnusableError
+from layerzoo.media.written import holds_features
 
 DEFAULT_COLUMN = "text"
 # How many rows are looked at to tell columns of text from columns of numbers in a CSV, which does not say.
@@ -85,6 +86,8 @@ def cells_of_parquet(file: BinaryIO, column: str | None) -> Iterator[Cell]:
 
     try:
         table = pq.ParquetFile(file)
+        if column is None and holds_features(table.metadata.metadata):
+            raise UnusableError("features that layerzoo wrote, and no texts")
         schema = table.schema_arrow
         texts = [field.name for field in schema if _is_text(field.type)]
         chosen = _chosen(column, schema.names, texts)

@@ -18,6 +18,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.pool import rows_of, summarise
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.trace import named_tensors
 from layerzoo.spec import Layer, ModelSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -102,11 +103,17 @@ class Backbone:
         return batch.to(self.device, memory_format(self.preprocess))
 
     def _running(self) -> _Running:
-        """Raises: UsageError in training mode, where dropout and batch statistics would be in the features."""
+        """Raises: UsageError when the network was put into a state in which it gives wrong numbers silently."""
         if any(module.training for module in self.module.modules()):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
                 "batch. Before features are taken: backbone.module.eval()"
+            )
+        # torch may compute with a tensor on the meta device and one on the CPU, and return rubbish.
+        if moved := {tensor.device.type for _, tensor in named_tensors(self.module)} - {self.device.type}:
+            raise UsageError(
+                f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
+                "now. load(device=…) puts it where it is to run"
             )
         return _Running(self.device.type, self.precision)
 

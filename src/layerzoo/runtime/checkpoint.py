@@ -195,7 +195,7 @@ def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]]
         kept = make_once(converted_path(digest, made_by), write, is_sound=_is_sound)
         return SafetensorsFile.open(kept, path.name)
     except CacheError as error:
-        logging.getLogger("layerzoo").warning("%s The checkpoint is converted again at every load.", error)
+        logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
         return InMemory(made or _contiguous(read()), path.name)
 
 

@@ -175,8 +175,8 @@ def _check_network(backbone: Backbone, failure: Exception) -> None:
         backbone.activations(example)
     except Exception as error:
         raise PluginError(
-            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}. Was backbone.module moved or "
-            "converted? load() takes device= and precision=",
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}. If backbone.module was "
+            "converted: load() takes precision=",
             plugin=backbone.spec.builder,
         ) from error
 

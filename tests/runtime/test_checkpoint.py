@@ -1,0 +1,83 @@
+"""Checkpoints that are damaged, foreign or of another kind of number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import layerzoo
+from layerzoo.errors import UnsafeWeightsError, WeightsError
+from layerzoo.spec import FrozenMap
+
+TOY = {"hidden.weight": torch.ones(3, 8), "next_word.weight": torch.ones(8, 3)}
+
+
+@pytest.mark.parametrize("left", [0, 5, 1000, -1], ids=["empty", "no header", "cut short", "last byte gone"])
+def test_a_converted_checkpoint_that_was_damaged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path))
+    expected = layerzoo.load("starter/efficientnet-lite0", layer="stem").module.state_dict()
+    (kept,) = (tmp_path / "converted").glob("*.safetensors")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:left])
+    found = layerzoo.load("starter/efficientnet-lite0", layer="stem").module.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.safetensors", b"", "its 0 bytes end before its header does"),
+        ("a.safetensors", b"this is a text, and no checkpoint", "it was cut short, or is no safetensors file"),
+        ("a.txt", b"this is a text, and no checkpoint", "a.txt is no .safetensors file. A pickle runs code"),
+        ("a.pth", b"", "a.pth is no .safetensors file. A pickle runs code"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=message) as caught:
+        layerzoo.load("toy/next-word", weights=tmp_path / name)
+    assert caught.value.exit_code == (5 if isinstance(caught.value, UnsafeWeightsError) else 4)
+
+
+def test_a_checkpoint_that_was_cut_short_says_by_how_much(tmp_path: Path) -> None:
+    save_file(TOY, tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(WeightsError, match=f"{len(whole) - 10} bytes, and its header describes {len(whole)}"):
+        layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
+
+
+def test_a_folder_without_a_checkpoint_says_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("the weights are elsewhere")
+    with pytest.raises(WeightsError, match=r"no file of mine/net is a checkpoint \(README.md\)"):
+        layerzoo.load(
+            layerzoo.ModelSpec(
+                id="mine/net",
+                modality="vision",
+                builder="timm",
+                args=FrozenMap({"name": "resnet10t"}),
+            ),
+            weights=tmp_path,
+        )
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    quantised = {**TOY, "hidden.weight": torch.ones(3, 8, dtype=torch.int8)}
+    save_file(quantised, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"'hidden.weight' is torch.int8 in the checkpoint .* need the scales"):
+        layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
+
+
+def test_weights_that_are_not_numbers_show_in_every_sample(tmp_path: Path) -> None:
+    save_file({**TOY, "hidden.weight": torch.full((3, 8), torch.nan)}, tmp_path / "a.safetensors")
+    found = layerzoo.extract("toy/next-word", ["cat", "dog"], weights=tmp_path / "a.safetensors", errors="skip")
+    assert found.values.shape == (0, 3)
+    assert [error.reason for error in found.errors] == [
+        "its features at layer block.0 are not finite (nan or inf) in float32"
+    ] * 2

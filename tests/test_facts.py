@@ -1,0 +1,60 @@
+"""What traces found is kept; whatever becomes of the files, it costs no more than another trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import layerzoo
+from layerzoo.facts import traced_layers
+from layerzoo.registry import registry
+from layerzoo.runtime import trace_layers
+
+SPEC = "toy/next-word"
+
+
+def kept(home: Path) -> Path:
+    (found,) = (home.parent / "cache/traces").iterdir()
+    return found
+
+
+def test_what_a_trace_found_is_known_without_another(home: Path) -> None:
+    assert traced_layers(layerzoo.model(SPEC)) is None
+    layers = trace_layers(SPEC)
+    assert traced_layers(layerzoo.model(SPEC)) == layers
+    before = kept(home).stat().st_mtime_ns
+    layerzoo.load(SPEC)
+    assert kept(home).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda written: b"",
+        lambda written: b"garbage",
+        lambda written: b"\xff\xfe\x00",
+        lambda written: b"{}",
+        lambda written: b'{"format": 3}',
+        lambda written: written[: len(written) // 2],
+        lambda written: written.replace(b'"depth": 0.5', b'"depth": 0.7'),
+        lambda written: written.partition(b"\n")[2],
+    ],
+    ids=["empty", "no JSON", "no text", "no facts", "other facts", "cut short", "changed", "no digest"],
+)
+def test_a_damaged_file_is_traced_again(home: Path, damage: Callable[[bytes], bytes]) -> None:
+    layers = trace_layers(SPEC)
+    written = kept(home).read_bytes()
+    kept(home).write_bytes(damage(written))
+    assert kept(home).read_bytes() != written
+    assert traced_layers(layerzoo.model(SPEC)) is None
+    assert layerzoo.extract(SPEC, ["cat"], layer="module:hidden").values.shape == (1, 3)
+    assert traced_layers(layerzoo.model(SPEC)) == layers
+
+
+def test_where_no_builder_is_installed_there_was_no_trace(home: Path) -> None:
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/net: {modality: text, builder: gone, preprocess: {max_tokens: 8}}\n"
+    )
+    assert traced_layers(registry().model("mine/net")) is None
