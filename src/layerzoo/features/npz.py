@@ -20,8 +20,9 @@ from layerzoo.features.summary import Summary
 if TYPE_CHECKING:
     from layerzoo.features.parquet import ParquetFeatures
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
-"""What reading a file raises that is no file of features."""
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
+"""What reading a file raises that is no file of features; a RuntimeError (NotImplementedError among them) where damage
+looks to zipfile like a password or a method of compression that it does not know."""
 
 _SUMMARY = "layerzoo.json"
 
