@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,14 @@ import pytest
 from layerzoo.cli import main
 from layerzoo.cli.doctor import command as doctor
 from layerzoo.cli.doctor import examine
-from layerzoo.registry import Registry, Surroundings, registry
+from layerzoo.plugins.checkup import check_up
+from layerzoo.registry import Installed, Registry, registry
+from layerzoo.registry.disabled import disable
 
 Install = Callable[..., None]
 Zoo = Callable[..., tuple[int, Any]]
 
+ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 BROKEN = ("invalid_yaml", "no_registry", "raises", "exits", "crashes", "wrong_hook", "half_valid")
 
 
@@ -52,7 +59,8 @@ def test_every_plugin_is_a_row(zoo: Zoo) -> None:
         "toy": "ok",
     }
     assert set(rows[0]) == {
-        "namespace", "distribution", "version", "module", "path", "state", "cause", "models", "builders", "last_import",
+        "namespace", "distribution", "version", "module", "path", "state", "cause", "fix", "models", "builders",
+        "last_import", "usable",
     }  # fmt: skip
 
 
@@ -77,7 +85,53 @@ def test_a_check_is_a_row_and_an_exit_code(
 def test_a_check_is_remembered_by_the_list(zoo: Zoo) -> None:
     zoo("plugin", "check", "exiting")
     (row,) = [row for row in zoo("plugin", "list")[1] if row["namespace"] == "exiting"]
-    assert row["last_import"]["cause"] == "SystemExit: no licence found"
+    assert row["last_import"]["cause"] == row["cause"] == "SystemExit: no licence found"
+    assert (
+        row["last_import"]["fix"]
+        == row["fix"]
+        == "pip install -U exiting-zoo; until that helps: zoo plugin disable exiting"
+    )
+    assert (row["state"], row["usable"]) == ("ok", False)
+
+
+def test_a_good_import_is_remembered_in_the_place_of_a_failed_one(install: Install, home: Path) -> None:
+    site = home / "site"
+    shutil.copytree(ON_DISK / "raises", site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        assert [health.state for health in check_up([registry().plugin("raising")])] == ["failed"]
+        (site / "raising_zoo" / "__init__.py").write_text("", encoding="utf-8")
+        assert [health.state for health in check_up([registry().plugin("raising")])] == ["ok"]
+        outcome = registry().outcome(registry().plugin("raising"))
+    assert outcome is not None
+    assert (outcome.state, outcome.cause) == ("ok", None)
+
+
+def test_a_check_of_all_ends_also_where_one_hangs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("good", "hangs", "crashes")
+    for plugin in registry().surroundings.plugins:
+        if plugin.namespace not in ("acme", "hanging", "crashing"):
+            disable(plugin.distribution, [plugin])
+    with pytest.raises(SystemExit, match="1"):
+        main(["plugin", "check", "--time-limit", "2", "--format", "json"])
+    rows = {row["plugin"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"acme", "hanging", "crashing", "toy"} <= rows.keys()
+    assert rows["hanging"]["import"] == "hung"
+    assert rows["hanging"]["cause"] == "the import took longer than 2 s"
+
+
+def test_what_a_plugin_asks_for_and_lacks_is_found_without_slowing_the_list(install: Install) -> None:
+    install("old_library")
+    (health,) = check_up([registry().plugin("dated")])
+    assert (health.plugin.state, health.state, health.is_usable) == ("ok", "lacks a library", True)
+    assert health.fix == "pip install 'click>=999'"
+    program = (
+        "import sys; from layerzoo.cli import zoo; zoo.main(['plugin', 'list', '--format', 'json'], "
+        "standalone_mode=False); assert not sys.modules.keys() & {'importlib.metadata', 'packaging.requirements'}"
+    )
+    for _ in range(2):  # the first warms the index
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_plugin_is_shown_with_its_models(zoo: Zoo) -> None:
@@ -87,16 +141,23 @@ def test_one_plugin_is_shown_with_its_models(zoo: Zoo) -> None:
 
 
 def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path) -> None:
-    install("raises", "no_registry")
+    install("raises", "no_registry", "crashes")
+    disable("crashing", registry().surroundings.plugins)
+    disable("gone", [Installed(namespace="gone", distribution="gone-zoo", version=None, module="gone_zoo")])
     (home / "registry.yaml").write_text("layerzoo: 1\naliases: {a: toy/gone}\n", encoding="utf-8")
     around = registry().surroundings
-    few = tuple(each for each in around.installed if each.namespace in ("toy", "raising", "bare"))
-    findings = {finding.what: finding for finding in examine(Registry(Surroundings(few, around.user_files)), 60)}
+    few = tuple(each for each in around.installed if each.namespace in ("toy", "raising", "bare", "crashing"))
+    findings = {finding.what: finding for finding in examine(Registry(replace(around, installed=few)), 60)}
     assert findings["python"].state == "ok"
     assert findings["cache directory"].state == "ok"
     assert findings["plugin toy"].state == "ok"
     assert findings["plugin raising"].fix == "pip install a_library_that_is_not_there"
     assert "bare_zoo/registry.yaml" in str(findings["plugin bare"].detail)
+    assert (findings["plugin crashing"].state, findings["plugin crashing"].fix) == (
+        "disabled",
+        "zoo plugin enable crashing",
+    )
+    assert findings["disabled plugins"].fix == "zoo plugin enable gone"
     assert "the alias 'a' stands for toy/gone" in str(findings["registry file"].detail)
     assert findings["default model for text"].state == "missing"
     assert "pip install layerzoo-starter" in str(findings["default model for text"].detail)

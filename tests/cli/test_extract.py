@@ -175,7 +175,7 @@ def test_truncated_and_windowed_texts_are_counted(zoo: Zoo, folder: Path) -> Non
     [
         ((), 2, "Missing option '--out'"),
         (("--out", "f.parquet", "--batch-size", "0"), 2, "0 is not in the range x>=1"),
-        (("--out", "f.parquet", "--precision", "int8"), 2, "'int8' is not one of 'float32', 'bfloat16', 'float16'"),
+        (("--out", "f.parquet", "--precision", "int8"), 2, "'int8' is not one of float32, bfloat16, float16"),
         (("--out", "f.parquet", "--pool", "max", "--pool", "stem=max"), 2, "give one --pool for all layers, or one"),
         (("--out", "f.parquet", "--pool", "meen"), 2, "there is no pooling 'meen'. Nearest: mean."),
         (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
@@ -231,7 +231,7 @@ def test_a_plugin_that_fails_ends_with_4(zoo: Zoo, install: Callable[..., None],
     assert found == Outcome(
         4,
         "zoo: the plugin 'misbehaving' failed in layerzoo_build for mine/net: LookupError: build went wrong\n"
-        "Next: zoo plugin check misbehaving\n",
+        "Next: pip install -U misbehaving-zoo; until that helps: zoo plugin disable misbehaving\n",
     )
 
 
@@ -258,7 +258,7 @@ def test_weights_in_a_package_that_is_not_installed_end_with_6(zoo: Zoo, folder:
 
 def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
     shown = subprocess.run([*ZOO, "extract", "--help"], capture_output=True, text=True, check=True).stdout
-    for words in ("INPUT…", "- (lines on standard input)", "exit code is then 1", ".parquet, .npz or .safetensors"):
+    for words in ("INPUT…", "- stands for the lines of standard input", "exit code is then 1", ".parquet, .npz or .safetensors"):
         assert words in " ".join(shown.split())
     assert all(len(line) <= 80 for line in shown.splitlines())
 

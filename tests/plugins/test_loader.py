@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from layerzoo.errors import PluginError, WeightsError
 from layerzoo.plugins.loader import hooks
 from layerzoo.registry import PluginManifest, registry
+from layerzoo.registry.manifest import State
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
 
@@ -93,8 +95,8 @@ def test_whatever_an_import_raises_is_a_value(new_plugin: NewPlugin, home: Path,
     for _ in range(2):
         with pytest.raises(PluginError) as caught:
             hooks(manifest)
-        assert str(caught.value).startswith(f"the plugin 'acme' (acme-zoo 1.0) cannot be loaded: {cause}")
-        assert str(caught.value).endswith("Next: zoo plugin check acme, or zoo doctor")
+        assert str(caught.value).startswith(f"the plugin 'acme' (acme-zoo 1.0) cannot be used: {cause}")
+        assert "\nNext: pip install " in str(caught.value)
         assert caught.value.plugin == "acme"
         assert caught.value.__cause__ is not None
     assert not [name for name in sys.modules if name.startswith(manifest.module)]
@@ -157,9 +159,32 @@ def test_how_an_import_went_is_remembered(install: Install) -> None:
         hooks(zoo.plugin("exiting"))
     outcome = zoo.outcome(zoo.plugin("exiting"))
     assert outcome is not None
-    assert (outcome["state"], outcome["cause"]) == ("failed", "SystemExit: no licence found")
-    assert outcome["version"] == "1.0"
-    assert outcome["at"].endswith("Z")
+    assert (outcome.state, outcome.cause) == ("failed", "SystemExit: no licence found")
+    assert outcome.fix == "pip install -U exiting-zoo; until that helps: zoo plugin disable exiting"
+    assert outcome.at.endswith("Z")
+
+
+def test_what_was_remembered_is_forgotten_with_a_new_version(new_plugin: NewPlugin, home: Path) -> None:
+    manifest = new_plugin("raise OSError")
+    with pytest.raises(PluginError):
+        hooks(manifest)
+    assert registry().outcome(manifest) is not None
+    newer = replace(manifest, version="2.0")
+    assert registry().outcome(newer) is None
+    (home / manifest.module / "__init__.py").write_text("", encoding="utf-8")
+    hooks(newer)
+    outcome = registry().outcome(newer)
+    assert outcome is not None
+    assert outcome.state == "ok"
+
+
+@pytest.mark.parametrize("state", ["disabled", "invalid", "conflict"])
+def test_what_cannot_be_used_as_declared_is_not_imported(new_plugin: NewPlugin, home: Path, state: State) -> None:
+    log = home / "log"
+    manifest = replace(new_plugin(f"open({str(log)!r}, 'w')"), state=state, cause="so it is", fix="do this")
+    with pytest.raises(PluginError, match=r"\(acme-zoo 1.0\) cannot be used: so it is\nNext: do this"):
+        hooks(manifest)
+    assert not log.exists()
 
 
 def test_threads_that_ask_at_once_get_one_import(new_plugin: NewPlugin, home: Path) -> None:

@@ -10,19 +10,43 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from layerzoo.errors import LayerzooError, nearest
+from layerzoo.cli.printable import print_anything, printable_lines
+from layerzoo.errors import LayerzooError
+from layerzoo.notices import listen
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
+_COMPLETION = "_ZOO_COMPLETE"  # what the scripts of `zoo completion` set, as click names it
+
+_EPILOG = """
+\b
+Begin with:
+  zoo list --modality vision
+  zoo layers starter/efficientnet-lite0
+  zoo extract photos/ --layer stage.1 --out features.parquet
+  zoo VERB --help
+
+\b
+Exit codes:
+  0 ok · 1 done, but some items failed or a check found something ·
+  2 wrong usage · 3 not found · 4 plugin unusable · 5 refused for safety ·
+  6 unavailable (offline, not installed) · 130 interrupted
+"""
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each as ``module:attribute``, imported when it is asked for."""
+    """Commands by name, each as ``module:attribute`` and what it does, imported when it is asked for.
 
-    def __init__(self, *args: Any, lazy: dict[str, str], **kwargs: Any) -> None:
+    Neither help nor completion imports them all: that takes its time, and one that cannot be imported would cost both.
+    """
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = lazy
 
@@ -32,41 +56,81 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._lazy:
             return None
-        module, attribute = self._lazy[cmd_name].split(":")
+        module, attribute = self._lazy[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self._lazy.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        named = [(name, summary) for name, (_, summary) in self._lazy.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=summary) for name, summary in named] + click.Command.shell_complete(
+            self, ctx, incomplete
+        )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            if close := nearest(args[0], list(self._lazy)):
-                raise click.UsageError(f"{error.message} Nearest: {', '.join(close)}.", ctx) from None
-            raise
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=self._lazy, ctx=ctx) from None
 
 
 @click.group(
     cls=LazyGroup,
     lazy={
-        "list": "layerzoo.cli.listing:command",
-        "search": "layerzoo.cli.search:command",
-        "show": "layerzoo.cli.show:command",
-        "layers": "layerzoo.cli.layers:command",
-        "extract": "layerzoo.cli.extract:command",
-        "plugin": "layerzoo.cli.plugin:group",
-        "doctor": "layerzoo.cli.doctor:command",
+        "list": ("layerzoo.cli.listing:command", "List models by id."),
+        "search": ("layerzoo.cli.search:command", "Search ids, summaries, modalities, builders and licenses."),
+        "show": ("layerzoo.cli.show:command", "Show what is declared about a model."),
+        "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost to get there."),
+        "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
+        "extract": ("layerzoo.cli.extract:command", "Turn files, folders or globs into features."),
+        "pull": ("layerzoo.cli.pull:command", "Fetch the weights of models."),
+        "lock": ("layerzoo.cli.lock:command", "Write down which commit and which files the weights of models are."),
+        "cache": ("layerzoo.cli.cache:group", "List, verify and remove what is kept on this machine."),
+        "plugin": ("layerzoo.cli.plugin:group", "List, show, check, disable and enable plugins."),
+        "registry": ("layerzoo.cli.registry:group", "Check registry files, and print their format for editors."),
+        "doctor": ("layerzoo.cli.doctor:command", "Tell what works on this machine, and how to fix the rest."),
+        "completion": ("layerzoo.cli.completion:command", "Complete zoo in bash, zsh or fish."),
     },
+    subcommand_metavar="VERB …",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
 )
 @click.version_option(package_name="layerzoo", prog_name="zoo")
-def zoo() -> None:
-    """One zoo for every backbone: name a model and a layer, get a feature matrix."""
+@click.option("--no-plugins", is_flag=True, help="Leave all plugins out, as LAYERZOO_NO_PLUGINS=1 does.")
+@click.option("--offline", is_flag=True, help="Open no connection, as LAYERZOO_OFFLINE=1 does.")
+@click.pass_context
+def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
+    """One zoo for every backbone: name a model and a layer, get a feature matrix.
+
+    Data goes to standard output, everything else to standard error. On a terminal it is a table; in a pipe it is ids or
+    JSON, and --format says which.
+    """
+    if offline:
+        os.environ["LAYERZOO_OFFLINE"] = "1"
+    if no_plugins:
+        from layerzoo.registry.discovery import without_plugins
+
+        ctx.with_resource(without_plugins())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: one clean message for what is wrong, never a traceback of ours."""
+    _open_streams()
+    if instruction := os.environ.get(_COMPLETION):
+        from layerzoo.cli.completion import answer
+
+        answer(zoo, instruction, variable=_COMPLETION)
+        sys.exit(0)
+    print_anything(sys.stdout)
+    if sys.stderr.isatty():
+        listen(lambda notice: click.echo(notice, err=True))
     sys.exit(_run(arguments))
 
 
@@ -75,15 +139,64 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = zoo.main(arguments, prog_name="zoo", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message())
+        return 0
     except click.ClickException as error:
-        error.show()
+        click.echo(_complaint(error), err=True)
         return error.exit_code
     except LayerzooError as error:
-        click.echo(f"zoo: {error}", err=True)
+        click.echo(f"zoo: {printable_lines(str(error))}", err=True)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has seen enough (`zoo list | head`). What is still buffered has nowhere to go at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough (`zoo list | head`).
+        _discard_output()
         return 1  # as click does when it is the one to notice
+    except UnicodeEncodeError as error:
+        # Output takes anything, so it is an argument: bytes that are no text, which no name can be compared with.
+        click.echo(f"zoo: {error.object!r} is not valid UTF-8", err=True)
+        return click.UsageError.exit_code
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Without a file's name it is the standard output that failed: a full disk, behind `>`.
+        _discard_output()
+        click.echo(f"zoo: standard output cannot be written: {error.strerror}", err=True)
+        return 1
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
+
+
+def _complaint(error: click.ClickException) -> str:
+    """What is wrong with the command line, the nearest things that would be right, and where to read on."""
+    message = printable_lines(error.format_message())
+    if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
+        message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is None:
+        return f"zoo: {message}"
+    return f"{ctx.command_path}: {message}\n{ctx.get_usage()}\nMore: {ctx.command_path} --help"
+
+
+def _open_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) some that lead nowhere.
+
+    Otherwise the next file to be opened, the index perhaps, would get their number, and what is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for as long as the process lives
+
+
+def _discard_output() -> None:
+    """What is still buffered has nowhere to go when the interpreter flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,11 +16,12 @@ import click
 from layerzoo.cli.output import Format, Row, format_option, print_rows
 from layerzoo.disk import cache_dir
 from layerzoo.errors import LayerzooError, UnknownModelError
-from layerzoo.plugins.probe import TIME_LIMIT_S, probe
-from layerzoo.registry import PluginManifest, Registry, registry
+from layerzoo.plugins.checkup import check_up
+from layerzoo.plugins.probe import TIME_LIMIT_S
+from layerzoo.registry import Health, Registry, advice, registry
+from layerzoo.registry.requirements import unmet_requirements
 from layerzoo.spec import MODALITIES, Modality
 
-_PROBES_AT_ONCE = 2
 _OLDEST_PYTHON = (3, 11)
 _STARTER = "pip install 'layerzoo[starter]'"
 
@@ -32,8 +31,8 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    state: Literal["ok", "missing", "wrong"]
-    """``missing``: nothing is broken, and something could be installed."""
+    state: Literal["ok", "missing", "disabled", "wrong"]
+    """``missing``: nothing is broken, and something could be installed. ``disabled``: a plugin, by the user."""
     detail: str | None = None
     fix: str | None = None
 
@@ -53,10 +52,15 @@ def command(ctx: click.Context, time_limit: float, format_: Format) -> None:
     """Tell what works on this machine, and how to fix the rest.
 
     Plugins are imported in processes of their own, and nothing is downloaded. Exits with 1 when something is wrong.
-    json has the keys what, state (ok, missing, wrong), detail, fix.
+    json has the keys what, state (ok, missing, disabled, wrong), detail, fix.
     """
-    findings = examine(registry(), time_limit)
+    zoo = registry()
+    findings = examine(zoo, time_limit)
     print_rows(map(_row, findings), format_, ("what", "state", "detail", "fix"))
+    if format_ == "table":
+        # A marker below a line would not stay there in a column of a table.
+        for problem in zoo.problems():
+            click.echo(f"\n{problem.marked()}")
     ctx.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
 
 
@@ -77,24 +81,14 @@ def _python() -> Finding:
 
 def _dependencies() -> Iterator[Finding]:
     """What the core itself asks for in its metadata."""
-    from packaging.requirements import Requirement
-
     try:
         release = importlib.metadata.version("layerzoo")
-        wanted = [Requirement(text) for text in importlib.metadata.requires("layerzoo") or ()]
     except importlib.metadata.PackageNotFoundError:
         yield Finding("layerzoo", "wrong", "it is not installed, only found in a folder", "pip install layerzoo")
         return
     yield Finding("layerzoo", "ok", release)
-    for requirement in wanted:
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            try:
-                version = importlib.metadata.version(requirement.name)
-            except importlib.metadata.PackageNotFoundError:
-                yield Finding(requirement.name, "wrong", "it is not installed", f"pip install '{requirement}'")
-                continue
-            if not requirement.specifier.contains(version, prereleases=True):
-                yield Finding(requirement.name, "wrong", f"{version} is installed", f"pip install '{requirement}'")
+    for unmet in unmet_requirements("layerzoo"):
+        yield Finding(unmet.name, "wrong", f"layerzoo: {unmet}", advice.install(unmet.requirement))
 
 
 def _cache() -> Finding:
@@ -109,37 +103,34 @@ def _cache() -> Finding:
 
 
 def _plugins(zoo: Registry, time_limit_s: float) -> list[Finding]:
-    with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
-        return list(pool.map(lambda plugin: _plugin(plugin, time_limit_s), zoo.plugins()))
+    can_run = importlib.util.find_spec("torch") is not None
+    plugins = [plugin for plugin in zoo.plugins() if can_run or plugin.distribution != "layerzoo"]
+    findings = [_plugin(health) for health in check_up(plugins, time_limit_s=time_limit_s)]
+    # Alone, the core is whole without torch: it is for browsing then.
+    browsing = "torch is not installed: models can be browsed and not run"
+    return findings if can_run else [Finding("plugin toy", "missing", browsing, _STARTER), *findings]
 
 
-def _plugin(plugin: PluginManifest, time_limit_s: float) -> Finding:
+def _plugin(health: Health) -> Finding:
+    plugin, outcome = health.plugin, health.last_import
     what = f"plugin {plugin.namespace}"
-    release = f"{plugin.distribution} {plugin.version or ''}".strip()
-    if not plugin.is_usable:
-        return Finding(what, "wrong", plugin.cause, f"pip install -U {plugin.distribution}, or tell its author")
-    if plugin.distribution == "layerzoo" and importlib.util.find_spec("torch") is None:
-        # Alone, the core is whole without torch: it is for browsing then.
-        return Finding(what, "missing", "torch is not installed: models can be browsed and not run", _STARTER)
-    result = probe(plugin, time_limit_s=time_limit_s)
-    if result.state != "ok":
-        return Finding(what, "wrong", f"{result.state}: {result.cause}", _import_fix(plugin, result.cause or ""))
-    if plugin.state == "incomplete":
-        return Finding(what, "wrong", plugin.cause, f"pip install -U {plugin.distribution}, or tell its author")
-    return Finding(what, "ok", f"{release}, imported in {result.seconds:.1f} s")
-
-
-def _import_fix(plugin: PluginManifest, cause: str) -> str:
-    if missing := re.search(r"No module named '(\w+)", cause):
-        return f"pip install {missing[1]}"
-    return f"pip install --force-reinstall {plugin.distribution}, or pip uninstall it"
+    if health.is_good and outcome is not None:
+        return Finding(what, "ok", f"{plugin.release}, imported in {outcome.seconds:.1f} s")
+    state: Literal["disabled", "wrong"] = "disabled" if health.state == "disabled" else "wrong"
+    return Finding(what, state, f"{plugin.release}, {health.state}: {health.cause}", health.fix)
 
 
 def _files(zoo: Registry) -> Iterator[Finding]:
     """What is wrong in files that are no plugin's, and names that lead nowhere."""
     shown_with_plugins = {plugin.path for plugin in zoo.plugins() if plugin.state != "ok"}
+    disabled = zoo.surroundings.disabled
     for problem in zoo.problems():
-        if problem.path not in shown_with_plugins:
+        if problem.path == disabled.path:
+            name = disabled.name_at(problem.line)
+            yield Finding(
+                "disabled plugins", "wrong", str(problem), advice.enable(name) if name else f"edit {problem.path}"
+            )
+        elif problem.path not in shown_with_plugins:
             yield Finding("registry file", "wrong", str(problem), f"edit {problem.path}")
 
 

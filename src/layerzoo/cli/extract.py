@@ -12,33 +12,64 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layerzoo.cli import candidates
+from layerzoo.cli.choice import OneOf
+
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
     from layerzoo.runtime import Backbone
 
 
 @click.command("extract")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
 @click.option(
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="a .parquet, .npz or .safetensors file",
+    help="A .parquet, .npz or .safetensors file.",
 )
-@click.option("--model", metavar="MODEL", help="an id; left out: the starter model for this kind of input")
 @click.option(
-    "--layer", "layers", multiple=True, metavar="L", help="a layer or selector; several times for several layers"
+    "--model",
+    metavar="MODEL",
+    shell_complete=candidates.models,
+    help="An id; left out: the starter model for this kind of input.",
 )
-@click.option("--pool", "pools", multiple=True, metavar="P", help="a pooling for all layers, or LAYER=POOLING for one")
-@click.option("--weights", metavar="PATH|random:SEED", help="another checkpoint for the same architecture, or chance")
-@click.option("--column", metavar="NAME", help="which column of a table holds the text")
-@click.option("--windows", is_flag=True, help="split long texts into windows instead of truncating them")
 @click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="L",
+    shell_complete=candidates.layers,
+    help="A layer or selector; several times for several layers.",
 )
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="as torch names it: cpu, cuda, mps")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="rows in one forward pass")
-@click.option("--strict", is_flag=True, help="stop at the first sample that cannot be used")
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="P",
+    shell_complete=candidates.poolings,
+    help="A pooling for all layers, or LAYER=POOLING for one.",
+)
+@click.option(
+    "--weights",
+    metavar="PATH|random:SEED",
+    shell_complete=candidates.weights,
+    help="Another checkpoint for the same architecture, or chance.",
+)
+@click.option("--column", metavar="NAME", help="Which column of a table holds the text.")
+@click.option("--windows", is_flag=True, help="Split long texts into windows instead of truncating them.")
+@click.option(
+    "--precision",
+    type=OneOf(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the network computes in.",
+)
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As torch names it: cpu, cuda, mps.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows in one forward pass.")
+@click.option("--partial", is_flag=True, help="Of weights on a server, fetch what the layers need.")
+@click.option("--allow-pickle", is_flag=True, help="Open a pickled checkpoint whose sha256 is not declared.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample that cannot be used.")
 def command(
     inputs: tuple[str, ...],
     out: Path,
@@ -49,10 +80,16 @@ def command(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Turn files, folders, globs or - (lines on standard input) into features.
+    """Turn files, folders or globs into features.
 
-    A text is a line of a file or of standard input, or a cell of a table. Samples that cannot be used are listed at
-    the end, and the exit code is then 1; all others are in the file.
+    - stands for the lines of standard input. A text is such a line, a line of a file, or a cell of a table. Samples
+    that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
+
+    \b
+    Examples:
+      zoo extract photos/ --out features.parquet
+      zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
+      cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
     """
     from layerzoo.cli.names import resolve_model_id
     from layerzoo.features import FeatureWriter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
 from layerzoo.layers import select
@@ -14,8 +15,8 @@ COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params
 
 
 @click.command("layers")
-@click.argument("model")
-@click.argument("pattern", required=False)
+@click.argument("model", shell_complete=candidates.models)
+@click.argument("pattern", required=False, shell_complete=candidates.layers)
 @click.option(
     "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
 )
@@ -31,6 +32,12 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
 
     json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens, depth, params, flops. A
     key that says nothing is left out.
+
+    \b
+    Examples:
+      zoo layers starter/minilm-l6
+      zoo layers starter/minilm-l6 'block.*' --format jsonl
+      zoo layers --trace mine/shelf-v2
     """
     spec = registry().model(resolve_model_id(model))
     layers = _layers(spec, trace)

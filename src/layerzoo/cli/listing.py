@@ -6,16 +6,21 @@ from typing import Any
 
 import click
 
-from layerzoo.cli.models import filter_options, print_models
+from layerzoo.cli.models import JSON_SHAPE, filter_options, print_models
 from layerzoo.cli.output import Format, format_option
 
 
-@click.command("list")
+@click.command("list", epilog=JSON_SHAPE)
 @filter_options
 @format_option(piped="ids")
-def command(format_: Format, **filters: Any) -> None:
-    """List the models that are installed, by id.
+def command(format_: Format, **options: Any) -> None:
+    """List models by id; if nothing else is said, those that are installed.
 
-    json and jsonl print each model as `zoo show` does.
+    A model that does not declare what is asked about is left out: nobody knows whether it fits.
+
+    \b
+    Examples:
+      zoo list --modality vision --max-params 30M --sort -params
+      zoo list --all --columns id,width,install
     """
-    print_models(format_, **filters)
+    print_models(format_, **options)

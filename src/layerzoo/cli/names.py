@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from layerzoo.errors import UnknownModelError
 from layerzoo.registry import registry
 
@@ -11,6 +13,7 @@ def resolve_model_id(name: str) -> str:
 
     Raises: UnknownModelError, which names the candidates when there are several; see also Registry.model.
     """
+    name = os.fsencode(name).decode("utf-8", "replace")  # in a locale without UTF-8 arguments are bytes in disguise
     zoo = registry()
     try:
         return zoo.model(name).id

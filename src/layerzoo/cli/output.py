@@ -6,9 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any, Literal, TypeVar, get_args
 
 import click
+
+from layerzoo.cli.choice import OneOf
+from layerzoo.cli.printable import printable, printable_json, speaks_unicode
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -35,31 +39,38 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     return click.option(
         "--format",
         "format_",
-        type=click.Choice(get_args(Format)),
+        type=OneOf(get_args(Format)),
         callback=choose,
         help=f"How to print.  [default: table on a terminal, else {piped}]",
     )
 
 
 def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> None:
-    """Many things: a table, one array of JSON, one JSON object a line, or one id a line."""
+    """Many things: a table, one array of JSON, one JSON object a line, or one id a line.
+
+    columns: the headings of a table, the most important first. Where there is no room for all, the last are left out,
+    and standard error says which.
+    """
     if format_ == "table":
-        _print_table(rows, columns)
+        print_table([row.cells for row in rows], columns)
     elif format_ == "json":
-        click.echo(_json([row.plain() for row in rows], indent=2))
+        _print_array(rows)
+    elif format_ == "jsonl":
+        print_lines(to_json(row.plain()) for row in rows)
     else:
-        # click.echo flushes after every line, which takes a second for a hundred thousand.
-        sys.stdout.writelines(f"{row.id if format_ == 'ids' else _json(row.plain())}\n" for row in rows)
+        print_lines(printable(row.id) for row in rows)
 
 
 def print_one(row: Row, format_: Format) -> None:
     """One thing: its facts one below the other, its JSON object, or its id."""
     if format_ == "table":
-        _print_table([Row(row.id, row.plain, pair) for pair in row.cells], ("", ""))
+        from layerzoo.cli.table import fact_lines, terminal_width
+
+        print_lines(fact_lines(row.cells, width=terminal_width()))
     elif format_ == "ids":
-        click.echo(row.id)
+        print_lines([printable(row.id)])
     else:
-        click.echo(_json(row.plain(), indent=2 if format_ == "json" else None))
+        print_lines([to_json(row.plain(), indent=2 if format_ == "json" else None)])
 
 
 def count(number: int | None) -> str | None:
@@ -72,24 +83,42 @@ def count(number: int | None) -> str | None:
     return str(number)
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def size(count: int) -> str:
+    """A number of bytes, short, in powers of 1000: 950 B, 22.7 kB, 4.65 MB, 1.2 GB."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count} B"
 
 
-def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines on standard output."""
+    # click.echo flushes after every line, which takes a second for a hundred thousand.
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
-    lines = [row.cells for row in rows]
-    filled = [at for at in range(len(columns)) if any(cells[at] is not None for cells in lines)]
-    # Two spaces between columns, so that the table of layers fits 80 characters nearly whole.
-    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for at in filled:
-        # Text that is too wide is folded, and the first column last of all: a name that was cut off cannot be copied.
-        longest_word = max(map(len, columns[at].split()), default=0)
-        table.add_column(columns[at], overflow="fold", no_wrap=at == 0, min_width=longest_word)
-    for cells in lines:
-        table.add_row(*(Text("" if cells[at] is None else str(cells[at])) for at in filled))
-    Console(file=sys.stdout, highlight=False).print(table)
+
+def _print_array(rows: Iterable[Row]) -> None:
+    """One element after the other: an array of everything would be in memory twice."""
+    elements = (indent(to_json(row.plain(), indent=2), "  ") for row in rows)
+    if (first := next(elements, None)) is None:
+        print_lines(["[]"])
+        return
+    sys.stdout.write(f"[\n{first}")
+    sys.stdout.writelines(f",\n{element}" for element in elements)
+    sys.stdout.write("\n]\n")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON as it is printed: in ASCII where nothing else can be written, and with nothing that drives a terminal."""
+    return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(sys.stdout), indent=indent))
+
+
+def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> None:
+    """Rows of cells under their headings: see :class:`layerzoo.cli.table.Table`."""
+    from layerzoo.cli.table import Table, terminal_width
+
+    table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
+    print_lines(table.lines(ruled=sys.stdout.isatty()))
+    sys.stdout.flush()  # what is said about a table, here or by a verb, stands below it
+    if table.left_out:
+        click.echo(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.", err=True)

@@ -1,4 +1,4 @@
-"""`zoo plugin`: what is installed, and whether it works."""
+"""`zoo plugin`: what is installed, whether it works, and what is left out."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
+from layerzoo.cli import candidates
 from layerzoo.cli.output import Format, Row, format_option, print_one, print_rows
-from layerzoo.registry import PluginManifest, Registry, registry
+from layerzoo.errors import UsageError
+from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
+from layerzoo.registry.disabled import disable, enable
+from layerzoo.registry.discovery import NO_PLUGINS
 
-_LIST_COLUMNS = ("plugin", "distribution", "version", "state", "models", "builders", "last import", "cause")
-_CHECK_COLUMNS = ("plugin", "manifest", "import", "seconds", "cause")
+_LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "version", "builders", "last import")
+_CHECK_COLUMNS = ("plugin", "manifest", "import", "cause", "fix", "seconds")
 
 
 @click.group("plugin")
 def group() -> None:
-    """List, show and check plugins."""
+    """List, show, check, disable and enable plugins."""
 
 
 @group.command("list")
@@ -24,16 +28,20 @@ def group() -> None:
 def list_command(format_: Format) -> None:
     """List the plugins that are installed.
 
-    None of them is imported. json has the keys namespace, distribution, version, module, path, state (ok, incomplete,
-    invalid, unsupported, no registry file, not found, conflict), cause, models (how many can be used), builders, and
-    last_import (null, or state, cause, seconds, at, version).
+    None of them is imported. json has the keys namespace, distribution, version, module, path, state of the manifest
+    (ok, incomplete, invalid, unsupported, no registry file, not found, conflict, disabled), cause and fix of what stops
+    it, models (how many can be used), builders, last_import (null, or state, cause, fix, seconds, at; the state is ok,
+    failed, crashed or hung), and usable (whether its networks can be built, as far as is known).
     """
     zoo = registry()
-    print_rows((_row(plugin, zoo) for plugin in zoo.plugins()), format_, _LIST_COLUMNS)
+    healths = [Health(plugin, zoo.outcome(plugin)) for plugin in zoo.plugins()]
+    print_rows((_row(health) for health in healths), format_, _LIST_COLUMNS)
+    if format_ == "table" and any(health.plugin.is_usable and not health.is_usable for health in healths):
+        click.echo("An import that failed is tried again by: zoo plugin check NAME", err=True)
 
 
 @group.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.plugins)
 @format_option(piped="json")
 def show_command(name: str, format_: Format) -> None:
     """Show one plugin: NAME is its namespace or its distribution.
@@ -41,21 +49,24 @@ def show_command(name: str, format_: Format) -> None:
     json has the keys of `zoo plugin list`, and model_ids.
     """
     zoo = registry()
-    plugin = zoo.plugin(name)
-    models = zoo.ids(plugin=plugin.namespace)
-    facts = {**_plain(plugin, zoo), "model_ids": models}
+    health = _health(name, zoo)
+    plain = _plain(health)
+    models = zoo.ids(plugin=name) if health.plugin.is_usable else []
+    facts = {**plain, "model_ids": models}
     shown = {
         **facts,
-        "builders": ", ".join(plugin.builders),
-        "last_import": _last_import(zoo.outcome(plugin)),
+        "state": health.state,
+        "builders": ", ".join(plain["builders"]),
+        "last_import": _last_import(health.last_import),
+        "usable": "yes" if health.is_usable else "no",
         "model_ids": ", ".join(models),
     }
     cells = [(key.replace("_", " "), value) for key, value in shown.items() if value not in (None, "")]
-    print_one(Row(plugin.namespace, lambda: facts, cells), format_)
+    print_one(Row(health.plugin.namespace, lambda: facts, cells), format_)
 
 
 @group.command("check")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=candidates.plugins)
 @click.option(
     "--time-limit", type=click.FloatRange(min=0.1), metavar="SECONDS", help="For each import; 120 if not given."
 )
@@ -64,51 +75,105 @@ def show_command(name: str, format_: Format) -> None:
 def check_command(ctx: click.Context, name: str | None, time_limit: float | None, format_: Format) -> None:
     """Check a plugin, or all of them.
 
-    First its manifest, then its import in a process of its own. Exits with 1 when something is wrong. json has the
-    keys plugin, manifest, import (ok, failed, crashed, hung, or null where there is nothing to import), seconds, cause.
+    First its manifest, then its import in a process of its own, then the libraries that it asks for. Exits with 1 when
+    something is wrong; of all plugins, one that you have disabled is not. json has the keys plugin, manifest, import
+    (ok, failed, crashed, hung, or null where there is nothing to import), cause, fix, seconds.
+
+    \b
+    Examples:
+      zoo plugin check
+      zoo plugin check acme --time-limit 20
     """
+    from layerzoo.plugins.checkup import check_up
+    from layerzoo.plugins.probe import TIME_LIMIT_S
+
     zoo = registry()
     plugins = zoo.plugins() if name is None else [zoo.plugin(name)]
-    rows = [_checked(plugin, time_limit) for plugin in plugins]
-    print_rows(rows, format_, _CHECK_COLUMNS)
-    ctx.exit(0 if all(row.cells[1:3] == ("ok", "ok") for row in rows) else 1)
+    healths = check_up(plugins, time_limit_s=time_limit or TIME_LIMIT_S)
+    print_rows(map(_check_row, healths), format_, _CHECK_COLUMNS)
+    passed = ("ok",) if name is not None else ("ok", "disabled")
+    ctx.exit(0 if all(health.state in passed for health in healths) else 1)
 
 
-def _checked(plugin: PluginManifest, time_limit: float | None) -> Row:
-    from layerzoo.plugins.probe import TIME_LIMIT_S, probe
+@group.command("disable")
+@click.argument("name", shell_complete=candidates.enabled_plugins)
+def disable_command(name: str) -> None:
+    """Leave a plugin out: NAME is its namespace or its distribution.
 
-    if not plugin.is_usable:
-        return _check_row(plugin, None, None, plugin.cause)
-    result = probe(plugin, time_limit_s=time_limit or TIME_LIMIT_S)
-    return _check_row(plugin, result.state, round(result.seconds, 2), result.cause or plugin.cause)
+    Its models are not listed and it is never imported, until `zoo plugin enable NAME`. It stays installed. Works
+    whatever is wrong with it, and is kept in disabled-plugins.txt in your configuration directory.
+    """
+    if not (disabled := disable(name, _installed())):
+        click.echo(f"{name} is disabled already. To undo: zoo plugin enable {name}", err=True)
+    for plugin in disabled:
+        click.echo(f"The plugin '{plugin.namespace}' ({plugin.release}) is disabled.", err=True)
+    namespaces = {plugin.namespace for plugin in disabled}
+    for heir in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
+        click.echo(f"The namespace '{heir.namespace}' is now that of {heir.release}.", err=True)
 
 
-def _check_row(plugin: PluginManifest, import_state: str | None, seconds: float | None, cause: str | None) -> Row:
-    facts = (plugin.namespace, plugin.state, import_state, seconds, cause)
-    return Row(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)
+@group.command("enable")
+@click.argument("name", shell_complete=candidates.disabled_plugins)
+def enable_command(name: str) -> None:
+    """Use a plugin again that was disabled: NAME is its namespace or its distribution."""
+    entries = enable(name, _installed())
+    called = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
+    if not entries:
+        click.echo(f"{name} is not disabled.", err=True)
+    elif not called:
+        click.echo(f"{name} is no longer disabled. It is not installed.", err=True)
+    for plugin in called if entries else ():
+        click.echo(f"The plugin '{plugin.namespace}' ({plugin.release}) is enabled.", err=True)
+        if not plugin.is_usable:
+            click.echo(f"It cannot be used: {plugin.cause}\nNext: {plugin.fix}", err=True)
 
 
-def _row(plugin: PluginManifest, zoo: Registry) -> Row:
+def _installed() -> tuple[Installed, ...]:
+    """All plugins. Raises: UsageError where they do not count, for then it is not known which there are."""
+    surroundings = registry().surroundings
+    if not surroundings.has_plugins:
+        raise UsageError(f"all plugins are left out already: try again without --no-plugins and {NO_PLUGINS}")
+    return surroundings.plugins
+
+
+def _health(name: str, zoo: Registry) -> Health:
+    plugin = zoo.plugin(name)
+    return Health(plugin, zoo.outcome(plugin))
+
+
+def _row(health: Health) -> Row:
+    plugin = health.plugin
     cells = (
         plugin.namespace,
+        health.state,
+        plugin.models,
+        health.cause,
+        health.fix,
         plugin.distribution,
         plugin.version,
-        plugin.state,
-        plugin.models,
         ", ".join(plugin.builders) or None,
-        _last_import(zoo.outcome(plugin)),
-        plugin.cause,
+        _last_import(health.last_import),
     )
-    return Row(plugin.namespace, lambda: _plain(plugin, zoo), cells)
+    return Row(plugin.namespace, lambda: _plain(health), cells)
 
 
-def _plain(plugin: PluginManifest, zoo: Registry) -> dict[str, Any]:
-    return {**asdict(plugin), "builders": list(plugin.builders), "last_import": zoo.outcome(plugin)}
+def _plain(health: Health) -> dict[str, Any]:
+    return {
+        **asdict(health.plugin),
+        "builders": list(health.plugin.builders),
+        "cause": health.cause,
+        "fix": health.fix,
+        "last_import": health.last_import and health.last_import.to_dict(),
+        "usable": health.is_usable,
+    }
 
 
-def _last_import(outcome: dict[str, Any] | None) -> str | None:
-    if outcome is None:
-        return None
-    if outcome["state"] == "ok":
-        return f"ok, {outcome['seconds']:.1f} s"
-    return f"failed: {outcome['cause']}"
+def _last_import(outcome: ImportOutcome | None) -> str | None:
+    return None if outcome is None else f"{outcome.state}, {outcome.seconds:.1f} s, {outcome.at}"
+
+
+def _check_row(health: Health) -> Row:
+    plugin, outcome = health.plugin, health.last_import
+    seconds = None if outcome is None else round(outcome.seconds, 2)
+    facts = (plugin.namespace, plugin.state, outcome and outcome.state, health.cause, health.fix, seconds)
+    return Row(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
 from layerzoo.registry import registry
@@ -14,7 +15,7 @@ from layerzoo.spec import ModelSpec, to_plain
 
 
 @click.command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=candidates.models)
 @format_option(piped="json")
 def command(model: str, format_: Format) -> None:
     """Show what is declared about a model.
@@ -22,6 +23,11 @@ def command(model: str, format_: Format) -> None:
     MODEL is an id, an alias, or the last part of an id where only one model ends so. json has the keys of a ModelSpec:
     id, modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
     default {layer, pool}, base, summary, license, params, plugin, aliases. A key that says nothing is left out.
+
+    \b
+    Examples:
+      zoo show starter/minilm-l6
+      zoo show minilm-l6 --format json | jq .license
     """
     spec = registry().model(resolve_model_id(model))
     print_one(Row(spec.id, spec.to_dict, [pair for pair in _facts(spec) if pair[1]]), format_)

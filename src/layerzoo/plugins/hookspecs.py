@@ -19,13 +19,26 @@ if TYPE_CHECKING:
     from layerzoo.spec import ModelSpec
     from layerzoo.weights import Files
 
+__all__ = [
+    "hookimpl",
+    "layerzoo_build",
+    "layerzoo_describe",
+    "layerzoo_preprocess",
+    "layerzoo_read_weights",
+    "layerzoo_state_dict",
+]
+
 hookspec = pluggy.HookspecMarker("layerzoo")
 hookimpl = pluggy.HookimplMarker("layerzoo")
+"""Marks a function of a plugin's module as one of the hooks below: ``@hookimpl``."""
 
 
 @hookspec(firstresult=True)
 def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
-    """The architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``."""
+    """The architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``.
+
+    It takes a batch by position, or by the names of :class:`layerzoo.Batch`'s inputs where there are several.
+    """
 
 
 @hookspec(firstresult=True)
@@ -36,7 +49,7 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 @hookspec(firstresult=True)
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
-    """Preprocessing where declared values are not enough.
+    """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
     text: a :class:`layerzoo.media.text.Tokenizer`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
@@ -46,7 +59,10 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
 
 @hookspec(firstresult=True)
 def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
-    """A checkpoint in a format that layerzoo does not read, as a state dict. It is converted once and kept."""
+    """A checkpoint in a format that layerzoo does not read, as a state dict: tensors by the network's keys.
+
+    It is converted once and kept. None: layerzoo reads it.
+    """
 
 
 @hookspec(firstresult=True)

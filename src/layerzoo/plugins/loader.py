@@ -18,7 +18,8 @@ import pluggy
 
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.plugins import hookspecs
-from layerzoo.registry import PluginManifest, registry
+from layerzoo.plugins.failure import ImportFailure, fix, summary
+from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
 
 if TYPE_CHECKING:
     import torch
@@ -76,37 +77,48 @@ class PluginHooks:
         except LayerzooError:
             raise
         except (Exception, SystemExit) as error:
-            name, model = self.manifest.namespace, arguments["spec"].id
-            message = f"the plugin '{name}' failed in {hook} for {model}: {summary(error)}"
-            raise PluginError(f"{message}\nNext: zoo plugin check {name}", plugin=name) from error
+            raise self._failed(hook, arguments["spec"], error) from error
+
+    def _failed(self, hook: str, spec: ModelSpec, error: BaseException) -> PluginError:
+        name, distribution = self.manifest.namespace, self.manifest.distribution
+        cause = f"failed in {hook} for {spec.id}: {summary(error)}"
+        step = advice.upgrade_or_leave_out(name, distribution)
+        if spec.plugin == distribution:  # where the user declared the model, the mistake may be in that
+            registry().keep_outcome(self.manifest, ImportOutcome.failure("failed", cause, step, 0.0))
+        return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    cause: BaseException
+class _Failed:
+    error: BaseException
+    fix: str
 
 
-_loaded: dict[str, PluginHooks | _Failure] = {}
-_locks: dict[str, threading.RLock] = {}
+# A module of the same name may be another plugin, or be mended in a new version.
+_Key = tuple[str, str | None, str | None]
+_loaded: dict[_Key, PluginHooks | _Failed] = {}
+_locks: dict[_Key, threading.RLock] = {}
 _locks_lock = threading.Lock()
 
 
 def hooks(manifest: PluginManifest) -> PluginHooks:
     """The hooks of a plugin, whose module is imported for it the first time.
 
-    Raises: PluginError when the plugin cannot be imported or registered, with the exception as its cause.
+    Raises: PluginError when the plugin cannot be used as it is declared, and is then not imported; or when it cannot be
+    imported or registered, with the exception as its cause.
     """
+    if not manifest.is_usable:
+        raise _unusable(manifest, str(manifest.cause), str(manifest.fix))
+    key = (manifest.module, manifest.version, manifest.path)
     with _locks_lock:
-        lock = _locks.setdefault(manifest.module, threading.RLock())
+        lock = _locks.setdefault(key, threading.RLock())
     with lock:
-        if manifest.module not in _loaded:
-            _loaded[manifest.module] = _load_and_record(manifest)
-        outcome = _loaded[manifest.module]
-    if isinstance(outcome, PluginHooks):
-        return outcome
-    name = manifest.namespace
-    message = f"the plugin '{name}' ({_release(manifest)}) cannot be loaded: {summary(outcome.cause)}"
-    raise PluginError(f"{message}\nNext: zoo plugin check {name}, or zoo doctor", plugin=name) from outcome.cause
+        if key not in _loaded:
+            _loaded[key] = _load_and_record(manifest)
+        found = _loaded[key]
+    if isinstance(found, PluginHooks):
+        return found
+    raise _unusable(manifest, summary(found.error), found.fix) from found.error
 
 
 def load(manifest: PluginManifest) -> PluginHooks:
@@ -126,32 +138,19 @@ def load(manifest: PluginManifest) -> PluginHooks:
     return PluginHooks(manifest, manager)
 
 
-def summary(error: BaseException) -> str:
-    """An exception in one line: its type, and the first line of what it says."""
-    first, *_ = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failure:
+def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failed:
     start = time.monotonic()
-    outcome: PluginHooks | _Failure
+    found: PluginHooks | _Failed
     try:
-        outcome = load(manifest)
+        found = load(manifest)
+        outcome = ImportOutcome.success(time.monotonic() - start)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - an import runs foreign code, which may raise SystemExit and worse
-        outcome = _Failure(error)
-    cause = summary(outcome.cause) if isinstance(outcome, _Failure) else None
-    record_import(manifest, cause, time.monotonic() - start)
-    return outcome
-
-
-def record_import(manifest: PluginManifest, cause: str | None, seconds: float) -> None:
-    """Remember how an import went, for ``zoo plugin list``. cause: None when it went well."""
-    state = "ok" if cause is None else "failed"
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    outcome = {"state": state, "cause": cause, "seconds": round(seconds, 3), "at": when, "version": manifest.version}
+        found = _Failed(error, fix(manifest, ImportFailure.of(error)))
+        outcome = ImportOutcome.failure("failed", summary(error), found.fix, time.monotonic() - start)
     registry().keep_outcome(manifest, outcome)
+    return found
 
 
 def _forget(module: str, before: set[str]) -> None:
@@ -161,5 +160,7 @@ def _forget(module: str, before: set[str]) -> None:
             del sys.modules[name]
 
 
-def _release(manifest: PluginManifest) -> str:
-    return f"{manifest.distribution} {manifest.version}" if manifest.version else manifest.distribution
+def _unusable(manifest: PluginManifest, cause: str, fix: str) -> PluginError:
+    name = manifest.namespace
+    message = f"the plugin '{name}' ({manifest.release}) cannot be used: {cause}"
+    return PluginError(f"{message}\nNext: {fix}", plugin=name)

@@ -9,33 +9,26 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import Literal
 
-from layerzoo.plugins.loader import load, record_import, summary
-from layerzoo.registry import PluginManifest
+from layerzoo.plugins.failure import ImportFailure, fix
+from layerzoo.plugins.loader import load
+from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
 
 TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """How an import went."""
+def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> ImportOutcome:
+    """Import a plugin in a child process as the loader would, and remember how it went.
 
-    state: Literal["ok", "failed", "crashed", "hung"]
-    cause: str | None = None
-    seconds: float
-
-
-def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> Probe:
-    """Import a plugin in a child process as the loader would, and remember how it went."""
-    result = _run(manifest, time_limit_s)
-    record_import(manifest, result.cause, result.seconds)
-    return result
+    manifest: of a plugin that is usable as it is declared.
+    """
+    outcome = _run(manifest, time_limit_s)
+    registry().keep_outcome(manifest, outcome)
+    return outcome
 
 
-def _run(manifest: PluginManifest, time_limit_s: float) -> Probe:
+def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
     start = time.monotonic()
     program = "from layerzoo.plugins.probe import report; report()"
     # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.
@@ -51,28 +44,33 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> Probe:
         answer, noise = child.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired:
         _end(child)
-        return Probe(state="hung", cause=f"the import took longer than {time_limit_s:g} s", seconds=time_limit_s)
+        cause = f"the import took longer than {time_limit_s:g} s"
+        return ImportOutcome.failure("hung", cause, _fix_of_hung(manifest, time_limit_s), time_limit_s)
     except BaseException:
         _end(child)
         raise
     seconds = time.monotonic() - start
-    if answer:
-        cause = json.loads(answer)
-        return Probe(state="failed" if cause else "ok", cause=cause, seconds=seconds)
-    return Probe(state="crashed", cause=_crash(child.returncode, noise), seconds=seconds)
+    if not answer:
+        advised = advice.upgrade_or_leave_out(manifest.namespace, manifest.distribution)
+        return ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
+    told = json.loads(answer)
+    if told is None:
+        return ImportOutcome.success(seconds)
+    failure = ImportFailure(**told)
+    return ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds)
 
 
 def report() -> None:
-    """The child's side: import, and write the cause of a failure, or null, as JSON to what was standard output."""
+    """The child's side: import, and write the failure, or null, as JSON to what was standard output."""
     module, namespace = sys.argv[1:]
     answer = os.dup(1)
     os.dup2(2, 1)  # what the plugin prints must not be taken for the answer
-    cause = None
+    failure = None
     try:
         load(PluginManifest(namespace=namespace, distribution=namespace, module=module))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the result
-        cause = summary(error)
-    os.write(answer, json.dumps(cause).encode())
+        failure = ImportFailure.of(error).to_dict()
+    os.write(answer, json.dumps(failure).encode())
     os._exit(0)  # a plugin's threads and exit handlers may hang
 
 
@@ -89,3 +87,8 @@ def _crash(code: int, noise: bytes) -> str:
     ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     lines = noise.decode(errors="replace").strip().splitlines()
     return f"the interpreter ended {ended} during the import{': ' + lines[-1] if lines else ''}"
+
+
+def _fix_of_hung(manifest: PluginManifest, time_limit_s: float) -> str:
+    step = f"zoo plugin check {manifest.namespace} --time-limit {5 * time_limit_s:g}"
+    return advice.or_leave_out(manifest.namespace, manifest.distribution, step)

@@ -1,0 +1,126 @@
+"""What a shell may offer where a model, a layer, a pooling or a plugin is to be named.
+
+Each of these has the shape of click's ``shell_complete=``: the command so far, its parameter, and the beginning of the
+word. None imports more than browsing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from layerzoo.cli.printable import printable
+
+Items = list[CompletionItem[str]]
+Complete = Callable[[click.Context, click.Parameter, str], Items]
+
+_MOST_MODELS = 500
+_UNFINISHED = "partial"  # a word that the scripts of `zoo completion` let one go on typing
+
+
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Ids and aliases."""
+    from layerzoo.registry import registry
+
+    return _plain(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
+
+
+def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """The layers of the model that the command names, in the order they run, then selectors that mean some of them."""
+    spec, known = _layers_of(ctx.params.get("model"))
+    named = [CompletionItem(layer.name, help=_where(layer.depth)) for layer in known]
+    selectors = _plain(_selectors([layer.name for layer in known], spec), incomplete)
+    modules = [CompletionItem("module:", type=_UNFINISHED)]
+    if incomplete.startswith("module:"):
+        modules = [CompletionItem(f"module:{layer.module}") for layer in known]
+    return [item for item in (*named, *selectors, *modules) if item.value.startswith(incomplete)]
+
+
+def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Poolings, alone and behind `LAYER=`."""
+    from layerzoo.pooling import POOLINGS
+
+    layer, equals, _ = incomplete.rpartition("=")
+    items = [CompletionItem(f"{layer}{equals}{each.name}", help=each.summary) for each in POOLINGS.values()]
+    if not equals:
+        items += [CompletionItem(f"{name}=", type=_UNFINISHED) for name in ctx.params.get("layers") or ()]
+    return [item for item in items if item.value.startswith(incomplete)]
+
+
+def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """The namespaces of the plugins that are installed."""
+    return _plain((namespace for namespace, _ in _plugin_states()), incomplete)
+
+
+def enabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Those that are not disabled."""
+    return _plain((namespace for namespace, state in _plugin_states() if state != "disabled"), incomplete)
+
+
+def disabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Those that are."""
+    return _plain((namespace for namespace, state in _plugin_states() if state == "disabled"), incomplete)
+
+
+def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Files, and `random:`."""
+    if incomplete and "random:".startswith(incomplete):
+        return [CompletionItem("random:", type=_UNFINISHED, help="untrained, by a seed")]
+    return [CompletionItem(incomplete, type="file")]
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Files and folders."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def separated(words: Sequence[str]) -> Complete:
+    """Some of these words, with commas between them, each once."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+        before, comma, _ = incomplete.rpartition(",")
+        given = before.split(",")
+        return _plain((f"{before}{comma}{word}" for word in words if word not in given), incomplete)
+
+    return complete
+
+
+def _plain(values: Iterable[str], incomplete: str) -> Items:
+    return [CompletionItem(value) for value in values if value.startswith(incomplete)]
+
+
+def _plugin_states() -> list[tuple[str, str]]:
+    from layerzoo.registry import registry
+
+    return [(each.namespace, each.state) for each in registry().surroundings.installed]
+
+
+def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
+    """The id of a model as it was typed, and its layers; none where no model is named."""
+    if not model:
+        return None, ()
+    from layerzoo.cli.names import resolve_model_id
+    from layerzoo.facts import traced_layers
+    from layerzoo.registry import registry
+
+    spec = registry().model(resolve_model_id(model))
+    return spec.id, traced_layers(spec) or spec.layers
+
+
+def _selectors(names: Sequence[str], model: str | None) -> Iterator[str]:
+    repeated = [family for family in ("block", "stage") if any(name.startswith(f"{family}.") for name in names)]
+    if repeated or model is None:
+        yield "last"
+    if "head" in names or model is None:
+        yield "penultimate"
+    for family in repeated:
+        yield f"{family}.-1"
+        yield f"{family}.*"
+    yield "@0.5"
+
+
+def _where(depth: float | None) -> str | None:
+    return None if depth is None else printable(f"{depth:.0%} of the way")

@@ -1,0 +1,180 @@
+"""`zoo compare`: models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.output import Format, count, format_option, print_lines, print_table, to_json
+from layerzoo.facts import traced_layers
+from layerzoo.layers import select
+from layerzoo.pooling import width
+from layerzoo.registry import registry
+from layerzoo.spec import AudioPreprocess, Layer, ModelSpec, Preprocess, TextPreprocess, reference_input
+
+_DIFFERS = "≠"
+_LAYER_FACTS = ("depth", "params", "flops", "shape")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One fact or layer, and what it is for each model."""
+
+    kind: str
+    """``fact`` or ``layer``."""
+    name: str
+    values: list[Any]
+    """For each model; None where it is not known, or where the model has no such layer."""
+    shown: list[str | None]
+    """The values as a table shows them."""
+
+    @property
+    def is_known(self) -> bool:
+        return any(value is not None for value in self.values)
+
+    @property
+    def differs(self) -> bool:
+        return any(value != self.values[0] for value in self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {self.kind: self.name, "values": self.values, "differs": self.differs}
+
+
+@click.command("compare")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL MODEL…", shell_complete=candidates.models)
+@click.option("--differing", is_flag=True, help="Only what is not the same for all.")
+@format_option(piped="json")
+def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
+    """Show models side by side: a column each, a row for each fact and each layer.
+
+    Rows in which the models differ are marked with ≠. Layers stand in one row where they have the same name, with the
+    depth (the share of the FLOPs up to there), the parameters and the FLOPs to get there.
+
+    \b
+    json is {"models": [ID, …],
+             "facts": [{"fact": NAME, "values": VALUES, "differs": BOOL}, …],
+             "layers": [{"layer": NAME, "values": VALUES, "differs": BOOL}, …]}
+
+    VALUES has one for each model, in the order of "models"; null where it is not known, or there is no such layer. That
+    of a layer is {"depth", "params", "flops", "shape"}. jsonl has the models, then each fact and each layer, on a line
+    of its own. ids are those of the models.
+
+    \b
+    Examples:
+      zoo compare starter/minilm-l6 starter/whisper-tiny-en
+      zoo compare timm/resnet18 timm/resnet50 --differing
+    """
+    if len(names) < 2:
+        raise click.UsageError("comparing takes two models or more")
+    specs = [registry().model(resolve_model_id(name)) for name in names]
+    layers = [traced_layers(spec) or spec.layers for spec in specs]
+    rows = [
+        row for row in (*_facts(specs, layers), *_layers(layers)) if row.is_known and (row.differs or not differing)
+    ]
+    _print([spec.id for spec in specs], rows, format_)
+
+
+# ---------------------------------------------------------------- what is compared
+
+
+def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Iterator[Compared]:
+    def fact(name: str, values: list[Any]) -> Compared:
+        return Compared("fact", name, values, [None if value is None else str(value) for value in values])
+
+    yield fact("modality", [spec.modality for spec in specs])
+    yield fact("summary", [spec.summary or None for spec in specs])
+    params = [spec.params for spec in specs]
+    yield Compared("fact", "params", list(params), [count(number) for number in params])
+    yield fact("license", [spec.license for spec in specs])
+    yield fact("input", [spec.preprocess and _input(spec.preprocess) for spec in specs])
+    yield fact("layers", [len(each) or None for each in layers])
+    yield fact("default layer", [spec.default.layer for spec in specs])
+    yield fact("default pool", [spec.default.pool for spec in specs])
+    yield fact("features", [_width(spec, each) for spec, each in zip(specs, layers, strict=True)])
+    yield fact("weights", [spec.weights and spec.weights.source for spec in specs])
+    yield fact("builder", [spec.builder for spec in specs])
+    yield fact("base", [spec.base for spec in specs])
+    yield fact("plugin", [spec.plugin for spec in specs])
+
+
+def _input(preprocess: Preprocess) -> str:
+    if isinstance(preprocess, TextPreprocess):
+        return f"up to {preprocess.max_tokens} tokens"
+    if isinstance(preprocess, AudioPreprocess):
+        return f"{preprocess.sample_rate_hz} Hz"
+    return reference_input(preprocess)
+
+
+def _width(spec: ModelSpec, layers: Sequence[Layer]) -> int | None:
+    """How many features a sample has, by default."""
+    if not layers:
+        return None
+    chosen = select(layers, spec.default.layer, model=spec.id)
+    widths = [width(spec.default.pool, layer) for layer in chosen]
+    return sum(filter(None, widths)) if all(widths) else None
+
+
+def _layers(models: Sequence[Sequence[Layer]]) -> Iterator[Compared]:
+    by_name = [{layer.name: layer for layer in layers} for layers in models]
+    for name in _merged([[layer.name for layer in layers] for layers in models]):
+        found = [named.get(name) for named in by_name]
+        yield Compared("layer", name, list(map(_costs, found)), list(map(_shown, found)))
+
+
+def _merged(orders: Sequence[Sequence[str]]) -> list[str]:
+    """All names, each once; a name that is new stands behind the one that it follows in its own model."""
+    merged: list[str] = []
+    for order in orders:
+        at = 0
+        for name in order:
+            if name not in merged:
+                merged.insert(at, name)
+            at = merged.index(name) + 1
+    return merged
+
+
+def _costs(layer: Layer | None) -> dict[str, Any] | None:
+    if layer is None:
+        return None
+    return {name: list(value) if isinstance(value := getattr(layer, name), tuple) else value for name in _LAYER_FACTS}
+
+
+def _shown(layer: Layer | None) -> str | None:
+    if layer is None:
+        return None
+    depth = None if layer.depth is None else f"{layer.depth:.3f}"
+    costs = (depth, count(layer.params), count(layer.flops))
+    return " · ".join("?" if cost is None else cost for cost in costs) if any(costs) else "yes"
+
+
+# ---------------------------------------------------------------- how it is printed
+
+
+def _print(models: list[str], rows: list[Compared], format_: Format) -> None:
+    if format_ == "ids":
+        print_lines(models)
+    elif format_ == "jsonl":
+        print_lines([to_json({"models": models}), *(to_json(row.to_dict()) for row in rows)])
+    elif format_ == "json":
+        facts, layers = ([row.to_dict() for row in rows if row.kind == kind] for kind in ("fact", "layer"))
+        print_lines([to_json({"models": models, "facts": facts, "layers": layers}, indent=2)])
+    else:
+        _print_table(models, rows)
+
+
+def _print_table(models: list[str], rows: list[Compared]) -> None:
+    """A column a model, under its id; under a number where the ids, which are never cut, would take too much room."""
+    from layerzoo.cli.table import terminal_width
+
+    names = [f"{_DIFFERS if row.differs else ' '} {row.name}" for row in rows]
+    room = terminal_width() - max(map(len, names), default=0)
+    headings = models
+    if sum(len(model) + 2 for model in models) > room:
+        headings = [f"[{number}]" for number in range(1, len(models) + 1)]
+        print_lines([*(f"{heading} {model}" for heading, model in zip(headings, models, strict=True)), ""])
+    print_table([[name, *row.shown] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)

@@ -1,0 +1,133 @@
+"""`zoo lock`: keep the weights of models as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.output import Format, Row, format_option, print_rows
+from layerzoo.errors import NotFoundError, UsageError
+from layerzoo.lock import Lock, LockedModel
+from layerzoo.registry import Registry, registry
+from layerzoo.spec import ModelSpec
+
+_COLUMNS = ("model", "state", "revision", "files", "detail")
+
+
+@click.command("lock")
+@click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=candidates.models)
+@click.option("--check", is_flag=True, help="Change nothing; tell what is not as it was locked, and exit with 1.")
+@click.option("--update", is_flag=True, help="Lock the models as they are now, also those that are locked already.")
+@click.option("--remove", is_flag=True, help="Take the models out of the lock.")
+@format_option(piped="json")
+@click.pass_context
+def command(
+    ctx: click.Context, models: tuple[str, ...], check: bool, update: bool, remove: bool, format_: Format
+) -> None:
+    """Write down which commit and which files the weights of models are.
+
+    Without MODEL: all that are locked, and your own models. The file is layerzoo.lock, beside the registry.yaml in the
+    working directory or else in your configuration directory. Commit it: with it, a model means the same numbers
+    tomorrow and elsewhere. Weights of an installed package or behind a link are pinned by their declaration.
+
+    json has the keys model, state (locked, updated, unchanged, removed, drifted, not locked), revision, files, detail.
+
+    \b
+    zoo lock mine/shelf            keep its weights at the commit of today
+    zoo lock --check               tell what has moved since, in CI
+    zoo lock --update mine/shelf   move on to the commit of today
+    """
+    if check + update + remove > 1:
+        raise UsageError("--check, --update and --remove exclude each other")
+    if (update or remove) and not models:
+        raise UsageError(f"name the models: zoo lock {'--update' if update else '--remove'} MODEL…")
+    zoo, lock = registry(), Lock.read()
+    if remove:
+        rows = _removed(models, lock)
+    elif check:
+        rows = _checked(_specs(models, zoo, lock), lock)
+    else:
+        rows = _locked(_specs(models, zoo, lock), lock, update=update)
+    print_rows(rows, format_, _COLUMNS)
+    click.echo(f"{len(Lock.read().models)} models are locked in {lock.path}", err=True)
+    ctx.exit(1 if check and any(row.plain()["state"] != "unchanged" for row in rows) else 0)
+
+
+def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> list[ModelSpec]:
+    """The models that are meant. Raises: NotFoundError where none is."""
+    from layerzoo.weights.locking import can_be_locked
+
+    if names:
+        return [zoo.model(resolve_model_id(name)) for name in names]
+    own = [spec for spec in zoo.models() if spec.plugin is None and can_be_locked(spec)]
+    specs = {spec.id: spec for spec in [*map(zoo.model, lock.models), *own]}
+    if not specs:
+        message = "there is nothing to lock: no model of your own has its weights on the hub. Name one: zoo lock MODEL"
+        raise NotFoundError(message, asked="")
+    return list(specs.values())
+
+
+def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[Row]:
+    from layerzoo.weights.locking import can_be_locked, change_lock, lock_model
+
+    rows, added = [], {}
+    for spec in specs:
+        before = lock.models.get(spec.id)
+        if not can_be_locked(spec):
+            rows.append(_row(spec.id, "unchanged", None, _pinned_otherwise(spec)))
+            continue
+        if before is not None and not update:
+            rows.append(_row(spec.id, "unchanged", before, None))
+            continue
+        now = lock_model(spec)
+        added[spec.id] = now
+        state = "locked" if before is None else "unchanged" if before == now else "updated"
+        moved = f"was {before.revision}" if before is not None and before != now else None
+        rows.append(_row(spec.id, state, now, moved))
+    if added:
+        change_lock(lambda lock: lock.with_models(added))
+    return rows
+
+
+def _checked(specs: list[ModelSpec], lock: Lock) -> list[Row]:
+    from layerzoo.weights.locking import can_be_locked, drifts
+
+    rows = []
+    for spec in specs:
+        locked = lock.models.get(spec.id)
+        if locked is None:
+            state = "not locked" if can_be_locked(spec) else "unchanged"
+            rows.append(_row(spec.id, state, None, f"zoo lock {spec.id}" if state == "not locked" else None))
+            continue
+        found = next(drifts(spec, locked), None)
+        rows.append(_row(spec.id, "drifted" if found else "unchanged", locked, found.message if found else None))
+    return rows
+
+
+def _removed(models: Iterable[str], lock: Lock) -> list[Row]:
+    from layerzoo.weights.locking import change_lock
+
+    rows = []
+    for model in models:
+        if model not in lock.models:
+            message = f"{model} is not locked in {lock.path}. Locked: {', '.join(lock.models) or 'nothing'}"
+            raise NotFoundError(message, asked=model)
+        rows.append(_row(model, "removed", lock.models[model], None))
+    change_lock(lambda lock: lock.without(*models))
+    return rows
+
+
+def _pinned_otherwise(spec: ModelSpec) -> str:
+    if spec.weights is None:
+        return "it has no weights"
+    local = spec.weights.source.startswith("file:")
+    return "a local file, which stays yours to keep" if local else "pinned by the sha256 in its declaration"
+
+
+def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> Row:
+    revision, files = (locked.revision, len(locked.files)) if locked else (None, None)
+    facts = (model, state, revision, files, detail)
+    return Row(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), facts)

@@ -1,0 +1,122 @@
+"""`zoo pull`: have the weights of models on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.output import Format, Row, format_option, print_rows, size
+from layerzoo.errors import UsageError
+from layerzoo.lock import Lock
+from layerzoo.registry import registry
+from layerzoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.weights import Files
+
+_COLUMNS = ("model", "revision", "files", "bytes", "fetched")
+
+
+@click.command("pull")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL…", shell_complete=candidates.models)
+@click.option("--layer", "layers", multiple=True, metavar="L", help="A layer or selector, with --partial.")
+@click.option("--partial", is_flag=True, help="Fetch what the layer needs of the checkpoint, and leave the rest there.")
+@click.option("--no-lock", is_flag=True, help="Do not write the commit and the sha256 into layerzoo.lock.")
+@format_option(piped="json")
+def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_lock: bool, format_: Format) -> None:
+    """Fetch the weights of models, so that they can be used without a connection.
+
+    What is here already is not fetched again, and what was interrupted goes on where it stopped. The first pull of a
+    model writes its commit and the sha256 of its files into layerzoo.lock (see: zoo lock).
+
+    json has the keys model, revision, files (path by name), bytes (what is here of them) and fetched (bytes that came).
+
+    \b
+    zoo pull mine/shelf
+    zoo pull mine/shelf --layer block.5 --partial
+    """
+    if partial != bool(layers):
+        raise UsageError("--partial fetches what a --layer needs: give both, or neither for whole files")
+    zoo = registry()
+    specs = [zoo.model(resolve_model_id(model)) for model in models]
+    pulled = [_pulled(spec, list(layers)) for spec in specs]
+    if not no_lock:
+        _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})
+    print_rows([row for _, row in pulled], format_, _COLUMNS)
+
+
+def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, Row]:
+    from layerzoo.weights import resolve
+
+    with _meter(spec.id) as meter:
+        if layers:
+            from layerzoo.runtime import pull
+
+            pull(spec, layer=layers, progress=meter)
+        files = resolve(spec.weights, model=spec.id, want="partial" if layers else "whole", progress=meter)
+    here = sum(
+        files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
+    )
+    revision = files.origin.revision if files.origin else None
+    plain = {
+        "model": spec.id,
+        "revision": revision,
+        "files": {name: str(files[name]) for name in files},
+        "bytes": here,
+        "fetched": meter.fetched,
+    }
+    return files, Row(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
+
+
+def _lock(commits: Mapping[ModelSpec, str]) -> None:
+    """Write down the commits that were pulled, of models that are not locked yet."""
+    from layerzoo.weights.locking import change_lock, lock_model
+
+    known = Lock.read().models
+    added = {spec.id: lock_model(spec, commit) for spec, commit in commits.items() if spec.id not in known}
+    if added:
+        lock = change_lock(lambda lock: lock.with_models(added))
+        click.echo(f"Locked in {lock.path}: {', '.join(added)}", err=True)
+
+
+class _Meter:
+    """Counts the bytes that come, and shows them on a terminal."""
+
+    def __init__(self, show: Callable[[str, int], None]) -> None:
+        self._show = show
+        self.fetched = 0
+
+    def __call__(self, name: str, count: int) -> None:
+        self.fetched += count
+        self._show(name, self.fetched)
+
+
+@contextmanager
+def _meter(model: str) -> Iterator[_Meter]:
+    if not sys.stderr.isatty():
+        yield _Meter(lambda name, fetched: None)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(model, total=None)
+
+        def show(name: str, fetched: int) -> None:
+            progress.update(task, completed=fetched, description=f"{model} {name}")
+
+        yield _Meter(show)

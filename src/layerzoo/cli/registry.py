@@ -1,0 +1,120 @@
+"""`zoo registry`: check registry files, and the format for editors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.choice import OneOf
+from layerzoo.errors import UsageError
+from layerzoo.registry import Diagnostic
+
+
+@click.group("registry")
+def group() -> None:
+    """Check registry files, and print their format for editors."""
+
+
+@group.command("check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=candidates.files)
+@click.option("--namespace", metavar="NAME", help="Check as the file of this plugin; `mine`: as a user's own.")
+@click.option(
+    "--format",
+    "format_",
+    type=OneOf(("table", "json", "github")),
+    default="table",
+    show_default=True,
+    help="github prints annotations for a workflow.",
+)
+@click.pass_context
+def check_command(ctx: click.Context, files: Sequence[str], namespace: str | None, format_: str) -> None:
+    """Check registry files, whatever they are called, and the catalogues beside them.
+
+    A file is checked as layerzoo's own, a plugin's (installed, or named by a pyproject.toml above it) or a user's.
+    Names of other models are looked up in what is installed here. Exits with 1 when something is wrong. json is a list
+    with the keys path, line, column, length, text, begin (the column where text begins), code, message, nearest, model.
+
+    \b
+    Examples:
+      zoo registry check registry.yaml
+      zoo registry check src/acme_zoo/registry.yaml --format github
+    """
+    from layerzoo.registry.check import check
+
+    if "-" in files:
+        raise UsageError("standard input cannot be checked: what a file may say depends on where it lies. Give a path")
+    found = {file: [_shown(problem) for problem in check(file, namespace)] for file in dict.fromkeys(files)}
+    problems = [problem for of_file in found.values() for problem in of_file]
+    _PRINTERS[format_](problems)
+    if format_ == "table":
+        click.echo(_summary(len(problems), sum(map(bool, found.values())), len(found)), err=True)
+    ctx.exit(1 if problems else 0)
+
+
+@group.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of registry.yaml, for editors.
+
+    Written to a file, it is named in the first line of a registry.yaml: # yaml-language-server: $schema=FILE
+    """
+    from layerzoo.registry.json_schema import json_schema
+
+    click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+def _shown(problem: Diagnostic) -> Diagnostic:
+    """With a path that can be clicked and copied here."""
+    path = Path(problem.path)
+    return replace(problem, path=str(path.relative_to(Path.cwd()))) if path.is_relative_to(Path.cwd()) else problem
+
+
+def _summary(problems: int, broken: int, files: int) -> str:
+    if not problems:
+        return f"No problems in {_counted(files, 'file')}"
+    return f"{_counted(problems, 'problem')} in {_counted(broken, 'file')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_table(problems: Sequence[Diagnostic]) -> None:
+    for problem in problems:
+        click.echo(problem.marked())
+
+
+def _print_json(problems: Sequence[Diagnostic]) -> None:
+    click.echo(json.dumps([asdict(problem) for problem in problems], ensure_ascii=False, indent=2))
+
+
+def _print_github(problems: Sequence[Diagnostic]) -> None:
+    for each in problems:
+        facts: dict[str, Any] = {
+            "file": each.path.replace(os.sep, "/"),
+            "line": each.line,
+            "col": each.column,
+            "endColumn": each.column + each.length,
+            "title": each.code,
+        }
+        properties = ",".join(f"{name}={_escaped(str(fact), in_property=True)}" for name, fact in facts.items())
+        click.echo(f"::error {properties}::{_escaped(each.message)}")
+
+
+_PRINTERS: dict[str, Callable[[Sequence[Diagnostic]], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "github": _print_github,
+}
+
+
+def _escaped(text: str, *, in_property: bool = False) -> str:
+    """As GitHub's own toolkit escapes what stands in a workflow command."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if in_property else text

@@ -1,0 +1,27 @@
+"""Looks at plugins from all sides: what they declare, what they ask for, and whether they can be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from layerzoo.plugins.probe import TIME_LIMIT_S, probe
+from layerzoo.registry import Health, PluginManifest
+from layerzoo.registry.requirements import unmet_requirements
+
+_PROBES_AT_ONCE = 2
+
+
+def check_up(plugins: Sequence[PluginManifest], *, time_limit_s: float = TIME_LIMIT_S) -> list[Health]:
+    """The health of each plugin. time_limit_s: for the import of each, which is tried in a process of its own.
+
+    What cannot be used as it is declared is not imported.
+    """
+    with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+        return list(pool.map(lambda plugin: _checked(plugin, time_limit_s), plugins))
+
+
+def _checked(plugin: PluginManifest, time_limit_s: float) -> Health:
+    if not plugin.is_usable:
+        return Health(plugin)
+    return Health(plugin, probe(plugin, time_limit_s=time_limit_s), tuple(unmet_requirements(plugin.distribution)))

@@ -1,0 +1,84 @@
+"""Why the import of a plugin failed, in a form that travels between processes, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from pluggy import PluginValidationError
+
+from layerzoo.errors import MissingLibraryError
+from layerzoo.registry import PluginManifest, advice
+from layerzoo.registry.requirements import unmet_requirements
+
+Kind = Literal["library", "file", "hook", "other"]
+"""What raised: an import within the plugin; a file, such as a shared library; the check of the plugin's hooks."""
+
+_KINDS: dict[Kind, type[BaseException]] = {"library": ImportError, "file": OSError, "hook": PluginValidationError}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFailure:
+    """What an import raised."""
+
+    cause: str
+    """Its type, and the first line of what it says."""
+    module: str | None = None
+    """The module that could not be imported, or not what was wanted from it."""
+    extra: str | None = None
+    """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
+    kind: Kind = "other"
+
+    @classmethod
+    def of(cls, error: BaseException) -> ImportFailure:
+        return cls(
+            cause=summary(error),
+            module=error.name if isinstance(error, ImportError) else None,
+            extra=error.extra if isinstance(error, MissingLibraryError) else None,
+            kind=next((kind for kind, type_ in _KINDS.items() if isinstance(error, type_)), "other"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summary(error: BaseException) -> str:
+    """An exception in one line: its type and the first line of what it says; all lines of a hook that does not fit."""
+    lines = str(error).strip().splitlines() or [""]
+    first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
+    """The next step after a failed import."""
+    if unmet := unmet_requirements(plugin.distribution):
+        return advice.install(*(each.requirement for each in unmet))
+    if failure.extra:
+        return advice.install(f"layerzoo[{failure.extra}]")
+    if failure.kind in ("hook", "file"):
+        step = advice.match_versions if failure.kind == "hook" else advice.install_again
+        return advice.or_leave_out(plugin.namespace, plugin.distribution, step(plugin.distribution))
+    others: list[str] = []
+    if failure.module and (library := failure.module.partition(".")[0]) != plugin.module:
+        if not _is_installed(library):
+            return advice.install(library)
+        others = _distributions_of(library)
+    return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *others)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
+        return False
+
+
+def _distributions_of(module: str) -> list[str]:
+    """What brought a module; nothing for one of Python's own."""
+    import importlib.metadata
+
+    try:
+        return sorted(set(importlib.metadata.packages_distributions().get(module, ())))
+    except Exception:  # noqa: BLE001 - metadata of whatever is installed is read here, and may be damaged
+        return []

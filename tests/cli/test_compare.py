@@ -1,0 +1,118 @@
+"""zoo compare: facts and layers of models, side by side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.cli.test_help import check
+
+from layerzoo.cli import main
+from layerzoo.cli.compare import _merged
+
+Install = Callable[..., None]
+Zoo = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def zoo(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """Run a line in this process, 100 columns wide: exit code, standard output, standard error."""
+    install("good")
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(line: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(line.split())
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def compared(zoo: Zoo, models: str) -> dict[str, Any]:
+    code, out, err = zoo(f"compare {models} --format json")
+    assert (code, err) == (0, "")
+    return dict(json.loads(out))
+
+
+def test_facts_have_a_value_for_each_model_and_say_whether_they_differ(zoo: Zoo) -> None:
+    found = compared(zoo, "acme/shelf toy/next-word")
+    facts = {row["fact"]: (row["values"], row["differs"]) for row in found["facts"]}
+    assert found["models"] == ["acme/vit-shelf", "toy/next-word"]
+    assert facts["modality"] == (["vision", "text"], True)
+    assert facts["license"] == (["apache-2.0", "apache-2.0"], False)
+    assert facts["layers"] == ([15, 2], True)
+    assert facts["features"] == ([192, 3], True)
+
+
+def test_layers_of_one_name_stand_in_one_row(zoo: Zoo) -> None:
+    layers = {row["layer"]: row for row in compared(zoo, "acme/vit-shelf toy/next-word")["layers"]}
+    assert [value is None for value in layers["block.0"]["values"]] == [False, False]
+    assert [value is None for value in layers["block.11"]["values"]] == [False, True]
+    assert layers["block.0"]["values"][1] == {"depth": 0.5, "params": 24, "flops": 384, "shape": [8, 3]}
+
+
+def test_rows_stand_in_the_order_in_which_the_networks_run() -> None:
+    assert _merged([["stem", "block.0", "norm"], ["stem", "block.0", "block.1", "norm", "head"]]) == [
+        "stem", "block.0", "block.1", "norm", "head",
+    ]  # fmt: skip
+
+
+def test_a_model_beside_itself_differs_in_nothing(zoo: Zoo) -> None:
+    found = compared(zoo, "acme/vit-shelf acme/shelf")
+    assert not any(row["differs"] for row in (*found["facts"], *found["layers"]))
+    assert zoo("compare acme/vit-shelf acme/shelf --differing --format jsonl")[1].count("\n") == 1
+
+
+def test_jsonl_has_the_models_and_then_a_row_a_line(zoo: Zoo) -> None:
+    models, *rows = map(json.loads, zoo("compare acme/vit-shelf toy/next-word --format jsonl")[1].splitlines())
+    found = compared(zoo, "acme/vit-shelf toy/next-word")
+    assert models == {"models": found["models"]}
+    assert rows == found["facts"] + found["layers"]
+
+
+def test_ids_are_those_of_the_models(zoo: Zoo) -> None:
+    assert zoo("compare acme/shelf toy/next-word --format ids")[1] == "acme/vit-shelf\ntoy/next-word\n"
+
+
+def test_an_unknown_model_is_told_as_everywhere(zoo: Zoo) -> None:
+    code, out, err = zoo("compare toy/next-word acme/vit-shelff")
+    assert (code, out) == (3, "")
+    assert err.startswith("zoo: there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf")
+
+
+def test_one_model_is_not_enough(zoo: Zoo) -> None:
+    code, _, err = zoo("compare toy/next-word")
+    assert (code, err.splitlines()[0]) == (2, "zoo compare: comparing takes two models or more")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_table_at_several_widths(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, err = zoo("compare toy/next-word acme/vit-shelf acme/shelf-video --format table")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= width
+    assert all(model in out for model in ("toy/next-word", "acme/vit-shelf", "acme/shelf-video"))
+    check(f"compare_{width}", out + err)
+
+
+def test_comparing_imports_nothing_heavy(zoo: Zoo) -> None:
+    zoo("list")  # warms the index
+    program = (
+        "import sys\n"
+        "from layerzoo.cli import main\n"
+        "try:\n"
+        "    main(['compare', 'acme/vit-shelf', 'toy/next-word', '--format', sys.argv[1]])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
+    for format_ in ("ids", "json", "jsonl"):
+        command = [sys.executable, "-c", program, format_]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert not {"torch", "numpy", "timm", "transformers", "pydantic", "yaml", "rich"} & set(done.stderr.split())

@@ -1,0 +1,135 @@
+"""What somebody reads who has never seen the project: help, mistakes and their nearest, a comparison.
+
+The texts are the files of golden_terminal/. After a change that is meant, write them again and read what changed:
+
+    LAYERZOO_WRITE_GOLDEN=1 pytest tests/cli/test_help.py
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from layerzoo.cli import LazyGroup, main
+from layerzoo.cli import zoo as root
+
+Install = Callable[..., None]
+Zoo = Callable[[str], tuple[int, str]]
+
+GOLDEN = Path(__file__).parent / "golden_terminal"
+
+MISTAKES = {
+    "verb": ["lsit", "plugin chekc", "registry schma", "frobnicate"],
+    "option": ["list --modalty text", "extract a.txt --outt b.npz", "--vesion", "compare --diffring a b"],
+    "value": [
+        "list --modality visoin",
+        "list --format jsn",
+        "completion bsh",
+        "extract a --out b.npz --precision float",
+    ],
+    "number": ["list --max-params many"],
+    "missing": ["show", "extract a.txt", "compare toy/next-word"],
+    "model": ["show acme/vit-shelff", "layers toy/nextword", "compare toy/next-word acme/cat/onne"],
+    "layer": ["layers acme/vit-shelf blok.3", "layers acme/vit-shelf block.12"],
+    "plugin": ["plugin show acne", "list --plugin acem"],
+}
+
+
+@pytest.fixture
+def zoo(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """Run a line in this process, 80 columns wide: the exit code, and everything it prints."""
+    install("good")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(line: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(line.split())
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out + captured.err
+
+    return run
+
+
+def check(name: str, text: str) -> None:
+    path = GOLDEN / f"{name}.txt"
+    if "LAYERZOO_WRITE_GOLDEN" in os.environ:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def verbs(group: click.Group = root, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every verb and every group, by the line that calls it."""
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from verbs(command, f"{before}{name} ")
+
+
+@pytest.mark.parametrize("line", ["", *(line for line, _ in verbs())])
+def test_help(zoo: Zoo, line: str) -> None:
+    code, shown = zoo(f"{line} --help")
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= 80
+    check(f"help_{line.replace(' ', '_') or 'zoo'}", shown)
+
+
+def test_no_arguments_show_the_help(zoo: Zoo) -> None:
+    assert zoo("") == zoo("--help")
+    assert zoo("plugin") == zoo("plugin --help")
+
+
+def test_the_version_is_told(zoo: Zoo) -> None:
+    code, shown = zoo("--version")
+    assert (code, shown.split()[:2]) == (0, ["zoo,", "version"])
+
+
+@pytest.mark.parametrize(("line", "command"), list(verbs()))
+def test_every_option_says_what_it_is_for(line: str, command: click.Command) -> None:
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert all(each.help for each in options), line
+
+
+@pytest.mark.parametrize(("line", "command"), list(verbs()))
+def test_every_choice_names_the_nearest(line: str, command: click.Command) -> None:
+    kinds = [each.type for each in command.params if isinstance(each.type, click.Choice)]
+    assert {type(kind).__name__ for kind in kinds} <= {"OneOf"}, line
+
+
+def test_the_list_of_verbs_says_of_each_what_its_own_help_says_first() -> None:
+    assert isinstance(root, LazyGroup)
+    for name, (_, summary) in root._lazy.items():
+        command = root.get_command(click.Context(root), name)
+        assert command is not None
+        assert " ".join((command.help or "").split("\n\n")[0].split()).startswith(summary.removesuffix(".")), name
+
+
+def test_help_imports_no_verb() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "layerzoo", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "layerzoo.cli" in imported
+    assert isinstance(root, LazyGroup)
+    assert not imported & {module.partition(":")[0] for module, _ in root._lazy.values()}
+    assert "layerzoo.registry" not in imported
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_mistakes(zoo: Zoo, home: Path, kind: str) -> None:
+    (home / "a.txt").write_text("one\n", encoding="utf-8")
+    told = []
+    for line in MISTAKES[kind]:
+        code, shown = zoo(line)
+        told.append(f"$ zoo {line}\n{shown}exit code {code}\n")
+        assert code == (3 if kind in ("model", "layer", "plugin") else 2), line
+    check(f"mistake_{kind}", "\n".join(told))

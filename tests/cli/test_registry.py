@@ -1,0 +1,99 @@
+"""`zoo registry`: what is printed for people, for programs and for a workflow, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerzoo.cli import main
+
+Zoo = Callable[..., tuple[int, str, str]]
+
+BROKEN = (
+    "layerzoo: 1\nmodels:\n  a: {modality: text, builder: toy, licence: mit}\n  b: {modality: text, base: mine/c}\n"
+)
+
+
+@pytest.fixture
+def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    """Run the command line: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def test_people_see_the_line_with_a_marker_and_the_count_on_standard_error(zoo: Zoo, home: Path) -> None:
+    (home / "registry.yaml").write_text(BROKEN, encoding="utf-8")
+    (home / "fine.yaml").write_text("layerzoo: 1\n", encoding="utf-8")
+    code, out, err = zoo("registry", "check", "registry.yaml", "fine.yaml")
+    assert code == 1
+    assert err == "2 problems in 1 file\n"
+    assert out.splitlines()[1:3] == [
+        "    3 |   a: {modality: text, builder: toy, licence: mit}",
+        "      |                                     ^^^^^^^",
+    ]
+    assert out.startswith("registry.yaml:3:37: unknown key 'licence'. Nearest: license. ")
+
+
+def test_a_file_without_problems_prints_nothing(zoo: Zoo, home: Path) -> None:
+    (home / "fine.yaml").write_text("layerzoo: 1\n", encoding="utf-8")
+    assert zoo("registry", "check", "fine.yaml") == (0, "", "No problems in 1 file\n")
+    assert zoo("registry", "check", "fine.yaml", "--format", "json") == (0, "[]\n", "")
+    assert zoo("registry", "check", "fine.yaml", "--format", "github") == (0, "", "")
+
+
+def test_programs_get_stable_keys(zoo: Zoo, home: Path) -> None:
+    (home / "registry.yaml").write_text(BROKEN, encoding="utf-8")
+    code, out, _ = zoo("registry", "check", "registry.yaml", "--format", "json")
+    first, second = json.loads(out)
+    assert code == 1
+    assert list(first) == [
+        "path", "line", "column", "length", "text", "begin", "code", "message", "nearest", "model",
+    ]  # fmt: skip
+    assert first["nearest"] == ["license"]
+    assert (second["model"], second["code"], second["line"], second["column"]) == ("mine/b", "reference", 4, 29)
+
+
+def test_a_workflow_gets_annotations_with_what_it_escapes(zoo: Zoo, home: Path) -> None:
+    (home / "50%, a:b.yaml").write_text("layerzoo: 1\nmodels:\n  100%: {modality: text}\n", encoding="utf-8")
+    code, out, err = zoo("registry", "check", "50%, a:b.yaml", "--format", "github")
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [
+        "::error file=50%25%2C a%3Ab.yaml,line=3,col=3,endColumn=7,title=missing-key::"
+        "the key 'builder' is missing: it says who makes the network",
+        "::error file=50%25%2C a%3Ab.yaml,line=3,col=3,endColumn=7,title=wrong-value::"
+        "'100%25' is no id: letters, digits and . _ + @ : ~ = - between slashes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["none.yaml"], 3, "there is no file none.yaml"),
+        (["-"], 2, "Give a path"),
+        ([], 2, "Missing argument 'FILE...'"),
+        (["registry.yaml", "--namespace", "Shop!"], 2, "is no namespace"),
+        (["models.jsonl"], 2, "is a catalogue"),
+    ],
+)
+def test_wrong_use_is_told_from_findings(zoo: Zoo, home: Path, arguments: list[str], code: int, words: str) -> None:
+    for name in ("registry.yaml", "models.jsonl"):
+        (home / name).touch()
+    found, out, err = zoo("registry", "check", *arguments)
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def test_the_schema_is_printed_for_editors(zoo: Zoo) -> None:
+    code, out, err = zoo("registry", "schema")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -1,0 +1,1 @@
+"""Its namespace has a capital letter."""

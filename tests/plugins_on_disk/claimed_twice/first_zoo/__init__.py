@@ -1,0 +1,1 @@
+"""It claims a namespace that another plugin claims too."""

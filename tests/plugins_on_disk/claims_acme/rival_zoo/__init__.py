@@ -1,1 +1,0 @@
-"""It claims the namespace of another plugin."""

@@ -1,0 +1,1 @@
+"""It claims the namespace of layerzoo itself."""

@@ -1,0 +1,1 @@
+"""It claims the namespace of the user's own models."""

@@ -1,0 +1,1 @@
+"""Its metadata is no text."""

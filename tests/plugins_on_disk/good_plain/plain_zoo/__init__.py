@@ -1,0 +1,1 @@
+"""All that it has is in its registry.yaml."""

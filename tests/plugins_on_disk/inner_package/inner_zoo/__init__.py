@@ -1,0 +1,1 @@
+"""Its entry point names a package inside it, which cannot be found without importing it."""

@@ -1,0 +1,1 @@
+"""Where its registry.yaml is."""

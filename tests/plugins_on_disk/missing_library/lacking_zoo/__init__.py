@@ -1,0 +1,3 @@
+"""The library that it asks for is not installed."""
+
+import onnxoid  # noqa: F401

@@ -1,0 +1,1 @@
+"""Its metadata does not say what it is called."""
