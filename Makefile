@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test lint dist setup clean
+.PHONY: help demo test lint bench dist docs published setup clean
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
+	@echo "make bench  how long browsing takes: with 100,000 models, and as a whole process"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
+	@echo "make docs   the pages of docs/reference, written from the source"
+	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
 	@echo "make clean  removes what these have made"
 
 demo: setup
@@ -24,9 +27,19 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: setup
+	$(BIN)/python -m benchmarks.registry
+	$(BIN)/python -m benchmarks.startup
+
 dist: setup
 	rm -rf dist
 	for folder in $(FOLDERS); do $(BIN)/python -m build --no-isolation --wheel --outdir dist $$folder || exit 1; done
+
+docs: setup
+	$(BIN)/python -m tools.reference
+
+published: setup
+	$(BIN)/python -m tools.published
 
 setup: $(VENV)/.installed .samples/.installed
 

@@ -1,0 +1,24 @@
+"""The pages of docs/reference, and what writes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tools.reference.api import api_page
+from tools.reference.cli import cli_page
+from tools.reference.errors import errors_page
+from tools.reference.json_page import SCHEMA_FILE, json_page, json_schema_file
+from tools.reference.registry import registry_page
+from tools.reference.source import ROOT
+
+FOLDER = ROOT / "docs" / "reference"
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "cli.md": cli_page,
+    "registry.md": registry_page,
+    "errors.md": errors_page,
+    "json.md": json_page,
+    SCHEMA_FILE: json_schema_file,
+}
+"""What makes the text of each file, by its name."""

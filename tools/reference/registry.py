@@ -1,0 +1,113 @@
+"""The page of registry.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+from tools.reference.markdown import bullets, page, prose
+from tools.reference.schema import Wording, in_order
+from tools.reference.signatures import parameters
+from tools.reference.source import attribute, function
+
+from layerzoo.pooling import POOLINGS
+from layerzoo.registry import forms
+from layerzoo.registry.diagnostics import MEANINGS
+from layerzoo.registry.schema import FORMAT, NEEDED
+from layerzoo.spec import AXES, MODALITIES
+
+_SECTIONS = {
+    "HeadForm": "File",
+    "ModelForm": "Model",
+    "ImageForm": "Preprocess of pictures",
+    "AudioForm": "Preprocess of sounds",
+    "TextForm": "Preprocess of texts",
+    "VideoForm": "Preprocess of videos",
+    "LayerForm": "Layer",
+    "DefaultForm": "Default",
+    "WeightsForm": "Weights",
+    "DefaultsForm": "Defaults",
+    "PublishedForm": "Published plugin",
+}
+_YAML = Wording(
+    types={
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true or false",
+        "null": "nothing",
+        "array": "list",
+        "object": "mapping",
+    },
+    headings=_SECTIONS,
+    needed="required",
+)
+_PREPROCESS: dict[str, type[forms.Form]] = {
+    "image": forms.ImageForm,
+    "audio": forms.AudioForm,
+    "text": forms.TextForm,
+    "video": forms.VideoForm,
+}
+_ROOT = forms.HeadForm.__name__
+_MODEL = forms.ModelForm.__name__
+
+
+def registry_page() -> str:
+    """Every key of the format, then the words that may stand behind some of them."""
+    definitions = _definitions()
+    return page(
+        "registry.yaml",
+        "The one format in which models are declared: in a plugin's file, in your own, and in layerzoo's. Text stays "
+        "text (`no`, `010` and `1:30` too). `zoo registry check FILE` finds everything that is wrong in a file, and "
+        "`zoo registry schema` prints a JSON Schema for editors.",
+        "What is required of a model and its preprocess may be left out where the model's `base` has it.",
+        *(part for name in [_ROOT, *in_order(definitions, _ROOT)] for part in _parts(name, definitions[name])),
+        *_words(),
+    )
+
+
+def _definitions() -> dict[str, Any]:
+    """The forms as JSON Schema, with what is checked beside them: models one by one, and keys that a base may have."""
+    asked: list[type[forms.Form]] = [forms.HeadForm, forms.ModelForm, *_PREPROCESS.values()]
+    _, schema = models_json_schema([(form, "validation") for form in asked])
+    definitions: dict[str, Any] = schema["$defs"]
+    definitions[_ROOT]["properties"]["layerzoo"] |= {"const": FORMAT}
+    definitions[_ROOT]["properties"]["models"]["additionalProperties"] = {"$ref": _MODEL}
+    definitions[_MODEL]["required"].append("builder")
+    definitions[_MODEL]["properties"]["preprocess"] |= {
+        "anyOf": [{"$ref": form.__name__} for form in _PREPROCESS.values()]
+    }
+    for kind, form in _PREPROCESS.items():
+        definitions[form.__name__]["required"] = list(NEEDED[kind])
+    return definitions
+
+
+def _parts(name: str, definition: dict[str, Any]) -> Iterator[str]:
+    yield f"## {_SECTIONS[name]}"
+    yield prose(definition.get("description", ""))
+    *short, whole = definition.get("anyOf", [definition])
+    for form in short:
+        yield f"Short form, {_YAML.values(form)}: {form.get('description', '')}"
+    yield bullets(_YAML.keys(whole))
+
+
+def _words() -> Iterator[str]:
+    yield "## Modalities"
+    yield bullets(f"`{each}`" for each in MODALITIES)
+    yield "## Axes"
+    yield prose(_said("layerzoo.spec.AXES"))
+    yield bullets(f"`{each}`" for each in AXES)
+    yield "## Poolings"
+    yield bullets(f"`{each.name}`: {each.summary}" for each in POOLINGS.values())
+    yield "## Sources of weights"
+    yield prose(_said("layerzoo.spec.Weights.source"))
+    yield "## Selectors of layers"
+    select = function("layerzoo.layers.select")
+    yield prose(select.docstring.value if select.docstring else "", [each.name for each in parameters(select)])
+    yield "## Codes of diagnostics"
+    yield bullets(f"`{code}`: {meaning}" for code, meaning in MEANINGS.items())
+
+
+def _said(path: str) -> str:
+    docstring = attribute(path).docstring
+    return docstring.value if docstring else ""
