@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.distributions import FOLDERS, Wheel, build
+from tests.hub import Hub
 
 # Time is no failure on a shared machine. In continuous integration the same examples are drawn every time; elsewhere
 # new ones, which is how new counterexamples are found.
@@ -26,6 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """A cache of this run's own, which its workers share: what an earlier state of the code left counts for nothing."""
     if not hasattr(config, "workerinput"):
         os.environ["LAYERZOO_CACHE"] = _CACHE.name
+        # huggingface_hub reads its settings once, when it is imported. It is to find no token and no file of the
+        # user's, to tell nobody who is asking, and to use HTTP alone.
+        os.environ["HF_HOME"] = str(Path(_CACHE.name) / "huggingface")
+        os.environ.pop("HF_TOKEN", None)
+        for switch in ("TELEMETRY", "XET", "PROGRESS_BARS"):
+            os.environ[f"HF_HUB_DISABLE_{switch}"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +52,13 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
 
 
 @pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A model hub on the loopback, empty, with large files in its own place."""
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, with a cache and a configuration of its own, so that no file of the user's counts."""
     monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
@@ -53,6 +67,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The hub, as the only one that this process knows; nothing was ever fetched from it."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    return hub
 
 
 @pytest.fixture

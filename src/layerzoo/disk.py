@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ def cache_dir() -> Path:
 @contextmanager
 def scratch_path(folder: Path) -> Iterator[Path]:
     """A name in ``folder`` that no other process uses. Whatever stands there at the end is removed."""
-    path = folder / f"{_SCRATCH[0]}{secrets.token_hex(8)}{_SCRATCH[1]}"
+    path = folder / f"{_SCRATCH[0]}{os.urandom(8).hex()}{_SCRATCH[1]}"
     try:
         yield path
     finally:

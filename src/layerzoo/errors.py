@@ -11,6 +11,39 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+__all__ = [
+    "AccessDeniedError",
+    "CacheError",
+    "ChangedError",
+    "ConnectionFailedError",
+    "CutError",
+    "DigestError",
+    "DriftError",
+    "InputError",
+    "LayerError",
+    "LayerzooError",
+    "LockError",
+    "MissingLibraryError",
+    "MissingOnServerError",
+    "NotFoundError",
+    "NotInstalledError",
+    "OfflineError",
+    "OutputError",
+    "PluginError",
+    "PoolingError",
+    "RateLimitedError",
+    "RegistryError",
+    "SampleError",
+    "ServerError",
+    "TraceError",
+    "UnavailableError",
+    "UnknownLayerError",
+    "UnknownModelError",
+    "UnsafeWeightsError",
+    "UsageError",
+    "WeightsError",
+]
+
 
 class LayerzooError(Exception):
     """The root: every error of this package. All can be pickled, to be raised by a worker process."""
@@ -44,11 +77,15 @@ class PoolingError(UsageError):
 
 
 class RegistryError(LayerzooError):
-    """A registry.yaml is not valid. ``diagnostics`` holds one line a problem, each with its place."""
+    """A registry.yaml is not valid. ``diagnostics`` holds one text a problem: its place, and the line with a marker."""
 
     def __init__(self, message: str, diagnostics: Sequence[str] = ()) -> None:
         super().__init__("\n".join([message, *diagnostics]))
-        self.diagnostics = tuple(diagnostics)
+        self.diagnostics: tuple[str, ...] = tuple(diagnostics)
+
+
+class LockError(LayerzooError):
+    """A ``layerzoo.lock`` is not valid."""
 
 
 # ---------------------------------------------------------------- it does not exist
@@ -62,11 +99,19 @@ class NotFoundError(LayerzooError):
     def __init__(self, message: str, *, asked: str, nearest: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.asked = asked
-        self.nearest = tuple(nearest)
+        self.nearest: tuple[str, ...] = tuple(nearest)
 
 
 class UnknownModelError(NotFoundError):
     """No model has this id."""
+
+
+class NotInstalledError(UnknownModelError):
+    """A model that is known, and whose plugin is not installed. ``install`` is the command that brings it."""
+
+    def __init__(self, message: str, *, asked: str, install: str) -> None:
+        super().__init__(message, asked=asked)
+        self.install = install
 
 
 class UnknownLayerError(NotFoundError):
@@ -128,12 +173,28 @@ class UnsafeWeightsError(WeightsError):
 
 
 class DigestError(UnsafeWeightsError):
-    """A file is not the declared one. ``path`` is the file, ``declared`` and ``found`` are the two sha256, in hex."""
+    """A file is not the declared one. ``path`` is the file, ``declared`` and ``found`` are the two sha256, in hex.
 
-    def __init__(self, path: Path, *, declared: str, found: str, advice: str) -> None:
-        super().__init__(f"{path} is not the declared file: its sha256 is {found}, not {declared}. {advice}")
+    label: what to call it, where it is not on this machine.
+    """
+
+    def __init__(self, path: Path, *, declared: str, found: str, advice: str, label: str | None = None) -> None:
+        super().__init__(f"{label or path} is not the declared file: its sha256 is {found}, not {declared}. {advice}")
         self.path = path
         self.declared = declared
+        self.found = found
+
+
+class ChangedError(UnsafeWeightsError):
+    """A file on a server changed while it was being read, or is no longer the one that was read before."""
+
+
+class DriftError(UnsafeWeightsError):
+    """A declaration and ``layerzoo.lock`` mean different weights. ``locked`` and ``found`` are the two revisions."""
+
+    def __init__(self, message: str, *, locked: str, found: str) -> None:
+        super().__init__(message)
+        self.locked = locked
         self.found = found
 
 
@@ -141,6 +202,30 @@ class UnavailableError(WeightsError):
     """The weights cannot be had from here and now (not installed, no network)."""
 
     exit_code = 6
+
+
+class OfflineError(UnavailableError):
+    """A file is not on this machine, and no connection may be opened to fetch it."""
+
+
+class ConnectionFailedError(UnavailableError):
+    """A server did not answer, or stopped answering."""
+
+
+class AccessDeniedError(UnavailableError):
+    """A server wants a token that has access (401, 403)."""
+
+
+class MissingOnServerError(UnavailableError):
+    """A server has no such repository, revision or file (404)."""
+
+
+class RateLimitedError(UnavailableError):
+    """A server wants fewer requests (429)."""
+
+
+class ServerError(UnavailableError):
+    """A server failed (5xx), or answered what makes no sense."""
 
 
 class CacheError(LayerzooError):

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from layerzoo.errors import CacheError
-from layerzoo.weights import converted_path, make_once
+from layerzoo.weights.cache import converted_path, make_once
 
 SHA256 = "0123456789abcdef" * 4
 
@@ -62,7 +62,7 @@ def test_of_two_processes_one_converts(tmp_path: Path):
     script = """
         import os, sys, time
         from pathlib import Path
-        from layerzoo.weights import converted_path, make_once
+        from layerzoo.weights.cache import converted_path, make_once
 
         def write(path):
             with open(sys.argv[1], "a") as log:

@@ -165,12 +165,6 @@ def test_a_missing_local_file_is_named(tmp_path: Path):
         resolve(Weights(source=f"file:{tmp_path / 'gone.bin'}"))
 
 
-@pytest.mark.parametrize("source", ["hf://acme/vit", "https://acme.org/vit.safetensors"])
-def test_what_would_be_downloaded_says_how_to_go_on_with_a_local_file(source: str):
-    with pytest.raises(UnavailableError, match=r"does not download.*weights=PATH.*file:PATH"):
-        resolve(Weights(source=source))
-
-
 def test_a_model_without_weights_has_no_files():
     files = resolve(None)
     assert len(files) == 0
@@ -269,8 +263,20 @@ def test_several_checkpoints_are_named(names: list[str]):
         _ = files.checkpoint
 
 
-def test_a_checkpoint_in_parts_says_how_to_make_it_one():
-    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+@pytest.mark.parametrize(
+    ("names", "checkpoint"),
+    [
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], "model.safetensors.index.json"),
+        (["model.safetensors"], "model.safetensors"),
+    ],
+)
+def test_the_index_stands_for_its_shards_unless_there_is_a_single_file(names: list[str], checkpoint: str):
+    files = Files({name: Path("/m") / name for name in [*names, "model.safetensors.index.json"]}, Path("/m"))
+    assert files.checkpoint == Path("/m") / checkpoint
+
+
+def test_a_pickle_in_parts_says_how_to_make_it_safetensors():
+    names = ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"]
     files = Files({name: Path("/m") / name for name in names}, Path("/m"))
-    with pytest.raises(WeightsError, match=r"split into parts .*max_shard_size"):
+    with pytest.raises(WeightsError, match=r"a pickle in parts .*save_pretrained"):
         _ = files.checkpoint

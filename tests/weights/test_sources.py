@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.errors import UnsafeWeightsError, WeightsError
-from layerzoo.weights import Source, parse_source
+from layerzoo.weights.sources import Source, parse_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

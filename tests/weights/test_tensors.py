@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from layerzoo.errors import WeightsError
-from layerzoo.weights import TensorEntry, read_header
+from layerzoo.weights.tensors import TensorEntry, read_header
 
 TENSORS = {"a.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.arange(5, dtype=np.int64)}
 

@@ -34,7 +34,7 @@ def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable
     """
     if is_sound(target):
         return target
-    with _as_cache_error(target), locked(target):
+    with cache_errors(target), locked(target):
         if not is_sound(target):
             with atomic_path(target) as path:
                 write(path)
@@ -42,20 +42,22 @@ def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def locked(target: Path, *, wait: bool = True) -> Iterator[None]:
     """Alone with ``target`` among all processes that ask; waits its turn. The lock goes when the process does.
 
-    Raises: OSError when the folder of ``target`` cannot be made or written.
+    Raises: OSError when the folder of ``target`` cannot be made or written; TimeoutError where another process is with
+    it and ``wait`` is False.
     """
     from filelock import FileLock
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(target.name + ".lock")):
+    with FileLock(target.with_name(target.name + ".lock"), timeout=-1 if wait else 0):
         yield
 
 
 @contextmanager
-def _as_cache_error(target: Path) -> Iterator[None]:
+def cache_errors(target: Path) -> Iterator[None]:
+    """Raises: CacheError for what goes wrong when ``target``, a file in the cache, is written."""
     from safetensors import SafetensorError
 
     try:

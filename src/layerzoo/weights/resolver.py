@@ -1,49 +1,79 @@
-"""From a declaration of weights to verified local files: one function a scheme."""
+"""From a declaration of weights to verified local files."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-from layerzoo.errors import UnavailableError, UnsafeWeightsError, WeightsError
+from layerzoo.errors import OfflineError, UnavailableError, UnsafeWeightsError, WeightsError
+from layerzoo.lock import Lock
 from layerzoo.spec import Weights
+from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import Files
-from layerzoo.weights.sources import Scheme, Source, check_inside, parse_source
+from layerzoo.weights.repository import Progress, Want
+from layerzoo.weights.sources import Source, check_inside, parse_source
 
 
-def resolve(weights: Weights | None, override: str | os.PathLike[str] | None = None) -> Files:
-    """The local files of a model, each verified where its sha256 is declared.
+def resolve(
+    weights: Weights | None,
+    override: str | os.PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    want: Want = "whole",
+    progress: Progress | None = None,
+) -> Files:
+    """The local files of a model, fetched where they are not here yet, each verified where its sha256 is known.
 
     override: a local checkpoint, which takes the place of the declared one and leaves the other files (a tokenizer, a
     configuration) as they are; or a local folder, which takes the place of all of them.
+    model: the id under which ``layerzoo.lock`` knows them.
+    want: of a checkpoint on a server: ``whole``; ``partial`` to fetch what is asked for when it is asked for;
+    ``nothing`` for the files beside it alone.
+    progress: called with the name of a file and the number of its bytes that came.
     Raises: UnavailableError when the files cannot be had here, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
-        return _declared(weights) if weights else Files()
+        return _declared(weights, model, want, progress) if weights else Files()
     path = Path(override).expanduser().absolute()
     if path.is_dir():
         return _collect(path, _regular_files(path), is_folder=True)
     _require_file(path, f"weights={override}")
-    return _beside(weights).with_checkpoint(path)
+    return _beside(weights, model, progress).with_checkpoint(path)
 
 
-def _declared(weights: Weights) -> Files:
-    source = parse_source(weights.source)
-    for name, _ in weights.sha256:
+def _declared(weights: Weights, model: str | None, want: Want, progress: Progress | None) -> Files:
+    source, sha256 = parse_source(weights.source), dict(weights.sha256)
+    for name in sha256:
         check_inside(name, of=str(source))
-    return _RESOLVERS[source.scheme](source, dict(weights.sha256))
+    try:
+        if source.scheme != "hf":
+            repository.require_locked_source(source, Lock.read().models.get(model or ""), model=model)
+        if source.scheme == "hf":
+            return repository.take(repository.Request(source, sha256, model, want, progress))
+        if source.scheme == "https":
+            return _from_web(source, sha256, want, progress)
+    except OfflineError as error:
+        if model is None:
+            raise
+        raise OfflineError(f"{error}. Next, with a connection: zoo pull {model}") from error
+    return _from_package(source, sha256) if source.scheme == "package" else _from_file(source, sha256)
 
 
-def _beside(weights: Weights | None) -> Files:
+def _beside(weights: Weights | None, model: str | None, progress: Progress | None) -> Files:
     """The declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
-        return _declared(weights) if weights else Files()
+        return _declared(weights, model, "nothing", progress) if weights else Files()
     except UnavailableError:
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
+
+
+def _from_web(source: Source, sha256: dict[str, str], want: Want, progress: Progress | None) -> Files:
+    """A file behind a link."""
+    return Files() if want == "nothing" else web.take(source, sha256, is_partial=want == "partial", progress=progress)
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:
@@ -74,31 +104,6 @@ def _from_file(source: Source, sha256: dict[str, str]) -> Files:
         return _collect(place, _regular_files(place), is_folder=True)
     _require_file(place, str(source))
     return _collect(place, [place.name], is_folder=False)
-
-
-def _from_web(source: Source, sha256: dict[str, str]) -> Files:
-    """A file behind a link."""
-    raise _no_downloads(source)
-
-
-def _from_hub(source: Source, sha256: dict[str, str]) -> Files:
-    """Files of a Hugging Face repository."""
-    raise _no_downloads(source)
-
-
-_RESOLVERS: dict[Scheme, Callable[[Source, dict[str, str]], Files]] = {
-    "package": _from_package,
-    "file": _from_file,
-    "https": _from_web,
-    "hf": _from_hub,
-}
-
-
-def _no_downloads(source: Source) -> UnavailableError:
-    return UnavailableError(
-        f"the weights {source} are not on this machine, and this version does not download. "
-        "Download them yourself, then load with weights=PATH, or declare the model with weights: file:PATH"
-    )
 
 
 def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str) -> Files:

@@ -12,6 +12,7 @@ from layerzoo.errors import UnsafeWeightsError, WeightsError
 Scheme = Literal["package", "file", "https", "hf"]
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?(/(?P<path>.*))?")
 _FORMS = (
     "package://DISTRIBUTION/PATH, file:/ABSOLUTE/PATH, https://HOST/PATH or hf://ORG/REPO[@REVISION][/FILE]; "
@@ -49,6 +50,8 @@ def parse_source(text: str) -> Source:
     Raises: UnsafeWeightsError for a path that leaves its folder, WeightsError for anything else that is no source.
     """
     scheme, colon, rest = text.partition(":")
+    if scheme == "http":
+        raise WeightsError(f"{_no_source(text)}. What comes by http:// is not encrypted: write https:{rest}")
     if not colon or scheme not in get_args(Scheme):
         raise _no_source(text)
     if scheme == "file":
@@ -91,7 +94,7 @@ def _parse_file(text: str, rest: str) -> Source:
 
 def _parse_https(text: str, rest: str) -> Source:
     host, _, path = rest.partition("/")
-    if not host or not path or path.endswith("/"):
+    if not _HOST.fullmatch(host) or not path or path.endswith("/"):
         raise _no_source(text)
     return Source("https", host, path)
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.errors import WeightsError
+from layerzoo.weights.partial import PartialFile
+from layerzoo.weights.spans import Span
 
 _LENGTH_BYTES = 8
+_LONGEST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,26 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     return dict(sorted(entries.items(), key=lambda item: item[1].start))
 
 
+def fetch_header(part: PartialFile) -> None:
+    """Have the header of a safetensors file here, of which some bytes may still be on a server.
+
+    Raises: WeightsError when it claims to be longer than the file, UnavailableError of the kind that fits.
+    """
+    is_none = f"{part.about.source} is no safetensors file"
+    if part.about.size < _LENGTH_BYTES:
+        raise WeightsError(f"{is_none}: it has only {part.about.size} bytes")
+    part.ensure([Span(0, _LENGTH_BYTES)])
+    with part.path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if _LENGTH_BYTES + length > part.about.size:
+        raise WeightsError(f"{is_none}: its header claims {length:,} bytes, and the file has {part.about.size:,}")
+    if length > _LONGEST_HEADER_BYTES:
+        raise WeightsError(
+            f"{is_none}: its header claims {length:,} bytes, and one has at most {_LONGEST_HEADER_BYTES:,}"
+        )
+    part.ensure([Span(0, _LENGTH_BYTES + length)])
+
+
 def _parse(path: Path) -> tuple[dict[str, Any], int]:
     """The header's JSON, and where the bytes of the tensors start."""
     with path.open("rb") as file:
@@ -70,7 +93,7 @@ def _wrong_size(path: Path) -> str | None:
         header, data_start = _parse(path)
         ends = [fields["data_offsets"][1] for name, fields in header.items() if name != "__metadata__"]
         claimed = data_start + max(ends, default=0)
-    except (ValueError, TypeError, KeyError, AttributeError):  # the header is nonsense: the library says how
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # nonsense: the library says how
         return None
     return (
         None

@@ -1,0 +1,83 @@
+"""Removing files from huggingface_hub's own cache, which other programs share, by its own means."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from layerzoo.disk import cache_dir
+from layerzoo.errors import UnsafeWeightsError
+from layerzoo.extras import needs
+from layerzoo.weights import network
+from layerzoo.weights.cache import locked
+
+
+def remove_revision(repo: str, commit: str, *, dry_run: bool) -> int:
+    """Remove a revision of a repository with all its files, also those that other programs fetched.
+
+    Returns: how many bytes are freed; files that other revisions share stay. Raises: FileNotFoundError where it is not
+    there, OSError where it stays; UnsafeWeightsError when it leads out of the cache.
+    """
+    with _alone():
+        found = _scanned(repo)
+        if commit not in {revision.commit_hash for each in found.repos for revision in each.revisions}:
+            raise FileNotFoundError(commit)
+        return _executed(found.delete_revisions(commit), dry_run=dry_run)
+
+
+def remove_file(repo: str, path: Path, *, dry_run: bool) -> int:
+    """Remove one file, in all revisions that share its bytes: otherwise the next one would get these back.
+
+    path: in the folder of one of the revisions. Returns and raises: as :func:`remove_revision`.
+    """
+    with _alone():
+        found = _scanned(repo)
+        files = [file for each in found.repos for revision in each.revisions for file in revision.files]
+        blobs = {file.blob_path for file in files if file.file_path.resolve() == path.resolve()}
+        if not blobs:
+            raise FileNotFoundError(path)
+        return _executed(found.delete_files(*(file for file in files if file.blob_path in blobs)), dry_run=dry_run)
+
+
+def _alone() -> AbstractContextManager[None]:
+    """Without another process that removes: what is half gone looks damaged."""
+    return locked(cache_dir() / "hub")
+
+
+def _scanned(repo: str) -> Any:
+    """What huggingface_hub finds in its cache of one repository."""
+    with needs("hub"):
+        from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        found = scan_cache_dir(network.hub_cache())
+    except CacheNotFound as error:
+        raise FileNotFoundError(str(error)) from error
+    ours = frozenset(each for each in found.repos if (each.repo_type, each.repo_id) == ("model", repo))
+    if not ours:
+        folder = network.snapshot_folder(repo, "-").parents[1]
+        if not folder.exists():
+            raise FileNotFoundError(folder)
+        reasons = [str(warning) for warning in found.warnings if folder.name in str(warning)]
+        raise OSError(errno.EIO, f"huggingface_hub takes its folder for damaged: {'; '.join(reasons)}", str(folder))
+    return replace(found, repos=ours)
+
+
+def _executed(strategy: Any, *, dry_run: bool) -> int:
+    paths = [*strategy.repos, *strategy.snapshots, *strategy.refs, *strategy.files, *strategy.blobs]
+    root = network.hub_cache().resolve()
+    for path in paths:
+        # A link in the cache may lead anywhere, and huggingface_hub would follow it.
+        if not Path(path).parent.resolve().is_relative_to(root):
+            raise UnsafeWeightsError(f"{path} is not removed: it leads out of the cache directory {root}")
+    if dry_run:
+        return int(strategy.expected_freed_size)
+    strategy.execute()
+    for path in paths:
+        if os.path.lexists(path):  # huggingface_hub logs it, and goes on
+            raise OSError(errno.EACCES, f"{path} could not be removed")
+    return int(strategy.expected_freed_size)

@@ -1,0 +1,376 @@
+"""What layerzoo keeps on this machine: how much of each file is there, whose it is, and what is of no use any more.
+
+No connection is opened, and no link in the cache directory is followed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from os import stat_result
+from pathlib import Path
+from typing import Literal
+
+from layerzoo.disk import cache_dir, is_scratch
+from layerzoo.errors import CacheError, MissingLibraryError
+from layerzoo.lock import Lock
+from layerzoo.registry import Registry
+from layerzoo.weights import network
+from layerzoo.weights.digests import files_of
+from layerzoo.weights.network import Listing, RemoteFile, web_place
+from layerzoo.weights.partial import PartialFile, downloads_dir, read_about
+from layerzoo.weights.repository import noted_listings
+from layerzoo.weights.uses import Use, uses
+
+Kind = Literal["hub", "download", "converted", "traces", "listings", "index", "digests", "scratch"]
+"""What a thing is.
+
+hub: a file in huggingface_hub's cache, of a revision that layerzoo took files from. download: a file that is fetched in
+parts, or came from a link. converted: a checkpoint made from one in another format. traces: what traces found out.
+listings: what repositories hold. index: the compiled registries. digests: those of files. scratch: a file that somebody
+is writing, or was killed while he did.
+"""
+
+KILLED_AFTER_S = 86_400.0
+"""A scratch file that nobody wrote to for so long was left by a process that is gone."""
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
+# By their names, files that are nobody else's: the cache directory may be one that holds other things too.
+_DOWNLOAD = re.compile(r"[0-9a-f]{40}")
+_CONVERTED = re.compile(r"[0-9a-f]{64}\..+\.safetensors")
+_FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
+    "traces": ("traces", re.compile(r"[0-9a-f]{64}\.trace")),
+    "listings": ("repositories", re.compile(r"[^/]+--[^/]+/([0-9a-f]{40}\.json|refs/[^/]+)")),
+}
+_DATABASES: dict[Kind, re.Pattern[str]] = {
+    "index": re.compile(r"registry-\d+\.sqlite3(-journal|-wal|-shm)?"),
+    "digests": re.compile(r"digests-\d+\.sqlite3(-journal|-wal|-shm)?"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something that is kept."""
+
+    kind: Kind
+    name: str
+    """Where it comes from, such as hf://acme/vit/model.safetensors; else what it is called."""
+    revision: str | None = None
+    """The commit of a repository's file."""
+    bytes: int
+    """How many are here. Holes do not count."""
+    of_bytes: int | None
+    """How many the whole has; None where nobody knows."""
+    whole: bool
+    """Whether all of it is here."""
+    models: tuple[str, ...] = ()
+    """The ids of the declared models whose weights it is."""
+    useless: str | None = None
+    """Why nothing can use it any more; None where something may."""
+    digest: str | None = None
+    """Of the whole, in hex: its sha256, or git's sha1 of a small file of a repository."""
+    path: Path
+    parts: tuple[Path, ...] = ()
+    """The files that it consists of; none for what goes as a folder."""
+    used: float | None
+    """When it was read or written last, in seconds since 1970, as far as the file system keeps that."""
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is here, from 0 to 1."""
+        return None if self.of_bytes is None else self.bytes / self.of_bytes if self.of_bytes else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is kept, and by which models."""
+
+    items: Sequence[Item]
+    missing: Sequence[Item]
+    """Files of repositories that declared models use, and that are not here."""
+    uses: Sequence[Use]
+
+    @classmethod
+    def taken(cls, zoo: Registry) -> Inventory:
+        """As things are now. Opens no connection.
+
+        Raises: CacheError when the cache directory cannot be read, LockError when ``layerzoo.lock`` is not valid.
+        """
+        root = cache_dir()
+        _require_readable(root)
+        listings = noted_listings()
+        used = uses(zoo, Lock.read(), listings)
+        files = list(_hub_files(listings, used))
+        items = [
+            *(item for item in files if item.bytes or item.whole),
+            *_downloads(listings, used),
+            *_converted(root / "converted", zoo, used),
+            *_things(root),
+            *_scratch(root, listings),
+        ]
+        downloads = {item.digest for item in items if item.kind == "download"}
+        gone = [item for item in files if not item.whole and item.models and item.digest not in downloads]
+        return cls(items, gone, used)
+
+    @property
+    def bytes(self) -> int:
+        """All that is here. A file that two revisions share counts once."""
+        return sum({item.path.resolve(): item.bytes for item in self.items}.values())
+
+    def of(self, models: Iterable[str]) -> Inventory:
+        """What belongs to some models."""
+        asked = set(models)
+        return Inventory(
+            [item for item in self.items if asked & set(item.models)],
+            [item for item in self.missing if asked & set(item.models)],
+            [use for use in self.uses if use.model in asked],
+        )
+
+
+def _require_readable(root: Path) -> None:
+    """Raises: CacheError. A folder that is not there yet is an empty one."""
+    try:
+        next(root.iterdir(), None)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        message = f"the cache folder {root} cannot be read: {error.strerror}. LAYERZOO_CACHE=FOLDER chooses another one"
+        raise CacheError(message) from error
+
+
+# ---------------------------------------------------------------- files of repositories
+
+
+def _hub_files(listings: Iterable[Listing], used: Sequence[Use]) -> Iterator[Item]:
+    """Every file of every noted revision, here or not."""
+    for listing in listings:
+        with suppress(MissingLibraryError):  # without huggingface_hub, its cache is nobody's
+            folder = network.snapshot_folder(listing.repo, listing.commit)
+            able = [use for use in used if use.is_of(listing)]
+            for file in listing.files:
+                yield _hub_file(listing, file, folder / file.name, able)
+
+
+def _hub_file(listing: Listing, file: RemoteFile, path: Path, able: Sequence[Use]) -> Item:
+    stat = _stat(path, follow=True)
+    return Item(
+        kind="hub",
+        name=f"hf://{listing.repo}/{file.name}",
+        revision=listing.commit,
+        bytes=stat.st_size if stat else 0,
+        of_bytes=file.size,
+        whole=stat is not None,
+        models=tuple(use.model for use in able if file in use.files),
+        digest=file.etag,
+        path=path,
+        used=_used(stat),
+    )
+
+
+# ---------------------------------------------------------------- downloads
+
+
+def _downloads(listings: Sequence[Listing], used: Sequence[Use]) -> Iterator[Item]:
+    for folder in _inside(downloads_dir(), Path.is_dir):
+        if _DOWNLOAD.fullmatch(folder.name):
+            yield _download(folder, listings, used)
+
+
+def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) -> Item:
+    about = read_about(folder)
+    if about is None:
+        return _unknown_download(folder)
+    part = PartialFile(about, web_place(about.source))  # only looked at: nothing is asked of that place
+    able = [use for use in used if use.may_be_download(about.source, about.digest)]
+    return Item(
+        kind="download",
+        name=about.source,
+        revision=_revision(about.source, about.digest, listings),
+        bytes=part.here_bytes,
+        of_bytes=about.size,
+        whole=part.is_whole,
+        models=tuple(use.model for use in able),
+        useless=_why_no_download(about.source, able),
+        digest=about.digest,
+        path=folder,
+        used=_used(_stat(part.path)),  # not of its journal, which was just read
+    )
+
+
+def _unknown_download(folder: Path) -> Item:
+    """A folder that does not say what is in it."""
+    stats = [stat for path in _inside(folder, Path.is_file) if (stat := _stat(path))]
+    here = sum(map(_allocated, stats))
+    return Item(
+        kind="download",
+        name=folder.name,
+        bytes=here,
+        of_bytes=None,
+        whole=False,
+        useless=None if here else "it was begun, and holds nothing",
+        path=folder,
+        used=max(filter(None, map(_used, stats)), default=None),
+    )
+
+
+def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | None:
+    """The commit that has this file; None when none does, or several do."""
+    having = {
+        listing.commit
+        for listing in listings
+        if any(f"hf://{listing.repo}/{each.name}" == source and each.etag == digest for each in listing.files)
+    }
+    return having.pop() if len(having) == 1 else None
+
+
+def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
+    if not able:
+        return "no declared model uses it"
+    if all(use.is_downloaded(source) for use in able):
+        return "huggingface_hub's cache has the whole file"
+    return None
+
+
+# ---------------------------------------------------------------- converted checkpoints
+
+
+def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Item]:
+    paths = [path for path in _inside(folder, Path.is_file) if _CONVERTED.fullmatch(path.name)]
+    installed = {f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins()}
+    current = {path: set(_makers(path)) <= installed for path in paths}
+    renewed = {_digest(path) for path in paths if current[path]}
+    for path in paths:
+        origins = files_of(_digest(path))
+        able = [use for use in used if _is_made_from(use, _digest(path), origins)]
+        stat = _stat(path)
+        if stat is None:  # another process was faster
+            continue
+        yield Item(
+            kind="converted",
+            name=str(able[0].source if able else origins[0] if origins else path.stem),
+            bytes=_allocated(stat),
+            of_bytes=stat.st_size,
+            whole=True,
+            models=tuple(use.model for use in able),
+            useless=_why_not_converted(
+                is_usable=bool(able or origins), is_old=not current[path] and _digest(path) in renewed
+            ),
+            path=path,
+            parts=(path,),
+            used=_used(stat),
+        )
+
+
+def _digest(path: Path) -> str:
+    """The sha256 of the checkpoint that a file was converted from."""
+    return path.name.partition(".")[0]
+
+
+def _makers(path: Path) -> list[str]:
+    """The distributions that converted a file, each with its version."""
+    return path.name.partition(".")[2].removesuffix(".safetensors").split("+")
+
+
+def _is_made_from(use: Use, digest: str, origins: Iterable[Path]) -> bool:
+    return digest in use.digests or any(map(use.is_local_file, origins))
+
+
+def _why_not_converted(*, is_usable: bool, is_old: bool) -> str | None:
+    if not is_usable:
+        return "no declared model uses what it was made from, and that is gone"
+    return "versions that are installed now made it again" if is_old else None
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def _things(root: Path) -> Iterator[Item]:
+    """One item for each kind of small things."""
+    for kind, (name, pattern) in _FOLDERS.items():
+        folder = root / name
+        files = [path for path in _below(folder) if pattern.fullmatch(path.relative_to(folder).as_posix())]
+        yield from _thing(kind, folder, files)
+    for kind, pattern in _DATABASES.items():
+        files = [path for path in _inside(root, Path.is_file) if pattern.fullmatch(path.name)]
+        yield from _thing(kind, root, files)
+
+
+def _thing(kind: Kind, folder: Path, files: Sequence[Path]) -> Iterator[Item]:
+    found = [stat for each in files if (stat := _stat(each))]
+    if found:
+        here = sum(map(_allocated, found))
+        last = max(filter(None, map(_used, found)), default=None)
+        path = max(files, key=lambda each: (each.suffix == ".sqlite3", each)) if kind in _DATABASES else folder
+        yield Item(
+            kind=kind, name=path.name, bytes=here, of_bytes=here, whole=True, path=path, parts=tuple(files), used=last
+        )
+
+
+def _scratch(root: Path, listings: Iterable[Listing]) -> Iterator[Item]:
+    for path in [*_scratch_files(root), *_scratch_files_of_hub(listings)]:
+        stat = _stat(path)
+        if stat is None:
+            continue
+        is_left = time.time() - stat.st_mtime > KILLED_AFTER_S
+        useless = "it was left by a process that was killed" if is_left else None
+        yield Item(kind="scratch", name=path.name, bytes=_allocated(stat), of_bytes=None, whole=False,
+                   useless=useless, path=path, parts=(path,), used=stat.st_mtime)  # fmt: skip
+
+
+def _scratch_files(root: Path) -> Iterator[Path]:
+    here = _inside(root, Path.is_file)
+    folders = (root / "converted", root / "downloads", *(root / name for name, _ in _FOLDERS.values()))
+    for path in [*here, *(path for folder in folders for path in _below(folder))]:
+        if is_scratch(path.name):
+            yield path
+
+
+def _scratch_files_of_hub(listings: Iterable[Listing]) -> Iterator[Path]:
+    """A file that was verified is written there under such a name, before it gets its own."""
+    with suppress(MissingLibraryError):
+        for repo in sorted({listing.repo for listing in listings}):
+            blobs = network.snapshot_folder(repo, "-").parents[1] / "blobs"
+            yield from (path for path in _inside(blobs, Path.is_file) if is_scratch(path.name))
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
+    """The files, or the folders, right inside a folder. Links are neither; only the cache directory may be one."""
+    if folder.is_symlink() and folder != cache_dir():
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if _is_plain(path, is_kind))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CacheError(f"{folder} cannot be read: {error.strerror}. Next: make it readable") from error
+
+
+def _below(folder: Path) -> list[Path]:
+    """The files in a folder and in those below it."""
+    deeper = [path for each in _inside(folder, Path.is_dir) for path in _below(each)]
+    return [*_inside(folder, Path.is_file), *deeper]
+
+
+def _is_plain(path: Path, is_kind: Callable[[Path], bool]) -> bool:
+    return not path.is_symlink() and is_kind(path)
+
+
+def _stat(path: Path, *, follow: bool = False) -> stat_result | None:
+    """None for a file that is not there, or not any more: other processes may remove things meanwhile."""
+    with suppress(OSError, ValueError):
+        return path.stat(follow_symlinks=follow)
+    return None
+
+
+def _allocated(stat: stat_result) -> int:
+    """What a file takes of the disk."""
+    return min(stat.st_size, stat.st_blocks * _BLOCK_BYTES)
+
+
+def _used(stat: stat_result | None) -> float | None:
+    return None if stat is None else max(stat.st_atime, stat.st_mtime)

@@ -1,0 +1,274 @@
+"""A file of a server, of which as much is on this machine as was asked for so far."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.errors import CacheError, ChangedError, DigestError, UnsafeWeightsError
+from layerzoo.weights.cache import cache_errors, locked
+from layerzoo.weights.digests import content_digest
+from layerzoo.weights.network import Place, RangesIgnoredError, fetch, fetch_all
+from layerzoo.weights.sources import check_inside
+from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
+
+_PIECE_BYTES = 8 << 20
+_AT_ONCE = 8
+_ABOUT, _JOURNAL = "about.json", "spans.jsonl"
+_one_line_at_a_time = threading.Lock()
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes that came."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a partial file is part of."""
+
+    source: str
+    """Where it comes from, as errors call it."""
+    name: str
+    """The file's own, without folders."""
+    size: int
+    digest: str
+    """Of the whole file, in hex: its sha256, or git's sha1 of it."""
+
+
+def downloads_dir() -> Path:
+    """The folder of the partial files, one folder each."""
+    return cache_dir() / "downloads"
+
+
+def known_size(source: str, digest: str) -> int | None:
+    """How many bytes a file has of which some are here; None for any other."""
+    about = read_about(_folder(source, digest))
+    return None if about is None else about.size
+
+
+def read_about(folder: Path) -> About | None:
+    """What the partial file in a folder is part of; None where that is not told, or told of another folder."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UnsafeWeightsError):
+        plain = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        about = About(str(plain["source"]), str(plain["name"]), int(plain["size"]), str(plain["digest"]))
+        is_of_here = _folder(about.source, about.digest).name == folder.name
+        if is_of_here and "/" not in check_inside(about.name, of=str(folder)):
+            return about
+    return None
+
+
+def _folder(source: str, digest: str) -> Path:
+    return downloads_dir() / hashlib.sha256(f"{source} {digest}".encode()).hexdigest()[:40]
+
+
+class PartialFile:
+    """A file as long as the whole, with holes, and a journal of what it holds.
+
+    A piece is written to the journal after its bytes are on the disk, so that a killed process loses a piece at most.
+    The file counts as whole only when all of it is there and its digest was found to be right.
+    """
+
+    def __init__(self, about: About, place: Place) -> None:
+        self.about = about
+        self._place = place
+        self.folder = _folder(about.source, about.digest)
+        """Where its bytes and its journal are."""
+
+    @property
+    def path(self) -> Path:
+        """The file, which has holes where nothing was fetched yet."""
+        return self.folder / self.about.name
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here, and was found to be what it should be."""
+        return self._is_begun() and any("whole" in line for line in self._journal())
+
+    def there(self) -> list[Span]:
+        """The bytes that are here."""
+        return joined(line["span"] for line in self._journal() if "span" in line) if self._is_begun() else []
+
+    @property
+    def here_bytes(self) -> int:
+        """How many of its bytes are here."""
+        return sum(span.size for span in self.there())
+
+    def ensure(self, wanted: Iterable[Span], progress: Progress | None = None) -> None:
+        """Have these bytes here: what is missing is fetched, by one process at a time.
+
+        Raises: UnavailableError of the kind that fits, ChangedError when the file on the server is another one now,
+        DigestError when it is complete and not what it should be, CacheError when it cannot be written.
+        """
+        spans = joined(wanted)
+        if not missing(spans, self.there()):
+            return
+        with cache_errors(self.path), locked(self.folder):
+            if gaps := missing(spans, self.there()):
+                self._require_room(gaps)
+                self._begin()
+                self._fetch(gaps, progress)
+            self._settle()
+
+    def complete(self, progress: Progress | None = None) -> Path:
+        """The whole file, its digest verified. Raises: as :meth:`ensure`."""
+        if not self.is_whole:
+            self.ensure([Span(0, self.about.size)], progress)
+            with cache_errors(self.path), locked(self.folder):
+                self._begin()  # a file of no bytes
+                self._settle()
+        return self.path
+
+    # ------------------------------------------------------------ fetching
+
+    def _begin(self) -> None:
+        """The file and its journal, where they are not there yet or not usable."""
+        if self._is_begun():
+            return
+        self.forget()
+        self.folder.mkdir(parents=True)
+        with atomic_path(self.folder / _ABOUT) as temporary:
+            temporary.write_text(json.dumps(asdict(self.about)), encoding="utf-8")
+        with self.path.open("wb") as file:
+            file.truncate(self.about.size)
+        (self.folder / _JOURNAL).touch()
+
+    def _fetch(self, gaps: list[Span], progress: Progress | None) -> None:
+        asked = missing(bridged(gaps), self.there())
+        with self.path.open("r+b", buffering=0) as file:
+            writer = _Writer(file.fileno(), progress)
+            try:
+                try:
+                    self._fetch_pieces(list(pieces(asked, _PIECE_BYTES)), writer)
+                except RangesIgnoredError:
+                    self._fetch_whole(writer)
+            except ChangedError:
+                self.forget()  # what came before belongs to another file
+                raise
+
+    def _fetch_pieces(self, work: list[Span], writer: _Writer) -> None:
+        with ThreadPoolExecutor(min(_AT_ONCE, len(work))) as pool:
+            futures = [pool.submit(self._fetch_piece, piece, writer) for piece in work]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                writer.stop()  # after a failure or Ctrl-C the other pieces end at their next bytes
+                pool.shutdown(cancel_futures=True)
+        for future in done:
+            future.result()
+
+    def _fetch_piece(self, piece: Span, writer: _Writer) -> None:
+        etag = fetch(self._place, piece, self.about.size, writer)
+        writer.sync()
+        self._note({"span": [piece.start, piece.stop], "etag": etag})
+
+    def _fetch_whole(self, writer: _Writer) -> None:
+        """From a server that only gives whole files."""
+        self._require_room(missing([Span(0, self.about.size)], self.there()))
+        writer.resume()
+        fetch_all(self._place, self.about.size, writer)
+        writer.sync()
+        self._note({"span": [0, self.about.size], "etag": None})
+
+    def _require_room(self, spans: Iterable[Span]) -> None:
+        """Say so before the disk is full of what is of no use, or before a server's claim of terabytes is believed."""
+        needed, free = sum(span.size for span in spans), shutil.disk_usage(self.folder.parent).free
+        if needed > free:
+            raise CacheError(
+                f"{self.about.source} needs {needed:,} bytes more on the disk, and {free:,} are free in {cache_dir()}. "
+                "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER"
+            )
+
+    def _note(self, line: dict[str, Any]) -> None:
+        with _one_line_at_a_time:
+            self._require_same_etag(line.get("etag"))
+            with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+                journal.write(f"\n{json.dumps(line)}\n")  # the line before may have been cut off by a kill
+
+    def _require_same_etag(self, etag: str | None) -> None:
+        """A server that tells etags must tell the same one for every piece."""
+        for line in self._journal():
+            if etag is not None and line.get("etag") not in (None, etag):
+                message = f"{self.about.source} changed on the server: its etag was {line['etag']}, and is {etag} now"
+                raise ChangedError(f"{message}. Nothing of it is used. Next: try again")
+
+    def _settle(self) -> None:
+        """Verify the file once it is complete."""
+        if self.is_whole or missing([Span(0, self.about.size)], self.there()):
+            return
+        found = content_digest(self.path, like=self.about.digest)
+        if found != self.about.digest:
+            path = self.path
+            self.forget()
+            advice = f"All of it came from {self.about.source}, and it was removed. Next: try again, or ask its owner"
+            raise DigestError(path, declared=self.about.digest, found=found, advice=advice)
+        self._note({"whole": True})
+
+    # ------------------------------------------------------------ what is here
+
+    def _is_begun(self) -> bool:
+        """Whether there is a file of the right length; one of another length somebody else has been at."""
+        try:
+            return self.path.stat().st_size == self.about.size and (self.folder / _JOURNAL).is_file()
+        except OSError:
+            return False
+
+    def _journal(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:  # another process has it whole by now, and has moved it
+            return
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # cut off by a kill
+                noted = dict(json.loads(line))
+                if "span" in noted:
+                    start, stop = noted["span"]
+                    noted["span"] = Span(int(start), int(stop))
+                yield noted
+
+    def forget(self) -> None:
+        """Remove what is here of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Writer:
+    """Puts bytes at their place in a file, from several threads, until it is stopped."""
+
+    def __init__(self, descriptor: int, progress: Progress | None) -> None:
+        self._descriptor = descriptor
+        self._progress = progress
+        self._one_at_a_time = threading.Lock()
+        self._is_stopped = threading.Event()
+
+    def __call__(self, at: int, data: bytes) -> None:
+        if self._is_stopped.is_set():
+            raise _StoppedError
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, at)
+            at, view = at + written, view[written:]
+        if self._progress is not None:
+            with self._one_at_a_time:
+                self._progress(len(data))
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk."""
+        os.fsync(self._descriptor)
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+
+    def resume(self) -> None:
+        self._is_stopped.clear()
+
+
+class _StoppedError(Exception):
+    """Another piece of the same file failed."""

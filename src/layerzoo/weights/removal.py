@@ -1,0 +1,173 @@
+"""Removing what is kept. Nothing outside the cache directories is ever removed, and nothing that is being written."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from layerzoo.disk import cache_dir
+from layerzoo.errors import LayerzooError, MissingLibraryError, UnsafeWeightsError
+from layerzoo.weights import network
+from layerzoo.weights.cache import locked
+from layerzoo.weights.hub_cache import remove_file, remove_revision
+from layerzoo.weights.inventory import KILLED_AFTER_S, Inventory, Item
+from layerzoo.weights.verdicts import verdicts
+
+Choice = Literal["useless", "damaged", "all"]
+"""What is to go: what nothing can use any more, what is not what it should be, or everything."""
+State = Literal["removed", "would be removed", "gone", "in use", "failed"]
+"""``gone``: another process was faster. ``in use``: another process is writing it."""
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One thing that is to go."""
+
+    item: Item
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of it."""
+
+    removal: Removal
+    state: State
+    bytes: int
+    """How many were freed, or would be."""
+    detail: str | None = None
+    """Why it is still there."""
+
+
+def removals(
+    inventory: Inventory, choice: Choice, *, hub: bool = False, unused_days: float | None = None
+) -> list[Removal]:
+    """What is to go.
+
+    hub: also what lies in huggingface_hub's cache, which other programs share: what is damaged file by file, anything
+    else by the revision. unused_days: only what was not used for so long.
+    """
+    found = [each for each in _CHOICES[choice](inventory) if hub or each.item.kind != "hub"]
+    if choice == "all":
+        found = [*(each for each in found if each.item.kind != "hub"), *_revisions(found)]
+    return [each for each in found if _is_settled(each.item) and not _is_used(each.item, unused_days)]
+
+
+def _useless(inventory: Inventory) -> Iterator[Removal]:
+    return (Removal(item, item.useless) for item in inventory.items if item.useless)
+
+
+def _damaged(inventory: Inventory) -> Iterator[Removal]:
+    for verdict in verdicts(inventory):
+        if verdict.state == "damaged":
+            yield Removal(verdict.item, verdict.detail or "it is damaged")
+
+
+def _all(inventory: Inventory) -> Iterator[Removal]:
+    return (Removal(item, item.useless or "asked for") for item in inventory.items)
+
+
+_CHOICES: Mapping[Choice, Callable[[Inventory], Iterator[Removal]]] = {
+    "useless": _useless,
+    "damaged": _damaged,
+    "all": _all,
+}
+
+
+def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
+    """The files of one revision as one thing."""
+    together: dict[tuple[str, str | None], list[Item]] = {}
+    for each in removals:
+        if each.item.kind == "hub":
+            together.setdefault((_repo(each.item), each.item.revision), []).append(each.item)
+    for (repo, commit), items in together.items():
+        whole = replace(
+            items[0],
+            name=f"hf://{repo}",
+            bytes=sum(item.bytes for item in items),
+            models=tuple(dict.fromkeys(model for item in items for model in item.models)),
+            digest=None,
+            path=network.snapshot_folder(repo, str(commit)),
+            used=max((item.used for item in items if item.used), default=None),
+        )
+        yield Removal(whole, "asked for")
+
+
+def _repo(item: Item) -> str:
+    return "/".join(item.name.removeprefix("hf://").split("/")[:2])
+
+
+def _is_used(item: Item, within_days: float | None) -> bool:
+    return within_days is not None and time.time() - (item.used or 0) < within_days * _DAY_S
+
+
+def _is_settled(item: Item) -> bool:
+    """Whether nobody can be writing it: for a scratch file there is no lock to ask."""
+    return item.kind != "scratch" or time.time() - (item.used or 0) > KILLED_AFTER_S
+
+
+# ---------------------------------------------------------------- doing it
+
+
+def remove(removal: Removal, *, dry_run: bool = False) -> Removed:
+    """Remove one thing. What another process is busy with stays, and so does what must not be removed."""
+    item = removal.item
+    try:
+        freed = _removed_from_hub(item, dry_run) if item.kind == "hub" else _removed(item, dry_run)
+    except TimeoutError:
+        return Removed(removal, "in use", 0, "another process is writing it")
+    except FileNotFoundError:
+        return Removed(removal, "gone", 0)
+    except OSError as error:
+        return Removed(removal, "failed", 0, f"it cannot be removed: {error.strerror}")
+    except LayerzooError as error:
+        return Removed(removal, "failed", 0, str(error))
+    return Removed(removal, "would be removed" if dry_run else "removed", freed)
+
+
+def _removed_from_hub(item: Item, dry_run: bool) -> int:
+    if item.digest is None:
+        return remove_revision(_repo(item), str(item.revision), dry_run=dry_run)
+    return remove_file(_repo(item), item.path, dry_run=dry_run)
+
+
+def _removed(item: Item, dry_run: bool) -> int:
+    for path in item.parts or (item.path,):
+        _require_inside(path)
+    if dry_run:
+        return item.bytes
+    with contextlib.ExitStack() as alone:
+        for name in _locks(item):
+            alone.enter_context(locked(name, wait=False))
+        item.path.lstat()  # where another process was faster, that is an error
+        if not item.parts:
+            shutil.rmtree(item.path)
+        for path in item.parts:
+            path.unlink(missing_ok=True)
+    return item.bytes
+
+
+def _locks(item: Item) -> tuple[Path, ...]:
+    """What those who write it lock."""
+    if item.kind == "download":
+        return item.path.with_suffix(".whole"), item.path
+    return (item.path,) if item.kind == "converted" else ()
+
+
+def _require_inside(path: Path) -> None:
+    """Raises: UnsafeWeightsError for a link, and for what is behind one that leads elsewhere."""
+    if path.is_symlink() or not any(path.parent.resolve().is_relative_to(root) for root in _roots()):
+        raise UnsafeWeightsError(f"{path} is not removed: it leads out of the cache directory {cache_dir()}")
+
+
+def _roots() -> Iterator[Path]:
+    yield cache_dir().resolve()
+    with contextlib.suppress(MissingLibraryError):
+        yield network.hub_cache().resolve()

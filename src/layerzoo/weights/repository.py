@@ -1,0 +1,430 @@
+"""The files of one model in a repository of the hub: which commit, which files, how much of each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import quote
+
+from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.errors import (
+    ConnectionFailedError,
+    DigestError,
+    DriftError,
+    MissingOnServerError,
+    OfflineError,
+    RateLimitedError,
+    ServerError,
+    UnsafeWeightsError,
+)
+from layerzoo.lock import Lock, LockedFile, LockedModel
+from layerzoo.weights import network
+from layerzoo.weights.cache import cache_errors, locked
+from layerzoo.weights.digests import check_sha256, content_digest, sha256
+from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
+from layerzoo.weights.network import Listing, RemoteFile
+from layerzoo.weights.partial import About, PartialFile
+from layerzoo.weights.shards import shards_of
+from layerzoo.weights.sources import Source, check_inside
+
+Want = Literal["whole", "partial", "nothing"]
+"""How much of a checkpoint is to be here: all of it; what is asked for later; or only the files beside it."""
+
+Progress = Callable[[str, int], None]
+"""Called with the name of a file and the number of its bytes that came."""
+
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a repository."""
+
+    source: Source
+    sha256: Mapping[str, str]
+    """Declared digests, in hex, by file name."""
+    model: str | None = None
+    """Whose files these are: by this name the lock knows them."""
+    want: Want = "whole"
+    progress: Progress | None = None
+
+
+def take(request: Request) -> Files:
+    """The files of a model, fetched where they are not here yet, and verified.
+
+    Raises: UnavailableError of the kind that fits, DriftError when the lock says something else, DigestError.
+    """
+    lock = Lock.read()
+    locked = lock.models.get(request.model or "")
+    origin = commit_of(request.source, locked, model=request.model, lock_sha256=lock.sha256)
+    listing = _listing_for(request.source, origin, model=request.model)
+    digests = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    return _Taking(request, origin, listing, {**digests, **request.sha256}).files()
+
+
+def _listing_for(source: Source, origin: Origin, *, model: str | None) -> Listing:
+    """Raises: DriftError when the locked commit is gone from the hub."""
+    try:
+        return listing_at(source.owner, origin.revision)
+    except MissingOnServerError as error:
+        if origin.pinned_by != "lock":
+            raise
+        now = latest_commit(source)
+        message = (
+            f"{source} was locked at {origin.revision}, and the hub has no such commit any more; it is at {now} now. "
+            f"Next, if that is meant: zoo lock --update {model or 'MODEL'}"
+        )
+        raise DriftError(message, locked=origin.revision, found=now) from error
+
+
+def locked_model(source: Source, commit: str) -> LockedModel:
+    """What a lock says of the files of a model at a commit. The checkpoint itself is not fetched for it.
+
+    Raises: UnavailableError of the kind that fits.
+    """
+    listing = listing_at(source.owner, commit)
+    taking = _Taking(Request(source, {}), Origin(commit, None), listing, {})
+    return LockedModel(str(source), commit, taking.locked_files())
+
+
+def difference(source: Source, locked: LockedModel, *, model: str) -> str | None:
+    """What the hub says of the locked commit now that it did not say when it was locked; None when it says the same.
+
+    A commit never changes, unless its repository was rewritten or removed. One request.
+    Raises: UnavailableError of the kind that fits.
+    """
+    at = f"{source} was locked at {locked.revision}"
+    try:
+        listing = _listing_of(source.owner, str(locked.revision))
+    except MissingOnServerError:
+        return f"{at}, and the hub has no such commit any more; it is at {latest_commit(source)} now"
+    taking = _Taking(Request(source, {}, model), Origin(listing.commit, "lock"), listing, {})
+    changed = sorted(name for name, file in locked.files.items() if taking.differs(name, file))
+    return f"{at}, and at the same revision {', '.join(changed)} is another file now" if changed else None
+
+
+# ---------------------------------------------------------------- which commit
+
+
+def commit_of(
+    source: Source, locked: LockedModel | None, *, model: str | None = None, lock_sha256: str | None = None
+) -> Origin:
+    """The commit that a source means: its own, else the locked one, else what its branch or tag is at now.
+
+    Raises: DriftError when the lock means something else, UnavailableError when nobody can be asked.
+    """
+    declared = source.revision
+    require_locked_source(source, locked, model=model)
+    if declared is not None and is_commit(declared):
+        return Origin(declared, "declaration", lock_sha256 if locked else None)
+    if locked is not None and locked.revision is not None:
+        return Origin(locked.revision, "lock", lock_sha256)
+    return Origin(current_commit(source), None)
+
+
+def require_locked_source(source: Source, locked: LockedModel | None, *, model: str | None = None) -> None:
+    """Raises: DriftError when a model's weights are declared to come from elsewhere than when they were locked."""
+    if locked is not None and locked.source != str(source):
+        message = (
+            f"the weights of {model or 'the model'} are declared as {source}, and were locked as {locked.source} at "
+            f"{locked.revision}. Next, if the change is meant: zoo lock --update {model or 'MODEL'}"
+        )
+        raise DriftError(message, locked=str(locked.revision), found=source.revision or str(source))
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit that cannot change: 40 hex digits."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def latest_commit(source: Source) -> str:
+    """The commit that the source's branch or tag is at now, which the hub is asked for; a commit is itself.
+
+    Raises: UnavailableError of the kind that fits.
+    """
+    revision = source.revision or DEFAULT_REVISION
+    if is_commit(revision):
+        return revision
+    listing = network.listing(source.owner, revision)
+    _keep(listing)
+    _keep_seen(source.owner, revision, listing.commit)
+    return listing.commit
+
+
+def current_commit(source: Source) -> str:
+    """As :func:`latest_commit`; offline or without an answer, the commit that the branch or tag was seen at last.
+
+    Raises: UnavailableError of the kind that fits.
+    """
+    when = "today it is"
+    try:
+        commit = latest_commit(source)
+    except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
+        if (seen := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
+            raise
+        commit, when = seen, "nobody can be asked now, and when it was seen last it was"
+    _tell_unpinned(str(source), commit, when)
+    return commit
+
+
+def _keep_seen(repo: str, revision: str, commit: str) -> None:
+    with suppress(OSError):
+        path = _folder(repo) / "refs" / quote(revision, safe="")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(commit, encoding="ascii")
+
+
+def seen_commit(repo: str, revision: str) -> str | None:
+    """The commit that a branch or tag was at last: from our own notes, else from huggingface_hub's."""
+    with suppress(OSError, ValueError):
+        noted = (_folder(repo) / "refs" / quote(revision, safe="")).read_text(encoding="ascii")
+        if is_commit(noted):
+            return noted
+    return network.cached_commit(repo, revision)
+
+
+@lru_cache(maxsize=1024)
+def _tell_unpinned(source: str, commit: str, when: str) -> None:
+    """Once a process."""
+    message = "%s is not pinned: %s %s. To keep it at that: zoo lock, or write the commit behind an @"
+    logging.getLogger("layerzoo").warning(message, source, when, commit)
+
+
+# ---------------------------------------------------------------- which files
+
+
+def listing_at(repo: str, commit: str) -> Listing:
+    """What a repository holds at a commit. That never changes, so it is asked for once and kept.
+
+    Raises: UnavailableError of the kind that fits.
+    """
+    if noted := _noted(repo, _folder(repo) / f"{commit}.json"):
+        return noted
+    try:
+        listing = _listing_of(repo, commit)
+    except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
+        if cached := _cached_listing(repo, commit):
+            return cached
+        raise
+    _keep(listing)
+    return listing
+
+
+def _listing_of(repo: str, commit: str) -> Listing:
+    """As the hub says now. Raises: as :func:`listing_at`, ServerError when it speaks of another commit."""
+    listing = network.listing(repo, commit)
+    if listing.commit != commit:
+        raise ServerError(f"hf://{repo}@{commit}: the hub was asked for this commit, and answers with {listing.commit}")
+    return listing
+
+
+def listings_dir() -> Path:
+    """The folder of our own notes: what repositories hold at which commit, and where their branches were seen."""
+    return cache_dir() / "repositories"
+
+
+def noted_listings() -> list[Listing]:
+    """What every repository holds, at every commit that files were taken from. Opens no connection."""
+    paths = sorted(listings_dir().glob("*/*.json"))
+    found = (_noted(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
+    return [listing for listing in found if listing is not None]
+
+
+def _noted(repo: str, path: Path) -> Listing | None:
+    with suppress(OSError, ValueError, TypeError, KeyError, UnsafeWeightsError, ServerError):
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return Listing(repo, path.stem, tuple(_remote_file(repo, each) for each in files))
+    return None
+
+
+def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(check_inside(plain["name"], of=repo), int(plain["size"]), str(plain["etag"]))
+
+
+def _keep(listing: Listing) -> None:
+    with suppress(OSError):  # a cache that cannot be written only costs the next request
+        folder = _folder(listing.repo)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{listing.commit}.json") as temporary:
+            temporary.write_text(json.dumps({"files": [asdict(each) for each in listing.files]}), encoding="utf-8")
+
+
+def _folder(repo: str) -> Path:
+    return listings_dir() / repo.replace("/", "--")
+
+
+def _cached_listing(repo: str, commit: str) -> Listing | None:
+    """What huggingface_hub's cache has of a commit: each of its files is a link to a blob called by its etag."""
+    snapshot = network.snapshot_folder(repo, commit)
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    found = (RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files)
+    return Listing(repo, commit, tuple(found)) if files else None
+
+
+def _etag(path: Path) -> str:
+    """Of a file in huggingface_hub's cache, which on a file system without links is no link to a blob."""
+    return path.resolve().name if path.is_symlink() else sha256(path)
+
+
+class _Taking:
+    """The files of one request, by their names below the folder that the source means."""
+
+    def __init__(self, request: Request, origin: Origin, listing: Listing, digests: Mapping[str, str]) -> None:
+        self._request = request
+        self._origin = origin
+        self._repo = listing.repo
+        self._digests = digests
+        folder, _, self._file = request.source.path.rpartition("/")
+        below = f"{folder}/" if folder else ""
+        self._remote = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
+        if not self._remote:
+            there = ", ".join(sorted(each.name for each in listing.files)[:20]) or "nothing"
+            raise MissingOnServerError(
+                f"{request.source} has no files at {origin.revision}. The repository has: {there}"
+            )
+
+    def files(self) -> Files:
+        paths = {name: self._whole(name) for name in self._companions()}
+        partial: dict[str, PartialFile] = {}
+        checkpoint = None if self._request.want == "nothing" else self._checkpoint()
+        for name in self._parts_of(checkpoint, paths):
+            if self._request.want == "partial" and self._can_be_partial(name):
+                partial[name] = self._in_part(name)
+                paths[name] = partial[name].path
+            else:
+                paths[name] = self._whole(name)
+        return Files(
+            paths,
+            folder=self._folder(),
+            named=checkpoint,
+            verified=frozenset(paths.keys() & self._digests.keys()),
+            partial=partial,
+            stated={name: part.about.digest for name, part in partial.items()},
+            origin=self._origin,
+        )
+
+    def locked_files(self) -> dict[str, LockedFile]:
+        """Digest and size of each file. The hub states the digests of large ones; small ones are fetched for theirs."""
+        companions: dict[str, Path] = {}
+        names = [*self._companions(), *self._parts_of(self._checkpoint(), companions), *companions]
+        return {name: self._locked_file(self._stated(name), name) for name in sorted(names)}
+
+    def _locked_file(self, file: RemoteFile, name: str) -> LockedFile:
+        return LockedFile(file.sha256 or sha256(self._whole(name)), file.size)
+
+    def differs(self, name: str, locked: LockedFile) -> bool:
+        """Whether the hub states of a file what cannot be the locked one."""
+        file = self._remote.get(name)
+        return file is None or file.size != locked.size or file.sha256 not in (None, locked.sha256)
+
+    def _companions(self) -> list[str]:
+        """What a builder may read beside the checkpoint; of a single file, what has a digest declared."""
+        if self._file:
+            return [name for name in self._request.sha256 if name != self._file]
+        return sorted(name for name, file in self._remote.items() if is_companion(name, file.size))
+
+    def _checkpoint(self) -> str | None:
+        return self._file or checkpoint_of(self._remote)
+
+    def _parts_of(self, checkpoint: str | None, paths: dict[str, Path]) -> list[str]:
+        """The files that hold a checkpoint's tensors: itself, or those that its index names."""
+        if checkpoint is None:
+            return []
+        if not checkpoint.endswith(INDEX):
+            return [checkpoint]
+        paths[checkpoint] = self._whole(checkpoint)
+        return shards_of(paths[checkpoint])
+
+    def _can_be_partial(self, name: str) -> bool:
+        """A file that is here already is not fetched again, and a small one has no sha256 to compare it with."""
+        if not name.endswith(".safetensors") or self._stated(name).sha256 is None:
+            return False
+        return self._here(self._stated(name)) is None
+
+    def _folder(self) -> Path | None:
+        """Where huggingface_hub keeps the files that came whole."""
+        if self._file:
+            return None
+        return network.snapshot_folder(self._repo, self._origin.revision) / self._request.source.path
+
+    # ------------------------------------------------------------ one file
+
+    def _whole(self, name: str) -> Path:
+        file = self._stated(name)
+        path = self._here(file) or self._fetched(name, file)
+        if declared := self._digests.get(name):
+            check_sha256(path, declared, advice=self._advice())
+        return path
+
+    def _here(self, file: RemoteFile) -> Path | None:
+        """Where it is, if it need not be fetched."""
+        found = network.cached(self._repo, self._origin.revision, file.name)
+        return found or network.adopted(self._repo, self._origin.revision, file)
+
+    def _fetched(self, name: str, file: RemoteFile) -> Path:
+        if file.sha256 is not None:
+            self._require_stated(name, file)
+            return self._fetched_large(name, file)
+        path = network.download(self._repo, self._origin.revision, file.name, self._progress(name))
+        if (found := content_digest(path, like=file.etag)) != file.etag:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+            advice = f"What came from {self._label(file)} is not what the hub states; it was removed. Next: try again"
+            raise DigestError(path, declared=file.etag, found=found, advice=advice)
+        return path
+
+    def _fetched_large(self, name: str, file: RemoteFile) -> Path:
+        """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too."""
+        part = self._part(file)
+        with cache_errors(part.path), locked(part.folder.with_suffix(".whole")):
+            # Another process may have fetched it while this one waited.
+            if path := self._here(file):
+                return path
+            whole = part.complete(self._progress(name))
+            path = network.adopt(self._repo, self._origin.revision, file, whole)
+            part.forget()
+            return path
+
+    def _in_part(self, name: str) -> PartialFile:
+        file = self._stated(name)
+        self._require_stated(name, file)
+        return self._part(file)
+
+    def _require_stated(self, name: str, file: RemoteFile) -> None:
+        """What is known to be wrong need not be fetched. Raises: DigestError."""
+        declared = self._digests.get(name, file.etag).lower()
+        if file.sha256 is not None and file.sha256 != declared:
+            label, path = self._label(file), self._part(file).path
+            raise DigestError(path, declared=declared, found=file.sha256, advice=self._advice(), label=label)
+
+    def _advice(self) -> str:
+        model = self._request.model or "MODEL"
+        return f"Next, if the change is meant: declare the new sha256, or zoo lock --update {model}"
+
+    def _stated(self, name: str) -> RemoteFile:
+        """What the hub says of a file. Raises: MissingOnServerError naming those there are."""
+        check_inside(name, of=str(self._request.source))
+        if name in self._remote:
+            return self._remote[name]
+        there = ", ".join(sorted(self._remote)[:20]) or "nothing"
+        message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"
+        raise MissingOnServerError(message)
+
+    def _part(self, file: RemoteFile) -> PartialFile:
+        about = About(f"hf://{self._repo}/{file.name}", PurePosixPath(file.name).name, file.size, file.etag)
+        return PartialFile(about, network.hub_place(self._repo, self._origin.revision, file))
+
+    def _label(self, file: RemoteFile) -> str:
+        return f"hf://{self._repo}@{self._origin.revision}/{file.name}"
+
+    def _progress(self, name: str) -> network.Progress | None:
+        report = self._request.progress
+        return None if report is None else lambda count: report(name, count)

@@ -1,0 +1,30 @@
+"""The index of a checkpoint in shards: which file holds which tensor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from layerzoo.errors import WeightsError
+from layerzoo.weights.sources import check_inside
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """File name by tensor name, of a ``model.safetensors.index.json``.
+
+    Raises: WeightsError when it is none, UnsafeWeightsError for a file name that leaves its folder.
+    """
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        found = {str(tensor): str(file) for tensor, file in names.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise WeightsError(f"{path} is no index of a checkpoint in shards ({told}): it needs a weight_map") from error
+    for name in set(found.values()):
+        check_inside(name, of=str(path))
+    return found
+
+
+def shards_of(path: Path) -> list[str]:
+    """The names of the files that an index names. Raises: as :func:`read_index`."""
+    return sorted(set(read_index(path).values()))

@@ -1,0 +1,72 @@
+"""Stretches of a file's bytes: which are wanted, which are there, and how to ask for the rest in few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """The bytes from ``start`` up to, and without, ``stop``."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same bytes in as few spans as possible, in order: what overlaps or touches is one."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if span.size <= 0:
+            continue
+        if found and span.start <= found[-1].stop:
+            found[-1] = Span(found[-1].start, max(found[-1].stop, span.stop))
+        else:
+            found.append(span)
+    return found
+
+
+def missing(wanted: Iterable[Span], there: Iterable[Span]) -> list[Span]:
+    """The bytes that are wanted and not there."""
+    gaps: list[Span] = []
+    present = joined(there)
+    for span in joined(wanted):
+        start = span.start
+        for have in present:
+            if have.stop <= start or have.start >= span.stop:
+                continue
+            if have.start > start:
+                gaps.append(Span(start, have.start))
+            start = max(start, have.stop)
+        if start < span.stop:
+            gaps.append(Span(start, span.stop))
+    return gaps
+
+
+def bridged(spans: Iterable[Span], *, waste: float = 0.01) -> list[Span]:
+    """Fewer, longer spans: gaps are read along, the smallest first, while they add at most ``waste`` of what is wanted.
+
+    A request costs a round trip, which is as long as many small tensors take to come.
+    """
+    apart = joined(spans)
+    left = int(waste * sum(span.size for span in apart))
+    gaps = sorted(Span(before.stop, after.start) for before, after in pairwise(apart))
+    bridges: list[Span] = []
+    for gap in sorted(gaps, key=lambda gap: gap.size):
+        if (left := left - gap.size) < 0:
+            break
+        bridges.append(gap)
+    return joined([*apart, *bridges])
+
+
+def pieces(spans: Iterable[Span], size: int) -> Iterator[Span]:
+    """The spans cut into pieces of at most ``size`` bytes, so that several connections can share them."""
+    for span in spans:
+        for start in range(span.start, span.stop, size):
+            yield Span(start, min(start + size, span.stop))

@@ -1,0 +1,131 @@
+"""Which files the declared models mean by their weights, as far as that can be told without a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerzoo.errors import MissingLibraryError, WeightsError
+from layerzoo.lock import Lock
+from layerzoo.registry import Registry
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import network
+from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
+from layerzoo.weights.network import Listing, RemoteFile
+from layerzoo.weights.repository import DEFAULT_REVISION, is_commit, seen_commit
+from layerzoo.weights.sources import Source, parse_source
+from layerzoo.weights.web import url_of
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one declared model means by its weights."""
+
+    model: str
+    source: Source
+    sha256: Mapping[str, str]
+    """What is declared or locked, in hex, by file name."""
+    commit: str | None = None
+    """Of a repository: the commit that is meant, as far as it was noted."""
+    files: tuple[RemoteFile, ...] = ()
+    """Of a repository: those of its files at that commit that are the model's; none where they were not noted."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """The sha256 of all its files that are known."""
+        return frozenset({*self.sha256.values(), *(each.etag for each in self.files)})
+
+    def is_of(self, listing: Listing) -> bool:
+        """Whether it means files of this repository at this commit."""
+        return (self.source.owner, self.commit) == (listing.repo, listing.commit)
+
+    def may_be_download(self, source: str, digest: str) -> bool:
+        """Whether what was fetched from there can be one of its files. Where these were not noted, any there may be."""
+        if self.source.scheme == "https":
+            return any(url_of(self.source, name) == source and known == digest for name, known in self.sha256.items())
+        if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
+            return False
+        return not self.files or any(
+            f"hf://{self.source.owner}/{each.name}" == source and each.etag == digest for each in self.files
+        )
+
+    def is_local_file(self, path: Path) -> bool:
+        """Whether a file is the model's own local checkpoint, or in the folder of it."""
+        return self.source.scheme == "file" and path.is_relative_to(self.source.path)
+
+    def declared_sha256(self, name: str) -> str | None:
+        """What is declared or locked for a file of its repository, by the file's name there."""
+        return self.sha256.get(name.removeprefix(_below(self.source)))
+
+    def is_downloaded(self, source: str) -> bool:
+        """Whether huggingface_hub has the whole of what was fetched in part from there, at this model's commit."""
+        name = source.removeprefix(f"hf://{self.source.owner}/")
+        if self.source.scheme != "hf" or self.commit is None or name == source:
+            return False
+        with suppress(MissingLibraryError):
+            return network.cached(self.source.owner, self.commit, name) is not None
+        return False
+
+
+def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
+    """What every declared model means. listings: what is noted of repositories."""
+    noted = {(each.repo, each.commit): each for each in listings}
+    repos = {repo for repo, _ in noted}
+    return [use for spec in zoo.models() if (use := _use(spec, lock, noted, repos))]
+
+
+def _use(spec: ModelSpec, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]) -> Use | None:
+    if spec.weights is None:
+        return None
+    try:
+        source = parse_source(spec.weights.source)
+    except WeightsError:
+        return None  # it cannot be loaded either
+    locked = lock.models.get(spec.id)
+    if locked is not None and locked.source != str(source):
+        locked = None
+    sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    sha256 |= {name: digest.lower() for name, digest in spec.weights.sha256}
+    commit = locked.revision if locked else None
+    if source.scheme == "hf" and source.owner in repos:
+        commit = _declared_commit(source) or commit or _seen(source)
+    listing = noted.get((source.owner, commit or ""))
+    files = tuple(_meant(source, sha256, listing.files)) if listing else ()
+    return Use(spec.id, source, sha256, commit, files)
+
+
+def _declared_commit(source: Source) -> str | None:
+    return source.revision if source.revision and is_commit(source.revision) else None
+
+
+def _seen(source: Source) -> str | None:
+    with suppress(MissingLibraryError):  # without huggingface_hub nothing was noted by it
+        return seen_commit(source.owner, source.revision or DEFAULT_REVISION)
+    return None
+
+
+def _meant(source: Source, declared: Iterable[str], files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
+    """The files of a repository that a source means: a checkpoint, its shards, and what may be read beside it."""
+    below = _below(source)
+    inside = {each.name.removeprefix(below): each for each in files if each.name.startswith(below)}
+    named = source.path.removeprefix(below)
+    checkpoint = named or _checkpoint(inside)
+    companions = set(declared) if named else {name for name, each in inside.items() if is_companion(name, each.size)}
+    in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
+    for name, each in inside.items():
+        is_shard = in_shards and "/" not in name and name.endswith(".safetensors")
+        if name == checkpoint or name in companions or is_shard:
+            yield each
+
+
+def _checkpoint(names: Iterable[str]) -> str | None:
+    with suppress(WeightsError):  # several could be it, and none can be loaded
+        return checkpoint_of(names)
+    return None
+
+
+def _below(source: Source) -> str:
+    """The folder of a repository that a source means, with a slash behind it; empty for the whole of it."""
+    return source.path[: source.path.rfind("/") + 1]

@@ -1,0 +1,108 @@
+"""Whether what is kept is what it should be: every byte of it is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from layerzoo.errors import WeightsError
+from layerzoo.weights.digests import content_digest
+from layerzoo.weights.inventory import Inventory, Item, Kind
+from layerzoo.weights.partial import read_about
+from layerzoo.weights.tensors import read_header
+from layerzoo.weights.uses import Use
+
+State = Literal["ok", "damaged", "drifted", "partial", "gone"]
+"""``damaged``: not what came, or not readable. ``drifted``: sound, and not what a declaration or the lock says.
+``partial``: not all of it is here, so that there is no digest to compare. ``gone``: a model uses it, and it is not
+here, which the next pull mends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out about one file."""
+
+    item: Item
+    state: State
+    detail: str | None = None
+    """What is wrong."""
+
+
+def verdicts(inventory: Inventory) -> Iterator[Verdict]:
+    """Read every file of weights again, one after the other; then name those that are missing.
+
+    Traces, notes, the index and the digests are made again by whoever finds them damaged, and not looked at.
+    """
+    for item in inventory.items:
+        if item.kind in _CHECKS:
+            yield _checked(item, inventory)
+    yield from (Verdict(item, "gone") for item in inventory.missing)
+
+
+def _checked(item: Item, inventory: Inventory) -> Verdict:
+    try:
+        return _CHECKS[item.kind](item, inventory)
+    except FileNotFoundError:
+        return Verdict(item, "gone", "another process removed it just now")
+    except OSError as error:
+        return Verdict(item, "damaged", f"it cannot be read: {error.strerror}")
+
+
+def _hub_file(item: Item, inventory: Inventory) -> Verdict:
+    if damage := _damage(item):
+        return Verdict(item, "damaged", damage)
+    for use in inventory.uses:
+        if use.model in item.models and (drift := _drift(item, use)):
+            return Verdict(item, "drifted", drift)
+    return Verdict(item, "ok")
+
+
+def _drift(item: Item, use: Use) -> str | None:
+    declared = use.declared_sha256(item.name.removeprefix(f"hf://{use.source.owner}/"))
+    if declared is None or (found := content_digest(item.path, like=declared)) == declared:
+        return None
+    return f"its sha256 is {found[:12]}…; declared or locked for {use.model} is {declared[:12]}…"
+
+
+def _download(item: Item, inventory: Inventory) -> Verdict:
+    about = read_about(item.path)
+    if about is None and not item.bytes:
+        return Verdict(item, "partial", item.useless)
+    if about is None:
+        return Verdict(item, "damaged", "its about.json does not say what it is part of")
+    path = item.path / about.name
+    if not path.is_file() or path.stat().st_size != about.size:
+        return Verdict(item, "damaged", f"{about.name} is not there with the {about.size:,} bytes of the whole")
+    if item.bytes < about.size:
+        return Verdict(item, "partial")
+    found = content_digest(path, like=about.digest)
+    return Verdict(item, "ok") if found == about.digest else Verdict(item, "damaged", _unlike(found, about.digest))
+
+
+def _converted(item: Item, inventory: Inventory) -> Verdict:
+    try:
+        read_header(item.path)
+    except WeightsError as error:
+        return Verdict(item, "damaged", str(error))
+    return Verdict(item, "ok")
+
+
+_CHECKS: Mapping[Kind, Callable[[Item, Inventory], Verdict]] = {
+    "hub": _hub_file,
+    "download": _download,
+    "converted": _converted,
+}
+
+
+def _damage(item: Item) -> str | None:
+    """What is wrong with a file that is known by its digest."""
+    assert item.digest is not None
+    if item.bytes != item.of_bytes:
+        return f"it has {item.bytes:,} bytes, and the repository's file has {item.of_bytes:,}"
+    found = content_digest(item.path, like=item.digest)
+    return None if found == item.digest else _unlike(found, item.digest)
+
+
+def _unlike(found: str, stated: str) -> str:
+    return f"its digest is {found[:12]}…, and should be {stated[:12]}…"

@@ -1,0 +1,142 @@
+"""Files behind links: https alone, each known by its sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trustme
+from safetensors.numpy import save
+from tests.hub import Hub
+
+from layerzoo.errors import UnsafeWeightsError, WeightsError
+from layerzoo.spec import Weights
+from layerzoo.weights import resolve
+
+WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b": np.ones((20, 100), np.float32)})
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+
+PULL = """
+import json, sys
+from layerzoo.errors import LayerzooError
+from layerzoo.spec import Weights
+from layerzoo.weights import resolve
+from layerzoo.weights.spans import Span
+source, digests, want = sys.argv[1:]
+try:
+    files = resolve(Weights(source=source, sha256=tuple(json.loads(digests).items())), model="mine/web", want=want)
+    for part in files.partial.values():
+        part.ensure([Span(0, 1000)])
+    print(json.dumps({name: str(files[name]) for name in files}))
+except LayerzooError as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.fixture
+def web() -> Iterator[Hub]:
+    with Hub(tls=True) as running:
+        running.file("model.safetensors", WEIGHTS)
+        yield running
+
+
+def pull(web: Hub, home: Path, *, want: str = "whole", **variables: str) -> str:
+    """In a process of its own: which authorities are trusted is looked up once."""
+    return run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": SHA256}, want, **variables)
+
+
+def run(web: Hub, home: Path, source: str, digests: dict[str, str], want: str = "whole", **variables: str) -> str:
+    command = [sys.executable, "-c", PULL, source, json.dumps(digests), want]
+    kept = {"LAYERZOO_CACHE": os.environ["LAYERZOO_CACHE"], **variables}
+    environment = web.environment(home.parent / "huggingface", **kept)
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
+def test_a_link_is_fetched_once_and_verified(web: Hub, home: Path) -> None:
+    path = Path(json.loads(pull(web, home))["model.safetensors"])
+    assert path.read_bytes() == WEIGHTS
+    web.requests.clear()
+    assert json.loads(pull(web, home, LAYERZOO_OFFLINE="1")) == {"model.safetensors": str(path)}
+    assert web.requests == []
+
+
+def test_a_part_of_it_is_enough_and_the_rest_is_all_that_comes_later(web: Hub, home: Path) -> None:
+    pull(web, home, want="partial")
+    first = web.bytes_sent()
+    assert first == 1 + 1000  # one byte to learn how many there are
+    assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
+    assert web.bytes_sent() - first == len(WEIGHTS) - 1000
+
+
+def test_what_broke_is_taken_up_where_it_broke(web: Hub, home: Path) -> None:
+    web.cut("/files/*", after_bytes=50_000, after=1, times=2)
+    assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
+    assert web.bytes_sent() == 1 + len(WEIGHTS)
+
+
+def test_another_file_than_the_declared_one_is_refused_and_removed(web: Hub, home: Path) -> None:
+    told = run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": "0" * 64})
+    assert told.startswith("DigestError: ")
+    assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in told
+    assert not list(Path(os.environ["LAYERZOO_CACHE"]).rglob("*.safetensors"))
+
+
+def test_a_file_that_was_changed_here_is_noticed_and_fetched_again(web: Hub, home: Path) -> None:
+    path = Path(json.loads(pull(web, home))["model.safetensors"])
+    path.write_bytes(WEIGHTS[:-1] + b"x")
+    assert "It was changed on this machine after it came from https://" in pull(web, home)
+    assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
+
+
+def test_files_beside_it_come_too(web: Hub, home: Path) -> None:
+    web.file("sub/config.json", b"{}")
+    digests = {"model.safetensors": SHA256, "sub/config.json": hashlib.sha256(b"{}").hexdigest()}
+    files = json.loads(run(web, home, f"{web.url}/files/model.safetensors", digests))
+    assert Path(files["sub/config.json"]).read_text() == "{}"
+
+
+def test_a_server_that_nobody_vouches_for_is_not_trusted(web: Hub, home: Path) -> None:
+    other = home / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    told = pull(web, home, SSL_CERT_FILE=str(other))
+    assert told.startswith("ConnectionFailedError: https://")
+    assert "the server cannot prove who it is" in told
+    assert told.endswith("Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE")
+
+
+def test_a_file_of_authorities_that_holds_none_is_told(web: Hub, home: Path) -> None:
+    told = pull(web, home, SSL_CERT_FILE=os.devnull)
+    assert told.startswith("ConnectionFailedError: https://")
+    assert told.endswith("Next: look at SSL_CERT_FILE and SSL_CERT_DIR")
+
+
+def test_offline_the_error_says_what_brings_the_file(web: Hub, home: Path) -> None:
+    told = pull(web, home, HF_HUB_OFFLINE="1")
+    assert told.startswith("OfflineError: https://")
+    assert told.endswith("Next, with a connection: zoo pull mine/web")
+    assert web.requests == []
+
+
+def test_a_link_needs_a_sha256(home: Path) -> None:
+    with pytest.raises(UnsafeWeightsError, match="needs its sha256 declared, so that another file is noticed"):
+        resolve(Weights(source="https://example.org/model.safetensors"))
+
+
+def test_a_link_that_is_not_encrypted_is_refused(home: Path) -> None:
+    source = "http://example.org/model.safetensors"
+    with pytest.raises(WeightsError, match=r"not encrypted: write https://example\.org/model\.safetensors"):
+        resolve(Weights(source=source, sha256=(("model.safetensors", SHA256),)))
+
+
+@pytest.mark.parametrize("host", ["example.org:999999", "exa mple.org", "[::1"])
+def test_an_address_that_is_none_is_told(home: Path, host: str) -> None:
+    with pytest.raises(WeightsError, match="is no source of weights"):
+        resolve(Weights(source=f"https://{host}/m.safetensors", sha256=(("m.safetensors", SHA256),)))
