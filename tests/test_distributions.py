@@ -38,7 +38,8 @@ def test_a_wheel_holds_its_package_its_registry_and_its_license(folder: Path, wh
     (wheel,) = (wheel for wheel in wheels.values() if wheel.folder == folder)
     source = folder / "src" / wheel.package
     modules = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
-    data = {f"{wheel.package}/registry.yaml", f"{wheel.package}/py.typed"}
+    data = {f"{wheel.package}/{name}" for name in ("registry.yaml", "py.typed")}
+    data |= {"layerzoo/published.jsonl"} if folder == ROOT else set()
     assert {name for name in wheel.files if ".dist-info/" not in name} == modules | data
     registry = folder / "registry.yaml" if folder == ROOT else source / "registry.yaml"
     assert wheel.file("/registry.yaml") == registry.read_bytes()
@@ -130,7 +131,7 @@ def test_the_core_alone_can_be_browsed(core: Installation):
     code, shown = core.zoo("show", "toy/next-word")
     assert (code, json.loads(shown)["params"]) == (0, 48)
     code, shown = core.zoo("--help")
-    assert (code, shown.splitlines()[0]) == (0, "Usage: zoo [OPTIONS] COMMAND [ARGS]...")
+    assert (code, shown.splitlines()[0]) == (0, "Usage: zoo [OPTIONS] VERB …")
     assert core.program("import layerzoo; print([spec.id for spec in layerzoo.models()])") == "['toy/next-word']"
 
 
@@ -142,10 +143,14 @@ def test_the_core_alone_reads_features(core: Installation):
 
 
 def test_the_core_alone_says_which_plugin_is_missing(core: Installation, samples: Path):
-    missing = "is not there, because its plugin is not installed: pip install layerzoo-starter\n"
-    assert core.zoo("show", "starter/minilm-l6") == (3, f"zoo: starter/minilm-l6 {missing}")
+    advice = "Next: pip install layerzoo-starter"
+    code, told = core.zoo("show", "starter/minilm-l6")
+    assert (code, told.splitlines()[-1]) == (3, advice)
+    assert told.startswith("zoo: starter/minilm-l6 is not installed. It is a text model")
     picture = str(samples / "skimage/data/coffee.png")
-    assert core.zoo("extract", picture, "--out", "f.parquet") == (3, f"zoo: starter/efficientnet-lite0 {missing}")
+    code, told = core.zoo("extract", picture, "--out", "f.parquet")
+    assert (code, told.splitlines()[-1]) == (3, advice)
+    assert "starter/efficientnet-lite0 is not installed" in told
     assert not (core.home / "f.parquet").exists()
 
 

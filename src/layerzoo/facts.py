@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.disk import atomic_path, cache_dir
-from layerzoo.errors import PluginError
+from layerzoo.errors import LockError, PluginError
+from layerzoo.lock import Lock
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
@@ -82,9 +83,15 @@ def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:
     return [spec, *(_with_bases(zoo.model(spec.base), zoo) if spec.base else [])]
 
 
-def _local_state(spec: ModelSpec) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them."""
-    if spec.weights is None or not spec.weights.source.startswith("file:"):
+def _local_state(spec: ModelSpec) -> list[tuple[str, int, int]] | str | None:
+    """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them. Of a
+    checkpoint on the hub, the commit that it is locked at."""
+    if spec.weights is None:
+        return []
+    if spec.weights.source.startswith("hf:"):
+        with contextlib.suppress(LockError):
+            return locked.revision if (locked := Lock.read().models.get(spec.id)) else None
+    if not spec.weights.source.startswith("file:"):
         return []
     folder = Path(spec.weights.source.removeprefix("file:"))
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from layerzoo.errors import LayerError, UnknownLayerError, nearest
 from layerzoo.spec import Layer
 
+__all__ = ["select"]
+
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 10_000
 _DEPTH = re.compile(r"@(0(\.\d+)?|1(\.0+)?|\.\d+)")
@@ -45,6 +47,7 @@ def _numbers(first: str, last: str) -> range:
 def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]:
     """The layers that a selector means, in the network's order.
 
+    layers: all that the model has. model: its id, for the message.
     selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage),
     ``penultimate`` (the input of the classifier), ``@0.5`` (the layer nearest to half of the FLOPs) or
     ``module:PATH`` / ``module:PATH#CALL`` (any submodule).

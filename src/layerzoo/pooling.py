@@ -11,6 +11,8 @@ from math import prod
 from layerzoo.errors import PoolingError, nearest
 from layerzoo.spec import Layer
 
+__all__ = ["POOLINGS", "Pooling", "check_pooling", "width"]
+
 POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame"})
 SEQUENCE_AXES = frozenset({"token", "time", "frame"})
 
@@ -21,6 +23,7 @@ class Pooling:
 
     name: str
     summary: str
+    """What it does, in a few words."""
 
 
 POOLINGS: dict[str, Pooling] = {
@@ -38,11 +41,13 @@ POOLINGS: dict[str, Pooling] = {
         Pooling("none", "the raw activation, padding left out"),
     )
 }
+"""Every pooling by its name."""
 
 
 def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_token: bool) -> None:
     """Refuse a pooling that the layer's axes or a missing mask do not allow.
 
+    pool: its name. model: the model's id, for the message.
     masked: whether samples of this model differ in length, so that positions need a mask.
     cls_token: whether the first token of every input is a classification token (text).
     Raises: PoolingError, which names the poolings that would do.
@@ -87,7 +92,10 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
 
 
 def width(pool: str, layer: Layer) -> int | None:
-    """How many numbers a sample becomes, or None where that is not known or not fixed."""
+    """How many numbers a sample becomes at a layer, or None where that is not known or not fixed.
+
+    pool: the name of a pooling that fits the layer: see :func:`check_pooling`.
+    """
     if layer.axes is None or layer.shape is None or pool == "none":
         return None
     sizes = dict(zip((axis for axis in layer.axes if axis != "batch"), layer.shape, strict=True))

@@ -8,11 +8,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Modality = Literal["text", "vision", "audio", "video"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+__all__ = [
+    "AXES",
+    "EXAMPLE_SECONDS",
+    "EXAMPLE_TOKENS",
+    "MODALITIES",
+    "AudioPreprocess",
+    "Default",
+    "FrozenMap",
+    "ImagePreprocess",
+    "Layer",
+    "Modality",
+    "ModelSpec",
+    "Preprocess",
+    "TextPreprocess",
+    "VideoPreprocess",
+    "Weights",
+    "layer_from_dict",
+    "preprocess_from_dict",
+    "reference_input",
+    "to_plain",
+]
 
-# The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames.
+Modality = Literal["text", "vision", "audio", "video"]
+"""What a model takes."""
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+"""All of them."""
+
 AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "channel")
+"""The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames,
+`frame` one of pictures; `depth` is the third axis of space."""
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -76,6 +101,7 @@ class Layer:
     """
 
     name: str
+    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``."""
     module: str
     """Dotted path of the submodule; the empty path is the network itself."""
     call: int | None = None
@@ -109,7 +135,7 @@ class Layer:
 EXAMPLE_TOKENS = 16
 """A text model's shapes and FLOPs are stated for this many tokens, or half its limit where that is less."""
 EXAMPLE_SECONDS = 1
-"""Those of a sound model that takes any length, for this much sound."""
+"""The shapes and FLOPs of a sound model that takes any length are stated for this much sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +146,15 @@ class ImagePreprocess:
     size_px: tuple[int, int]
     """Height and width of what the network receives."""
     resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+    """How pixels are interpolated, with antialiasing, as Pillow does."""
     crop: float = 1.0
     """The centre crop's share of the resized picture: the short side is resized to floor(size / crop)."""
     fit: Literal["crop", "squash"] = "crop"
     """`crop` keeps the proportions and cuts the middle out; `squash` resizes both sides to size_px."""
     mean: tuple[float, float, float]
+    """What is subtracted from red, green and blue, which are 0 to 1 then."""
     std: tuple[float, float, float]
+    """What they are divided by afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +163,7 @@ class AudioPreprocess:
 
     kind: Literal["audio"] = "audio"
     sample_rate_hz: int
+    """Other sounds are resampled to it."""
     window_s: float | None = None
     """The longest stretch the network takes at once; longer sounds are split into windows. None: no limit."""
     pad: Literal["none", "window"] = "none"
@@ -161,9 +191,11 @@ class VideoPreprocess:
     temporal_pool: Literal["mean"] = "mean"
     """How the vectors of the frames become one."""
     image: ImagePreprocess
+    """How each frame is preprocessed."""
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess
+"""How a sample becomes a batch, by modality; ``kind`` says which of them it is."""
 
 
 def reference_input(preprocess: Preprocess) -> str:
@@ -204,7 +236,9 @@ class Default:
     """What is extracted when nothing else is asked for."""
 
     layer: str = "last"
+    """A layer's name, or a selector."""
     pool: str = "mean"
+    """The name of a pooling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,25 +246,37 @@ class ModelSpec:
     """One model of the zoo, as declared."""
 
     id: str
+    """Namespace and name, as in ``starter/minilm-l6``; the name may hold further slashes."""
     modality: Modality
+    """What goes in."""
     builder: str
+    """What makes the network: a builder that some plugin offers."""
     args: FrozenMap = field(default_factory=FrozenMap)
+    """What the builder is given."""
     weights: Weights | None = None
+    """Where the checkpoint is. None: the plugin has it, or there is none."""
     preprocess: Preprocess | None = None
+    """How a sample becomes a batch. None: the builder's library knows."""
     layers: tuple[Layer, ...] = ()
+    """The places where it can be cut, in the order in which they run. Empty: a trace of the network names them."""
     default: Default = Default()
+    """What is extracted when nothing else is asked for."""
     base: str | None = None
     """The model this one is built on (a video model's image model): what is not declared here is as declared there."""
     summary: str = ""
+    """What it is, in one line."""
     license: str | None = None
+    """Of the weights, as SPDX writes it: ``apache-2.0``."""
     params: int | None = None
     """Number of parameters of the whole network."""
     plugin: str | None = None
     """The distribution that declares this model; None for a user's own file."""
     aliases: tuple[str, ...] = ()
+    """Other names that lead to it."""
 
     @property
     def namespace(self) -> str:
+        """What stands before the first slash of the id."""
         return self.id.split("/", 1)[0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,6 +286,7 @@ class ModelSpec:
         return plain
 
     def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -262,6 +309,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
+        """The inverse of :meth:`to_json`."""
         return cls.from_dict(json.loads(text))
 
 

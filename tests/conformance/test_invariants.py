@@ -17,9 +17,10 @@ import layerzoo.runtime
 from layerzoo.errors import CutError
 from layerzoo.features import Features
 from layerzoo.registry import registry
-from layerzoo.runtime import Backbone, Stub
+from layerzoo.runtime import Backbone
 from layerzoo.runtime.checkpoint import open_checkpoint
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.network import Stub
 from layerzoo.runtime.trace import pick
 from layerzoo.weights import resolve
 

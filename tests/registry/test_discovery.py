@@ -43,11 +43,24 @@ def test_the_state_of_a_manifest(install: Install, sample: str, namespace: str, 
 
 
 def test_a_namespace_that_is_claimed_twice_belongs_to_nobody(install: Install) -> None:
-    install("good", "claims_acme")
-    manifest = registry().plugin("acme")
-    assert manifest.state == "conflict"
-    assert manifest.cause == "the namespace is claimed by acme-zoo 1.0 and rival-zoo 1.0: uninstall all but one"
-    assert not [model for model in registry().ids() if model.startswith("acme/")]
+    install("claimed_twice")
+    claims = [plugin for plugin in registry().plugins() if plugin.namespace == "shared"]
+    assert [claim.distribution for claim in claims] == ["first-zoo", "second-zoo"]
+    for claim in claims:
+        assert claim.state == "conflict"
+        assert claim.cause == "the namespace is claimed by first-zoo 1.0 and second-zoo 1.0"
+    assert not [model for model in registry().ids() if model.startswith("shared/")]
+
+
+def test_what_cannot_be_found_claims_nothing(home: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_behind = home / "site" / "old_acme_zoo-0.9.dist-info"
+    left_behind.mkdir(parents=True)
+    (left_behind / "METADATA").write_text("Metadata-Version: 2.1\nName: old-acme-zoo\nVersion: 0.9\n", encoding="utf-8")
+    (left_behind / "entry_points.txt").write_text("[layerzoo]\nacme = old_acme_zoo\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(home / "site")
+    install("good")
+    assert (registry().plugin("acme").distribution, registry().plugin("acme").state) == ("acme-zoo", "ok")
+    assert registry().plugin("old-acme-zoo").state == "not found"
 
 
 @pytest.mark.parametrize(
@@ -56,10 +69,10 @@ def test_a_namespace_that_is_claimed_twice_belongs_to_nobody(install: Install) -
         ("mine = acme_zoo", "conflict", "that of the user's own models"),
         ("toy = acme_zoo", "conflict", "that of layerzoo itself"),
         ("Acme! = acme_zoo", "invalid", "is no namespace"),
-        ("acme = acme_zoo.sub", "invalid", "must name a top-level module"),
-        ("acme = acme_zoo:plugin", "invalid", "must name a top-level module"),
-        ("acme = acme_zzz", "not found", "there is no package 'acme_zzz'"),
-        ("acme = sys", "not found", "there is no package 'sys'"),
+        ("acme = acme_zoo.sub", "invalid", "must name a top-level package"),
+        ("acme = acme_zoo:plugin", "invalid", "must name a top-level package"),
+        ("acme = acme_zzz", "not found", "names 'acme_zzz', and no package is called so"),
+        ("acme = sys", "not found", "names 'sys', and no package is called so"),
     ],
 )
 def test_an_entry_point_that_cannot_be_used_says_why(

@@ -51,29 +51,75 @@ def test_a_scalar_is_what_it_looks_like(written: str, meant: Any) -> None:
 
 def test_every_key_and_value_knows_its_place() -> None:
     document = parse_document("models:\n  net:\n    mean: [1, 2]\n")
-    assert document.key_place(("models", "net", "mean")) == Place(3, 5)
+    assert document.key_place(("models", "net", "mean")) == Place(3, 5, 4)
     assert document.value_place(("models", "net", "mean", 1)) == Place(3, 15)
 
 
 def test_what_is_not_there_has_the_place_of_what_it_would_be_in() -> None:
     document = parse_document("models:\n  net: {a: 1}\n")
-    assert document.key_place(("models", "net", "builder")) == Place(2, 8)
+    assert document.key_place(("models", "net", "builder")) == Place(2, 8, 6)
 
 
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
         ("a: 1\nb: 2\na: 3\n", Place(3, 1), "second time, after line 1"),
-        ("a: &x [1]\n", Place(1, 4), "anchors"),
-        ("a: &x [1]\nb: *x\n", Place(2, 4), "anchors"),
-        ("a: !!str 3\n", Place(1, 4), "tags"),
-        ("a: !python/object:os.system x\n", Place(1, 4), "tags"),
+        ("a: &x [1]\n", Place(1, 4, 4), "anchors"),
+        ("a: &x [1]\nb: *x\n", Place(2, 4, 2), "aliases"),
+        ("a: {b: 1}\nc:\n  <<: {b: 2}\n", Place(3, 3, 2), "merge keys"),
+        ("a: !!str 3\n", Place(1, 4, 7), "tags"),
+        ("a: !python/object:os.system x\n", Place(1, 4, 26), "tags"),
     ],
 )
 def test_what_the_strict_form_does_not_have_is_a_fault_at_its_place(text: str, place: Place, words: str) -> None:
     fault = parse_document(text).faults[-1]
     assert fault.place == place
     assert words in fault.message
+
+
+@pytest.mark.parametrize("key", ["1", "true", "null", "~", "010", "1.5", "2024-01-01"])
+def test_every_key_is_text(key: str) -> None:
+    assert parse_document(f"{key}: x\n").value == {key: "x"}
+
+
+def test_of_a_key_that_repeats_the_first_counts() -> None:
+    assert parse_document("a: {b: 1}\nc: 2\na: {b: *x, d: [3]}\n").value == {"a": {"b": 1}, "c": 2}
+
+
+def test_windows_line_ends_move_no_place() -> None:
+    assert parse_document("a: 1\r\nb: two\r\n").value_place(("b",)) == Place(2, 4, 3)
+
+
+@pytest.mark.parametrize(("text", "value"), [("", None), ("# nothing\n", None), ("- a\n", ["a"]), ("a", "a")])
+def test_what_is_no_mapping_is_a_document_all_the_same(text: str, value: Any) -> None:
+    assert parse_document(text).value == value
+
+
+def test_nothing_behind_a_key_is_marked_at_the_key() -> None:
+    assert parse_document("a: 1\nlicense:\n").value_place(("license",)) == Place(2, 1, 7)
+
+
+def test_what_is_not_closed_says_where_it_begins() -> None:
+    with pytest.raises(DocumentError, match=r"a flow sequence that begins in line 2") as caught:
+        parse_document("a: 1\nb: [c\n\n")
+    assert caught.value.place == Place(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("a: 1\nb: \x00\n", Place(2, 4), "U\\+0000"),
+        ("a: \ud800\n", Place(1, 4), "U\\+D800"),
+        ('a: "\\ud83d\\ude00"\n', Place(1, 5, 6), "half a character"),
+        ("a: 1\n---\nb: 2\n", Place(2, 1, 3), "second document"),
+        ("a: 1\n? [b]\n: 2\n", Place(2, 3), "key must be plain text"),
+        ("a: 1\n\tb: 2\n", Place(2, 1), "tab"),
+    ],
+)
+def test_what_is_no_document_says_where(text: str, place: Place, words: str) -> None:
+    with pytest.raises(DocumentError, match=words) as caught:
+        parse_document(text)
+    assert caught.value.place == place
 
 
 def test_all_faults_of_a_document_are_found_at_once() -> None:
@@ -117,7 +163,8 @@ def test_a_file_that_is_not_utf_8_says_in_which_line(tmp_path: Path) -> None:
     path.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(DocumentError, match="UTF-8") as caught:
         read_document(path)
-    assert caught.value.place == Place(2, 1)
+    assert caught.value.place == Place(2, 4)
+    assert caught.value.place.text == "b: \ufffd"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from torch import nn
 
 import layerzoo
 from layerzoo.errors import LayerError, PluginError, UnsafeWeightsError, WeightsError
-from layerzoo.runtime import Stub
 from layerzoo.runtime.checkpoint import KeyRules
+from layerzoo.runtime.network import Stub
 from layerzoo.runtime.trace import named_tensors
 from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, ModelSpec, Weights
 

@@ -8,10 +8,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.sample import UnusableError, failing_as
 
+__all__ = ["Tokenizer"]
+
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What a plugin gives for a text model."""
+    """What a plugin gives for a text model: see the hook ``layerzoo_preprocess``."""
 
     @property
     def prefix(self) -> Sequence[int]:

@@ -1,25 +1,38 @@
 """From a registry file to rows: its head, its models in plain form, and everything that is wrong with it.
 
-An invalid model is a diagnostic with its id, and costs nothing but itself.
+What a mistake costs:
+
+- the file, where it is not one document of strict YAML, not a mapping, has no ``layerzoo:`` of a version that is read
+  here, or ``requires:`` what is not met. The models of such a file are checked all the same;
+- a model, where it stands anywhere in that model; a line of a catalogue likewise;
+- an entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, where it stands in that entry;
+- a section, where that is not of the kind it should be (a list, a mapping), or may not stand in this kind of file;
+- an unknown key, and a key's second occurrence: itself. A model or an entry that stands twice counts not at all, for
+  nobody can tell which was meant.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from layerzoo.registry.diagnostics import Code, Diagnostic
-from layerzoo.registry.document import Document, DocumentError, Loc, Place, read_document
-from layerzoo.registry.forms import HeadForm, is_id
-from layerzoo.registry.mistakes import Mistake, shorten
-from layerzoo.registry.schema import FORMAT, check_head, check_model
-from layerzoo.registry.source import Source
+from layerzoo.registry.document import Document, DocumentError, Loc, decoded, parse_document, read_document
+from layerzoo.registry.isolation import pydantic_alone
+from layerzoo.registry.mistakes import Mistake, shorten, show
+from layerzoo.registry.places import Lines, Place
+from layerzoo.registry.schema import FORMAT, check_head, check_model, without
+from layerzoo.registry.source import Source, full_id
+
+with pydantic_alone():
+    from layerzoo.registry.forms import HeadForm, is_id
 
 _MAX_LINE_BYTES = 4_000_000
+_MAX_DIGITS = 20
+_ID_FORM = "letters, digits and . _ + @ : ~ = - between slashes"
 # Keys that only some files may have, and whose files those are.
 _OWNERS = {
     "builders": ("core", "plugin"),
@@ -53,7 +66,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A file's head, and its models and diagnostics as they are found."""
+    """A file's head, its models, and its diagnostics by place."""
 
     head: Head
     rows: Iterable[dict[str, Any] | Diagnostic]
@@ -74,20 +87,23 @@ def compile_registry(source: Source, version: str | None) -> Compiled:
 
 def compile_catalogue(source: Source) -> Iterator[dict[str, Any] | Diagnostic]:
     """The models of a file that holds one JSON object a line, each with its ``id``."""
-    folder = Path(source.path).parent
     seen: set[str] = set()
     try:
         with Path(source.path).open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+            for number, line in enumerate(_lines(file), start=1):
                 if line.strip():
-                    yield from _catalogue_line(source, folder, number, line, seen)
+                    yield from _catalogue_line(source, number, line, seen)
     except OSError as error:
         yield _placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
 
 
-def full_id(name: str, source: Source) -> str:
-    """The id of one of the file's own models: its namespace is put in front where it is missing."""
-    return name if name.startswith(f"{source.namespace}/") else f"{source.namespace}/{name}"
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long, as much as shows that it is."""
+    while line := file.readline(_MAX_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(_MAX_LINE_BYTES + 1)
+        yield line
 
 
 class _Compiler:
@@ -103,20 +119,36 @@ class _Compiler:
     def compiled(self) -> Compiled:
         if unsupported := next(self._unsupported(), None):
             return Compiled(Head(state="unsupported", cause=str(unsupported)), [unsupported])
-        form, mistakes = check_head(self._document.value)
-        found = self._faults(outside=("models",))
-        found += [self._diagnostic(mistake) for mistake in [*mistakes, *self._misplaced_keys()]]
-        if form is None or found:
-            found += [row for row in self._models() if isinstance(row, Diagnostic)]
-            return Compiled(Head(state="invalid", cause=str(found[0])), found)
-        return Compiled(self._head(form), chain(self._models(), self._unfit_aliases()))
+        form, found = self._checked_head()
+        models, of_models = self._models()
+        problems = sorted([*found, *of_models], key=_by_place)
+        if form is None:
+            return Compiled(Head(state="invalid", cause=str(min(found, key=_by_place))), problems)
+        return Compiled(self._head(form), [*models, *problems])
+
+    def _checked_head(self) -> tuple[HeadForm | None, list[Diagnostic]]:
+        """What can be used of the file beside its models, and what is wrong with that."""
+        faults = self._faults(outside=("models",))
+        misplaced = [*self._misplaced_keys(), *self._foreign_aliases()]
+        data: Any = self._document.value
+        if isinstance(data, dict):
+            in_entries = [fault.loc[:2] for fault in self._document.faults if len(fault.loc) > 1]
+            in_entries = [loc for loc in in_entries if loc[0] != "models"]
+            data = without(data, [*in_entries, *(mistake.loc for mistake in misplaced)])
+        form, mistakes = check_head(data)
+        return form, faults + [self._diagnostic(mistake) for mistake in self._own(mistakes) + misplaced]
+
+    def _own(self, mistakes: list[Mistake]) -> list[Mistake]:
+        """Without those that only follow from a fault of the same value: YAML's aliases are read as nothing."""
+        faulty = {fault.loc for fault in self._document.faults}
+        return [mistake for mistake in mistakes if mistake.loc not in faulty or mistake.code == "unknown-key"]
 
     def _unsupported(self) -> Iterator[Diagnostic]:
         """Another version of the format, or of layerzoo, is said before its keys are called unknown."""
         written = self._data.get("layerzoo", FORMAT)
         if isinstance(written, int) and written != FORMAT:
             message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
-            yield self._diagnostic(Mistake(("layerzoo",), "unsupported", f"{message}: pip install -U layerzoo"))
+            yield self._diagnostic(Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo"))
         for loc, text in self._requirements():
             if problem := unmet(text, self._version):
                 yield self._diagnostic(Mistake(loc, "unsupported", problem))
@@ -132,51 +164,64 @@ class _Compiler:
         for key, owners in _OWNERS.items():
             if key in self._data and self._source.role not in owners:
                 allowed = " or ".join(_FILES[owner] for owner in owners)
-                yield Mistake((key,), "unknown-key", f"'{key}' may only stand in {allowed}", on_key=True)
+                message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
+                yield Mistake((key,), "unknown-key", message, on_key=True)
         catalogue = self._data.get("catalogue")
         if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
             yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
 
     def _head(self, form: HeadForm) -> Head:
-        aliases = {name: target for name, target in (form.aliases or {}).items() if not self._is_foreign(name)}
         return Head(
             builders=form.builders or [],
             catalogue=str(self._folder / form.catalogue) if form.catalogue else None,
-            aliases={self._alias(name): self._target(target) for name, target in aliases.items()},
+            aliases={self._alias(name): self._target(target) for name, target in (form.aliases or {}).items()},
             disabled=form.disable or [],
             defaults=form.defaults.model_dump(exclude_unset=True) if form.defaults else {},
             published={name: each.model_dump(exclude_unset=True) for name, each in (form.plugins or {}).items()},
         )
 
-    def _models(self) -> Iterator[dict[str, Any] | Diagnostic]:
-        models = self._data.get("models")
+    def _models(self) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
+        """The models that can be used, and what is wrong with the others."""
+        written = self._data.get("models")
+        models: list[dict[str, Any]] = []
+        problems: list[Diagnostic] = []
         names: dict[str, str] = {}
-        for name, data in models.items() if isinstance(models, dict) else ():
-            loc: Loc = ("models", name)
+        for name, data in written.items() if isinstance(written, dict) else ():
             model_id = full_id(name, self._source)
-            plain, mistakes = check_model(model_id, data, self._folder)
-            found = self._faults(inside=loc, model=model_id)
-            found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
-            if problem := self._unfit_name(name, names.setdefault(model_id, name)):
-                found.append(self._diagnostic(Mistake(loc, "wrong-value", problem, on_key=True), model=model_id))
-            if found or plain is None:
-                yield from sorted(found, key=lambda each: (each.line, each.column))
-            else:
-                yield _with_full_base(plain, self._source)
+            plain, found = self._model(name, names.setdefault(model_id, name), data)
+            problems += found
+            if plain is not None and not found:
+                models.append(_with_full_base(plain, self._source))
+        return models, problems
 
-    def _unfit_name(self, name: str, first: str) -> str | None:
+    def _model(self, name: str, first: str, data: Any) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
+        """One model. first: the name under which the file has the same id before."""
+        loc: Loc = ("models", name)
+        model_id = full_id(name, self._source)
+        plain, mistakes = check_model(model_id, data, self._folder)
+        mistakes = self._own([replace(mistake, loc=(*loc, *mistake.loc)) for mistake in mistakes])
+        found = self._faults(inside=loc, model=model_id)
+        found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
+        if unfit := self._unfit_name(name, first):
+            found.append(self._diagnostic(replace(unfit, loc=loc), inside=loc, model=model_id))
+        return plain, found
+
+    def _unfit_name(self, name: str, first: str) -> Mistake | None:
         if name != first:
-            return f"'{name}' and '{first}' are the same model"
+            return Mistake((), "duplicate", f"'{shorten(name)}' and '{shorten(first)}' are the same model", on_key=True)
         if not is_id(name):
-            return f"'{shorten(name)}' is no id: letters, digits and . _ + @ : ~ = - between slashes"
+            return Mistake((), "wrong-value", f"'{shorten(name)}' is no id: {_ID_FORM}", on_key=True)
         if self._is_foreign(name):
-            return f"'{name}': your own models live under mine/, as in mine/{name.rpartition('/')[2]}"
+            example = f"{self._source.namespace}/{name.rpartition('/')[2]}"
+            message = f"'{shorten(name)}': your own models live under {self._source.namespace}/, as in {example}"
+            return Mistake((), "wrong-value", message, on_key=True)
         return None
 
-    def _unfit_aliases(self) -> Iterator[Diagnostic]:
-        for name in filter(self._is_foreign, self._data.get("aliases", ())):
-            message = f"'{name}': your own aliases have no slash, or begin with mine/"
-            yield self._diagnostic(Mistake(("aliases", name), "wrong-value", message, on_key=True))
+    def _foreign_aliases(self) -> Iterator[Mistake]:
+        aliases = self._data.get("aliases")
+        for name in filter(self._is_foreign, aliases if isinstance(aliases, dict) else ()):
+            message = f"'{shorten(name)}': your own aliases have no slash, or begin with {self._source.namespace}/"
+            yield Mistake(("aliases", name), "wrong-value", message, on_key=True)
 
     def _is_foreign(self, name: str) -> bool:
         """Whether a user's file writes into a namespace that is not the user's."""
@@ -190,55 +235,113 @@ class _Compiler:
         return name if self._source.role == "user" and "/" in name else full_id(name, self._source)
 
     def _diagnostic(self, mistake: Mistake, *, inside: Loc = (), model: str | None = None) -> Diagnostic:
-        loc = (*inside, *mistake.loc)
-        place = self._document.key_place(loc) if mistake.on_key else self._document.value_place(loc)
-        return _placed(self._source, place, mistake.code, str(mistake), model)
+        """inside: the part of the file in which keys are known without being named."""
+        place = self._document.key_place(mistake.loc) if mistake.on_key else self._document.value_place(mistake.loc)
+        message = str(replace(mistake, loc=mistake.loc[len(inside) :]))
+        return _placed(self._source, place, mistake.code, message, mistake.nearest, model)
 
     def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
-        """What the strict form does not have, within one part of the file or anywhere but there."""
+        """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
         return [
-            _placed(self._source, fault.place, "syntax", fault.message, model)
+            _placed(self._source, fault.place, fault.code, fault.message, model=model)
             for fault in self._document.faults
-            if fault.loc[: len(inside)] == inside and (outside is None or fault.loc[: len(outside)] != outside)
+            if fault.loc[: len(inside)] == inside
+            and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
         ]
 
 
-def _placed(source: Source, place: Place, code: Code, message: str, model: str | None = None) -> Diagnostic:
-    return Diagnostic(path=source.path, line=place.line, column=place.column, code=code, message=message, model=model)
+def _by_place(diagnostic: Diagnostic) -> tuple[int, int]:
+    return diagnostic.line, diagnostic.column
 
 
-def _catalogue_line(
-    source: Source, folder: Path, number: int, line: bytes, seen: set[str]
-) -> Iterator[dict[str, Any] | Diagnostic]:
-    place = Place(number, 1)
+def _placed(
+    source: Source,
+    place: Place,
+    code: Code,
+    message: str,
+    nearest: tuple[str, ...] = (),
+    model: str | None = None,
+) -> Diagnostic:
+    return Diagnostic.at(place, path=source.path, code=code, message=message, nearest=nearest, model=model)
+
+
+# ---------------------------------------------------------------- catalogues
+
+
+def _catalogue_line(source: Source, number: int, line: bytes, seen: set[str]) -> Iterator[dict[str, Any] | Diagnostic]:
     try:
-        data = json.loads(line, object_pairs_hook=_distinct_keys, parse_constant=_no_constant)
-    except RecursionError:
-        yield _placed(source, place, "syntax", "nested too deep")
+        text = decoded(line.rstrip(b"\r\n"), number)
+        data = _json(text, number)
+    except DocumentError as error:
+        yield _placed(source, error.place, "syntax", error.message)
         return
-    except ValueError as error:
-        yield _placed(source, place, "syntax", f"not one JSON object: {error}")
+    name = data.get("id") if isinstance(data, dict) else None
+    if mistake := _unfit_line(data, name):
+        yield _in_line(source, text, number, mistake)
         return
-    name = data.pop("id", None) if isinstance(data, dict) else None
-    if not isinstance(name, str) or not is_id(name):
-        yield _placed(source, place, "missing-key", 'a line of a catalogue is a JSON object with the model\'s "id"')
-        return
-    model_id = full_id(name, source)
+    model_id = full_id(str(name), source)
     if model_id in seen:
-        yield _placed(source, place, "duplicate", f"the model {model_id} stands here a second time")
+        mistake = Mistake(("id",), "duplicate", f"the model {model_id} stands here a second time")
+        yield _in_line(source, text, number, mistake, model_id)
         return
     seen.add(model_id)
-    plain, mistakes = check_model(model_id, data, folder)
-    yield from (_placed(source, place, mistake.code, str(mistake), model_id) for mistake in mistakes)
+    del data["id"]
+    plain, mistakes = check_model(model_id, data, Path(source.path).parent)
+    yield from (_in_line(source, text, number, mistake, model_id) for mistake in mistakes)
     if plain is not None:
         yield _with_full_base(plain, source)
 
 
+def _json(text: str, number: int) -> Any:
+    """What stands in a line. Raises: DocumentError."""
+    lines = Lines(text, number)
+    if len(text) >= _MAX_LINE_BYTES:
+        raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.place(0, 1))
+    try:
+        return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_no_constant, parse_int=_whole)
+    except RecursionError:
+        raise DocumentError("nested too deep", lines.place(0, len(text))) from None
+    except json.JSONDecodeError as error:
+        place = lines.place(error.pos, error.pos + 1)
+        raise DocumentError(f"not one JSON object: {error.msg[:1].lower()}{error.msg[1:]}", place) from None
+    except ValueError as error:
+        raise DocumentError(f"not one JSON object: {error}", lines.place(0, len(text))) from None
+
+
+def _unfit_line(data: Any, name: Any) -> Mistake | None:
+    if not isinstance(data, dict):
+        message = f'a line of a catalogue is a JSON object with the model\'s "id", not {show(data)}'
+        return Mistake((), "wrong-value", message)
+    if "id" not in data:
+        return Mistake((), "missing-key", 'a line of a catalogue is a JSON object with the model\'s "id"', on_key=True)
+    if not isinstance(name, str) or not is_id(name):
+        return Mistake(("id",), "wrong-value", f"{show(name)} is no id: {_ID_FORM}")
+    return None
+
+
+def _in_line(source: Source, text: str, number: int, mistake: Mistake, model: str | None = None) -> Diagnostic:
+    """A mistake at its place in the line: JSON is YAML too, but for some escapes, where the whole line is marked."""
+    try:
+        document = parse_document(text, number)
+    except DocumentError:
+        document = Document(None, values={(): Lines(text, number).place(0, len(text))})
+    place = document.key_place(mistake.loc) if mistake.on_key else document.value_place(mistake.loc)
+    return _placed(source, place, mistake.code, str(mistake), mistake.nearest, model)
+
+
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands in it twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key '{shorten(key)}' stands in it twice")
+        found[key] = value
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("whole numbers must fit into 64 bits")
+    return int(digits)
 
 
 def _no_constant(word: str) -> Any:
@@ -259,7 +362,7 @@ def unmet(requirement: str, version: str | None) -> str | None:
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement:
-        return f"'{shorten(requirement)}' is no requirement, as layerzoo>=0.1 is one"
+        return f"'{shorten(requirement)}' is no requirement: write it as in layerzoo>=0.1"
     if wanted.name.lower() != "layerzoo":
         return f"'{shorten(requirement)}': only layerzoo itself can be required here; the rest is for pyproject.toml"
     if version is None or wanted.specifier.contains(version, prereleases=True):

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
+from typing import Unpack
 
 from layerzoo.disk import cache_dir
+from layerzoo.registry.filters import Filters
 from layerzoo.registry.lookup import Registry
-from layerzoo.spec import Modality, ModelSpec
+from layerzoo.spec import ModelSpec
 
-_lock = threading.Lock()
-_current: tuple[object, Registry] | None = None
+_lock = threading.RLock()
+_current: tuple[Path, Registry] | None = None
 
 
 def registry() -> Registry:
-    """The zoo as it is now. What a caller holds stays as it is when a newer one is made."""
+    """The zoo as it is now. Who holds an older one may go on asking it."""
     global _current
-    # A connection to SQLite must not be carried over a fork.
-    place = (os.getpid(), cache_dir())
+    place = cache_dir()
     with _lock:
         if _current is None or _current[0] != place or not _current[1].is_current():
             _current = (place, Registry())
@@ -33,13 +35,10 @@ def model(id: str) -> ModelSpec:
     return registry().model(id)
 
 
-def models(
-    *,
-    modality: Modality | None = None,
-    plugin: str | None = None,
-    license: str | None = None,
-    max_params: int | None = None,
-    text: str | None = None,
-) -> list[ModelSpec]:
-    """The models that are all of what is asked for: see :meth:`Registry.models`."""
-    return registry().models(modality=modality, plugin=plugin, license=license, max_params=max_params, text=text)
+def models(*, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[ModelSpec]:
+    """The installed models that are all of what is asked for: see :meth:`Registry.models`."""
+    return registry().models(sort=sort, limit=limit, **filters)
+
+
+if hasattr(os, "register_at_fork"):  # to a child process, a lock that another thread held would be held for ever
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -1,50 +1,28 @@
-"""Which plugins are installed and which files declare models, found without importing any of them."""
+"""What the zoo consists of here and now: the core, the plugins that are installed, and the user's files."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
-import re
 import sqlite3
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from layerzoo.registry import advice
+from layerzoo.registry.diagnostics import Diagnostic
+from layerzoo.registry.disabled import Disabled, read_disabled
 from layerzoo.registry.index import Index
-from layerzoo.registry.manifest import State
-from layerzoo.registry.source import UNSETTLED, fingerprint, is_namespace
+from layerzoo.registry.installed import FILE_NAME, PACKAGE, Installed, core, scan
+from layerzoo.registry.published import PUBLISHED
+from layerzoo.registry.source import UNSETTLED, fingerprint
 
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
-
-GROUP = "layerzoo"
-CORE_NAMESPACE, CORE_MODULE = "toy", "layerzoo.testing.toy"
-USER_NAMESPACE = "mine"
-FILE_NAME = "registry.yaml"
-
-_PACKAGE = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """One entry point of the group ``layerzoo``, and the folder of the package it names."""
-
-    namespace: str
-    distribution: str
-    version: str | None
-    module: str
-    folder: str | None = None
-    state: State = "ok"
-    cause: str | None = None
-
-    @property
-    def path(self) -> str | None:
-        """Where its registry.yaml is, or should be."""
-        return None if self.folder is None else os.path.join(self.folder, FILE_NAME)  # noqa: PTH118 - hot
+NO_PLUGINS = "LAYERZOO_NO_PLUGINS"
+"""The environment variable that leaves all plugins out."""
+# Raised when what the scan finds, or how it is written, changes: what another version of layerzoo kept is not read.
+_SCAN_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +31,75 @@ class Surroundings:
 
     installed: tuple[Installed, ...]
     user_files: tuple[str, ...]
+    disabled: Disabled = field(default_factory=Disabled)
+    has_plugins: bool = True
+    """Whether plugins count at all."""
+    published: str = PUBLISHED
+    """The list of models that can be installed."""
 
     @property
     def version(self) -> str | None:
         """layerzoo's own version; None when it runs from a folder that was never installed."""
         return self.installed[0].version if self.installed else None
 
+    @property
+    def plugins(self) -> tuple[Installed, ...]:
+        """All but the core itself."""
+        return self.installed[1:]
+
+    def problems(self) -> list[Diagnostic]:
+        """What is wrong with the list of disabled plugins."""
+        idle = self.disabled.idle(self.plugins) if self.has_plugins else ()
+        return [*self.disabled.problems, *idle]
+
 
 def look_around(index: Index) -> Surroundings:
     """What is installed on ``sys.path``, and the user's files. The scan of the former is kept in the index."""
-    installed = tuple(Installed(**each) for each in _kept_scan(index))
-    files = _user_files()
-    known = {str(Path(each.path).resolve()) for each in installed if each.path}
-    return Surroundings(installed, tuple(file for file in files if str(Path(file).resolve()) not in known))
+    has_plugins, disabled = _has_plugins(), read_disabled()
+    installed = _settled(_kept_scan(index), disabled) if has_plugins else (core(),)
+    # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
+    known = {os.path.realpath(each.path) for each in installed if each.path}
+    files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
+    return Surroundings(installed, files, disabled, has_plugins)
 
 
-def _kept_scan(index: Index) -> list[dict[str, Any]]:
-    folders = [os.path.abspath(folder) for folder in sys.path if isinstance(folder, str)]  # noqa: PTH100 - '' is the cwd
+@contextlib.contextmanager
+def without_plugins() -> Iterator[None]:
+    """Within, only the core's own file and the user's count, for this process and its children."""
+    before = os.environ.get(NO_PLUGINS)
+    os.environ[NO_PLUGINS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NO_PLUGINS]
+        else:
+            os.environ[NO_PLUGINS] = before
+
+
+def _has_plugins() -> bool:
+    return os.environ.get(NO_PLUGINS, "") in ("", "0")
+
+
+def _kept_scan(index: Index) -> list[Installed]:
+    """The core, then every plugin, as found now or when the folders were last as they are now."""
+    folders = [_absolute(folder) for folder in sys.path if isinstance(folder, str)]
     states = [fingerprint(folder) for folder in folders]
-    paths, times = json.dumps([*folders, str(_PACKAGE)]), json.dumps(states)
+    paths, times = json.dumps([_SCAN_FORMAT, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
-        if UNSETTLED not in states and (found := index.scan(paths, times)) is not None:
-            return list(found)
-    found = [asdict(each) for each in scan()]
+        if UNSETTLED not in states and (kept := index.scan(paths, times)) is not None:
+            return [Installed(**each) for each in kept]
+    found = [core(), *scan()]
     with contextlib.suppress(sqlite3.DatabaseError):
-        index.keep_scan(paths, times, found)
+        index.keep_scan(paths, times, [asdict(each) for each in found])
     return found
+
+
+def _absolute(folder: str) -> str:
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100 - '' is the working directory
+    except OSError:  # which may have been removed
+        return folder
 
 
 def _user_files() -> Iterator[str]:
@@ -92,102 +113,29 @@ def _user_files() -> Iterator[str]:
     yield str(platformdirs.user_config_path("layerzoo") / FILE_NAME)
 
 
-# ---------------------------------------------------------------- the scan
+# ---------------------------------------------------------------- which of the plugins count
 
 
-def scan() -> list[Installed]:
-    """The core, then every installed plugin by namespace. Reads metadata, and runs no plugin's code."""
-    version: str | None = None
-    found: dict[str, list[Installed]] = {}
-    for distribution in _distributions():
-        if distribution.name.lower() == "layerzoo":
-            version = distribution.version
-        for entry_point in _entry_points(distribution):
-            plugin = _installed(distribution, entry_point)
-            found.setdefault(plugin.namespace, []).append(plugin)
-    plugins = [_undisputed(claims) for _, claims in sorted(found.items())]
-    return [_core(version), *plugins]
-
-
-def _core(version: str | None) -> Installed:
-    # In a wheel the file lies in the package; in a checkout at the root, above src/.
-    shipped = (_PACKAGE / FILE_NAME).is_file()
-    folder = _PACKAGE if shipped else _PACKAGE.parents[1]
-    return Installed(
-        namespace=CORE_NAMESPACE, distribution="layerzoo", version=version, module=CORE_MODULE, folder=str(folder)
+def _settled(installed: Sequence[Installed], disabled: Disabled) -> tuple[Installed, ...]:
+    """The core, and each plugin with what the others and the user mean for it."""
+    itself, *plugins = installed
+    enabled = [plugin for plugin in plugins if not disabled.covers(plugin)]
+    return (
+        itself,
+        *(_undisputed(plugin, enabled) if plugin in enabled else _disabled(plugin, plugins) for plugin in plugins),
     )
 
 
-def _distributions() -> Iterator[Distribution]:
-    """Every installed distribution once: the first on ``sys.path`` hides others of its name, as it does for imports."""
-    import importlib.metadata
-
-    seen: set[str] = set()
-    for distribution in importlib.metadata.distributions():
-        with contextlib.suppress(Exception):  # broken metadata of whatever else is installed is not our concern
-            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
-            if name not in seen:
-                seen.add(name)
-                yield distribution
+def _disabled(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
+    is_alone = [each.namespace for each in plugins].count(plugin.namespace) == 1
+    name = plugin.namespace if is_alone else plugin.distribution
+    return replace(plugin, state="disabled", cause="you have disabled it", fix=advice.enable(name))
 
 
-def _entry_points(distribution: Distribution) -> list[EntryPoint]:
-    with contextlib.suppress(Exception):  # as above
-        text = distribution.read_text("entry_points.txt")
-        if text and f"[{GROUP}]" in text:
-            return list(distribution.entry_points.select(group=GROUP))
-    return []
-
-
-def _installed(distribution: Distribution, entry_point: EntryPoint) -> Installed:
-    def plugin(state: State = "ok", cause: str | None = None, folder: str | None = None) -> Installed:
-        return Installed(
-            namespace=entry_point.name,
-            distribution=distribution.name,
-            version=distribution.version,
-            module=entry_point.value,
-            folder=folder,
-            state=state,
-            cause=cause,
-        )
-
-    if not is_namespace(entry_point.name):
-        return plugin("invalid", f"'{entry_point.name}' is no namespace: small letters, digits, - and _")
-    if entry_point.name in (CORE_NAMESPACE, USER_NAMESPACE):
-        owner = "layerzoo itself" if entry_point.name == CORE_NAMESPACE else "the user's own models"
-        return plugin("conflict", f"the namespace '{entry_point.name}' is that of {owner}")
-    if not entry_point.value.isidentifier():
-        # Finding a module inside a package imports the package.
-        return plugin("invalid", f"the entry point must name a top-level module, and '{entry_point.value}' is none")
-    folder = _folder(entry_point.value)
-    if folder is None:
-        return plugin("not found", f"there is no package '{entry_point.value}'")
-    return plugin(folder=folder)
-
-
-def _folder(module: str) -> str | None:
-    """The folder of a top-level package; of a namespace package, the one with a registry file."""
-    try:
-        found = importlib.util.find_spec(module)
-    except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
-        return None
-    folders = list(found.submodule_search_locations or ()) if found else []
-    with_file = [folder for folder in folders if (Path(folder) / FILE_NAME).is_file()]
-    return next(iter(with_file + folders), None)
-
-
-def _undisputed(claims: list[Installed]) -> Installed:
-    """The plugin of a namespace. Two that claim the same one are both out: neither may speak for the other's models."""
-    if len(claims) == 1:
-        return claims[0]
-    owners = sorted(f"{claim.distribution} {claim.version}" for claim in claims)
-    cause = f"the namespace is claimed by {' and '.join(owners)}: uninstall all but one"
-    first = claims[0]
-    return Installed(
-        namespace=first.namespace,
-        distribution=" + ".join(sorted(claim.distribution for claim in claims)),
-        version=None,
-        module=first.module,
-        state="conflict",
-        cause=cause,
-    )
+def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
+    """Two that claim one namespace are both out: neither may speak for the other's models."""
+    claims = [each for each in plugins if each.namespace == plugin.namespace and each.state == "ok"]
+    if plugin.state != "ok" or len(claims) == 1:
+        return plugin
+    cause = f"the namespace is claimed by {' and '.join(claim.release for claim in claims)}"
+    return replace(plugin, state="conflict", cause=cause, fix=advice.choose_one([each.distribution for each in claims]))

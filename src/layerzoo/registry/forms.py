@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from layerzoo.pooling import POOLINGS
 from layerzoo.registry.document import MAX_DEPTH
-from layerzoo.registry.mistakes import hint, shorten, show
+from layerzoo.registry.mistakes import UnknownWordError, shorten, show
 from layerzoo.spec import AXES, Modality
 
 UNSET: Any = None
 """A key that was not written. Written with nothing behind it, it is a mistake: only the type's own values are valid."""
 
 _MAX_INT = 2**63 - 1
+_MAX_SIZE = 1_000_000
 _ID = re.compile(r"\w[\w.+@:~=-]*(/\w[\w.+@:~=-]*)*")
 _DISABLED = re.compile(rf"{_ID.pattern}(/\*)?")
 _BUILDER = re.compile(r"[a-z][a-z0-9_-]*")
@@ -38,13 +52,52 @@ def is_id(text: str) -> bool:
 # ---------------------------------------------------------------- kinds of values
 
 
-def _matching(pattern: re.Pattern[str], wanted: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(f"'{shorten(text)}' is not {wanted}")
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """Text of a pattern. wanted: what it is then, for the message."""
+
+    pattern: re.Pattern[str]
+    wanted: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern.pattern})$"}
+
+    def _checked(self, text: str) -> str:
+        if not self.pattern.fullmatch(text):
+            raise ValueError(f"'{shorten(text)}' is not {self.wanted}")
         return text
 
-    return AfterValidator(check)
+
+@dataclass(frozen=True, slots=True)
+class _OneOf:
+    """One of some words. noun: what they are."""
+
+    words: tuple[str, ...]
+    noun: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(self.words)}
+
+    def _checked(self, word: str) -> str:
+        if word not in self.words:
+            raise UnknownWordError(f"there is no {self.noun} '{shorten(word)}'", word, self.words)
+        return word
+
+
+@dataclass(frozen=True, slots=True)
+class _ShortForm:
+    """What may be written instead, in the words of JSON Schema, beside what a validator makes of it."""
+
+    schemas: tuple[JsonSchemaValue, ...]
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [*self.schemas, handler(schema)]}
 
 
 def _split_axes(value: Any) -> Any:
@@ -58,7 +111,11 @@ def _distinct(axes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _square(value: Any) -> Any:
-    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= _MAX_SIZE:
+        raise ValueError(f"{show(value)} is no size: 1 to {_MAX_SIZE}")
+    return [value, value]
 
 
 def _position_or_name(value: Any) -> Any:
@@ -92,71 +149,127 @@ def _of_one_file(value: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
-Id = Annotated[str, _matching(_ID, "an id: segments of letters, digits and . _ + @ : ~ = - between slashes")]
-Disabled = Annotated[str, _matching(_DISABLED, "an id, or a namespace with all its models, as in acme/*")]
-Builder = Annotated[str, _matching(_BUILDER, "a builder's name: small letters, digits, - and _")]
+Id = Annotated[str, _Matching(_ID, "an id: segments of letters, digits and . _ + @ : ~ = - between slashes")]
+Disabled = Annotated[str, _Matching(_DISABLED, "an id, or a namespace with all its models, as in acme/*")]
+Builder = Annotated[str, _Matching(_BUILDER, "a builder's name: small letters, digits, - and _")]
 Count = Annotated[int, Field(ge=0, le=_MAX_INT)]
-Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=1, le=_MAX_SIZE)]
+Sides = Annotated[
+    tuple[Size, Size], BeforeValidator(_square), Field(strict=False), _ShortForm(({"type": "integer", "minimum": 1},))
+]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Spread = Annotated[float, Field(gt=0)]
-Axis = Annotated[str, AfterValidator(lambda name: _one_of(name, AXES, "axis"))]
-Axes = Annotated[tuple[Axis, ...], BeforeValidator(_split_axes), AfterValidator(_distinct), Field(strict=False)]
-Sha256 = Annotated[str, _matching(_HEX, "a sha256: 64 hexadecimal digits in small letters")]
-Pool = Annotated[str, AfterValidator(lambda name: _one_of(name, tuple(POOLINGS), "pooling"))]
-
-
-def _one_of(name: str, names: Sequence[str], noun: str) -> str:
-    if name not in names:
-        raise ValueError(f"there is no {noun} '{shorten(name)}'. {hint(name, names)}")
-    return name
+Axis = Annotated[str, _OneOf(AXES, "axis")]
+Axes = Annotated[
+    tuple[Axis, ...],
+    BeforeValidator(_split_axes),
+    AfterValidator(_distinct),
+    Field(strict=False),
+    _ShortForm(({"type": "string", "pattern": f"^ *({'|'.join(AXES)})( +({'|'.join(AXES)}))* *$"},)),
+]
+Output = Annotated[
+    Any,
+    AfterValidator(_position_or_name),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
+]
+Module = Annotated[str, WithJsonSchema({"type": ["string", "null"]})]
+Sha256 = Annotated[str, _Matching(_HEX, "a sha256: 64 hexadecimal digits in small letters")]
+Digests = Annotated[
+    dict[str, Sha256], BeforeValidator(_of_one_file), _ShortForm(({"type": "string", "pattern": f"^{_HEX.pattern}$"},))
+]
+Pool = Annotated[str, _OneOf(tuple(POOLINGS), "pooling")]
 
 
 # ---------------------------------------------------------------- forms
 
 
 class Form(BaseModel):
-    """Keys are known, types are meant as written, and a key that is absent is unset rather than a default."""
+    """Keys are known, types are meant as written, and a key that is absent is unset rather than a default.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    What stands below a key here is what editors show of it: see :mod:`layerzoo.registry.json_schema`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ImageForm(Form):
-    size_px: Annotated[tuple[Size, Size], BeforeValidator(_square), Field(strict=False)] = UNSET
+    """How a picture becomes what the network receives."""
+
+    size_px: Sides = UNSET
+    """Height and width in pixels, or one number for both."""
     resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = UNSET
+    """How pixels are interpolated."""
     crop: Fraction = UNSET
+    """The share of the resized picture's side that the crop in its centre keeps, above 0 up to 1."""
     fit: Literal["crop", "squash"] = UNSET
+    """What happens to a picture of other proportions: its centre is taken, or it is squashed."""
     mean: Annotated[tuple[float, float, float], Field(strict=False)] = UNSET
+    """What is subtracted from red, green and blue, on a scale of 0 to 1."""
     std: Annotated[tuple[Spread, Spread, Spread], Field(strict=False)] = UNSET
+    """What red, green and blue are divided by afterwards."""
 
 
 class AudioForm(Form):
+    """How a sound becomes what the network receives."""
+
     sample_rate_hz: Size = UNSET
+    """Samples a second; other sounds are resampled."""
     window_s: Spread = UNSET
+    """The longest piece that the network takes at once, in seconds; longer sounds are cut into such pieces."""
     pad: Literal["none", "window"] = UNSET
+    """Whether shorter sounds are filled up to the window."""
 
 
 class TextForm(Form):
+    """How a text becomes what the network receives."""
+
     max_tokens: Size = UNSET
+    """The longest text in tokens; the rest is left out."""
     cls_token: bool = UNSET
+    """Whether the first token stands for the whole text."""
 
 
 class VideoForm(Form):
+    """How a video becomes what the network receives."""
+
     frames: Size = UNSET
+    """How many frames are taken, at equal distances."""
     temporal_pool: Literal["mean"] = UNSET
+    """How the vectors of the frames become one."""
     image: ImageForm = UNSET
+    """How each frame is treated."""
 
 
 class LayerForm(Form):
-    module: str
+    """A place where the network can be cut."""
+
+    module: Module
+    """The dotted path of the module, as in `encoder.norm`; `.` is the network itself."""
     call: Count = UNSET
-    output: Annotated[Any, AfterValidator(_position_or_name)] = UNSET
+    """Which call of the module, from 0, where it is called several times."""
+    output: Output = UNSET
+    """Which of several outputs: a position from 0 or a name."""
     at: Literal["output", "input"] = UNSET
+    """Whether what leaves the module is taken, or what enters it."""
     axes: Axes = UNSET
+    """What the axes of the activation are, in order, as in `batch token channel`."""
     shape: Annotated[tuple[Size, ...], Field(strict=False)] = UNSET
+    """The size of each axis but the batch."""
     prefix_tokens: Count = UNSET
+    """How many tokens in front are no part of the sample: class and register tokens."""
     depth: Annotated[float, Field(ge=0, le=1)] = UNSET
+    """The share of the FLOPs up to here, 0 to 1."""
     params: Count = UNSET
+    """The number of parameters up to here."""
     flops: Count = UNSET
+    """The floating-point operations up to here, for one sample."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        path = {"type": ["string", "null"], "description": "The dotted path of the module."}
+        return {"anyOf": [path, handler(schema)]}
 
     @model_validator(mode="before")
     @classmethod
@@ -184,14 +297,29 @@ class LayerForm(Form):
 
 
 class DefaultForm(Form):
+    """What is extracted where nothing else is asked for."""
+
     layer: Text = UNSET
+    """The layer, by name or by a selector such as `block.-1`."""
     pool: Pool = UNSET
+    """The pooling."""
 
 
 class WeightsForm(Form):
+    """The trained values of a network."""
+
     source: Text
-    sha256: Annotated[dict[str, Sha256], BeforeValidator(_of_one_file)] = UNSET
+    """Where they are: `hf://ORG/REPO[@REVISION][/FILE]`, `https://…`, `file:PATH` or `package://DISTRIBUTION/PATH`."""
+    sha256: Digests = UNSET
+    """The sha256 of the file; of a folder's files by name."""
     keys: dict[str, str] = UNSET
+    """The network's name of a tensor by the name that the checkpoint gives it; ranges such as `{0..11}` are allowed."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        sources = "|".join(pattern.pattern for name, pattern in _SOURCES.items() if name in ("file", "hf"))
+        source = {"type": "string", "pattern": f"^(?:{sources})$", "description": "Where they are."}
+        return {"anyOf": [source, handler(schema)]}
 
     @model_validator(mode="before")
     @classmethod
@@ -210,7 +338,7 @@ class WeightsForm(Form):
         if scheme != "file" and any(part in {".", ".."} for part in self.source.split("/")):
             raise ValueError(f"the path of '{shorten(self.source)}' must not hold . or ..")
         if scheme in {"https", "package"} and not self.sha256:
-            raise ValueError(f"{scheme}: sources need a sha256: write weights: {{source: …, sha256: …}}")
+            raise ValueError(f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}")
         if self.sha256 and "" in self.sha256 and not self.file:
             raise ValueError("a folder has many files: write sha256: {FILE: HEX, …}")
         return self
@@ -227,58 +355,107 @@ class ModelForm(Form):
     """What is common to all modalities."""
 
     modality: Modality
+    """What goes in: text, vision, audio or video."""
     summary: Annotated[str, Field(max_length=1000)] = UNSET
+    """One line about the model."""
     license: Text = UNSET
+    """The license of the weights, as SPDX writes it: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
     builder: Builder = UNSET
+    """Who makes the network: a builder of a plugin that is installed."""
     args: Annotated[dict[str, Any], AfterValidator(_plain_values)] = UNSET
+    """What the builder is given."""
     params: Count = UNSET
+    """The number of parameters of the whole network."""
     base: Id = UNSET
+    """The id of a model from which everything that is not said here is taken over."""
     preprocess: Any = UNSET
+    """How a sample becomes what the network receives."""
     layers: dict[str, LayerForm] = UNSET
+    """The places where the network can be cut, by name; ranges such as `block.{0..11}` declare several at once."""
     default: DefaultForm = UNSET
+    """What is extracted where nothing else is asked for."""
     weights: WeightsForm = UNSET
+    """The trained values of the network."""
 
 
 class VisionModelForm(ModelForm):
+    """A model for pictures."""
+
+    modality: Literal["vision"]
+    """What goes in: pictures."""
     preprocess: ImageForm = UNSET
+    """How a picture becomes what the network receives."""
 
 
 class AudioModelForm(ModelForm):
+    """A model for sounds."""
+
+    modality: Literal["audio"]
+    """What goes in: sounds."""
     preprocess: AudioForm = UNSET
+    """How a sound becomes what the network receives."""
 
 
 class TextModelForm(ModelForm):
+    """A model for texts."""
+
+    modality: Literal["text"]
+    """What goes in: texts."""
     preprocess: TextForm = UNSET
+    """How a text becomes what the network receives."""
 
 
 class VideoModelForm(ModelForm):
+    """A model for videos."""
+
+    modality: Literal["video"]
+    """What goes in: videos."""
     preprocess: VideoForm = UNSET
+    """How a video becomes what the network receives."""
 
 
 class DefaultsForm(Form):
+    """The model that is used for a kind of input when none is named."""
+
     text: Id = UNSET
+    """The id of the model for texts."""
     vision: Id = UNSET
+    """The id of the model for pictures."""
     audio: Id = UNSET
+    """The id of the model for sounds."""
     video: Id = UNSET
+    """The id of the model for videos."""
 
 
 class PublishedForm(Form):
     """A plugin that can be installed."""
 
     package: Text
+    """The distribution that pip installs."""
     summary: Text
+    """One line about the plugin."""
     builders: list[Builder] = UNSET
+    """The builders that it offers."""
 
 
 class HeadForm(Form):
     """A registry.yaml; its models are checked one by one."""
 
     layerzoo: int
-    requires: Annotated[list[Text], BeforeValidator(_listed)] = UNSET
+    """The version of this format."""
+    requires: Annotated[list[Text], BeforeValidator(_listed), _ShortForm(({"type": "string"},))] = UNSET
+    """The layerzoo that is needed, as in `layerzoo>=0.1`."""
     builders: list[Builder] = UNSET
+    """The builders that this plugin's `layerzoo_build` offers."""
     models: dict[str, Any] = UNSET
+    """Models by id; the namespace may be left out."""
     aliases: dict[Id, Id] = UNSET
+    """Other names of models: the id by the name."""
     disable: list[Disabled] = UNSET
+    """Models that are taken out of the zoo: ids, or `NAMESPACE/*`. In a user's own file."""
     catalogue: Text = UNSET
+    """The name of a file beside this one with more models, one JSON object a line. In layerzoo's or a plugin's file."""
     defaults: DefaultsForm = UNSET
+    """The model that is used for a kind of input when none is named. In layerzoo's own file."""
     plugins: dict[str, PublishedForm] = UNSET
+    """Plugins that can be installed, by namespace. In layerzoo's own file."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 from layerzoo.disk import cache_dir
-from layerzoo.errors import LayerzooError, NotFoundError, PluginError, UsageError, nearest
+from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.discovery import Surroundings
+from layerzoo.registry.entry import Entry
+from layerzoo.registry.filters import Filters, check_filters, check_modality, check_order
+from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
-from layerzoo.registry.shelf import Filters, Shelf
+from layerzoo.registry.outcome import ImportOutcome
+from layerzoo.registry.references import References
+from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown
-from layerzoo.spec import MODALITIES, Modality, ModelSpec
+from layerzoo.spec import Modality, ModelSpec
+
+AnswerT = TypeVar("AnswerT")
 
 
 class Registry:
@@ -31,6 +39,8 @@ class Registry:
         self._manifests = Manifests(self._stock)
         self._unknown = Unknown(self._stock, self._manifests)
         self._specs = Specs(self._stock, self._unknown)
+        self._heirs = Heirs(self._specs)
+        self._references = References(self._stock, self._specs, self._heirs, self._unknown)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -49,49 +59,65 @@ class Registry:
         return self._specs.named(id)
 
     def models(
-        self,
-        *,
-        modality: Modality | None = None,
-        plugin: str | None = None,
-        license: str | None = None,
-        max_params: int | None = None,
-        text: str | None = None,
+        self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
     ) -> list[ModelSpec]:
-        """The models that are all of what is asked for, by id; where words are given, the best match first.
+        """The installed models that are all of what is asked for.
 
-        plugin: a namespace or a distribution. license: in any case (``mit``, ``MIT``). max_params: a model whose
-        number of parameters is not known is left out. text: every word must begin a word of the id, the summary, the
-        modality, the builder or the license. A model whose base is missing is left out; :meth:`problems` has it.
-        Raises: UsageError for a modality that does not exist.
+        filters: see :class:`Filters`. sort: one of ``SORTS``, with a ``-`` in front for the largest first; models that
+        do not declare it come last, and equals by id. Without it, by id; where words are given, the best match first.
+        limit: how many at most. A model whose base is missing is left out; :meth:`problems` has it.
+        Raises: UsageError for a filter, a modality or a sort key that does not exist, for a negative limit, and for
+        ``installed=False`` or ``None``: a model that is not installed has no declaration here, see :meth:`entries`.
         """
-        filters = _filters(modality, plugin, license, max_params, text)
+        if filters.setdefault("installed", True) is not True:
+            raise UsageError(
+                "a model that is not installed has no declaration here. "
+                "What is known of it: layerzoo.registry.registry().entries(installed=False)"
+            )
         names: dict[str, list[str]] = {}
         for alias, target in self._stock.ask(Shelf.aliases):
             names.setdefault(target, []).append(alias)
-        rows = self._stock.ask(lambda shelf: list(shelf.select(filters)))
+        check_order(sort, limit)
+        rows = self._listed(filters, lambda shelf, views: shelf.select(filters, views, sort, limit))
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
-        return [spec for spec in found if spec is not None and _fits(spec, filters)]
+        return [spec for spec in found if spec is not None]
 
-    def ids(
-        self,
-        *,
-        modality: Modality | None = None,
-        plugin: str | None = None,
-        license: str | None = None,
-        max_params: int | None = None,
-        text: str | None = None,
-    ) -> list[str]:
-        """The ids of :meth:`models`, without reading the models."""
-        filters = _filters(modality, plugin, license, max_params, text)
-        found = self._stock.ask(lambda shelf: shelf.select_ids(filters))
-        return [model for model, is_based in found if not is_based or self._fits_with_base(model, filters)]
+    def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
+        """The ids of :meth:`models`, without reading the models; also of models that could be installed."""
+        check_order(sort, limit)
+        return self._listed(filters, lambda shelf, views: shelf.select_ids(filters, views, sort, limit))
+
+    def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
+        """As :meth:`ids`, with all that a list shows of a model."""
+        check_order(sort, limit)
+        return self._listed(filters, lambda shelf, views: shelf.entries(filters, views, sort, limit))
+
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """How many :meth:`ids` there are."""
+        return self._listed(filters, lambda shelf, views: shelf.count_selected(filters, views))
+
+    def builders(self) -> list[str]:
+        """The builders of all models, installed or not."""
+        return self._listed({}, lambda shelf, views: shelf.values("builder", views))
+
+    def licenses(self) -> list[str]:
+        """The licenses of all models, installed or not."""
+        return self._listed({}, lambda shelf, views: shelf.values("license", views))
+
+    def names(self, prefix: str, *, limit: int) -> list[str]:
+        """Ids and aliases that start with a prefix, in order.
+
+        Where there are more than the limit, the very last one closes the list: what the first and the last have in
+        common all have in common, which is what a shell completes.
+        """
+        return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
 
     def default_model(self, modality: Modality) -> str:
         """The id of the model that is used for a modality when none is named. It need not be installed.
 
         Raises: UsageError for a modality that does not exist.
         """
-        _check_modality(modality)
+        check_modality(modality)
         for each in self._stock.sources:
             if modality in each.head["defaults"]:
                 return str(each.head["defaults"][modality])
@@ -133,62 +159,30 @@ class Registry:
     # ------------------------------------------------------------ what is wrong, and what has changed
 
     def problems(self) -> list[Diagnostic]:
-        """Everything that is wrong in the files that count here: what is not valid, and what leads nowhere."""
-        return [*self._stock.ask(lambda shelf: shelf.diagnostics()), *self._loose_ends()]
+        """Everything that is wrong in the files that count here, by file and place: not valid, or leading nowhere."""
+        places = {each.source.path: place for place, each in enumerate(self._stock.sources)}
+        found = [*self._stock.ask(lambda shelf: shelf.diagnostics()), *self._references.loose_ends()]
+        found.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
+        return [*found, *self.surroundings.problems()]
 
     def is_current(self) -> bool:
         """Whether nothing was installed, removed or edited since this was made."""
         return self._stock.is_current()
 
-    def keep_outcome(self, plugin: PluginManifest, outcome: dict[str, Any]) -> None:
+    def keep_outcome(self, plugin: PluginManifest, outcome: ImportOutcome) -> None:
         """Remember how the import of a plugin went. A cache that cannot be written forgets it."""
-        self._stock.keep_outcome(_place(plugin), outcome)
+        self._stock.keep_outcome(_place(plugin), outcome.to_dict())
 
-    def outcome(self, plugin: PluginManifest) -> dict[str, Any] | None:
-        """How the import of a plugin went last; None where that is not known."""
-        return self._stock.outcome(_place(plugin))
+    def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
+        """How the last import of this version of a plugin went; None where that is not known."""
+        kept = self._stock.outcome(_place(plugin))
+        return None if kept is None else ImportOutcome(**kept)
 
-    def _loose_ends(self) -> Iterator[Diagnostic]:
-        """Names in files that lead to nothing."""
-        for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
-            message = f"the alias '{alias}' stands for {target}: {self._unknown.model(target)}"
-            yield Diagnostic(path=source.path, code="reference", message=message)
-        for row in self._stock.ask(Shelf.based):
-            try:
-                self._specs.whole(row)
-            except LayerzooError as error:
-                yield Diagnostic(path=row.source.path, code="reference", message=str(error), model=row.spec["id"])
-        for source, entry in self._stock.ask(Shelf.idle_disabled):
-            yield Diagnostic(path=source.path, code="reference", message=f"`disable: [{entry}]` matches no model")
-
-    def _fits_with_base(self, model: str, filters: Filters) -> bool:
-        row = self._specs.find(model)
-        spec = None if row is None else self._specs.usable(row)
-        return spec is not None and _fits(spec, filters)
+    def _listed(self, filters: Filters, question: Callable[[Shelf, list[int]], AnswerT]) -> AnswerT:
+        check_filters(filters)
+        return self._stock.ask(lambda shelf: question(shelf, self._heirs.views(shelf)))
 
 
 def _place(plugin: PluginManifest) -> str:
-    """Where a plugin's module is: the same name may be another plugin in another environment."""
-    return f"{plugin.module} {plugin.path}"
-
-
-def _filters(
-    modality: str | None, plugin: str | None, license: str | None, max_params: int | None, text: str | None
-) -> Filters:
-    if modality is not None:
-        _check_modality(modality)
-    return Filters(modality=modality, plugin=plugin, license=license, max_params=max_params, text=text)
-
-
-def _check_modality(modality: str) -> None:
-    if modality not in MODALITIES:
-        close = nearest(modality, MODALITIES)
-        hint = f"Nearest: {', '.join(close)}. " if close else ""
-        raise UsageError(f"there is no modality '{modality}'. {hint}All: {', '.join(MODALITIES)}")
-
-
-def _fits(spec: ModelSpec, filters: Filters) -> bool:
-    """Whether what a spec has of its base fits too; the index knows only what is declared."""
-    if filters.license is not None and (spec.license or "").lower() != filters.license.lower():
-        return False
-    return filters.max_params is None or (spec.params is not None and spec.params <= filters.max_params)
+    """Which module it is: the same name may be another plugin in another environment, or be mended in a new version."""
+    return json.dumps([plugin.module, plugin.path, plugin.version])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["ok", "incomplete", "invalid", "unsupported", "no registry file", "not found", "conflict"]
-"""``incomplete``: some models are invalid, the others work. ``not found``: the entry point names no module.
-``conflict``: the namespace is claimed twice, or is not the plugin's to claim."""
+State = Literal["ok", "incomplete", "invalid", "unsupported", "no registry file", "not found", "conflict", "disabled"]
+"""``incomplete``: some models are invalid, the others work. ``not found``: the entry point names no package.
+``conflict``: the namespace is claimed twice, or is not the plugin's to claim. ``disabled``: by the user."""
 
 USABLE: tuple[State, ...] = ("ok", "incomplete")
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name as pip compares it: ``Acme_Zoo`` is ``acme-zoo``."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,19 +23,36 @@ class PluginManifest:
     """What a plugin declares, and whether that can be used."""
 
     namespace: str
+    """What stands before the first slash of its models' ids."""
     distribution: str
+    """What pip installs."""
     version: str | None = None
+    """The distribution's, where it is known."""
     module: str
     """The top-level module whose hooks are called."""
     path: str | None = None
     """Its registry.yaml."""
     state: State = "ok"
+    """Whether it can be used; if not, why."""
     cause: str | None = None
     """Why the state is not ``ok``."""
+    fix: str | None = None
+    """What to do about it."""
     models: int = 0
     """How many models it declares that can be used."""
     builders: tuple[str, ...] = ()
+    """The builders that it offers."""
+
+    @property
+    def release(self) -> str:
+        """Distribution and version, as far as they are known."""
+        return f"{self.distribution} {self.version}" if self.version else self.distribution
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is the name of its namespace, or of its distribution however that is spelt."""
+        return name == self.namespace or canonical(name) == canonical(self.distribution)
 
     @property
     def is_usable(self) -> bool:
+        """Whether its models can be looked up."""
         return self.state in USABLE

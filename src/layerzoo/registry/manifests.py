@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Installed
 from layerzoo.registry.index import IndexedSource
-from layerzoo.registry.manifest import PluginManifest
+from layerzoo.registry.installed import Installed
+from layerzoo.registry.manifest import PluginManifest, State
 from layerzoo.registry.stock import Stock
 
 
@@ -20,9 +21,9 @@ class Manifests:
         return sorted(map(self.of, self._stock.surroundings.installed), key=lambda manifest: manifest.namespace)
 
     def named(self, name: str) -> PluginManifest | None:
-        """The plugin of a namespace or a distribution."""
-        installed = self._stock.surroundings.installed
-        return next((self.of(each) for each in installed if name in (each.namespace, each.distribution)), None)
+        """The plugin of a namespace or a distribution; where several are called so, the one that counts."""
+        called = [each for each in self._stock.surroundings.installed if each.is_called(name)]
+        return self.of(min(called, key=_precedence)) if called else None
 
     def offering(self, builder: str) -> list[PluginManifest]:
         """The plugins that offer a builder."""
@@ -35,16 +36,8 @@ class Manifests:
 
     def of(self, installed: Installed) -> PluginManifest:
         """The manifest of one entry point."""
-        state, cause, models = installed.state, installed.cause, 0
         files = self._files(installed)
-        if files:
-            state, cause = files[0].head["state"], files[0].head["cause"]
-            models = sum(map(self._count, files))
-            wrong = [str(diagnostic) for file in files for diagnostic in self._diagnostics(file)]
-            if state == "ok" and wrong:
-                state, cause = "incomplete", wrong[0] if len(wrong) == 1 else f"{wrong[0]} (and {len(wrong) - 1} more)"
-        elif state == "ok":
-            state, cause = "no registry file", f"there is no {installed.path}"
+        state, cause, fix = self._condition(installed, files)
         return PluginManifest(
             namespace=installed.namespace,
             distribution=installed.distribution,
@@ -53,9 +46,29 @@ class Manifests:
             path=installed.path,
             state=state,
             cause=cause,
-            models=models,
+            fix=fix,
+            models=sum(map(self._count, files)),
             builders=tuple(builder for file in files for builder in file.builders),
         )
+
+    def _condition(self, installed: Installed, files: list[IndexedSource]) -> tuple[State, str | None, str | None]:
+        """State, cause and fix."""
+        if installed.state != "ok":
+            return installed.state, installed.cause, installed.fix
+        distribution, path = installed.distribution, installed.path
+        if not files:
+            return "no registry file", f"there is no {path}", advice.ship_file(distribution)
+        state: State = files[0].head["state"]
+        if state == "unsupported":
+            # What the diagnostic advises is about layerzoo alone; the plugin may be what is too old.
+            cause = files[0].head["cause"].partition(". Next: ")[0]
+            return state, cause, advice.match_versions(distribution)
+        if state != "ok":
+            return state, files[0].head["cause"], advice.correct_file(distribution, path)
+        if wrong := [str(diagnostic) for file in files for diagnostic in self._diagnostics(file)]:
+            cause = wrong[0] if len(wrong) == 1 else f"{wrong[0]} (and {len(wrong) - 1} more)"
+            return "incomplete", cause, advice.correct_file(distribution, path)
+        return "ok", None, None
 
     def _files(self, installed: Installed) -> list[IndexedSource]:
         """The plugin's own file, then its catalogue."""
@@ -67,3 +80,8 @@ class Manifests:
 
     def _diagnostics(self, file: IndexedSource) -> list[Diagnostic]:
         return self._stock.ask(lambda shelf: shelf.diagnostics(source=file.id))
+
+
+def _precedence(installed: Installed) -> int:
+    """Of several that are called so, what can be used comes first, and what is disabled last."""
+    return {"ok": 0, "disabled": 2}.get(installed.state, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from layerzoo.errors import nearest
-from layerzoo.registry.diagnostics import Code
+from layerzoo.registry.diagnostics import Code, visible
 from layerzoo.registry.document import Loc
 
 
@@ -21,17 +21,31 @@ class Mistake:
     message: str
     on_key: bool = False
     """Whether the key is wrong, and not what stands behind it."""
+    nearest: tuple[str, ...] = ()
+    """What was probably meant, the likeliest first."""
 
     def __str__(self) -> str:
         """The message, after the keys that lead to what is wrong."""
         inside = self.loc[:-1] if self.on_key and self.code != "missing-key" else self.loc
-        return f"{'.'.join(map(str, inside))}: {self.message}" if inside else self.message
+        # One digest without a name stands under an empty key: see WeightsForm.
+        where = ".".join(str(step) for step in inside if step != "")
+        return f"{shorten(where)}: {self.message}" if where else self.message
+
+
+class UnknownWordError(ValueError):
+    """A word that is none of the possible ones; ``nearest`` are those that were probably meant."""
+
+    def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
+        super().__init__(f"{message}. {hint(asked, words)}")
+        self.nearest = tuple(nearest(asked, words))
 
 
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "string_type": "text",
+    "string_unicode": "text of whole characters",
     "bool_type": "true or false",
     "dict_type": "a mapping (KEY: VALUE)",
     "model_type": "a mapping (KEY: VALUE)",
@@ -39,30 +53,51 @@ _WANTED = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
+_LIMITS = {
+    "greater_than": ("gt", "it must be greater than {}"),
+    "greater_than_equal": ("ge", "it must be at least {}"),
+    "less_than": ("lt", "it must be less than {}"),
+    "less_than_equal": ("le", "it must be at most {}"),
+    "string_too_long": ("max_length", "it must have at most {} characters"),
+}
 
 
 def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
     """A mistake from one of pydantic's ``ValidationError.errors()``. form: the form that was being read."""
     kind, loc, given = error["type"], tuple(error["loc"]), error["input"]
+    on_key = len(loc) > 1 and loc[-1] == "[key]"
+    if on_key:
+        loc = loc[:-1]
     if kind == "extra_forbidden":
-        keys = _keys_at(form, loc[:-1])
-        return Mistake(
-            loc, "unknown-key", f"unknown key '{shorten(str(loc[-1]))}'. {hint(str(loc[-1]), keys)}", on_key=True
-        )
+        key, keys = str(loc[-1]), _keys_at(form, loc[:-1])
+        close = tuple(nearest(key, keys))
+        message = f"unknown key '{shorten(key)}'. {hint(key, keys)}"
+        return Mistake(loc, "unknown-key", message, on_key=True, nearest=close)
     if kind == "missing" and isinstance(loc[-1], str):
         return Mistake(loc[:-1], "missing-key", f"the key '{loc[-1]}' is missing", on_key=True)
     if kind == "missing":
         return Mistake(loc[:-1], "wrong-value", f"{len(given)} values are too few")
+    if kind == "too_long":
+        return Mistake(loc, "wrong-value", f"{len(given)} values are too many: {error['ctx']['max_length']} are wanted")
     if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
-        return Mistake(loc, "wrong-value", f"{show(given)} is not possible here. {hint(str(given), words)}")
+        possible = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
+        close = tuple(nearest(str(given), possible))
+        message = f"{show(given)} is not possible here. {hint(str(given), possible)}"
+        return Mistake(loc, "wrong-value", message, nearest=close)
     if kind == "value_error":
-        return Mistake(loc, "wrong-value", str(error["ctx"]["error"]))
+        cause = error["ctx"]["error"]
+        return Mistake(loc, "wrong-value", str(cause), on_key, nearest=getattr(cause, "nearest", ()))
+    if kind == "string_too_short":
+        return Mistake(loc, "wrong-value", "there must be text here, not an empty one", on_key)
+    if limit := _LIMITS.get(kind):
+        name, words = limit
+        message = f"{show(given)} is not possible here: {words.format(error['ctx'][name])}"
+        return Mistake(loc, "wrong-value", message, on_key)
     if wanted := _WANTED.get(kind):
         quotes = "; in quotes it is text" if kind == "string_type" and isinstance(given, int | float) else ""
-        return Mistake(loc, "wrong-value", f"{wanted} is wanted here, not {show(given)}{quotes}")
-    message = str(error["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Tuple ")
-    return Mistake(loc, "wrong-value", f"{show(given)} does not fit: it {message[:1].lower()}{message[1:]}")
+        return Mistake(loc, "wrong-value", f"{wanted} is wanted here, not {show(given)}{quotes}", on_key)
+    said = str(error["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Tuple ")
+    return Mistake(loc, "wrong-value", f"{show(given)} is not possible here: it {said[:1].lower()}{said[1:]}", on_key)
 
 
 def _keys_at(form: Any, loc: Loc) -> list[str]:
@@ -79,8 +114,8 @@ def hint(asked: str, names: Sequence[str]) -> str:
 
 
 def shorten(text: str) -> str:
-    """The text, cut so that it fits into a message."""
-    return text if len(text) <= 60 else text[:57] + "…"
+    """The text, cut so that it fits into a message, on one line."""
+    return visible(text if len(text) <= 60 else text[:57] + "…")
 
 
 def show(value: Any) -> str:

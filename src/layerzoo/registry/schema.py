@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,19 +15,22 @@ from pydantic import ValidationError
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import expand, select
 from layerzoo.registry.document import Loc
-from layerzoo.registry.forms import (
-    AudioModelForm,
-    Form,
-    HeadForm,
-    LayerForm,
-    ModelForm,
-    TextModelForm,
-    VideoModelForm,
-    VisionModelForm,
-    WeightsForm,
-)
+from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, explain, shorten, show
 from layerzoo.spec import Layer
+
+with pydantic_alone():
+    from layerzoo.registry.forms import (
+        AudioModelForm,
+        Form,
+        HeadForm,
+        LayerForm,
+        ModelForm,
+        TextModelForm,
+        VideoModelForm,
+        VisionModelForm,
+        WeightsForm,
+    )
 
 FORMAT = 1
 """The version of the format that this layerzoo reads."""
@@ -35,14 +39,14 @@ MAX_LAYERS = 20_000
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[\w-]+(\.[\w-]+)*")
 _SELECTORS = {"last", "penultimate"}
-_KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
-_MODEL_FORMS: dict[str, type[ModelForm]] = {
+KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
+MODEL_FORMS: dict[str, type[ModelForm]] = {
     "vision": VisionModelForm,
     "audio": AudioModelForm,
     "text": TextModelForm,
     "video": VideoModelForm,
 }
-_NEEDED: dict[str, tuple[str, ...]] = {
+NEEDED: dict[str, tuple[str, ...]] = {
     "image": ("size_px", "resize", "mean", "std"),
     "audio": ("sample_rate_hz",),
     "text": ("max_tokens",),
@@ -53,10 +57,50 @@ FormT = TypeVar("FormT", bound=Form)
 
 
 def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
-    """A file's form, or everything that is wrong with it but for its models."""
+    """What can be used of a file beside its models, and everything that is wrong with that.
+
+    A mistake costs the smallest part that it stands in: an entry of a section, a section, or an unknown key. None is
+    returned where the file as a whole cannot be understood: it is no mapping, or ``layerzoo:`` or ``requires:`` is
+    wrong.
+    """
     if not isinstance(data, Mapping):
-        return None, [Mistake((), "wrong-value", f"a registry file is a mapping that begins with `layerzoo: {FORMAT}`")]
-    return _validated(HeadForm, data)
+        fault = "the file says nothing" if data is None else f"a registry file is a mapping, not {show(data)}"
+        return None, [Mistake((), "wrong-value", f"{fault}; it begins with `layerzoo: {FORMAT}`")]
+    return _checked(HeadForm, data, (("layerzoo",), ("requires",)))
+
+
+def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:
+    """What is left of a form without what is wrong, and everything that is wrong with it.
+
+    vital: the keys without which nothing else can be understood; if one is wrong or missing, nothing is left.
+    """
+    mistakes: list[Mistake] = []
+    while True:
+        form, found = _validated(kind, data)
+        mistakes += found
+        if form is not None or any(mistake.loc[:1] in ((), *vital) for mistake in found):
+            return form, mistakes
+        data = without(data, [mistake.loc for mistake in found])
+
+
+def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
+    """Data without some of its keys, or without some of what stands directly behind them."""
+    rest = dict(data)
+    entries: dict[str, set[str | int]] = {}
+    for section, *entry in locs:
+        if entry:
+            entries.setdefault(str(section), set()).add(entry[0])
+        else:
+            rest.pop(str(section), None)
+    for section_name in entries.keys() & rest.keys():
+        section, wrong = rest[section_name], entries[section_name]
+        if isinstance(section, Mapping):
+            rest[section_name] = {key: value for key, value in section.items() if key not in wrong}
+        elif isinstance(section, list):
+            rest[section_name] = [value for at, value in enumerate(section) if at not in wrong]
+        else:  # a short form
+            del rest[section_name]
+    return rest
 
 
 def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None, list[Mistake]]:
@@ -67,11 +111,11 @@ def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None
     if not isinstance(data, Mapping):
         message = f"a model is a mapping that begins with `modality:`, not {show(data)}"
         return None, [Mistake((), "wrong-value", message)]
-    form, mistakes = _validated(_MODEL_FORMS.get(str(data.get("modality")), ModelForm), data)
+    form, mistakes = _checked(MODEL_FORMS.get(str(data.get("modality")), ModelForm), data, (("modality",),))
     mistakes += _missing(data)
-    if form is None or mistakes:
+    if form is None:
         return None, mistakes
-    plain, mistakes = _translated(id, form, folder)
+    plain = _translated(id, form, folder, mistakes)
     return (None, mistakes) if mistakes else (plain, [])
 
 
@@ -83,21 +127,22 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
         return None, list(dict.fromkeys(mistakes))
 
 
-def _translated(id: str, form: ModelForm, folder: Path) -> tuple[dict[str, Any], list[Mistake]]:
-    mistakes: list[Mistake] = []
+def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
+    """The plain form. What is found to be wrong on the way is added to the mistakes."""
     layers = list(_layers(form.layers or {}, mistakes))
     plain: dict[str, Any] = {"id": id, "modality": form.modality}
     plain |= form.model_dump(include={"summary", "license", "builder", "args", "params", "base"}, exclude_unset=True)
     if form.preprocess is not None:
-        plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), _KINDS[form.modality])
+        plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
     if layers:
         plain["layers"] = layers
     if form.default is not None:
         plain["default"] = form.default.model_dump(exclude_unset=True)
-        mistakes += _misplaced_default(id, form.default.layer, layers)
+        if not any(mistake.loc[:1] == ("layers",) for mistake in mistakes):
+            mistakes += _misplaced_default(id, form.default.layer, layers)
     if form.weights is not None:
         plain["weights"] = _plain_weights(form.weights, folder, mistakes)
-    return plain, mistakes
+    return plain
 
 
 def _missing(data: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -106,14 +151,14 @@ def _missing(data: Mapping[str, Any]) -> Iterator[Mistake]:
         return
     if "builder" not in data:
         yield Mistake((), "missing-key", "the key 'builder' is missing: it says who makes the network", on_key=True)
-    if (kind := _KINDS.get(str(data.get("modality")))) and "preprocess" in data:
+    if (kind := KINDS.get(str(data.get("modality")))) and "preprocess" in data:
         yield from _missing_of(data["preprocess"], kind, ("preprocess",))
 
 
 def _missing_of(preprocess: Any, kind: str, loc: Loc) -> Iterator[Mistake]:
     if not isinstance(preprocess, Mapping):
         return
-    for name in _NEEDED[kind]:
+    for name in NEEDED[kind]:
         if name not in preprocess:
             yield Mistake(loc, "missing-key", f"the key '{name}' is missing", on_key=True)
         elif name == "image":
@@ -128,7 +173,7 @@ def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator
         facts = form.model_dump(exclude_unset=True, exclude={"module"})
         module = "" if form.module == "." else form.module
         try:
-            pairs = list(islice(expand(declared, module), MAX_LAYERS + 1))
+            pairs = _pairs(declared, module)
         except LayerError as error:
             mistakes.append(Mistake(loc, "wrong-value", str(error), on_key=True))
             continue
@@ -136,7 +181,10 @@ def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator
             mistakes.append(Mistake(loc, "wrong-value", f"more than {MAX_LAYERS} layers", on_key=True))
             return
         for name, path in pairs:
-            if problem := _unfit_name(name, seen):
+            if name in seen:
+                mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
+                break
+            if problem := _unfit_name(name):
                 mistakes.append(Mistake(loc, "wrong-value", problem, on_key=True))
                 break
             if not _MODULE.fullmatch(path):
@@ -147,23 +195,32 @@ def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator
             yield {"name": name, "module": path, **facts}
 
 
-def _unfit_name(name: str, seen: set[str]) -> str | None:
+# The models of a catalogue have the same few declarations, and a third of compiling them would be to write these out.
+@lru_cache(maxsize=256)
+def _pairs(declared: str, module: str) -> tuple[tuple[str, str], ...]:
+    """Names and paths of a declaration; one more than there may be where there are too many."""
+    return tuple(islice(expand(declared, module), MAX_LAYERS + 1))
+
+
+@lru_cache(maxsize=4096)
+def _unfit_name(name: str) -> str | None:
     if not _LAYER.fullmatch(name):
         return f"'{shorten(name)}' is not a layer's name: words and numbers between dots, as in stage.1.block.0"
     if name in _SELECTORS:
         return f"'{name}' is a selector, and no layer may be called so"
-    return f"the layer '{name}' is declared twice" if name in seen else None
+    return None
 
 
 def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]]) -> list[Mistake]:
     """A default layer that the declared ones do not have. What only a trace can tell is not judged here."""
-    if layer is None or not layers:
+    if layer is None or not layers or any(each["name"] == layer for each in layers):
         return []
     try:
         select([Layer(name=each["name"], module=each["module"]) for each in layers], layer, model=id)
     except UnknownLayerError as error:
         close = f"Nearest: {', '.join(error.nearest)}" if error.nearest else "See its `layers:`"
-        return [Mistake(("default", "layer"), "reference", f"there is no layer '{shorten(layer)}'. {close}")]
+        message = f"there is no layer '{shorten(layer)}'. {close}"
+        return [Mistake(("default", "layer"), "reference", message, nearest=tuple(error.nearest))]
     except LayerError:
         return []
     return []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -19,15 +23,21 @@ UNSETTLED = ""
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One registry.yaml, or the catalogue beside it, and whose it is."""
+    """One registry.yaml, or the catalogue beside it, and whose it is; or the list of what is published."""
 
     path: str
     """Absolute."""
-    role: Literal["core", "plugin", "user"]
+    role: Literal["core", "plugin", "user", "published"]
+    """``published``: the list of models that can be installed."""
     namespace: str
     """What stands in front of every id that the file declares."""
     distribution: str | None = None
     """The distribution that ships the file; None for a user's own."""
+
+
+def full_id(name: str, source: Source) -> str:
+    """The id of one of the file's own models: its namespace is put in front where it is missing."""
+    return name if name.startswith(f"{source.namespace}/") else f"{source.namespace}/{name}"
 
 
 def is_namespace(text: str) -> bool:
@@ -36,11 +46,46 @@ def is_namespace(text: str) -> bool:
 
 
 def fingerprint(path: str) -> str | None:
-    """What changes whenever the file or folder does: times in nanoseconds and size. None when there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a start of the command line takes dozens of these
-    except OSError:
+    """What changes whenever the file or folder does: which it is, its times in nanoseconds, its size.
+
+    None when there is none. A link that leads nowhere is there, and cannot be read.
+    """
+    found = _status(path)
+    if found is None:
         return None
-    if abs(time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns)) < _TICK_NS:
+    now = time.time_ns()
+    # Either time may be set to anything, the past and the future included; on most systems not both.
+    if min(abs(now - found.st_mtime_ns), abs(now - found.st_ctime_ns)) < _TICK_NS:
         return UNSETTLED
-    return f"{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}"
+    return f"{found.st_ino}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}"
+
+
+def settled_fingerprint(path: str) -> str | None:
+    """As :func:`fingerprint`, a moment later where the file has just been written. Worth it before a long reading."""
+    if (found := fingerprint(path)) == UNSETTLED:
+        time.sleep(_TICK_NS / 1e9)
+        found = fingerprint(path)
+    return found
+
+
+def open_source(path: str | Path) -> BinaryIO:
+    """A file that declares models, to be read. Raises: OSError, also for a pipe or a device, which might never end."""
+    # Without O_NONBLOCK, to open a pipe is to wait for whoever writes into it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _status(path: str) -> os.stat_result | None:
+    for look in (os.stat, os.lstat):
+        with contextlib.suppress(OSError, ValueError):  # a ValueError: no path can hold the character NUL
+            return look(path)
+    return None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
 from layerzoo.registry.inherit import inherit
+from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.shelf import Row
 from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown
 from layerzoo.spec import ModelSpec
+
+_KEPT_BASES = 1000
 
 
 class Specs:
@@ -43,13 +47,23 @@ class Specs:
 
     def whole(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec:
         """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
-        plain = self._inherited(row, ())
+        plain = self._inherited(row, (), {})
         plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
-        try:
-            return ModelSpec.from_dict(plain)
-        except TypeError as error:  # a field without a default is missing: only a base can leave one out
-            both = f"{plain['id']} and its base {plain.get('base')}"
-            raise RegistryError(f"{both} together do not say enough: {error}") from None
+        return _built(plain)
+
+    def plain_heirs(self, rows: Iterable[Row]) -> Iterator[dict[str, Any] | None]:
+        """The plain form of models that have a base, with what the base says; None where that cannot be used."""
+        bases: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            if len(bases) > _KEPT_BASES:
+                bases.clear()
+            try:
+                plain = self._inherited(row, (), bases)
+                _built({**plain, "layers": ()})  # layers were checked where they are declared
+            except LayerzooError:
+                yield None
+            else:
+                yield plain
 
     def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """As :meth:`whole`; None when the base cannot be used."""
@@ -61,17 +75,36 @@ class Specs:
     def _target(self, alias: str) -> str | None:
         return self._stock.ask(lambda shelf: shelf.target(alias))
 
-    def _inherited(self, row: Row, heirs: tuple[str, ...]) -> dict[str, Any]:
+    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The plain form of a model and its base. bases: those that are known; more are added."""
         own = dict(row.spec)
         if "base" not in own:
             return own
         heirs = (*heirs, own["id"])
-        own["base"] = self.resolved(own["base"])
+        if (named := own["base"]) in bases:
+            return inherit({**own, "base": bases[named]["id"]}, bases[named])
+        own["base"] = self.resolved(named)
         if own["base"] in heirs:
             raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
-        if (base := self.find(own["base"])) is None:
-            error = self._unknown.model(own["base"])
-            if isinstance(error, UnknownModelError):
-                raise UnknownModelError(f"{own['id']} is built on {own['base']}: {error}", asked=own["base"])
-            raise error
-        return inherit(own, self._inherited(base, heirs))
+        bases[named] = self._inherited(self._base(row, own), heirs, bases)
+        return inherit(own, bases[named])
+
+    def _base(self, row: Row, own: dict[str, Any]) -> Row:
+        if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
+            raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
+        if base := self.find(own["base"]):
+            return base
+        error = self._unknown.model(own["base"])
+        if isinstance(error, UnknownModelError):
+            message = f"{own['id']} is built on {own['base']}: {error}"
+            raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
+        raise error
+
+
+def _built(plain: dict[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec.from_dict(plain)
+    except TypeError as error:  # a field without a default is missing: only a base can leave one out
+        both = f"{plain['id']} and its base {plain.get('base')}"
+        missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
+        raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from layerzoo.registry.discovery import Surroundings, look_around
 from layerzoo.registry.index import Index, IndexedSource
 from layerzoo.registry.shelf import Shelf, sources_of
-from layerzoo.registry.source import UNSETTLED, Source, fingerprint
+from layerzoo.registry.source import UNSETTLED, fingerprint
 
 AnswerT = TypeVar("AnswerT")
 
@@ -24,7 +26,7 @@ class Stock:
         self._index = Index.open(cache)
         self.surroundings = surroundings or look_around(self._index)
         self._shelf = self._filled()
-        self._state = self._current_state()
+        _all.add(self)
 
     @property
     def sources(self) -> list[IndexedSource]:
@@ -45,9 +47,9 @@ class Stock:
 
     def is_current(self) -> bool:
         """Whether nothing was installed, removed or edited since this was made."""
-        if UNSETTLED in self._state or look_around(self._index) != self.surroundings:
+        if look_around(self._index) != self.surroundings:
             return False
-        return self._state == self._current_state()
+        return all(state != UNSETTLED and fingerprint(path) == state for path, state in self._states())
 
     def keep_outcome(self, module: str, outcome: dict[str, Any]) -> None:
         """Remember how the import of a plugin's module went. An index that cannot be written forgets it."""
@@ -58,10 +60,12 @@ class Stock:
 
     def outcome(self, module: str) -> dict[str, Any] | None:
         """How the import of a plugin's module went last; None where that is not known."""
-        try:
-            return self._index.outcome(module)
-        except sqlite3.DatabaseError:
-            return None
+        return self.ask(lambda _: self._index.outcome(module))
+
+    def after_fork(self) -> None:
+        """Begin again in a child process, with an index and a lock of its own."""
+        self._lock = threading.Lock()
+        self._index.after_fork()
 
     def _filled(self) -> Shelf:
         for _ in range(2):
@@ -71,10 +75,22 @@ class Stock:
                 self._index = self._index.instead(error)
         return Shelf(Index.in_memory(), self.surroundings)
 
-    def _current_state(self) -> list[str | None]:
-        catalogues = [path for each in self.sources if (path := each.head["catalogue"])]
-        return [fingerprint(path) for path in [*_paths(sources_of(self.surroundings)), *catalogues]]
+    def _states(self) -> Iterable[tuple[str, str | None]]:
+        """Every file that counts, and its fingerprint when it was read; None for one that was not there."""
+        sources = self.sources
+        files = [each.path for each in sources_of(self.surroundings)]
+        catalogues = [path for each in sources if (path := each.head["catalogue"])]
+        absent: dict[str, str | None] = dict.fromkeys([*files, *catalogues])
+        return (absent | {each.source.path: each.state for each in sources}).items()
 
 
-def _paths(sources: list[Source]) -> list[str]:
-    return [source.path for source in sources]
+_all: weakref.WeakSet[Stock] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    for stock in list(_all):
+        stock.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

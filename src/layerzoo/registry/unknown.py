@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from layerzoo.errors import LayerzooError, NotFoundError, PluginError, RegistryError, UnknownModelError, nearest
+from layerzoo.errors import (
+    LayerzooError,
+    NotFoundError,
+    NotInstalledError,
+    PluginError,
+    RegistryError,
+    UnknownModelError,
+    nearest,
+)
+from layerzoo.registry import advice
+from layerzoo.registry.discovery import NO_PLUGINS
+from layerzoo.registry.installed import USER_NAMESPACE
+from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
 from layerzoo.registry.shelf import Shelf, covers
 from layerzoo.registry.stock import Stock
+
+_LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
 
 # difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
 _COMPARED_NAMES = 2_000
@@ -24,37 +38,60 @@ class Unknown:
     def model(self, asked: str) -> LayerzooError:
         """Declared but not valid, of a plugin that cannot be used or is not installed, switched off, or misspelt."""
         if wrong := self._stock.ask(lambda shelf: shelf.diagnostics(model=asked)):
-            return RegistryError(f"the declaration of {asked} is not valid:", [str(each) for each in wrong])
+            return RegistryError(f"the declaration of {asked} is not valid:", [each.marked() for each in wrong])
         namespace = asked.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
-            message = f"{asked} is not there, because the plugin '{namespace}' cannot be used: {manifest.cause}"
-            return PluginError(f"{message}\nNext: zoo plugin check {namespace}", plugin=namespace)
+            return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
         if entry := next((entry for entry in self._stock.ask(Shelf.disabled) if covers(entry, asked)), None):
             message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
             return UnknownModelError(message, asked=asked)
+        if manifest is None and not self._stock.surroundings.has_plugins and namespace != USER_NAMESPACE:
+            return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
         if manifest is None and namespace in self.published():
-            message = f"{asked} is not there, because its plugin is not installed: {self._installation(namespace)}"
-            return UnknownModelError(message, asked=asked)
+            return self._not_installed(asked, namespace)
         close = nearest(asked, self._comparable_names(asked))
         return UnknownModelError(
             f"there is no model '{asked}'. {_hint(close)}All: zoo list", asked=asked, nearest=close
         )
 
+    def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
+        install = self._installation(namespace)
+        if entry := self._stock.ask(lambda shelf: shelf.published_entry(asked)):
+            message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
+            return NotInstalledError(message, asked=asked, install=install)
+        known = [each for each in self._stock.ask(Shelf.published_ids) if each.startswith(f"{namespace}/")]
+        if not known:
+            message = f"{asked} is not there, because its plugin is not installed: {install}"
+            return NotInstalledError(message, asked=asked, install=install)
+        close = nearest(asked, known)
+        message = (
+            f"there is no model '{asked}' among those of the plugin '{namespace}', which is not installed. "
+            f"{_hint(close)}All: zoo list --plugin {namespace} --not-installed\nNext: {install}"
+        )
+        return UnknownModelError(message, asked=asked, nearest=close)
+
     def plugin(self, asked: str) -> NotFoundError:
         """Published but not installed, or misspelt."""
+        if not self._stock.surroundings.has_plugins:
+            return NotFoundError(f"the plugin '{asked}' is not there, because {_LEFT_OUT}", asked=asked)
         if asked in self.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
-        names = [each.namespace for each in self._stock.surroundings.installed]
+        names = list(dict.fromkeys(each.namespace for each in self._stock.surroundings.installed))
         close = nearest(asked, names)
         message = f"there is no plugin '{asked}'. {_hint(close)}Installed: {', '.join(names)}"
         return NotFoundError(message, asked=asked, nearest=close)
 
     def builder(self, asked: str) -> PluginError:
         """Of a plugin that is not installed or cannot be used, or misspelt."""
+        if not self._stock.surroundings.has_plugins:
+            return PluginError(f"the builder '{asked}' is not there, because {_LEFT_OUT}", plugin=asked)
         for namespace, facts in self.published().items():
             if asked in facts.get("builders", ()):
                 return self._builder_of(asked, namespace)
+        # What a plugin offers whose file is not read is not known; most offer what is called as they are.
+        if (manifest := self._manifests.named(asked)) and not manifest.is_usable:
+            return _unusable(f"the builder '{asked}' of the plugin '{asked}' cannot be used", manifest)
         names = self._manifests.builders()
         message = f"there is no builder '{asked}'. {_hint(nearest(asked, names))}Installed: {', '.join(names)}"
         return PluginError(message, plugin=asked)
@@ -68,9 +105,11 @@ class Unknown:
         if manifest is None:
             message = f"nothing that is installed offers the builder '{builder}': {self._installation(namespace)}"
             return PluginError(message, plugin=namespace)
-        cause = manifest.cause or f"{manifest.distribution} {manifest.version} does not offer it"
-        message = f"the builder '{builder}' of the plugin '{namespace}' cannot be used: {cause}"
-        return PluginError(f"{message}\nNext: zoo plugin check {namespace}", plugin=namespace)
+        message = f"the builder '{builder}' of the plugin '{namespace}' cannot be used"
+        if manifest.is_usable:
+            message = f"{message}: {manifest.release} does not offer it"
+            return PluginError(f"{message}\nNext: {advice.upgrade(manifest.distribution)}", plugin=namespace)
+        return _unusable(message, manifest)
 
     def _installation(self, namespace: str) -> str:
         return f"pip install {self.published()[namespace]['package']}"
@@ -80,7 +119,12 @@ class Unknown:
         if len(names) > _COMPARED_NAMES:
             names = self._stock.ask(lambda shelf: shelf.similar_ids(asked, _COMPARED_NAMES))
         aliases = self._stock.ask(Shelf.aliases)
+        names += self._stock.ask(Shelf.published_ids)[:_COMPARED_NAMES]
         return [*names, *(alias for alias, _ in aliases[:_COMPARED_NAMES])]
+
+
+def _unusable(message: str, manifest: PluginManifest) -> PluginError:
+    return PluginError(f"{message}: {manifest.cause}\nNext: {manifest.fix}", plugin=manifest.namespace)
 
 
 def _hint(close: Sequence[str]) -> str:

@@ -6,7 +6,19 @@ with needs("torch"):
     from layerzoo.runtime.backbone import Backbone
     from layerzoo.runtime.batch import Batch
     from layerzoo.runtime.extract import extract, stream
-    from layerzoo.runtime.load import build, load, trace_layers
-    from layerzoo.runtime.network import Stub
+    from layerzoo.runtime.load import build, load, pull, trace_layers
+    from layerzoo.runtime.network import CutNetwork
+    from layerzoo.runtime.preprocess import Preprocessor
 
-__all__ = ["Backbone", "Batch", "Stub", "build", "extract", "load", "stream", "trace_layers"]
+__all__ = [
+    "Backbone",
+    "Batch",
+    "CutNetwork",
+    "Preprocessor",
+    "build",
+    "extract",
+    "load",
+    "pull",
+    "stream",
+    "trace_layers",
+]

@@ -32,20 +32,25 @@ class Backbone:
     activation (axes as ``spec`` says). Past the cut it holds stubs that raise.
     preprocess: turns inputs into a batch for ``module``; works alone.
     provenance: where every number comes from; JSON-able.
+
     Several threads may use one backbone. It can be copied, and pickled where its network can.
     """
 
     spec: ModelSpec
+    """The declaration, with what the library and a trace know and it leaves unsaid."""
     module: CutNetwork
     preprocess: Preprocessor
     pools: Mapping[str, str]
+    """Layer name → how :func:`extract` pools it."""
     device: torch.device
     precision: Precision
     provenance: Mapping[str, Any]
     blueprint: Blueprint
+    """The network before it was cut: its trace and its files."""
 
     @property
     def cut(self) -> Cut:
+        """What runs, what is needed for it, and where it stops."""
         return self.module.cut
 
     @property
@@ -59,7 +64,11 @@ class Backbone:
         return f"<Backbone {self.spec.id} cut at {', '.join(layer.name for layer in self.layers)}: {share}>"
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Raw activations at the cut, without gradients, on this backbone's device and in its precision."""
+        """Layer name → raw activation, without gradients, on this backbone's device and in its precision.
+
+        Its axes are those of :attr:`layers`, the batch first. Raises: UsageError when the network is in training mode,
+        or was moved to another device.
+        """
         with self._running():
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found

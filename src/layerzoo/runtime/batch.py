@@ -38,10 +38,12 @@ class Batch:
     inputs: Mapping[str, Tensor]
     valid: Tensor | None = None
     total: int = 1
+    """How many positions each row has, padding included."""
     times_s: tuple[float | None, ...] | None = None
 
     @property
     def size(self) -> int:
+        """How many rows there are."""
         return int(next(iter(self.inputs.values())).shape[0])
 
     def __len__(self) -> int:
@@ -58,7 +60,7 @@ class Batch:
         return replace(self, inputs={name: move(tensor) for name, tensor in self.inputs.items()}, valid=valid)
 
     def run(self, network: nn.Module) -> Any:
-        """Call a network on this batch."""
+        """What a network returns for this batch."""
         tensors = list(self.inputs.values())
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 

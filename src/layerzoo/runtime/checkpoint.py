@@ -7,85 +7,18 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from layerzoo.errors import CacheError, PluginError, UnsafeWeightsError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.stored import InMemory, Progress, Safetensors, Stored
 from layerzoo.spec import ModelSpec
-from layerzoo.weights import Files, TensorEntry, converted_path, make_once, read_header
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
-
-class Stored(Protocol):
-    """Tensors by the names that the checkpoint gives them."""
-
-    @property
-    def label(self) -> str:
-        """What errors call it."""
-
-    def meta(self) -> dict[str, Tensor]:
-        """All of them on the meta device: names, shapes and types, no values."""
-
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some of them, each owning its memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class SafetensorsFile:
-    """A checkpoint on the disk. Only what is asked for is read."""
-
-    path: Path
-    entries: Mapping[str, TensorEntry]
-    label: str
-
-    @classmethod
-    def open(cls, path: Path, label: str | None = None) -> SafetensorsFile:
-        return cls(path, read_header(path), label or path.name)
-
-    def meta(self) -> dict[str, Tensor]:
-        return {
-            name: torch.empty(entry.shape, dtype=_DTYPES.get(entry.dtype, torch.float32), device="meta")
-            for name, entry in self.entries.items()
-        }
-
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        from safetensors import safe_open
-
-        with safe_open(self.path, framework="pt") as file:
-            # The library's tensors share one mapping of the whole file; a copy lets go of it.
-            return {name: file.get_tensor(name).clone() for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class InMemory:
-    """A checkpoint that a plugin made, or that could not be kept on the disk."""
-
-    tensors: Mapping[str, Tensor]
-    label: str
-
-    def meta(self) -> dict[str, Tensor]:
-        return {name: torch.empty_like(tensor, device="meta") for name, tensor in self.tensors.items()}
-
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        return {name: self.tensors[name].detach().clone() for name in names}
-
+from layerzoo.weights import Files
+from layerzoo.weights.cache import converted_path, make_once
+from layerzoo.weights.files import INDEX
+from layerzoo.weights.tensors import read_header
 
 Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -139,6 +72,13 @@ class Checkpoint:
         everything = self.mapper(self.stored.read(self.stored.meta()))
         return {name: everything[name] for name in asked}
 
+    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        """Have some tensors, by the network's names, on this machine without reading them."""
+        asked = set(names)
+        self.stored.fetch(
+            {self.origins[name] for name in asked} if self.is_partial(asked) else self.stored.meta(), progress
+        )
+
     def bytes_of(self, names: Iterable[str]) -> int:
         return sum(self.sizes[name] for name in set(names))
 
@@ -156,11 +96,12 @@ class KeyRules:
         return ".".join(segments)
 
 
-def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Checkpoint:
+def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool = False) -> Checkpoint:
     """The checkpoint of a model, in whatever format it comes.
 
     A format that is not safetensors is converted once, and kept as safetensors in the cache directory.
-    Raises: WeightsError when there is none, UnsafeWeightsError for a pickle whose sha256 is not declared.
+    allow_pickle: open a pickle although its sha256 is neither declared nor locked.
+    Raises: WeightsError when there is none, UnsafeWeightsError for a pickle that may not be opened.
     """
     rename = KeyRules(spec.weights.keys if spec.weights else ())
 
@@ -169,16 +110,19 @@ def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Checkpo
         mapped = hooks.state_dict(spec, files, renamed)
         return renamed if mapped is None else mapped
 
-    return Checkpoint.of(_stored(spec, files, hooks), mapper)
+    return Checkpoint.of(_stored(spec, files, hooks, allow_pickle), mapper)
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
+def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
     path = files.checkpoint
     if path is None:
         return _made_by_plugin(spec, files, hooks)
-    if path.suffix == ".safetensors":
-        return SafetensorsFile.open(path)
-    return _converted(path, files.digests[path.name], _reader(spec, files, hooks, path), made_by=hooks.identity)
+    name = next(name for name in files if files[name] == path)
+    if name.endswith((".safetensors", INDEX)):
+        return Safetensors.of(files, name)
+    return _converted(
+        path, files.digests[path.name], _reader(spec, files, hooks, path, allow_pickle), made_by=hooks.identity
+    )
 
 
 def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]], *, made_by: str) -> Stored:
@@ -193,7 +137,7 @@ def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]]
 
     try:
         kept = make_once(converted_path(digest, made_by), write, is_sound=_is_sound)
-        return SafetensorsFile.open(kept, path.name)
+        return Safetensors.open(kept, path.name)
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
         return InMemory(made or _contiguous(read()), path.name)
@@ -218,22 +162,28 @@ def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     return InMemory(made, spec.id)
 
 
-def _reader(spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path) -> Callable[[], Mapping[str, Tensor]]:
+def _reader(
+    spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
+) -> Callable[[], Mapping[str, Tensor]]:
     """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
 
     def read() -> Mapping[str, Tensor]:
         made = hooks.read_weights(spec, files)
-        return _read_pickle(path, files) if made is None else made
+        return _read_pickle(path, files, allow_pickle) if made is None else made
 
     return read
 
 
-def _read_pickle(path: Path, files: Files) -> Mapping[str, Tensor]:
-    """A pickled state dict, read by torch's restricted unpickler, and only if it is the file that was declared."""
-    if path.name not in files.verified:
+def _read_pickle(path: Path, files: Files, allow_pickle: bool) -> Mapping[str, Tensor]:
+    """A pickled state dict, read by torch's restricted unpickler, which runs no code of the file's.
+
+    That unpickler had holes before, so a file that nobody vouches for with a sha256 is opened only on request.
+    """
+    if path.name not in files.verified and not allow_pickle:
         raise UnsafeWeightsError(
             f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
-            "registry.yaml (weights: {source: …, sha256: …}). Or save the weights as safetensors"
+            "registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
+            "Python: allow_pickle=True), and always by torch's restricted unpickler. Or save the weights as safetensors"
         )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

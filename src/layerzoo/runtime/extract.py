@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from layerzoo.errors import LayerzooError, PluginError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.media.samples import Sample, Samples, samples
-from layerzoo.plugins.loader import summary
+from layerzoo.plugins.failure import summary
 from layerzoo.pooling import width
 from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
 from layerzoo.runtime.batch import Row
@@ -76,6 +76,8 @@ def extract(
     windows: split a text that is longer than the model takes into windows and pool over all of them, rather than
         truncate it (and count it in ``Features.report``).
     Returns: :class:`Features`, one row a sample, in the order of the inputs.
+    Raises: what :func:`load` does; InputError for inputs that cannot be used as a whole; SampleError for the first
+        sample that cannot be used, where errors is ``"raise"``.
     """
     return Features.join(
         stream(
@@ -101,7 +103,8 @@ def stream(
 ) -> Iterator[Features]:
     """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, in the order of the inputs.
 
-    The model is loaded, and every mistake in the request raised, before the first piece is asked for.
+    The model is loaded, and every mistake in the request raised, before the first piece is asked for. Arguments and
+    errors are those of :func:`extract`.
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import truncate
+from layerzoo.runtime.stored import Progress
 from layerzoo.runtime.trace import named_tensors, signature
 
 
@@ -29,18 +30,40 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
 
     Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
     """
-    check_structure(network, cut, model)
-    stored = set(network.state_dict(keep_vars=True))
-    groups = _shared(network, [name for name in cut.tensors if name in stored])
-    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    groups, sources = _needed(network, cut, checkpoint, model)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
         _assign(network, groups[name], tensors[source], model)
     trim(network, cut)
+    return _loaded(sources, checkpoint)
+
+
+def fetch_for(
+    network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: Progress | None = None
+) -> Loaded:
+    """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
+    _, sources = _needed(network, cut, checkpoint, model)
+    checkpoint.fetch(sources.values(), progress)
+    return _loaded(sources, checkpoint)
+
+
+def _needed(
+    network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The names of the network that mean one tensor each, by the first of them; and what the checkpoint calls those."""
+    check_structure(network, cut, model)
+    stored = set(network.state_dict(keep_vars=True))
+    groups = _shared(network, [name for name in cut.tensors if name in stored])
+    return groups, {name: _source(group, checkpoint, model) for name, group in groups.items()}
+
+
+def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
+    is_partial = checkpoint.is_partial(sources.values())
+    read = list(sources.values() if is_partial else checkpoint.shapes)
     return Loaded(
-        tensors=len(sources),
+        tensors=len(set(read)),
         of_tensors=len(checkpoint.shapes),
-        bytes=checkpoint.bytes_of(sources.values()),
+        bytes=checkpoint.bytes_of(read),
         of_bytes=checkpoint.bytes_of(checkpoint.shapes),
     )
 

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 
 from layerzoo.errors import CutError, UnavailableError, UsageError
-from layerzoo.plugins.loader import summary
+from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, memory_format
 from layerzoo.runtime.blueprint import Blueprint
@@ -17,13 +17,15 @@ from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
 from layerzoo.runtime.checkpoint import open_checkpoint
 from layerzoo.runtime.cut import Cut, plan_cut
-from layerzoo.runtime.fill import Loaded, check_structure, load_into, trim
+from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.stored import Progress
 from layerzoo.spec import Layer, ModelSpec
 from layerzoo.weights import Files, resolve
+from layerzoo.weights.repository import Want
 
 _RANDOM = re.compile(r"random:(\d+)")
 _LAST_SEED = (1 << 64) - 1  # of torch's generators
@@ -37,6 +39,8 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     precision: Precision = "float32",
+    partial: bool = False,
+    allow_pickle: bool = False,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -45,8 +49,12 @@ def load(
     pool: how :func:`extract` will pool, for all layers or by layer; checked here, before anything is loaded.
     weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
         library itself gives the network, the same for every cut.
+    device: as torch names it: ``cpu``, ``cuda:1``, ``mps``.
     precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it.
-    Raises: NotFoundError, LayerError, PoolingError, PluginError, WeightsError: see :mod:`layerzoo.errors`.
+    partial: of weights on a server, fetch what the layer needs and leave the rest there.
+    allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
+    Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or
+        WeightsError: see :mod:`layerzoo.errors`.
     """
     if precision not in get_args(Precision):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
@@ -54,14 +62,14 @@ def load(
     spec = _spec(model, zoo)
     seed = _seed(weights)
     place = _usable(device)
-    files = resolve(spec.weights, weights) if seed is None else _files_without_weights(spec)
+    files = _files(spec, weights, seed, "partial" if partial else "whole")
     hooks = ModelHooks.of(spec, zoo)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
     try:
-        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
+        return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
         blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
-        return _load(blueprint, layer, pool, weights, seed, place, precision, zoo)
+        return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
 
 
 def _spec(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
@@ -90,12 +98,13 @@ def _load(
     seed: int | None,
     device: torch.device,
     precision: Precision,
+    allow_pickle: bool,
     zoo: Registry,
 ) -> Backbone:
     layers = choose_layers(blueprint, layer)
     pools = choose_pools(blueprint, layers, pool)
     cut = plan_cut(blueprint.trace, layers, model=blueprint.spec.id)
-    network, loaded = _filled(blueprint, cut, seed)
+    network, loaded = _filled(blueprint, cut, seed, allow_pickle)
     network = network.to(device).to(memory_format=memory_format(blueprint.preprocess))
     return Backbone(
         spec=blueprint.spec,
@@ -109,21 +118,23 @@ def _load(
     )
 
 
-def _filled(blueprint: Blueprint, cut: Cut, seed: int | None) -> tuple[torch.nn.Module, Loaded]:
+def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool) -> tuple[torch.nn.Module, Loaded]:
     spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
     if seed is None:
         network = build_uninitialised(spec, hooks, files)
-        return network, load_into(network, cut, open_checkpoint(spec, files, hooks), model=spec.id)
+        return network, load_into(network, cut, open_checkpoint(spec, files, hooks, allow_pickle), model=spec.id)
     network = build_random(spec, hooks, files, seed)
     check_structure(network, cut, spec.id)
     trim(network, cut)
     return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
 
 
-def _files_without_weights(spec: ModelSpec) -> Files:
-    """What a network without its weights can be built from: a configuration and a tokenizer, where they are here."""
+def _files(spec: ModelSpec, weights: str | os.PathLike[str] | None, seed: int | None, want: Want) -> Files:
+    if seed is None:
+        return resolve(spec.weights, weights, model=spec.id, want=want)
+    # What a network without its weights can be built from: a configuration and a tokenizer, where they can be had.
     try:
-        return resolve(spec.weights)
+        return resolve(spec.weights, model=spec.id, want="nothing")
     except UnavailableError:
         return Files()
 
@@ -142,14 +153,41 @@ def _seed(weights: str | os.PathLike[str] | None) -> int | None:
 
 
 def build(model: str | ModelSpec) -> torch.nn.Module:
-    """The whole network of a model with its library's own initialisation: for builders that build on another model."""
+    """The whole network of a model with its library's own initialisation: for builders that build on another model.
+
+    model: an id, or a spec. Raises: NotFoundError, PluginError.
+    """
     zoo = registry()
     spec = _spec(model, zoo)
-    return build_network(spec, ModelHooks.of(spec, zoo), resolve(spec.weights))
+    return build_network(spec, ModelHooks.of(spec, zoo), _files_to_build(spec))
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
-    """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on."""
+    """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on.
+
+    model: an id, or a spec. Raises: NotFoundError, PluginError, TraceError, WeightsError.
+    """
     zoo = registry()
     spec = _spec(model, zoo)
-    return Blueprint.of(spec, resolve(spec.weights), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers
+    return Blueprint.of(spec, _files_to_build(spec), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers
+
+
+def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: Progress | None = None) -> Loaded:
+    """Fetch the weights that a cut needs, and nothing else of the checkpoint.
+
+    progress: called with the name of a file and the number of its bytes that came.
+    Returns: what the cut needs of the checkpoint. Raises: as :func:`load`.
+    """
+    zoo = registry()
+    spec = _spec(model, zoo)
+    files = resolve(spec.weights, model=spec.id, want="partial", progress=progress)
+    hooks = ModelHooks.of(spec, zoo)
+    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    cut = plan_cut(blueprint.trace, choose_layers(blueprint, layer), model=spec.id)
+    network = build_uninitialised(spec, hooks, files)
+    return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
+
+
+def _files_to_build(spec: ModelSpec) -> Files:
+    """What a network is built from: everything but the checkpoint, which is fetched for nothing otherwise."""
+    return resolve(spec.weights, model=spec.id, want="nothing")

@@ -47,6 +47,8 @@ class CutNetwork(nn.Module):
         self._turn = threading.Lock()
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Layer name → raw activation, through which gradients flow. Raises: CutError for an input that takes another
+        way through the network than the one it was traced with."""
         return self.read(inputs, self._keep)
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ class Preprocessor(ABC):
         None where that direction does not exist."""
 
     def collate(self, rows: Sequence[Row]) -> Batch:
+        """Rows side by side."""
         return collate(rows)
 
     def bucket(self, row: Row) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from dataclasses import asdict
 from typing import Any
 
@@ -56,11 +55,13 @@ def provenance(
 
 def _weights(spec: ModelSpec, files: Files, weights: str | os.PathLike[str] | None, is_random: bool) -> dict[str, Any]:
     if is_random:
-        return {"source": str(weights), "revision": None, "sha256": {}}
+        return {"source": str(weights), "revision": None, "pinned_by": None, "lock_sha256": None, "sha256": {}}
     declared = spec.weights.source if spec.weights else None
-    revision = re.search(r"^hf://[^@]+@([^/]+)", declared or "")
+    origin = files.origin if weights is None else None
     return {
         "source": declared if weights is None else os.fspath(weights),
-        "revision": revision[1] if revision and weights is None else None,
+        "revision": origin and origin.revision,
+        "pinned_by": origin and origin.pinned_by,
+        "lock_sha256": origin and origin.lock_sha256,
         "sha256": files.digests,
     }

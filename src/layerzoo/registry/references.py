@@ -1,0 +1,216 @@
+"""Names in registry files that lead to nothing, each at its place and with what was probably meant.
+
+Where names stand is not kept: where one leads nowhere, its file is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest
+from layerzoo.registry.diagnostics import Diagnostic
+from layerzoo.registry.heirs import Heirs
+from layerzoo.registry.installed import USER_NAMESPACE
+from layerzoo.registry.places import Place
+from layerzoo.registry.shelf import Shelf, covers
+from layerzoo.registry.source import Source, full_id
+from layerzoo.registry.specs import Specs
+from layerzoo.registry.stock import Stock
+from layerzoo.registry.unknown import Unknown
+
+if TYPE_CHECKING:
+    from layerzoo.registry.document import Document, Loc
+
+_COMPARED_NAMES = 2_000
+
+
+class References:
+    """The names by which the files of a zoo refer to models."""
+
+    def __init__(self, stock: Stock, specs: Specs, heirs: Heirs, unknown: Unknown) -> None:
+        self._stock = stock
+        self._specs = specs
+        self._heirs = heirs
+        self._unknown = unknown
+
+    def loose_ends(self) -> list[Diagnostic]:
+        """What leads nowhere: aliases, bases, entries of ``disable``, defaults, and catalogues that are not there.
+
+        Looked for once, and kept until one of the files changes.
+        """
+        return self._stock.ask(lambda shelf: shelf.loose_ends(self._found))
+
+    def _found(self) -> Iterator[Diagnostic]:
+        files = _Files([path for each in self._stock.sources if (path := each.head["catalogue"])])
+        yield from self._catalogues(files)
+        yield from self._aliases(files)
+        yield from self._bases(files)
+        yield from self._disabled(files)
+        yield from self._defaults(files)
+
+    def _catalogues(self, files: _Files) -> Iterator[Diagnostic]:
+        for each in self._stock.sources:
+            if (path := each.head["catalogue"]) and not os.path.lexists(path):
+                message = f"there is no file {Path(path).name} beside this one"
+                yield _diagnostic(each.source, files.place(each.source, ("catalogue",)), message)
+
+    def _aliases(self, files: _Files) -> Iterator[Diagnostic]:
+        for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
+            if error := self._reason(target, source):
+                message = f"the alias '{alias}' stands for {target}: {error}"
+                yield _diagnostic(source, files.alias(source, alias), message, error)
+        for source, alias, target in self._stock.ask(Shelf.aliases_of_aliases):
+            if self._specs.find(alias) is None and self._leads_back(alias):
+                message = f"the alias '{alias}' stands for {target}, which leads back to it, and to no model"
+                yield _diagnostic(source, files.alias(source, alias), message)
+
+    def _leads_back(self, alias: str) -> bool:
+        seen: set[str] = set()
+        name: str | None = alias
+        while name is not None and name not in seen and self._specs.find(name) is None:
+            seen.add(name)
+            name = self._target(name)
+        return name == alias
+
+    def _target(self, alias: str) -> str | None:
+        return self._stock.ask(lambda shelf: shelf.target(alias))
+
+    def _bases(self, files: _Files) -> Iterator[Diagnostic]:
+        for row in self._stock.ask(self._heirs.unusable):
+            try:
+                self._specs.whole(row)
+            except LayerzooError as error:
+                model = str(row.spec["id"])
+                place = files.base(row.source, model)
+                message = str(error)
+                if isinstance(error, RegistryError) and error.diagnostics:
+                    message = f"{model} is built on {row.spec['base']}, whose declaration is not valid"
+                yield _diagnostic(row.source, place, message, error, model)
+
+    def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
+        for source, entry in self._stock.ask(Shelf.idle_disabled):
+            if not self._is_left_out(entry):
+                ids = self._stock.ask(lambda shelf: shelf.ids(_COMPARED_NAMES))
+                close = nearest(entry, [*ids, *{f"{each.partition('/')[0]}/*" for each in ids}])
+                hint = f"Nearest: {', '.join(close)}. " if close else ""
+                message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
+                yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
+
+    def _defaults(self, files: _Files) -> Iterator[Diagnostic]:
+        published = self._unknown.published()
+        installed = {each.namespace for each in self._stock.surroundings.installed if each.state == "ok"}
+        for each in self._stock.sources:
+            for modality, model in each.head["defaults"].items():
+                namespace = model.partition("/")[0]
+                is_known = namespace in installed or namespace not in published
+                # What could be installed is no mistake, nor what its plugin has spoilt.
+                if not is_known or self._specs.find(self._specs.resolved(model)) is not None:
+                    continue
+                error = self._reason(model, each.source)
+                if isinstance(error, NotFoundError):
+                    message = f"the default for {modality} leads nowhere: {error}"
+                    place = files.place(each.source, ("defaults", modality))
+                    yield _diagnostic(each.source, place, message, error)
+
+    def _reason(self, name: str, source: Source) -> LayerzooError | None:
+        """Why nothing answers to a name; None where that is no mistake of the file that says it."""
+        is_switched_off = any(covers(entry, name) for entry in self._stock.ask(Shelf.disabled))
+        if (is_switched_off and source.role != "user") or self._is_left_out(name):
+            return None
+        error = self._unknown.model(name)
+        if isinstance(error, RegistryError):
+            return RegistryError("its declaration is not valid")
+        return error
+
+    def _is_left_out(self, name: str) -> bool:
+        """Whether a name may be of a plugin, and all plugins are left out."""
+        return not self._stock.surroundings.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
+
+
+def _diagnostic(
+    source: Source,
+    place: Place,
+    message: str,
+    error: LayerzooError | None = None,
+    model: str | None = None,
+    nearest: tuple[str, ...] = (),
+) -> Diagnostic:
+    close = tuple(error.nearest) if isinstance(error, NotFoundError) else nearest
+    message = " ".join(message.split())
+    return Diagnostic.at(place, path=source.path, code="reference", message=message, nearest=close, model=model)
+
+
+class _Files:
+    """Where names stand. A file that has changed since it was compiled answers with its beginning at worst."""
+
+    def __init__(self, catalogues: list[str]) -> None:
+        self._catalogues = catalogues
+        self._documents: dict[str, Document | None] = {}
+
+    def place(self, source: Source, loc: Loc) -> Place:
+        document = self._document(source.path)
+        return document.value_place(loc) if document else Place(1, 1)
+
+    def alias(self, source: Source, alias: str) -> Place:
+        def is_it(name: str) -> bool:
+            return alias == (name if source.role == "user" else full_id(name, source))
+
+        return self.place(source, ("aliases", self._key(source, "aliases", is_it)))
+
+    def base(self, source: Source, model: str) -> Place:
+        if source.path in self._catalogues:
+            return _place_in_catalogue(source, model)
+        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        return self.place(source, ("models", name, "base"))
+
+    def entry(self, source: Source, section: str, entry: str) -> Place:
+        """An entry of a list."""
+        written = self._section(source, section)
+        at = written.index(entry) if isinstance(written, list) and entry in written else 0
+        return self.place(source, (section, at))
+
+    def _key(self, source: Source, section: str, is_it: Callable[[str], bool]) -> str:
+        written = self._section(source, section)
+        return next(filter(is_it, written if isinstance(written, dict) else ()), "")
+
+    def _section(self, source: Source, section: str) -> object:
+        document = self._document(source.path)
+        return document.value.get(section) if document and isinstance(document.value, dict) else None
+
+    def _document(self, path: str) -> Document | None:
+        if path not in self._documents:
+            from layerzoo.registry.document import DocumentError, read_document
+
+            try:
+                self._documents[path] = read_document(Path(path))
+            except (DocumentError, OSError):
+                self._documents[path] = None
+        return self._documents[path]
+
+
+def _place_in_catalogue(source: Source, model: str) -> Place:
+    from layerzoo.registry.document import DocumentError, decoded, parse_document
+
+    try:
+        with Path(source.path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if _is_line_of(model, line, source):
+                    return parse_document(decoded(line.rstrip(b"\r\n"), number), number).value_place(("base",))
+    except (DocumentError, OSError):
+        pass
+    return Place(1, 1)
+
+
+def _is_line_of(model: str, line: bytes, source: Source) -> bool:
+    name = model.removeprefix(f"{source.namespace}/")
+    if name.isascii() and name.encode() not in line:
+        return False
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and isinstance(data.get("id"), str) and full_id(data["id"], source) == model

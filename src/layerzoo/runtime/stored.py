@@ -1,0 +1,173 @@
+"""Tensors by the names that a checkpoint gives them: on the disk, in part on a server, or in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from layerzoo.errors import WeightsError
+from layerzoo.weights import Files
+from layerzoo.weights.partial import PartialFile
+from layerzoo.weights.shards import read_index
+from layerzoo.weights.spans import Span
+from layerzoo.weights.tensors import TensorEntry, fetch_header, read_header
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+Progress = Callable[[str, int], None]
+"""Called with the name of a file and the number of its bytes that came."""
+
+
+class Stored(Protocol):
+    """Tensors by the names that the checkpoint gives them."""
+
+    @property
+    def label(self) -> str:
+        """What errors call it."""
+
+    def meta(self) -> dict[str, Tensor]:
+        """All of them on the meta device: names, shapes and types, no values."""
+
+    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        """Have some of them on this machine."""
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some of them, each owning its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One safetensors file."""
+
+    name: str
+    path: Path
+    entries: Mapping[str, TensorEntry]
+    rest: PartialFile | None = None
+    """Where the bytes that are not on the disk come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Safetensors:
+    """A checkpoint of one file, or of several. Only what is asked for is read, or fetched."""
+
+    label: str
+    homes: Mapping[str, _Part]
+    """By the name of the tensor."""
+
+    @classmethod
+    def open(cls, path: Path, label: str | None = None) -> Safetensors:
+        """A single file. Raises: WeightsError when it is not sound."""
+        part = _Part(path.name, path, read_header(path))
+        return cls(label or path.name, dict.fromkeys(part.entries, part))
+
+    @classmethod
+    def of(cls, files: Files, checkpoint: str) -> Safetensors:
+        """The checkpoint of a model's files: a safetensors file, or the index of several.
+
+        Raises: WeightsError when one is missing or not sound, or when the index and a file disagree.
+        """
+        if checkpoint.endswith(".safetensors"):
+            part = _part(files, checkpoint)
+            return cls(checkpoint, dict.fromkeys(part.entries, part))
+        index = read_index(files[checkpoint])
+        parts = {name: _part(files, name) for name in sorted(set(index.values()))}
+        for tensor, name in index.items():
+            if tensor not in parts[name].entries:
+                raise WeightsError(f"{checkpoint} says that '{tensor}' is in {name}, and it is not")
+        return cls(checkpoint, {tensor: parts[name] for tensor, name in index.items()})
+
+    def meta(self) -> dict[str, Tensor]:
+        entries = {name: part.entries[name] for name, part in self.homes.items()}
+        return {
+            name: torch.empty(entry.shape, dtype=_DTYPES.get(entry.dtype, torch.float32), device="meta")
+            for name, entry in entries.items()
+        }
+
+    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        for part, held in self._by_part(names):
+            if part.rest is not None:
+                spans = [Span(part.entries[name].start, part.entries[name].stop) for name in held]
+                part.rest.ensure(spans, _of_file(progress, part.name))
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        asked = list(names)
+        self.fetch(asked)
+        return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
+
+    def _by_part(self, names: Iterable[str]) -> list[tuple[_Part, list[str]]]:
+        held: dict[str, tuple[_Part, list[str]]] = {}
+        for name in names:
+            part = self.homes[name]
+            held.setdefault(part.name, (part, []))[1].append(name)
+        return list(held.values())
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A checkpoint that a plugin made, or that could not be kept on the disk."""
+
+    tensors: Mapping[str, Tensor]
+    label: str
+
+    def meta(self) -> dict[str, Tensor]:
+        return {name: torch.empty_like(tensor, device="meta") for name, tensor in self.tensors.items()}
+
+    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        """All of them are here."""
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: self.tensors[name].detach().clone() for name in names}
+
+
+def _part(files: Files, name: str) -> _Part:
+    path, rest = files[name], files.partial.get(name)
+    if rest is not None:
+        fetch_header(rest)
+    return _Part(name, path, read_header(path), rest)
+
+
+def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
+    """Straight into each tensor's own memory, in the order of the file. A mapping of the file would keep all of it
+    alive, and end the process when the file is cut short by somebody else."""
+    found: dict[str, Tensor] = {}
+    with part.path.open("rb", buffering=0) as file:
+        for name in sorted(names, key=lambda name: part.entries[name].start):
+            entry = part.entries[name]
+            if (dtype := _DTYPES.get(entry.dtype)) is None:
+                raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
+            tensor = torch.empty(entry.shape, dtype=dtype)
+            memory = tensor.reshape(-1).view(torch.uint8).numpy().data
+            file.seek(entry.start)
+            while memory:
+                if not (count := file.readinto(memory)):
+                    raise WeightsError(
+                        f"{part.path} ends in the middle of '{name}': it was cut short while it was read"
+                    )
+                memory = memory[count:]
+            found[name] = tensor
+    return found
+
+
+def _of_file(progress: Progress | None, name: str) -> Callable[[int], None] | None:
+    return None if progress is None else lambda count: progress(name, count)

@@ -1,0 +1,139 @@
+"""A registry file is checked as what it is, in the zoo that it belongs to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerzoo.errors import NotFoundError, RegistryError, UsageError
+from layerzoo.registry import registry
+from layerzoo.registry.check import check
+
+ROOT = Path(__file__).parents[2]
+ON_DISK = ROOT / "tests" / "plugins_on_disk"
+OWN = [ROOT / "registry.yaml", *sorted(ROOT.glob("plugins/*/src/*/registry.yaml"))]
+
+PLUGIN = "layerzoo: 1\nbuilders: [shop]\nmodels:\n  net: {modality: text, builder: shop}\naliases: {n: net}\n"
+PROJECT = '[project]\nname = "shop-zoo"\n[project.entry-points.layerzoo]\nshop = "shop_zoo"\n'
+
+
+@pytest.mark.parametrize("file", OWN, ids=lambda file: file.parent.name)
+def test_the_files_of_the_project_have_no_problems(warm_home: Path, file: Path) -> None:
+    assert check(str(file)) == []
+
+
+def test_an_installed_plugin_s_file_is_that_plugin_s(install: Callable[..., None]) -> None:
+    install("good")
+    assert check(str(ON_DISK / "good" / "acme_zoo" / "registry.yaml")) == []
+
+
+def test_a_plugin_in_development_is_known_by_its_project(home: Path) -> None:
+    package = home / "src" / "shop_zoo"
+    package.mkdir(parents=True)
+    (package / "registry.yaml").write_text(PLUGIN, encoding="utf-8")
+    assert {problem.line for problem in check(str(package / "registry.yaml"))} == {2}
+    (home / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    assert check(str(package / "registry.yaml")) == []
+    (home / "pyproject.toml").write_text("[project", encoding="utf-8")
+    assert {problem.code for problem in check(str(package / "registry.yaml"))} == {"unknown-key"}
+
+
+def test_a_file_may_have_any_name_and_be_said_to_be_a_plugin_s(home: Path) -> None:
+    (home / "draft.yml").write_text(PLUGIN, encoding="utf-8")
+    assert check("draft.yml", "shop") == []
+    assert [problem.code for problem in check("draft.yml")] == ["unknown-key"]
+
+
+def test_a_user_s_file_may_name_what_is_installed_and_what_other_files_of_his_say(
+    home: Path, install: Callable[..., None]
+) -> None:
+    install("good")
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels: {other: {modality: text, builder: toy}}\n", encoding="utf-8"
+    )
+    (home / "draft.yaml").write_text(
+        "layerzoo: 1\naliases: {a: acme/vit-shelf, b: mine/other, c: mine/none}\n", encoding="utf-8"
+    )
+    (problem,) = check("draft.yaml")
+    assert (problem.line, problem.column, problem.length) == (2, 48, 9)
+    assert "mine/none" in problem.message
+
+
+def test_a_plugin_s_file_is_not_blamed_for_what_the_user_switched_off(home: Path, install: Callable[..., None]) -> None:
+    install("good")
+    (home / "registry.yaml").write_text("layerzoo: 1\ndisable: [acme/vit-shelf]\n", encoding="utf-8")
+    assert check(str(ON_DISK / "good" / "acme_zoo" / "registry.yaml")) == []
+    blamed = [problem.path for problem in registry().problems() if problem.model is None]
+    assert blamed == []
+
+
+def test_a_catalogue_is_checked_with_the_file_beside_it(home: Path) -> None:
+    shutil.copytree(ON_DISK / "good" / "acme_zoo", home / "acme_zoo")
+    with (home / "acme_zoo" / "models.jsonl").open("a", encoding="utf-8") as catalogue:
+        catalogue.write('{"id": "late", "modality": "text", "base": "vit-shelff"}\n')
+    (problem,) = check(str(home / "acme_zoo" / "registry.yaml"), "acme")
+    assert (Path(problem.path).name, problem.line, problem.column) == ("models.jsonl", 4, 44)
+    assert problem.nearest[0] == "acme/vit-shelf"
+    with pytest.raises(UsageError, match=r"check the registry\.yaml beside it"):
+        check(str(home / "acme_zoo" / "models.jsonl"))
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(home: Path) -> None:
+    (home / "registry.yaml").mkdir()
+    (problem,) = check("registry.yaml")
+    assert problem.code == "unreadable"
+    assert "cannot be read" in problem.marked()
+
+
+def test_a_file_that_is_not_there_is_an_error(home: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"there is no file none\.yaml"):
+        check("none.yaml")
+
+
+def test_what_is_no_namespace_is_refused(home: Path) -> None:
+    (home / "registry.yaml").write_text(PLUGIN, encoding="utf-8")
+    with pytest.raises(UsageError, match="'Shop!' is no namespace"):
+        check("registry.yaml", "Shop!")
+
+
+def test_an_invalid_model_is_refused_with_the_line_in_question(home: Path) -> None:
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  a: {modality: text, builder: toy, licence: mit}\n", encoding="utf-8"
+    )
+    with pytest.raises(RegistryError) as caught:
+        registry().model("mine/a")
+    assert caught.value.diagnostics[0].endswith(
+        "    3 |   a: {modality: text, builder: toy, licence: mit}\n      |                                     ^^^^^^^"
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "state", "kept"),
+    [
+        ("modells: {}", "incomplete", True),
+        ("aliases: {'a b': net, good: net}", "incomplete", True),
+        ("builders: [Bad Name, shop]", "incomplete", True),
+        ("disable: [acme/net]", "incomplete", True),
+        ("plugins: {}", "incomplete", True),
+        ("aliases: [net]", "incomplete", True),
+        ("catalogue: ../x.jsonl", "incomplete", True),
+        ("builders: [shop]\nbuilders: [other]", "incomplete", True),
+        ("requires: layerzoo>=99", "unsupported", False),
+        ("requires: [1]", "invalid", False),
+        ("a: [", "invalid", False),
+    ],
+)
+def test_a_mistake_in_the_head_costs_only_itself(
+    warm_home: Path, monkeypatch: pytest.MonkeyPatch, head: str, state: str, kept: bool
+) -> None:
+    shutil.copytree(ON_DISK / "good", warm_home / "site")
+    monkeypatch.syspath_prepend(warm_home / "site")
+    text = f"layerzoo: 1\nmodels: {{net: {{modality: text, builder: toy}}}}\n{head}\n"
+    (warm_home / "site" / "acme_zoo" / "registry.yaml").write_text(text, encoding="utf-8")
+    assert registry().plugin("acme").state == state
+    assert ("acme/net" in registry().ids()) == kept
+    if "good" in head:
+        assert registry().model("acme/good").id == "acme/net"

@@ -1,0 +1,278 @@
+"""The zoo of a process: made again when something changes, asked by many threads, and carried over a fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import layerzoo
+from layerzoo.disk import cache_dir
+from layerzoo.errors import UnknownModelError
+from layerzoo.registry import Registry, registry
+from layerzoo.registry.outcome import ImportOutcome
+
+ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
+
+Install = Callable[..., None]
+
+
+def declare(file: Path, *models: str, modality: str = "text") -> None:
+    """Write a file, all at once as editors do, so that nobody reads half of it."""
+    lines = [f"  {model}: {{modality: {modality}, builder: toy}}\n" for model in models]
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(f"layerzoo: 1\nmodels:\n{''.join(lines)}", encoding="utf-8")
+    new.replace(file)
+
+
+def questions(zoo: Registry) -> dict[str, Callable[[], Any]]:
+    """Everything that can be asked."""
+    return {
+        "model": lambda: zoo.model("acme/vit-shelf"),
+        "alias": lambda: zoo.model("acme/shelf"),
+        "based": lambda: zoo.model("acme/shelf-video"),
+        "models": zoo.models,
+        "filtered": lambda: zoo.models(modality="vision", max_params=10**8),
+        "search": lambda: zoo.models(text="shelf"),
+        "ids": zoo.ids,
+        "default": lambda: zoo.default_model("text"),
+        "plugins": zoo.plugins,
+        "plugin": lambda: zoo.plugin("acme"),
+        "builder": lambda: zoo.builder_plugin("acme"),
+        "published": zoo.published,
+        "problems": zoo.problems,
+        "outcome": lambda: zoo.outcome(zoo.plugin("acme")),
+        "unknown": lambda: refusal(zoo, "acme/vit-shelff"),
+    }
+
+
+def refusal(zoo: Registry, model: str) -> str:
+    with pytest.raises(UnknownModelError) as caught:
+        zoo.model(model)
+    return str(caught.value)
+
+
+def answers(zoo: Registry) -> dict[str, Any]:
+    return {name: question() for name, question in questions(zoo).items()}
+
+
+# ---------------------------------------------------------------- as things are now
+
+
+def test_the_zoo_of_the_process_stays_while_nothing_changes(install: Install) -> None:
+    install("good")
+    assert registry() is registry()
+
+
+def test_an_edit_is_seen_at_once_also_when_the_size_stays(home: Path) -> None:
+    file = home / "registry.yaml"
+    for modality in ("text", "audio", "text", "audio"):
+        declare(file, "net", modality=f"{modality:5}")
+        assert layerzoo.model("mine/net").modality == modality
+
+
+def test_an_added_and_a_removed_file_are_seen_at_once(home: Path) -> None:
+    assert "mine/net" not in registry().ids()
+    declare(home / "registry.yaml", "net")
+    assert "mine/net" in registry().ids()
+    (home / "registry.yaml").unlink()
+    assert "mine/net" not in registry().ids()
+
+
+def test_installing_and_uninstalling_are_seen_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = home / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    assert "acme/vit-shelf" not in registry().ids()
+    shutil.copytree(ON_DISK / "good", site, dirs_exist_ok=True)
+    assert "acme/vit-shelf" in registry().ids()
+    shutil.rmtree(site / "acme_zoo-1.0.dist-info")
+    assert "acme/vit-shelf" not in registry().ids()
+
+
+def test_an_edited_catalogue_is_seen_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ON_DISK / "good", home / "site")
+    monkeypatch.syspath_prepend(home / "site")
+    assert "acme/late" not in registry().ids()
+    with (home / "site" / "acme_zoo" / "models.jsonl").open("a", encoding="utf-8") as catalogue:
+        catalogue.write('{"id": "late", "modality": "text", "builder": "acme"}\n')
+    assert "acme/late" in registry().ids()
+
+
+def test_a_removed_catalogue_comes_back_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ON_DISK / "good", home / "site")
+    monkeypatch.syspath_prepend(home / "site")
+    catalogue = home / "site" / "acme_zoo" / "models.jsonl"
+    for _ in range(2):
+        assert "acme/cat/one" in registry().ids()
+        catalogue.rename(catalogue.with_suffix(".old"))
+        assert "acme/cat/one" not in registry().ids()
+        catalogue.with_suffix(".old").rename(catalogue)
+
+
+# ---------------------------------------------------------------- lookups are pure
+
+
+def test_the_same_question_has_the_same_answer(install: Install) -> None:
+    install("good", "half_valid")
+    zoo = Registry()
+    assert answers(zoo) == answers(zoo) == answers(Registry())
+
+
+def test_what_is_asked_last_does_not_depend_on_what_was_asked_before(install: Install) -> None:
+    install("good", "half_valid")
+    for name, answer in answers(Registry()).items():
+        assert questions(Registry())[name]() == answer, name
+
+
+def test_lookups_write_nothing(install: Install) -> None:
+    install("good", "half_valid")
+    zoo = registry()
+    answers(zoo)  # what follows from several files together is worked out, and kept, when it is first asked for
+    before = {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*")}
+    answers(zoo)
+    assert {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*")} == before
+    assert registry() is zoo
+
+
+def test_what_is_found_cannot_be_changed(install: Install) -> None:
+    install("good", "half_valid")
+    zoo = Registry()
+    spec, manifest, problem = zoo.model("acme/vit-shelf"), zoo.plugin("acme"), zoo.problems()[0]
+    for found in (spec, spec.layers[0], spec.preprocess, spec.default, manifest, problem):
+        with pytest.raises((FrozenInstanceError, AttributeError, TypeError)):
+            setattr(found, next(iter(type(found).__dataclass_fields__)), None)  # type: ignore[union-attr]
+    assert spec.args["stages"] == (2, 3)
+    with pytest.raises(TypeError):
+        spec.args["width"] = 5  # type: ignore[index]
+
+
+def test_a_list_that_was_handed_out_is_the_caller_s(install: Install) -> None:
+    install("good")
+    zoo = Registry()
+    expected = answers(zoo)
+    for found in (zoo.models(), zoo.ids(), zoo.plugins(), zoo.problems()):
+        found.clear()  # type: ignore[attr-defined]
+    for facts in zoo.published().values():
+        facts.clear()
+    assert answers(zoo) == expected
+
+
+# ---------------------------------------------------------------- threads
+
+
+def test_many_threads_may_ask_one_zoo(install: Install) -> None:
+    install("good", "half_valid")
+    zoo = Registry()
+    expected = answers(zoo)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(answer == expected for answer in pool.map(lambda _: answers(zoo), range(24)))
+
+
+def test_many_threads_may_ask_while_files_are_edited(install: Install, home: Path) -> None:
+    """Every answer is that of a file that was there; who holds an older zoo may go on asking it."""
+    install("good")
+    file, is_over = home / "registry.yaml", threading.Event()
+    declare(file, "net", "first")
+    held = registry()
+
+    def edit() -> None:
+        for at in range(25):
+            declare(file, "net", ("first", "second")[at % 2], modality=("text", "audio")[at % 2])
+            time.sleep(0.01)
+        is_over.set()
+
+    def ask(zoo: Callable[[], Registry]) -> None:
+        while not is_over.is_set():
+            own = {name for name in zoo().ids() if name.startswith("mine/")}
+            assert own in ({"mine/net", "mine/first"}, {"mine/net", "mine/second"})
+            assert zoo().model("mine/net").modality in ("text", "audio")
+            assert zoo().model("acme/vit-shelf").layers
+            assert zoo().problems() == []
+            assert [plugin.namespace for plugin in zoo().plugins() if plugin.namespace == "acme"]
+
+    with ThreadPoolExecutor(7) as pool:
+        asking = [pool.submit(ask, zoo) for zoo in (registry, registry, registry, lambda: held, lambda: held)]
+        pool.submit(edit).result()
+        for each in asking:
+            each.result()
+    assert registry().model("mine/first").modality == "text"
+
+
+def test_many_threads_may_ask_an_index_that_breaks(install: Install) -> None:
+    install("good")
+    zoo = Registry()
+    expected = answers(zoo)
+    (file,) = cache_dir().glob("*.sqlite3")
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + bytes(len(content) - 4096))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(answer == expected for answer in pool.map(lambda _: answers(zoo), range(16)))
+
+
+# ---------------------------------------------------------------- forks
+
+
+def in_fork(question: Callable[[], bool]) -> bool:
+    """The answer of a child process that this one forks; it is killed when it hangs."""
+    if (child := os.fork()) == 0:
+        signal.alarm(20)
+        try:
+            os._exit(0 if question() else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("zoo_of", [registry, Registry])
+def test_a_zoo_may_be_asked_on_both_sides_of_a_fork(install: Install, zoo_of: Callable[[], Registry]) -> None:
+    install("good")
+    zoo = zoo_of()
+    outcome = ImportOutcome.success(0.1)
+    zoo.keep_outcome(zoo.plugin("acme"), outcome)
+    expected = answers(zoo)
+    for _ in range(3):
+        assert in_fork(lambda: answers(zoo) == expected == answers(registry()))
+        assert in_fork(lambda: zoo.outcome(registry().plugin("acme")) == outcome)
+        assert answers(zoo) == expected
+
+
+def test_a_child_does_not_wait_for_a_thread_that_it_has_not(install: Install, home: Path) -> None:
+    """Neither for one that is compiling, nor for one that is making the zoo of the process."""
+    install("good")
+    declare(home / "registry.yaml", *(f"net-{number}" for number in range(1500)))
+    thread = threading.Thread(target=registry)
+    thread.start()
+    while thread.is_alive() and not list(cache_dir().glob("*-journal")):
+        time.sleep(0.001)
+    assert in_fork(lambda: "mine/net-7" in registry().ids())
+    thread.join()
+    assert "mine/net-7" in registry().ids()
+
+
+def test_processes_that_are_forked_may_ask(install: Install) -> None:
+    install("good")
+    expected = registry().ids()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(_ids, range(8)) == [expected] * 8
+
+
+def _ids(_: int) -> list[str]:
+    return registry().ids()
+
+
+def test_an_edit_is_seen_in_a_child_that_was_forked_before_it(home: Path) -> None:
+    registry()
+    declare(home / "registry.yaml", "net")
+    assert in_fork(lambda: "mine/net" in registry().ids())
+    assert "mine/net" in registry().ids()

@@ -1,0 +1,60 @@
+"""One problem as a line, and as people read it."""
+
+from __future__ import annotations
+
+import pytest
+
+from layerzoo.registry.diagnostics import Diagnostic
+from layerzoo.registry.places import Lines, Place
+
+
+def _marked(text: str, start: int, stop: int) -> list[str]:
+    place = Lines(text).place(start, stop)
+    return Diagnostic.at(place, path="f.yaml", code="syntax", message="wrong").marked().split("\n")
+
+
+def test_a_diagnostic_is_one_line_and_its_code_stands_behind_the_message() -> None:
+    diagnostic = Diagnostic(path="f.yaml", line=3, column=5, code="syntax", message="wrong")
+    assert str(diagnostic) == "f.yaml:3:5: wrong"
+    assert diagnostic.marked() == "f.yaml:3:5: wrong  [syntax]"
+
+
+def test_the_marker_stands_below_what_is_wrong() -> None:
+    assert _marked("a: 1\nkey: value\n", 10, 15) == [
+        "f.yaml:2:6: wrong  [syntax]",
+        "    2 | key: value",
+        "      |      ^^^^^",
+    ]
+
+
+def test_tabs_and_wide_characters_keep_the_marker_aligned() -> None:
+    assert _marked("\tx: 漢字\n", 4, 6)[1:] == ["    1 | \tx: 漢字", "      | \t   ^^^^"]
+
+
+def test_what_would_move_the_cursor_is_not_printed() -> None:
+    assert _marked("a: \x1b[2J b\n", 8, 9)[1:] == ["    1 | a: �[2J b", "      |         ^"]
+
+
+def test_of_a_very_long_line_only_the_part_around_the_place_is_kept() -> None:
+    place = Lines("x" * 50_000 + "wrong" + "y" * 50_000).place(50_000, 50_005)
+    diagnostic = Diagnostic.at(place, path="f", code="syntax", message="m")
+    assert (diagnostic.column, diagnostic.length, len(diagnostic.text)) == (50_001, 5, 120)
+    _, line, marker = diagnostic.marked().split("\n")
+    assert line[marker.index("^") : marker.rindex("^") + 1] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "stop", "place"),
+    [
+        ("", 0, 1, Place(1, 1)),
+        ("abc\n", 9, 10, Place(1, 3)),
+        ("abc\n\n\n", 5, 6, Place(1, 3)),
+        ("a\r\nbc\rd\n", 3, 5, Place(2, 1, 2)),
+        ("a\r\nbc\rd\n", 6, 7, Place(3, 1)),
+        ("a: {b: 1,\n c: 2}\n", 3, 17, Place(1, 4, 6)),
+        ("abc  \ndef", 0, 9, Place(1, 1, 3)),
+        ("\n\n", 1, 2, Place(1, 1)),
+    ],
+)
+def test_a_place_lies_within_its_line(text: str, start: int, stop: int, place: Place) -> None:
+    assert Lines(text).place(start, stop) == place

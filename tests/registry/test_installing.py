@@ -1,0 +1,119 @@
+"""pip installs, upgrades and uninstalls a real wheel: the next answer is right, also that of a program that runs on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.distributions import ROOT, Installation, empty_installation, install
+
+ASKED_AGAIN = """
+import sys
+import layerzoo
+for _ in sys.stdin:
+    print(*(spec.id for spec in layerzoo.models(plugin="nut")), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, cache: Path) -> Installation:
+    """An environment of its own with this layerzoo in it; all of them share one cache."""
+    return environment_in(tmp_path / "one", cache)
+
+
+def environment_in(folder: Path, cache: Path) -> Installation:
+    folder.mkdir()
+    installation = empty_installation(folder)
+    site = Path(installation.program("import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (site / "beside.pth").write_text(f"{ROOT / 'src'}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    return installation._replace(environment={**installation.environment, "LAYERZOO_CACHE": str(cache)})
+
+
+@pytest.fixture
+def program(environment: Installation) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs on while things are installed, and answers a line with a line."""
+    command = [environment.python, "-c", ASKED_AGAIN]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment.environment,
+        cwd=environment.home,
+    ) as child:  # fmt: skip
+        yield child
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+def wheel(folder: Path, version: str, model: str) -> Path:
+    """A plugin that declares one model."""
+    path = folder / f"nut_zoo-{version}-py3-none-any.whl"
+    info = f"nut_zoo-{version}.dist-info"
+    files = {
+        "nut_zoo/__init__.py": "",
+        "nut_zoo/registry.yaml": f"layerzoo: 1\nmodels: {{{model}: {{modality: text, builder: toy}}}}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: nut-zoo\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[layerzoo]\nnut = nut_zoo\n",
+    }
+    record = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(name, content)
+    return path
+
+
+def uninstall(installation: Installation) -> None:
+    command = [sys.executable, "-m", "pip", "--python", installation.python, "uninstall", "--quiet", "--yes", "nut-zoo"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def listed(installation: Installation) -> list[str]:
+    """What `zoo list` finds of the plugin, in a process of its own."""
+    shown = installation.program("from layerzoo.cli import main; main(['list', '--format', 'json'])")
+    return [spec["id"] for spec in json.loads(shown) if spec["id"].startswith("nut/")]
+
+
+def answered(program: subprocess.Popen[str]) -> list[str]:
+    assert program.stdin is not None
+    assert program.stdout is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
+    return program.stdout.readline().split()
+
+
+def test_what_pip_does_is_seen_at_once(
+    environment: Installation, program: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert listed(environment) == answered(program) == []
+    for version, model in (("1.0", "hazel"), ("2.0", "brazil")):
+        install(environment, "--no-index", wheel(tmp_path, version, model))
+        assert answered(program) == listed(environment) == [f"nut/{model}"]
+    uninstall(environment)
+    assert answered(program) == listed(environment) == []
+
+
+def test_the_same_version_again_is_seen_at_once(
+    environment: Installation, program: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    for model in ("hazel", "pecan"):
+        install(environment, "--no-index", "--force-reinstall", wheel(tmp_path, "1.0", model))
+        assert answered(program) == listed(environment) == [f"nut/{model}"]
+
+
+def test_environments_that_share_a_cache_have_their_own_plugins(
+    environment: Installation, cache: Path, tmp_path: Path
+) -> None:
+    other = environment_in(tmp_path / "two", cache)
+    install(other, "--no-index", wheel(tmp_path, "1.0", "hazel"))
+    for _ in range(2):
+        assert listed(environment) == []
+        assert listed(other) == ["nut/hazel"]

@@ -1,0 +1,392 @@
+"""Only what comes before the cut is read from the disk, and on request fetched from a hub."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+from tests.hub import Hub, Repository
+
+import layerzoo
+from layerzoo.errors import (
+    ChangedError,
+    DigestError,
+    LayerzooError,
+    MissingOnServerError,
+    UnsafeWeightsError,
+    WeightsError,
+)
+
+ARGS = {"name": "vit_tiny_patch16_224", "depth": 6}
+FILE = "*.safetensors"
+INDEX = "model.safetensors.index.json"
+DEEP, SHALLOW = "block.3", "block.1"
+
+
+@pytest.fixture(scope="module")
+def vit() -> dict[str, torch.Tensor]:
+    """Random weights of a small ViT, of 10.9 MB: tensors of realistic size, seven tenths of them in the blocks."""
+    torch.manual_seed(0)
+    return {
+        name: value.contiguous()
+        for name, value in timm.create_model("vit_tiny_patch16_224", depth=6).state_dict().items()
+    }
+
+
+def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, bytes]:
+    """The files of a checkpoint in shards, as transformers saves it."""
+    names = sorted(state)
+    homes = {
+        name: f"model-{1 + at * count // len(names):05}-of-{count:05}.safetensors" for at, name in enumerate(names)
+    }
+    held = {home: {name: state[name] for name in names if homes[name] == home} for home in homes.values()}
+    index = json.dumps({"metadata": {}, "weight_map": homes})
+    return {INDEX: index.encode(), **{home: save(tensors) for home, tensors in held.items()}}
+
+
+def declare(home: Path, source: str, **more: object) -> None:
+    """The user's registry.yaml: one model, mine/vit."""
+    model = {"modality": "vision", "builder": "timm", "args": ARGS, "weights": source, **more}
+    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/vit": model}}))
+
+
+@pytest.fixture(params=["single", "in shards"])
+def files(request: pytest.FixtureRequest, vit: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    return {"model.safetensors": save(vit)} if request.param == "single" else in_shards(vit)
+
+
+@pytest.fixture
+def hosted(connected: Hub, home: Path, files: dict[str, bytes]) -> Repository:
+    """acme/vit on a hub, declared as mine/vit at its commit."""
+    repository = connected.repository("acme/vit")
+    revision = repository.commit(files)
+    declare(home, f"hf://acme/vit@{revision}/{next(iter(files))}")
+    return repository
+
+
+def load(layer: str, **options: Any) -> layerzoo.Backbone:
+    return layerzoo.load("mine/vit", layer=layer, **options)
+
+
+def activations(backbone: layerzoo.Backbone) -> torch.Tensor:
+    batch = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    (found,) = backbone.activations(batch).values()
+    return found
+
+
+def tensors(backbone: layerzoo.Backbone) -> dict[str, torch.Tensor]:
+    """By the names of the whole network."""
+    return {name.removeprefix("network."): value for name, value in backbone.module.state_dict().items()}
+
+
+def needed_bytes(backbone: layerzoo.Backbone) -> int:
+    return int(backbone.provenance["loaded"]["bytes"])
+
+
+# ---------------------------------------------------------------- from the disk
+
+
+READ = """
+import json, sys
+import layerzoo, torch
+layer, = sys.argv[1:]
+layerzoo.load("mine/vit", layer=layer)                           # everything that is imported is imported now
+def read():
+    with open("/proc/self/io") as io:
+        return int(io.readline().split()[1])
+before = read()
+loaded = layerzoo.load("mine/vit", layer=layer).provenance["loaded"]
+with_it = read() - before
+print(json.dumps({"read": with_it, "needed": loaded["bytes"], "all": loaded["of_bytes"]}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
+def test_only_what_the_cut_needs_is_read_from_the_disk(home: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        (home / name).write_bytes(data)
+    declare(home, f"file:{home}/{next(iter(files))}")
+    done = subprocess.run([sys.executable, "-c", READ, SHALLOW], cwd=home, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["needed"] < 0.5 * found["all"]
+    assert found["needed"] <= found["read"] <= 1.02 * found["needed"] + 50_000  # the registry, the trace, the headers
+
+
+@pytest.mark.parametrize("layer", [SHALLOW, DEEP, "norm"])
+def test_a_cut_of_any_files_is_the_whole_network_bit_for_bit(
+    home: Path, files: dict[str, bytes], vit: dict[str, torch.Tensor], layer: str
+) -> None:
+    for name, data in files.items():
+        (home / name).write_bytes(data)
+    declare(home, f"file:{home}/{next(iter(files))}")
+    network = timm.create_model("vit_tiny_patch16_224", depth=6)
+    network.load_state_dict(vit)
+    kept: list[torch.Tensor] = []
+    module = network.norm if layer == "norm" else network.blocks[int(layer[-1])]
+    module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    with torch.inference_mode():
+        network.eval()(torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(activations(load(layer)), kept[0])
+
+
+def test_an_index_that_names_a_tensor_that_its_shard_has_not_is_refused(
+    home: Path, vit: dict[str, torch.Tensor]
+) -> None:
+    files = in_shards(vit)
+    weights = json.loads(files[INDEX])
+    weights["weight_map"]["cls_token"], weights["weight_map"]["norm.bias"] = (
+        "model-00003-of-00003.safetensors",
+        "model-00001-of-00003.safetensors",
+    )
+    write(home, {**files, INDEX: json.dumps(weights).encode()})
+    with pytest.raises(WeightsError, match=r"says that '.*' is in model-0000\d-of-00003.safetensors, and it is not"):
+        load(SHALLOW)
+
+
+def test_a_shard_that_is_missing_is_told_by_its_name(home: Path, vit: dict[str, torch.Tensor]) -> None:
+    files = in_shards(vit)
+    del files["model-00002-of-00003.safetensors"]
+    write(home, files)
+    with pytest.raises(WeightsError, match=r"no 'model-00002-of-00003\.safetensors'"):
+        load(SHALLOW)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "a\\..\\b.safetensors"])
+def test_a_shard_outside_of_the_folder_is_refused(home: Path, name: str) -> None:
+    write(home, {INDEX: json.dumps({"weight_map": {"cls_token": name}}).encode()})
+    with pytest.raises(UnsafeWeightsError, match="may lead out of its folder"):
+        load(SHALLOW)
+
+
+def write(home: Path, files: Mapping[str, bytes]) -> None:
+    folder = home / "vit"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    declare(home, f"file:{folder}/")
+
+
+# ---------------------------------------------------------------- from a hub
+
+
+def test_only_what_the_cut_needs_is_fetched_and_a_deeper_cut_fetches_the_rest(
+    connected: Hub, hosted: Repository, files: dict[str, bytes], home: Path
+) -> None:
+    shallow = load(SHALLOW, partial=True)
+    first = connected.bytes_sent(FILE)
+    assert needed_bytes(shallow) <= first <= 1.02 * needed_bytes(shallow) + 20_000  # headers, of a small checkpoint
+
+    deep = load(DEEP, partial=True)
+    assert connected.bytes_sent(FILE) - first <= 1.02 * (needed_bytes(deep) - needed_bytes(shallow)) + 1000
+
+    connected.requests.clear()
+    assert torch.equal(activations(load(DEEP, partial=True)), activations(deep))
+    assert connected.requests == []
+
+    sent_before = needed_bytes(deep)
+    whole = load(DEEP)
+    size = sum(len(data) for name, data in files.items() if name.endswith(".safetensors"))
+    assert connected.bytes_sent(FILE) <= size - sent_before
+    assert torch.equal(activations(whole), activations(deep))
+    snapshot = home.parent / "huggingface/hub/models--acme--vit/snapshots" / hosted.at("main").revision
+    assert {path.name: path.read_bytes() for path in snapshot.iterdir()} == files
+    assert not list((home.parent / "cache/downloads").glob("*/*.safetensors"))
+
+
+def test_a_part_says_where_it_comes_from(hosted: Repository, files: dict[str, bytes]) -> None:
+    weights = load(SHALLOW, partial=True).provenance["weights"]
+    commit = hosted.at("main")
+    assert (weights["revision"], weights["pinned_by"]) == (commit.revision, "declaration")
+    stated = {name: blob.sha256 for name, blob in commit.files.items() if name.endswith(".safetensors")}
+    assert weights["sha256"].items() >= stated.items()
+
+
+@pytest.mark.parametrize("files", ["single"], indirect=True)
+def test_tensors_that_lie_together_come_in_few_requests(connected: Hub, hosted: Repository) -> None:
+    tensors = load(DEEP, partial=True).provenance["loaded"]["tensors"]
+    assert tensors > 40
+    assert len([request for request in connected.requests if request.matches(FILE)]) <= 12
+
+
+@pytest.mark.parametrize("files", ["single"], indirect=True)
+@pytest.mark.parametrize("fault", [Hub.ignore_ranges, Hub.wrong_content_range])
+def test_of_a_server_without_ranges_the_whole_checkpoint_comes_and_is_right(
+    connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor], fault: Callable[[Hub, str], None]
+) -> None:
+    fault(connected, FILE)
+    found = tensors(load(SHALLOW, partial=True))
+    assert found
+    assert all(torch.equal(value, vit[name]) for name, value in found.items())
+
+
+def test_from_another_host_than_the_hub_it_is_the_same(
+    home: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Hub(cdn=True) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
+        revision = hub.repository("acme/vit").commit(files)
+        declare(home, f"hf://acme/vit@{revision}/{next(iter(files))}")
+        part = load(SHALLOW, partial=True)
+        assert hub.bytes_sent("/cdn/*") <= 1.02 * needed_bytes(part) + 20_000
+        assert torch.equal(activations(part), activations(load(SHALLOW)))
+
+
+@pytest.mark.parametrize("files", ["single"], indirect=True)
+def test_another_content_between_two_requests_is_noticed(
+    connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor]
+) -> None:
+    other = save({name: value + 1 for name, value in vit.items()})
+    revision = hosted.at("main").revision
+    connected.meanwhile(FILE, lambda: hosted.rewrite(revision, {"model.safetensors": other}), after=2, times=1)
+    with pytest.raises(ChangedError, match="is not the file on the server that it was: its x-linked-etag was"):
+        load(SHALLOW, partial=True)
+
+
+@pytest.mark.parametrize("files", ["single"], indirect=True)
+def test_a_byte_that_was_turned_over_is_noticed_once_the_file_is_whole(connected: Hub, hosted: Repository) -> None:
+    connected.corrupt(FILE, at=40_000, after=2, times=1)
+    load(SHALLOW, partial=True)
+    with pytest.raises(DigestError, match="it was removed"):
+        load(SHALLOW)
+    assert load(SHALLOW) is not None
+
+
+def test_after_any_faults_the_network_is_right_or_the_error_is_ours(
+    connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor]
+) -> None:
+    ok = 0
+    for seed in range(4):
+        connected.heal()
+        connected.misbehave("/acme/*", seed, rate=0.25)
+        try:
+            found = tensors(load(SHALLOW if seed % 2 else DEEP, partial=seed < 3))
+        except LayerzooError:
+            continue
+        ok += 1
+        assert all(torch.equal(value, vit[name]) for name, value in found.items())
+    assert ok
+
+
+def test_a_load_that_was_killed_is_taken_up(connected: Hub, hosted: Repository, home: Path) -> None:
+    connected.slow(FILE, bytes_per_second=3e6)
+    program = "import layerzoo; print('go', flush=True); layerzoo.load('mine/vit', layer='block.3', partial=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        env=connected.environment(home.parent / "huggingface", LAYERZOO_CACHE=os.environ["LAYERZOO_CACHE"]),
+    )
+    while connected.bytes_sent(FILE) < 500_000 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    connected.heal()
+    part = load(DEEP, partial=True)
+    assert torch.equal(activations(part), activations(load(DEEP)))
+
+
+# ---------------------------------------------------------------- what does not fit, or is no checkpoint
+
+
+def damaged(data: bytes, **changes: Any) -> bytes:
+    """A safetensors file with another header: changes are made to what it says of one tensor, ``cls_token``."""
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    header["cls_token"] |= changes
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[: len(data) // 2], "cut short|claims|describes"),
+        (lambda data: data[:3], "it has only 3 bytes"),
+        (lambda data: damaged(data, data_offsets=[0, 10**15]), "cannot be read as safetensors"),
+        (lambda data: damaged(data, data_offsets=[8, 776]), "cannot be read as safetensors"),
+        (lambda data: damaged(data, shape=[1, 1, 7]), "cannot be read as safetensors"),
+        (lambda data: damaged(data, dtype="F31"), "cannot be read as safetensors"),
+        (lambda data: (10**14).to_bytes(8, "little") + data[8:], "its header claims 100,000,000,000,000 bytes"),
+        (lambda data: data[:8] + b"[" + data[9:], "cannot be read as safetensors"),
+        (lambda data: b"\x80\x04" + data[2:], "its header claims|cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("partial", [True, False])
+def test_a_checkpoint_that_is_damaged_at_its_owners_is_told(
+    connected: Hub,
+    home: Path,
+    vit: dict[str, torch.Tensor],
+    change: Callable[[bytes], bytes],
+    message: str,
+    partial: bool,
+) -> None:
+    data = change(save({name: value for name, value in vit.items() if not name.startswith("blocks")}))
+    revision = connected.repository("acme/vit").commit({"model.safetensors": data})
+    declare(home, f"hf://acme/vit@{revision}")
+    with pytest.raises(WeightsError, match=message if partial else "cannot be read as safetensors"):
+        load(SHALLOW, partial=partial)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("cls_token", None, "the checkpoint model.safetensors has no 'cls_token'"),
+        (
+            "cls_token",
+            torch.zeros(1, 1, 7),
+            r"'cls_token' is \(1, 1, 7\) in the checkpoint and \(1, 1, 192\) in the network",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_told_before_its_tensors_are_fetched(
+    connected: Hub, home: Path, vit: dict[str, torch.Tensor], name: str, value: torch.Tensor | None, message: str
+) -> None:
+    state = {each: tensor for each, tensor in vit.items() if each != name} | ({} if value is None else {name: value})
+    revision = connected.repository("acme/vit").commit({"model.safetensors": save(state)})
+    declare(home, f"hf://acme/vit@{revision}")
+    with pytest.raises(WeightsError, match=message):
+        load(SHALLOW, partial=True)
+    assert connected.bytes_sent(FILE) < 30_000
+
+
+def test_a_shard_that_the_repository_has_not_is_told(connected: Hub, home: Path, vit: dict[str, torch.Tensor]) -> None:
+    files = in_shards(vit)
+    del files["model-00002-of-00003.safetensors"]
+    revision = connected.repository("acme/vit").commit(files)
+    declare(home, f"hf://acme/vit@{revision}")
+    with pytest.raises(MissingOnServerError, match="has no file 'model-00002-of-00003.safetensors' at"):
+        load(SHALLOW, partial=True)
+
+
+# ---------------------------------------------------------------- pickles
+
+
+def test_a_locked_pickle_is_opened_and_an_unlocked_one_is_not(
+    connected: Hub, home: Path, vit: dict[str, torch.Tensor]
+) -> None:
+    from layerzoo.weights.locking import change_lock, lock_model
+
+    pickled = io.BytesIO()
+    torch.save(vit, pickled)
+    connected.repository("acme/vit").commit({"pytorch_model.bin": pickled.getvalue()})
+    declare(home, "hf://acme/vit")
+    with pytest.raises(UnsafeWeightsError, match=r"or locked \(zoo lock MODEL\), or with --allow-pickle"):
+        load(SHALLOW)
+    assert load(SHALLOW, allow_pickle=True) is not None
+    change_lock(lambda lock: lock.with_models({"mine/vit": lock_model(layerzoo.model("mine/vit"))}))
+    found = tensors(load(SHALLOW))
+    assert all(torch.equal(value, vit[name]) for name, value in found.items())
