@@ -39,7 +39,7 @@ def test_a_wheel_holds_its_package_its_registry_and_its_license(folder: Path, wh
     source = folder / "src" / wheel.package
     modules = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
     data = {f"{wheel.package}/{name}" for name in ("registry.yaml", "py.typed")}
-    data |= {"layerzoo/published.jsonl"} if folder == ROOT else set()
+    data |= {f"{wheel.package}/{path.name}" for path in [*source.glob("*.jsonl"), *source.glob("*.toml")]}
     assert {name for name in wheel.files if ".dist-info/" not in name} == modules | data
     registry = folder / "registry.yaml" if folder == ROOT else source / "registry.yaml"
     assert wheel.file("/registry.yaml") == registry.read_bytes()

@@ -92,12 +92,17 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
     if _RANGE.search(selector):
         for name, _ in expand(selector, selector):
             yield from _names(name, names)
+    elif negative := re.search(r"(?<=\.)-\d+(?=\.|$)", selector):
+        head, star, tail = selector.partition("*")
+        if star and len(head) < negative.start():  # which is the last depends on what the star stands for
+            for number in sorted(_counted(head, names)):
+                yield from _names(f"{head}{number}{tail}", names)
+            return
+        counted = _from_the_end(selector, negative, names)
+        yield from [selector] if counted is None else _names(counted, names)
     elif "*" in selector:
         pattern = re.compile(re.escape(selector).replace(r"\*", r"\d+"))
         yield from (name for name in names if pattern.fullmatch(name))
-    elif negative := re.search(r"(?<=\.)-\d+(?=\.|$)", selector):
-        counted = _from_the_end(selector, negative, names)
-        yield from [selector] if counted is None else _names(counted, names)
     else:
         yield selector
 
@@ -105,17 +110,22 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
 def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str | None:
     """The selector with its first negative index made positive; None where there are not that many."""
     head, tail = selector[: negative.start()], selector[negative.end() :]
-    numbers = {int(found[1]) for name in names if (found := re.match(re.escape(head) + r"(\d+)(?=\.|$)", name))}
+    numbers = _counted(head, names)
     index = len(numbers) + int(negative[0])
     return f"{head}{sorted(numbers)[index]}{tail}" if 0 <= index < len(numbers) else None
 
 
+def _counted(head: str, names: Sequence[str]) -> set[int]:
+    """The numbers that stand behind ``head`` in names."""
+    return {int(found[1]) for name in names if (found := re.match(re.escape(head) + r"(\d+)(?=\.|$)", name))}
+
+
 def _last(layers: Sequence[Layer], model: str) -> Layer:
-    repeated = [layer for layer in layers if re.fullmatch(r"(block|stage)\.\d+", layer.name)]
+    repeated = [layer for layer in layers if re.fullmatch(r"(branch\.\d+\.)?(block|stage)\.\d+", layer.name)]
     if not repeated:
         names = ", ".join(layer.name for layer in layers) or "none"
         raise LayerError(f"{model} has no block.N or stage.N, so 'last' means nothing. Its layers: {names}")
-    return max(repeated, key=lambda layer: (layer.depth or 0.0, int(layer.name.split(".")[1])))
+    return max(repeated, key=lambda layer: (layer.depth or 0.0, int(layer.name.rpartition(".")[2])))
 
 
 def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:

@@ -169,7 +169,7 @@ def test_problems_in_files_are_mentioned_and_cost_nothing_else(zoo: Zoo, home: P
     (home / "registry.yaml").write_text("layerzoo: 1\nmodels: {net: {modality: text}}\n", encoding="utf-8")
     code, out, err = zoo("list", "--plugin", "toy")
     assert (code, out) == (0, "toy/next-word\n")
-    assert err == "1 problem(s) in registry files, see: zoo doctor\n"
+    assert err == "1 problem in registry files, see: zoo doctor\n"
     code, _, err = zoo("show", "mine/net")
     assert code == 2
     assert f"{home}/registry.yaml:2:10: the key 'builder' is missing" in err

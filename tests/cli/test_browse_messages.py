@@ -40,6 +40,8 @@ COMMANDS = {
     "wrong-params": "list --max-params many",
     "wrong-size": "list --size-px big",
     "wrong-width": "list --width 0",
+    "wrong-rate": "list --rate-hz 16k",
+    "own-models": "list --plugin mine",
     "wrong-sort": "list --sort parms",
     "wrong-column": "list --columns id,licence",
     "columns-of-ids": "list --columns id",

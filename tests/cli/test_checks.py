@@ -173,3 +173,16 @@ def test_the_doctor_sees_a_cache_that_cannot_be_written(home: Path, monkeypatch:
     rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["cache directory"]["state"] == "wrong"
     assert "LAYERZOO_CACHE" in rows["cache directory"]["fix"]
+
+
+@pytest.mark.parametrize("verb", [("list",), ("check", "bare")], ids=" ".join)
+def test_causes_and_fixes_stand_below_a_table_that_has_no_room_for_them(
+    verb: tuple[str, ...], install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("good", "no_registry")
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit):
+        main(["plugin", *verb, "--format", "table"])
+    said = capsys.readouterr().out
+    assert "plugin  bare-zoo 1.0\ncause   there is no\n" in said
+    assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in said

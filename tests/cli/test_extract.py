@@ -258,7 +258,12 @@ def test_weights_in_a_package_that_is_not_installed_end_with_6(zoo: Zoo, folder:
 
 def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
     shown = subprocess.run([*ZOO, "extract", "--help"], capture_output=True, text=True, check=True).stdout
-    for words in ("INPUT…", "- stands for the lines of standard input", "exit code is then 1", ".parquet, .npz or .safetensors"):
+    for words in (
+        "INPUT…",
+        "- stands for the lines of standard input",
+        "exit code is then 1",
+        ".parquet, .npz or .safetensors",
+    ):
         assert words in " ".join(shown.split())
     assert all(len(line) <= 80 for line in shown.splitlines())
 

@@ -19,6 +19,7 @@ import layerzoo
 from layerzoo.cli import main
 from layerzoo.cli.doctor import Finding, examine
 from layerzoo.errors import LayerzooError, PluginError
+from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, Surroundings, registry
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
@@ -107,7 +108,7 @@ def test_a_failure_carries_its_cause_and_is_remembered(name: str) -> None:
     error = caught.value
     assert (error.plugin, error.exit_code) == (name, 4)
     assert error.__cause__ is not None
-    assert type(error.__cause__).__name__ in str(error)
+    assert summary(error.__cause__) in str(error)
     outcome = registry().outcome(registry().plugin(name))
     assert outcome is not None
     assert outcome.state == "failed"

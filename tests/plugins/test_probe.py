@@ -22,7 +22,13 @@ Install = Callable[..., None]
         ("import_error", "renamed", "failed", "ImportError: cannot import name", "pip install -U renamed-zoo click;"),
         ("broken_shared_library", "native", "failed", "OSError: ", "pip install --force-reinstall native-zoo;"),
         ("exits", "exiting", "failed", "SystemExit: no licence found", "pip install -U exiting-zoo;"),
-        ("wrong_hook", "wrong", "failed", "PluginValidationError: Plugin ", "pip install -U layerzoo wrong-zoo;"),
+        (
+            "wrong_hook",
+            "wrong",
+            "failed",
+            "its hook layerzoo_build asks for colour",
+            "pip install -U layerzoo wrong-zoo;",
+        ),
         ("crashes", "crashing", "crashed", "the interpreter ended by SIGKILL", "pip install -U crashing-zoo;"),
     ],
 )

@@ -167,7 +167,7 @@ MISTAKES = [
     ("{modality: vision, builder: b, preprocess: {resize: cubic}}", "Nearest: bicubic"),
     (
         f"{VISION}, size_px: 8, mean: [0, 0], std: [1, 1, 1]}}}}",
-        "preprocess.mean: 2 values are too few",
+        "preprocess.mean: 2 values are too few: 3 are wanted",
     ),
     (f"{VISION}, size_px: 8, mean: [0, 0, 0], std: [0, 1, 1]}}}}", "greater than 0"),
     ("{modality: video, builder: b, preprocess: {frames: 8}}", "the key 'image' is missing"),

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from layerzoo.disk import cache_dir
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.index import FILE_NAME, Index
+from layerzoo.registry.database import FILE_NAME, Database
+from layerzoo.registry.notes import Notes
 
 Install = Callable[..., None]
 
@@ -485,9 +486,10 @@ def test_a_directory_that_was_removed_has_none(home: Path) -> None:
 
 
 def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
-    index = Index.open(cache_dir())
-    before = index.rows("SELECT * FROM scans")
+    database = Database.open(cache_dir())
+    notes = Notes(database)
+    before = database.rows("SELECT * FROM scans")
     with pytest.raises(TypeError, match="not JSON serializable"):
-        index.keep_scan("[]", "[]", object())
-    index.keep_scan("[]", "[]", [])
-    assert index.rows("SELECT * FROM scans") == [*before, ("[]", "[]", "[]")]
+        notes.keep_scan("[]", "[]", object())
+    notes.keep_scan("[]", "[]", [])
+    assert database.rows("SELECT * FROM scans") == [*before, ("[]", "[]", "[]")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,9 @@ def test_other_weights_go_into_a_known_architecture(checkpoint: Path) -> None:
     features = layerzoo.extract("toy/next-word", ["the", "milk"], weights=checkpoint)
     np.testing.assert_array_equal(features.values, TOY["hidden.weight"].T[[1, 6]])
     assert features.provenance["weights"]["source"] == str(checkpoint)
-    assert features.provenance["loaded"] == {"tensors": 1, "of_tensors": 2, "bytes": 96, "of_bytes": 192}
+    loaded = features.provenance["loaded"]
+    assert {**loaded, "sha256": ""} == {"tensors": 1, "of_tensors": 2, "bytes": 96, "of_bytes": 192, "sha256": ""}
+    assert re.fullmatch("[0-9a-f]{64}", loaded["sha256"])
 
 
 @pytest.mark.parametrize(

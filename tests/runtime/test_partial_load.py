@@ -30,19 +30,19 @@ from layerzoo.errors import (
     WeightsError,
 )
 
-ARGS = {"name": "vit_tiny_patch16_224", "depth": 6}
+ARGS = {"name": "vit_tiny_patch16_224", "depth": 4}
 FILE = "*.safetensors"
 INDEX = "model.safetensors.index.json"
-DEEP, SHALLOW = "block.3", "block.1"
+DEEP, SHALLOW = "block.2", "block.0"
 
 
 @pytest.fixture(scope="module")
 def vit() -> dict[str, torch.Tensor]:
-    """Random weights of a small ViT, of 10.9 MB: tensors of realistic size, seven tenths of them in the blocks."""
+    """Random weights of a small ViT, of 8 MB: tensors of realistic size, 1.8 MB of them in each of four blocks."""
     torch.manual_seed(0)
     return {
         name: value.contiguous()
-        for name, value in timm.create_model("vit_tiny_patch16_224", depth=6).state_dict().items()
+        for name, value in timm.create_model("vit_tiny_patch16_224", depth=4).state_dict().items()
     }
 
 
@@ -57,10 +57,21 @@ def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, by
     return {INDEX: index.encode(), **{home: save(tensors) for home, tensors in held.items()}}
 
 
-def declare(home: Path, source: str, **more: object) -> None:
-    """The user's registry.yaml: one model, mine/vit."""
-    model = {"modality": "vision", "builder": "timm", "args": ARGS, "weights": source, **more}
-    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/vit": model}}))
+def declare(home: Path, vit: str | None = None, **sources: str) -> None:
+    """The user's registry.yaml: mine/vit, or models of other names, by where their weights are."""
+    sources |= {"vit": vit} if vit else {}
+    models = {
+        f"mine/{name}": {"modality": "vision", "builder": "timm", "args": ARGS, "weights": source}
+        for name, source in sources.items()
+    }
+    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": models}))
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 @pytest.fixture(params=["single", "in shards"])
@@ -83,7 +94,9 @@ def load(layer: str, **options: Any) -> layerzoo.Backbone:
 
 def activations(backbone: layerzoo.Backbone) -> torch.Tensor:
     batch = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    (found,) = backbone.activations(batch).values()
+    with torch.inference_mode():
+        found: torch.Tensor
+        (found,) = backbone.module(batch).values()
     return found
 
 
@@ -101,28 +114,40 @@ def needed_bytes(backbone: layerzoo.Backbone) -> int:
 
 READ = """
 import json, sys
-import layerzoo, torch
-layer, = sys.argv[1:]
-layerzoo.load("mine/vit", layer=layer)                           # everything that is imported is imported now
+import layerzoo
+from layerzoo.disk import cache_dir
+
 def read():
     with open("/proc/self/io") as io:
         return int(io.readline().split()[1])
-before = read()
-loaded = layerzoo.load("mine/vit", layer=layer).provenance["loaded"]
-with_it = read() - before
-print(json.dumps({"read": with_it, "needed": loaded["bytes"], "all": loaded["of_bytes"]}))
+
+layerzoo.load("mine/warm", layer=sys.argv[1])  # for what is imported
+for model in ("mine/single", "mine/shards"):
+    layerzoo.load(model, layer=sys.argv[1], weights="random:0")  # for the trace
+    before = read()
+    loaded = layerzoo.load(model, layer=sys.argv[1]).provenance["loaded"]
+    trace = max(path.stat().st_size for path in (cache_dir() / "traces").iterdir())  # which is read as well
+    print(json.dumps([read() - before - trace, loaded["bytes"], loaded["of_bytes"]]))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
-def test_only_what_the_cut_needs_is_read_from_the_disk(home: Path, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        (home / name).write_bytes(data)
-    declare(home, f"file:{home}/{next(iter(files))}")
+def test_only_what_the_cut_needs_is_read_from_the_disk(home: Path, vit: dict[str, torch.Tensor]) -> None:
+    """From a single file, and from three."""
+    sources = {
+        name: write_files(home / name, files)
+        for name, files in {
+            "warm": {"model.safetensors": save(vit)},
+            "single": {"model.safetensors": save(vit)},
+            "shards": in_shards(vit),
+        }.items()
+    }
+    declare(home, **{name: f"file:{folder}/" for name, folder in sources.items()})
     done = subprocess.run([sys.executable, "-c", READ, SHALLOW], cwd=home, capture_output=True, text=True)
-    found = json.loads(done.stdout)
-    assert found["needed"] < 0.5 * found["all"]
-    assert found["needed"] <= found["read"] <= 1.02 * found["needed"] + 50_000  # the registry, the trace, the headers
+    assert done.returncode == 0, done.stderr
+    for read, needed, everything in map(json.loads, done.stdout.splitlines()):
+        assert needed < 0.5 * everything
+        assert 0.99 * needed <= read <= 1.02 * needed
 
 
 @pytest.mark.parametrize("layer", [SHALLOW, DEEP, "norm"])
@@ -132,7 +157,7 @@ def test_a_cut_of_any_files_is_the_whole_network_bit_for_bit(
     for name, data in files.items():
         (home / name).write_bytes(data)
     declare(home, f"file:{home}/{next(iter(files))}")
-    network = timm.create_model("vit_tiny_patch16_224", depth=6)
+    network = timm.create_model("vit_tiny_patch16_224", depth=4)
     network.load_state_dict(vit)
     kept: list[torch.Tensor] = []
     module = network.norm if layer == "norm" else network.blocks[int(layer[-1])]
@@ -160,7 +185,7 @@ def test_a_shard_that_is_missing_is_told_by_its_name(home: Path, vit: dict[str, 
     files = in_shards(vit)
     del files["model-00002-of-00003.safetensors"]
     write(home, files)
-    with pytest.raises(WeightsError, match=r"no 'model-00002-of-00003\.safetensors'"):
+    with pytest.raises(WeightsError, match=r"model-00002-of-00003\.safetensors"):
         load(SHALLOW)
 
 
@@ -172,11 +197,7 @@ def test_a_shard_outside_of_the_folder_is_refused(home: Path, name: str) -> None
 
 
 def write(home: Path, files: Mapping[str, bytes]) -> None:
-    folder = home / "vit"
-    folder.mkdir()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    declare(home, f"file:{folder}/")
+    declare(home, f"file:{write_files(home / 'vit', files)}/")
 
 
 # ---------------------------------------------------------------- from a hub
@@ -206,6 +227,7 @@ def test_only_what_the_cut_needs_is_fetched_and_a_deeper_cut_fetches_the_rest(
     assert not list((home.parent / "cache/downloads").glob("*/*.safetensors"))
 
 
+@pytest.mark.parametrize("files", ["single"], indirect=True)
 def test_a_part_says_where_it_comes_from(hosted: Repository, files: dict[str, bytes]) -> None:
     weights = load(SHALLOW, partial=True).provenance["weights"]
     commit = hosted.at("main")
@@ -217,7 +239,7 @@ def test_a_part_says_where_it_comes_from(hosted: Repository, files: dict[str, by
 @pytest.mark.parametrize("files", ["single"], indirect=True)
 def test_tensors_that_lie_together_come_in_few_requests(connected: Hub, hosted: Repository) -> None:
     tensors = load(DEEP, partial=True).provenance["loaded"]["tensors"]
-    assert tensors > 40
+    assert tensors > 30
     assert len([request for request in connected.requests if request.matches(FILE)]) <= 12
 
 
@@ -232,6 +254,7 @@ def test_of_a_server_without_ranges_the_whole_checkpoint_comes_and_is_right(
     assert all(torch.equal(value, vit[name]) for name, value in found.items())
 
 
+@pytest.mark.parametrize("files", ["single"], indirect=True)
 def test_from_another_host_than_the_hub_it_is_the_same(
     home: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,11 +292,11 @@ def test_after_any_faults_the_network_is_right_or_the_error_is_ours(
     connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor]
 ) -> None:
     ok = 0
-    for seed in range(4):
+    for seed in range(3):
         connected.heal()
         connected.misbehave("/acme/*", seed, rate=0.25)
         try:
-            found = tensors(load(SHALLOW if seed % 2 else DEEP, partial=seed < 3))
+            found = tensors(load(SHALLOW if seed % 2 else DEEP, partial=seed < 2))
         except LayerzooError:
             continue
         ok += 1
@@ -281,9 +304,10 @@ def test_after_any_faults_the_network_is_right_or_the_error_is_ours(
     assert ok
 
 
+@pytest.mark.parametrize("files", ["single"], indirect=True)
 def test_a_load_that_was_killed_is_taken_up(connected: Hub, hosted: Repository, home: Path) -> None:
     connected.slow(FILE, bytes_per_second=3e6)
-    program = "import layerzoo; print('go', flush=True); layerzoo.load('mine/vit', layer='block.3', partial=True)"
+    program = "import layerzoo; print('go', flush=True); layerzoo.load('mine/vit', layer='block.2', partial=True)"
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=home,
@@ -325,20 +349,20 @@ def damaged(data: bytes, **changes: Any) -> bytes:
         (lambda data: b"\x80\x04" + data[2:], "its header claims|cannot be read"),
     ],
 )
-@pytest.mark.parametrize("partial", [True, False])
 def test_a_checkpoint_that_is_damaged_at_its_owners_is_told(
     connected: Hub,
     home: Path,
     vit: dict[str, torch.Tensor],
     change: Callable[[bytes], bytes],
     message: str,
-    partial: bool,
 ) -> None:
     data = change(save({name: value for name, value in vit.items() if not name.startswith("blocks")}))
     revision = connected.repository("acme/vit").commit({"model.safetensors": data})
     declare(home, f"hf://acme/vit@{revision}")
-    with pytest.raises(WeightsError, match=message if partial else "cannot be read as safetensors"):
-        load(SHALLOW, partial=partial)
+    with pytest.raises(WeightsError, match=message):
+        load(SHALLOW, partial=True)
+    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+        load(SHALLOW)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +392,7 @@ def test_a_shard_that_the_repository_has_not_is_told(connected: Hub, home: Path,
     del files["model-00002-of-00003.safetensors"]
     revision = connected.repository("acme/vit").commit(files)
     declare(home, f"hf://acme/vit@{revision}")
-    with pytest.raises(MissingOnServerError, match="has no file 'model-00002-of-00003.safetensors' at"):
+    with pytest.raises(MissingOnServerError, match=r"has no file 'model-00002-of-00003.safetensors' at"):
         load(SHALLOW, partial=True)
 
 

@@ -368,6 +368,15 @@ def test_processes_that_want_the_same_file_fetch_it_once(hub: Hub, home: Path, c
     assert hub.bytes_sent() == len(LARGE)
 
 
+def test_bytes_that_are_here_no_more_are_not_taken_for_what_they_were(hub: Hub, home: Path) -> None:
+    part = file(hub)
+    part.ensure([Span(0, 1000)])
+    part.require([Span(0, 1000)])
+    part.forget()
+    with pytest.raises(ChangedError, match="while it was being read: by another process"):
+        part.require([Span(0, 1000)])
+
+
 # ---------------------------------------------------------------- the disk
 
 

@@ -8,6 +8,8 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.hub import Hub, Repository
 
 from layerzoo.errors import (
     AccessDeniedError,
+    CacheError,
     ChangedError,
     DigestError,
     DriftError,
@@ -159,7 +162,13 @@ def test_a_folder_of_a_repository_is_a_model(connected: Hub) -> None:
 
 
 def test_only_what_a_builder_may_read_comes_beside_the_checkpoint(connected: Hub) -> None:
-    files = {"config.json": "{}", "vocab.txt": "a", "run.py": "1/0", "README.md": "", "model.safetensors": WEIGHTS}
+    files: dict[str, bytes | str | None] = {
+        "config.json": "{}",
+        "vocab.txt": "a",
+        "run.py": "1/0",
+        "README.md": "",
+        "model.safetensors": WEIGHTS,
+    }
     repository = connected.repository("acme/vit")
     repository.commit({**files, "pytorch_model.bin": b"pickle", "optimizer.pt": b"", "sub/config.json": "{}"})
     assert set(take()) == {"config.json", "vocab.txt", "model.safetensors"}
@@ -389,6 +398,46 @@ def test_a_claim_of_terabytes_is_not_believed(connected: Hub, vit: Repository, h
     with pytest.raises(LayerzooError, match=r"1,000,000,000,000,000 bytes"):
         take()
     assert not any(path.stat().st_size > 1e9 for path in home.parent.rglob("*") if path.is_file())
+
+
+# ---------------------------------------------------------------- processes, and disks
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_that_want_the_same_model_fetch_it_once(
+    connected: Hub, vit: Repository, home: Path, count: int
+) -> None:
+    connected.slow(FILE, bytes_per_second=1e6)  # long enough for all to be there
+    program = """
+from layerzoo.spec import Weights
+from layerzoo.weights import resolve
+print(resolve(Weights(source="hf://acme/vit"))["model.safetensors"])
+"""
+    with ThreadPoolExecutor(count) as pool:
+        told = list(pool.map(lambda _: run(program, connected, home), range(count)))
+    assert {Path(each.stdout.strip()).read_bytes() for each in told} == {WEIGHTS}
+    assert connected.bytes_sent(FILE) == len(WEIGHTS)
+
+
+def test_where_huggingface_hubs_cache_cannot_be_written_what_came_is_kept_for_the_next_try(
+    connected: Hub, vit: Repository, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(home / "file"))  # no folder can be made below a file, not even by root
+    with pytest.raises(CacheError, match=r"was fetched, and cannot be moved .* HF_HOME=FOLDER chooses another place"):
+        take(f"{VIT}/model.safetensors")
+    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
+    assert take(f"{VIT}/model.safetensors")["model.safetensors"].read_bytes() == WEIGHTS
+    assert connected.bytes_sent(FILE) == len(WEIGHTS)
+
+
+def test_on_another_disk_it_is_the_same(connected: Hub, vit: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == Path(os.environ["LAYERZOO_CACHE"]).parent.stat().st_dev:
+        pytest.skip("there is no other disk here")
+    with tempfile.TemporaryDirectory(dir=shared) as other:
+        monkeypatch.setenv("HF_HOME", other)
+        assert take()["model.safetensors"].read_bytes() == WEIGHTS
 
 
 # ---------------------------------------------------------------- the lock

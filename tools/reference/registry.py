@@ -60,7 +60,8 @@ def registry_page() -> str:
         "The one format in which models are declared: in a plugin's file, in your own, and in layerzoo's. Text stays "
         "text (`no`, `010` and `1:30` too). `zoo registry check FILE` finds everything that is wrong in a file, and "
         "`zoo registry schema` prints a JSON Schema for editors.",
-        "What is required of a model and its preprocess may be left out where the model's `base` has it.",
+        "What is required of a model and its preprocess, but for the modality, may be left out where the model's "
+        "`base` has it.",
         *(part for name in [_ROOT, *in_order(definitions, _ROOT)] for part in _parts(name, definitions[name])),
         *_words(),
     )

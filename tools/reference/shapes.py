@@ -195,7 +195,7 @@ class WeightsOfFeatures(Shape):
     lock_sha256: str | None
     """Of the ``layerzoo.lock`` that pins it."""
     sha256: dict[str, str]
-    """Of every file, by name."""
+    """Of files, by name; of a safetensors checkpoint only where it is declared, locked or stated by a server."""
 
 
 class Loaded(Shape):
@@ -205,6 +205,8 @@ class Loaded(Shape):
     of_tensors: int
     bytes: int
     of_bytes: int
+    sha256: str | None
+    """Of what was read: name and bytes of each tensor, by name. Null for random weights."""
 
 
 class Provenance(Shape):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -113,11 +114,24 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
     JSON, and --format says which.
     """
     if offline:
-        os.environ["LAYERZOO_OFFLINE"] = "1"
+        ctx.with_resource(_offline())
     if no_plugins:
         from layerzoo.registry.discovery import without_plugins
 
         ctx.with_resource(without_plugins())
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """With LAYERZOO_OFFLINE=1, for the processes that this one starts too."""
+    before = os.environ.get("LAYERZOO_OFFLINE")
+    os.environ["LAYERZOO_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("LAYERZOO_OFFLINE")
+        if before is not None:
+            os.environ["LAYERZOO_OFFLINE"] = before
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

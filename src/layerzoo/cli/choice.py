@@ -1,4 +1,4 @@
-"""A choice of a few words that says which one was probably meant."""
+"""Values of options whose errors say what is wanted, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ class OneOf(click.Choice[str]):
         close = nearest(str(value), words)
         hint = f" Nearest: {', '.join(close)}." if close else ""
         return f"'{value}' is not one of {', '.join(words)}.{hint}"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range, as :class:`click.IntRange`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(int(value), param, ctx))
+        except ValueError:
+            self.fail(f"'{value}' is not a whole number", param, ctx)

@@ -178,3 +178,5 @@ def _print_table(models: list[str], rows: list[Compared]) -> None:
         headings = [f"[{number}]" for number in range(1, len(models) + 1)]
         print_lines([*(f"{heading} {model}" for heading, model in zip(headings, models, strict=True)), ""])
     print_table([[name, *row.shown] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)
+    if any(row.kind == "layer" for row in rows):
+        click.echo("\nOf a layer: its depth · the parameters up to it · the FLOPs up to it.", err=True)

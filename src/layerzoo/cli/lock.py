@@ -9,11 +9,12 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, format_option, print_rows
-from layerzoo.errors import NotFoundError, UsageError
+from layerzoo.errors import NotFoundError, UnknownModelError, UsageError
 from layerzoo.lock import Lock, LockedModel
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import ModelSpec
 
+_GONE = "no registry has it any more. Next: zoo lock --remove"
 _COLUMNS = ("model", "state", "revision", "files", "detail")
 
 
@@ -33,7 +34,8 @@ def command(
     working directory or else in your configuration directory. Commit it: with it, a model means the same numbers
     tomorrow and elsewhere. Weights of an installed package or behind a link are pinned by their declaration.
 
-    json has the keys model, state (locked, updated, unchanged, removed, drifted, not locked), revision, files, detail.
+    json has the keys model, state (locked, updated, unchanged, removed, drifted, not locked, unknown), revision, files
+    and detail.
 
     \b
     zoo lock mine/shelf            keep its weights at the commit of today
@@ -47,27 +49,36 @@ def command(
     zoo, lock = registry(), Lock.read()
     if remove:
         rows = _removed(models, lock)
-    elif check:
-        rows = _checked(_specs(models, zoo, lock), lock)
     else:
-        rows = _locked(_specs(models, zoo, lock), lock, update=update)
+        specs, gone = _specs(models, zoo, lock)
+        rows = _checked(specs, lock) if check else _locked(specs, lock, update=update)
+        rows += [_row(name, "unknown", lock.models[name], f"{_GONE} {name}") for name in gone]
     print_rows(rows, format_, _COLUMNS)
-    click.echo(f"{len(Lock.read().models)} models are locked in {lock.path}", err=True)
+    count = len(Lock.read().models)
+    click.echo(f"{count} {'model is' if count == 1 else 'models are'} locked in {lock.path}", err=True)
     ctx.exit(1 if check and any(row.plain()["state"] != "unchanged" for row in rows) else 0)
 
 
-def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> list[ModelSpec]:
-    """The models that are meant. Raises: NotFoundError where none is."""
+def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelSpec], list[str]]:
+    """The models that are meant, and the names of those that are locked and known no more.
+
+    Raises: NotFoundError where none is.
+    """
     from layerzoo.weights.locking import can_be_locked
 
     if names:
-        return [zoo.model(resolve_model_id(name)) for name in names]
+        return [zoo.model(resolve_model_id(name)) for name in names], []
     own = [spec for spec in zoo.models() if spec.plugin is None and can_be_locked(spec)]
-    specs = {spec.id: spec for spec in [*map(zoo.model, lock.models), *own]}
-    if not specs:
+    specs, gone = {spec.id: spec for spec in own}, []
+    for name in lock.models:
+        try:
+            specs[name] = zoo.model(name)
+        except UnknownModelError:
+            gone.append(name)
+    if not specs and not gone:
         message = "there is nothing to lock: no model of your own has its weights on the hub. Name one: zoo lock MODEL"
         raise NotFoundError(message, asked="")
-    return list(specs.values())
+    return list(specs.values()), gone
 
 
 def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[Row]:

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.choice import OneOf
-from layerzoo.cli.output import Format, Row, count, print_rows
+from layerzoo.cli.choice import OneOf, WholeNumber
+from layerzoo.cli.output import Format, Row, count, counted, print_rows
 from layerzoo.errors import UsageError, nearest
 from layerzoo.registry import SORTS, Registry, registry
 from layerzoo.registry.entry import FIELDS, Entry
 from layerzoo.registry.filters import no_such
+from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.spec import MODALITIES
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -67,7 +68,7 @@ class Columns(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(names))
 
 
-_POSITIVE = click.IntRange(min=1)
+_POSITIVE = WholeNumber(min=1)
 
 
 def filter_options(command: CommandT) -> CommandT:
@@ -142,7 +143,7 @@ def print_models(
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:
         click.echo(f"The first {limit} of {number:,}.", err=True)
     if problems := zoo.problems():
-        click.echo(f"{len(problems)} problem(s) in registry files, see: zoo doctor", err=True)
+        click.echo(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor", err=True)
 
 
 def _columns(availability: str) -> tuple[str, ...]:
@@ -172,7 +173,9 @@ def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
     """A name that no plugin has is a mistake, and not an empty list."""
     plugin = filters["plugin"]
     known = {name for namespace, facts in zoo.published().items() for name in (namespace, facts["package"])}
-    if plugin is not None and (filters["installed"] or plugin not in known):
+    if plugin in (None, USER_NAMESPACE):
+        return
+    if filters["installed"] or plugin not in known:
         zoo.plugin(plugin)
 
 

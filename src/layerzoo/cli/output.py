@@ -45,20 +45,21 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     )
 
 
-def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> None:
+def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> list[str]:
     """Many things: a table, one array of JSON, one JSON object a line, or one id a line.
 
     columns: the headings of a table, the most important first. Where there is no room for all, the last are left out,
-    and standard error says which.
+    and standard error says which. Returns: those.
     """
     if format_ == "table":
-        print_table([row.cells for row in rows], columns)
-    elif format_ == "json":
+        return print_table([row.cells for row in rows], columns)
+    if format_ == "json":
         _print_array(rows)
     elif format_ == "jsonl":
         print_lines(to_json(row.plain()) for row in rows)
     else:
         print_lines(printable(row.id) for row in rows)
+    return []
 
 
 def print_one(row: Row, format_: Format) -> None:
@@ -81,6 +82,11 @@ def count(number: int | None) -> str | None:
         if number >= limit:
             return f"{number / limit:.3g}{unit}"
     return str(number)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words: 1 problem, 2 problems."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(count: int) -> str:
@@ -113,8 +119,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(sys.stdout), indent=indent))
 
 
-def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> None:
-    """Rows of cells under their headings: see :class:`layerzoo.cli.table.Table`."""
+def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> list[str]:
+    """Rows of cells under their headings: see :class:`layerzoo.cli.table.Table`. Returns: what had no room."""
     from layerzoo.cli.table import Table, terminal_width
 
     table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
@@ -122,3 +128,4 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
     sys.stdout.flush()  # what is said about a table, here or by a verb, stands below it
     if table.left_out:
         click.echo(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.", err=True)
+    return table.left_out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.output import Format, Row, format_option, print_one, print_rows
+from layerzoo.cli.output import Format, Row, format_option, print_lines, print_one, print_rows
 from layerzoo.errors import UsageError
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
 from layerzoo.registry.disabled import disable, enable
@@ -35,7 +36,8 @@ def list_command(format_: Format) -> None:
     """
     zoo = registry()
     healths = [Health(plugin, zoo.outcome(plugin)) for plugin in zoo.plugins()]
-    print_rows((_row(health) for health in healths), format_, _LIST_COLUMNS)
+    left_out = print_rows((_row(health) for health in healths), format_, _LIST_COLUMNS)
+    _print_causes(healths, left_out)
     if format_ == "table" and any(health.plugin.is_usable and not health.is_usable for health in healths):
         click.echo("An import that failed is tried again by: zoo plugin check NAME", err=True)
 
@@ -90,7 +92,8 @@ def check_command(ctx: click.Context, name: str | None, time_limit: float | None
     zoo = registry()
     plugins = zoo.plugins() if name is None else [zoo.plugin(name)]
     healths = check_up(plugins, time_limit_s=time_limit or TIME_LIMIT_S)
-    print_rows(map(_check_row, healths), format_, _CHECK_COLUMNS)
+    left_out = print_rows(map(_check_row, healths), format_, _CHECK_COLUMNS)
+    _print_causes(healths, left_out)
     passed = ("ok",) if name is not None else ("ok", "disabled")
     ctx.exit(0 if all(health.state in passed for health in healths) else 1)
 
@@ -139,6 +142,17 @@ def _installed() -> tuple[Installed, ...]:
 def _health(name: str, zoo: Registry) -> Health:
     plugin = zoo.plugin(name)
     return Health(plugin, zoo.outcome(plugin))
+
+
+def _print_causes(healths: Iterable[Health], left_out: Sequence[str]) -> None:
+    """Below a table that had no room for them: on a narrow terminal they are wanted as much as on a wide one."""
+    if "fix" not in left_out:
+        return
+    from layerzoo.cli.table import fact_lines, terminal_width
+
+    for health in (each for each in healths if each.cause):
+        facts = [("plugin", health.plugin.release), ("cause", health.cause), ("fix", health.fix)]
+        print_lines(["", *fact_lines(facts, width=terminal_width())])
 
 
 def _row(health: Health) -> Row:

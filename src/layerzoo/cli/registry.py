@@ -13,6 +13,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf
+from layerzoo.cli.output import counted
 from layerzoo.errors import UsageError
 from layerzoo.registry import Diagnostic
 
@@ -77,12 +78,8 @@ def _shown(problem: Diagnostic) -> Diagnostic:
 
 def _summary(problems: int, broken: int, files: int) -> str:
     if not problems:
-        return f"No problems in {_counted(files, 'file')}"
-    return f"{_counted(problems, 'problem')} in {_counted(broken, 'file')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        return f"No problems in {counted(files, 'file')}"
+    return f"{counted(problems, 'problem')} in {counted(broken, 'file')}"
 
 
 def _print_table(problems: Sequence[Diagnostic]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Literal
 
 from pluggy import PluginValidationError
 
 from layerzoo.errors import MissingLibraryError
+from layerzoo.plugins import hookspecs
 from layerzoo.registry import PluginManifest, advice
 from layerzoo.registry.requirements import unmet_requirements
 
@@ -44,10 +47,24 @@ class ImportFailure:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says; all lines of a hook that does not fit."""
+    """An exception in one line: its type and the first line of what it says, or what is wrong with a hook."""
+    if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
+        return told
     lines = str(error).strip().splitlines() or [""]
     first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _misfit(said: str) -> str | None:
+    """What pluggy says of a hook that asks for other arguments than it gets, in the words of a plugin's author."""
+    hook = re.search(r"for hook '(\w+)'", said)
+    unknown = re.search(r"Argument\(s\) \{(.*?)\} are declared", said)
+    if not hook or not unknown or not (known := getattr(hookspecs, hook[1], None)):
+        return None
+    asked = ", ".join(sorted(re.findall(r"'(\w+)'", unknown[1])))
+    return (
+        f"its hook {hook[1]} asks for {asked}, which is not given. Possible: {', '.join(signature(known).parameters)}"
+    )
 
 
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:

@@ -44,7 +44,12 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
 @hookspec(firstresult=True)
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
-    ``preprocess`` and ``default``. Asked only when they are missing."""
+    ``preprocess`` and ``default``. Asked only when they are missing.
+
+    Where the names of layers follow from a trace, ``chain`` says which modules a network consists of, if the rule would
+    take others: ``{"modules": a regular expression for their paths}``, with ``"branches": False`` if the first of the
+    several maps that each returns is meant.
+    """
 
 
 @hookspec(firstresult=True)

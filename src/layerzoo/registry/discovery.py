@@ -14,8 +14,8 @@ from pathlib import Path
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.disabled import Disabled, read_disabled
-from layerzoo.registry.index import Index
 from layerzoo.registry.installed import FILE_NAME, PACKAGE, Installed, core, scan
+from layerzoo.registry.notes import Notes
 from layerzoo.registry.published import PUBLISHED
 from layerzoo.registry.source import UNSETTLED, fingerprint
 
@@ -53,10 +53,10 @@ class Surroundings:
         return [*self.disabled.problems, *idle]
 
 
-def look_around(index: Index) -> Surroundings:
-    """What is installed on ``sys.path``, and the user's files. The scan of the former is kept in the index."""
+def look_around(notes: Notes) -> Surroundings:
+    """What is installed on ``sys.path``, and the user's files. The scan of the former is kept in the notes."""
     has_plugins, disabled = _has_plugins(), read_disabled()
-    installed = _settled(_kept_scan(index), disabled) if has_plugins else (core(),)
+    installed = _settled(_kept_scan(notes), disabled) if has_plugins else (core(),)
     # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
     known = {os.path.realpath(each.path) for each in installed if each.path}
     files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
@@ -81,17 +81,17 @@ def _has_plugins() -> bool:
     return os.environ.get(NO_PLUGINS, "") in ("", "0")
 
 
-def _kept_scan(index: Index) -> list[Installed]:
+def _kept_scan(notes: Notes) -> list[Installed]:
     """The core, then every plugin, as found now or when the folders were last as they are now."""
     folders = [_absolute(folder) for folder in sys.path if isinstance(folder, str)]
     states = [fingerprint(folder) for folder in folders]
     paths, times = json.dumps([_SCAN_FORMAT, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
-        if UNSETTLED not in states and (kept := index.scan(paths, times)) is not None:
+        if UNSETTLED not in states and (kept := notes.scan(paths, times)) is not None:
             return [Installed(**each) for each in kept]
     found = [core(), *scan()]
     with contextlib.suppress(sqlite3.DatabaseError):
-        index.keep_scan(paths, times, [asdict(each) for each in found])
+        notes.keep_scan(paths, times, [asdict(each) for each in found])
     return found
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from layerzoo.registry.facets import facets_of
+from layerzoo.registry.in_use import Row
 from layerzoo.registry.index import IndexedSource, ShelvedModel
-from layerzoo.registry.shelf import Row, Shelf
+from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.specs import Specs
 
 

@@ -18,6 +18,7 @@ from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
 from layerzoo.registry.outcome import ImportOutcome
 from layerzoo.registry.references import References
+from layerzoo.registry.selection import Selection
 from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
@@ -78,31 +79,31 @@ class Registry:
         for alias, target in self._stock.ask(Shelf.aliases):
             names.setdefault(target, []).append(alias)
         check_order(sort, limit)
-        rows = self._listed(filters, lambda shelf, views: shelf.select(filters, views, sort, limit))
+        rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
         return [spec for spec in found if spec is not None]
 
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """The ids of :meth:`models`, without reading the models; also of models that could be installed."""
         check_order(sort, limit)
-        return self._listed(filters, lambda shelf, views: shelf.select_ids(filters, views, sort, limit))
+        return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
         """As :meth:`ids`, with all that a list shows of a model."""
         check_order(sort, limit)
-        return self._listed(filters, lambda shelf, views: shelf.entries(filters, views, sort, limit))
+        return self._ask(filters, lambda selection: selection.entries(sort, limit))
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """How many :meth:`ids` there are."""
-        return self._listed(filters, lambda shelf, views: shelf.count_selected(filters, views))
+        return self._ask(filters, Selection.count)
 
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
-        return self._listed({}, lambda shelf, views: shelf.values("builder", views))
+        return self._ask({"installed": None}, lambda selection: selection.values("builder"))
 
     def licenses(self) -> list[str]:
         """The licenses of all models, installed or not."""
-        return self._listed({}, lambda shelf, views: shelf.values("license", views))
+        return self._ask({"installed": None}, lambda selection: selection.values("license"))
 
     def names(self, prefix: str, *, limit: int) -> list[str]:
         """Ids and aliases that start with a prefix, in order.
@@ -178,9 +179,9 @@ class Registry:
         kept = self._stock.outcome(_place(plugin))
         return None if kept is None else ImportOutcome(**kept)
 
-    def _listed(self, filters: Filters, question: Callable[[Shelf, list[int]], AnswerT]) -> AnswerT:
+    def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:
         check_filters(filters)
-        return self._stock.ask(lambda shelf: question(shelf, self._heirs.views(shelf)))
+        return self._stock.ask(lambda shelf: question(shelf.selection(filters, self._heirs.views(shelf))))
 
 
 def _place(plugin: PluginManifest) -> str:

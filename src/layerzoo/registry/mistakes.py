@@ -10,6 +10,7 @@ from typing import Any, get_args
 from layerzoo.errors import nearest
 from layerzoo.registry.diagnostics import Code, visible
 from layerzoo.registry.document import Loc
+from layerzoo.spec import MODALITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ _WANTED = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
+_WHY = {
+    "modality": f": it says what goes in, {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, also next to a base",
+    "layerzoo": ": a registry file begins with `layerzoo: 1`, the version of its format",
+}
 _LIMITS = {
     "greater_than": ("gt", "it must be greater than {}"),
     "greater_than_equal": ("ge", "it must be at least {}"),
@@ -74,11 +79,13 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         message = f"unknown key '{shorten(key)}'. {hint(key, keys)}"
         return Mistake(loc, "unknown-key", message, on_key=True, nearest=close)
     if kind == "missing" and isinstance(loc[-1], str):
-        return Mistake(loc[:-1], "missing-key", f"the key '{loc[-1]}' is missing", on_key=True)
+        why = _WHY.get(loc[-1], "")
+        return Mistake(loc[:-1], "missing-key", f"the key '{loc[-1]}' is missing{why}", on_key=True)
     if kind == "missing":
-        return Mistake(loc[:-1], "wrong-value", f"{len(given)} values are too few")
+        number = len(get_args(_type_at(form, loc[:-1])))
+        return Mistake(loc[:-1], "wrong-value", f"{_values(len(given))} too few: {number} are wanted")
     if kind == "too_long":
-        return Mistake(loc, "wrong-value", f"{len(given)} values are too many: {error['ctx']['max_length']} are wanted")
+        return Mistake(loc, "wrong-value", f"{_values(len(given))} too many: {error['ctx']['max_length']} are wanted")
     if kind == "literal_error":
         possible = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
         close = tuple(nearest(str(given), possible))
@@ -102,9 +109,18 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
 
 def _keys_at(form: Any, loc: Loc) -> list[str]:
     """The keys that may stand in the mapping at ``loc``."""
+    return list(getattr(_type_at(form, loc), "model_fields", ()))
+
+
+def _type_at(form: Any, loc: Loc) -> Any:
+    """What a form wants at ``loc``."""
     for step in loc:
         form = form.model_fields[step].annotation if hasattr(form, "model_fields") else get_args(form)[-1]
-    return list(getattr(form, "model_fields", ()))
+    return form
+
+
+def _values(number: int) -> str:
+    return "1 value is" if number == 1 else f"{number} values are"
 
 
 def hint(asked: str, names: Sequence[str]) -> str:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.heirs import Heirs
+from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.places import Place
-from layerzoo.registry.shelf import Shelf, covers
+from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.source import Source, full_id
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
@@ -95,7 +96,7 @@ class References:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
             if not self._is_left_out(entry):
                 ids = self._stock.ask(lambda shelf: shelf.ids(_COMPARED_NAMES))
-                close = nearest(entry, [*ids, *{f"{each.partition('/')[0]}/*" for each in ids}])
+                close = _nearest_entries(entry, ids)
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
@@ -129,6 +130,14 @@ class References:
     def _is_left_out(self, name: str) -> bool:
         """Whether a name may be of a plugin, and all plugins are left out."""
         return not self._stock.surroundings.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
+
+
+def _nearest_entries(entry: str, ids: Sequence[str]) -> list[str]:
+    """What was probably meant by an entry of ``disable``."""
+    if not entry.endswith("/*"):
+        return nearest(entry, ids)
+    namespaces = sorted({each.partition("/")[0] for each in ids})
+    return [f"{namespace}/*" for namespace in nearest(entry.removesuffix("/*"), namespaces)]
 
 
 def _diagnostic(

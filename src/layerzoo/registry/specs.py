@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
+from layerzoo.registry.in_use import Row
 from layerzoo.registry.inherit import inherit
 from layerzoo.registry.installed import USER_NAMESPACE
-from layerzoo.registry.shelf import Row
 from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown
 from layerzoo.spec import ModelSpec

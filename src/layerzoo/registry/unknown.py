@@ -16,16 +16,19 @@ from layerzoo.errors import (
 )
 from layerzoo.registry import advice
 from layerzoo.registry.discovery import NO_PLUGINS
+from layerzoo.registry.filters import Filters
+from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
-from layerzoo.registry.shelf import Shelf, covers
+from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.stock import Stock
 
 _LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
 
 # difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
 _COMPARED_NAMES = 2_000
+_PUBLISHED: Filters = {"installed": False}
 
 
 class Unknown:
@@ -57,10 +60,10 @@ class Unknown:
 
     def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
-        if entry := self._stock.ask(lambda shelf: shelf.published_entry(asked)):
+        if entry := self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).entry(asked)):
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
-        known = [each for each in self._stock.ask(Shelf.published_ids) if each.startswith(f"{namespace}/")]
+        known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
         if not known:
             message = f"{asked} is not there, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)
@@ -114,12 +117,15 @@ class Unknown:
     def _installation(self, namespace: str) -> str:
         return f"pip install {self.published()[namespace]['package']}"
 
+    def _published_ids(self) -> list[str]:
+        return self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).ids())
+
     def _comparable_names(self, asked: str) -> list[str]:
         names = self._stock.ask(lambda shelf: shelf.ids(_COMPARED_NAMES + 1))
         if len(names) > _COMPARED_NAMES:
             names = self._stock.ask(lambda shelf: shelf.similar_ids(asked, _COMPARED_NAMES))
         aliases = self._stock.ask(Shelf.aliases)
-        names += self._stock.ask(Shelf.published_ids)[:_COMPARED_NAMES]
+        names += self._published_ids()[:_COMPARED_NAMES]
         return [*names, *(alias for alias, _ in aliases[:_COMPARED_NAMES])]
 
 

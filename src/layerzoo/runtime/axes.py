@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isqrt
 from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
@@ -38,7 +39,8 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
     """The layout of an activation, or None when the probes cannot tell it.
 
     An axis is `batch` when it grows as the batch does; `height`, `width`, `token` or `time` when it grows with that
-    side of the input; `channel` when it is the one axis that does not change. Everything else stays unknown.
+    side of the input; `channel` when it is the one axis that does not change. Two axes of size 1 behind the
+    channels are the `height` and `width` of a map that was pooled to one pixel. Everything else stays unknown.
     """
     shape = _shape(call, key, at)
     if shape is None or not probes.stretched:
@@ -50,11 +52,11 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
         frozenset(stretch for stretch, other in grown.items() if other is not None and other[axis] != size)
         for axis, size in enumerate(shape)
     ]
-    axes = tuple(_name(change, probes) for change in changes)
+    axes = _with_pixel(tuple(_name(change, probes) for change in changes), shape)
     if not _is_sound(axes, shape, probes, grown):
         return None
     named = tuple("channel" if axis == "" else axis for axis in axes)
-    return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown))
+    return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, is_square=_is_square(probes.base)))
 
 
 def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
@@ -81,6 +83,11 @@ def _name(change: frozenset[Stretch], probes: Probes) -> str:
     return "?"
 
 
+def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The axes, with those of a single pixel named: it keeps its size whatever the input's."""
+    return (*axes[:2], "height", "width") if axes == ("batch", "", "", "") and shape[2:] == (1, 1) else axes
+
+
 def _is_sound(
     axes: tuple[str, ...], shape: tuple[int, ...], probes: Probes, grown: Mapping[Stretch, tuple[int, ...] | None]
 ) -> bool:
@@ -103,12 +110,28 @@ def _tells_channel(axes: tuple[str, ...], probes: Probes) -> bool:
 
 
 def _prefix_tokens(
-    axes: tuple[str, ...], shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...] | None]
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+    grown: Mapping[Stretch, tuple[int, ...] | None],
+    *,
+    is_square: bool,
 ) -> int | None:
-    """Tokens that do not grow with the input: with p of them, n = p + m and, at twice the input, n' = p + 2m."""
+    """Tokens that do not grow with the input: with p of them, n = p + m and, at twice the input, n' = p + 2m.
+
+    Where a network rounds its sizes, m is not doubled. For a square picture that shows: then m is no square.
+    """
     if "token" not in axes:
         return None
     axis = axes.index("token")
     found = {2 * shape[axis] - other[axis] for name, other in grown.items() if name != "batch" and other is not None}
     prefix = found.pop() if len(found) == 1 else -1
-    return prefix if prefix >= 0 else None
+    covering = shape[axis] - prefix
+    if prefix < 0 or covering < 0:
+        return None
+    return None if is_square and isqrt(covering) ** 2 != covering else prefix
+
+
+def _is_square(trace: Trace) -> bool:
+    """Whether the network was given square pictures."""
+    received = next(iter(trace.calls[0].inputs.values()), ())
+    return len(received) == 4 and received[2] == received[3]

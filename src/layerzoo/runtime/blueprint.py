@@ -65,7 +65,8 @@ class Blueprint:
             known = trace_from_plain(facts["trace"])
             return cls(replace(spec, layers=layers), files, hooks, made, known, layouts, declared)
         blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
-        blueprint.spec = replace(spec, layers=blueprint._complete_all(spec.layers or name_layers(blueprint.trace)))
+        layers = spec.layers or name_layers(blueprint.trace, **_chain(spec, hooks, files))
+        blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         blueprint.declared = declared
         blueprint._keep(zoo)
         return blueprint
@@ -153,6 +154,16 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     return spec
 
 
+def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> dict[str, Any]:
+    """What the library knows of the chain that a network consists of, where the rule for names would take another."""
+    known = (hooks.describe(spec, files) or {}).get("chain") or {}
+    if isinstance(known, Mapping) and known.keys() <= {"modules", "branches"}:
+        return {"chain": known.get("modules"), "branches": known.get("branches", True)}
+    raise PluginError(
+        f"what the hook layerzoo_describe says of the chain of {spec.id} does not fit: {known!r}", plugin=spec.builder
+    )
+
+
 def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> Trace:
     """The trace at the model's own input size, on the cheapest ground that bears it.
 
@@ -191,7 +202,7 @@ def _probe(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor,
     stretched: dict[Stretch, Trace] = {}
     for stretch in get_args(Stretch):
         example = made.example(_LARGER_BATCH if stretch == "batch" else _BATCH, stretch)
-        if example is not None and (found := _try(spec, hooks, files, example, stretch)) is not None:
+        if example is not None and (found := _try(spec, hooks, files, example, stretch, base)) is not None:
             stretched[stretch] = found
     return Probes(base=base, stretched=stretched, sequence_axis=made.sequence_axis)
 
@@ -218,14 +229,26 @@ def layouts_from_plain(plain: Mapping[str, Mapping[str, Any]] | None) -> dict[st
     return {place: Layout(tuple(told["axes"]), told["prefix_tokens"]) for place, told in plain.items()}
 
 
-def _try(spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch, stretch: Stretch) -> Trace | None:
+def _try(
+    spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch, stretch: Stretch, base: Trace
+) -> Trace | None:
+    """A trace at another size. Of a network that brings its input to a size of its own, one that was built for the
+    other size."""
+    found = None
     for candidate in dict.fromkeys((spec, _resized(spec, stretch))):
         for kind in GROUNDS:
             try:
-                return _trace_on(kind, candidate, hooks, files, example)
+                found = _trace_on(kind, candidate, hooks, files, example)
             except LayerzooError:
                 continue  # a size that the network does not take tells nothing
-    return None
+            if _outputs(found) != _outputs(base):
+                return found
+            break
+    return found
+
+
+def _outputs(trace: Trace) -> list[tuple[str, Mapping[Key, tuple[int, ...]]]]:
+    return [(call.module, call.outputs) for call in trace.calls]
 
 
 def _resized(spec: ModelSpec, stretch: Stretch) -> ModelSpec:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from layerzoo.errors import CutError, WeightsError
@@ -23,6 +25,8 @@ class Loaded:
     of_tensors: int
     bytes: int
     of_bytes: int
+    sha256: str | None = None
+    """Of what was read: name and bytes of each tensor, by name. The numbers follow from nothing else of the file."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
@@ -35,7 +39,7 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     for name, source in sources.items():
         _assign(network, groups[name], tensors[source], model)
     trim(network, cut)
-    return _loaded(sources, checkpoint)
+    return replace(_loaded(sources, checkpoint), sha256=_digest(tensors))
 
 
 def fetch_for(
@@ -54,7 +58,10 @@ def _needed(
     check_structure(network, cut, model)
     stored = set(network.state_dict(keep_vars=True))
     groups = _shared(network, [name for name in cut.tensors if name in stored])
-    return groups, {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    for name, source in sources.items():
+        _require_shape(network, name, checkpoint.shapes[source], model)
+    return groups, sources
 
 
 def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
@@ -66,6 +73,14 @@ def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
         bytes=checkpoint.bytes_of(read),
         of_bytes=checkpoint.bytes_of(checkpoint.shapes),
     )
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(f"{name}\0".encode())
+        found.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def trim(network: nn.Module, cut: Cut) -> None:
@@ -108,15 +123,17 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
     return found
 
 
-def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
-    owner, leaf = _place(network, names[0])
-    old = owner._parameters.get(leaf)
-    kept = old if old is not None else owner._buffers[leaf]
-    assert kept is not None
-    if tensor.shape != kept.shape:
+def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model: str) -> None:
+    """What does not fit need not be fetched, or read. Raises: WeightsError."""
+    if shape != (expected := tuple(_tensor(network, name).shape)):
         raise WeightsError(
-            f"{model}: '{names[0]}' is {tuple(tensor.shape)} in the checkpoint and {tuple(kept.shape)} in the network"
+            f"{model}: '{name}' is {shape} in the checkpoint and {expected} in the network. "
+            "Is the checkpoint of another size of the model? Its builder's args say which one is built"
         )
+
+
+def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
+    kept = _tensor(network, names[0])
     if kept.is_floating_point() and not tensor.is_floating_point():
         raise WeightsError(
             f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
@@ -128,6 +145,14 @@ def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) ->
         owner, leaf = _place(network, name)
         holder: dict[str, Tensor | None] = owner._parameters if leaf in owner._parameters else owner._buffers  # type: ignore[assignment]
         holder[leaf] = new
+
+
+def _tensor(network: nn.Module, name: str) -> Tensor:
+    owner, leaf = _place(network, name)
+    parameter = owner._parameters.get(leaf)
+    found = parameter if parameter is not None else owner._buffers[leaf]
+    assert found is not None
+    return found
 
 
 def _place(network: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -1,97 +1,369 @@
 """Names for the layers of a network that declares none, by the order in which its modules run.
 
-The rule looks for the chain of repeated modules that does most of the work: siblings such as ``encoder.layer.0 … 11``,
-called once each, one after the other. If they all return one shape they are blocks; if the shape changes on the way,
-the modules before each change, and the last, are stages. What the first of them receives comes after the stem.
+The rule looks for the *chain* that a network consists of: calls of modules whose paths differ in numbers only, such as
+``layer1 … layer4``, ``blocks.0 … blocks.11`` or ``blocks.0.0 … blocks.3.2``, one after the other. Where the number of
+positions drops on the way, the last call before each drop, and the last of all, are stages; the blocks of a stage are
+the chain inside it. Where it never drops, the calls are blocks. Where each call returns several maps, each of them is a
+branch. What the chain receives comes after the stem; what comes after the chain is the final norm, the pooled vector
+and the head.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from math import prod
 
-from layerzoo.runtime.trace import Call, Trace
+from layerzoo.runtime.trace import Call, Key, Trace
 from layerzoo.spec import Layer
 
+_SHARE_OF_A_CHAIN = 0.25
+"""A chain does at least this share of the network's FLOPs; of several, the one nearest the root is meant. A network's
+own blocks win over those of a convolutional stem (hybrids, speech), and over the pieces that they are made of."""
+_SHARE_OF_BLOCKS = 0.6
+"""The blocks inside the stages do at least this share of the chain's FLOPs; the rest is between them."""
+_SHARE_OF_A_STEM = 0.1
+"""What comes first and has no blocks, as all stages after it have, is a stage if it does this share of the FLOPs."""
+_SHARE_OF_BRANCHES = 0.05
+"""A chain of branches that follows the main one does at least this share of the network's FLOPs."""
+_DROP = 1.5
+"""Resolution changes where there are this many times fewer positions. Halving a side gives 2 or 4; a class token that
+comes or goes, and a convolution without padding, change less."""
 
-def name_layers(trace: Trace) -> tuple[Layer, ...]:
-    """The layers that can be told from a trace: stem, block.I or stage.I, norm, head. Empty when no chain is found."""
-    chain = _main_chain(trace)
-    if not chain:
+
+def name_layers(trace: Trace, *, chain: str | None = None, branches: bool = True) -> tuple[Layer, ...]:
+    """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
+    ``branch.K.`` in front where branches run in parallel. Empty when no chain is found.
+
+    chain: a regular expression for the paths of the chain's modules, where a network's names mislead the rule.
+    branches: whether the several maps that a module returns are branches; else the first is meant.
+    """
+    run = _Run(trace, branches=branches)
+    links = run.named(chain) if chain is not None else run.main_chain()
+    if not links:
         return ()
-    stem = _stem(trace, chain)
-    named = [*([("stem", stem)] if stem else []), *_chain_names(chain), *_after(trace, chain)]
-    return tuple(Layer(name=name, module=call.module, call=_which(trace, call)) for name, call in named)
+    parts = _parts(run, links)
+    parts += [part for part in _parts(run, run.branches_after(links)) if part.prefix]
+    named = [pair for part in parts for pair in (*_stem(run, part), *part.named())]
+    deepest = max((part.stages[-1][-1] for part in parts), key=lambda place: (place.call.end, -place.positions))
+    named += _tail(run, deepest)
+    return tuple(
+        Layer(name=name, module=place.call.module, call=run.which(place.call), output=place.key)
+        for name, place in named
+    )
 
 
-def _main_chain(trace: Trace) -> list[Call]:
-    """The chain of siblings that spends the most FLOPs; of chains that spend as much, the one nearest the root."""
-    once = {call.module: call for call in trace.calls if len(trace.calls_of(call.module)) == 1}
-    families: dict[str, list[Call]] = defaultdict(list)
-    for path, call in once.items():
-        parent, _, leaf = path.rpartition(".")
-        if re.fullmatch(r"\D*\d+", leaf):
-            families[f"{parent}.{leaf.rstrip('0123456789')}"].append(call)
-    chains = [chain for family in families.values() if len(chain := _in_a_row(family)) > 1]
-    return max(chains, key=lambda chain: (_flops(trace, chain), -chain[0].module.count(".")), default=[])
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One activation: what a call returns, or one of the tensors it returns."""
+
+    call: Call
+    key: Key
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.call.outputs[self.key]
+
+    @property
+    def positions(self) -> int:
+        """How many places of the input it describes."""
+        return _positions(self.shape)
+
+    @property
+    def channels(self) -> int:
+        return prod(self.shape[1:]) // self.positions if self.positions else 0
 
 
-def _in_a_row(family: list[Call]) -> list[Call]:
-    """The calls in their order, if each ends before the next begins and every one returns a tensor that is told."""
-    ordered = sorted(family, key=lambda call: call.start)
-    apart = all(one.end < other.start for one, other in pairwise(ordered))
-    return ordered if apart and all(None in call.outputs for call in ordered) else []
+def _pattern(call: Call) -> str:
+    """The path of a module with a star for every number, and for a letter that counts on (`5b`, `5c`)."""
+    return re.sub(r"\d+[a-z]?(?=[._]|$)|\d+", "*", call.module)
 
 
-def _flops(trace: Trace, chain: list[Call]) -> int:
-    return sum(trace.flops_until(call.end) - trace.flops_until(call.start) for call in chain)
+def _declines(places: Sequence[_Place]) -> bool:
+    """Whether the resolution never rises again on the way, as it does between the branches of a parallel network."""
+    return all(other.positions < _DROP * one.positions for one, other in pairwise(places))
 
 
-def _which(trace: Trace, call: Call) -> int | None:
-    """The number of a call, where its module runs more than once."""
-    return call.index if len(trace.calls_of(call.module)) > 1 else None
+def _positions(shape: tuple[int, ...]) -> int:
+    """The size of all axes but the batch and the channels. Of four axes the two that are equal are height and width, as
+    they are for a square picture, wherever the channels stand; else the channels come last."""
+    if len(shape) == 4 and shape[2] == shape[3]:
+        return shape[2] * shape[3]
+    return prod(shape[1:-1])
 
 
-def _chain_names(chain: list[Call]) -> list[tuple[str, Call]]:
-    shapes = [call.outputs[None] for call in chain]
-    if len(set(shapes)) == 1:
-        return [(f"block.{index}", call) for index, call in enumerate(chain)]
-    last_of_a_size = [
-        call
-        for index, call in enumerate(chain)
-        if index + 1 == len(chain) or _resolution(shapes[index + 1]) != _resolution(shapes[index])
+class _Run:
+    """A trace, with what the rule asks of it again and again."""
+
+    def __init__(self, trace: Trace, *, branches: bool) -> None:
+        self.trace = trace
+        self._branches = branches
+
+    @cached_property
+    def _flops(self) -> tuple[list[int], list[int]]:
+        """Steps at which something was computed, and the FLOPs up to and with each."""
+        steps = [step for step, _ in self.trace.flops]
+        return steps, [0, *accumulate(count for _, count in self.trace.flops)]
+
+    def flops(self, calls: Iterable[Call]) -> int:
+        steps, spent = self._flops
+        return sum(spent[bisect_left(steps, call.end)] - spent[bisect_left(steps, call.start)] for call in calls)
+
+    @cached_property
+    def total(self) -> int:
+        return self._flops[1][-1]
+
+    @cached_property
+    def families(self) -> dict[str, list[Call]]:
+        """Calls in their order by the pattern of their path, of those patterns whose last segment has a number, where
+        one call ends before the next begins and each returns a map."""
+        found: dict[str, list[Call]] = defaultdict(list)
+        for call in self.trace.calls:
+            if re.search(r"\d[a-z]?$", call.module):
+                found[_pattern(call)].append(call)
+        return {pattern: calls for pattern, calls in found.items() if self._is_chain(calls)}
+
+    def _is_chain(self, calls: Sequence[Call]) -> bool:
+        return all(one.end < other.start for one, other in pairwise(calls)) and all(map(self.keys, calls))
+
+    def keys(self, call: Call) -> list[Key]:
+        """Which of the tensors that a call returns are maps of one kind: the batch in front, several positions."""
+        if None in call.outputs:
+            return [None]
+        maps = {
+            key: shape
+            for key, shape in call.outputs.items()
+            if len(shape) > 2 and shape[0] == self.trace.batch_size and _positions(shape) > 1
+        }
+        alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
+        return alike if self._branches else alike[:1]
+
+    def main_chain(self) -> list[Call]:
+        """The chain nearest the root that does a good part of the work."""
+        chains = [calls for calls in self.families.values() if len(calls) > 1]
+        heavy = [calls for calls in chains if self.flops(calls) >= _SHARE_OF_A_CHAIN * self.total]
+        if heavy:
+            return max(
+                heavy,
+                key=lambda calls: (
+                    self._declines(calls),
+                    -calls[0].module.count("."),
+                    all(len(self.keys(call)) == 1 for call in calls),
+                    self.flops(calls),
+                ),
+            )
+        return max(chains, key=self.flops, default=[])
+
+    def _declines(self, calls: Sequence[Call]) -> bool:
+        return _declines([_Place(call, self.keys(call)[0]) for call in calls])
+
+    def named(self, pattern: str) -> list[Call]:
+        return [call for call in self.trace.calls if re.fullmatch(pattern, call.module) and self.keys(call)]
+
+    def branches_after(self, chain: Sequence[Call]) -> list[Call]:
+        later = [
+            calls
+            for calls in self.families.values()
+            if calls[0].start > chain[-1].end
+            and all(len(self.keys(call)) > 1 for call in calls)
+            and self.flops(calls) >= _SHARE_OF_BRANCHES * self.total
+        ]
+        return min(later, key=lambda calls: calls[0].module.count("."), default=[])
+
+    def which(self, call: Call) -> int | None:
+        """The number of a call, where its module runs more than once."""
+        return call.index if len(self.trace.calls_of(call.module)) > 1 else None
+
+    def inside(self, call: Call) -> list[Call]:
+        return [other for other in self.trace.calls if call.start < other.start and other.end < call.end]
+
+    def is_container(self, call: Call) -> bool:
+        """Whether a call does nothing but call others, one after the other."""
+        step = call.start
+        for other in self.inside(call):
+            if other.start == step + 1:
+                step = other.end
+            elif other.start > step:
+                return False
+        return step > call.start and call.end == step + 1
+
+    def has_parameters(self, call: Call) -> bool:
+        return any(name.startswith(f"{call.module}.") for name in self.trace.reads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A stretch of the network that is named together: the main one, or one branch."""
+
+    prefix: str
+    stages: list[list[_Place]]
+    """The chain, divided where the resolution drops."""
+    blocks: list[list[_Place]]
+    """The blocks of each stage; none where it is irregular."""
+    indices: Sequence[int]
+    """The place of each link in the chain."""
+
+    @property
+    def first(self) -> _Place:
+        return self.stages[0][0]
+
+    def named(self) -> Iterator[tuple[str, _Place]]:
+        if len(self.stages) == 1:
+            for index, place in zip(self.indices, self.stages[0], strict=True):
+                yield f"{self.prefix}block.{index}", place
+            return
+        for i, (stage, blocks) in enumerate(zip(self.stages, self.blocks, strict=True)):
+            for j, block in enumerate(blocks):
+                yield f"{self.prefix}stage.{i}.block.{j}", block
+            yield f"{self.prefix}stage.{i}", stage[-1]
+
+
+def _parts(run: _Run, links: Sequence[Call]) -> list[_Part]:
+    """The chain as one part, or as one for each branch where its calls return several maps."""
+    maps = [[_Place(call, key) for key in run.keys(call)] for call in links]
+    width = max(map(len, maps), default=0)
+    parts = []
+    for branch in range(width):
+        indices = [index for index, found in enumerate(maps) if len(found) > branch]
+        stages = _divided([maps[index][branch] for index in indices])
+        blocks = _blocks(run, stages)
+        if _begins_with_a_stem(run, stages, blocks):
+            stages, blocks = stages[1:], blocks[1:]
+        parts.append(_Part(f"branch.{branch}." if width > 1 else "", stages, blocks, indices))
+    return parts
+
+
+def _divided(places: Sequence[_Place]) -> list[list[_Place]]:
+    """The places in their order, a new list wherever the resolution drops."""
+    stages = [[places[0]]]
+    for one, other in pairwise(places):
+        if one.positions >= _DROP * other.positions:
+            stages.append([])
+        stages[-1].append(other)
+    return stages
+
+
+def _begins_with_a_stem(run: _Run, stages: Sequence[Sequence[_Place]], blocks: Sequence[Sequence[_Place]]) -> bool:
+    """Whether the first stage is unlike the others, which all have blocks and do more (the `layer0` of SENet)."""
+    is_small = run.flops(place.call for place in stages[0]) < _SHARE_OF_A_STEM * run.total
+    return len(stages) > 2 and not blocks[0] and all(blocks[1:]) and is_small
+
+
+def _blocks(run: _Run, stages: Sequence[Sequence[_Place]]) -> list[list[_Place]]:
+    """The blocks of each stage: its links, or the chain inside of them."""
+    links = [place.call for stage in stages for place in stage]
+    whole = [call for call in links if run.inside(call) and not run.is_container(call)]
+    if len(links) > len(stages) and run.flops(whole) > run.flops(links) / 2:
+        return [list(stage) for stage in stages]
+    inner = _inner_chain(run, links)
+    blocks = [_blocks_of(run, stage, inner) for stage in stages]
+    return blocks if all(blocks[1:]) else [[] for _ in stages]
+
+
+def _inner_chain(run: _Run, links: Sequence[Call]) -> list[Call]:
+    """The chain nearest the root that does most of the work of some calls, inside of them."""
+
+    def is_within(call: Call) -> bool:
+        return any(link.start < call.start and call.end < link.end for link in links)
+
+    chains = [
+        calls
+        for calls in run.families.values()
+        if run.flops(calls) >= _SHARE_OF_BLOCKS * run.flops(links) and all(map(is_within, calls))
     ]
-    return [(f"stage.{index}", call) for index, call in enumerate(last_of_a_size)]
+    return min(chains, key=lambda calls: calls[0].module.count("."), default=[])
 
 
-def _resolution(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its channels: of four axes the two that are equal, as height and width are for a square picture,
-    wherever the channels stand; else all but the last."""
-    if len(shape) == 4:
-        return shape[2:] if shape[2] == shape[3] else shape[1:3]
-    return shape[:-1]
+def _blocks_of(run: _Run, stage: Sequence[_Place], chain: Sequence[Call]) -> list[_Place]:
+    """Those calls of a chain that are blocks of a stage: more than a mere layer, all of the stage's resolution, the
+    last as wide as the stage."""
+    start, end = stage[0].call.start, stage[-1].call.end
+    within = [call for call in chain if start < call.start and call.end < end and run.inside(call)]
+    blocks = [_Place(call, run.keys(call)[0]) for call in within]
+    is_regular = (
+        bool(blocks)
+        and blocks[-1].channels == stage[-1].channels
+        and all(_are_close(block, stage[-1]) for block in blocks)
+    )
+    return blocks if is_regular else []
 
 
-def _stem(trace: Trace, chain: list[Call]) -> Call | None:
-    """The call that ends last before the chain begins."""
-    before = [call for call in trace.calls if call.end < chain[0].start and None in call.outputs]
-    return max(before, key=lambda call: call.end, default=None)
+def _are_close(one: _Place, other: _Place) -> bool:
+    fewer, more = sorted((one.positions, other.positions))
+    return more < _DROP * fewer
 
 
-def _after(trace: Trace, chain: list[Call]) -> list[tuple[str, Call]]:
-    """What has weights and comes late: the norm, which keeps the shape; `pooled`, one vector a sample of the chain's
-    width, as its outermost module gives it; the head, one of another width, as its innermost module does."""
-    late = [call for call in trace.calls if call.start > chain[-1].end and None in call.outputs]
-    width = chain[-1].outputs[None]
-    learned = [call for call in late if _has_parameters(trace, call.module)]
-    norm = next((call for call in learned if call.outputs[None] == width), None)
-    vectors = [call for call in learned if len(call.outputs[None]) == 2]
-    same = [call for call in vectors if call.outputs[None][-1] in width[1:]]
-    pooled = max(same, key=lambda call: call.end, default=None)
-    head = max((call for call in vectors if call not in same), key=lambda call: call.start, default=None)
-    return [(name, call) for name, call in (("norm", norm), ("pooled", pooled), ("head", head)) if call is not None]
+def _stem(run: _Run, part: _Part) -> list[tuple[str, _Place]]:
+    """The call that ends last before a part begins, of those that return what it receives, or as many values.
+
+    A branch receives what its first link returns in its place: such a link takes a list.
+    """
+    first = part.first
+    before = [call for call in run.trace.calls if call.end < first.call.start and None in call.outputs]
+    received = {first.shape} if part.prefix else set(first.call.inputs.values())
+    batched = {shape for shape in received if shape[:1] == (run.trace.batch_size,)} or received
+    same = [call for call in before if call.outputs[None] in batched]
+    if not same and not part.prefix:
+        sizes = {prod(shape) for shape in batched}
+        same = [call for call in before if prod(call.outputs[None]) in sizes] or before
+    return [(f"{part.prefix}stem", _Place(max(same, key=lambda call: call.end), None))] if same else []
 
 
-def _has_parameters(trace: Trace, path: str) -> bool:
-    return any(name.startswith(f"{path}.") for name in trace.reads)
+def _tail(run: _Run, deepest: _Place) -> list[tuple[str, _Place]]:
+    """What comes after the deepest link: the norm, the pooled vector, the head."""
+    late = [call for call in run.trace.calls if call.start > deepest.call.end and None in call.outputs]
+    head = _head(run, late)
+    before = [call for call in late if head is None or call.end < head.start]
+    norm = _norm(run, before, deepest)
+    pooled = _pooled(run, [call for call in before if norm is None or call.start > norm.end], head, deepest)
+    found = (("norm", norm), ("pooled", pooled), ("head", head))
+    return [(name, _Place(call, None)) for name, call in found if call is not None]
+
+
+def _head(run: _Run, late: Sequence[Call]) -> Call | None:
+    """The layer that gives what the network returns. Of several (a classifier of its own for a distillation token) the
+    first; of numbered ones the last."""
+    returned = _vector(run.trace.calls[0].outputs.get(None, ()))
+    layers = [
+        call
+        for call in late
+        if returned and _vector(call.outputs[None]) == returned and run.flops([call]) and not run.inside(call)
+    ]
+    return next((call for call in reversed(layers) if _pattern(call) == _pattern(layers[0])), None)
+
+
+def _norm(run: _Run, before: Sequence[Call], deepest: _Place) -> Call | None:
+    """Of the maps that are learned without a multiplication of matrices, the last of those nearest the root."""
+    norms = [
+        call
+        for call in before
+        if call.outputs[None][:1] == (run.trace.batch_size,)
+        and len(call.outputs[None]) > 2
+        and _DROP * _positions(call.outputs[None]) > deepest.positions
+        and run.has_parameters(call)
+        and not run.flops([call])
+    ]
+    return min(reversed(norms), key=lambda call: call.module.count("."), default=None)
+
+
+def _pooled(run: _Run, before: Sequence[Call], head: Call | None, deepest: _Place) -> Call | None:
+    """One vector a sample, as wide as what the head receives: the last that is learned, else the first there is."""
+    vectors = [call for call in before if _vector(call.outputs[None])]
+    if head is not None:
+        received = _vector(next(iter(head.inputs.values()), ()))
+        vectors = [call for call in vectors if _vector(call.outputs[None]) == received]
+    else:
+        vectors = [call for call in vectors if _vector(call.outputs[None])[-1] in deepest.shape[1:]]
+    plain = [call for call in vectors if len(call.outputs[None]) == 2] or vectors
+    learned = [call for call in plain if run.has_parameters(call)]
+    return max(learned, key=lambda call: call.end) if learned else next(iter(plain), None)
+
+
+def _vector(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one vector a sample, be it a map of one pixel; empty for everything else."""
+    return shape[:2] if len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1)) else ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -107,8 +109,7 @@ class Safetensors:
     def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
         for part, held in self._by_part(names):
             if part.rest is not None:
-                spans = [Span(part.entries[name].start, part.entries[name].stop) for name in held]
-                part.rest.ensure(spans, _of_file(progress, part.name))
+                part.rest.ensure(_spans(part, held), _of_file(progress, part.name))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         asked = list(names)
@@ -150,9 +151,9 @@ def _part(files: Files, name: str) -> _Part:
 def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
     """Straight into each tensor's own memory, in the order of the file. A mapping of the file would keep all of it
     alive, and end the process when the file is cut short by somebody else."""
-    found: dict[str, Tensor] = {}
-    with part.path.open("rb", buffering=0) as file:
-        for name in sorted(names, key=lambda name: part.entries[name].start):
+    held, found = list(names), dict[str, Tensor]()
+    with _opened(part, held) as file:
+        for name in sorted(held, key=lambda name: part.entries[name].start):
             entry = part.entries[name]
             if (dtype := _DTYPES.get(entry.dtype)) is None:
                 raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
@@ -167,6 +168,22 @@ def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
                 memory = memory[count:]
             found[name] = tensor
     return found
+
+
+@contextlib.contextmanager
+def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
+    """A file to read tensors from, which another process may complete, move or remove in the meantime."""
+    try:
+        with io.FileIO(part.path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise WeightsError(f"{part.path} was moved or removed while it was being read. Next: try again") from error
+    if part.rest is not None:
+        part.rest.require(_spans(part, names))
+
+
+def _spans(part: _Part, names: Iterable[str]) -> list[Span]:
+    return [Span(part.entries[name].start, part.entries[name].stop) for name in names]
 
 
 def _of_file(progress: Progress | None, name: str) -> Callable[[int], None] | None:

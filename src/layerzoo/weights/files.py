@@ -106,20 +106,32 @@ class Files:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The sha256 of every file by name, in hex: reads those whose digest is not known already. Raises: OSError."""
-        return {name: self.stated.get(name) or sha256(path) for name, path in self.paths.items()}
+        """The sha256 of files by name, in hex: reads those whose digest is not known already.
 
-    def with_checkpoint(self, path: Path) -> Files:
-        """The same files with another checkpoint in place of the present one."""
+        Of a checkpoint that can be read in part it is there only where it is declared, locked or stated by a server: to
+        read all of a file for it is what a cut is there to spare. Raises: OSError.
+        """
+        return {
+            name: self.stated.get(name) or sha256(path)
+            for name, path in self.paths.items()
+            if name in self.stated or name in self.verified or not _can_be_read_in_part(name)
+        }
+
+    def with_checkpoint(self, path: Path, shards: Iterable[str] = ()) -> Files:
+        """The same files with another checkpoint in place of the present one. shards: the names of files beside it."""
         others = {name: kept for name, kept in self.paths.items() if not is_checkpoint(name)}
         return replace(
             self,
-            paths=others | {path.name: path},
+            paths=others | {name: path.with_name(name) for name in shards} | {path.name: path},
             named=path.name,
             verified=self.verified & others.keys() - {path.name},
             partial=FrozenMap(),
             stated={name: digest for name, digest in self.stated.items() if name in others and name != path.name},
         )
+
+
+def _can_be_read_in_part(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 def is_checkpoint(name: str) -> bool:

@@ -77,8 +77,10 @@ class PartialFile:
     The file counts as whole only when all of it is there and its digest was found to be right.
     """
 
-    def __init__(self, about: About, place: Place) -> None:
+    def __init__(self, about: About, place: Place, progress: Progress | None = None) -> None:
+        """progress: called where none is given with what is asked for."""
         self.about = about
+        self._progress = progress
         self._place = place
         self.folder = _folder(about.source, about.digest)
         """Where its bytes and its journal are."""
@@ -115,8 +117,14 @@ class PartialFile:
             if gaps := missing(spans, self.there()):
                 self._require_room(gaps)
                 self._begin()
-                self._fetch(gaps, progress)
+                self._fetch(gaps, progress or self._progress)
             self._settle()
+
+    def require(self, wanted: Iterable[Span]) -> None:
+        """Raises: ChangedError where some of these bytes are here no more: what was read of them may be holes."""
+        if missing(wanted, self.there()):
+            message = f"{self.about.source} was removed from {downloads_dir()}, or moved, while it was being read"
+            raise ChangedError(f"{message}: by another process? Nothing of it is used. Next: try again")
 
     def complete(self, progress: Progress | None = None) -> Path:
         """The whole file, its digest verified. Raises: as :meth:`ensure`."""

@@ -307,7 +307,7 @@ class _Taking:
             named=checkpoint,
             verified=frozenset(paths.keys() & self._digests.keys()),
             partial=partial,
-            stated={name: part.about.digest for name, part in partial.items()},
+            stated={name: digest for name in paths if (digest := self._stated(name).sha256)},
             origin=self._origin,
         )
 
@@ -383,7 +383,7 @@ class _Taking:
 
     def _fetched_large(self, name: str, file: RemoteFile) -> Path:
         """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too."""
-        part = self._part(file)
+        part = self._part(name, file)
         with cache_errors(part.path), locked(part.folder.with_suffix(".whole")):
             # Another process may have fetched it while this one waited.
             if path := self._here(file):
@@ -396,13 +396,13 @@ class _Taking:
     def _in_part(self, name: str) -> PartialFile:
         file = self._stated(name)
         self._require_stated(name, file)
-        return self._part(file)
+        return self._part(name, file)
 
     def _require_stated(self, name: str, file: RemoteFile) -> None:
         """What is known to be wrong need not be fetched. Raises: DigestError."""
         declared = self._digests.get(name, file.etag).lower()
         if file.sha256 is not None and file.sha256 != declared:
-            label, path = self._label(file), self._part(file).path
+            label, path = self._label(file), self._part(name, file).path
             raise DigestError(path, declared=declared, found=file.sha256, advice=self._advice(), label=label)
 
     def _advice(self) -> str:
@@ -418,9 +418,10 @@ class _Taking:
         message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"
         raise MissingOnServerError(message)
 
-    def _part(self, file: RemoteFile) -> PartialFile:
+    def _part(self, name: str, file: RemoteFile) -> PartialFile:
         about = About(f"hf://{self._repo}/{file.name}", PurePosixPath(file.name).name, file.size, file.etag)
-        return PartialFile(about, network.hub_place(self._repo, self._origin.revision, file))
+        place = network.hub_place(self._repo, self._origin.revision, file)
+        return PartialFile(about, place, self._progress(name))
 
     def _label(self, file: RemoteFile) -> str:
         return f"hf://{self._repo}@{self._origin.revision}/{file.name}"

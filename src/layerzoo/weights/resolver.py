@@ -12,8 +12,9 @@ from layerzoo.lock import Lock
 from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
-from layerzoo.weights.files import Files
+from layerzoo.weights.files import INDEX, Files
 from layerzoo.weights.repository import Progress, Want
+from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside, parse_source
 
 
@@ -42,7 +43,7 @@ def resolve(
     if path.is_dir():
         return _collect(path, _regular_files(path), is_folder=True)
     _require_file(path, f"weights={override}")
-    return _beside(weights, model, progress).with_checkpoint(path)
+    return _beside(weights, model, progress).with_checkpoint(path, _shards(path))
 
 
 def _declared(weights: Weights, model: str | None, want: Want, progress: Progress | None) -> Files:
@@ -103,7 +104,7 @@ def _from_file(source: Source, sha256: dict[str, str]) -> Files:
     if place.is_dir():
         return _collect(place, _regular_files(place), is_folder=True)
     _require_file(place, str(source))
-    return _collect(place, [place.name], is_folder=False)
+    return _collect(place, [place.name, *_shards(place)], is_folder=False)
 
 
 def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str) -> Files:
@@ -133,6 +134,11 @@ def _regular_files(folder: Path) -> list[str]:
     if not names:
         raise WeightsError(f"the folder {folder} holds no files")
     return names
+
+
+def _shards(checkpoint: Path) -> list[str]:
+    """The names of the files beside a checkpoint that hold its tensors, where it is the index of several."""
+    return shards_of(checkpoint) if checkpoint.name.endswith(INDEX) else []
 
 
 def _require_file(path: Path, asked: str, *, advice: str = "") -> None:

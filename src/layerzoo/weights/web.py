@@ -26,7 +26,7 @@ def take(
         raise UnsafeWeightsError(
             f"{source} needs its sha256 declared, so that another file is noticed: weights: {{source: …, sha256: …}}"
         )
-    parts = {name: _part(source, name, digest) for name, digest in sha256.items()}
+    parts = {name: _part(source, name, digest, _named(progress, name)) for name, digest in sha256.items()}
     partial = {
         name: part
         for name, part in parts.items()
@@ -34,7 +34,7 @@ def take(
     }
     for name, part in parts.items():
         if name not in partial:
-            _complete(part, _named(progress, name))
+            _complete(part)
     return Files(
         {name: part.path for name, part in parts.items()},
         named=main,
@@ -44,9 +44,9 @@ def take(
     )
 
 
-def _complete(part: PartialFile, progress: network.Progress | None) -> None:
+def _complete(part: PartialFile) -> None:
     """The whole file, which was verified when it came, and is again where it was changed since."""
-    path = part.complete(progress)
+    path = part.complete()
     if (found := sha256_of(path)) != part.about.digest:
         part.forget()
         advice = (
@@ -60,12 +60,12 @@ def url_of(source: Source, name: str) -> str:
     return f"https://{source.owner}/{source.path[: source.path.rfind('/') + 1]}{name}"
 
 
-def _part(source: Source, name: str, digest: str) -> PartialFile:
+def _part(source: Source, name: str, digest: str, progress: network.Progress | None) -> PartialFile:
     url = url_of(source, name)
     place = network.web_place(url)
     size = known_size(url, digest)
     size = network.size_of(place) if size is None else size
-    return PartialFile(About(url, PurePosixPath(name).name, size, digest), place)
+    return PartialFile(About(url, PurePosixPath(name).name, size, digest), place, progress)
 
 
 def _named(progress: Callable[[str, int], None] | None, name: str) -> network.Progress | None:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import resources
 from typing import Any
 
 import timm
-from torch import nn
+from timm.models import model_entrypoint
+from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.spec import ImagePreprocess
+from layerzoo_timm.checkpoint import map_checkpoint
 
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec) -> nn.Module:
     """The architecture, at the input size that the spec declares where the network is made for one size only."""
-    args = spec.args.to_dict()
-    known = timm.get_pretrained_cfg(args["name"])
-    declared = spec.preprocess.size_px if isinstance(spec.preprocess, ImagePreprocess) else None
-    if known and known.fixed_input_size and declared and declared != tuple(known.input_size[1:]):
-        args.setdefault("img_size", declared)
-    network: nn.Module = timm.create_model(args.pop("name"), pretrained=False, **args)
+    network: nn.Module = timm.create_model(**_arguments(spec), pretrained=False)
     return network
 
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
-    """The preprocessing that timm gives this architecture's default weights."""
+    """The preprocessing that timm gives this architecture's default weights, and the chain that its layers follow."""
     known = timm.get_pretrained_cfg(spec.args["name"])
     if known is None or spec.modality != "vision":
         return None
@@ -37,5 +38,32 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
             "fit": "squash" if known.crop_mode == "squash" else "crop",
             "mean": list(known.mean),
             "std": list(known.std),
-        }
+        },
+        "chain": _chains().get(_family(spec.args["name"])),
     }
+
+
+@hookimpl
+def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A published checkpoint of this architecture as timm itself loads it, its own filters applied."""
+    return map_checkpoint(partial(timm.create_model, **_arguments(spec)), tensors)
+
+
+def _arguments(spec: ModelSpec) -> dict[str, Any]:
+    """The arguments of `timm.create_model`."""
+    arguments = spec.args.to_dict()
+    known = timm.get_pretrained_cfg(arguments["name"])
+    declared = spec.preprocess.size_px if isinstance(spec.preprocess, ImagePreprocess) else None
+    if known and known.fixed_input_size and declared and declared != tuple(known.input_size[1:]):
+        arguments.setdefault("img_size", declared)
+    return {"model_name": arguments.pop("name"), **arguments}
+
+
+def _family(name: str) -> str:
+    """The name of timm's model file that an architecture comes from."""
+    return str(model_entrypoint(name.split(".")[0]).__module__.rpartition(".")[2])
+
+
+@cache
+def _chains() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files(__name__).joinpath("chains.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""A published checkpoint under the names of timm's network, told by watching timm load it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from timm.models import clean_state_dict
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_MISFIT = "Error(s) in loading state_dict"
+"""How torch begins its message for names and shapes that do not fit."""
+
+Create = Callable[..., nn.Module]
+"""``timm.create_model`` for one architecture; it is called with ``pretrained`` and ``pretrained_cfg_overlay``."""
+
+
+def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors that timm would load, by the names of the network: renamed, reshaped, resized and left out as its own
+    filters do it. What passes unchanged is the given tensor itself. A checkpoint that does not fit keeps its names:
+    whoever loads it knows which of them a cut needs, and says so.
+
+    tensors: by the names of the checkpoint, on one device, which may be the meta device: then no value is read.
+    Raises: what a filter of timm raises, as it does on the meta device where it needs values.
+    """
+    given: dict[str, Tensor] = clean_state_dict(dict(tensors))
+    with torch.device(next((tensor.device for tensor in given.values()), "cpu")):
+        initialised, before = _watched(create, pretrained=False)
+        if not given or _fits(initialised, given):
+            return given
+        try:
+            _, after = _watched(create, pretrained=True, pretrained_cfg_overlay={"state_dict": given})
+        except RuntimeError as error:
+            if str(error).startswith(_MISFIT):
+                return given
+            raise
+    return {name: copies[-1] for name, copies in after.items() if len(copies) > len(before.get(name, ()))}
+
+
+def _fits(network: nn.Module, given: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint is already what the network itself would save."""
+    own = network.state_dict()
+    return own.keys() == given.keys() and all(own[name].shape == given[name].shape for name in own)
+
+
+def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:
+    """A network, and by the name of its tensors what was copied into each while it was made."""
+    with _Watch() as watch:
+        network = create(**arguments)
+    own = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    return network, {name: watch.sources[id(tensor)] for name, tensor in own if id(tensor) in watch.sources}
+
+
+class _Watch(TorchFunctionMode):
+    """Notes what is copied into which tensor, and copies nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: dict[int, list[Tensor]] = defaultdict(list)
+        self._targets: list[Tensor] = []  # kept, so that no other tensor gets the id of one that was noted
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.copy_:
+            target, source = args[0], args[1]
+            self.sources[id(target)].append(source)
+            self._targets.append(target)
+            return target
+        if func is Tensor.__deepcopy__:  # timm copies the configuration that the checkpoint is handed over in
+            return args[0]
+        return func(*args, **(kwargs or {}))

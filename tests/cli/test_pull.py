@@ -1,0 +1,147 @@
+"""`zoo pull`: what it fetches, what it says, and what it locks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+from tests.hub import Hub, Repository
+
+from layerzoo.cli import main
+
+FILE = "*.safetensors"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Zoo = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    torch.manual_seed(0)
+    return save(timm.create_model("vit_tiny_patch16_224", depth=3).state_dict())
+
+
+@pytest.fixture
+def vit(connected: Hub, home: Path, weights: bytes) -> Repository:
+    repository = connected.repository("acme/vit")
+    repository.commit({"config.json": "{}", "model.safetensors": weights})
+    args = {"name": "vit_tiny_patch16_224", "depth": 3}
+    model = {"modality": "vision", "builder": "timm", "args": args, "weights": "hf://acme/vit"}
+    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/vit": model}}))
+    return repository
+
+
+@pytest.fixture
+def zoo(capsys: pytest.CaptureFixture[str]) -> Zoo:
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        return Said(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_pulled_weights_are_whole_and_locked_beside_the_registry(
+    connected: Hub, vit: Repository, zoo: Zoo, home: Path, weights: bytes
+) -> None:
+    said = zoo("pull", "mine/vit")
+    (row,) = json.loads(said.out)
+    assert said.code == 0
+    assert (row["model"], row["revision"]) == ("mine/vit", vit.at("main").revision)
+    assert Path(row["files"]["model.safetensors"]).read_bytes() == weights
+    assert row["bytes"] == row["fetched"] == len(weights) + 2
+    assert f"Locked in {home / 'layerzoo.lock'}: mine/vit" in said.err
+    locked = json.loads((home / "layerzoo.lock").read_text())["models"]["mine/vit"]
+    assert locked["revision"] == vit.at("main").revision
+    assert locked["files"]["model.safetensors"]["size"] == len(weights)
+
+
+def test_a_second_pull_asks_nobody(connected: Hub, vit: Repository, zoo: Zoo) -> None:
+    zoo("pull", "mine/vit")
+    connected.requests.clear()
+    vit.commit({"config.json": "[]"})
+    (row,) = json.loads(zoo("pull", "mine/vit").out)
+    assert row["fetched"] == 0
+    assert connected.requests == []
+
+
+def test_what_is_locked_is_what_was_pulled_whatever_the_branch_does_meanwhile(
+    connected: Hub, vit: Repository, zoo: Zoo, home: Path
+) -> None:
+    first = vit.at("main").revision
+    connected.meanwhile(FILE, lambda: vit.commit({"config.json": "[]"}), times=1)
+    zoo("pull", "mine/vit")
+    assert json.loads((home / "layerzoo.lock").read_text())["models"]["mine/vit"]["revision"] == first
+
+
+def test_without_a_lock_none_is_written(vit: Repository, zoo: Zoo, home: Path) -> None:
+    assert zoo("pull", "mine/vit", "--no-lock").code == 0
+    assert not (home / "layerzoo.lock").exists()
+
+
+def test_without_a_registry_here_the_lock_is_in_the_configuration(
+    vit: Repository, zoo: Zoo, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = home.parent / "config/layerzoo"
+    configuration.mkdir(parents=True)
+    (home / "registry.yaml").rename(configuration / "registry.yaml")
+    assert zoo("pull", "mine/vit").code == 0
+    assert (configuration / "layerzoo.lock").is_file()
+
+
+def test_a_part_is_what_the_layer_needs(connected: Hub, vit: Repository, zoo: Zoo, weights: bytes) -> None:
+    (row,) = json.loads(zoo("pull", "mine/vit", "--layer", "block.0", "--partial").out)
+    assert row["fetched"] == row["bytes"] == connected.bytes_sent(FILE) + 2
+    assert row["fetched"] < 0.6 * len(weights)
+    (rest,) = json.loads(zoo("pull", "mine/vit").out)
+    assert rest["fetched"] == len(weights) + 2 - row["fetched"]
+
+
+@pytest.mark.parametrize("arguments", [("--partial",), ("--layer", "block.0")])
+def test_a_part_needs_a_layer_and_a_layer_needs_a_part(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
+    said = zoo("pull", "mine/vit", *arguments)
+    assert said.code == 2
+    assert "give both, or neither for whole files" in said.err
+
+
+def test_offline_nothing_is_asked_and_the_error_names_the_pull(connected: Hub, vit: Repository, zoo: Zoo) -> None:
+    said = zoo("--offline", "pull", "mine/vit")
+    assert said.code == 6
+    assert said.err.strip() == (
+        "zoo: hf://acme/vit@main is not on this machine, and no connection may be opened (offline). "
+        "Next, with a connection: zoo pull mine/vit"
+    )
+    assert connected.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (lambda hub, vit: hub.fail("*", 404, code="RevisionNotFound"), 6, "has no such branch, tag or commit"),
+        (lambda hub, vit: hub.fail("*", 503), 6, "the server answers 503. Next: try again later"),
+        (lambda hub, vit: hub.corrupt(FILE), 5, "is not the declared file: its sha256 is"),
+        (lambda hub, vit: hub.fail(FILE, 404), 6, "has no such file"),
+    ],
+)
+def test_what_went_wrong_is_one_message_and_nothing_is_locked(
+    connected: Hub, vit: Repository, zoo: Zoo, home: Path, fault: Callable[..., None], code: int, message: str
+) -> None:
+    fault(connected, vit)
+    said = zoo("pull", "mine/vit")
+    assert said.code == code, said.err
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert not (home / "layerzoo.lock").exists()

@@ -1,0 +1,286 @@
+"""Names for the layers of networks that declare none, told from small networks of each kind."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from layerzoo.layers import select
+from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.naming import name_layers
+from layerzoo.runtime.trace import Trace, trace
+from layerzoo.spec import Layer
+
+
+class Residual(nn.Module):
+    """A block: more than the modules in it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(layer, nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x)
+
+
+class Classified(nn.Module):
+    """A body, then the mean over height and width, then a classifier."""
+
+    def __init__(self, width: int, **body: nn.Module) -> None:
+        super().__init__()
+        for name, part in body.items():
+            self.add_module(name, part)
+        self._parts = list(body)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classifier = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self._parts:
+            x = self.get_submodule(name)(x)
+        return self.classifier(self.pool(x))
+
+
+def conv(width_in: int, width: int, stride: int = 1) -> nn.Module:
+    return nn.Conv2d(width_in, width, 3, stride, padding=1)
+
+
+def stage(width_in: int, width: int, blocks: int) -> nn.Module:
+    return nn.Sequential(conv(width_in, width, stride=2), *(Residual(conv(width, width)) for _ in range(blocks)))
+
+
+class Tokens(nn.Module):
+    """Patches and a class token through equal blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.cls = nn.Parameter(torch.zeros(1, 1, 8))
+        self.drop = nn.Dropout()
+        self.blocks = nn.ModuleList([Residual(nn.Linear(8, 8)) for _ in range(3)])
+        self.final = nn.LayerNorm(8)
+        self.classifier = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = self.drop(torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1))
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(self.final(x)[:, 0])
+
+
+class Repeated(nn.Module):
+    """One block that runs four times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 4, 4, 4)
+        self.layer0 = Residual(conv(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for _ in range(4):
+            x = self.layer0(x)
+        return x
+
+
+class ChannelsLast(nn.Module):
+    """Stages that return height, width, channel; the classifier works on the mean."""
+
+    class Stage(nn.Module):
+        def __init__(self, width: int, *, halves: bool) -> None:
+            super().__init__()
+            self.blocks = nn.Sequential(*(Residual(nn.Linear(width, width)) for _ in range(2)))
+            self.halves = halves
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.blocks(x[:, ::2, ::2] if self.halves else x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.layers = nn.ModuleList([self.Stage(8, halves=bool(index)) for index in range(3)])
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).permute(0, 2, 3, 1)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x).mean((1, 2)))
+
+
+class Branches(nn.Module):
+    """Two maps of different resolution side by side."""
+
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.coarse = conv(4, 4), conv(6, 6)
+
+        def forward(self, maps: list[Tensor]) -> list[Tensor]:
+            return [self.fine(maps[0]), self.coarse(maps[1])]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 2, 2), nn.Conv2d(3, 6, 4, 4)
+        self.blocks = nn.ModuleList([self.Pair() for _ in range(3)])
+        self.head = nn.Linear(4 + 6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.fine(x), self.coarse(x)]
+        for block in self.blocks:
+            maps = block(maps)
+        return self.head(torch.cat([each.mean((2, 3)) for each in maps], dim=1))
+
+
+def traced(network: nn.Module) -> Trace:
+    return trace(network, Batch({"x": torch.zeros(2, 3, 32, 32)}))
+
+
+def named(network: nn.Module) -> dict[str, str]:
+    return {layer.name: layer.address for layer in name_layers(traced(network))}
+
+
+def regular() -> nn.Module:
+    return Classified(12, stem=conv(3, 6), layer1=stage(6, 8, 2), layer2=stage(8, 10, 1), layer3=stage(10, 12, 2))
+
+
+def test_stages_are_the_modules_after_which_the_resolution_drops_and_blocks_the_chain_inside() -> None:
+    assert named(regular()) == {
+        "stem": "stem",
+        "stage.0.block.0": "layer1.1",
+        "stage.0.block.1": "layer1.2",
+        "stage.0": "layer1",
+        "stage.1.block.0": "layer2.1",
+        "stage.1": "layer2",
+        "stage.2.block.0": "layer3.1",
+        "stage.2.block.1": "layer3.2",
+        "stage.2": "layer3",
+        "pooled": "pool",
+        "head": "classifier",
+    }
+
+
+def test_a_stage_may_consist_of_several_modules() -> None:
+    same = nn.Sequential(Residual(conv(8, 8)), Residual(conv(8, 8)))
+    body = nn.Sequential(stage(4, 8, 1), same, stage(8, 10, 2))
+    found = named(Classified(10, stem=conv(3, 4), blocks=body))
+    assert {name: found[name] for name in found if name.startswith("stage")} == {
+        "stage.0.block.0": "blocks.0.1",
+        "stage.0.block.1": "blocks.1.0",
+        "stage.0.block.2": "blocks.1.1",
+        "stage.0": "blocks.1",
+        "stage.1.block.0": "blocks.2.1",
+        "stage.1.block.1": "blocks.2.2",
+        "stage.1": "blocks.2",
+    }
+
+
+def test_a_flat_chain_of_layers_has_stages_where_it_is_reduced_and_no_blocks() -> None:
+    body = nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU(), nn.MaxPool2d(2), conv(6, 8))
+    assert named(Classified(8, features=body)) == {
+        "stage.0": "features.1",
+        "stage.1": "features.4",
+        "stage.2": "features.6",
+        "pooled": "pool",
+        "head": "classifier",
+    }
+
+
+def test_a_flat_chain_of_blocks_has_its_links_as_the_blocks_of_the_stages() -> None:
+    body = nn.Sequential(Residual(conv(8, 8)), Residual(conv(8, 8)), nn.AvgPool2d(2), Residual(conv(8, 8)))
+    found = named(Classified(8, stem=conv(3, 8), blocks=body))
+    assert [found[f"stage.0.block.{index}"] for index in range(2)] == ["blocks.0", "blocks.1"]
+    assert (found["stage.0"], found["stage.1"]) == ("blocks.1", "blocks.3")
+
+
+def test_what_is_called_like_the_stages_and_is_none_is_the_stem() -> None:
+    small = nn.Conv2d(3, 6, 1)
+    body = {"layer0": small, "pool0": nn.MaxPool2d(2), "layer1": stage(6, 8, 2), "layer2": stage(8, 32, 3)}
+    found = named(Classified(32, **body))
+    assert (found["stem"], found["stage.0"], found["stage.1"]) == ("pool0", "layer1", "layer2")
+
+
+def test_equal_shapes_are_blocks_and_the_stem_is_what_they_receive() -> None:
+    assert named(Tokens()) == {
+        "stem": "drop",
+        "block.0": "blocks.0",
+        "block.1": "blocks.1",
+        "block.2": "blocks.2",
+        "norm": "final",
+        "head": "classifier",
+    }
+
+
+def test_a_module_that_runs_several_times_is_named_with_its_calls() -> None:
+    assert named(Repeated()) == {"stem": "embed"} | {f"block.{index}": f"layer0#{index}" for index in range(4)}
+
+
+def test_channels_may_come_last() -> None:
+    found = named(ChannelsLast())
+    assert [found[f"stage.{index}"] for index in range(3)] == ["layers.0", "layers.1", "layers.2"]
+    assert (found["stem"], found["norm"], found["head"]) == ("patches", "norm", "head")
+    assert found["stage.2.block.1"] == "layers.2.blocks.1"
+
+
+def test_several_maps_side_by_side_are_branches_with_a_stem_each() -> None:
+    assert named(Branches()) == {
+        "branch.0.stem": "fine",
+        **{f"branch.0.block.{index}": f"blocks.{index}[0]" for index in range(3)},
+        "branch.1.stem": "coarse",
+        **{f"branch.1.block.{index}": f"blocks.{index}[1]" for index in range(3)},
+        "head": "head",
+    }
+
+
+def test_of_several_maps_the_first_can_be_meant() -> None:
+    found = [layer.address for layer in name_layers(traced(Branches()), branches=False)]
+    assert found[-4:] == ["blocks.0[0]", "blocks.1[0]", "blocks.2[0]", "head"]
+
+
+def test_the_chain_can_be_told_by_the_paths_of_its_modules() -> None:
+    names = {layer.name: layer.address for layer in name_layers(traced(regular()), chain=r"layer[23]")}
+    assert (names["stem"], names["stage.0"], names["stage.1"]) == ("layer1", "layer2", "layer3")
+
+
+def test_a_network_without_a_chain_has_no_names() -> None:
+    assert name_layers(traced(nn.Sequential(OrderedDict(flat=nn.Flatten(), linear=nn.Linear(3 * 32 * 32, 2))))) == ()
+
+
+def layers_of(*names: str) -> list[Layer]:
+    return [Layer(name=name, module=name, depth=index / len(names)) for index, name in enumerate(names)]
+
+
+STAGED = layers_of("stem", "stage.0.block.0", "stage.0", "stage.1.block.0", "stage.1.block.1", "stage.1", "head")
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("stage.*", ["stage.0", "stage.1"]),
+        ("stage.-1", ["stage.1"]),
+        ("stage.1.block.-1", ["stage.1.block.1"]),
+        ("stage.-1.block.-2", ["stage.1.block.0"]),
+        ("stage.*.block.*", ["stage.0.block.0", "stage.1.block.0", "stage.1.block.1"]),
+        ("stage.*.block.-1", ["stage.0.block.0", "stage.1.block.1"]),
+        ("last", ["stage.1"]),
+    ],
+)
+def test_selectors_reach_the_blocks_of_stages(selector: str, expected: list[str]) -> None:
+    assert [layer.name for layer in select(STAGED, selector, model="mine/x")] == expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("branch.*.block.-1", ["branch.0.block.1", "branch.1.block.1"]),
+        ("branch.1.block.*", ["branch.1.block.0", "branch.1.block.1"]),
+        ("last", ["branch.1.block.1"]),
+    ],
+)
+def test_selectors_reach_branches(selector: str, expected: list[str]) -> None:
+    branches = layers_of("stage.0", "branch.0.block.0", "branch.1.block.0", "branch.0.block.1", "branch.1.block.1")
+    assert [layer.name for layer in select(branches, selector, model="mine/x")] == expected

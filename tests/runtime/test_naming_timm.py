@@ -1,0 +1,63 @@
+"""The layers of real networks that declare none, family by family: names, modules, axes and shapes are pinned."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from layerzoo.runtime.load import trace_layers
+from layerzoo.spec import FrozenMap, Layer, ModelSpec
+
+GOLDEN = Path(__file__).parent / "golden" / "timm_layers.txt"
+FAMILIES = {
+    "resnet18": "stages of blocks behind a stem",
+    "legacy_seresnet18": "a stem that is called like the stages",
+    "mobilenetv3_small_050": "a stage that consists of several modules",
+    "densenet121": "stages without blocks of their width",
+    "vgg11": "one flat chain of mere layers",
+    "inception_v3": "modules that are numbered with letters",
+    "dpn48b": "a row of the plugin's says which modules are meant",
+    "selecsls42": "blocks that pass on what the last one sees",
+    "vit_tiny_patch16_224": "a plain transformer",
+    "convit_tiny": "a class token that comes late",
+    "swin_tiny_patch4_window7_224": "channels last",
+    "pit_ti_224": "maps outside, tokens inside of a stage",
+    "twins_svt_small": "blocks in a list of lists",
+    "tnt_s_legacy_patch16_224": "blocks that return their windows too",
+    "crossvit_tiny_240": "two branches",
+    "hrnet_w18_small": "branches that begin one after the other",
+    "coat_tiny": "stages, and branches after them",
+}
+
+
+def traced(name: str) -> tuple[Layer, ...]:
+    return trace_layers(ModelSpec(id=f"mine/{name}", modality="vision", builder="timm", args=FrozenMap({"name": name})))
+
+
+def line(layer: Layer) -> str:
+    shape = "×".join(map(str, layer.shape or ()))
+    prefix = "" if layer.prefix_tokens is None else f" {layer.prefix_tokens} in front"
+    return f"{layer.name:<20} {layer.address:<40} {' '.join(layer.axes or ('?',))} {shape}{prefix}"
+
+
+def pinned() -> dict[str, list[str]]:
+    if not GOLDEN.exists():
+        return {}
+    blocks = GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
+    return {head.split(":")[0]: rows for head, *rows in (block.split("\n") for block in blocks)}
+
+
+@pytest.mark.skipif("LAYERZOO_WRITE_GOLDEN" in os.environ, reason="the file is being written")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_layers_of_a_family_are_as_pinned(name: str) -> None:
+    assert [line(layer) for layer in traced(name)] == pinned()[name]
+
+
+@pytest.mark.skipif("LAYERZOO_WRITE_GOLDEN" not in os.environ, reason="with LAYERZOO_WRITE_GOLDEN=1 it writes the file")
+def test_write_the_pinned_layers() -> None:
+    blocks = (
+        "\n".join((f"{name}: {habit}", *(line(layer) for layer in traced(name)))) for name, habit in FAMILIES.items()
+    )
+    GOLDEN.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
