@@ -130,7 +130,13 @@ def test_a_local_file_needs_no_digest(tmp_path: Path):
     assert files.checkpoint == path
     assert files.folder is None
     assert files.verified == frozenset()
-    assert files.digests == {"shelf.safetensors": hex_of(path)}
+
+
+def test_a_file_that_can_be_read_in_part_is_not_read_whole_for_a_digest(tmp_path: Path):
+    for name in ("config.json", "model.safetensors", "old.pth"):
+        (tmp_path / name).write_bytes(name.encode())
+    files = resolve(Weights(source=f"file:{tmp_path}/"))
+    assert files.digests == {name: hex_of(tmp_path / name) for name in ("config.json", "old.pth")}
 
 
 def test_a_local_file_is_checked_when_its_digest_is_declared(tmp_path: Path):

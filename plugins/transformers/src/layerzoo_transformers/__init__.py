@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
+from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.preprocess import LibraryTokenizer, describe_text, sound_features
 
 
@@ -39,13 +40,11 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The base network's part of a checkpoint: saved with a task's head, it stands under a prefix, such as `bert.`."""
-    for prefix in (MODEL_MAPPING[type(_config(spec, files))].base_model_prefix, spec.args.get("part", "")):
-        below = {
-            name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
-        }
-        tensors = below if prefix and below else tensors
-    return tensors
+    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to `part`."""
+    whole = mapped(_config(spec, files), tensors)
+    part = spec.args.get("part", "")
+    below = {name.removeprefix(f"{part}."): tensor for name, tensor in whole.items() if name.startswith(f"{part}.")}
+    return (below if part else whole) or tensors
 
 
 def _config(spec: ModelSpec, files: Files) -> Any:

@@ -1,0 +1,76 @@
+"""A checkpoint under the network's own names, as transformers itself loads it.
+
+What is published is rarely named as the network is: it stands under a task's prefix, has names of older versions
+(LayerNorm.gamma), or experts that are put together when they are loaded. transformers knows all of that, so it is left
+to load the checkpoint, and what became of each tensor is looked up afterwards by the memory that it stands in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import MODEL_MAPPING
+from transformers.utils import logging
+
+
+def mapped(config: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by the names of the base network of a config; those that it does not have are left out.
+
+    A tensor that is taken over as it is stays the same object. One that is made of others is computed, or on the meta
+    device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
+    """
+    is_meta = any(tensor.is_meta for tensor in tensors.values())
+    given = {name: _stand_in(tensor) for name, tensor in tensors.items()} if is_meta else dict(tensors)
+    names = {_memory(tensor): name for name, tensor in given.items()}
+    network, report = _loaded(config, given)
+    misfits = {key for key, *_ in report["mismatched_keys"]}
+    found = {name: tensors[name] for name in misfits & tensors.keys()}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        origin = names.get(_memory(tensor))
+        if origin is not None:
+            found[name] = tensors[origin]
+        elif name not in misfits | report["missing_keys"]:
+            found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
+    return found
+
+
+def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
+    """Where a tensor stands: two tensors of one place and shape are the same."""
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    """Memory that is never touched, and so takes no room: transformers loads nothing from the meta device."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+
+def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    with _quiet():
+        network, report = MODEL_MAPPING[type(config)].from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=kinds.pop() if len(kinds) == 1 else torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    return network, report
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bar, and its report of keys that a base network has no use for."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
