@@ -16,6 +16,7 @@ from layerzoo.spec import ModelSpec
 
 _GONE = "no registry has it any more. Next: zoo lock --remove"
 _COLUMNS = ("model", "state", "revision", "files", "detail")
+_SHOWN_DIGITS = 12
 
 
 @click.command("lock")
@@ -53,7 +54,12 @@ def command(
         specs, gone = _specs(models, zoo, lock)
         rows = _checked(specs, lock) if check else _locked(specs, lock, update=update)
         rows += [_row(name, "unknown", lock.models[name], f"{_GONE} {name}") for name in gone]
-    print_rows(rows, format_, _COLUMNS)
+    print_rows(rows, format_, _COLUMNS if format_ != "table" else _COLUMNS[:-1])
+    if format_ == "table":
+        # Whole sentences with two commits in them: a column of a table has no room for those.
+        click.echo(
+            "".join(f"{row.id}: {detail}\n" for row in rows if (detail := row.plain()["detail"])), err=True, nl=False
+        )
     count = len(Lock.read().models)
     click.echo(f"{count} {'model is' if count == 1 else 'models are'} locked in {lock.path}", err=True)
     ctx.exit(1 if check and any(row.plain()["state"] != "unchanged" for row in rows) else 0)
@@ -141,4 +147,5 @@ def _pinned_otherwise(spec: ModelSpec) -> str:
 def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> Row:
     revision, files = (locked.revision, len(locked.files)) if locked else (None, None)
     facts = (model, state, revision, files, detail)
-    return Row(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), facts)
+    shown = (model, state, revision and revision[:_SHOWN_DIGITS], files)
+    return Row(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), shown)
