@@ -3,7 +3,8 @@
 What a mistake costs:
 
 - the file, where it is not one document of strict YAML, not a mapping, has no ``layerzoo:`` of a version that is read
-  here, or ``requires:`` what is not met. The models of such a file are checked all the same;
+  here, or ``requires:`` what is not met. The models of such a file are checked all the same, unless it is one for
+  another layerzoo, whose keys this one may not know;
 - a model, where it stands anywhere in that model; a line of a catalogue likewise;
 - an entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, where it stands in that entry;
 - a section, where that is not of the kind it should be (a list, a mapping), or may not stand in this kind of file;

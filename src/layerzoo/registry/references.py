@@ -50,6 +50,7 @@ class References:
         yield from self._catalogues(files)
         yield from self._aliases(files)
         yield from self._bases(files)
+        yield from self._bases_of_invalid_models(files)
         yield from self._disabled(files)
         yield from self._defaults(files)
 
@@ -91,6 +92,18 @@ class References:
                 if isinstance(error, RegistryError) and error.diagnostics:
                     message = f"{model} is built on {row.spec['base']}, whose declaration is not valid"
                 yield _diagnostic(row.source, place, message, error, model)
+
+    def _bases_of_invalid_models(self, files: _Files) -> Iterator[Diagnostic]:
+        """So that an author who has repaired a model does not meet the next mistake in it."""
+        sources = {each.source.path: each.source for each in self._stock.sources}
+        wrong = self._stock.ask(lambda shelf: shelf.diagnostics())
+        for path, model in sorted({(found.path, found.model) for found in wrong if found.model is not None}):
+            base = files.written_base(sources[path], model) if path in sources else None
+            if base is None or self._specs.find(self._specs.resolved(base)) is not None:
+                continue
+            error = self._reason(base, sources[path])
+            if isinstance(error, NotFoundError):
+                yield _diagnostic(sources[path], files.base(sources[path], model), str(error), error, model)
 
     def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
@@ -175,6 +188,18 @@ class _Files:
             return _place_in_catalogue(source, model)
         name = self._key(source, "models", lambda name: full_id(name, source) == model)
         return self.place(source, ("models", name, "base"))
+
+    def written_base(self, source: Source, model: str) -> str | None:
+        """What a model of a registry.yaml is built on, whatever else is wrong with it; None where it says nothing."""
+        if source.path in self._catalogues:
+            return None
+        models = self._section(source, "models")
+        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        form = models.get(name) if isinstance(models, dict) else None
+        base = form.get("base") if isinstance(form, dict) else None
+        if not isinstance(base, str):
+            return None
+        return base if "/" in base else full_id(base, source)
 
     def entry(self, source: Source, section: str, entry: str) -> Place:
         """An entry of a list."""
