@@ -9,7 +9,7 @@ FOLDERS := $(dir $(PROJECTS))
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
-	@echo "make bench  how long browsing takes: with 100,000 models, and as a whole process"
+	@echo "make bench  how long browsing takes with 100,000 models and as a whole process, and what a cut downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   the pages of docs/reference, written from the source"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
@@ -30,6 +30,7 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.downloads
 
 dist: setup
 	rm -rf dist

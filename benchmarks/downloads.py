@@ -1,0 +1,66 @@
+"""How much of a checkpoint a cut fetches: ``python -m benchmarks.downloads``.
+
+ViT-S/16 with random weights lies on a hub on the loopback; it is cut at block.5, then deeper, then loaded whole. What
+counts are the bytes that the server sends. Exits with 1 where they are more than 2 % above what the layers need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tests.hub import Hub
+
+_NETWORK = "vit_small_patch16_224"
+_CUTS = (("block.5", True), ("block.8", True), ("norm", False))
+_WASTE = 0.02
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name, Hub() as hub:
+        folder = Path(name)
+        os.environ |= hub.environment(folder / "hub")
+        os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
+        os.chdir(folder)
+        size = _publish(hub)
+        rows = [_cut(hub, layer, is_partial, size) for layer, is_partial in _CUTS]
+        os.chdir("/")
+    table = Table("cut at", "needed", "of the file", "fetched so far", "above the need", "requests", box=None)
+    for row in rows:
+        table.add_row(*row[:-1])
+    Console(highlight=False, width=140).print(table)
+    sys.exit(1 if any(row[-1] == "missed" for row in rows) else 0)
+
+
+def _publish(hub: Hub) -> int:
+    """Put the checkpoint on the hub, and declare a model of it. Returns: its size in bytes."""
+    import timm
+    from safetensors.torch import save
+
+    data = save(timm.create_model(_NETWORK).state_dict())
+    revision = hub.repository("acme/vit").commit({"model.safetensors": data})
+    source = f"hf://acme/vit@{revision}/model.safetensors"
+    model = {"modality": "vision", "builder": "timm", "args": {"name": _NETWORK}, "weights": source}
+    Path("registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/vit": model}}), encoding="utf-8")
+    return len(data)
+
+
+def _cut(hub: Hub, layer: str, is_partial: bool, size: int) -> tuple[str, ...]:
+    import layerzoo
+
+    asked = len(hub.requests)
+    needed = layerzoo.load("mine/vit", layer=layer, partial=is_partial).provenance["loaded"]["bytes"]
+    needed = needed if is_partial else size
+    sent = hub.bytes_sent("*.safetensors")
+    above = sent / needed - 1
+    facts = (f"{needed:,}", f"{needed / size:.1%}", f"{sent:,}", f"{above:+.3%}", str(len(hub.requests) - asked))
+    return (layer if is_partial else "the whole", *facts, "missed" if above > _WASTE else "ok")
+
+
+if __name__ == "__main__":
+    main()
