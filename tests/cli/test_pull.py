@@ -117,8 +117,11 @@ def test_a_part_needs_a_layer_and_a_layer_needs_a_part(vit: Repository, zoo: Zoo
     assert "give both, or neither for whole files" in said.err
 
 
-def test_offline_nothing_is_asked_and_the_error_names_the_pull(connected: Hub, vit: Repository, zoo: Zoo) -> None:
-    said = zoo("--offline", "pull", "mine/vit")
+@pytest.mark.parametrize("arguments", [("--offline", "pull", "mine/vit"), ("pull", "mine/vit", "--offline")])
+def test_offline_nothing_is_asked_and_the_error_names_the_pull(
+    connected: Hub, vit: Repository, zoo: Zoo, arguments: tuple[str, ...]
+) -> None:
+    said = zoo(*arguments)
     assert said.code == 6
     assert said.err.strip() == (
         "zoo: hf://acme/vit@main is not on this machine, and no connection may be opened (offline). "

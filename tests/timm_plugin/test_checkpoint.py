@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import layerzoo
-from layerzoo.spec import FrozenMap, ModelSpec
+from layerzoo.spec import FrozenMap, ImagePreprocess, ModelSpec
 from layerzoo_timm.checkpoint import map_checkpoint
 
 State = dict[str, Tensor]
@@ -166,3 +166,16 @@ def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: P
     assert torch.equal(backbone.activations(batch)["stage.1"], expected)
     loaded = backbone.provenance["loaded"]
     assert loaded["bytes"] < loaded["of_bytes"] / 5
+
+
+def test_a_checkpoint_that_must_be_computed_with_is_read_whole_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Positions for another size of picture are made of those that were saved."""
+    save_file(state("vit_tiny_patch16_224", depth=2), tmp_path / "vit.safetensors")
+    args = FrozenMap({"name": "vit_tiny_patch16_224", "depth": 2})
+    pictures = ImagePreprocess(size_px=(96, 96), resize="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    spec = ModelSpec(id="mine/vit", modality="vision", builder="timm", args=args, preprocess=pictures)
+    loaded = layerzoo.load(spec, layer="block.0", weights=tmp_path / "vit.safetensors").provenance["loaded"]
+    assert loaded["bytes"] == loaded["of_bytes"]
+    assert "mine/vit: all of vit.safetensors is read" in caplog.text

@@ -41,6 +41,10 @@ Exit codes:
 """
 
 
+_ANYWHERE = ("--no-plugins", "--offline")
+"""Options of all verbs."""
+
+
 class LazyGroup(click.Group):
     """Commands by name, each as ``module:attribute`` and what it does, imported when it is asked for.
 
@@ -82,8 +86,18 @@ class LazyGroup(click.Group):
             raise click.exceptions.NoSuchCommand(error.command_name, possibilities=self._lazy, ctx=ctx) from None
 
 
+class Verbs(LazyGroup):
+    """The verbs, with options that may also stand behind one: `zoo pull MODEL --offline`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        anywhere = [argument for argument in args[:end] if argument in _ANYWHERE]
+        rest = [argument for argument in args[:end] if argument not in _ANYWHERE]
+        return super().parse_args(ctx, [*anywhere, *rest, *args[end:]])
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=Verbs,
     lazy={
         "list": ("layerzoo.cli.listing:command", "List models by id."),
         "search": ("layerzoo.cli.search:command", "Search ids, summaries, modalities, builders and licenses."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,9 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
     """
     groups, sources = _needed(network, cut, checkpoint, model)
+    if not checkpoint.is_partial(sources.values()):
+        message = "%s: all of %s is read, because tensors that the cut needs are computed from others"
+        logging.getLogger("layerzoo").warning(message, model, checkpoint.label)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
         _assign(network, groups[name], tensors[source], model)
