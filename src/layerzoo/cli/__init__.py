@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from layerzoo.cli.printable import print_anything, printable_lines
+from layerzoo.environment import environment
 from layerzoo.errors import LayerzooError
 from layerzoo.notices import listen
 
@@ -128,24 +128,11 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
     JSON, and --format says which.
     """
     if offline:
-        ctx.with_resource(_offline())
+        ctx.with_resource(environment("LAYERZOO_OFFLINE", "1"))
     if no_plugins:
         from layerzoo.registry.discovery import without_plugins
 
         ctx.with_resource(without_plugins())
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """With LAYERZOO_OFFLINE=1, for the processes that this one starts too."""
-    before = os.environ.get("LAYERZOO_OFFLINE")
-    os.environ["LAYERZOO_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop("LAYERZOO_OFFLINE")
-        if before is not None:
-            os.environ["LAYERZOO_OFFLINE"] = before
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from layerzoo.environment import environment
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.disabled import Disabled, read_disabled
@@ -66,15 +67,8 @@ def look_around(notes: Notes) -> Surroundings:
 @contextlib.contextmanager
 def without_plugins() -> Iterator[None]:
     """Within, only the core's own file and the user's count, for this process and its children."""
-    before = os.environ.get(NO_PLUGINS)
-    os.environ[NO_PLUGINS] = "1"
-    try:
+    with environment(NO_PLUGINS, "1"):
         yield
-    finally:
-        if before is None:
-            del os.environ[NO_PLUGINS]
-        else:
-            os.environ[NO_PLUGINS] = before
 
 
 def _has_plugins() -> bool:

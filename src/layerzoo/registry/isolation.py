@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from layerzoo.environment import environment
 
 _SWITCH = "PYDANTIC_DISABLE_PLUGINS"
 
@@ -16,12 +17,5 @@ def pydantic_alone() -> Iterator[None]:
     To look for them, pydantic parses the entry points of everything that is installed, and one damaged file stops it;
     and what it finds it imports, which browsing the zoo must not do.
     """
-    before = os.environ.get(_SWITCH)
-    os.environ[_SWITCH] = "__all__"
-    try:
+    with environment(_SWITCH, "__all__"):
         yield
-    finally:
-        if before is None:
-            del os.environ[_SWITCH]
-        else:
-            os.environ[_SWITCH] = before

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from layerzoo.errors import CacheError, PluginError, UnsafeWeightsError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.stored import InMemory, Progress, Safetensors, Stored
+from layerzoo.runtime.stored import InMemory, Safetensors, Stored
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo.weights.cache import converted_path, make_once
 from layerzoo.weights.files import INDEX
+from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.tensors import read_header
 
 Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -72,7 +73,7 @@ class Checkpoint:
         everything = self.mapper(self.stored.read(self.stored.meta()))
         return {name: everything[name] for name in asked}
 
-    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Have some tensors, by the network's names, on this machine without reading them."""
         asked = set(names)
         self.stored.fetch(
@@ -114,14 +115,13 @@ def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pick
 
 
 def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
-    path = files.checkpoint
-    if path is None:
+    if (name := files.checkpoint_name) is None:
         return _made_by_plugin(spec, files, hooks)
-    name = next(name for name in files if files[name] == path)
+    path = files[name]
     if name.endswith((".safetensors", INDEX)):
         return Safetensors.of(files, name)
     return _converted(
-        path, files.digests[path.name], _reader(spec, files, hooks, path, allow_pickle), made_by=hooks.identity
+        path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=hooks.identity
     )
 
 

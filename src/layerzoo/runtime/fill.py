@@ -14,8 +14,8 @@ from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import truncate
-from layerzoo.runtime.stored import Progress
 from layerzoo.runtime.trace import named_tensors, signature
+from layerzoo.weights.progress import FileProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
 
 
 def fetch_for(
-    network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: Progress | None = None
+    network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: FileProgress | None = None
 ) -> Loaded:
     """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
     _, sources = _needed(network, cut, checkpoint, model)

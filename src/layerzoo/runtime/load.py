@@ -22,9 +22,9 @@ from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
-from layerzoo.runtime.stored import Progress
 from layerzoo.spec import Layer, ModelSpec
 from layerzoo.weights import Files, resolve
+from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Want
 
 _RANDOM = re.compile(r"random:(\d+)")
@@ -172,7 +172,7 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     return Blueprint.of(spec, _files_to_build(spec), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers
 
 
-def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: Progress | None = None) -> Loaded:
+def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress | None = None) -> Loaded:
     """Fetch the weights that a cut needs, and nothing else of the checkpoint.
 
     progress: called with the name of a file and the number of its bytes that came.

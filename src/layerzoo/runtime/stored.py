@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from torch import Tensor
 from layerzoo.errors import WeightsError
 from layerzoo.weights import Files
 from layerzoo.weights.partial import PartialFile
+from layerzoo.weights.progress import FileProgress, of_file
 from layerzoo.weights.shards import read_index
 from layerzoo.weights.spans import Span
 from layerzoo.weights.tensors import TensorEntry, fetch_header, read_header
@@ -37,9 +38,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 
-Progress = Callable[[str, int], None]
-"""Called with the name of a file and the number of its bytes that came."""
-
 
 class Stored(Protocol):
     """Tensors by the names that the checkpoint gives them."""
@@ -51,7 +49,7 @@ class Stored(Protocol):
     def meta(self) -> dict[str, Tensor]:
         """All of them on the meta device: names, shapes and types, no values."""
 
-    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Have some of them on this machine."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -106,10 +104,10 @@ class Safetensors:
             for name, entry in entries.items()
         }
 
-    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         for part, held in self._by_part(names):
             if part.rest is not None:
-                part.rest.ensure(_spans(part, held), _of_file(progress, part.name))
+                part.rest.ensure(_spans(part, held), of_file(progress, part.name))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         asked = list(names)
@@ -134,7 +132,7 @@ class InMemory:
     def meta(self) -> dict[str, Tensor]:
         return {name: torch.empty_like(tensor, device="meta") for name, tensor in self.tensors.items()}
 
-    def fetch(self, names: Iterable[str], progress: Progress | None = None) -> None:
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """All of them are here."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -184,7 +182,3 @@ def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
 
 def _spans(part: _Part, names: Iterable[str]) -> list[Span]:
     return [Span(part.entries[name].start, part.entries[name].stop) for name in names]
-
-
-def _of_file(progress: Progress | None, name: str) -> Callable[[int], None] | None:
-    return None if progress is None else lambda count: progress(name, count)

@@ -101,8 +101,13 @@ class Files:
         file of another checkpoint suffix.
         Raises: WeightsError naming the candidates when that leaves several, or when a pickle is split into parts.
         """
-        name = self.named or checkpoint_of(self.paths)
+        name = self.checkpoint_name
         return None if name is None else self.paths[name]
+
+    @property
+    def checkpoint_name(self) -> str | None:
+        """What :attr:`checkpoint` is called. Raises: as there."""
+        return self.named or checkpoint_of(self.paths)
 
     @property
     def digests(self) -> dict[str, str]:

@@ -20,9 +20,9 @@ from layerzoo.lock import Lock
 from layerzoo.registry import Registry
 from layerzoo.weights import network
 from layerzoo.weights.digests import files_of
+from layerzoo.weights.listings import noted_listings
 from layerzoo.weights.network import Listing, RemoteFile, web_place
 from layerzoo.weights.partial import PartialFile, downloads_dir, read_about
-from layerzoo.weights.repository import noted_listings
 from layerzoo.weights.uses import Use, uses
 
 Kind = Literal["hub", "download", "converted", "traces", "listings", "index", "digests", "scratch"]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from layerzoo.errors import CacheError, ChangedError, DigestError, UnsafeWeights
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import content_digest
 from layerzoo.weights.network import Place, RangesIgnoredError, fetch, fetch_all
+from layerzoo.weights.progress import Progress
 from layerzoo.weights.sources import check_inside
 from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
 
@@ -26,9 +27,6 @@ _PIECE_BYTES = 8 << 20
 _AT_ONCE = 8
 _ABOUT, _JOURNAL = "about.json", "spans.jsonl"
 _one_line_at_a_time = threading.Lock()
-
-Progress = Callable[[int], None]
-"""Called with the number of bytes that came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Literal
 
-from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import (
     ConnectionFailedError,
     DigestError,
@@ -22,23 +17,21 @@ from layerzoo.errors import (
     OfflineError,
     RateLimitedError,
     ServerError,
-    UnsafeWeightsError,
 )
 from layerzoo.lock import Lock, LockedFile, LockedModel
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import check_sha256, content_digest, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
+from layerzoo.weights.listings import is_commit, keep, keep_seen, listing_at, listing_now, seen_commit
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.partial import About, PartialFile
+from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside
 
 Want = Literal["whole", "partial", "nothing"]
 """How much of a checkpoint is to be here: all of it; what is asked for later; or only the files beside it."""
-
-Progress = Callable[[str, int], None]
-"""Called with the name of a file and the number of its bytes that came."""
 
 DEFAULT_REVISION = "main"
 
@@ -53,7 +46,7 @@ class Request:
     model: str | None = None
     """Whose files these are: by this name the lock knows them."""
     want: Want = "whole"
-    progress: Progress | None = None
+    progress: FileProgress | None = None
 
 
 def take(request: Request) -> Files:
@@ -102,7 +95,7 @@ def difference(source: Source, locked: LockedModel, *, model: str) -> str | None
     """
     at = f"{source} was locked at {locked.revision}"
     try:
-        listing = _listing_of(source.owner, str(locked.revision))
+        listing = listing_now(source.owner, str(locked.revision))
     except MissingOnServerError:
         return f"{at}, and the hub has no such commit any more; it is at {latest_commit(source)} now"
     taking = _Taking(Request(source, {}, model), Origin(listing.commit, "lock"), listing, {})
@@ -139,11 +132,6 @@ def require_locked_source(source: Source, locked: LockedModel | None, *, model: 
         raise DriftError(message, locked=str(locked.revision), found=source.revision or str(source))
 
 
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit that cannot change: 40 hex digits."""
-    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-
-
 def latest_commit(source: Source) -> str:
     """The commit that the source's branch or tag is at now, which the hub is asked for; a commit is itself.
 
@@ -153,8 +141,8 @@ def latest_commit(source: Source) -> str:
     if is_commit(revision):
         return revision
     listing = network.listing(source.owner, revision)
-    _keep(listing)
-    _keep_seen(source.owner, revision, listing.commit)
+    keep(listing)
+    keep_seen(source.owner, revision, listing.commit)
     return listing.commit
 
 
@@ -174,23 +162,6 @@ def current_commit(source: Source) -> str:
     return commit
 
 
-def _keep_seen(repo: str, revision: str, commit: str) -> None:
-    with suppress(OSError):
-        path = _folder(repo) / "refs" / quote(revision, safe="")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(commit, encoding="ascii")
-
-
-def seen_commit(repo: str, revision: str) -> str | None:
-    """The commit that a branch or tag was at last: from our own notes, else from huggingface_hub's."""
-    with suppress(OSError, ValueError):
-        noted = (_folder(repo) / "refs" / quote(revision, safe="")).read_text(encoding="ascii")
-        if is_commit(noted):
-            return noted
-    return network.cached_commit(repo, revision)
-
-
 @lru_cache(maxsize=1024)
 def _tell_unpinned(source: str, commit: str, when: str) -> None:
     """Once a process."""
@@ -201,79 +172,6 @@ def _tell_unpinned(source: str, commit: str, when: str) -> None:
 # ---------------------------------------------------------------- which files
 
 
-def listing_at(repo: str, commit: str) -> Listing:
-    """What a repository holds at a commit. That never changes, so it is asked for once and kept.
-
-    Raises: UnavailableError of the kind that fits.
-    """
-    if noted := _noted(repo, _folder(repo) / f"{commit}.json"):
-        return noted
-    try:
-        listing = _listing_of(repo, commit)
-    except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
-        if cached := _cached_listing(repo, commit):
-            return cached
-        raise
-    _keep(listing)
-    return listing
-
-
-def _listing_of(repo: str, commit: str) -> Listing:
-    """As the hub says now. Raises: as :func:`listing_at`, ServerError when it speaks of another commit."""
-    listing = network.listing(repo, commit)
-    if listing.commit != commit:
-        raise ServerError(f"hf://{repo}@{commit}: the hub was asked for this commit, and answers with {listing.commit}")
-    return listing
-
-
-def listings_dir() -> Path:
-    """The folder of our own notes: what repositories hold at which commit, and where their branches were seen."""
-    return cache_dir() / "repositories"
-
-
-def noted_listings() -> list[Listing]:
-    """What every repository holds, at every commit that files were taken from. Opens no connection."""
-    paths = sorted(listings_dir().glob("*/*.json"))
-    found = (_noted(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
-    return [listing for listing in found if listing is not None]
-
-
-def _noted(repo: str, path: Path) -> Listing | None:
-    with suppress(OSError, ValueError, TypeError, KeyError, UnsafeWeightsError, ServerError):
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return Listing(repo, path.stem, tuple(_remote_file(repo, each) for each in files))
-    return None
-
-
-def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
-    return RemoteFile(check_inside(plain["name"], of=repo), int(plain["size"]), str(plain["etag"]))
-
-
-def _keep(listing: Listing) -> None:
-    with suppress(OSError):  # a cache that cannot be written only costs the next request
-        folder = _folder(listing.repo)
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / f"{listing.commit}.json") as temporary:
-            temporary.write_text(json.dumps({"files": [asdict(each) for each in listing.files]}), encoding="utf-8")
-
-
-def _folder(repo: str) -> Path:
-    return listings_dir() / repo.replace("/", "--")
-
-
-def _cached_listing(repo: str, commit: str) -> Listing | None:
-    """What huggingface_hub's cache has of a commit: each of its files is a link to a blob called by its etag."""
-    snapshot = network.snapshot_folder(repo, commit)
-    files = [path for path in snapshot.rglob("*") if path.is_file()]
-    found = (RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files)
-    return Listing(repo, commit, tuple(found)) if files else None
-
-
-def _etag(path: Path) -> str:
-    """Of a file in huggingface_hub's cache, which on a file system without links is no link to a blob."""
-    return path.resolve().name if path.is_symlink() else sha256(path)
-
-
 class _Taking:
     """The files of one request, by their names below the folder that the source means."""
 
@@ -282,8 +180,8 @@ class _Taking:
         self._origin = origin
         self._repo = listing.repo
         self._digests = digests
-        folder, _, self._file = request.source.path.rpartition("/")
-        below = f"{folder}/" if folder else ""
+        below = request.source.folder
+        self._file = request.source.path.removeprefix(below)
         self._remote = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
         if not self._remote:
             there = ", ".join(sorted(each.name for each in listing.files)[:20]) or "nothing"
@@ -426,6 +324,5 @@ class _Taking:
     def _label(self, file: RemoteFile) -> str:
         return f"hf://{self._repo}@{self._origin.revision}/{file.name}"
 
-    def _progress(self, name: str) -> network.Progress | None:
-        report = self._request.progress
-        return None if report is None else lambda count: report(name, count)
+    def _progress(self, name: str) -> Progress | None:
+        return of_file(self._request.progress, name)

@@ -13,7 +13,8 @@ from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import INDEX, Files
-from layerzoo.weights.repository import Progress, Want
+from layerzoo.weights.progress import FileProgress
+from layerzoo.weights.repository import Want
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside, parse_source
 
@@ -24,7 +25,7 @@ def resolve(
     *,
     model: str | None = None,
     want: Want = "whole",
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
 ) -> Files:
     """The local files of a model, fetched where they are not here yet, each verified where its sha256 is known.
 
@@ -46,7 +47,7 @@ def resolve(
     return _beside(weights, model, progress).with_checkpoint(path, _shards(path))
 
 
-def _declared(weights: Weights, model: str | None, want: Want, progress: Progress | None) -> Files:
+def _declared(weights: Weights, model: str | None, want: Want, progress: FileProgress | None) -> Files:
     source, sha256 = parse_source(weights.source), dict(weights.sha256)
     for name in sha256:
         check_inside(name, of=str(source))
@@ -64,7 +65,7 @@ def _declared(weights: Weights, model: str | None, want: Want, progress: Progres
     return _from_package(source, sha256) if source.scheme == "package" else _from_file(source, sha256)
 
 
-def _beside(weights: Weights | None, model: str | None, progress: Progress | None) -> Files:
+def _beside(weights: Weights | None, model: str | None, progress: FileProgress | None) -> Files:
     """The declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
         return _declared(weights, model, "nothing", progress) if weights else Files()
@@ -72,7 +73,7 @@ def _beside(weights: Weights | None, model: str | None, progress: Progress | Non
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
 
 
-def _from_web(source: Source, sha256: dict[str, str], want: Want, progress: Progress | None) -> Files:
+def _from_web(source: Source, sha256: dict[str, str], want: Want, progress: FileProgress | None) -> Files:
     """A file behind a link."""
     return Files() if want == "nothing" else web.take(source, sha256, is_partial=want == "partial", progress=progress)
 

@@ -36,6 +36,11 @@ class Source:
     def is_folder(self) -> bool:
         return self.path == "" or self.path.endswith("/")
 
+    @property
+    def folder(self) -> str:
+        """The folder that it means or that its file lies in, with a slash behind it; empty for the uppermost."""
+        return self.path[: self.path.rfind("/") + 1]
+
     def __str__(self) -> str:
         if self.scheme == "file":
             return f"file:{self.path}"

@@ -13,8 +13,9 @@ from layerzoo.registry import Registry
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import network
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
+from layerzoo.weights.listings import is_commit, seen_commit
 from layerzoo.weights.network import Listing, RemoteFile
-from layerzoo.weights.repository import DEFAULT_REVISION, is_commit, seen_commit
+from layerzoo.weights.repository import DEFAULT_REVISION
 from layerzoo.weights.sources import Source, parse_source
 from layerzoo.weights.web import url_of
 
@@ -57,7 +58,7 @@ class Use:
 
     def declared_sha256(self, name: str) -> str | None:
         """What is declared or locked for a file of its repository, by the file's name there."""
-        return self.sha256.get(name.removeprefix(_below(self.source)))
+        return self.sha256.get(name.removeprefix(self.source.folder))
 
     def is_downloaded(self, source: str) -> bool:
         """Whether huggingface_hub has the whole of what was fetched in part from there, at this model's commit."""
@@ -108,7 +109,7 @@ def _seen(source: Source) -> str | None:
 
 def _meant(source: Source, declared: Iterable[str], files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
     """The files of a repository that a source means: a checkpoint, its shards, and what may be read beside it."""
-    below = _below(source)
+    below = source.folder
     inside = {each.name.removeprefix(below): each for each in files if each.name.startswith(below)}
     named = source.path.removeprefix(below)
     checkpoint = named or _checkpoint(inside)
@@ -124,8 +125,3 @@ def _checkpoint(names: Iterable[str]) -> str | None:
     with suppress(WeightsError):  # several could be it, and none can be loaded
         return checkpoint_of(names)
     return None
-
-
-def _below(source: Source) -> str:
-    """The folder of a repository that a source means, with a slash behind it; empty for the whole of it."""
-    return source.path[: source.path.rfind("/") + 1]

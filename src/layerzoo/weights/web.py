@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from layerzoo.errors import DigestError, UnsafeWeightsError
@@ -10,12 +10,11 @@ from layerzoo.weights import network
 from layerzoo.weights.digests import sha256 as sha256_of
 from layerzoo.weights.files import Files
 from layerzoo.weights.partial import About, PartialFile, known_size
+from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.sources import Source
 
 
-def take(
-    source: Source, sha256: Mapping[str, str], *, is_partial: bool, progress: Callable[[str, int], None] | None
-) -> Files:
+def take(source: Source, sha256: Mapping[str, str], *, is_partial: bool, progress: FileProgress | None) -> Files:
     """The file, and those beside it whose sha256 is declared too, fetched where they are not here yet.
 
     is_partial: leave the bytes of a safetensors file to be fetched when they are asked for.
@@ -26,7 +25,7 @@ def take(
         raise UnsafeWeightsError(
             f"{source} needs its sha256 declared, so that another file is noticed: weights: {{source: …, sha256: …}}"
         )
-    parts = {name: _part(source, name, digest, _named(progress, name)) for name, digest in sha256.items()}
+    parts = {name: _part(source, name, digest, of_file(progress, name)) for name, digest in sha256.items()}
     partial = {
         name: part
         for name, part in parts.items()
@@ -60,13 +59,9 @@ def url_of(source: Source, name: str) -> str:
     return f"https://{source.owner}/{source.path[: source.path.rfind('/') + 1]}{name}"
 
 
-def _part(source: Source, name: str, digest: str, progress: network.Progress | None) -> PartialFile:
+def _part(source: Source, name: str, digest: str, progress: Progress | None) -> PartialFile:
     url = url_of(source, name)
     place = network.web_place(url)
     size = known_size(url, digest)
     size = network.size_of(place) if size is None else size
     return PartialFile(About(url, PurePosixPath(name).name, size, digest), place, progress)
-
-
-def _named(progress: Callable[[str, int], None] | None, name: str) -> network.Progress | None:
-    return None if progress is None else lambda count: progress(name, count)

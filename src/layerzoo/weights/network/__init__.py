@@ -8,7 +8,6 @@ huggingface_hub does the transport, so that its settings (``HF_ENDPOINT``, ``HF_
 from layerzoo.weights.network.connection import is_offline
 from layerzoo.weights.network.hub import (
     Listing,
-    Progress,
     RemoteFile,
     adopt,
     adopted,
@@ -25,7 +24,6 @@ from layerzoo.weights.network.ranges import Place, RangesIgnoredError, fetch, fe
 __all__ = [
     "Listing",
     "Place",
-    "Progress",
     "RangesIgnoredError",
     "RemoteFile",
     "adopt",

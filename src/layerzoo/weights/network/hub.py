@@ -26,10 +26,9 @@ from layerzoo.weights.network.connection import (
     translated,
 )
 from layerzoo.weights.network.ranges import Place
+from layerzoo.weights.progress import Progress
 
 _Answer = TypeVar("_Answer")
-Progress = Callable[[int], None]
-"""Called with the number of bytes that came."""
 
 
 @dataclass(frozen=True, slots=True)

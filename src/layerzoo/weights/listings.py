@@ -1,0 +1,119 @@
+"""What repositories of the hub hold at which commit, and where their branches were seen: asked for once, and noted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.errors import ConnectionFailedError, OfflineError, RateLimitedError, ServerError, UnsafeWeightsError
+from layerzoo.weights import network
+from layerzoo.weights.digests import sha256
+from layerzoo.weights.network import Listing, RemoteFile
+from layerzoo.weights.sources import check_inside
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit that cannot change: 40 hex digits."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def listing_at(repo: str, commit: str) -> Listing:
+    """What a repository holds at a commit. That never changes, so it is asked for once and kept.
+
+    Raises: UnavailableError of the kind that fits.
+    """
+    if noted := _noted(repo, _folder(repo) / f"{commit}.json"):
+        return noted
+    try:
+        listing = listing_now(repo, commit)
+    except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
+        if cached := _cached_listing(repo, commit):
+            return cached
+        raise
+    keep(listing)
+    return listing
+
+
+def listing_now(repo: str, commit: str) -> Listing:
+    """As the hub says now. Raises: as :func:`listing_at`, ServerError when it speaks of another commit."""
+    listing = network.listing(repo, commit)
+    if listing.commit != commit:
+        raise ServerError(f"hf://{repo}@{commit}: the hub was asked for this commit, and answers with {listing.commit}")
+    return listing
+
+
+def listings_dir() -> Path:
+    """The folder of our own notes: what repositories hold at which commit, and where their branches were seen."""
+    return cache_dir() / "repositories"
+
+
+def noted_listings() -> list[Listing]:
+    """What every repository holds, at every commit that files were taken from. Opens no connection."""
+    paths = sorted(listings_dir().glob("*/*.json"))
+    found = (_noted(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
+    return [listing for listing in found if listing is not None]
+
+
+def _noted(repo: str, path: Path) -> Listing | None:
+    with suppress(OSError, ValueError, TypeError, KeyError, UnsafeWeightsError, ServerError):
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return Listing(repo, path.stem, tuple(_remote_file(repo, each) for each in files))
+    return None
+
+
+def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(check_inside(plain["name"], of=repo), int(plain["size"]), str(plain["etag"]))
+
+
+def keep(listing: Listing) -> None:
+    """Note what a repository holds."""
+    with suppress(OSError):  # a cache that cannot be written only costs the next request
+        folder = _folder(listing.repo)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{listing.commit}.json") as temporary:
+            temporary.write_text(json.dumps({"files": [asdict(each) for each in listing.files]}), encoding="utf-8")
+
+
+def _folder(repo: str) -> Path:
+    return listings_dir() / repo.replace("/", "--")
+
+
+def _cached_listing(repo: str, commit: str) -> Listing | None:
+    """What huggingface_hub's cache has of a commit: each of its files is a link to a blob called by its etag."""
+    snapshot = network.snapshot_folder(repo, commit)
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    found = (RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files)
+    return Listing(repo, commit, tuple(found)) if files else None
+
+
+def _etag(path: Path) -> str:
+    """Of a file in huggingface_hub's cache, which on a file system without links is no link to a blob."""
+    return path.resolve().name if path.is_symlink() else sha256(path)
+
+
+# ---------------------------------------------------------------- where branches were seen
+
+
+def keep_seen(repo: str, revision: str, commit: str) -> None:
+    """Note the commit that a branch or tag is at."""
+    with suppress(OSError):
+        path = _folder(repo) / "refs" / quote(revision, safe="")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(commit, encoding="ascii")
+
+
+def seen_commit(repo: str, revision: str) -> str | None:
+    """The commit that a branch or tag was at last: from our own notes, else from huggingface_hub's."""
+    with suppress(OSError, ValueError):
+        noted = (_folder(repo) / "refs" / quote(revision, safe="")).read_text(encoding="ascii")
+        if is_commit(noted):
+            return noted
+    return network.cached_commit(repo, revision)
