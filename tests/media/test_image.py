@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -47,7 +47,7 @@ def timm_transform() -> Callable[[ImagePreprocess], Callable[[Image.Image], Any]
             input_size=(3, *declared.size_px),
             interpolation=declared.resize,
             crop_pct=declared.crop,
-            crop_mode="squash" if declared.fit == "squash" else "center",
+            crop_mode={"crop": "center", "squash": "squash", "pad": "border"}[declared.fit],
             mean=declared.mean,
             std=declared.std,
         )
@@ -59,8 +59,8 @@ def timm_transform() -> Callable[[ImagePreprocess], Callable[[Image.Image], Any]
 class TestToArrayEqualsTimmBitForBit:
     @pytest.mark.parametrize("name", ["imagenet_00_243.jpg", "imagenet_14_129.jpg", "imagenet_05_853.jpg"])
     @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
-    @pytest.mark.parametrize("crop", [0.875, 0.9, 1.0])
-    @pytest.mark.parametrize("fit", ["crop", "squash"])
+    @pytest.mark.parametrize("crop", [0.875, 0.9, 1.0, 1.15])
+    @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
     def test_on_photographs(
         self, samples: Path, timm_transform: Any, name: str, resize: str, crop: float, fit: str
     ) -> None:
@@ -77,6 +77,21 @@ class TestToArrayEqualsTimmBitForBit:
         for resize in ("nearest", "box", "hamming", "lanczos", "bilinear"):
             declared = preprocess(size_px=size_px, resize=resize, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.3))
             assert np.array_equal(to_array(image, declared), timm_transform(declared)(image).numpy())
+
+    @given(
+        size_px=st.tuples(st.integers(2, 80), st.integers(2, 80)) | st.integers(2, 80).map(lambda side: (side, side)),
+        source_px=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+        resize=st.sampled_from(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+        crop=st.floats(0.4, 2.0),
+        fit=st.sampled_from(["crop", "squash", "pad"]),
+    )
+    def test_at_any_size(
+        self, timm_transform: Any, photo: Path, size_px: tuple[int, int], source_px: tuple[int, int], **values: Any
+    ) -> None:
+        assume(values["fit"] != "pad" or max(source_px) < 2 * min(source_px))  # else timm leaves no pixel of some
+        image = decode(photo).resize(source_px)
+        declared = preprocess(size_px=size_px, **values)
+        assert np.array_equal(to_array(image, declared), timm_transform(declared)(image).numpy())
 
     def test_a_picture_that_would_be_resized_to_a_bomb_is_refused(self) -> None:
         with pytest.raises(SampleError, match=r"too narrow: 1 × 60000 pixels would be resized to 256 × 15360000"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from layerzoo.errors import SampleError
+from layerzoo.media.fit import fitted
 from layerzoo.media.orientation import upright_by_exif
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sniff import looks_like, sniff
@@ -57,6 +56,8 @@ def decode(source: PictureSource) -> Image.Image:
     source: a path, the bytes of a file, a PIL image, or an array (height, width) or (height, width, 1 | 3 | 4) of uint8
     or uint16. EXIF orientation is applied; transparency is laid over white; 16-bit greys are scaled to 8 bits, not
     clipped; of an animation the first frame is taken. Colour profiles are not applied, as in the reference pipelines.
+    For every other file, grey and CMYK ones included, this is ``Image.open(path).convert("RGB")``, with which timm and
+    torchvision read pictures: they leave one that is stored on its side there, and drop what makes it transparent.
     Raises: SampleError when it is empty, truncated, damaged, no picture, of floating point (what is white is not known
     then), or a file of more than PIL.Image.MAX_IMAGE_PIXELS, from which on Pillow warns of a decompression bomb.
     """
@@ -77,43 +78,18 @@ def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.floa
     """The pixels that the network takes: resized, cropped, normalised.
 
     image: RGB. Returns: (channel, height, width) float32. Equals, bit for bit, timm's evaluation transform on the same
-    image (``transforms_imagenet_eval``, crop modes center and squash), and thereby torchvision's Resize, CenterCrop,
-    ToTensor and Normalize.
-    Raises: SampleError for a picture so narrow that resizing its short side would make it larger than
-    PIL.Image.MAX_IMAGE_PIXELS.
+    image (``transforms_imagenet_eval``, crop modes center, squash and border), and thereby torchvision's Resize,
+    CenterCrop, ToTensor and Normalize.
+    Raises: SampleError for a picture so narrow that resizing it would make it larger than PIL.Image.MAX_IMAGE_PIXELS,
+    or leave nothing of it.
     """
-    height, width = preprocess.size_px
-    resized = _resized(image, preprocess)
-    left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
-    pixels = np.asarray(resized.crop((left, top, left + width, top + height)))
-    # 256 values a channel: looking them up gives what computing each pixel gives, and faster.
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
-    return np.stack([((values - mean[c]) / std[c])[pixels[..., c]] for c in range(3)])
-
-
-def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
-    height, width = (math.floor(side / preprocess.crop) for side in preprocess.size_px)
-    if preprocess.fit == "crop":
-        height, width = _covering(image.height, image.width, height, width)
-    if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
-        raise SampleError(
-            "picture", f"too narrow: {image.width} × {image.height} pixels would be resized to {width} × {height}"
-        )
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling[preprocess.resize.upper()])
-
-
-def _covering(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int]:
-    """The size that keeps the proportions and just covers the target. For a square target rounded down, as torchvision
-    does; otherwise to the nearest, as timm's ResizeKeepRatio does."""
-    if target_height == target_width:
-        short, long = sorted((height, width))
-        stretched = int(target_height * long / short)
-        return (target_height, stretched) if height <= width else (stretched, target_height)
-    ratio = min(height / target_height, width / target_width)
-    return round(height / ratio), round(width / ratio)
+    pixels = np.asarray(fitted(image, preprocess))
+    scaled = np.empty((3, *preprocess.size_px), np.float32)
+    for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
+        np.divide(pixels[..., channel], np.float32(255), out=scaled[channel])
+        scaled[channel] -= np.float32(mean)
+        scaled[channel] /= np.float32(std)
+    return scaled
 
 
 def _read(source: Encoded) -> Image.Image:
@@ -189,7 +165,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             opaque = Image.new("RGBA", image.size, "white")
             opaque.alpha_composite(image.convert("RGBA"))
             image = opaque
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise UnusableError(f"a picture of mode {image.mode}, which Pillow cannot convert to RGB") from error
 
