@@ -1,54 +1,89 @@
 """transformers' networks: `builder: transformers`.
 
-What to build follows from the config.json among the model's files, or from `args: {model_type, config}`; `part` names
-a submodule to be built alone, such as the encoder of an encoder-decoder.
+What to build follows from the config.json among the model's files, or from `args: {model_type, config}`. What is the
+backbone follows from the modality: of a network of several towers the one for it, of an encoder-decoder for text or
+sound the encoder, else the whole; `part` names another submodule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.checkpoint import mapped
-from layerzoo_transformers.preprocess import LibraryTokenizer, describe_text, sound_features
+from layerzoo_transformers.configuration import config_of
+from layerzoo_transformers.families import family
+from layerzoo_transformers.parts import backbone_path, network_class
+from layerzoo_transformers.preprocess import (
+    LibraryTokenizer,
+    NoTokenizer,
+    describe_pictures,
+    describe_sound,
+    describe_text,
+    describe_videos,
+    sound_features,
+    tokenizer,
+)
+from layerzoo_transformers.sizes import sized_config_of
 
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
-    network: nn.Module = AutoModel.from_config(_config(spec, files))
-    return network.get_submodule(spec.args.get("part", ""))
+    network = _whole(spec, files)
+    backbone: nn.Module = network.get_submodule(_part(spec, network))
+    return backbone
 
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-    return describe_text(_config(spec, files), files) if spec.modality == "text" else None
+    config = config_of(spec, files)
+    return {"preprocess": _DESCRIBE[spec.modality](config, files), "chain": family(config).get("chain")}
+
+
+_DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
+    "text": describe_text,
+    "vision": describe_pictures,
+    "audio": describe_sound,
+    "video": describe_videos,
+}
 
 
 @hookimpl
-def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | None:
+def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
     if spec.modality == "text":
-        return LibraryTokenizer.of(files)
+        return tokenizer(spec.id, files)
     if spec.modality == "audio":
-        return sound_features(_config(spec, files))
+        return sound_features(config_of(spec, files), files)
     return None
 
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to `part`."""
-    whole = mapped(_config(spec, files), tensors)
-    part = spec.args.get("part", "")
-    below = {name.removeprefix(f"{part}."): tensor for name, tensor in whole.items() if name.startswith(f"{part}.")}
-    return (below if part else whole) or tensors
+    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone."""
+    return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
 
 
-def _config(spec: ModelSpec, files: Files) -> Any:
-    if "model_type" in spec.args:
-        given = spec.args.to_dict()
-        return AutoConfig.for_model(given["model_type"], **given.get("config", {}))
-    return AutoConfig.from_pretrained(files["config.json"])
+def _whole(spec: ModelSpec, files: Files) -> Any:
+    """The base network in float32, whatever its checkpoint is kept in.
+
+    Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
+    """
+    probe = torch.empty(0)
+    has_values = type(probe) is Tensor and not probe.is_meta
+    how = {} if has_values else {"experts_implementation": "batched_mm"}
+    config = sized_config_of(spec, files)
+    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
+    return AutoModel.from_config(config, dtype=torch.float32, **how)
+
+
+def _part(spec: ModelSpec, network: nn.Module) -> str:
+    given: str | None = spec.args.get("part")
+    return backbone_path(network, spec.modality) if given is None else given

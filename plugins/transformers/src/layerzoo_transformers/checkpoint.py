@@ -8,17 +8,26 @@ to load the checkpoint, and what became of each tensor is looked up afterwards b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import MODEL_MAPPING
+from torch import Tensor, nn
 from transformers.utils import logging
 
+from layerzoo_transformers.parts import network_class
 
-def mapped(config: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+
+def _whole(network: nn.Module) -> str:
+    return ""
+
+
+def mapped(
+    config: Any, tensors: Mapping[str, Tensor], part: Callable[[nn.Module], str] = _whole
+) -> Mapping[str, Tensor]:
     """The tensors by the names of the base network of a config; those that it does not have are left out.
+
+    part: tells of that network the path of the module that is wanted; names are relative to it.
 
     A tensor that is taken over as it is stays the same object. One that is made of others is computed, or on the meta
     device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
@@ -35,7 +44,9 @@ def mapped(config: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             found[name] = tensors[origin]
         elif name not in misfits | report["missing_keys"]:
             found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
-    return found
+    path = part(network)
+    prefix = f"{path}." if path else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
 def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
@@ -51,7 +62,7 @@ def _stand_in(tensor: Tensor) -> Tensor:
 def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     with _quiet():
-        network, report = MODEL_MAPPING[type(config)].from_pretrained(
+        network, report = network_class(config).from_pretrained(
             None,
             config=config,
             state_dict=tensors,
