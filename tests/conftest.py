@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, with a cache and a configuration of its own, so that no file of the user's counts."""
     monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -67,6 +68,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the index of all that is installed: to compile it takes longer than most tests."""
+    from layerzoo.registry import Registry
+
+    folder = tmp_path_factory.mktemp("index")
+    Registry(cache=folder).ids()
+    return folder
+
+
+@pytest.fixture
+def home(bare_home: Path, index: Path) -> Path:
+    """As ``bare_home``, with the index of what is installed in its cache, and nothing else."""
+    shutil.copytree(index, bare_home.parent / "cache")
+    return bare_home
 
 
 @pytest.fixture
@@ -91,3 +109,19 @@ def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     yield put_on_path
     for package in on_disk.glob("*/*_zoo"):
         sys.modules.pop(package.name, None)
+
+
+@pytest.fixture
+def install_copy(
+    install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Put a copy of a plugin on sys.path, as ``install`` does. Returns: the folder of its package, to be changed."""
+
+    def put_on_path(name: str) -> Path:
+        copied = shutil.copytree(Path(__file__).parent / "plugins_on_disk" / name, tmp_path / name)
+        monkeypatch.syspath_prepend(copied)
+        monkeypatch.setenv("PYTHONPATH", str(copied), prepend=os.pathsep)
+        (package,) = copied.glob("*_zoo")
+        return package
+
+    return put_on_path

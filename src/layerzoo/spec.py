@@ -148,9 +148,12 @@ class ImagePreprocess:
     resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     """How pixels are interpolated, with antialiasing, as Pillow does."""
     crop: float = 1.0
-    """The centre crop's share of the resized picture: the short side is resized to floor(size / crop)."""
-    fit: Literal["crop", "squash"] = "crop"
-    """`crop` keeps the proportions and cuts the middle out; `squash` resizes both sides to size_px."""
+    """The share of the resized picture that the network sees: pictures are resized to floor(size / crop), and the
+    middle is taken. Above 1 all of it is seen, with a border around it."""
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """What a picture of other proportions becomes. `crop`: its short side fits, and what is over of the long one is cut
+    off; `squash`: both sides are made to fit; `pad`: its long side fits, and a border is put along the other. The
+    border has the colour `mean` where fit is `pad`, else it is black."""
     mean: tuple[float, float, float]
     """What is subtracted from red, green and blue, which are 0 to 1 then."""
     std: tuple[float, float, float]
@@ -183,13 +186,18 @@ class TextPreprocess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPreprocess:
-    """How a video becomes pictures: frames at the middles of equal stretches of time, each preprocessed alone."""
+    """How a video becomes pictures: frames at the middles of equal stretches of time, each preprocessed alone.
+
+    They go through the network one by one, or as one clip, (frame, channel, height, width).
+    """
 
     kind: Literal["video"] = "video"
     frames: int
     """How many frames are sampled from a video, however long it is."""
+    joint: bool = False
+    """Whether the network takes all frames at once."""
     temporal_pool: Literal["mean"] = "mean"
-    """How the vectors of the frames become one."""
+    """How the vectors of the frames become one, where each goes through the network alone."""
     image: ImagePreprocess
     """How each frame is preprocessed."""
 
@@ -205,9 +213,10 @@ def reference_input(preprocess: Preprocess) -> str:
     if isinstance(preprocess, AudioPreprocess):
         is_fixed = preprocess.pad == "window" and preprocess.window_s is not None
         return f"{preprocess.window_s if is_fixed else EXAMPLE_SECONDS:g} s at {preprocess.sample_rate_hz} Hz"
-    image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
-    frame = "one frame of " if isinstance(preprocess, VideoPreprocess) else ""
-    return f"{frame}{image.size_px[0]} × {image.size_px[1]} pixels"
+    if isinstance(preprocess, VideoPreprocess):
+        frames = f"{preprocess.frames} frames" if preprocess.joint else "one frame"
+        return f"{frames} of {reference_input(preprocess.image)}"
+    return f"{preprocess.size_px[0]} × {preprocess.size_px[1]} pixels"
 
 
 PREPROCESS_KINDS: dict[Modality, type[Preprocess]] = {
@@ -269,6 +278,10 @@ class ModelSpec:
     """Of the weights, as SPDX writes it: ``apache-2.0``."""
     params: int | None = None
     """Number of parameters of the whole network."""
+    flops: int | None = None
+    """FLOPs of the whole network for one sample, at the input size of its preprocess."""
+    traced_with: FrozenMap = field(default_factory=FrozenMap)
+    """Version by library, where a generated catalogue declares the layers: another may call its modules otherwise."""
     plugin: str | None = None
     """The distribution that declares this model; None for a user's own file."""
     aliases: tuple[str, ...] = ()
@@ -294,6 +307,7 @@ class ModelSpec:
         """The inverse of :meth:`to_dict`."""
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
+        given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
         given["aliases"] = tuple(given.get("aliases", ()))
         if weights := given.get("weights"):

@@ -91,7 +91,7 @@ def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) 
         (("list", "--modality", "text", "--max-params", "1k"), ["acme/cat/one", "toy/next-word"]),
         (("list", "--modality", "vision", "--max-params", "5.8M", "--plugin", "acme-zoo"),
          ["acme/vit-shelf", "acme/vit-shelf.large"]),
-        (("search", "vit", "--license", "MIT"), []),
+        (("search", "vit", "shelf", "--license", "MIT"), []),
     ],
 )  # fmt: skip
 def test_words_and_filters_choose(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:

@@ -23,8 +23,8 @@ ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 
 COMMANDS = {
     "list": "list --format table",
-    "list-all": "list --all --format table",
-    "list-some-columns": "list --all --format jsonl --columns id,installed,install,size_px --sort -size_px --limit 4",
+    "list-all": "list --all --modality text --format table",
+    "list-some-columns": "list --all --modality video --format jsonl --columns id,installed,install,size_px",
     "list-sorted": "list --format table --sort -params --limit 2 --columns id,params,license",
     "list-not-installed-json": "list --not-installed --modality audio --format json",
     "list-json": "list --modality video --format json",
@@ -52,7 +52,8 @@ COMMANDS = {
     "show-unknown": "show acme/vit-shelff",
     "show-not-installed": "show starter/minilm-l6",
     "show-misspelt-not-installed": "show starter/minilm-l7",
-    "show-no-list": "show timm/resnet50",
+    "show-without-tag-not-installed": "show timm/resnet50",
+    "show-no-list": "show hf/bert-base-uncased",
     "show-disabled": "show toy/next-word",
     "show-invalid": "show mine/broken",
     "show-without-base": "show mine/heir",

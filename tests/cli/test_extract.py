@@ -186,9 +186,9 @@ def test_truncated_and_windowed_texts_are_counted(zoo: Zoo, folder: Path) -> Non
         (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes pictures"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
         (
-            ("--out", "f.parquet", "--model", "efficientnet"),
+            ("--out", "f.parquet", "--model", "starter/efficientnet"),
             3,
-            "there is no model 'efficientnet'. Nearest: starter/eff",
+            "there is no model 'starter/efficientnet'. Nearest: starter/eff",
         ),
         (("--out", "f.parquet", "--layer", "stage.11"), 3, "has no layer 'stage.11'. Nearest: stage.1, stage.4"),
         (("--out", "f.parquet", "--weights", "films.txt"), 5, "films.txt is no .safetensors file."),

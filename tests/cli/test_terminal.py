@@ -153,9 +153,9 @@ def test_ctrl_c_while_the_command_line_is_imported_is_no_error(home: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_ctrl_c_at_work_is_no_error(home: Path) -> None:
+def test_ctrl_c_at_work_is_no_error(bare_home: Path) -> None:
     models = "".join(f"  net{number}: {{modality: text, builder: toy}}\n" for number in range(20_000))
-    (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
+    (bare_home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
     cache = Path(os.environ["LAYERZOO_CACHE"])
     child = subprocess.Popen(
         [sys.executable, "-m", "layerzoo", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.compile import Compiled, compile_catalogue, compile_registry, unmet
+from layerzoo.registry.catalogue import compile_catalogue
+from layerzoo.registry.compile import Compiled, compile_registry, unmet
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.source import Source
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer, ModelSpec

@@ -34,7 +34,7 @@ MISTAKES = [
     "{modality: text, builder: toy, preprocess: {}}",
     f"{{{VISION}}}}}",
     f"{{{VISION}, size_px: 0}}}}",
-    f"{{{VISION}, size_px: 8, crop: 2}}}}",
+    f"{{{VISION}, size_px: 8, crop: 87.5}}}}",
     "{modality: video, builder: toy, preprocess: {frames: 8, image: {size_px: 8}}}",
     "{modality: text, builder: toy, default: {pool: maen}}",
     "{modality: text, builder: toy, layers: {a: {axes: batch token}}}",

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layerzoo.cli import main
-from layerzoo.registry.compile import compile_catalogue, compile_registry
+from layerzoo.registry.catalogue import compile_catalogue
+from layerzoo.registry.compile import compile_registry
 from layerzoo.registry.diagnostics import MEANINGS, Diagnostic
 from layerzoo.registry.source import Source
 from layerzoo.spec import ModelSpec

@@ -109,6 +109,7 @@ class Verbs(LazyGroup):
         "lock": ("layerzoo.cli.lock:command", "Write down which commit and which files the weights of models are."),
         "cache": ("layerzoo.cli.cache:group", "List, verify and remove what is kept on this machine."),
         "plugin": ("layerzoo.cli.plugin:group", "List, show, check, disable and enable plugins."),
+        "catalogue": ("layerzoo.cli.catalogue:group", "Write the catalogue of a plugin, and check it."),
         "registry": ("layerzoo.cli.registry:group", "Check registry files, and print their format for editors."),
         "doctor": ("layerzoo.cli.doctor:command", "Tell what works on this machine, and how to fix the rest."),
         "completion": ("layerzoo.cli.completion:command", "Complete zoo in bash, zsh or fish."),

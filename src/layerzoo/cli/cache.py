@@ -44,7 +44,7 @@ def list_command(format_: Format) -> None:
     download    a file that is fetched in parts, or came from a link
     converted   a checkpoint made from a pickle
     scratch     a file that is being written, or was when its process was killed
-    traces, listings, index, digests
+    traces, catalogues, listings, index, digests
                 what was found out, and can be found out again
 
     Of a file with holes, what is here counts. Nothing is fetched, and no connection is opened.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "hookimpl",
     "layerzoo_build",
+    "layerzoo_catalogue",
     "layerzoo_describe",
     "layerzoo_preprocess",
     "layerzoo_read_weights",
@@ -46,9 +47,11 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
     ``preprocess`` and ``default``. Asked only when they are missing.
 
-    Where the names of layers follow from a trace, ``chain`` says which modules a network consists of, if the rule would
-    take others: ``{"modules": a regular expression for their paths}``, with ``"branches": False`` if the first of the
-    several maps that each returns is meant.
+    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot tell:
+    ``modules``, a regular expression for the paths of the modules that a network consists of; ``"branches": False`` if
+    the first of the several maps that each returns is meant; ``blocks``, a regular expression for the paths of the
+    blocks inside stages; ``axes``, from regular expressions for the paths of layers' modules to lists of their axes,
+    the one of the right number is meant; ``prefix_tokens`` of those.
     """
 
 
@@ -75,3 +78,13 @@ def layerzoo_state_dict(
     spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor] | None:
     """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_catalogue() -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
+    """Every model that the plugin's library knows of, for `zoo catalogue build`, which traces them and writes the file
+    that the plugin ships.
+
+    By the name of an architecture, the models that share it, but for the size of their input or their head: each as a
+    line of a catalogue has it, with its ``id``, and without layers and costs.
+    """

@@ -10,7 +10,7 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,14 @@ class PluginHooks:
         """A copy, in whatever process, asks the same plugin: modules cannot be pickled."""
         return hooks, (self.manifest,)
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether a network or its preprocessing follows from files beside the checkpoint: a hook asks for them."""
+        hooks = ("layerzoo_build", "layerzoo_describe", "layerzoo_preprocess")
+        return any(
+            "files" in each.argnames for hook in hooks for each in getattr(self._manager.hook, hook).get_hookimpls()
+        )
+
     def build(self, spec: ModelSpec, files: Files) -> torch.nn.Module | None:
         """The architecture of a spec."""
         network: torch.nn.Module | None = self._ask("layerzoo_build", spec=spec, files=files)
@@ -71,19 +79,24 @@ class PluginHooks:
         renamed = self._ask("layerzoo_state_dict", spec=spec, files=files, tensors=tensors)
         return renamed
 
+    def catalogue(self) -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
+        """The models that the plugin's library knows of, by architecture."""
+        models: Mapping[str, Sequence[Mapping[str, Any]]] | None = self._ask("layerzoo_catalogue")
+        return models
+
     def _ask(self, hook: str, **arguments: Any) -> Any:
         try:
             return getattr(self._manager.hook, hook)(**arguments)
         except LayerzooError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._failed(hook, arguments["spec"], error) from error
+            raise self._failed(hook, arguments.get("spec"), error) from error
 
-    def _failed(self, hook: str, spec: ModelSpec, error: BaseException) -> PluginError:
+    def _failed(self, hook: str, spec: ModelSpec | None, error: BaseException) -> PluginError:
         name, distribution = self.manifest.namespace, self.manifest.distribution
-        cause = f"failed in {hook} for {spec.id}: {summary(error)}"
+        cause = f"failed in {hook}{f' for {spec.id}' if spec else ''}: {summary(error)}"
         step = advice.upgrade_or_leave_out(name, distribution)
-        if spec.plugin == distribution:  # where the user declared the model, the mistake may be in that
+        if spec is None or spec.plugin == distribution:  # where the user declared the model, the mistake may be in that
             registry().keep_outcome(self.manifest, ImportOutcome.failure("failed", cause, step, 0.0))
         return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
 

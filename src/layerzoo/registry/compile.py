@@ -5,7 +5,7 @@ What a mistake costs:
 - the file, where it is not one document of strict YAML, not a mapping, has no ``layerzoo:`` of a version that is read
   here, or ``requires:`` what is not met. The models of such a file are checked all the same, unless it is one for
   another layerzoo, whose keys this one may not know;
-- a model, where it stands anywhere in that model; a line of a catalogue likewise;
+- a model, where it stands anywhere in that model;
 - an entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, where it stands in that entry;
 - a section, where that is not of the kind it should be (a list, a mapping), or may not stand in this kind of file;
 - an unknown key, and a key's second occurrence: itself. A model or an entry that stands twice counts not at all, for
@@ -14,26 +14,23 @@ What a mistake costs:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from layerzoo.registry.diagnostics import Code, Diagnostic
-from layerzoo.registry.document import Document, DocumentError, Loc, decoded, parse_document, read_document
+from layerzoo.registry.document import Document, DocumentError, Loc, read_document
 from layerzoo.registry.isolation import pydantic_alone
-from layerzoo.registry.mistakes import Mistake, shorten, show
-from layerzoo.registry.places import Lines, Place
+from layerzoo.registry.mistakes import Mistake, shorten
+from layerzoo.registry.places import Place
 from layerzoo.registry.schema import FORMAT, check_head, check_model, without
 from layerzoo.registry.source import Source, full_id
 
 with pydantic_alone():
     from layerzoo.registry.forms import HeadForm, is_id
 
-_MAX_LINE_BYTES = 4_000_000
-_MAX_DIGITS = 20
-_ID_FORM = "letters, digits and . _ + @ : ~ = - between slashes"
+ID_FORM = "letters, digits and . _ + @ : ~ = - between slashes"
 # Keys that only some files may have, and whose files those are.
 _OWNERS = {
     "builders": ("core", "plugin"),
@@ -78,33 +75,12 @@ def compile_registry(source: Source, version: str | None) -> Compiled:
     try:
         document = read_document(Path(source.path))
     except DocumentError as error:
-        found = _placed(source, error.place, "syntax", error.message)
+        found = placed(source, error.place, "syntax", error.message)
         return Compiled(Head(state="invalid", cause=str(found)), [found])
     except OSError as error:
-        found = _placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
+        found = placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
         return Compiled(Head(state="invalid", cause=str(found)), [found])
     return _Compiler(source, document, version).compiled()
-
-
-def compile_catalogue(source: Source) -> Iterator[dict[str, Any] | Diagnostic]:
-    """The models of a file that holds one JSON object a line, each with its ``id``."""
-    seen: set[str] = set()
-    try:
-        with Path(source.path).open("rb") as file:
-            for number, line in enumerate(_lines(file), start=1):
-                if line.strip():
-                    yield from _catalogue_line(source, number, line, seen)
-    except OSError as error:
-        yield _placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long, as much as shows that it is."""
-    while line := file.readline(_MAX_LINE_BYTES + 1):
-        rest = line
-        while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(_MAX_LINE_BYTES + 1)
-        yield line
 
 
 class _Compiler:
@@ -192,7 +168,7 @@ class _Compiler:
             plain, found = self._model(name, names.setdefault(model_id, name), data)
             problems += found
             if plain is not None and not found:
-                models.append(_with_full_base(plain, self._source))
+                models.append(with_full_base(plain, self._source))
         return models, problems
 
     def _model(self, name: str, first: str, data: Any) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
@@ -211,7 +187,7 @@ class _Compiler:
         if name != first:
             return Mistake((), "duplicate", f"'{shorten(name)}' and '{shorten(first)}' are the same model", on_key=True)
         if not is_id(name):
-            return Mistake((), "wrong-value", f"'{shorten(name)}' is no id: {_ID_FORM}", on_key=True)
+            return Mistake((), "wrong-value", f"'{shorten(name)}' is no id: {ID_FORM}", on_key=True)
         if self._is_foreign(name):
             example = f"{self._source.namespace}/{name.rpartition('/')[2]}"
             message = f"'{shorten(name)}': your own models live under {self._source.namespace}/, as in {example}"
@@ -239,12 +215,12 @@ class _Compiler:
         """inside: the part of the file in which keys are known without being named."""
         place = self._document.key_place(mistake.loc) if mistake.on_key else self._document.value_place(mistake.loc)
         message = str(replace(mistake, loc=mistake.loc[len(inside) :]))
-        return _placed(self._source, place, mistake.code, message, mistake.nearest, model)
+        return placed(self._source, place, mistake.code, message, mistake.nearest, model)
 
     def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
         """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
         return [
-            _placed(self._source, fault.place, fault.code, fault.message, model=model)
+            placed(self._source, fault.place, fault.code, fault.message, model=model)
             for fault in self._document.faults
             if fault.loc[: len(inside)] == inside
             and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
@@ -255,7 +231,7 @@ def _by_place(diagnostic: Diagnostic) -> tuple[int, int]:
     return diagnostic.line, diagnostic.column
 
 
-def _placed(
+def placed(
     source: Source,
     place: Place,
     code: Code,
@@ -263,93 +239,11 @@ def _placed(
     nearest: tuple[str, ...] = (),
     model: str | None = None,
 ) -> Diagnostic:
+    """What is wrong at a place of a source."""
     return Diagnostic.at(place, path=source.path, code=code, message=message, nearest=nearest, model=model)
 
 
-# ---------------------------------------------------------------- catalogues
-
-
-def _catalogue_line(source: Source, number: int, line: bytes, seen: set[str]) -> Iterator[dict[str, Any] | Diagnostic]:
-    try:
-        text = decoded(line.rstrip(b"\r\n"), number)
-        data = _json(text, number)
-    except DocumentError as error:
-        yield _placed(source, error.place, "syntax", error.message)
-        return
-    name = data.get("id") if isinstance(data, dict) else None
-    if mistake := _unfit_line(data, name):
-        yield _in_line(source, text, number, mistake)
-        return
-    model_id = full_id(str(name), source)
-    if model_id in seen:
-        mistake = Mistake(("id",), "duplicate", f"the model {model_id} stands here a second time")
-        yield _in_line(source, text, number, mistake, model_id)
-        return
-    seen.add(model_id)
-    del data["id"]
-    plain, mistakes = check_model(model_id, data, Path(source.path).parent)
-    yield from (_in_line(source, text, number, mistake, model_id) for mistake in mistakes)
-    if plain is not None:
-        yield _with_full_base(plain, source)
-
-
-def _json(text: str, number: int) -> Any:
-    """What stands in a line. Raises: DocumentError."""
-    lines = Lines(text, number)
-    if len(text) >= _MAX_LINE_BYTES:
-        raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.place(0, 1))
-    try:
-        return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_no_constant, parse_int=_whole)
-    except RecursionError:
-        raise DocumentError("nested too deep", lines.place(0, len(text))) from None
-    except json.JSONDecodeError as error:
-        place = lines.place(error.pos, error.pos + 1)
-        raise DocumentError(f"not one JSON object: {error.msg[:1].lower()}{error.msg[1:]}", place) from None
-    except ValueError as error:
-        raise DocumentError(f"not one JSON object: {error}", lines.place(0, len(text))) from None
-
-
-def _unfit_line(data: Any, name: Any) -> Mistake | None:
-    if not isinstance(data, dict):
-        message = f'a line of a catalogue is a JSON object with the model\'s "id", not {show(data)}'
-        return Mistake((), "wrong-value", message)
-    if "id" not in data:
-        return Mistake((), "missing-key", 'a line of a catalogue is a JSON object with the model\'s "id"', on_key=True)
-    if not isinstance(name, str) or not is_id(name):
-        return Mistake(("id",), "wrong-value", f"{show(name)} is no id: {_ID_FORM}")
-    return None
-
-
-def _in_line(source: Source, text: str, number: int, mistake: Mistake, model: str | None = None) -> Diagnostic:
-    """A mistake at its place in the line: JSON is YAML too, but for some escapes, where the whole line is marked."""
-    try:
-        document = parse_document(text, number)
-    except DocumentError:
-        document = Document(None, values={(): Lines(text, number).place(0, len(text))})
-    place = document.key_place(mistake.loc) if mistake.on_key else document.value_place(mistake.loc)
-    return _placed(source, place, mistake.code, str(mistake), mistake.nearest, model)
-
-
-def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key '{shorten(key)}' stands in it twice")
-        found[key] = value
-    return found
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError("whole numbers must fit into 64 bits")
-    return int(digits)
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
-
-
-def _with_full_base(plain: dict[str, Any], source: Source) -> dict[str, Any]:
+def with_full_base(plain: dict[str, Any], source: Source) -> dict[str, Any]:
     """A base without a slash is one of this file's models; with one, it is a full id."""
     if "base" in plain and "/" not in plain["base"]:
         plain["base"] = full_id(plain["base"], source)

@@ -112,6 +112,8 @@ class Database:
     def _connection_to(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
         try:
+            # A large transaction stays in memory until it is committed: pages that are written before keep readers out.
+            connection.execute("PRAGMA cache_spill = OFF")
             ((version,),) = connection.execute("PRAGMA user_version")
             if version == 0:
                 connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")

@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from layerzoo.pooling import POOLINGS
 from layerzoo.registry.document import MAX_DEPTH
+from layerzoo.registry.layer_table import COLUMNS
 from layerzoo.registry.mistakes import UnknownWordError, shorten, show
 from layerzoo.spec import AXES, Modality
 
@@ -124,6 +125,19 @@ def _position_or_name(value: Any) -> Any:
     raise ValueError(f"an output is a position from 0 or a name, not {show(value)}")
 
 
+def _cost_or_costs(value: Any) -> Any:
+    numbers = value if isinstance(value, list) and len(value) == 2 else [value]
+    if all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MAX_INT for number in numbers):
+        return tuple(value) if isinstance(value, list) else value
+    raise ValueError(f"a cost is a whole number from 0, or [first, step] for a range of layers, not {show(value)}")
+
+
+def _name_and_module_first(columns: list[str]) -> list[str]:
+    if columns[:2] != list(COLUMNS[:2]) or len(set(columns)) < len(columns):
+        raise ValueError(f"columns are {', '.join(COLUMNS[:2])}, then others, none of them twice")
+    return columns
+
+
 def _plain_values(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
@@ -153,11 +167,23 @@ Id = Annotated[str, _Matching(_ID, "an id: segments of letters, digits and . _ +
 Disabled = Annotated[str, _Matching(_DISABLED, "an id, or a namespace with all its models, as in acme/*")]
 Builder = Annotated[str, _Matching(_BUILDER, "a builder's name: small letters, digits, - and _")]
 Count = Annotated[int, Field(ge=0, le=_MAX_INT)]
+Costs = Annotated[
+    int | tuple[int, int],
+    BeforeValidator(_cost_or_costs),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2},
+            ]
+        }
+    ),
+]
 Size = Annotated[int, Field(ge=1, le=_MAX_SIZE)]
 Sides = Annotated[
     tuple[Size, Size], BeforeValidator(_square), Field(strict=False), _ShortForm(({"type": "integer", "minimum": 1},))
 ]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Crop = Annotated[float, Field(gt=0, le=2)]
 Spread = Annotated[float, Field(gt=0)]
 Axis = Annotated[str, _OneOf(AXES, "axis")]
 Axes = Annotated[
@@ -172,6 +198,7 @@ Output = Annotated[
     AfterValidator(_position_or_name),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
 ]
+Columns = Annotated[list[Annotated[str, _OneOf(COLUMNS, "column")]], AfterValidator(_name_and_module_first)]
 Module = Annotated[str, WithJsonSchema({"type": ["string", "null"]})]
 Sha256 = Annotated[str, _Matching(_HEX, "a sha256: 64 hexadecimal digits in small letters")]
 Digests = Annotated[
@@ -201,10 +228,10 @@ class ImageForm(Form):
     """Height and width in pixels, or one number for both."""
     resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = UNSET
     """How pixels are interpolated."""
-    crop: Fraction = UNSET
-    """The share of the resized picture's side that the crop in its centre keeps, above 0 up to 1."""
-    fit: Literal["crop", "squash"] = UNSET
-    """What happens to a picture of other proportions: its centre is taken, or it is squashed."""
+    crop: Crop = UNSET
+    """The share of the resized picture's side that the crop in its centre keeps. Above 1, up to 2, it gets a border."""
+    fit: Literal["crop", "squash", "pad"] = UNSET
+    """What happens to a picture of other proportions: its centre is taken, it is squashed, or padded with a border."""
     mean: Annotated[tuple[float, float, float], Field(strict=False)] = UNSET
     """What is subtracted from red, green and blue, on a scale of 0 to 1."""
     std: Annotated[tuple[Spread, Spread, Spread], Field(strict=False)] = UNSET
@@ -236,8 +263,10 @@ class VideoForm(Form):
 
     frames: Size = UNSET
     """How many frames are taken, at equal distances."""
+    joint: bool = UNSET
+    """Whether the network takes all frames at once, and not one by one."""
     temporal_pool: Literal["mean"] = UNSET
-    """How the vectors of the frames become one."""
+    """How the vectors of the frames become one, where each goes through the network alone."""
     image: ImageForm = UNSET
     """How each frame is treated."""
 
@@ -261,10 +290,10 @@ class LayerForm(Form):
     """How many tokens in front are no part of the sample: class and register tokens."""
     depth: Annotated[float, Field(ge=0, le=1)] = UNSET
     """The share of the FLOPs up to here, 0 to 1."""
-    params: Count = UNSET
-    """The number of parameters up to here."""
-    flops: Count = UNSET
-    """The floating-point operations up to here, for one sample."""
+    params: Costs = UNSET
+    """The number of parameters up to here; of a range of layers: [first, step]."""
+    flops: Costs = UNSET
+    """The floating-point operations up to here, for one sample; of a range of layers: [first, step]."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -366,6 +395,8 @@ class ModelForm(Form):
     """What the builder is given."""
     params: Count = UNSET
     """The number of parameters of the whole network."""
+    flops: Count = UNSET
+    """The floating-point operations of the whole network, for one sample."""
     base: Id = UNSET
     """The id of a model from which everything that is not said here is taken over."""
     preprocess: Any = UNSET
@@ -436,6 +467,19 @@ class PublishedForm(Form):
     """One line about the plugin."""
     builders: list[Builder] = UNSET
     """The builders that it offers."""
+
+
+class CatalogueHeadForm(Form):
+    """The first line of a generated catalogue."""
+
+    layerzoo: int
+    """The version of this format."""
+    traced_with: dict[str, Text] = UNSET
+    """The version of each library with which the layers were found."""
+    common: dict[str, Any] = UNSET
+    """What all models have in common, where they say nothing else."""
+    columns: Columns = UNSET
+    """What stands in the rows of `layers`, in order: name and module first."""
 
 
 class HeadForm(Form):

@@ -28,8 +28,8 @@ _KEPT_VIEWS = 16
 _BATCH = 1000
 _COMBINING = "putting models together with those they are built on, once after an installation or an edit …"
 _COMPILING_MODULES = (
-    *("compile", "diagnostics", "document", "facets", "forms", "heirs", "inherit", "mistakes", "places", "references"),
-    *("schema", "words"),
+    *("catalogue", "compile", "diagnostics", "document", "facets", "forms", "heirs", "inherit", "layer_table"),
+    *("mistakes", "places", "references", "schema", "words"),
 )
 
 
@@ -106,7 +106,8 @@ class Index:
         return None
 
     def _compile(self, source: Source, state: str, version: str | None, *, is_catalogue: bool) -> IndexedSource:
-        from layerzoo.registry.compile import Compiled, Head, compile_catalogue, compile_registry
+        from layerzoo.registry.catalogue import compile_catalogue
+        from layerzoo.registry.compile import Compiled, Head, compile_registry
         from layerzoo.registry.published import published_models
 
         with told_when_slow(lambda: _indexing(source)), self._database.transaction():
@@ -157,6 +158,8 @@ class Index:
         return is_readable
 
     def _insert_models(self, source: int, models: list[dict[str, Any]], read: FacetsReader) -> None:
+        aliases = [(source, alias, plain["id"]) for plain in models for alias in plain.pop("aliases", ())]
+        self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", aliases)
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM models")
         numbered = list(enumerate(models, start=last + 1))
         columns = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params")
+_TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
 _TAKEN_BY_KEY = ("args", "default")
 _KINDS = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 
@@ -20,6 +20,8 @@ def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     for key in _TAKEN_WHOLE:
         if key in base:
             whole.setdefault(key, base[key])
+    if "layers" not in model and "traced_with" in base:
+        whole["traced_with"] = base["traced_with"]
     for key in _TAKEN_BY_KEY:
         if key in base:
             whole[key] = {**base[key], **whole.get(key, {})}

@@ -153,6 +153,10 @@ class Registry:
             raise PluginError(f"the builder '{builder}' is offered by {names}: uninstall all but one", plugin=builder)
         return offers[0]
 
+    def catalogue(self, plugin: PluginManifest) -> str | None:
+        """The path of the catalogue that a plugin's registry.yaml names, whether it is there or not."""
+        return self._manifests.catalogue(plugin)
+
     def published(self) -> dict[str, dict[str, Any]]:
         """Plugins that can be installed: ``package``, ``summary`` and ``builders`` by namespace."""
         return self._unknown.published()

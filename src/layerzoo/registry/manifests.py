@@ -34,6 +34,10 @@ class Manifests:
         """Every builder that is offered."""
         return sorted({builder for each in self._stock.sources for builder in each.builders})
 
+    def catalogue(self, plugin: PluginManifest) -> str | None:
+        """The path of the catalogue that a plugin's own file names."""
+        return next((each.head["catalogue"] for each in self._stock.sources if each.source.path == plugin.path), None)
+
     def of(self, installed: Installed) -> PluginManifest:
         """The manifest of one entry point."""
         files = self._files(installed)

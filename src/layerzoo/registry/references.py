@@ -26,7 +26,7 @@ from layerzoo.registry.unknown import Unknown
 if TYPE_CHECKING:
     from layerzoo.registry.document import Document, Loc
 
-_COMPARED_NAMES = 2_000
+_COMPARED_NAMES = 5_000
 
 
 class References:

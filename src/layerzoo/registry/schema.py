@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from layerzoo.spec import Layer
 with pydantic_alone():
     from layerzoo.registry.forms import (
         AudioModelForm,
+        CatalogueHeadForm,
         Form,
         HeadForm,
         LayerForm,
@@ -35,6 +37,8 @@ with pydantic_alone():
 FORMAT = 1
 """The version of the format that this layerzoo reads."""
 MAX_LAYERS = 20_000
+
+_KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
 
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[\w-]+(\.[\w-]+)*")
@@ -67,6 +71,27 @@ def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
         fault = "the file says nothing" if data is None else f"a registry file is a mapping, not {show(data)}"
         return None, [Mistake((), "wrong-value", f"{fault}; it begins with `layerzoo: {FORMAT}`")]
     return _checked(HeadForm, data, (("layerzoo",), ("requires",)))
+
+
+def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Mistake]]:
+    """The head of a generated catalogue; None, and everything that is wrong with it, where it cannot be used."""
+    written = data["layerzoo"]
+    if isinstance(written, int) and written != FORMAT:  # said before its keys are called unknown
+        message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
+        return None, [Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo")]
+    form, mistakes = _validated(CatalogueHeadForm, data)
+    if form is None:
+        return None, mistakes
+    mistakes = list(_mistakes_in_common(form.common or {}))
+    return (None, mistakes) if mistakes else (form.model_dump(exclude_unset=True), [])
+
+
+def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What would be wrong with every model of a catalogue. Missing keys stand in its lines."""
+    if not common:
+        return
+    _, mistakes = check_model("common", common, Path())
+    yield from (replace(each, loc=("common", *each.loc)) for each in mistakes if each.code != "missing-key")
 
 
 def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:
@@ -129,9 +154,9 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
 
 def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
     """The plain form. What is found to be wrong on the way is added to the mistakes."""
-    layers = list(_layers(form.layers or {}, mistakes))
+    layers = list(_layers(form.layers or {}, form.flops, mistakes))
     plain: dict[str, Any] = {"id": id, "modality": form.modality}
-    plain |= form.model_dump(include={"summary", "license", "builder", "args", "params", "base"}, exclude_unset=True)
+    plain |= form.model_dump(include=_KEPT, exclude_unset=True)
     if form.preprocess is not None:
         plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
     if layers:
@@ -165,7 +190,9 @@ def _missing_of(preprocess: Any, kind: str, loc: Loc) -> Iterator[Mistake]:
             yield from _missing_of(preprocess["image"], "image", (*loc, "image"))
 
 
-def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator[dict[str, Any]]:
+def _layers(
+    forms: Mapping[str, LayerForm], total_flops: int | None, mistakes: list[Mistake]
+) -> Iterator[dict[str, Any]]:
     """Every declared layer, ranges written out."""
     seen: set[str] = set()
     for declared, form in forms.items():
@@ -180,7 +207,7 @@ def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator
         if len(seen) + len(pairs) > MAX_LAYERS:
             mistakes.append(Mistake(loc, "wrong-value", f"more than {MAX_LAYERS} layers", on_key=True))
             return
-        for name, path in pairs:
+        for place, (name, path) in enumerate(pairs):
             if name in seen:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
@@ -192,7 +219,18 @@ def _layers(forms: Mapping[str, LayerForm], mistakes: list[Mistake]) -> Iterator
                 mistakes.append(Mistake(loc, "wrong-value", message))
                 break
             seen.add(name)
-            yield {"name": name, "module": path, **facts}
+            yield {"name": name, "module": path, **_at(place, facts, total_flops)}
+
+
+def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
+    """The facts of one layer of a range; its depth follows from the FLOPs."""
+    told = dict(facts)
+    for cost in ("params", "flops"):
+        if isinstance(costs := facts.get(cost), tuple):
+            told[cost] = costs[0] + place * costs[1]
+    if total_flops and "flops" in told:
+        told.setdefault("depth", round(min(told["flops"] / total_flops, 1.0), 4))
+    return told
 
 
 # The models of a catalogue have the same few declarations, and a third of compiling them would be to write these out.

@@ -27,7 +27,7 @@ from layerzoo.registry.stock import Stock
 _LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
 
 # difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
-_COMPARED_NAMES = 2_000
+_COMPARED_NAMES = 5_000
 _PUBLISHED: Filters = {"installed": False}
 
 
@@ -60,10 +60,12 @@ class Unknown:
 
     def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
-        if entry := self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).entry(asked)):
+        known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
+        # What is published has no aliases: a name without its tag means one of those that have it.
+        meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
+        if entry := self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).entry(meant)):
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
-        known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
         if not known:
             message = f"{asked} is not there, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)

@@ -25,13 +25,13 @@ from layerzoo.weights.network import Listing, RemoteFile, web_place
 from layerzoo.weights.partial import PartialFile, downloads_dir, read_about
 from layerzoo.weights.uses import Use, uses
 
-Kind = Literal["hub", "download", "converted", "traces", "listings", "index", "digests", "scratch"]
+Kind = Literal["hub", "download", "converted", "traces", "catalogues", "listings", "index", "digests", "scratch"]
 """What a thing is.
 
 hub: a file in huggingface_hub's cache, of a revision that layerzoo took files from. download: a file that is fetched in
 parts, or came from a link. converted: a checkpoint made from one in another format. traces: what traces found out.
-listings: what repositories hold. index: the compiled registries. digests: those of files. scratch: a file that somebody
-is writing, or was killed while he did.
+catalogues: the same, for `zoo catalogue build`. listings: what repositories hold. index: the compiled registries.
+digests: those of files. scratch: a file that somebody is writing, or was killed while he did.
 """
 
 KILLED_AFTER_S = 86_400.0
@@ -42,6 +42,7 @@ _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
 _CONVERTED = re.compile(r"[0-9a-f]{64}\..+\.safetensors")
 _FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "traces": ("traces", re.compile(r"[0-9a-f]{64}\.trace")),
+    "catalogues": ("catalogues", re.compile(r"[a-z0-9_-]+\.ledger")),
     "listings": ("repositories", re.compile(r"[^/]+--[^/]+/([0-9a-f]{40}\.json|refs/[^/]+)")),
 }
 _DATABASES: dict[Kind, re.Pattern[str]] = {

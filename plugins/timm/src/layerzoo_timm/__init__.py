@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.spec import ImagePreprocess
+from layerzoo_timm import catalogue
 from layerzoo_timm.checkpoint import map_checkpoint
+from layerzoo_timm.preprocess import preprocess_of
 
 
 @hookimpl
@@ -30,17 +32,13 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
     known = timm.get_pretrained_cfg(spec.args["name"])
     if known is None or spec.modality != "vision":
         return None
-    return {
-        "preprocess": {
-            "size_px": list(known.input_size[1:]),
-            "resize": known.interpolation,
-            "crop": known.crop_pct,
-            "fit": "squash" if known.crop_mode == "squash" else "crop",
-            "mean": list(known.mean),
-            "std": list(known.std),
-        },
-        "chain": _chains().get(_family(spec.args["name"])),
-    }
+    return {"preprocess": preprocess_of(known), "chain": _chains().get(_family(spec.args["name"]))}
+
+
+@hookimpl
+def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every architecture and pretrained tag."""
+    return catalogue.models()
 
 
 @hookimpl

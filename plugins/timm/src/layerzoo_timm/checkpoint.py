@@ -11,6 +11,8 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from layerzoo.runtime.build import WithoutInitialisation
+
 _MISFIT = "Error(s) in loading state_dict"
 """How torch begins its message for names and shapes that do not fit."""
 
@@ -47,8 +49,11 @@ def _fits(network: nn.Module, given: Mapping[str, Tensor]) -> bool:
 
 
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:
-    """A network, and by the name of its tensors what was copied into each while it was made."""
-    with _Watch() as watch:
+    """A network, and by the name of its tensors what was copied into each while it was made.
+
+    Initialisation is skipped: no value is asked for, and on the meta device it would take most of the time.
+    """
+    with WithoutInitialisation(), _Watch() as watch:
         network = create(**arguments)
     own = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     return network, {name: watch.sources[id(tensor)] for name, tensor in own if id(tensor) in watch.sources}

@@ -1,0 +1,70 @@
+"""Every architecture and pretrained tag of timm, as lines of a catalogue."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from typing import Any
+
+import timm
+from timm.models import PretrainedCfg, model_entrypoint
+
+from layerzoo_timm.preprocess import preprocess_of
+
+_SAFETENSORS = "model.safetensors"
+"""What timm's own organisation on the hub calls the file, in every repository that it publishes."""
+
+
+def models() -> dict[str, list[dict[str, Any]]]:
+    """By architecture, its default tag first. One without pretrained weights is a model of its own."""
+    tags: dict[str, list[str]] = {name: [] for name in timm.list_models()}
+    for name in timm.list_models(pretrained=True, include_tags=True):
+        tags[name.split(".")[0]].append(name)
+    return {architecture: _of(architecture, names) for architecture, names in tags.items()}
+
+
+def _of(architecture: str, names: list[str]) -> list[dict[str, Any]]:
+    if not names:
+        return [_model(architecture, timm.get_pretrained_cfg(architecture))]
+    default = f"{architecture}.{timm.get_pretrained_cfg(architecture).tag}"
+    found = [_model(name, timm.get_pretrained_cfg(name)) for name in sorted(names, key=lambda name: name != default)]
+    found[0]["aliases"] = [architecture]
+    return found
+
+
+def _model(name: str, known: PretrainedCfg) -> dict[str, Any]:
+    row = {
+        "id": name,
+        "modality": "vision",
+        "builder": "timm",
+        "args": {"name": name},
+        "summary": _summary(name.split(".")[0]),
+        "license": None if known.license == "unknown" else known.license,
+        "weights": weights_of(known),
+        "preprocess": preprocess_of(known),
+    }
+    return {key: value for key, value in row.items() if value}
+
+
+def weights_of(known: PretrainedCfg) -> str | None:
+    """Where the weights of a tag are on the hub; None where they are not there."""
+    if not known.hf_hub_id:
+        return None
+    if known.hf_hub_filename:
+        return f"hf://{known.hf_hub_id}/{known.hf_hub_filename}"
+    is_timms = known.hf_hub_id.startswith("timm/")
+    return f"hf://{known.hf_hub_id}/{_SAFETENSORS}" if is_timms else f"hf://{known.hf_hub_id}"
+
+
+def _summary(architecture: str) -> str:
+    """What timm says of an architecture in the first line of its documentation, else of its model file."""
+    make = model_entrypoint(architecture)
+    told = (_first_line(inspect.getdoc(each)) for each in (make, sys.modules[make.__module__]))
+    return next(filter(None, told), "")
+
+
+def _first_line(documentation: str | None) -> str:
+    lines = (documentation or "").strip().splitlines()
+    line = re.sub(r"^(Constructs?|Instantiates?|Create) (an?|the) ", "", lines[0].strip()) if lines else ""
+    return line.removesuffix(" model.").rstrip(".:, ")

@@ -1,0 +1,131 @@
+"""`zoo catalogue`: the generated list of a plugin's models."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.output import counted, print_lines, size
+from layerzoo.cli.printable import printable
+from layerzoo.disk import atomic_path, cache_dir, scratch_path
+from layerzoo.errors import NotFoundError, OutputError, nearest
+from layerzoo.registry import registry
+
+if TYPE_CHECKING:
+    from layerzoo.runtime.catalogue import Traced
+
+_only = click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Of the architectures those alone, as in 'vit_*'. Repeatable."
+)
+_jobs = click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="How many at once."
+)
+
+
+@click.group("catalogue")
+def group() -> None:
+    """Write the catalogue of a plugin, and check it.
+
+    A catalogue lists every model that the plugin's library knows of, with its layers and costs, found by tracing.
+    """
+
+
+@group.command("build")
+@click.argument("plugin", shell_complete=candidates.plugins)
+@click.option("--out", type=click.Path(dir_okay=False), help="Else the file that the plugin's registry.yaml names.")
+@_jobs
+@click.pass_context
+def build_command(ctx: click.Context, plugin: str, out: str | None, jobs: int) -> None:
+    """Trace every architecture of PLUGIN on no data, and write the catalogue.
+
+    What is known is kept at once: a run that was stopped goes on where it was. Exits with 1 when some could not be
+    traced; these are listed, and stand in the catalogue without layers.
+
+    \b
+    Example:
+      zoo catalogue build timm
+    """
+    from layerzoo.runtime.catalogue import architectures, catalogue_path, catalogue_text
+
+    namespace = registry().plugin(plugin).namespace
+    names = architectures(namespace)
+    target = Path(out).absolute() if out else catalogue_path(namespace)
+    with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # before the long work
+        probe.touch()
+    traced = _traced(namespace, names, jobs)
+    text = catalogue_text(namespace, traced)
+    with _told_if_unwritable(target), atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    models = sum(len(each.rows) for each in traced)
+    click.echo(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}", err=True)
+    ctx.exit(1 if _report_failures(traced) else 0)
+
+
+@group.command("check")
+@click.argument("plugin", shell_complete=candidates.plugins)
+@_only
+@_jobs
+@click.pass_context
+def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: int) -> None:
+    """Trace again, and compare with the catalogue that PLUGIN ships. Exits with 1 when something differs.
+
+    \b
+    Example:
+      zoo catalogue check timm --only 'resnet18*' --only vit_tiny_patch16_224
+    """
+    from layerzoo.runtime.catalogue import architectures, differences, shipped_text
+
+    namespace = registry().plugin(plugin).namespace
+    names, shipped = _chosen(architectures(namespace), only, namespace), shipped_text(namespace)
+    traced = _traced(namespace, names, jobs, keep=False)
+    found = list(differences(namespace, traced, shipped))
+    print_lines(map(printable, found))
+    _report_failures(traced)
+    click.echo(f"{counted(len(names), 'architecture')}, {counted(len(found), 'difference')}", err=True)
+    ctx.exit(1 if found else 0)
+
+
+def _chosen(names: Sequence[str], only: Sequence[str], namespace: str) -> list[str]:
+    """Those that one of the patterns fits, or all. Raises: NotFoundError for a pattern that fits none."""
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            close = nearest(pattern, names)
+            hint = f". Nearest: {', '.join(close)}" if close else ""
+            raise NotFoundError(f"{namespace} has no architecture '{pattern}'{hint}", asked=pattern, nearest=close)
+    return [name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)]
+
+
+@contextmanager
+def _told_if_unwritable(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}", path=target) from error
+
+
+def _traced(namespace: str, names: Sequence[str], jobs: int, *, keep: bool = True) -> list[Traced]:
+    from layerzoo.jobs.ledger import Ledger
+    from layerzoo.runtime.catalogue import state_of, trace_architectures
+
+    ledger = Ledger(cache_dir() / "catalogues" / f"{namespace}.ledger", state_of(namespace)) if keep else None
+    found = []
+    for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs):
+        found.append(each)
+        if not was_known and len(found) % 50 == 0:
+            click.echo(f"{len(found)} of {counted(len(names), 'architecture')}", err=True)
+    return found
+
+
+def _report_failures(traced: Sequence[Traced]) -> int:
+    failed = [row for each in traced for row in each.rows if "failed" in row]
+    for cause, count in Counter(row["failed"] for row in failed).most_common():
+        click.echo(f"{counted(count, 'model')} without layers: {printable(cause)}", err=True)
+    return len(failed)

@@ -1,0 +1,1 @@
+"""Long work in named pieces: in processes of their own, each result kept the moment it is known."""
