@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerzoo.runtime.axes import Layout, Probes, infer_layout
+from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.trace import Trace, trace
 
@@ -27,26 +27,73 @@ class Patches(nn.Module):
         return self.pixel(x.mean((2, 3), keepdim=True))
 
 
-def layout(module: str, *, stride: int, prefix: int, side: int = 24) -> Layout | None:
-    sizes = {"batch": (3, side, side), "height": (2, 2 * side, side), "width": (2, side, 2 * side)}
+def traced(stride: int, prefix: int, side: int) -> Probes:
+    sizes = {"height": (2, 2 * side, side), "width": (2, side, 2 * side), "all": (3, 2 * side, 2 * side)}
 
-    def traced(batch: int, height: int, width: int) -> Trace:
+    def run(batch: int, height: int, width: int) -> Trace:
         return trace(Patches(stride, prefix), Batch({"x": torch.zeros(batch, 3, height, width)}))
 
-    base = traced(2, side, side)
-    probes = Probes(base=base, stretched={stretch: traced(*size) for stretch, size in sizes.items()})
-    return infer_layout(probes, base.calls_of(module)[0], None)
+    return Probes(base=run(2, side, side), stretched={stretch: run(*size) for stretch, size in sizes.items()})
+
+
+def without(probes: Probes, *refused: Stretch) -> Probes:
+    kept = {stretch: found for stretch, found in probes.stretched.items() if stretch not in refused}
+    return Probes(base=probes.base, stretched=kept)
+
+
+def layout(probes: Probes, module: str) -> Layout | None:
+    return infer_layout(probes, probes.base.calls_of(module)[0], None)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
-def test_tokens_that_do_not_grow_stand_in_front(prefix: int) -> None:
-    assert layout("tokens", stride=4, prefix=prefix) == Layout(("batch", "token", "channel"), prefix)
+@pytest.mark.parametrize(("side", "stride"), [(24, 4), (28, 8), (20, 8), (14, 4)])
+def test_tokens_that_do_not_grow_stand_in_front_however_sizes_are_rounded(prefix: int, side: int, stride: int) -> None:
+    assert layout(traced(stride, prefix, side), "tokens") == Layout(("batch", "token", "channel"), prefix)
 
 
-@pytest.mark.parametrize(("side", "stride"), [(28, 8), (20, 8), (14, 4)])
-def test_where_sizes_are_rounded_no_token_is_taken_for_one_in_front(side: int, stride: int) -> None:
-    assert layout("tokens", stride=stride, prefix=0, side=side) == Layout(("batch", "token", "channel"), None)
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_square_pictures_alone_tell_tokens(prefix: int) -> None:
+    square = without(traced(4, prefix, 24), "height", "width")
+    assert layout(square, "tokens") == Layout(("batch", "token", "channel"), prefix)
+
+
+def test_where_square_pictures_are_rounded_no_token_is_taken_for_one_in_front() -> None:
+    square = without(traced(8, 0, 20), "height", "width")
+    assert layout(square, "tokens") == Layout(("batch", "token", "channel"), None)
+
+
+def test_square_pictures_alone_do_not_tell_height_from_width() -> None:
+    assert layout(without(traced(4, 0, 24), "height", "width"), "conv") is None
+
+
+def test_height_and_width_are_told_by_what_grows_with_them() -> None:
+    assert layout(traced(4, 0, 24), "conv") == Layout(("batch", "channel", "height", "width"), None)
+
+
+def test_one_side_alone_does_not_tell_height_from_tokens() -> None:
+    assert layout(without(traced(4, 0, 24), "width"), "tokens") is None
 
 
 def test_a_map_of_one_pixel_keeps_its_height_and_width() -> None:
-    assert layout("pixel", stride=4, prefix=0) == Layout(("batch", "channel", "height", "width"), None)
+    assert layout(traced(4, 0, 24), "pixel") == Layout(("batch", "channel", "height", "width"), None)
+
+
+class Windows(nn.Module):
+    """Windows in front of the batch, as Swin cuts a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.windows(x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).reshape(-1, 64, 3))
+
+
+def test_windows_are_not_the_batch() -> None:
+    sizes = {"height": (2, 32, 16), "width": (2, 16, 32), "all": (3, 32, 32)}
+    base, *larger = (
+        trace(Windows(), Batch({"x": torch.zeros(batch, 3, height, width)}))
+        for batch, height, width in ((2, 16, 16), *sizes.values())
+    )
+    probes = Probes(base=base, stretched=dict(zip(sizes, larger, strict=True)))
+    assert layout(probes, "windows") is None

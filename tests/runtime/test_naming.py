@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layerzoo.layers import select
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.naming import name_layers
+from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.trace import Trace, trace
 from layerzoo.spec import Layer
 
@@ -237,17 +237,109 @@ def test_several_maps_side_by_side_are_branches_with_a_stem_each() -> None:
 
 
 def test_of_several_maps_the_first_can_be_meant() -> None:
-    found = [layer.address for layer in name_layers(traced(Branches()), branches=False)]
+    found = [layer.address for layer in name_layers(traced(Branches()), Chain(branches=False))]
     assert found[-4:] == ["blocks.0[0]", "blocks.1[0]", "blocks.2[0]", "head"]
 
 
 def test_the_chain_can_be_told_by_the_paths_of_its_modules() -> None:
-    names = {layer.name: layer.address for layer in name_layers(traced(regular()), chain=r"layer[23]")}
+    names = {layer.name: layer.address for layer in name_layers(traced(regular()), Chain(modules=r"layer[23]"))}
     assert (names["stem"], names["stage.0"], names["stage.1"]) == ("layer1", "layer2", "layer3")
 
 
 def test_a_network_without_a_chain_has_no_names() -> None:
     assert name_layers(traced(nn.Sequential(OrderedDict(flat=nn.Flatten(), linear=nn.Linear(3 * 32 * 32, 2))))) == ()
+
+
+class TwoPaths(nn.Module):
+    """A stage whose blocks work on one of two paths, which are joined behind them."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.reduce = conv(width_in, width, stride=2)
+        self.blocks = nn.Sequential(*(Residual(conv(width, width)) for _ in range(4)))
+        self.join = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        return self.join(torch.cat([x, self.blocks(x)], dim=1))
+
+
+def test_blocks_on_one_of_two_paths_are_no_blocks_of_the_stage() -> None:
+    body = {"stem": conv(3, 4), "layer1": TwoPaths(4, 6), "layer2": TwoPaths(6, 8)}
+    assert [name for name in named(Classified(8, **body)) if "block" in name] == []
+
+
+def test_blocks_can_be_told_by_the_paths_of_their_modules() -> None:
+    told = Chain(blocks=r"layer2\.[12]")
+    names = [layer.name for layer in name_layers(traced(regular()), told) if "block" in layer.name]
+    assert names == ["stage.1.block.0"]
+
+
+def test_axes_can_be_told_by_their_number() -> None:
+    told = Chain(axes={"layer.*|head": ["batch token channel", "batch channel height width"]})
+    axes = {layer.name: layer.axes for layer in name_layers(traced(regular()), told)}
+    assert (axes["stage.0"], axes["stem"]) == (("batch", "channel", "height", "width"), None)
+
+
+class Ensemble(Branches):
+    """A norm and a classifier for each branch; the mean of both is returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(width) for width in (4, 6)])
+        self.heads = nn.ModuleList([nn.Linear(width, 10) for width in (4, 6)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.fine(x), self.coarse(x)]
+        for block in self.blocks:
+            maps = block(maps)
+        maps = [norm(each) for norm, each in zip(self.norms, maps, strict=True)]
+        first, second = (head(each.mean((2, 3))) for head, each in zip(self.heads, maps, strict=True))
+        return (first + second) / 2
+
+
+def test_what_only_one_branch_goes_through_is_its_own() -> None:
+    found = named(Ensemble())
+    own = {name: address for name, address in found.items() if name.endswith(("norm", "head"))}
+    assert own == {
+        "branch.0.norm": "norms.0",
+        "branch.0.head": "heads.0",
+        "branch.1.norm": "norms.1",
+        "branch.1.head": "heads.1",
+    }
+
+
+def test_the_pooled_vector_is_what_the_head_receives() -> None:
+    body = regular()
+    body.classifier = nn.Sequential(nn.Linear(12, 9), nn.LayerNorm(9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 10))
+    found = named(body)
+    assert (found["pooled"], found["head"]) == ("classifier.2", "classifier.4")
+
+
+def test_without_a_classifier_the_pooled_vector_is_what_the_network_returns() -> None:
+    body = regular()
+    body.classifier = nn.Sequential(nn.Linear(12, 9), nn.ReLU())
+    found = named(body)
+    assert (found["pooled"], "head" in found) == ("classifier", False)
+
+
+class Weighted(nn.Module):
+    """Two normed maps, added and weighted."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one = nn.Sequential(conv(width, width), nn.BatchNorm2d(width))
+        self.two = nn.Sequential(conv(width, width), nn.BatchNorm2d(width))
+        self.weight = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(x) + self.two(x)
+        return x * self.weight(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+def test_a_norm_that_is_added_to_another_is_not_the_final_one() -> None:
+    body = {"stem": conv(3, 4), "layer1": stage(4, 8, 2), "layer2": stage(8, 12, 2), "final": Weighted(12)}
+    assert "norm" not in named(Classified(12, **body))
 
 
 def layers_of(*names: str) -> list[Layer]:

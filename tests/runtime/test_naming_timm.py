@@ -24,10 +24,11 @@ FAMILIES = {
     "convit_tiny": "a class token that comes late",
     "swin_tiny_patch4_window7_224": "channels last",
     "pit_ti_224": "maps outside, tokens inside of a stage",
+    "inception_resnet_v2": "blocks that are not numbered alike",
     "twins_svt_small": "blocks in a list of lists",
     "tnt_s_legacy_patch16_224": "blocks that return their windows too",
-    "crossvit_tiny_240": "two branches",
-    "hrnet_w18_small": "branches that begin one after the other",
+    "crossvit_tiny_240": "two branches, each with its own head",
+    "hrnet_w18_small": "blocks, then branches that begin one after the other",
     "coat_tiny": "stages, and branches after them",
 }
 

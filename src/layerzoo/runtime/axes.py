@@ -4,27 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt
 from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
 
-Stretch = Literal["batch", "height", "width", "length"]
+Stretch = Literal["all", "height", "width", "length"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Probes:
     """Traces of one network at several input sizes.
 
     base: the trace at the model's own size.
-    stretched: traces in which one thing about the input differs, by what it is: a larger batch, a picture of twice
-    the height or width, a sequence of twice the length. What the network refuses is absent.
+    stretched: traces of larger inputs, by what is larger: a picture of twice the height or the width, a sequence of
+    twice the length; in `all`, each of these and the batch too. What the network refuses is absent.
     sequence_axis: what the positions of a sequence are called here, `token` or `time`.
     """
 
     base: Trace
     stretched: Mapping[Stretch, Trace]
     sequence_axis: str = "token"
+
+    @cached_property
+    def sides(self) -> frozenset[Stretch]:
+        """What the network takes at another size while the rest of the input stays as it is."""
+        return frozenset(self.stretched) - {"all"}
+
+    def grown(self, call: Call, key: Key, at: str) -> dict[Stretch, tuple[int, ...]] | None:
+        """The shape of one activation in each larger trace; None where it is missing from one."""
+        found = {
+            stretch: _shape(calls[call.module, call.index], key, at)
+            for stretch, calls in self._calls.items()
+            if (call.module, call.index) in calls
+        }
+        shapes = {stretch: shape for stretch, shape in found.items() if shape is not None}
+        return shapes if shapes.keys() == self.stretched.keys() else None
+
+    @cached_property
+    def _calls(self) -> dict[Stretch, dict[tuple[str, int], Call]]:
+        return {
+            stretch: {(call.module, call.index): call for call in trace.calls}
+            for stretch, trace in self.stretched.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +63,17 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
 
     An axis is `batch` when it grows as the batch does; `height`, `width`, `token` or `time` when it grows with that
     side of the input; `channel` when it is the one axis that does not change. Two axes of size 1 behind the
-    channels are the `height` and `width` of a map that was pooled to one pixel. Everything else stays unknown.
+    channels are the `height` and `width` of a map that was pooled to one pixel. Everything else stays unknown: so do
+    two axes that grow together, in a network that takes square pictures only.
     """
     shape = _shape(call, key, at)
-    if shape is None or not probes.stretched:
+    if shape is None or "all" not in probes.stretched:
         return None
-    grown = {stretch: _same_place(trace, call, key, at) for stretch, trace in probes.stretched.items()}
-    if any(other is None or len(other) != len(shape) for other in grown.values()):
+    grown = probes.grown(call, key, at)
+    if grown is None or any(len(other) != len(shape) for other in grown.values()):
         return None
-    changes = [
-        frozenset(stretch for stretch, other in grown.items() if other is not None and other[axis] != size)
-        for axis, size in enumerate(shape)
-    ]
-    axes = _with_pixel(tuple(_name(change, probes) for change in changes), shape)
-    if not _is_sound(axes, shape, probes, grown):
+    axes = _with_pixel(tuple(_name(axis, shape, grown, probes) for axis in range(len(shape))), shape)
+    if "?" in axes or "batch" not in axes or len(set(axes)) != len(axes):
         return None
     named = tuple("channel" if axis == "" else axis for axis in axes)
     return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, is_square=_is_square(probes.base)))
@@ -63,24 +83,21 @@ def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
     return (call.outputs if at == "output" else call.inputs).get(key)
 
 
-def _same_place(trace: Trace, call: Call, key: Key, at: str) -> tuple[int, ...] | None:
-    found = next((other for other in trace.calls_of(call.module) if other.index == call.index), None)
-    return None if found is None else _shape(found, key, at)
-
-
-def _name(change: frozenset[Stretch], probes: Probes) -> str:
-    """The word for an axis that changes with these stretches; '' for one that never changes, '?' for a riddle."""
+def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], probes: Probes) -> str:
+    """The word for an axis, by the stretches that change it; '' for one that never changes, '?' for a riddle."""
+    change = {stretch for stretch, other in grown.items() if other[axis] != shape[axis]}
     if not change:
         return ""
-    if change == {"batch"}:
+    if "all" not in change:
+        return "?"
+    sides = change - {"all"}
+    if not sides and (shape[axis], grown["all"][axis]) == (probes.base.batch_size, probes.stretched["all"].batch_size):
         return "batch"
-    if change == {"height", "width"}:
-        return "token"
-    if change == {"length"}:
+    if sides == {"length"}:
         return probes.sequence_axis
-    if len(change) == 1 and change <= {"height", "width"}:
-        return next(iter(change))
-    return "?"
+    if sides == {"height", "width"} or not probes.sides:
+        return "token"
+    return next(iter(sides)) if len(sides) == 1 and probes.sides >= {"height", "width"} else "?"
 
 
 def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -88,47 +105,29 @@ def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...
     return (*axes[:2], "height", "width") if axes == ("batch", "", "", "") and shape[2:] == (1, 1) else axes
 
 
-def _is_sound(
-    axes: tuple[str, ...], shape: tuple[int, ...], probes: Probes, grown: Mapping[Stretch, tuple[int, ...] | None]
-) -> bool:
-    """Whether each word stands once at most, and the batch axis is the batch itself (not windows times batch)."""
-    if "?" in axes or len(set(axes)) != len(axes) or "batch" not in axes:
-        return False
-    batch = axes.index("batch")
-    larger = grown["batch"]
-    return (
-        shape[batch] == probes.base.batch_size
-        and larger is not None
-        and larger[batch] == probes.stretched["batch"].batch_size
-        and _tells_channel(axes, probes)
-    )
-
-
-def _tells_channel(axes: tuple[str, ...], probes: Probes) -> bool:
-    """An axis that never changed is a channel only if some stretch of the input could have changed it."""
-    return "" not in axes or bool(set(probes.stretched) - {"batch"})
-
-
 def _prefix_tokens(
-    axes: tuple[str, ...],
-    shape: tuple[int, ...],
-    grown: Mapping[Stretch, tuple[int, ...] | None],
-    *,
-    is_square: bool,
+    axes: tuple[str, ...], shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], *, is_square: bool
 ) -> int | None:
-    """Tokens that do not grow with the input: with p of them, n = p + m and, at twice the input, n' = p + 2m.
+    """Tokens that do not grow with the input, told by how many there are in all.
 
-    Where a network rounds its sizes, m is not doubled. For a square picture that shows: then m is no square.
+    With p of them before r rows of c columns, n = p + rc; rows follow from the height alone and columns from the
+    width, so that (n_height - p)(n_width - p) = (n - p)(n_all - p), however sizes are rounded.
+    Of a network that takes square pictures only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. That
+    shows: then rc is no square.
     """
     if "token" not in axes:
         return None
-    axis = axes.index("token")
-    found = {2 * shape[axis] - other[axis] for name, other in grown.items() if name != "batch" and other is not None}
-    prefix = found.pop() if len(found) == 1 else -1
-    covering = shape[axis] - prefix
-    if prefix < 0 or covering < 0:
+    sizes = {stretch: other[axes.index("token")] for stretch, other in grown.items()}
+    n, n_all = shape[axes.index("token")], sizes["all"]
+    if "height" in sizes:
+        over, under = n * n_all - sizes["height"] * sizes["width"], n + n_all - sizes["height"] - sizes["width"]
+    else:
+        over, under = 4 * n - n_all, 3
+    if under == 0 or over % under or not 0 <= over // under <= n:
         return None
-    return None if is_square and isqrt(covering) ** 2 != covering else prefix
+    prefix = over // under
+    is_exact = "height" in sizes or (is_square and isqrt(n - prefix) ** 2 == n - prefix)
+    return prefix if is_exact else None
 
 
 def _is_square(trace: Trace) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from layerzoo.errors import UsageError
 from layerzoo.runtime.batch import Batch
@@ -145,7 +146,16 @@ class _Running:
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:
     """Pictures run 1.1 to 1.9 × as fast channels-last on a CPU; the axes a user sees stay what they are."""
-    return torch.channels_last if preprocess.modality in ("vision", "video") else torch.preserve_format
+    takes_pictures = preprocess.modality == "vision" or preprocess.rows_are_samples
+    return torch.channels_last if takes_pictures else torch.preserve_format
+
+
+def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """The network with its tensors in this memory format, as far as they have four axes: others do not know it."""
+    if layout is torch.preserve_format:
+        return network
+    network._apply(lambda tensor: tensor.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor)
+    return network
 
 
 def with_preprocess(backbone: Backbone, preprocess: Preprocessor) -> Backbone:

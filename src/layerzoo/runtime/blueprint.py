@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 import torch
 
-from layerzoo.errors import LayerError, LayerzooError, PluginError, TraceError
-from layerzoo.facts import read_facts, write_facts
+from layerzoo.errors import LayerError, LayerzooError, PluginError, TraceError, UnknownLayerError
+from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import GROUNDS, build, ground
+from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, ground
 from layerzoo.runtime.cut import find_call, shape_of
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.naming import name_layers
+from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
 from layerzoo.spec import (
     PREPROCESS_KINDS,
+    AudioPreprocess,
     Default,
+    FrozenMap,
     ImagePreprocess,
     Layer,
     ModelSpec,
@@ -46,6 +48,8 @@ class Blueprint:
     hooks: ModelHooks
     preprocess: Preprocessor
     trace: Trace
+    ground: Ground
+    """Where the trace was made: traces at other sizes are made there too."""
     layouts: dict[str, Layout] | None = field(default=None, repr=False)
     """Address → axes, of every activation whose axes traces at other input sizes tell; made when one must be told."""
     declared: ModelSpec | None = field(default=None, repr=False)
@@ -53,7 +57,7 @@ class Blueprint:
 
     @classmethod
     def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
-        """fresh: trace again, whatever an earlier trace found.
+        """fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
         declared = spec
@@ -63,13 +67,34 @@ class Blueprint:
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
             layouts = layouts_from_plain(facts["layouts"])
             known = trace_from_plain(facts["trace"])
-            return cls(replace(spec, layers=layers), files, hooks, made, known, layouts, declared)
-        blueprint = cls(spec, files, hooks, made, _first_trace(spec, hooks, files, made))
-        layers = spec.layers or name_layers(blueprint.trace, **_chain(spec, hooks, files))
-        blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
+            return cls(replace(spec, layers=layers), files, hooks, made, known, facts["ground"], layouts, declared)
+        try:
+            blueprint = cls.traced(_undeclared(declared) if fresh else declared, files, hooks)
+        except (LayerError, UnknownLayerError) as error:
+            raise _outdated(declared, zoo, error) or error from error
         blueprint.declared = declared
         blueprint._keep(zoo)
         return blueprint
+
+    @classmethod
+    def traced(
+        cls, spec: ModelSpec, files: Files, hooks: ModelHooks, *, layouts: dict[str, Layout] | None = None
+    ) -> Blueprint:
+        """A fresh one, of which nothing is kept for the next time.
+
+        layouts: those of the same architecture at another size or with another head. Raises: as :meth:`of`.
+        """
+        spec = _described(spec, hooks, files)
+        made = preprocessor(spec, hooks.preprocess(spec, files))
+        blueprint = cls(spec, files, hooks, made, *_first_trace(spec, hooks, files, made), layouts)
+        layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
+        blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
+        return blueprint
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the whole network for one sample."""
+        return self.trace.flops_until(_END)
 
     def _keep(self, zoo: Registry) -> None:
         if self.declared is not None:
@@ -79,6 +104,7 @@ class Blueprint:
         return {
             "layers": [to_plain(each) for each in self.spec.layers],
             "trace": trace_to_plain(self.trace),
+            "ground": self.ground,
             "layouts": None if self.layouts is None else {place: asdict(told) for place, told in self.layouts.items()},
         }
 
@@ -97,7 +123,7 @@ class Blueprint:
                 f"{self.spec.id}, layer {layer.name}: the declared axes '{' '.join(axes)}' do not fit its shape {shape}"
             )
         step = call.end if layer.at == "output" else call.start
-        flops, total = self.trace.flops_until(step), self.trace.flops_until(_END)
+        flops, total = self.trace.flops_until(step), self.flops
         return replace(
             layer,
             axes=axes,
@@ -126,13 +152,53 @@ class Blueprint:
 
     def _infer(self, call: Call, layer: Layer) -> Layout | None:
         if self.layouts is None:
-            probes = _probe(self.spec, self.hooks, self.files, self.preprocess, self.trace)
+            probes = self._probe()
             self.layouts = dict(_told(probes))
             self._keep(registry())
         return self.layouts.get(_place(call, layer.output, layer.at))
 
+    def _probe(self) -> Probes:
+        """Traces at other sizes. A network that refuses one is built again for it; what still fails is left out."""
+        stretched: dict[Stretch, Trace] = {}
+        for stretch in get_args(Stretch):
+            example = self.preprocess.example(_LARGER_BATCH if stretch == "all" else _BATCH, stretch)
+            if example is not None and (found := self._traced_at(example, stretch)) is not None:
+                stretched[stretch] = found
+        return Probes(base=self.trace, stretched=stretched, sequence_axis=self.preprocess.sequence_axis)
+
+    def _traced_at(self, example: Batch, stretch: Stretch) -> Trace | None:
+        """A trace at another size. Of a network that brings its input to a size of its own, one that was built for the
+        other size."""
+        found = None
+        for candidate in dict.fromkeys((self.spec, _resized(self.spec, stretch))):
+            try:
+                found = _trace_on(self.ground, candidate, self.hooks, self.files, example)
+            except LayerzooError:
+                continue  # a size that the network does not take tells nothing
+            if _outputs(found) != _outputs(self.trace):
+                return found
+        return found
+
 
 _END = 1 << 62
+
+
+def _undeclared(spec: ModelSpec) -> ModelSpec:
+    """The spec without the layers that were found by a trace elsewhere."""
+    return replace(spec, layers=(), traced_with=FrozenMap()) if spec.traced_with else spec
+
+
+def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | None:
+    """What is to be said of a catalogue that does not fit the libraries that are installed; None where they are the
+    ones that it was made with."""
+    here = library_versions(spec, zoo)
+    then = {name: version for name, version in spec.traced_with.to_dict().items() if here.get(name) != version}
+    if not then:
+        return None
+    told = " and ".join(f"{name} {version} (installed: {here.get(name)})" for name, version in then.items())
+    return LayerError(
+        f"{error}\nThe layers of {spec.id} were found with {told}. To find them afresh: zoo layers --trace {spec.id}"
+    )
 
 
 def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
@@ -154,25 +220,25 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     return spec
 
 
-def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> dict[str, Any]:
+def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:
     """What the library knows of the chain that a network consists of, where the rule for names would take another."""
     known = (hooks.describe(spec, files) or {}).get("chain") or {}
-    if isinstance(known, Mapping) and known.keys() <= {"modules", "branches"}:
-        return {"chain": known.get("modules"), "branches": known.get("branches", True)}
+    if isinstance(known, Mapping) and known.keys() <= {field.name for field in fields(Chain)}:
+        return Chain(**known)
     raise PluginError(
         f"what the hook layerzoo_describe says of the chain of {spec.id} does not fit: {known!r}", plugin=spec.builder
     )
 
 
-def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> Trace:
-    """The trace at the model's own input size, on the cheapest ground that bears it.
+def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> tuple[Trace, Ground]:
+    """The trace at the model's own input size, and the cheapest ground that bears it.
 
     Raises: the error of the plugin, if that is what went wrong on every ground; else TraceError.
     """
-    failures: dict[str, LayerzooError] = {}
+    failures: dict[Ground, LayerzooError] = {}
     for kind in GROUNDS:
         try:
-            return _trace_on(kind, spec, hooks, files, made.example(_BATCH))
+            return _trace_on(kind, spec, hooks, files, made.example(_BATCH)), kind
         except LayerzooError as error:
             failures[kind] = error
     last, is_always_so = failures[GROUNDS[-1]], len({str(failure) for failure in failures.values()}) == 1
@@ -182,11 +248,11 @@ def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preproc
     raise TraceError(f"{spec.id} could not be traced: {told}") from last
 
 
-def _trace_on(kind: str, spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch | None) -> Trace:
+def _trace_on(kind: Ground, spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch | None) -> Trace:
     if example is None:
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
-        network = build(spec, hooks, files)
+        network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
         return trace(network, example if kind == "real" else _of_ones(example))
 
 
@@ -195,16 +261,6 @@ def _of_ones(batch: Batch) -> Batch:
     return replace(
         batch, inputs={name: torch.ones(tensor.shape, dtype=tensor.dtype) for name, tensor in batch.inputs.items()}
     )
-
-
-def _probe(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor, base: Trace) -> Probes:
-    """Traces at other sizes. A network that refuses one is built again for it; what still fails is left out."""
-    stretched: dict[Stretch, Trace] = {}
-    for stretch in get_args(Stretch):
-        example = made.example(_LARGER_BATCH if stretch == "batch" else _BATCH, stretch)
-        if example is not None and (found := _try(spec, hooks, files, example, stretch, base)) is not None:
-            stretched[stretch] = found
-    return Probes(base=base, stretched=stretched, sequence_axis=made.sequence_axis)
 
 
 def _told(probes: Probes) -> Iterator[tuple[str, Layout]]:
@@ -229,32 +285,17 @@ def layouts_from_plain(plain: Mapping[str, Mapping[str, Any]] | None) -> dict[st
     return {place: Layout(tuple(told["axes"]), told["prefix_tokens"]) for place, told in plain.items()}
 
 
-def _try(
-    spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch, stretch: Stretch, base: Trace
-) -> Trace | None:
-    """A trace at another size. Of a network that brings its input to a size of its own, one that was built for the
-    other size."""
-    found = None
-    for candidate in dict.fromkeys((spec, _resized(spec, stretch))):
-        for kind in GROUNDS:
-            try:
-                found = _trace_on(kind, candidate, hooks, files, example)
-            except LayerzooError:
-                continue  # a size that the network does not take tells nothing
-            if _outputs(found) != _outputs(base):
-                return found
-            break
-    return found
-
-
-def _outputs(trace: Trace) -> list[tuple[str, Mapping[Key, tuple[int, ...]]]]:
-    return [(call.module, call.outputs) for call in trace.calls]
+def _outputs(trace: Trace) -> list[tuple[str, dict[Key, tuple[int, ...]]]]:
+    """The shapes of all that is returned but for their first axes, which change with the batch alone."""
+    return [(call.module, {key: shape[1:] for key, shape in call.outputs.items()}) for call in trace.calls]
 
 
 def _resized(spec: ModelSpec, stretch: Stretch) -> ModelSpec:
-    """The spec of the same architecture for a picture that is twice as high or wide."""
-    grow = {"height": (2, 1), "width": (1, 2)}.get(stretch, (1, 1))
+    """The spec of the same architecture for a picture that is twice as high or wide, or a window twice as long."""
+    grow = {"all": (2, 2), "height": (2, 1), "width": (1, 2)}.get(stretch, (1, 1))
     declared = spec.preprocess
+    if isinstance(declared, AudioPreprocess) and declared.window_s is not None:
+        return replace(spec, preprocess=replace(declared, window_s=2 * declared.window_s))
     image = declared.image if isinstance(declared, VideoPreprocess) else declared
     if not isinstance(image, ImagePreprocess):
         return spec

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.
 
     Untouched memory costs nothing, so the parameters of a network that are never loaded take no room.
     """
-    with _WithoutInitialisation():
+    with WithoutInitialisation():
         return build(spec, hooks, files)
 
 
@@ -48,13 +48,14 @@ def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) ->
         return build(spec, hooks, files)
 
 
-GROUNDS = ("meta", "fake", "real")
+Ground = Literal["meta", "fake", "real"]
+GROUNDS: tuple[Ground, ...] = get_args(Ground)
 """Where a network can be run to learn its structure, cheapest first: on the meta device, with fake tensors (code that
 asks whether it is being traced), for real (code that reads values)."""
 
 
 @contextlib.contextmanager
-def ground(kind: str) -> Iterator[None]:
+def ground(kind: Ground) -> Iterator[None]:
     """Everything built and run inside happens on one of the GROUNDS."""
     if kind == "meta":
         with torch.device("meta"):
@@ -66,7 +67,7 @@ def ground(kind: str) -> Iterator[None]:
         yield
 
 
-class _WithoutInitialisation(TorchFunctionMode):
+class WithoutInitialisation(TorchFunctionMode):
     """Skips what would fill a parameter: the functions of torch.nn.init, and in-place writes to parameters."""
 
     _WRITES = frozenset(

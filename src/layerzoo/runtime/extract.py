@@ -301,8 +301,8 @@ def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[s
 
 
 def _vector(backbone: Backbone, name: str, pool: str, rows: list[FloatArray], weights: list[int]) -> FloatArray:
-    """One sample at one layer. The frames of a video are samples of their own first, and then a sequence."""
-    if backbone.preprocess.modality == "video":
+    """One sample at one layer."""
+    if backbone.preprocess.rows_are_samples:
         frames = np.stack([merge([row], [1], pool) for row in rows])
         return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
     return merge(rows, weights, pool, axis=sequence_axis(_layer(backbone, name)) or 0)

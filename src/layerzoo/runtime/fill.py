@@ -88,9 +88,12 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def trim(network: nn.Module, cut: Cut) -> None:
-    """Replace what lies past the cut by stubs, and drop the tensors of the modules that stay but do not read them."""
+    """Replace what lies past the cut by stubs, and drop what a checkpoint would fill and the cut does not read.
+
+    Other buffers stay: their builder gave them their values, and a module that is moved may look at them.
+    """
     truncate(network, cut)
-    for name, _ in list(named_tensors(network)):
+    for name in network.state_dict(keep_vars=True):
         if name not in cut.tensors:
             owner, leaf = _place(network, name)
             (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None

@@ -43,6 +43,11 @@ class ModelHooks:
             dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all)
         )
 
+    @property
+    def read_files(self) -> bool:
+        """Whether a network or its preprocessing follows from files beside the checkpoint."""
+        return any(plugin.reads_files for plugin in self._all)
+
     def build(self, spec: ModelSpec, files: Files) -> Any:
         return self._builder.build(spec, files)
 

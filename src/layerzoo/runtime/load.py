@@ -11,7 +11,7 @@ import torch
 from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
-from layerzoo.runtime.backbone import Backbone, Precision, memory_format
+from layerzoo.runtime.backbone import Backbone, Precision, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
@@ -62,8 +62,9 @@ def load(
     spec = _spec(model, zoo)
     seed = _seed(weights)
     place = _usable(device)
-    files = _files(spec, weights, seed, "partial" if partial else "whole")
     hooks = ModelHooks.of(spec, zoo)
+    want: Want = "partial" if partial else "whole"
+    files = resolve(spec.weights, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
@@ -105,7 +106,7 @@ def _load(
     pools = choose_pools(blueprint, layers, pool)
     cut = plan_cut(blueprint.trace, layers, model=blueprint.spec.id)
     network, loaded = _filled(blueprint, cut, seed, allow_pickle)
-    network = network.to(device).to(memory_format=memory_format(blueprint.preprocess))
+    network = lay_out(network.to(device), memory_format(blueprint.preprocess))
     return Backbone(
         spec=blueprint.spec,
         module=CutNetwork(network, cut).eval(),
@@ -129,12 +130,10 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
 
 
-def _files(spec: ModelSpec, weights: str | os.PathLike[str] | None, seed: int | None, want: Want) -> Files:
-    if seed is None:
-        return resolve(spec.weights, weights, model=spec.id, want=want)
-    # What a network without its weights can be built from: a configuration and a tokenizer, where they can be had.
+def _files_at_hand(spec: ModelSpec, hooks: ModelHooks) -> Files:
+    """What a network without its weights can be built from, a configuration and a tokenizer, where they can be had."""
     try:
-        return resolve(spec.weights, model=spec.id, want="nothing")
+        return _files_to_build(spec, hooks)
     except UnavailableError:
         return Files()
 
@@ -159,7 +158,8 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     """
     zoo = registry()
     spec = _spec(model, zoo)
-    return build_network(spec, ModelHooks.of(spec, zoo), _files_to_build(spec))
+    hooks = ModelHooks.of(spec, zoo)
+    return build_network(spec, hooks, _files_to_build(spec, hooks))
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
@@ -169,7 +169,8 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     """
     zoo = registry()
     spec = _spec(model, zoo)
-    return Blueprint.of(spec, _files_to_build(spec), ModelHooks.of(spec, zoo), zoo, fresh=True).spec.layers
+    hooks = ModelHooks.of(spec, zoo)
+    return Blueprint.of(spec, _files_to_build(spec, hooks), hooks, zoo, fresh=True).spec.layers
 
 
 def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress | None = None) -> Loaded:
@@ -188,6 +189,7 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
 
 
-def _files_to_build(spec: ModelSpec) -> Files:
-    """What a network is built from: everything but the checkpoint, which is fetched for nothing otherwise."""
-    return resolve(spec.weights, model=spec.id, want="nothing")
+def _files_to_build(spec: ModelSpec, hooks: ModelHooks) -> Files:
+    """What a network is built from: everything but the checkpoint, which is fetched for nothing otherwise; and nothing
+    where no hook of the model's plugins reads a file."""
+    return resolve(spec.weights, model=spec.id, want="nothing") if hooks.read_files else Files()

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
@@ -27,34 +27,67 @@ _SHARE_OF_A_CHAIN = 0.25
 own blocks win over those of a convolutional stem (hybrids, speech), and over the pieces that they are made of."""
 _SHARE_OF_BLOCKS = 0.6
 """The blocks inside the stages do at least this share of the chain's FLOPs; the rest is between them."""
+_SHARE_BEHIND_BLOCKS = 0.02
+"""What follows the last block of a stage does less than this share of its FLOPs. Blocks on one of two paths that are
+joined behind them (CSPNet) are parts of a block."""
 _SHARE_OF_A_STEM = 0.1
 """What comes first and has no blocks, as all stages after it have, is a stage if it does this share of the FLOPs."""
 _SHARE_OF_BRANCHES = 0.05
 """A chain of branches that follows the main one does at least this share of the network's FLOPs."""
+_POOLS = 4
+"""What has this many times fewer positions than the chain is no map of it any more (the class tokens of PiT)."""
 _DROP = 1.5
 """Resolution changes where there are this many times fewer positions. Halving a side gives 2 or 4; a class token that
 comes or goes, and a convolution without padding, change less."""
 
 
-def name_layers(trace: Trace, *, chain: str | None = None, branches: bool = True) -> tuple[Layer, ...]:
-    """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
-    ``branch.K.`` in front where branches run in parallel. Empty when no chain is found.
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a library knows of the layers of a network, where the rule would take others or a trace cannot tell."""
 
-    chain: a regular expression for the paths of the chain's modules, where a network's names mislead the rule.
-    branches: whether the several maps that a module returns are branches; else the first is meant.
-    """
-    run = _Run(trace, branches=branches)
-    links = run.named(chain) if chain is not None else run.main_chain()
+    modules: str | None = None
+    """A regular expression for the paths of the chain's modules."""
+    branches: bool = True
+    """Whether the several maps that a module returns are branches; else the first is meant."""
+    blocks: str | None = None
+    """A regular expression for the paths of the blocks inside stages; an empty one where there are none."""
+    axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Regular expression for the path of a layer's module → its axes, by their number."""
+    prefix_tokens: int | None = None
+    """Of the layers whose axes are given and have tokens."""
+
+    def axes_of(self, place: _Place) -> tuple[str, ...] | None:
+        """The axes of an activation, if they are given here."""
+        given = (rows for path, rows in self.axes.items() if re.fullmatch(path, place.call.module))
+        return next((axes for row in next(given, ()) if len(axes := tuple(row.split())) == len(place.shape)), None)
+
+
+_BY_RULE = Chain()
+
+
+def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
+    """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
+    ``branch.K.`` in front where branches run in parallel. Empty when no chain is found."""
+    run = _Run(trace, branches=chain.branches)
+    links = run.named(chain.modules) if chain.modules is not None else run.main_chain()
     if not links:
         return ()
-    parts = _parts(run, links)
-    parts += [part for part in _parts(run, run.branches_after(links)) if part.prefix]
+    parts = _parts(run, links, chain.blocks)
+    parts += [part for part in _parts(run, run.branches_after(links), None) if part.prefix]
     named = [pair for part in parts for pair in (*_stem(run, part), *part.named())]
-    deepest = max((part.stages[-1][-1] for part in parts), key=lambda place: (place.call.end, -place.positions))
-    named += _tail(run, deepest)
-    return tuple(
-        Layer(name=name, module=place.call.module, call=run.which(place.call), output=place.key)
-        for name, place in named
+    named += _tail(run, parts)
+    return tuple(_layer(run, name, place, chain) for name, place in named)
+
+
+def _layer(run: _Run, name: str, place: _Place, chain: Chain) -> Layer:
+    axes = chain.axes_of(place)
+    return Layer(
+        name=name,
+        module=place.call.module,
+        call=run.which(place.call),
+        output=place.key,
+        axes=axes,
+        prefix_tokens=chain.prefix_tokens if axes is not None and "token" in axes else None,
     )
 
 
@@ -113,6 +146,12 @@ class _Run:
     def flops(self, calls: Iterable[Call]) -> int:
         steps, spent = self._flops
         return sum(spent[bisect_left(steps, call.end)] - spent[bisect_left(steps, call.start)] for call in calls)
+
+    def flops_between(self, one: Call, other: Call) -> int:
+        """The FLOPs after the end of a call and before the start of another, or its end where it contains the one."""
+        steps, spent = self._flops
+        until = other.start if other.start > one.end else other.end
+        return spent[bisect_left(steps, until)] - spent[bisect_left(steps, one.end)]
 
     @cached_property
     def total(self) -> int:
@@ -195,6 +234,10 @@ class _Run:
     def has_parameters(self, call: Call) -> bool:
         return any(name.startswith(f"{call.module}.") for name in self.trace.reads)
 
+    def is_map(self, shape: tuple[int, ...]) -> bool:
+        """Whether a shape is that of several positions a sample."""
+        return shape[:1] == (self.trace.batch_size,) and len(shape) > 2 and _positions(shape) > 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -212,6 +255,10 @@ class _Part:
     def first(self) -> _Place:
         return self.stages[0][0]
 
+    @property
+    def last(self) -> _Place:
+        return self.stages[-1][-1]
+
     def named(self) -> Iterator[tuple[str, _Place]]:
         if len(self.stages) == 1:
             for index, place in zip(self.indices, self.stages[0], strict=True):
@@ -223,7 +270,7 @@ class _Part:
             yield f"{self.prefix}stage.{i}", stage[-1]
 
 
-def _parts(run: _Run, links: Sequence[Call]) -> list[_Part]:
+def _parts(run: _Run, links: Sequence[Call], pattern: str | None) -> list[_Part]:
     """The chain as one part, or as one for each branch where its calls return several maps."""
     maps = [[_Place(call, key) for key in run.keys(call)] for call in links]
     width = max(map(len, maps), default=0)
@@ -231,7 +278,7 @@ def _parts(run: _Run, links: Sequence[Call]) -> list[_Part]:
     for branch in range(width):
         indices = [index for index, found in enumerate(maps) if len(found) > branch]
         stages = _divided([maps[index][branch] for index in indices])
-        blocks = _blocks(run, stages)
+        blocks = _blocks(run, stages) if pattern is None else _blocks_named(run, stages, pattern)
         if _begins_with_a_stem(run, stages, blocks):
             stages, blocks = stages[1:], blocks[1:]
         parts.append(_Part(f"branch.{branch}." if width > 1 else "", stages, blocks, indices))
@@ -265,6 +312,19 @@ def _blocks(run: _Run, stages: Sequence[Sequence[_Place]]) -> list[list[_Place]]
     return blocks if all(blocks[1:]) else [[] for _ in stages]
 
 
+def _blocks_named(run: _Run, stages: Sequence[Sequence[_Place]], pattern: str) -> list[list[_Place]]:
+    """The blocks of each stage, told by their paths."""
+    calls = run.named(pattern) if pattern else []
+    return [
+        [
+            _Place(call, run.keys(call)[0])
+            for call in calls
+            if stage[0].call.start <= call.start and call.end <= stage[-1].call.end
+        ]
+        for stage in stages
+    ]
+
+
 def _inner_chain(run: _Run, links: Sequence[Call]) -> list[Call]:
     """The chain nearest the root that does most of the work of some calls, inside of them."""
 
@@ -281,7 +341,7 @@ def _inner_chain(run: _Run, links: Sequence[Call]) -> list[Call]:
 
 def _blocks_of(run: _Run, stage: Sequence[_Place], chain: Sequence[Call]) -> list[_Place]:
     """Those calls of a chain that are blocks of a stage: more than a mere layer, all of the stage's resolution, the
-    last as wide as the stage."""
+    last as wide as the stage and all but the end of it."""
     start, end = stage[0].call.start, stage[-1].call.end
     within = [call for call in chain if start < call.start and call.end < end and run.inside(call)]
     blocks = [_Place(call, run.keys(call)[0]) for call in within]
@@ -289,6 +349,8 @@ def _blocks_of(run: _Run, stage: Sequence[_Place], chain: Sequence[Call]) -> lis
         bool(blocks)
         and blocks[-1].channels == stage[-1].channels
         and all(_are_close(block, stage[-1]) for block in blocks)
+        and run.flops_between(blocks[-1].call, stage[-1].call)
+        < _SHARE_BEHIND_BLOCKS * run.flops(place.call for place in stage)
     )
     return blocks if is_regular else []
 
@@ -304,19 +366,34 @@ def _stem(run: _Run, part: _Part) -> list[tuple[str, _Place]]:
     A branch receives what its first link returns in its place: such a link takes a list.
     """
     first = part.first
-    before = [call for call in run.trace.calls if call.end < first.call.start and None in call.outputs]
+    before = [
+        _Place(call, key)
+        for call in run.trace.calls
+        if call.end < first.call.start
+        for key in ((None,) if None in call.outputs else call.outputs)
+    ]
     received = {first.shape} if part.prefix else set(first.call.inputs.values())
+    if first.shape in received:
+        received = {first.shape}
     batched = {shape for shape in received if shape[:1] == (run.trace.batch_size,)} or received
-    same = [call for call in before if call.outputs[None] in batched]
+    same = [place for place in before if place.shape in batched]
     if not same and not part.prefix:
         sizes = {prod(shape) for shape in batched}
-        same = [call for call in before if prod(call.outputs[None]) in sizes] or before
-    return [(f"{part.prefix}stem", _Place(max(same, key=lambda call: call.end), None))] if same else []
+        same = [place for place in before if prod(place.shape) in sizes] or before
+    return [(f"{part.prefix}stem", max(same, key=lambda place: place.call.end))] if same else []
 
 
-def _tail(run: _Run, deepest: _Place) -> list[tuple[str, _Place]]:
-    """What comes after the deepest link: the norm, the pooled vector, the head."""
+def _tail(run: _Run, parts: Sequence[_Part]) -> list[tuple[str, _Place]]:
+    """What comes after the chain: the norm, the pooled vector, the head; those that only one branch goes through are
+    its own."""
+    deepest = max((part.last for part in parts), key=lambda place: (place.call.end, -place.positions))
     late = [call for call in run.trace.calls if call.start > deepest.call.end and None in call.outputs]
+    own = _own_tails(run, late, [part for part in parts if part.prefix])
+    names = {name.rpartition(".")[2] for name, _ in own}
+    return own + [(name, place) for name, place in _shared_tail(run, late, deepest) if name not in names]
+
+
+def _shared_tail(run: _Run, late: Sequence[Call], deepest: _Place) -> list[tuple[str, _Place]]:
     head = _head(run, late)
     before = [call for call in late if head is None or call.end < head.start]
     norm = _norm(run, before, deepest)
@@ -325,43 +402,94 @@ def _tail(run: _Run, deepest: _Place) -> list[tuple[str, _Place]]:
     return [(name, _Place(call, None)) for name, call in found if call is not None]
 
 
+def _own_tails(run: _Run, late: Sequence[Call], branches: Sequence[_Part]) -> list[tuple[str, _Place]]:
+    """Norm, pooled vector and head of each branch: a norm of its shape, a head for vectors of its width, where no other
+    branch has these."""
+    found: list[tuple[str, Call]] = []
+    for part in branches:
+        others = [other.last for other in branches if other is not part]
+        if part.last.shape not in {other.shape for other in others}:
+            norms = [call for call in _norms(run, late, part.last) if call.outputs[None] == part.last.shape]
+            found += [(f"{part.prefix}norm", call) for call in norms[-1:]]
+        if part.last.channels not in {other.channels for other in others}:
+            heads = [call for call in _heads(run, late) if _received(call)[-1:] == (part.last.channels,)]
+            for head in heads[-1:]:
+                pooled = _pooled(run, [call for call in late if call.end < head.start], head, part.last)
+                found += [(f"{part.prefix}pooled", pooled)] if pooled is not None else []
+                found.append((f"{part.prefix}head", head))
+    return [(name, _Place(call, None)) for name, call in found]
+
+
 def _head(run: _Run, late: Sequence[Call]) -> Call | None:
     """The layer that gives what the network returns. Of several (a classifier of its own for a distillation token) the
     first; of numbered ones the last."""
+    layers = _heads(run, late)
+    return next((call for call in reversed(layers) if _pattern(call) == _pattern(layers[0])), None)
+
+
+def _heads(run: _Run, late: Sequence[Call]) -> list[Call]:
+    """Mere layers that give vectors as the network returns them, and that no activation or norm follows."""
     returned = _vector(run.trace.calls[0].outputs.get(None, ()))
     layers = [
         call
         for call in late
         if returned and _vector(call.outputs[None]) == returned and run.flops([call]) and not run.inside(call)
     ]
-    return next((call for call in reversed(layers) if _pattern(call) == _pattern(layers[0])), None)
+    changed = [
+        call for call in late if _computes(call) and call not in layers and call.outputs[None] in call.inputs.values()
+    ]
+    return [
+        layer
+        for layer in layers
+        if not any(layer.end < call.start and call.outputs == layer.outputs for call in changed)
+    ]
 
 
 def _norm(run: _Run, before: Sequence[Call], deepest: _Place) -> Call | None:
-    """Of the maps that are learned without a multiplication of matrices, the last of those nearest the root."""
-    norms = [
+    """Of the final norms, the last of those nearest the root."""
+    return min(reversed(_norms(run, before, deepest)), key=lambda call: call.module.count("."), default=None)
+
+
+def _norms(run: _Run, before: Sequence[Call], deepest: _Place) -> list[Call]:
+    """The maps that are learned without a multiplication of matrices; not those that are added to others, or weighted,
+    inside of a map of their shape."""
+    maps = [call for call in before if run.is_map(call.outputs[None])]
+
+    def is_passed_on(norm: Call) -> bool:
+        around = [call for call in maps if call.start < norm.start and norm.end < call.end]
+        return not any(run.flops_between(norm, call) for call in around if call.outputs == norm.outputs)
+
+    def is_of_the_chain(norm: Call) -> bool:
+        shape = norm.outputs[None]
+        is_alike = not run.flops_between(deepest.call, norm) or len(shape) <= len(deepest.shape)
+        return is_alike and _POOLS * _positions(shape) > deepest.positions
+
+    return [
         call
-        for call in before
-        if call.outputs[None][:1] == (run.trace.batch_size,)
-        and len(call.outputs[None]) > 2
-        and _DROP * _positions(call.outputs[None]) > deepest.positions
-        and run.has_parameters(call)
-        and not run.flops([call])
+        for call in maps
+        if run.has_parameters(call) and not run.flops([call]) and is_passed_on(call) and is_of_the_chain(call)
     ]
-    return min(reversed(norms), key=lambda call: call.module.count("."), default=None)
 
 
 def _pooled(run: _Run, before: Sequence[Call], head: Call | None, deepest: _Place) -> Call | None:
-    """One vector a sample, as wide as what the head receives: the last that is learned, else the first there is."""
-    vectors = [call for call in before if _vector(call.outputs[None])]
-    if head is not None:
-        received = _vector(next(iter(head.inputs.values()), ()))
-        vectors = [call for call in vectors if _vector(call.outputs[None]) == received]
-    else:
-        vectors = [call for call in vectors if _vector(call.outputs[None])[-1] in deepest.shape[1:]]
+    """The vector that the head receives or, without one, the network returns: the last call that computes it, else the
+    first that passes it on."""
+    returned = (_vector(shape) for shape in run.trace.calls[0].outputs.values())
+    wanted = next(filter(None, returned), ()) if head is None else _received(head)
+    vectors = [call for call in before if wanted and _vector(call.outputs[None]) == wanted]
     plain = [call for call in vectors if len(call.outputs[None]) == 2] or vectors
-    learned = [call for call in plain if run.has_parameters(call)]
-    return max(learned, key=lambda call: call.end) if learned else next(iter(plain), None)
+    computed = [call for call in plain if _computes(call)]
+    return max(computed, key=lambda call: call.end) if computed else next(iter(plain), None)
+
+
+def _computes(call: Call) -> bool:
+    """Whether anything happens in a call. In a dropout that is off, or an identity, nothing does."""
+    return call.end > call.start + 1
+
+
+def _received(call: Call) -> tuple[int, ...]:
+    """The shape of the vector that a call receives."""
+    return _vector(next(iter(call.inputs.values()), ()))
 
 
 def _vector(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -99,12 +99,24 @@ def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:
     return Batch(inputs=inputs if isinstance(inputs, Mapping) else {"input": inputs})
 
 
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+"""Modules that others look into, as in ``zip(self.stages, self.norms)``; their members are replaced instead."""
+
+
 def truncate(network: nn.Module, cut: Cut) -> None:
-    """Replace every module that the cut does not need by a stub, in place."""
+    """Replace every module that the cut does not need by a stub, in place.
+
+    What no checkpoint fills stays: it is complete, and code may look at it without calling it, as in
+    ``isinstance(module, nn.Identity)`` or ``self.rope.get_embed()``.
+    """
     for path, module in list(network.named_modules()):
         for name, child in list(module.named_children()):
             child_path = f"{path}.{name}" if path else name
-            if child_path not in cut.modules and not isinstance(child, Stub):
+            if (
+                child_path not in cut.modules
+                and not isinstance(child, _CONTAINERS)
+                and child.state_dict(keep_vars=True)
+            ):
                 module._modules[name] = Stub(child_path)
 
 

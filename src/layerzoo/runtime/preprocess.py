@@ -51,6 +51,9 @@ class Preprocessor(ABC):
     """Whether rows differ in size too, so that sorting them saves padding."""
     cls_token = False
     """Whether the first position of every row is a classification token."""
+    rows_are_samples = False
+    """Whether the rows of a sample are samples of their own first, and then a sequence, as frames are that go through
+    the network one by one."""
     sequence_axis = "token"
     """What the positions of a sequence are called in this modality."""
 
@@ -60,8 +63,8 @@ class Preprocessor(ABC):
 
     @abstractmethod
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction.
-        None where that direction does not exist."""
+        """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction or
+        in `all`. None where that direction does not exist."""
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows side by side."""
@@ -107,9 +110,13 @@ class ImagePreprocessor(Preprocessor):
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         height, width = self.declared.size_px
-        if stretch not in (None, "batch", "height", "width"):
+        if stretch not in (None, "all", "height", "width"):
             return None
-        shape = (3, height * (2 if stretch == "height" else 1), width * (2 if stretch == "width" else 1))
+        shape = (
+            3,
+            height * (2 if stretch in ("all", "height") else 1),
+            width * (2 if stretch in ("all", "width") else 1),
+        )
         return collate([Row({"pixels": np.zeros(shape, np.float32)})] * count)
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
@@ -158,11 +165,15 @@ class AudioPreprocessor(Preprocessor):
         return row.inputs["sound"].shape
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        if stretch not in (None, "batch") and not (stretch == "length" and self._window is None):
+        if stretch not in (None, "all", "length"):
             return None
         usual = EXAMPLE_SECONDS * self.declared.sample_rate_hz
-        length = min(self._window or usual, usual) * (2 if stretch == "length" else 1)
-        return self.collate([self._row(np.zeros(length, np.float32))] * count)
+        times = 2 if stretch else 1
+        if self._window is None:
+            return self.collate([self._row(np.zeros(usual * times, np.float32))] * count)
+        row = self._row(np.zeros(min(self._window, usual), np.float32))
+        sound = row.inputs["sound"]  # of a fixed window, whose frames are more than its bands
+        return self.collate([replace(row, inputs={"sound": sound.repeat(times, axis=np.argmax(sound.shape))})] * count)
 
 
 class TextPreprocessor(Preprocessor):
@@ -200,9 +211,9 @@ class TextPreprocessor(Preprocessor):
         return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        if stretch not in (None, "batch", "length"):
+        if stretch not in (None, "all", "length"):
             return None
-        length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if stretch == "length" else 1)
+        length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if stretch else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
         return self.collate([_token_row((ids * length)[:length])] * count)
 
@@ -212,16 +223,27 @@ class VideoPreprocessor(Preprocessor):
 
     def __init__(self, declared: VideoPreprocess) -> None:
         self.declared = declared
+        self.rows_are_samples = not declared.joint
         self._image = ImagePreprocessor(declared.image)
 
     def rows(self, source: Any) -> Prepared:
         with needs("video"):
             from layerzoo.media import video
         frames = video.sample_frames(source, self.declared.frames)
-        return Prepared([replace(self._image.row_of(frame.image), time_s=frame.time_s) for frame in frames])
+        rows = [replace(self._image.row_of(frame.image), time_s=frame.time_s) for frame in frames]
+        return Prepared([_clip(rows)] if self.declared.joint else rows)
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        return self._image.example(count, stretch)
+        frame = self._image.example(1, stretch)
+        if frame is None or not self.declared.joint:
+            return self._image.example(count, stretch)
+        row = Row({"pixels": frame.inputs["pixels"][0].numpy()})
+        return collate([_clip([row] * self.declared.frames)] * count)
+
+
+def _clip(frames: Sequence[Row]) -> Row:
+    """Pictures as one input: (frame, channel, height, width)."""
+    return Row({name: np.stack([frame.inputs[name] for frame in frames]) for name in frames[0].inputs})
 
 
 def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:

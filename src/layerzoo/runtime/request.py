@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from layerzoo.errors import UsageError
+from layerzoo.errors import LayerError, UnknownLayerError, UsageError
 from layerzoo.layers import select
 from layerzoo.pooling import check_pooling
 from layerzoo.runtime.blueprint import Blueprint
@@ -40,7 +40,7 @@ def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice
     """
     spec = blueprint.spec
     given = _given(blueprint, layers, pool)
-    default = {found.name for found in select(spec.layers, spec.default.layer, model=spec.id)} if spec.layers else set()
+    default = _default_names(blueprint)
     pools = {
         layer.name: given.get(layer.name, spec.default.pool if layer.name in default else "mean") for layer in layers
     }
@@ -53,6 +53,15 @@ def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice
             cls_token=blueprint.preprocess.cls_token,
         )
     return pools
+
+
+def _default_names(blueprint: Blueprint) -> set[str]:
+    """The layers that the model's default means; where it means none, whoever asks for it is told."""
+    spec = blueprint.spec
+    try:
+        return {found.name for found in select(spec.layers, spec.default.layer, model=spec.id)}
+    except (LayerError, UnknownLayerError):
+        return set()
 
 
 def _given(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:

@@ -78,13 +78,14 @@ def trace(network: nn.Module, batch: Batch) -> Trace:
     Raises: TraceError when the network does not run.
     """
     network.eval()
+    built = signature(network)  # running may put other buffers in place of some
     recorder = _Recorder(network)
     try:
         with torch.no_grad(), recorder.watching(network), recorder:
             batch.run(network)
     except Exception as error:
         raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
-    return recorder.trace(batch.size, signature(network))
+    return recorder.trace(batch.size, built)
 
 
 def signature(network: nn.Module) -> str:

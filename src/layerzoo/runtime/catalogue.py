@@ -1,0 +1,278 @@
+"""Makes a plugin's catalogue: every model that the plugin knows of, traced, with its layers and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from layerzoo.errors import CacheError, LayerzooError, PluginError, RegistryError
+from layerzoo.facts import library_versions
+from layerzoo.jobs.ledger import Ledger, Result
+from layerzoo.jobs.workers import Limits, results
+from layerzoo.plugins.loader import hooks
+from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
+from layerzoo.registry.catalogue import catalogue_lines, compile_models
+from layerzoo.registry.schema import check_model
+from layerzoo.registry.source import Source
+from layerzoo.runtime.axes import Layout
+from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.build import build_uninitialised, ground
+from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.trace import signature
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
+
+Row = dict[str, Any]
+"""A model in the author's form, with its ``id``; ``failed`` says why its network could not be traced."""
+
+_NOT_LISTED = ("base", "layers", "params", "flops")
+"""What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
+
+_LONGEST = 80
+_LIMITS = Limits(seconds=600)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The models of one architecture."""
+
+    architecture: str
+    rows: tuple[Row, ...]
+
+
+def architectures(namespace: str) -> list[str]:
+    """The architectures of a plugin that has a catalogue, by name.
+
+    Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or when
+    what that lists are no models.
+    """
+    return sorted(_listed(namespace))
+
+
+def trace_architectures(
+    namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int
+) -> Iterator[tuple[Traced, bool]]:
+    """The models of each architecture, and whether they were known from an earlier run; as they come.
+
+    ledger: where each result is kept the moment it is known, so that a run that was stopped goes on; None: nowhere.
+    processes: how many work at the same time.
+    """
+    wanted = list(names)
+    known = _known(ledger)
+    for name in wanted:
+        if name in known:
+            yield _traced(name, known[name]), True
+    missing = [name for name in wanted if name not in known]
+    for name, result in results(missing, partial(_work, namespace), _LIMITS, processes=processes):
+        if "rows" in result:
+            ledger = _keep(ledger, name, result)
+            yield _traced(name, result), False
+        else:  # its process was lost: what that says of the network is not known, and the next run tries again
+            rows = tuple({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
+            yield Traced(name, rows), False
+
+
+def _known(ledger: Ledger | None) -> Mapping[str, Result]:
+    try:
+        return ledger.results() if ledger else {}
+    except CacheError:
+        return {}  # it cannot be written either, which is told then
+
+
+def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
+    """Add a result. Returns: the ledger for the next; None when it cannot be written."""
+    try:
+        if ledger:
+            ledger.add(name, result)
+    except CacheError as error:
+        logging.getLogger("layerzoo").warning("%s. If this run is stopped, the next begins anew.", error)
+        return None
+    return ledger
+
+
+def catalogue_text(namespace: str, traced: Iterable[Traced]) -> str:
+    """The file that a plugin ships. What could not be traced stands in it without layers."""
+    rows = [{key: value for key, value in row.items() if key != "failed"} for each in traced for row in each.rows]
+    common = _common([row for listed in _listed(namespace).values() for row in listed])
+    return "".join(catalogue_lines(rows, common=common, traced_with=versions_of(namespace)))
+
+
+def shipped_text(namespace: str) -> str:
+    """The catalogue that a plugin ships. Raises: RegistryError when it cannot be read."""
+    path = catalogue_path(namespace)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}. Next: zoo catalogue build {namespace}"
+        raise RegistryError(message) from error
+    except UnicodeDecodeError as error:
+        raise RegistryError(f"{path} is not UTF-8. Next: zoo catalogue build {namespace}") from error
+
+
+def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
+    """What a catalogue says otherwise, a line each; of architectures that were not traced, nothing."""
+    failed = {row["id"]: row["failed"] for each in traced for row in each.rows if "failed" in row}
+    shipped = _by_id(text)
+    for name, row in _by_id(catalogue_text(namespace, traced)).items():
+        label = f"{namespace}/{name}" if name else "the head"
+        if name not in shipped:
+            yield f"{label} is not in the file"
+        elif name in failed and "layers" in shipped[name]:
+            yield f"{label} has layers in the file, and cannot be traced: {failed[name]}"
+        else:
+            yield from (f"{label}: {each}" for each in _unlike(row, shipped[name]))
+    listed = {row["id"] for rows in _listed(namespace).values() for row in rows}
+    for name in filter(None, shipped):
+        if name not in listed:
+            yield f"{namespace}/{name} is in the file, and the plugin does not list it"
+
+
+def _unlike(here: Row, there: Row) -> Iterator[str]:
+    for key in sorted(here.keys() | there.keys()):
+        mine, its = here.get(key), there.get(key)
+        if mine == its:
+            continue
+        if isinstance(mine, list) and isinstance(its, list):  # of a table of layers, the rows that are in one only
+            mine, its = [row for row in mine if row not in its], [row for row in its if row not in mine]
+        yield f"{key} is {_short(mine)}, and in the file {_short(its)}"
+
+
+def _short(value: Any) -> str:
+    written = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}…"
+
+
+def _by_id(text: str) -> dict[str | None, Row]:
+    """The lines of a catalogue; its head under None. A line that is no JSON object counts as none: whoever reads the
+    catalogue is told what is wrong with it."""
+    rows = []
+    for line in text.split("\n"):
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return {row.get("id"): row for row in rows if isinstance(row, dict)}
+
+
+def catalogue_path(namespace: str) -> Path:
+    """The plugin's catalogue, as its registry.yaml names it. Raises: RegistryError when it names none."""
+    manifest = registry().plugin(namespace)
+    if path := registry().catalogue(manifest):
+        return Path(path)
+    raise RegistryError(f"{manifest.path} names no catalogue. Next: write `catalogue: models.jsonl` into it")
+
+
+def versions_of(namespace: str) -> dict[str, str]:
+    """The versions of the libraries that make a plugin's networks."""
+    manifest = registry().plugin(namespace)
+    rows = {row["builder"]: row for rows in _listed(namespace).values() for row in rows}
+    found: dict[str, str] = {}
+    for row in rows.values():
+        found |= library_versions(_spec(namespace, row), registry())
+    return {name: version for name, version in found.items() if name not in ("layerzoo", manifest.distribution)}
+
+
+def state_of(namespace: str) -> dict[str, str]:
+    """Everything that a result depends on: the libraries, the models that are listed, and the code that traces, names
+    and packs."""
+    found = hashlib.sha256(json.dumps(_listed(namespace)).encode())
+    plugin = Path(str(registry().plugin(namespace).path)).parent
+    parts = [*Path(__file__).parent.glob("*.py"), Path(layer_table.__file__)]
+    for path in sorted([*parts, *plugin.rglob("*.py"), *plugin.rglob("*.toml")]):
+        found.update(path.read_bytes())
+    return {**versions_of(namespace), "code": found.hexdigest()}
+
+
+def _work(namespace: str, name: str) -> Row:
+    return {"rows": list(_trace_models(namespace, _listed(namespace)[name]))}
+
+
+def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
+    """The models of one architecture with what a trace of each tells. Equal networks are traced once."""
+    layouts: dict[str, Layout] | None = None
+    known: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        spec = _spec(namespace, row)
+        try:
+            asked = ModelHooks.of(spec, registry())
+            what, params = _identity(spec, asked)
+            if what not in known:
+                blueprint = Blueprint.traced(spec, Files(), asked, layouts=layouts)
+                layouts = blueprint.layouts
+                known[what] = {"flops": blueprint.flops, "layers": layer_table.packed(blueprint.spec.layers)}
+            yield {**row, "params": params, **known[what]}
+        except LayerzooError as error:
+            yield {**row, "failed": next(iter(str(error).splitlines()), type(error).__name__)}
+
+
+def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
+    """What a trace follows from, for one architecture: names and shapes of all tensors, and the input, which follows
+    from the arguments where it is not declared. And the number of parameters."""
+    with ground("meta"):
+        network = build_uninitialised(spec, asked, Files())
+    what = (signature(network), spec.preprocess or spec.args)
+    return what, sum(each.numel() for each in network.parameters())
+
+
+def _listed(namespace: str) -> Mapping[str, Sequence[Row]]:
+    """The models that a plugin lists, by architecture, as JSON has them. Raises: PluginError when they are none."""
+    return _listed_by(registry().plugin(namespace))
+
+
+@cache
+def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[Row]]:
+    namespace = manifest.namespace
+    answer = hooks(manifest).catalogue()
+    if answer is None:
+        message = f"the plugin '{namespace}' has no hook layerzoo_catalogue: it lists no models of its own"
+        raise PluginError(message, plugin=namespace)
+    try:
+        listed = json.loads(json.dumps(answer, allow_nan=False))
+        wrong = list(_mistakes(listed, manifest))
+    except (TypeError, ValueError) as error:
+        listed, wrong = {}, [f"it is no JSON: {error}"]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        message = f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {wrong[0]}{more}"
+        raise PluginError(message, plugin=namespace)
+    return dict(listed)
+
+
+def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
+    if not isinstance(listed, dict) or not listed:
+        yield "lists of models, by the name of their architecture, are wanted"
+        return
+    for name, rows in listed.items():
+        if not isinstance(rows, list) or not rows:
+            yield f"{name}: a list of models is wanted"
+    rows = [row for each in listed.values() if isinstance(each, list) for row in each]
+    for row in rows:
+        if isinstance(row, dict) and (told := [key for key in _NOT_LISTED if key in row]):
+            yield f"{row.get('id')}: {' and '.join(told)} must not be said"
+    source = Source(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
+    for each in compile_models(rows, source):
+        if isinstance(each, Diagnostic):
+            yield f"{each.model or each.text}: {each.message}"
+
+
+def _spec(namespace: str, row: Row) -> ModelSpec:
+    """A model that is listed."""
+    own = {key: value for key, value in row.items() if key not in ("id", "aliases")}
+    plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
+    assert plain is not None
+    return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)
+
+
+def _traced(name: str, result: Result) -> Traced:
+    return Traced(name, tuple(result["rows"]))
+
+
+def _common(rows: Sequence[Row]) -> Row:
+    """What all rows say alike."""
+    first = rows[0]
+    return {key: first[key] for key in ("modality", "builder") if all(row[key] == first[key] for row in rows)}
