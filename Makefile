@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test lint bench dist docs published setup clean
+.PHONY: help demo test lint bench dist docs published certify setup clean
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
-	@echo "make bench  how long browsing takes with 100,000 models and as a whole process, and what a cut downloads"
+	@echo "make bench  how long browsing, pictures and loading take, and what a cut downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   the pages of docs/reference, written from the source"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
+	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again"
 	@echo "make clean  removes what these have made"
 
 demo: setup
@@ -31,6 +32,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.downloads
+	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.load
 
 dist: setup
 	rm -rf dist
@@ -41,6 +44,10 @@ docs: setup
 
 published: setup
 	$(BIN)/python -m tools.published
+
+certify: setup
+	$(BIN)/python -m tools.certify timm
+	$(BIN)/python -m tools.certify transformers
 
 setup: $(VENV)/.installed .samples/.installed
 

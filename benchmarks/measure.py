@@ -1,4 +1,4 @@
-"""Measuring with the clock: repeated, and shown as one small table of median, worst and target."""
+"""Measuring with the clock, repeated, and shown as one small table of median, worst and target; and memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -43,6 +44,26 @@ def process(command: Sequence[str], **options: Any) -> Callable[[], None]:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, **options)
 
     return run
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had resident, as Linux counts it, since it began or :func:`forget_peak`."""
+    return _status("VmHWM")
+
+
+def resident_bytes() -> int:
+    """The memory that this process has resident now."""
+    return _status("VmRSS")
+
+
+def forget_peak() -> None:
+    """From here on, what this process has resident now is its peak."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def print_table(rows: Iterable[Measured]) -> None:

@@ -9,11 +9,12 @@ from pydantic.json_schema import models_json_schema
 from tools.reference.markdown import bullets, page, prose
 from tools.reference.schema import Wording, in_order
 from tools.reference.signatures import parameters
-from tools.reference.source import attribute, function
+from tools.reference.source import attribute, function, module
 
 from layerzoo.pooling import POOLINGS
 from layerzoo.registry import forms
 from layerzoo.registry.diagnostics import MEANINGS
+from layerzoo.registry.layer_table import LETTERS
 from layerzoo.registry.schema import FORMAT, NEEDED
 from layerzoo.spec import AXES, MODALITIES
 
@@ -29,6 +30,7 @@ _SECTIONS = {
     "WeightsForm": "Weights",
     "DefaultsForm": "Defaults",
     "PublishedForm": "Published plugin",
+    "CatalogueHeadForm": "Head of a catalogue",
 }
 _YAML = Wording(
     types={
@@ -50,6 +52,7 @@ _PREPROCESS: dict[str, type[forms.Form]] = {
 }
 _ROOT = forms.HeadForm.__name__
 _MODEL = forms.ModelForm.__name__
+_HEAD = forms.CatalogueHeadForm.__name__
 
 
 def registry_page() -> str:
@@ -63,13 +66,14 @@ def registry_page() -> str:
         "What is required of a model and its preprocess, but for the modality, may be left out where the model's "
         "`base` has it.",
         *(part for name in [_ROOT, *in_order(definitions, _ROOT)] for part in _parts(name, definitions[name])),
+        *_catalogue(definitions[_HEAD]),
         *_words(),
     )
 
 
 def _definitions() -> dict[str, Any]:
     """The forms as JSON Schema, with what is checked beside them: models one by one, and keys that a base may have."""
-    asked: list[type[forms.Form]] = [forms.HeadForm, forms.ModelForm, *_PREPROCESS.values()]
+    asked: list[type[forms.Form]] = [forms.HeadForm, forms.ModelForm, forms.CatalogueHeadForm, *_PREPROCESS.values()]
     _, schema = models_json_schema([(form, "validation") for form in asked])
     definitions: dict[str, Any] = schema["$defs"]
     definitions[_ROOT]["properties"]["layerzoo"] |= {"const": FORMAT}
@@ -92,6 +96,16 @@ def _parts(name: str, definition: dict[str, Any]) -> Iterator[str]:
     yield bullets(_YAML.keys(whole))
 
 
+def _catalogue(head: dict[str, Any]) -> Iterator[str]:
+    """What a file of many models is, which has the keys of a model and two more."""
+    yield "## Catalogue"
+    yield prose(_said_of_module("layerzoo.registry.catalogue"))
+    yield from _parts(_HEAD, head)
+    yield "## Table of layers"
+    yield prose(_said_of_module("layerzoo.registry.layer_table"))
+    yield bullets(f"`{letter}`: {word}" for letter, word in LETTERS.items())
+
+
 def _words() -> Iterator[str]:
     yield "## Modalities"
     yield bullets(f"`{each}`" for each in MODALITIES)
@@ -111,4 +125,9 @@ def _words() -> Iterator[str]:
 
 def _said(path: str) -> str:
     docstring = attribute(path).docstring
+    return docstring.value if docstring else ""
+
+
+def _said_of_module(path: str) -> str:
+    docstring = module(path).docstring
     return docstring.value if docstring else ""

@@ -1,0 +1,67 @@
+"""One small architecture of each of timm's model files, at every layer that has a name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.models import model_entrypoint
+from tools.certify.exact import Whole, checkpointed, disturb
+from tools.certify.timm import declared
+
+import layerzoo
+from layerzoo.runtime.cut import plan_cut
+from layerzoo.runtime.fill import trim
+from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.network import CutNetwork
+from layerzoo.spec import FrozenMap, ImagePreprocess, ModelSpec
+
+FAMILIES: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("families.toml").read_text(encoding="utf-8")
+)
+"""By timm's model file: the architecture that runs fastest, the side of the smallest picture it takes, and arguments
+that make it smaller where its smallest is large."""
+
+
+def spec_of(file: str) -> ModelSpec:
+    """As the zoo declares it; where it is made smaller, with the layers that a trace finds."""
+    row = FAMILIES[file]
+    spec = declared(row["name"])
+    pictures = ImagePreprocess(size_px=(row["px"], row["px"]), resize="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+    if args := row.get("args"):
+        spec = replace(spec, args=FrozenMap({"name": row["name"], **args}), layers=())
+    return replace(spec, preprocess=pictures)
+
+
+def each_alone(whole: Whole) -> Iterator[tuple[str, torch.Tensor]]:
+    """What each layer gives alone, from the last to the first: the same network is cut shorter and shorter."""
+    network, trace = whole.backbone.module.network, whole.backbone.blueprint.trace
+    for layer in reversed(whole.backbone.layers):
+        cut = plan_cut(trace, [layer], model=whole.spec.id)
+        trim(network, cut)
+        with torch.no_grad():
+            yield layer.name, CutNetwork(network, cut).eval()(whole.batch)[layer.name]
+
+
+def test_no_model_file_is_left_out() -> None:
+    assert set(FAMILIES) == {model_entrypoint(name).__module__.rpartition(".")[2] for name in timm.list_models()}
+
+
+@pytest.mark.parametrize("file", FAMILIES)
+def test_a_cut_at_every_layer_gives_what_the_whole_network_gives(file: str) -> None:
+    spec = spec_of(file)
+    network = layerzoo.build(spec)
+    disturb(network)
+    spec = replace(spec, layers=spec.layers or trace_layers(spec))
+    with checkpointed(spec, network) as saved:
+        whole = Whole.of(saved, network)
+    assert whole.flaws() == {}
+    assert whole.beside(whole.backbone).differing == {}
+    differing = [name for name, found in each_alone(whole) if not torch.equal(found, whole.given[name])]
+    assert differing == []

@@ -1,0 +1,227 @@
+"""transformers: the exact cut of every base model type, as a small network with random weights."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tools.certify.exact import Whole, checkpointed, disturb, hooked, noise_like
+from tools.certify.folding import folded
+from tools.certify.shrink import Shrink, merged, small
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+import layerzoo
+from layerzoo.runtime.backbone import lay_out, memory_format
+from layerzoo.runtime.load import trace_layers
+from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, ModelSpec, VideoPreprocess
+from layerzoo_transformers.configuration import picture_size, sub_config
+from layerzoo_transformers.parts import backbone_path, modality_of, network_class
+
+_DEPENDS_ON = ("layerzoo", "layerzoo-transformers", "transformers", "torch")
+_SIDE_PX = 128
+"""Of the pictures for networks that take any size."""
+_SEED = 0
+
+
+MAX_PARAMS = 60_000_000
+"""No small network is larger."""
+
+
+def versions() -> dict[str, str]:
+    """Of all that a result depends on."""
+    return {name: version(name) for name in _DEPENDS_ON}
+
+
+def architectures() -> list[str]:
+    """Every type that transformers has a base network for."""
+    return list(MODEL_MAPPING_NAMES)
+
+
+def known(name: str) -> dict[str, Any]:
+    """Nothing is told of a type without running it."""
+    return {}
+
+
+def certify(name: str) -> dict[str, Any]:
+    """Everything that is found out about a model type by running a small network of it."""
+    torch.set_num_threads(1)
+    row = _rows().get(name, {})
+    if "excluded" in row:
+        return {"excluded": row["excluded"]}
+    config = AutoConfig.for_model(name)
+    kind = network_class(config)
+    modality = modality_of(config)
+    if modality is None:
+        return {"class": kind.__name__, "outside": str(kind.main_input_name)}
+    found = {"class": kind.__name__, "modality": modality}
+    try:
+        candidate = _candidate(name, modality, row)
+    except ImportError as error:
+        return {**found, "excluded": f"needs a package: {' '.join(str(error).split())[:100]}"}
+    return {**found, **_certified(candidate)}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A small network that runs."""
+
+    spec: ModelSpec
+    network: nn.Module
+    """The whole base network, disturbed."""
+
+
+def _certified(candidate: Candidate) -> dict[str, Any]:
+    network, spec = candidate.network, candidate.spec
+    part = spec.args.get("part") or backbone_path(network, spec.modality)
+    backbone = network.get_submodule(part)
+    found: dict[str, Any] = {"part": part, "params": sum(each.numel() for each in backbone.parameters())}
+    with checkpointed(spec, network) as spec:
+        layers = trace_layers(spec)
+        names = [layer.name for layer in layers]
+        found |= {"names": folded(names), "layers": len(names)}
+        found["unknown_axes"] = [layer.name for layer in layers if layer.axes is None]
+        return {**found, **(_run(spec, backbone, names) if layers else {})}
+
+
+def _run(spec: ModelSpec, network: nn.Module, names: Sequence[str]) -> dict[str, Any]:
+    """Cuts beside the whole network, and the library's own hidden states beside its layers."""
+    loaded = layerzoo.load(spec, layer=list(names), pool="none")
+    example = loaded.preprocess.example(2)
+    assert example is not None
+    batch = sample_like(example, network).to("cpu", memory_format(loaded.preprocess))
+    network = lay_out(network.eval(), memory_format(loaded.preprocess))
+    whole = Whole(spec, loaded, network, batch, hooked(network, loaded.layers, batch))
+    passes = list(whole.passes())
+    differing = {name: told for each in passes for name, told in each.differing.items()}
+    return {
+        "cuts": {each.layers[0]: round(each.share_read, 4) for each in passes[1:]},
+        "differing": differing,
+        "flaws": whole.flaws(),
+        "repeatable": not differing or whole.is_repeatable(),
+        "hidden_states": hidden_states(network, batch, whole.by_layer()),
+    }
+
+
+def hidden_states(network: nn.Module, batch: layerzoo.Batch, given: Mapping[Layer, Tensor]) -> dict[str, Any]:
+    """Which layer each of the library's own hidden states is equal to, to the bit, in their order.
+
+    Returns: ``{"places": […]}``, each the name of a layer or None; ``{"none": why}`` where the network gives none.
+    """
+    try:
+        with torch.no_grad():
+            output = (
+                layerzoo.Batch({**batch.inputs, **_WITH_STATES}).run(network)
+                if len(batch.inputs) > 1
+                else network(next(iter(batch.inputs.values())), **_WITH_STATES)
+            )
+    except Exception as error:  # noqa: BLE001 - that it fails is the answer
+        return {"none": f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"}
+    states = getattr(output, "hidden_states", None)
+    if not isinstance(states, tuple | list):
+        return {"none": "the network gives none"}
+    ours = {layer.name: _batch_first(layer, found) for layer, found in given.items()}
+    in_order = sorted(ours, key=lambda name: (not name.startswith(("block", "stage")), name.count(".")))
+    return {
+        "places": [
+            next((name for name in in_order if isinstance(state, Tensor) and torch.equal(ours[name], state)), None)
+            for state in states
+        ]
+    }
+
+
+def _batch_first(layer: Layer, activation: Tensor) -> Tensor:
+    return activation.movedim(layer.axes.index("batch"), 0) if layer.axes and "batch" in layer.axes else activation
+
+
+_WITH_STATES: dict[str, Any] = {"output_hidden_states": True, "return_dict": True}
+
+
+def sample_like(batch: layerzoo.Batch, network: nn.Module) -> layerzoo.Batch:
+    """A batch of the same shapes: noise for numbers, any words for tokens."""
+    generator = torch.Generator().manual_seed(_SEED)
+    noise = noise_like(replace(batch, inputs={name: each.float() for name, each in batch.inputs.items()}))
+    inputs = dict(noise.inputs)
+    for name, tensor in batch.inputs.items():
+        if name == "input_ids":
+            words = torch.tensor(_words(network))
+            inputs[name] = words[torch.randint(len(words), tensor.shape, generator=generator)]
+        elif not tensor.is_floating_point():
+            inputs[name] = tensor
+    return replace(batch, inputs=inputs)
+
+
+def _words(network: Any) -> list[int]:
+    """The tokens of a vocabulary that mean nothing special."""
+    config = sub_config(network.config, "text")
+    special = set(_special(config.to_dict())) | set(_special(network.config.to_dict()))
+    return [token for token in range(3, getattr(config, "vocab_size", 256)) if token not in special]
+
+
+def _special(config: Mapping[str, Any]) -> Iterator[int]:
+    for name, value in config.items():
+        if "token" in name:
+            yield from (
+                [value]
+                if isinstance(value, int)
+                else [each for each in value if isinstance(each, int)]
+                if isinstance(value, list)
+                else []
+            )
+
+
+def _candidate(name: str, modality: str, row: Mapping[str, Any]) -> Candidate:
+    """The first of ever larger networks that is built and runs. Raises: what the last of them fails with."""
+    failure: Exception | None = None
+    for shrink in _shrinks(row):
+        try:
+            return _built(name, modality, shrink, row)
+        except Exception as error:  # noqa: BLE001 - whatever does not fit together shows in its own way
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _shrinks(row: Mapping[str, Any]) -> Iterator[Shrink]:
+    rows = row.get("config", {})
+    for width in [row["width"]] if "width" in row else (16, 8, 4):
+        yield Shrink(width=width, rows=rows)
+        yield Shrink(width=width, rows=rows, side_px=None)
+
+
+def _built(name: str, modality: str, shrink: Shrink, row: Mapping[str, Any]) -> Candidate:
+    given = small(merged(AutoConfig.for_model(name).to_dict(), {}), shrink)
+    config = AutoConfig.for_model(name, **given)
+    torch.manual_seed(_SEED)
+    config.architectures = [network_class(config).__name__]
+    network = AutoModel.from_config(config, dtype=torch.float32).eval()
+    args = {"model_type": name, "config": given} | ({"part": row["part"]} if "part" in row else {})
+    spec = ModelSpec(id=f"small/{name}", modality=modality, builder="transformers", args=FrozenMap(args))  # type: ignore[arg-type]
+    spec = replace(spec, preprocess=_preprocess(modality, config, row))
+    disturb(network)
+    return Candidate(spec, network)
+
+
+def _preprocess(modality: str, config: Any, row: Mapping[str, Any]) -> ImagePreprocess | VideoPreprocess | None:
+    """Pictures as large as the small network takes them. Texts and sounds are prepared as the plugin knows."""
+    if modality not in ("vision", "video"):
+        return None
+    size = picture_size(config, modality) or (_SIDE_PX, _SIDE_PX)
+    image = ImagePreprocess(size_px=size, resize="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    if modality == "vision":
+        return image
+    part = sub_config(config, "video")
+    frames = getattr(part, "num_frames", None) or getattr(part, "frames_per_clip", None) or row.get("frames", 4)
+    return VideoPreprocess(frames=frames, joint=True, image=image)
+
+
+@cache
+def _rows() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
