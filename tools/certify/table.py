@@ -28,7 +28,8 @@ how far away, relative to its length."""
 
 def page(findings: Findings) -> str:
     """The whole page."""
-    parts = [_OPENING, _versions(findings), *_counts(findings), *_not_exact(findings), *_families(findings)]
+    sections = (_counts, _not_exact, _weights, _families)
+    parts = [_OPENING, _versions(findings), *(part for section in sections for part in section(findings))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -68,6 +69,20 @@ def _not_exact(findings: Findings) -> Iterator[str]:
         yield markdown_table(("architecture", "why"), ((row["name"], findings.why_not_exact(row)) for row in left))
     elif not waiting:
         yield "None."
+
+
+def _weights(findings: Findings) -> Iterator[str]:
+    """The tags whose weights need more than to be asked for."""
+    needs = [pair for row in findings.rows for pair in row.get("needs", {}).items()]
+    if not needs:
+        return
+    tags = sum(row["tags"] for row in findings.rows)
+    yield "## Weights"
+    yield (
+        f"{tags - len(needs):,} of {tags:,} tags are published as `model.safetensors` in a repository of timm's own on "
+        "the hub, by what timm says of them. The others:"
+    )
+    yield markdown_table(("tag", "what it needs"), needs)
 
 
 def _families(findings: Findings) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -39,8 +39,12 @@ def architectures() -> list[str]:
 
 
 def known(name: str) -> dict[str, Any]:
-    """What timm says of an architecture without making it: its model file, and how many pretrained tags it has."""
-    return {"file": model_entrypoint(name).__module__.rpartition(".")[2], "tags": _tags().get(name, 0)}
+    """What timm says of an architecture without making it: its model file, how many pretrained tags it has, and what
+    those need whose weights are not safetensors in a repository of timm's own."""
+    tags = _tags().get(name, ())
+    needs = {tag: need for tag in tags if (need := _needs(tag)) is not None}
+    said = {"file": model_entrypoint(name).__module__.rpartition(".")[2], "tags": len(tags)}
+    return {**said, "needs": needs} if needs else said
 
 
 def certify(name: str) -> dict[str, Any]:
@@ -96,6 +100,19 @@ def _count(name: str) -> int:
 
 
 @cache
-def _tags() -> Mapping[str, int]:
-    """Pretrained tags by architecture."""
-    return Counter(tag.partition(".")[0] for tag in timm.list_pretrained())
+def _tags() -> Mapping[str, Sequence[str]]:
+    """Pretrained tags by architecture, as full names."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for tag in timm.list_pretrained():
+        found[tag.partition(".")[0]].append(tag)
+    return found
+
+
+def _needs(tag: str) -> str | None:
+    """What it takes to have the weights of a tag, where `zoo pull` alone may not do."""
+    known = timm.get_pretrained_cfg(tag)
+    if not known.hf_hub_id:
+        return f"not on the hub: download {known.url or known.file}, and load with `weights=PATH`"
+    if known.hf_hub_id.startswith("timm/"):
+        return None
+    return f"hf://{known.hf_hub_id}, a repository of others: a pickle there needs `--allow-pickle`, or a lock"
