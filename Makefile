@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test lint bench dist docs published certify setup clean
+.PHONY: help demo test test-slow lint bench dist docs published certify setup clean
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
+	@echo "make test-slow  the tests that take too long for make test"
 	@echo "make bench  how long browsing, pictures and loading take, and what a cut downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   the pages of docs/reference, written from the source"
@@ -21,6 +22,9 @@ demo: setup
 
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ FAMILIES = {
 """By model type: the names of its layers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_cut_of_a_family_is_the_whole_network_bit_for_bit(name: str) -> None:
     found = certify(name)

@@ -103,7 +103,7 @@ class Unknown:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """``package``, ``summary`` and ``builders`` of the plugins that can be installed, by namespace."""
-        return {name: facts for each in self._stock.sources for name, facts in each.head["published"].items()}
+        return {name: dict(facts) for each in self._stock.sources for name, facts in each.head["published"].items()}
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:
         manifest = self._manifests.named(namespace)
