@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
+from benchmarks.measure import own_folder
 from rich.console import Console
 from rich.table import Table
 from tests.hub import Hub
@@ -22,14 +22,10 @@ _WASTE = 0.02
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name, Hub() as hub:
-        folder = Path(name)
+    with own_folder() as folder, Hub() as hub:
         os.environ |= hub.environment(folder / "hub")
-        os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
-        os.chdir(folder)
         size = _publish(hub)
         rows = [_cut(hub, layer, is_partial, size) for layer, is_partial in _CUTS]
-        os.chdir("/")
     table = Table("cut at", "needed", "of the file", "fetched so far", "above the need", "requests", box=None)
     for row in rows:
         table.add_row(*row[:-1])

@@ -10,22 +10,18 @@ Exits with 1 where a target is missed.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from benchmarks.contenders import CONTENDERS, FloatArray, Run, streamed_through, write_weights
-from benchmarks.measure import peak_bytes
+from benchmarks.measure import fresh_process, own_folder, peak_bytes
 from benchmarks.pictures import write_pictures
 from rich.console import Console
 from rich.table import Table
@@ -51,15 +47,11 @@ Seconds = dict[str, list[float]]
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else _ROUNDS
-    with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name:
-        folder = Path(name)
-        os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
-        os.chdir(folder)  # where no file of the user's counts
+    with own_folder() as folder:
         write_weights(folder / "resnet50.safetensors")
         pictures = tuple(write_pictures(folder, _PICTURES))
         seconds, cosines = _in_turns(folder / "resnet50.safetensors", pictures, rounds)
         peaks = [_peak(folder / "resnet50.safetensors", pictures * times) for times in (1, _MORE)]
-        os.chdir("/")
     _print_speed(seconds, cosines)
     verdicts = [*_speed(seconds), *_agreement(cosines), _memory(peaks)]
     for told, _ in verdicts:
@@ -72,7 +64,7 @@ def _in_turns(weights: Path, pictures: tuple[Path, ...], rounds: int) -> tuple[S
     seconds: Seconds = {name: [] for name in CONTENDERS}
     features: dict[str, FloatArray] = {}
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(_process()) for name in CONTENDERS}
+        processes = {name: stack.enter_context(fresh_process()) for name in CONTENDERS}
         for turn in range(rounds + 1):
             for name, process in processes.items():
                 took, features[name] = process.submit(_pass, name, weights, pictures).result()
@@ -80,10 +72,6 @@ def _in_turns(weights: Path, pictures: tuple[Path, ...], rounds: int) -> tuple[S
                     seconds[name].append(took)
     reference = next(iter(features.values()))
     return seconds, {name: _smallest_cosine(found, reference) for name, found in features.items()}
-
-
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def _pass(name: str, weights: Path, pictures: tuple[Path, ...]) -> tuple[float, FloatArray]:
@@ -105,7 +93,7 @@ def _smallest_cosine(found: FloatArray, reference: FloatArray) -> float:
 
 def _peak(weights: Path, pictures: Sequence[Path]) -> int:
     """The most memory that a process takes which streams pictures, in bytes."""
-    with _process() as process:
+    with fresh_process() as process:
         return process.submit(_stream, weights, pictures).result()
 
 

@@ -10,21 +10,17 @@ Shown are medians. Exits with 1 where the part takes more than a third of what t
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.measure import forget_peak, peak_bytes, resident_bytes
+from benchmarks.measure import forget_peak, fresh_process, own_folder, peak_bytes, resident_bytes
 from rich.console import Console
 from rich.table import Table
 
@@ -47,12 +43,8 @@ class Loading:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else _ROUNDS
-    with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name:
-        folder = Path(name)
-        os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
-        os.chdir(folder)  # where no file of the user's counts
+    with own_folder() as folder:
         found = _in_turns(folder, rounds)
-        os.chdir("/")
     _print_table(found)
     verdicts = [verdict for trace in ("traced", "untraced") for verdict in _shares(found, trace)]
     for told, _ in verdicts:
@@ -85,7 +77,7 @@ def _in_turns(folder: Path, rounds: int) -> dict[str, list[Loading]]:
 
 def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
     """What some work gives in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with fresh_process() as process:
         return process.submit(work, *arguments).result()
 
 

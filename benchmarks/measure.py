@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -44,6 +49,23 @@ def process(command: Sequence[str], **options: Any) -> Callable[[], None]:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, **options)
 
     return run
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """An empty working directory with a cache and a configuration of its own, also for processes that are started in
+    it: no file of the user's counts."""
+    with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name:
+        folder = Path(name)
+        os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
+        os.chdir(folder)
+        yield folder
+        os.chdir("/")
+
+
+def fresh_process() -> ProcessPoolExecutor:
+    """A process that has imported nothing yet."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def peak_bytes() -> int:

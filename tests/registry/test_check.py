@@ -21,7 +21,7 @@ PROJECT = '[project]\nname = "shop-zoo"\n[project.entry-points.layerzoo]\nshop =
 
 
 @pytest.mark.parametrize("file", OWN, ids=lambda file: file.parent.name)
-def test_the_files_of_the_project_have_no_problems(warm_home: Path, file: Path) -> None:
+def test_the_files_of_the_project_have_no_problems(home: Path, file: Path) -> None:
     assert check(str(file)) == []
 
 
@@ -127,12 +127,12 @@ def test_an_invalid_model_is_refused_with_the_line_in_question(home: Path) -> No
     ],
 )
 def test_a_mistake_in_the_head_costs_only_itself(
-    warm_home: Path, monkeypatch: pytest.MonkeyPatch, head: str, state: str, kept: bool
+    home: Path, monkeypatch: pytest.MonkeyPatch, head: str, state: str, kept: bool
 ) -> None:
-    shutil.copytree(ON_DISK / "good", warm_home / "site")
-    monkeypatch.syspath_prepend(warm_home / "site")
+    shutil.copytree(ON_DISK / "good", home / "site")
+    monkeypatch.syspath_prepend(home / "site")
     text = f"layerzoo: 1\nmodels: {{net: {{modality: text, builder: toy}}}}\n{head}\n"
-    (warm_home / "site" / "acme_zoo" / "registry.yaml").write_text(text, encoding="utf-8")
+    (home / "site" / "acme_zoo" / "registry.yaml").write_text(text, encoding="utf-8")
     assert registry().plugin("acme").state == state
     assert ("acme/net" in registry().ids()) == kept
     if "good" in head:

@@ -83,16 +83,16 @@ def test_valid_files_are_valid_by_the_schema(validator: Any, file: Path) -> None
 
 
 @pytest.mark.parametrize("model", SHORT_FORMS)
-def test_short_forms_are_valid_by_the_schema_and_the_checker(validator: Any, warm_home: Path, model: str) -> None:
+def test_short_forms_are_valid_by_the_schema_and_the_checker(validator: Any, home: Path, model: str) -> None:
     text = _with_model(model)
     assert list(validator.iter_errors(parse_document(text).value)) == []
-    assert {problem.code for problem in check(_file(warm_home, text))} <= {"reference"}
+    assert {problem.code for problem in check(_file(home, text))} <= {"reference"}
 
 
 @pytest.mark.parametrize("text", [*map(_with_model, MISTAKES), *HEADS])
-def test_mistakes_are_found_by_the_schema_and_by_the_checker(validator: Any, warm_home: Path, text: str) -> None:
+def test_mistakes_are_found_by_the_schema_and_by_the_checker(validator: Any, home: Path, text: str) -> None:
     assert not validator.is_valid(parse_document(text).value)
-    assert check(_file(warm_home, text))
+    assert check(_file(home, text))
 
 
 def test_every_key_is_described() -> None:

@@ -23,7 +23,7 @@ NAMESPACES = {"user": "mine", "plugin": "shop", "core": "toy"}
 @pytest.fixture
 def check(
     install: Callable[..., None],
-    warm_home: Path,
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:

@@ -103,7 +103,7 @@ def test_results_that_cannot_be_kept_are_given_all_the_same(
     (tmp_path / "file").touch()
     ledger = Ledger(tmp_path / "file" / "catalogued.ledger", {})
     ((wide, was_known),) = trace_architectures("catalogued", ["wide"], ledger, processes=1)
-    assert [row["id"] for row in wide.rows] == ["wide"]
-    assert wide.rows[0]["layers"]
+    assert [row["id"] for row in wide] == ["wide"]
+    assert wide[0]["layers"]
     assert not was_known
     assert "cannot be written: File exists. If this run is stopped, the next begins anew" in caplog.text

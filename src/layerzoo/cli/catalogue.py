@@ -64,7 +64,7 @@ def build_command(ctx: click.Context, plugin: str, out: str | None, jobs: int) -
     text = catalogue_text(namespace, traced)
     with _told_if_unwritable(target), atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    models = sum(len(each.rows) for each in traced)
+    models = sum(map(len, traced))
     click.echo(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}", err=True)
     ctx.exit(1 if _report_failures(traced) else 0)
 
@@ -125,7 +125,7 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, *, keep: bool = Tru
 
 
 def _report_failures(traced: Sequence[Traced]) -> int:
-    failed = [row for each in traced for row in each.rows if "failed" in row]
+    failed = [row for rows in traced for row in rows if "failed" in row]
     for cause, count in Counter(row["failed"] for row in failed).most_common():
         click.echo(f"{counted(count, 'model')} without layers: {printable(cause)}", err=True)
     return len(failed)

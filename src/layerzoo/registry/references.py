@@ -21,12 +21,10 @@ from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.source import Source, full_id
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown
+from layerzoo.registry.unknown import COMPARED_NAMES, Unknown
 
 if TYPE_CHECKING:
     from layerzoo.registry.document import Document, Loc
-
-_COMPARED_NAMES = 5_000
 
 
 class References:
@@ -108,7 +106,7 @@ class References:
     def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
             if not self._is_left_out(entry):
-                ids = self._stock.ask(lambda shelf: shelf.ids(_COMPARED_NAMES))
+                ids = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES))
                 close = _nearest_entries(entry, ids)
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"

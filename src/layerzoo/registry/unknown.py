@@ -27,7 +27,7 @@ from layerzoo.registry.stock import Stock
 _LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
 
 # difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
-_COMPARED_NAMES = 5_000
+COMPARED_NAMES = 5_000
 _PUBLISHED: Filters = {"installed": False}
 
 
@@ -123,12 +123,12 @@ class Unknown:
         return self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).ids())
 
     def _comparable_names(self, asked: str) -> list[str]:
-        names = self._stock.ask(lambda shelf: shelf.ids(_COMPARED_NAMES + 1))
-        if len(names) > _COMPARED_NAMES:
-            names = self._stock.ask(lambda shelf: shelf.similar_ids(asked, _COMPARED_NAMES))
+        names = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES + 1))
+        if len(names) > COMPARED_NAMES:
+            names = self._stock.ask(lambda shelf: shelf.similar_ids(asked, COMPARED_NAMES))
         aliases = self._stock.ask(Shelf.aliases)
-        names += self._published_ids()[:_COMPARED_NAMES]
-        return [*names, *(alias for alias, _ in aliases[:_COMPARED_NAMES])]
+        names += self._published_ids()[:COMPARED_NAMES]
+        return [*names, *(alias for alias, _ in aliases[:COMPARED_NAMES])]
 
 
 def _unusable(message: str, manifest: PluginManifest) -> PluginError:

@@ -154,7 +154,9 @@ def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
     """The network with its tensors in this memory format, as far as they have four axes: others do not know it."""
     if layout is torch.preserve_format:
         return network
-    network._apply(lambda tensor: tensor.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor)
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=layout)
     return network
 
 

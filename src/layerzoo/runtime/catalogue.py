@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,14 @@ from layerzoo.weights import Files
 Row = dict[str, Any]
 """A model in the author's form, with its ``id``; ``failed`` says why its network could not be traced."""
 
+Traced = tuple[Row, ...]
+"""The models of one architecture, with what a trace tells."""
+
 _NOT_LISTED = ("base", "layers", "params", "flops")
 """What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
 
 _LONGEST = 80
 _LIMITS = Limits(seconds=600)
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """The models of one architecture."""
-
-    architecture: str
-    rows: tuple[Row, ...]
 
 
 def architectures(namespace: str) -> list[str]:
@@ -68,15 +63,14 @@ def trace_architectures(
     known = _known(ledger)
     for name in wanted:
         if name in known:
-            yield _traced(name, known[name]), True
+            yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
     for name, result in results(missing, partial(_work, namespace), _LIMITS, processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)
-            yield _traced(name, result), False
+            yield tuple(result["rows"]), False
         else:  # its process was lost: what that says of the network is not known, and the next run tries again
-            rows = tuple({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
-            yield Traced(name, rows), False
+            yield tuple({**row, "failed": result["failed"]} for row in _listed(namespace)[name]), False
 
 
 def _known(ledger: Ledger | None) -> Mapping[str, Result]:
@@ -99,9 +93,9 @@ def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
 
 def catalogue_text(namespace: str, traced: Iterable[Traced]) -> str:
     """The file that a plugin ships. What could not be traced stands in it without layers."""
-    rows = [{key: value for key, value in row.items() if key != "failed"} for each in traced for row in each.rows]
+    models = [{key: value for key, value in row.items() if key != "failed"} for rows in traced for row in rows]
     common = _common([row for listed in _listed(namespace).values() for row in listed])
-    return "".join(catalogue_lines(rows, common=common, traced_with=versions_of(namespace)))
+    return "".join(catalogue_lines(models, common=common, traced_with=versions_of(namespace)))
 
 
 def shipped_text(namespace: str) -> str:
@@ -118,7 +112,7 @@ def shipped_text(namespace: str) -> str:
 
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
     """What a catalogue says otherwise, a line each; of architectures that were not traced, nothing."""
-    failed = {row["id"]: row["failed"] for each in traced for row in each.rows if "failed" in row}
+    failed = {row["id"]: row["failed"] for rows in traced for row in rows if "failed" in row}
     shipped = _by_id(text)
     for name, row in _by_id(catalogue_text(namespace, traced)).items():
         label = f"{namespace}/{name}" if name else "the head"
@@ -266,10 +260,6 @@ def _spec(namespace: str, row: Row) -> ModelSpec:
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
     assert plain is not None
     return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)
-
-
-def _traced(name: str, result: Result) -> Traced:
-    return Traced(name, tuple(result["rows"]))
 
 
 def _common(rows: Sequence[Row]) -> Row:
