@@ -13,7 +13,7 @@ from layerzoo.spec import Layer
 
 __all__ = ["POOLINGS", "Pooling", "check_pooling", "width"]
 
-POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame"})
+POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame", "window"})
 SEQUENCE_AXES = frozenset({"token", "time", "frame"})
 
 

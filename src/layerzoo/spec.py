@@ -35,9 +35,10 @@ Modality = Literal["text", "vision", "audio", "video"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 """All of them."""
 
-AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "channel")
+AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "channel")
 """The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames,
-`frame` one of pictures; `depth` is the third axis of space."""
+`frame` one of pictures, `window` one of pieces of a picture that are looked at one by one; `depth` is the third axis of
+space."""
 
 
 class FrozenMap(Mapping[str, Any]):

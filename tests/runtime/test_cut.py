@@ -25,10 +25,10 @@ def batch_for(name: str, size: int = 2) -> Batch:
     return Batch({"pixels": torch.randn(size, *AWKWARD[name].shape, generator=torch.Generator().manual_seed(size))})
 
 
-def traced(name: str) -> Trace:
+def traced(name: str, *until: Layer) -> Trace:
     with torch.device("meta"):
         network = AWKWARD[name].make()
-        return trace(network, Batch({"pixels": torch.ones(2, *AWKWARD[name].shape)}))
+        return trace(network, Batch({"pixels": torch.ones(2, *AWKWARD[name].shape)}), until=until)
 
 
 def whole(name: str) -> nn.Module:
@@ -225,6 +225,25 @@ def test_a_trace_counts_parameters_and_flops_up_to_each_layer() -> None:
     assert found.params_until(first.end) == 3 * 4 * 9 + 4
     assert found.flops_until(first.end) == 2 * 3 * 4 * 9 * 16 * 16
     assert found.flops_until(middle.end) - found.flops_until(first.end) == 2 * 4 * 4 * 9 * 16 * 16
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_trace_that_ends_with_its_layers_plans_the_same_cut_as_one_of_the_whole_network(name: str) -> None:
+    layers = layers_of(name)
+    for layer, other in zip(layers, reversed(layers), strict=True):
+        short = traced(name, layer, other)
+        assert short.reaches(layer)
+        ours, whole = (plan_cut(found, [layer, other], model=name) for found in (short, traced(name)))
+        assert (ours.stop, ours.tensors, ours.signature) == (whole.stop, whole.tensors, whole.signature)
+        assert ours.modules == whole.modules
+
+
+def test_a_trace_that_ends_early_says_what_it_reaches() -> None:
+    short = traced("RunsOutOfOrder", Layer(name="first", module="first"))
+    assert not short.is_whole
+    assert short.reaches(Layer(name="first", module="first"))
+    assert not short.reaches(Layer(name="last", module="last"))
+    assert traced("RunsOutOfOrder").is_whole
 
 
 def test_tied_weights_count_once_under_every_name() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import timm
+from tests.hub import Hub
+from tools.certify.exact import save
 
 import layerzoo
 from layerzoo.registry import registry
 from layerzoo.runtime.catalogue import catalogue_path, differences, shipped_text, trace_architectures
+from layerzoo.spec import FrozenMap
 
 SAMPLE = (
     *("resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"),
@@ -35,6 +39,31 @@ def test_every_model_has_layers_with_shapes_and_costs() -> None:
 
 def test_it_is_small() -> None:
     assert Path(catalogue_path("timm")).stat().st_size < 3_000_000
+
+
+def test_a_catalogued_model_is_traced_no_further_than_it_is_cut(home: Path) -> None:
+    early = layerzoo.load("timm/test_vit", layer="block.0", weights="random:0")
+    assert early.blueprint.found is not None
+    assert not early.blueprint.found[0].is_whole
+    for layer in ("block.1", "head", "module:blocks.1.mlp.fc1", "penultimate"):
+        (name,) = [each.name for each in layerzoo.load("timm/test_vit", layer=layer, weights="random:0").layers]
+        assert name in (layer, "norm", "pooled")
+    again = layerzoo.load("timm/test_vit", layer="block.0", weights="random:0")
+    assert again.cut == early.cut
+
+
+def test_a_model_that_was_catalogued_with_another_library_is_traced_to_its_end(home: Path) -> None:
+    spec = layerzoo.model("timm/test_vit")
+    other = replace(spec, traced_with=FrozenMap({**spec.traced_with, "timm": "0.9.0"}))
+    blueprint = layerzoo.load(other, layer="block.0", weights="random:0").blueprint
+    assert blueprint.found is not None
+    assert blueprint.found[0].is_whole
+
+
+def test_another_checkpoint_of_a_known_architecture_asks_no_hub(connected: Hub, tmp_path: Path) -> None:
+    save(timm.create_model("test_vit"), tmp_path / "mine.safetensors")
+    layerzoo.load("timm/test_vit", layer="block.0", weights=tmp_path / "mine.safetensors")
+    assert connected.requests == []
 
 
 def test_a_sample_that_is_traced_again_is_as_it_says() -> None:

@@ -28,7 +28,7 @@ how far away, relative to its length."""
 
 def page(findings: Findings) -> str:
     """The whole page."""
-    sections = (_counts, _not_exact, _weights, _families)
+    sections = (_counts, _not_exact, _unknown_axes, _weights, _families)
     parts = [_OPENING, _versions(findings), *(part for section in sections for part in section(findings))]
     return "\n\n".join(parts) + "\n"
 
@@ -47,6 +47,9 @@ def _counts(findings: Findings) -> Iterator[str]:
         "pretrained tags of these": sum(row["tags"] for row in rows),
         "traced": sum("layers" in row for row in rows),
         "with named layers": sum(bool(row.get("layers")) for row in rows),
+        "with the axes of every named layer": sum(
+            bool(row.get("layers")) and not row.get("unknown_axes") for row in rows
+        ),
         f"exact, of those with up to {limit} parameters": len(exact),
         "layers in these": sum(row["layers"] for row in exact),
         f"larger than {limit}: traced only": status["large"],
@@ -69,6 +72,18 @@ def _not_exact(findings: Findings) -> Iterator[str]:
         yield markdown_table(("architecture", "why"), ((row["name"], findings.why_not_exact(row)) for row in left))
     elif not waiting:
         yield "None."
+
+
+def _unknown_axes(findings: Findings) -> Iterator[str]:
+    """The layers of which neither a trace nor a declaration tells which axis is which."""
+    rows = [(row["name"], row["unknown_axes"]) for row in findings.rows if row.get("unknown_axes")]
+    if rows:
+        yield "## Axes that are not known"
+        yield (
+            "Which axis is which cannot be told at these layers, so that they are extracted as they are (`none`, "
+            "`flatten`), and not pooled."
+        )
+        yield markdown_table(("architecture", "layers"), rows)
 
 
 def _weights(findings: Findings) -> Iterator[str]:

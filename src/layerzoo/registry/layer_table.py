@@ -22,9 +22,11 @@ LETTERS = {
     "W": "width",
     "D": "depth",
     "F": "frame",
+    "N": "window",
     "C": "channel",
 }
-"""The word of an axis by its letter: those of the field, where a sequence of sound has a length."""
+"""The word of an axis by its letter: those of the field, where a sequence of sound has a length, and windows
+are counted."""
 
 _LETTER_OF = {word: letter for letter, word in LETTERS.items()}
 _COSTS = ("params", "flops")

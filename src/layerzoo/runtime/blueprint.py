@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 import torch
 
-from layerzoo.errors import LayerError, LayerzooError, PluginError, TraceError, UnknownLayerError
+from layerzoo.errors import LayerError, LayerzooError, NotFoundError, PluginError, TraceError, UnknownLayerError
 from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, ground
-from layerzoo.runtime.cut import find_call, shape_of
+from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
@@ -47,9 +47,8 @@ class Blueprint:
     files: Files
     hooks: ModelHooks
     preprocess: Preprocessor
-    trace: Trace
-    ground: Ground
-    """Where the trace was made: traces at other sizes are made there too."""
+    found: tuple[Trace, Ground] | None = None
+    """A trace, and where it was made. None, or one that ends early, for as long as no more must be known."""
     layouts: dict[str, Layout] | None = field(default=None, repr=False)
     """Address → axes, of every activation whose axes traces at other input sizes tell; made when one must be told."""
     declared: ModelSpec | None = field(default=None, repr=False)
@@ -66,8 +65,10 @@ class Blueprint:
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
             layouts = layouts_from_plain(facts["layouts"])
-            known = trace_from_plain(facts["trace"])
-            return cls(replace(spec, layers=layers), files, hooks, made, known, facts["ground"], layouts, declared)
+            found = (trace_from_plain(facts["trace"]), facts["ground"])
+            return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared)
+        if not fresh and _is_as_catalogued(declared, zoo):
+            return cls(spec, files, hooks, made, declared=declared)
         try:
             blueprint = cls.traced(_undeclared(declared) if fresh else declared, files, hooks)
         except (LayerError, UnknownLayerError) as error:
@@ -86,10 +87,36 @@ class Blueprint:
         """
         spec = _described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
-        blueprint = cls(spec, files, hooks, made, *_first_trace(spec, hooks, files, made), layouts)
+        blueprint = cls(spec, files, hooks, made, layouts=layouts)
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
+
+    @property
+    def trace(self) -> Trace:
+        """Of the whole network."""
+        return self._whole()[0]
+
+    def cut(self, layers: Sequence[Layer]) -> Cut:
+        """A plan to read some layers. For those that a catalogue declares, a trace that ends with them tells enough.
+
+        Raises: LayerError, UnknownLayerError, TraceError.
+        """
+        if self.found is None or not all(map(self.found[0].reaches, layers)):
+            is_declared = all(layer in self.spec.layers for layer in layers)
+            self._trace(until=layers if is_declared else ())
+        assert self.found is not None
+        return plan_cut(self.found[0], layers, model=self.spec.id)
+
+    def _whole(self) -> tuple[Trace, Ground]:
+        if self.found is None or not self.found[0].is_whole:
+            self._trace()
+        assert self.found is not None
+        return self.found
+
+    def _trace(self, until: Sequence[Layer] = ()) -> None:
+        self.found = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        self._keep(registry())
 
     @property
     def flops(self) -> int:
@@ -97,14 +124,14 @@ class Blueprint:
         return self.trace.flops_until(_END)
 
     def _keep(self, zoo: Registry) -> None:
-        if self.declared is not None:
-            write_facts(self.declared, zoo, self._facts())
+        if self.declared is not None and self.found is not None:
+            write_facts(self.declared, zoo, self._facts(*self.found))
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self, trace: Trace, ground: Ground) -> dict[str, Any]:
         return {
             "layers": [to_plain(each) for each in self.spec.layers],
-            "trace": trace_to_plain(self.trace),
-            "ground": self.ground,
+            "trace": trace_to_plain(trace),
+            "ground": ground,
             "layouts": None if self.layouts is None else {place: asdict(told) for place, told in self.layouts.items()},
         }
 
@@ -172,7 +199,7 @@ class Blueprint:
         found = None
         for candidate in dict.fromkeys((self.spec, _resized(self.spec, stretch))):
             try:
-                found = _trace_on(self.ground, candidate, self.hooks, self.files, example)
+                found = _trace_on(self._whole()[1], candidate, self.hooks, self.files, example)
             except LayerzooError:
                 continue  # a size that the network does not take tells nothing
             if _outputs(found) != _outputs(self.trace):
@@ -181,6 +208,19 @@ class Blueprint:
 
 
 _END = 1 << 62
+
+
+def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:
+    """Whether a generated catalogue declares a model just so, by the libraries that are installed here: then nothing
+    that a trace tells of its layers is missing, and all of it holds."""
+    if not spec.traced_with or spec.base is not None:
+        return False
+    here = library_versions(spec, zoo)
+    is_current = all(here.get(name) == version for name, version in spec.traced_with.items())
+    try:
+        return is_current and zoo.model(spec.id) == spec
+    except NotFoundError:
+        return False
 
 
 def _undeclared(spec: ModelSpec) -> ModelSpec:
@@ -230,7 +270,9 @@ def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:
     )
 
 
-def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor) -> tuple[Trace, Ground]:
+def _first_trace(
+    spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preprocessor, until: Sequence[Layer]
+) -> tuple[Trace, Ground]:
     """The trace at the model's own input size, and the cheapest ground that bears it.
 
     Raises: the error of the plugin, if that is what went wrong on every ground; else TraceError.
@@ -238,7 +280,7 @@ def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preproc
     failures: dict[Ground, LayerzooError] = {}
     for kind in GROUNDS:
         try:
-            return _trace_on(kind, spec, hooks, files, made.example(_BATCH)), kind
+            return _trace_on(kind, spec, hooks, files, made.example(_BATCH), until), kind
         except LayerzooError as error:
             failures[kind] = error
     last, is_always_so = failures[GROUNDS[-1]], len({str(failure) for failure in failures.values()}) == 1
@@ -248,12 +290,19 @@ def _first_trace(spec: ModelSpec, hooks: ModelHooks, files: Files, made: Preproc
     raise TraceError(f"{spec.id} could not be traced: {told}") from last
 
 
-def _trace_on(kind: Ground, spec: ModelSpec, hooks: ModelHooks, files: Files, example: Batch | None) -> Trace:
+def _trace_on(
+    kind: Ground,
+    spec: ModelSpec,
+    hooks: ModelHooks,
+    files: Files,
+    example: Batch | None,
+    until: Sequence[Layer] = (),
+) -> Trace:
     if example is None:
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        return trace(network, example if kind == "real" else _of_ones(example))
+        return trace(network, example if kind == "real" else _of_ones(example), until=until)
 
 
 def _of_ones(batch: Batch) -> Batch:
@@ -314,7 +363,7 @@ def _without_batch(shape: tuple[int, ...], axes: tuple[str, ...] | None) -> tupl
 def trace_to_plain(found: Trace) -> dict[str, Any]:
     """A trace as JSON can hold it."""
     plain = asdict(found)
-    plain["parameters"] = sorted(found.parameters)
+    plain |= {"parameters": sorted(found.parameters), "unfinished": sorted(found.unfinished)}
     plain["calls"] = [
         [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
         for call in found.calls
@@ -329,7 +378,8 @@ def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
         for module, index, start, end, inputs, outputs in plain["calls"]
     )
     flops = tuple((step, count) for step, count in plain["flops"])
-    return Trace(**{**plain, "calls": calls, "flops": flops, "parameters": frozenset(plain["parameters"])})
+    sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
+    return Trace(**{**plain, **sets, "calls": calls, "flops": flops})
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

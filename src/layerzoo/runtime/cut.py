@@ -37,7 +37,7 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
     stop = max(reversed(ready), key=lambda name: ready[name])  # of several in one place, the one that is read last
     needed = tuple(name for name, step in trace.reads.items() if step < ready[stop])
-    called = {call.module for call in trace.calls if call.start < ready[stop]}
+    called = {call.module for call in trace.calls if call.start < ready[stop]} | trace.unfinished
     owners = {name.rpartition(".")[0] for name in needed}
     return Cut(
         layers=unique,

@@ -16,7 +16,7 @@ from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
 from layerzoo.runtime.checkpoint import open_checkpoint
-from layerzoo.runtime.cut import Cut, plan_cut
+from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.network import CutNetwork
@@ -64,7 +64,8 @@ def load(
     place = _usable(device)
     hooks = ModelHooks.of(spec, zoo)
     want: Want = "partial" if partial else "whole"
-    files = resolve(spec.weights, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
+    beside = spec.weights if weights is None or hooks.read_files else None  # nothing is fetched that nobody reads
+    files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
@@ -104,7 +105,7 @@ def _load(
 ) -> Backbone:
     layers = choose_layers(blueprint, layer)
     pools = choose_pools(blueprint, layers, pool)
-    cut = plan_cut(blueprint.trace, layers, model=blueprint.spec.id)
+    cut = blueprint.cut(layers)
     network, loaded = _filled(blueprint, cut, seed, allow_pickle)
     network = lay_out(network.to(device), memory_format(blueprint.preprocess))
     return Backbone(
@@ -184,7 +185,7 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     files = resolve(spec.weights, model=spec.id, want="partial", progress=progress)
     hooks = ModelHooks.of(spec, zoo)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
-    cut = plan_cut(blueprint.trace, choose_layers(blueprint, layer), model=spec.id)
+    cut = blueprint.cut(choose_layers(blueprint, layer))
     network = build_uninitialised(spec, hooks, files)
     return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
 

@@ -6,7 +6,8 @@ A trace is plain data. The network it was taken from must be thrown away: runnin
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from layerzoo.errors import LayerError, TraceError
 from layerzoo.runtime.batch import Batch
+from layerzoo.spec import Layer
 
 Key = int | str | None
 """How one tensor is found in what a module returns: None when it is the only one there can be."""
@@ -57,11 +59,23 @@ class Trace:
     """Names and shapes of all tensors: two networks with one signature have the same structure."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second paths to a shared module → the path it is recorded under."""
+    unfinished: frozenset[str] = frozenset()
+    """Paths of the modules that were still running when the trace ended: of one that goes to the end of the network,
+    none. Of another, what comes after the layers that it was made for is not known."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
         path = self.aliases.get(module, module)
         return [call for call in self.calls if call.module == path]
+
+    def reaches(self, layer: Layer) -> bool:
+        """Whether all that is read before a layer is here: its call has ended."""
+        return self.is_whole or len(self.calls_of(layer.module)) > (layer.call or 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network ran to its end."""
+        return not self.unfinished
 
     def flops_until(self, step: int) -> int:
         """FLOPs per sample spent before a step."""
@@ -72,16 +86,17 @@ class Trace:
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
-def trace(network: nn.Module, batch: Batch) -> Trace:
+def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = ()) -> Trace:
     """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
 
+    until: layers after whose calls nothing is to be known any more; else it runs to its end.
     Raises: TraceError when the network does not run.
     """
     network.eval()
     built = signature(network)  # running may put other buffers in place of some
-    recorder = _Recorder(network)
+    recorder = _Recorder(network, until)
     try:
-        with torch.no_grad(), recorder.watching(network), recorder:
+        with contextlib.suppress(_Enough), torch.no_grad(), recorder.watching(network), recorder:
             batch.run(network)
     except Exception as error:
         raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
@@ -144,12 +159,17 @@ def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
 
 
+class _Enough(BaseException):
+    """Ends the forward pass. Not an Exception: model code that catches those must not catch this."""
+
+
 class _Recorder(TorchDispatchMode):
     """Counts steps, and notes at which step a module starts and ends and a tensor is first read."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, until: Collection[Layer]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._step = 0
+        self._awaited = {(layer.module, layer.call or 0) for layer in until}
         self._owners: dict[int, list[str]] = {}
         self._sizes: dict[str, int] = {}
         for name, tensor in named_tensors(network):
@@ -160,6 +180,8 @@ class _Recorder(TorchDispatchMode):
         self._flops: list[tuple[int, int]] = []
         self._calls: list[Call] = []
         self._aliases: dict[str, str] = {}
+        self._running: Counter[str] = Counter()
+        self._has_stopped = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -201,14 +223,21 @@ class _Recorder(TorchDispatchMode):
         def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             nonlocal count
             self._step += 1
+            self._running[path] += 1
             received = {**tensors_in(args), **tensors_in(kwargs)}
             started.append((count, self._step, {key: tuple(tensor.shape) for key, tensor in received.items()}))
             count += 1
 
         def finish(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self._step += 1
+            self._running[path] -= 1
             index, start, inputs = started.pop()
             self._calls.append(Call(path, index, start, self._step, inputs, _shapes(output)))
+            if (path, index) in self._awaited:
+                self._awaited.remove((path, index))
+                if not self._awaited:
+                    self._has_stopped = True
+                    raise _Enough
 
         return begin, finish
 
@@ -222,6 +251,7 @@ class _Recorder(TorchDispatchMode):
             batch_size=batch_size,
             signature=signature,
             aliases=dict(self._aliases),
+            unfinished=frozenset(path for path, count in self._running.items() if count and self._has_stopped),
         )
 
 
