@@ -158,6 +158,24 @@ def test_what_is_known_from_an_earlier_run_is_not_traced_again(
     assert (home / "again.jsonl").read_text(encoding="utf-8").startswith('{"layerzoo":1')
 
 
+def test_some_architectures_can_be_built_again_while_the_others_stay(built: Built, zoo: Zoo) -> None:
+    before = built.text.splitlines()
+    rewrite(built, 1, lambda row: row.update(summary="another"))
+    rewrite(built, -1, lambda row: row.update(summary="another"))
+    name = json.loads(before[1])["id"].split(".")[0]
+    zoo(f"catalogue build catalogued --only {name} --jobs 1")
+    after = built.text.splitlines()
+    assert after[:2] == before[:2]
+    assert json.loads(after[-1])["summary"] == "another"
+
+
+def test_with_other_libraries_no_architecture_can_stay(built: Built, zoo: Zoo) -> None:
+    rewrite(built, 0, lambda head: head.update(traced_with={"torch": "1.0"}))
+    code, _, err = zoo("catalogue build catalogued --only small --jobs 1")
+    assert code == 2
+    assert "was not made with the libraries that are here. Next: zoo catalogue build catalogued, without --only" in err
+
+
 def test_ctrl_c_keeps_what_is_known_and_writes_no_catalogue(home: Path, install_copy: InstallCopy) -> None:
     """A network that took its process with it is not known: the next run tries it again."""
     package = install_copy("catalogued")

@@ -41,30 +41,35 @@ def group() -> None:
 @group.command("build")
 @click.argument("plugin", shell_complete=candidates.plugins)
 @click.option("--out", type=click.Path(dir_okay=False), help="Else the file that the plugin's registry.yaml names.")
+@_only
 @_jobs
 @click.pass_context
-def build_command(ctx: click.Context, plugin: str, out: str | None, jobs: int) -> None:
+def build_command(ctx: click.Context, plugin: str, out: str | None, only: Sequence[str], jobs: int) -> None:
     """Trace every architecture of PLUGIN on no data, and write the catalogue.
 
-    What is known is kept at once: a run that was stopped goes on where it was. Exits with 1 when some could not be
-    traced; these are listed, and stand in the catalogue without layers.
+    What is known is kept at once: a run that was stopped goes on where it was. With --only, all other architectures
+    stay as the catalogue has them. Exits with 1 when some could not be traced; these are listed, and stand in the
+    catalogue without layers.
 
     \b
-    Example:
+    Examples:
       zoo catalogue build timm
+      zoo catalogue build timm --only 'nest_*'
     """
-    from layerzoo.runtime.catalogue import architectures, catalogue_path, catalogue_text
+    from layerzoo.runtime.catalogue import architectures, catalogue_path, catalogue_text, shipped_models
 
     namespace = registry().plugin(plugin).namespace
-    names = architectures(namespace)
+    everything = architectures(namespace)
+    names = _chosen(everything, only, namespace)
+    kept = list(shipped_models(namespace, [name for name in everything if name not in names])) if only else []
     target = Path(out).absolute() if out else catalogue_path(namespace)
     with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # before the long work
         probe.touch()
     traced = _traced(namespace, names, jobs)
-    text = catalogue_text(namespace, traced)
+    text = catalogue_text(namespace, [*kept, *traced])
     with _told_if_unwritable(target), atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    models = sum(map(len, traced))
+    models = sum(map(len, (*kept, *traced)))
     click.echo(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}", err=True)
     ctx.exit(1 if _report_failures(traced) else 0)
 

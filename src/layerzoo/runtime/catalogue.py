@@ -110,6 +110,22 @@ def shipped_text(namespace: str) -> str:
         raise RegistryError(f"{path} is not UTF-8. Next: zoo catalogue build {namespace}") from error
 
 
+def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
+    """The models of some architectures, as the plugin's catalogue has them.
+
+    Raises: RegistryError when it was made with other libraries, or lacks one of them.
+    """
+    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace), versions_of(namespace)
+    head = shipped.get(None, {})
+    advice = f"Next: zoo catalogue build {namespace}, without --only"
+    if head.get("traced_with") != here:
+        raise RegistryError(f"the catalogue of {namespace} was not made with the libraries that are here. {advice}")
+    for name in names:
+        if missing := [row["id"] for row in listed[name] if row["id"] not in shipped]:
+            raise RegistryError(f"the catalogue of {namespace} has no {missing[0]}. {advice}")
+        yield tuple({**head.get("common", {}), **shipped[row["id"]]} for row in listed[name])
+
+
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
     """What a catalogue says otherwise, a line each; of architectures that were not traced, nothing."""
     failed = {row["id"]: row["failed"] for rows in traced for row in rows if "failed" in row}
