@@ -13,7 +13,9 @@ __all__ = [
     "EXAMPLE_SECONDS",
     "EXAMPLE_TOKENS",
     "MODALITIES",
+    "TOLERANCE",
     "AudioPreprocess",
+    "Batching",
     "Default",
     "FrozenMap",
     "ImagePreprocess",
@@ -132,6 +134,14 @@ class Layer:
         )
 
 
+Batching = Literal["exact", "tolerance", "equal_lengths"]
+"""How samples share a batch, so that a sample's features are the same alone and beside any others. `exact`: all rows
+have one size. `tolerance`: shorter rows are filled up on the right, and a mask says so, which changes a pooled vector
+by at most TOLERANCE. `equal_lengths`: what is filled up would change the features, so only rows of one length share a
+batch."""
+TOLERANCE = 1e-5
+"""How far a sample's pooled float32 vector may be from that of the sample alone, in units of its length."""
+
 EXAMPLE_TOKENS = 16
 """A text model's shapes and FLOPs are stated for this many tokens, or half its limit where that is less."""
 EXAMPLE_SECONDS = 1
@@ -159,6 +169,11 @@ class ImagePreprocess:
     std: tuple[float, float, float]
     """What they are divided by afterwards."""
 
+    @property
+    def batching(self) -> Batching:
+        """All pictures of a model have one size."""
+        return "exact"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPreprocess:
@@ -172,6 +187,11 @@ class AudioPreprocess:
     pad: Literal["none", "window"] = "none"
     """`window`: every window is padded to window_s, as networks with a fixed input need it."""
 
+    @property
+    def batching(self) -> Batching:
+        """Windows that are padded have one size; other sounds are not padded to each other."""
+        return "exact" if self.pad == "window" else "equal_lengths"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPreprocess:
@@ -182,6 +202,9 @@ class TextPreprocess:
     """The longest sequence the network takes, special tokens included."""
     cls_token: bool = False
     """Whether the first token of every sequence is a classification token."""
+    batching: Batching | None = None
+    """How texts of different length share a batch. `exact`: each is filled up to max_tokens, without a mask, as the
+    network was trained. None: the builder's library knows; where it does not, only texts of equal length do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +223,11 @@ class VideoPreprocess:
     """How the vectors of the frames become one, where each goes through the network alone."""
     image: ImagePreprocess
     """How each frame is preprocessed."""
+
+    @property
+    def batching(self) -> Batching:
+        """All frames, and all clips, of a model have one size."""
+        return "exact"
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess

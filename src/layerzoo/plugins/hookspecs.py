@@ -62,6 +62,9 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
     text: a :class:`layerzoo.media.text.Tokenizer`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
+
+    Where a network takes sounds of any length, and not all of the array is sound, the callable gives arrays by the
+    names of the network's arguments, of which ``attention_mask`` has a 1 for each true position; those come first.
     """
 
 

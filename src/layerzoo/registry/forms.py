@@ -256,6 +256,9 @@ class TextForm(Form):
     """The longest text in tokens; the rest is left out."""
     cls_token: bool = UNSET
     """Whether the first token stands for the whole text."""
+    batching: Literal["exact", "tolerance", "equal_lengths"] = UNSET
+    """How texts of different length share a batch: each filled up to max_tokens; filled up to the longest under a mask,
+    for a network that this changes by at most 1e-5; or only those of equal length, which is right for any network."""
 
 
 class VideoForm(Form):

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from layerzoo.pooling import SEQUENCE_AXES
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -40,6 +42,8 @@ class Batch:
     total: int = 1
     """How many positions each row has, padding included."""
     times_s: tuple[float | None, ...] | None = None
+    sequence_axes: frozenset[str] = SEQUENCE_AXES
+    """The axes of an activation that run along a row, so that its true positions come first."""
 
     @property
     def size(self) -> int:
@@ -65,16 +69,23 @@ class Batch:
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 
 
-def collate(rows: Sequence[Row], *, pad: Mapping[str, int] | None = None, masked: bool = False) -> Batch:
+def collate(
+    rows: Sequence[Row],
+    *,
+    pad: Mapping[str, int] | None = None,
+    masked: bool = False,
+    sequence_axes: frozenset[str] = SEQUENCE_AXES,
+) -> Batch:
     """Rows side by side. Where lengths differ, the last axis is padded on the right with ``pad``'s value.
 
     masked: whether the rows' true lengths are kept as ``valid``.
+    sequence_axes: of an activation, those that run along a row.
     """
     total = max(row.total for row in rows)
     inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
     valid = torch.tensor([row.valid for row in rows]) if masked else None
     times_s = tuple(row.time_s for row in rows) if any(row.time_s is not None for row in rows) else None
-    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s)
+    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s, sequence_axes=sequence_axes)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

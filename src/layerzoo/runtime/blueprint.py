@@ -27,6 +27,8 @@ from layerzoo.spec import (
     ImagePreprocess,
     Layer,
     ModelSpec,
+    Preprocess,
+    TextPreprocess,
     VideoPreprocess,
     layer_from_dict,
     preprocess_from_dict,
@@ -203,13 +205,14 @@ def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | 
 
 def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
-    if spec.preprocess is not None:
+    if spec.preprocess is not None and not _lacks_batching(spec.preprocess):
         return spec
     known = hooks.describe(spec, files) or {}
     try:
         if preprocess := known.get("preprocess"):
             kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
-            spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
+            found = preprocess_from_dict({"kind": kind, **preprocess})
+            spec = replace(spec, preprocess=_completed(spec.preprocess, found))
         if "default" in known and spec.default == Default():
             spec = replace(spec, default=Default(**known["default"]))
     except TypeError as error:
@@ -218,6 +221,17 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
             plugin=spec.builder,
         ) from error
     return spec
+
+
+def _lacks_batching(preprocess: Preprocess) -> bool:
+    return isinstance(preprocess, TextPreprocess) and preprocess.batching is None
+
+
+def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
+    """What is declared; of a text's, with what the library knows of padding."""
+    if isinstance(declared, TextPreprocess) and isinstance(known, TextPreprocess):
+        return replace(declared, batching=known.batching)
+    return declared or known
 
 
 def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:

@@ -24,6 +24,7 @@ from layerzoo.runtime.pool import merge, sequence_axis
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import Prepared, Preprocessor, TextPreprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice
+from layerzoo.runtime.shortest import too_short_for
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -161,7 +162,9 @@ def _run(backbone: Backbone, batch: list[Place], pools: dict[str, str], waiting:
         else:
             ((index, number, row),) = batch
             waiting[index].weights[number] = row.valid
-            waiting[index].error = _failure(waiting[index].id, "the network fails on it", error)
+            failed = waiting[index].id
+            reason = too_short_for(backbone, row, failed) or _failure(failed, "the network fails on it", error)
+            waiting[index].error = reason
         return
     for place, (index, number, row) in enumerate(batch):
         waiting[index].weights[number] = row.valid

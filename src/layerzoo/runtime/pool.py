@@ -81,7 +81,7 @@ def valid_positions(batch: Batch, layer: Layer, positions: int) -> Tensor:
     A network that shortens a sequence does so evenly: of P positions over an input of T, the first ceil(P·t/T) see the
     t true ones.
     """
-    masked = batch.valid is not None and any(axis in SEQUENCE_AXES for axis in layer.axes or ())
+    masked = batch.valid is not None and any(axis in batch.sequence_axes for axis in layer.axes or ())
     if batch.valid is None or not masked:
         device = next(iter(batch.inputs.values())).device
         return torch.full((batch.size,), positions, device=device)

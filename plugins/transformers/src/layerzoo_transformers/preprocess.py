@@ -24,6 +24,7 @@ from layerzoo.errors import WeightsError
 from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import picture_size, sub_config
+from layerzoo_transformers.families import batching, family
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's word for an unknown limit is 1e30."""
@@ -69,7 +70,7 @@ class NoTokenizer:
 
 
 def describe_text(config: Any, files: Files) -> dict[str, Any]:
-    """How long a text may be, and whether it starts with a classification token."""
+    """How long a text may be, whether it starts with a classification token, and what padding does to the network."""
     part = sub_config(config, "text")
     limits = [_largest(part, "max_position_embeddings"), _largest(part, "n_positions")]
     cls = False
@@ -79,7 +80,7 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
         token = tokenizer.library.cls_token_id
         cls = token is not None and tokenizer.prefix[:1] == (token,)
     known = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
-    return {"max_tokens": int(min(known, default=512)), "cls_token": cls}
+    return {"max_tokens": int(min(known, default=512)), "cls_token": cls, "batching": batching(config)}
 
 
 def tokenizer(model: str, files: Files) -> LibraryTokenizer | NoTokenizer:
@@ -151,26 +152,42 @@ def describe_sound(config: Any, files: Files) -> dict[str, Any] | None:
     return {"sample_rate_hz": rate, **({"window_s": window, "pad": "window"} if window else {})}
 
 
-def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], NDArray[np.float32]] | None:
+def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], Any] | None:
     """The feature extractor beside a checkpoint, or the one that an architecture is published with."""
     extractor = _extractor(config, files)
-    return None if extractor is None else partial(_extracted, extractor)  # not a closure, which no process can send
+    if extractor is None:
+        return None
+    made = _windowed if _window_s(extractor) else _masked
+    return partial(made, extractor)  # not a closure, which no process can send
 
 
 def _extractor(config: Any, files: Files) -> Any:
     return _processor(config, files, FEATURE_EXTRACTOR_MAPPING, AutoFeatureExtractor)
 
 
-def _extracted(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
-    array: NDArray[np.float32] = np.asarray(made[extractor.model_input_names[0]][0], dtype=np.float32)
-    return array
+def _windowed(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the network takes of a sound, which fills a window."""
+    return _made(extractor, samples)[extractor.model_input_names[0]]
+
+
+def _masked(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+    """What the network takes of a sound; with a mask, where the extractor has filled it up to whole frames."""
+    made = _made(extractor, samples)
+    mask = made.get("attention_mask")
+    return made[extractor.model_input_names[0]] if mask is None or mask.all() else made
+
+
+def _made(extractor: Any, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    given = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
+    main, mask = extractor.model_input_names[0], given.get("attention_mask")
+    made = {main: np.asarray(given[main][0], dtype=np.float32)}
+    return made if mask is None else {**made, "attention_mask": mask[0]}
 
 
 def _window_s(extractor: Any) -> float | None:
     """How much sound an extractor makes its output of, however long the sound is; None where the length decides."""
     short, long = (
-        _extracted(extractor, np.zeros(round(seconds * extractor.sampling_rate), np.float32)).shape
+        _windowed(extractor, np.zeros(round(seconds * extractor.sampling_rate), np.float32)).shape
         for seconds in (0.25, 0.5)
     )
     if short != long:
@@ -194,7 +211,8 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
         return None
     taken = inspect.signature(kind.__init__).parameters
     bins = getattr(config, "num_mel_bins", None)
-    return kind(**{name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken})
+    given = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken}
+    return kind(**given, **family(config).get("extractor", {}))
 
 
 def _kind(config: Any, mapping: Any) -> Any:
