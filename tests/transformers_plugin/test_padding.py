@@ -105,6 +105,14 @@ def test_a_text_that_is_filled_up_to_all_positions_is_what_the_library_makes_of_
         np.testing.assert_allclose(found["pooled"][place], output.pooler_output[0].numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_a_text_is_the_same_before_and_after_others() -> None:
+    backbone = network("text", "big_bird", (("block_size", 4),))
+    long, short = text(100, 0), text(5, 1)
+    before = layerzoo.extract(backbone, [long]).values
+    layerzoo.extract(backbone, [short])
+    np.testing.assert_array_equal(layerzoo.extract(backbone, [long]).values, before)
+
+
 texts = st.lists(st.builds(text, st.integers(1, 100), st.integers(0, 9)), min_size=2, max_size=7)
 sounds = st.lists(
     st.builds(sound, st.integers(800, 12_000) | st.sampled_from((800, 4000)), st.integers(0, 9)), min_size=2, max_size=6

@@ -15,7 +15,7 @@ from layerzoo_transformers.preprocess import describe_sound
 def sized_config_of(spec: ModelSpec, files: Files) -> Any:
     """The configuration of the whole network, for inputs of the size that the spec declares."""
     config = config_of(spec, files)
-    fields = _picture_fields(config, spec) | _window_fields(config, spec, files)
+    fields = _picture_fields(config, spec) | _window_fields(config, spec, files) | family(config).get("fields", {})
     if not fields:
         return config
     config = copy.deepcopy(config)
