@@ -17,7 +17,7 @@ from tools.certify.shrink import Shrink, small
 from transformers import AutoConfig
 
 import layerzoo
-from layerzoo.spec import TOLERANCE, AudioPreprocess, FrozenMap, ModelSpec, TextPreprocess
+from layerzoo.spec import TOLERANCE, FrozenMap, ModelSpec, TextPreprocess
 
 TEXT = {
     "bert": "tolerance",
@@ -121,35 +121,73 @@ long_sounds = st.lists(st.builds(sound, st.integers(400, 3 * RATE), st.integers(
 sizes = st.integers(1, 8)
 
 
-@pytest.mark.parametrize("name", TEXT)
-@FEW
-@given(texts=texts, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last", "cls")))
-def test_a_text_is_the_same_alone_and_in_any_batch(
-    name: str, texts: list[torch.Tensor], batch_size: int, pool: str
-) -> None:
+text_batches = given(texts=texts, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last", "cls")))
+sound_batches = given(sounds=sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last")))
+window_batches = given(sounds=long_sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max")))
+
+
+def check_texts(name: str, texts: list[torch.Tensor], batch_size: int, pool: str) -> None:
     backbone = network("text", name)
     assert backbone.spec.preprocess.batching == TEXT[name]  # type: ignore[union-attr]
     shortest = SHORTEST.get(name, 1)
     agree(backbone, [text if len(text) >= shortest else text.repeat(shortest) for text in texts], batch_size, pool)
 
 
-@pytest.mark.parametrize("name", SOUND)
-@FEW
-@given(sounds=sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last")))
-def test_a_sound_is_the_same_alone_and_in_any_batch(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
+def check_sounds(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
     kind, fields = SOUND[name]
     backbone = network("audio", kind, tuple(fields.items()))
-    assert isinstance(backbone.spec.preprocess, AudioPreprocess)
-    assert backbone.spec.preprocess.batching == "equal_lengths"
+    assert backbone.spec.preprocess.batching == "equal_lengths"  # type: ignore[union-attr]
     agree(backbone, sounds, batch_size, pool)
+
+
+def check_windows(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
+    backbone = network("audio", name)
+    assert backbone.spec.preprocess.batching == "exact"  # type: ignore[union-attr]
+    agree(backbone, sounds, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", TEXT)
+@FEW
+@text_batches
+def test_a_text_is_the_same_alone_and_in_any_batch(name: str, texts: Any, batch_size: int, pool: str) -> None:
+    check_texts(name, texts, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", SOUND)
+@FEW
+@sound_batches
+def test_a_sound_is_the_same_alone_and_in_any_batch(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_sounds(name, sounds, batch_size, pool)
 
 
 @pytest.mark.parametrize("name", WINDOWED)
 @FEW
-@given(sounds=long_sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max")))
+@window_batches
 def test_a_sound_in_a_window_is_the_same_alone_and_in_any_batch(
-    name: str, sounds: list[Any], batch_size: int, pool: str
+    name: str, sounds: Any, batch_size: int, pool: str
 ) -> None:
-    backbone = network("audio", name)
-    assert backbone.spec.preprocess.batching == "exact"  # type: ignore[union-attr]
-    agree(backbone, sounds, batch_size, pool)
+    check_windows(name, sounds, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEXT)
+@MANY
+@text_batches
+def test_a_text_is_the_same_in_many_batches(name: str, texts: Any, batch_size: int, pool: str) -> None:
+    check_texts(name, texts, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOUND)
+@MANY
+@sound_batches
+def test_a_sound_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_sounds(name, sounds, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WINDOWED)
+@MANY
+@window_batches
+def test_a_sound_in_a_window_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_windows(name, sounds, batch_size, pool)

@@ -38,7 +38,7 @@ from layerzoo_transformers.preprocess import describe_text
 LENGTHS = (9, 17, 64, 150, 400)
 """Tokens of the texts; what is longer than a network takes is cut to that."""
 _WRITTEN = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
-_LIMITS = Limits(seconds=100, memory_bytes=6 << 30)
+_LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
 
 
 def main() -> None:
