@@ -19,6 +19,7 @@ __all__ = [
     "CutError",
     "DigestError",
     "DriftError",
+    "EmptySampleError",
     "InputError",
     "LayerError",
     "LayerzooError",
@@ -256,6 +257,10 @@ class SampleError(LayerzooError):
         super().__init__(f"{id}: {reason}")
         self.id = id
         self.reason = reason
+
+
+class EmptySampleError(SampleError):
+    """A sample holds nothing: no text, or nothing that its model has a token for."""
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:

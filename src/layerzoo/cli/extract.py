@@ -57,7 +57,10 @@ if TYPE_CHECKING:
     help="Another checkpoint for the same architecture, or chance.",
 )
 @click.option("--column", metavar="NAME", help="Which column of a table holds the text.")
-@click.option("--windows", is_flag=True, help="Split long texts into windows instead of truncating them.")
+@click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
+@click.option(
+    "--overlap", type=click.IntRange(min=0), metavar="N", help="Tokens that chunks share; else an eighth of a chunk."
+)
 @click.option(
     "--precision",
     type=OneOf(["float32", "bfloat16", "float16"]),
@@ -96,7 +99,8 @@ def command(
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry
 
-    windows, batch_size, pool = options.pop("windows"), options.pop("batch_size"), _pooling(pools)
+    pool = _pooling(pools)
+    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size")}
     with (
         _unwound_when_terminated(),
         FeatureWriter(out) as writer,
@@ -106,14 +110,7 @@ def command(
         from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
         backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-        pieces = stream(
-            backbone,
-            _as_input(inputs),
-            errors="raise" if strict else "skip",
-            column=column,
-            windows=windows,
-            batch_size=batch_size,
-        )
+        pieces = stream(backbone, _as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
         done = 0
         failed: list[SampleError] = []
         passed_over: list[str] = []
@@ -183,8 +180,14 @@ def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], p
     click.echo(
         f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}", err=True
     )
-    for what, count in report.items():
-        click.echo(f"{count} of them {what}", err=True)
+    if truncated := report.get("truncated", 0):
+        click.echo(
+            f"{truncated} of them truncated, which left out {report['left_out']} of {report['tokens']} tokens; "
+            "--chunks takes them whole",
+            err=True,
+        )
+    if chunked := report.get("chunked", 0):
+        click.echo(f"{chunked} of them split into chunks", err=True)
     if passed_over:
         few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
         many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"

@@ -61,7 +61,7 @@ class Blueprint:
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
         declared = spec
-        spec = _described(spec, hooks, files)
+        spec = described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
@@ -84,7 +84,7 @@ class Blueprint:
 
         layouts: those of the same architecture at another size or with another head. Raises: as :meth:`of`.
         """
-        spec = _described(spec, hooks, files)
+        spec = described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, *_first_trace(spec, hooks, files, made), layouts)
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
@@ -201,7 +201,7 @@ def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | 
     )
 
 
-def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
+def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
     if spec.preprocess is not None:
         return spec

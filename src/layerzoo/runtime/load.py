@@ -12,7 +12,7 @@ from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, lay_out, memory_format
-from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
 from layerzoo.runtime.checkpoint import open_checkpoint
@@ -20,6 +20,7 @@ from layerzoo.runtime.cut import Cut, plan_cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.spec import Layer, ModelSpec
@@ -160,6 +161,18 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     spec = _spec(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
     return build_network(spec, hooks, _files_to_build(spec, hooks))
+
+
+def load_preprocess(model: str | ModelSpec) -> Preprocessor:
+    """The preprocessing of a model alone: no network is built, and nothing of its checkpoint is fetched.
+
+    model: an id, or a spec. Raises: NotFoundError, PluginError, WeightsError.
+    """
+    zoo = registry()
+    spec = _spec(model, zoo)
+    hooks = ModelHooks.of(spec, zoo)
+    files = _files_to_build(spec, hooks)
+    return preprocessor(described(spec, hooks, files), hooks.preprocess(spec, files))
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:

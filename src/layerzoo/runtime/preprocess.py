@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -181,22 +181,34 @@ class TextPreprocessor(Preprocessor):
     variable_length = True
     uneven_rows = True
 
-    def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, windows: bool = False) -> None:
+    def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, overlap: int | None = None) -> None:
         self.declared = declared
         self.cls_token = declared.cls_token
         self._tokenizer = tokenizer
-        self._windows = windows
+        self.overlap = overlap
+        """How many tokens the chunks of a long text share; None where it is truncated."""
 
-    def with_windows(self, windows: bool) -> TextPreprocessor:
-        """The same, with long texts split into windows (True) or truncated (False)."""
-        return TextPreprocessor(self.declared, self._tokenizer, windows=windows)
+    def chunked(self, overlap: int | None = None) -> TextPreprocessor:
+        """The same, with long texts split into chunks rather than truncated.
+
+        overlap: how many tokens neighbours share; else an eighth of a chunk. Raises: UsageError where none are left.
+        """
+        room = text.room_for(self._tokenizer, self.declared.max_tokens, overlap or 0)
+        shared = int(room * text.OVERLAP_SHARE) if overlap is None else overlap
+        return TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
             return Prepared([_token_row(self._ready(source))])
-        tokens = text.tokenise(text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows)
-        report = {"truncated": int(tokens.left_out > 0), "windowed": int(len(tokens.windows) > 1)}
-        return Prepared([_token_row(ids) for ids in tokens.windows], {name: n for name, n in report.items() if n})
+        checked = text.decode(source)
+        tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
+        whole = len(tokens.chunks) == 1
+        rows = [_token_row(chunk.ids, None if whole else chunk.span) for chunk in tokens.chunks]
+        return Prepared(rows, text.counts(checked, tokens))
+
+    def unknown_words(self, source: str | bytes) -> list[str]:
+        """The words of a text that the vocabulary lacks as they stand, in their order. Raises: SampleError."""
+        return text.unknown_words(text.decode(source), self._tokenizer)
 
     def _ready(self, tensor: Any) -> Sequence[int]:
         if tensor.ndim != 1 or len(tensor) == 0 or tensor.is_floating_point() or tensor.is_complex():
@@ -284,6 +296,7 @@ def _numbers(tensor: Any) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().cpu().float(), dtype=np.float32)
 
 
-def _token_row(ids: Iterable[int]) -> Row:
-    array = np.fromiter(ids, dtype=np.int64)
-    return Row({"input_ids": array, "attention_mask": np.ones_like(array)}, valid=len(array), total=len(array))
+def _token_row(ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
+    array = np.array(ids, dtype=np.int64)
+    inputs = {"input_ids": array, "attention_mask": np.ones_like(array)}
+    return Row(inputs, valid=len(array), total=len(array), span=span)

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, AutoVideoProcessor
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoTokenizer,
+    AutoVideoProcessor,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.configuration_auto import (
     CONFIG_MAPPING,
     CONFIG_MAPPING_NAMES,
@@ -32,6 +38,11 @@ _LIMIT = 1_000_000
 class LibraryTokenizer:
     """A tokenizer of the library: pieces without special tokens, which stand apart as prefix and suffix."""
 
+    unknown: int | None
+    """What stands for all that the vocabulary lacks."""
+    _backend: Any = None
+    """What the library itself would ask, with half as much done around it for each text."""
+
     def __init__(self, library: Any) -> None:
         self.library = library
         alone = self.encode("a")
@@ -40,6 +51,9 @@ class LibraryTokenizer:
         self.prefix: tuple[int, ...] = tuple(dressed[:start])
         self.suffix: tuple[int, ...] = tuple(dressed[start + len(alone) :])
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
+        self.unknown = library.unk_token_id
+        # The calls above have left it as it is to be from here on: without truncation and padding.
+        self._backend = library.backend_tokenizer if _adds_nothing(library) else None
 
     @classmethod
     def of(cls, files: Files) -> LibraryTokenizer:
@@ -47,8 +61,18 @@ class LibraryTokenizer:
         return cls(AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True))
 
     def encode(self, text: str) -> list[int]:
+        if self._backend is not None:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
         made = self.library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return list(made["input_ids"])
+
+
+def _adds_nothing(library: Any) -> bool:
+    """Whether a tokenizer is the fast one of the library, which hands texts on as they are."""
+    kind = type(library)
+    return isinstance(library, PreTrainedTokenizerFast) and all(
+        getattr(kind, name) is getattr(PreTrainedTokenizerFast, name) for name in ("__call__", "_encode_plus")
+    )
 
 
 class NoTokenizer:
@@ -57,6 +81,7 @@ class NoTokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
+    unknown = None
 
     def __init__(self, model: str) -> None:
         self._model = model
