@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -59,7 +59,7 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     from layerzoo.media.text import warning
     from layerzoo.runtime import load_preprocess
 
-    preprocess: TextPreprocessor = load_preprocess(spec)  # type: ignore[assignment]
+    preprocess = cast("TextPreprocessor", load_preprocess(spec))
     found = samples(inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs], "text", column=column)
     total = _Total(spec.id, preprocess.declared.max_tokens)
     texts = total.over(_read(sample, preprocess) for sample in found)
@@ -69,9 +69,8 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
         for _ in texts:
             pass
         print_one(Row(spec.id, total.plain, list(total.facts())), format_)
-    for told in (*total.notes(), warning(total.report, spec.id)):
-        if told:
-            click.echo(told, err=True)
+    for told in filter(None, (*total.notes(), warning(total.report, spec.id))):
+        click.echo(f"{told}.", err=True)
     if total.failed:
         click.echo(f"{total.failed} of {counted(total.texts, 'text')} could not be used.", err=True)
         sys.exit(1)
@@ -170,12 +169,13 @@ class _Total:
         if self.words:
             listed = [f"{word} ({count:,})" for word, count in self.words.most_common(_SHOWN_WORDS)]
             yield "such as", ", ".join(listed)
-        yield "too long", f"{report['truncated']:,}, which leaves out {report['left_out']:,} tokens"
+        left_out = f", which leaves out {report['left_out']:,} tokens" if report["left_out"] else ""
+        yield "too long", f"{report['truncated']:,}{left_out}"
 
     def notes(self) -> Iterator[str]:
         """What a number means that is unusual."""
         if (pieces := self.pieces_per_word) and pieces > _MANY_PIECES:
             yield (
                 f"{pieces:.1f} tokens for each word: the model knows few of these words, and spells them (or the texts "
-                "are in a language that puts no space between words)."
+                "are in a language that puts no space between words)"
             )

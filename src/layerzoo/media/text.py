@@ -155,7 +155,7 @@ def warning(report: Mapping[str, int], model: str) -> str | None:
         return None
     return (
         f"{unknown / tokens:.0%} of the tokens ({unknown:,} of {tokens:,}) are unknown to {model}: its vocabulary has "
-        f"nothing for them, and to the network they are all the same. Which words: zoo tokens {model} INPUT"
+        f"nothing for them, and to the network they are all the same"
     )
 
 

@@ -160,7 +160,7 @@ def _pieces(
     last = _piece(backbone, pools, _take_ready(waiting), strict)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
-        logging.getLogger("layerzoo").warning(warning)
+        logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
     if not (any_good or len(last)):
         last = replace(last, by_layer={name: _nothing(backbone, name, pool) for name, pool in pools.items()})
     yield replace(last, passed_over=tuple(found.passed_over))
