@@ -10,7 +10,7 @@ help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
 	@echo "make test-slow  the tests that take too long for make test"
-	@echo "make bench  how long browsing, pictures and loading take, and what a cut downloads"
+	@echo "make bench  how long browsing, pictures, texts and loading take, and what a cut downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   the pages of docs/reference, written from the source"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
@@ -37,6 +37,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.downloads
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.load
 
 dist: setup

