@@ -64,7 +64,7 @@ def sentence_transformers(texts: Sequence[str]) -> Run:
     from sentence_transformers.models import Pooling, Transformer
 
     words = Transformer(str(_folder()), max_seq_length=_max_tokens())
-    model = SentenceTransformer(modules=[words, Pooling(words.get_word_embedding_dimension())], device="cpu")
+    model = SentenceTransformer(modules=[words, Pooling(words.get_embedding_dimension())], device="cpu")
 
     def run() -> FloatArray:
         found: FloatArray = model.encode(list(texts), show_progress_bar=False)

@@ -110,7 +110,7 @@ def command(
         from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
         backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-        pieces = stream(backbone, _as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
+        pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
         done = 0
         failed: list[SampleError] = []
         passed_over: list[str] = []
@@ -140,7 +140,7 @@ def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     return plain[0] if plain else named or None
 
 
-def _as_input(inputs: tuple[str, ...]) -> str | list[Path]:
+def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
     """What was typed are paths, patterns or -, for texts too: a text itself comes by way of a file or -."""
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 

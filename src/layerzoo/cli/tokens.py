@@ -6,12 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.extract import as_input
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, counted, format_option, print_one, print_rows
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
@@ -60,7 +60,7 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     from layerzoo.runtime import load_preprocess
 
     preprocess = cast("TextPreprocessor", load_preprocess(spec))
-    found = samples(inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs], "text", column=column)
+    found = samples(as_input(inputs), "text", column=column)
     total = _Total(spec.id, preprocess.declared.max_tokens)
     texts = total.over(_read(sample, preprocess) for sample in found)
     if each:
