@@ -91,7 +91,7 @@ def command(
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
     """
-    from layerzoo.cli.names import resolve_model_id
+    from layerzoo.cli.names import find_model_for
     from layerzoo.features import FeatureWriter
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry
@@ -102,7 +102,7 @@ def command(
         FeatureWriter(out) as writer,
     ):  # first, so that a file that cannot be written is told before the work
         zoo = registry()
-        spec = zoo.model(resolve_model_id(model) if model else zoo.default_model(kind_of_inputs(inputs)))
+        spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
         from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
         backbone = load(spec, layer=list(layers) or None, pool=pool, **options)

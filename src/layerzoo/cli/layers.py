@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
 from layerzoo.layers import select
 from layerzoo.registry import registry
@@ -39,7 +39,7 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
       zoo layers starter/minilm-l6 'block.*' --format jsonl
       zoo layers --trace mine/shelf-v2
     """
-    spec = registry().model(resolve_model_id(model))
+    spec = find_model(model) if trace else registry().model(resolve_model_id(model))
     layers = _layers(spec, trace)
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))

@@ -24,6 +24,7 @@ __all__ = [
     "layerzoo_build",
     "layerzoo_catalogue",
     "layerzoo_describe",
+    "layerzoo_identify",
     "layerzoo_preprocess",
     "layerzoo_read_weights",
     "layerzoo_state_dict",
@@ -78,6 +79,18 @@ def layerzoo_state_dict(
     spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor] | None:
     """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_identify(model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
+    """What a repository of the hub is, for a plugin whose registry.yaml has a ``hub:``. Asked once for each commit.
+
+    model: its id, for messages. files: its small files (configurations, tokenizers, …); no weights are among them.
+    Returns: the keys that a model has in a registry.yaml, without ``builder`` and ``weights``; several models where its
+    network takes several kinds of input, one for each modality, the main one first. None where the files do not say.
+    Raises: RepositoryError for a model that the library cannot make, RemoteCodeError where it takes code of the
+    repository's own.
+    """
 
 
 @hookspec(firstresult=True)

@@ -467,6 +467,8 @@ class PublishedForm(Form):
     """One line about the plugin."""
     builders: list[Builder] = UNSET
     """The builders that it offers."""
+    hub: bool = UNSET
+    """Whether every repository of the Hugging Face hub is a model of it, as `NAMESPACE/ORG/REPO`."""
 
 
 class CatalogueHeadForm(Form):
@@ -499,6 +501,9 @@ class HeadForm(Form):
     """Models that are taken out of the zoo: ids, or `NAMESPACE/*`. In a user's own file."""
     catalogue: Text = UNSET
     """The name of a file beside this one with more models, one JSON object a line. In layerzoo's or a plugin's file."""
+    hub: Builder = UNSET
+    """The builder for every repository of the Hugging Face hub, which is a model of this plugin then, as
+    `NAMESPACE/ORG/REPO`; the plugin's `layerzoo_identify` tells what it is. In a plugin's file."""
     defaults: DefaultsForm = UNSET
     """The model that is used for a kind of input when none is named. In layerzoo's own file."""
     plugins: dict[str, PublishedForm] = UNSET

@@ -16,6 +16,7 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, ground
 from layerzoo.runtime.cut import find_call, shape_of
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.identify import as_found
 from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
@@ -60,8 +61,8 @@ class Blueprint:
         """fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
-        declared = spec
-        spec = _described(spec, hooks, files)
+        declared, found = spec, as_found(spec, files, zoo)
+        spec = _described(found, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
@@ -69,7 +70,7 @@ class Blueprint:
             known = trace_from_plain(facts["trace"])
             return cls(replace(spec, layers=layers), files, hooks, made, known, facts["ground"], layouts, declared)
         try:
-            blueprint = cls.traced(_undeclared(declared) if fresh else declared, files, hooks)
+            blueprint = cls.traced(_undeclared(found) if fresh else found, files, hooks)
         except (LayerError, UnknownLayerError) as error:
             raise _outdated(declared, zoo, error) or error from error
         blueprint.declared = declared

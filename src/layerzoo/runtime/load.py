@@ -19,6 +19,7 @@ from layerzoo.runtime.checkpoint import open_checkpoint
 from layerzoo.runtime.cut import Cut, plan_cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
@@ -44,7 +45,8 @@ def load(
 ) -> Backbone:
     """Load a network up to a layer.
 
-    model: an id such as ``"starter/minilm-l6"``, or a spec.
+    model: an id such as ``"starter/minilm-l6"``, or a spec. An id such as ``"hf/ORG/REPO"``, with ``@REVISION`` or not,
+        is a repository of the hub.
     layer: one or several names or selectors (``"stage.1"``, ``"block.-1"``, ``"@0.5"``); else the model's own default.
     pool: how :func:`extract` will pool, for all layers or by layer; checked here, before anything is loaded.
     weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
@@ -59,7 +61,7 @@ def load(
     if precision not in get_args(Precision):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     seed = _seed(weights)
     place = _usable(device)
     hooks = ModelHooks.of(spec, zoo)
@@ -71,14 +73,6 @@ def load(
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
         blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
-
-
-def _spec(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
-    if isinstance(model, ModelSpec):
-        return model
-    if not isinstance(model, str):
-        raise UsageError(f"a {type(model).__name__} is no model: give an id such as 'starter/minilm-l6', or a spec")
-    return zoo.model(model)
 
 
 def _usable(device: str | torch.device) -> torch.device:
@@ -157,9 +151,10 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     model: an id, or a spec. Raises: NotFoundError, PluginError.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    return build_network(spec, hooks, _files_to_build(spec, hooks))
+    files = _files_to_build(spec, hooks)
+    return build_network(as_found(spec, files, zoo), hooks, files)
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
@@ -168,7 +163,7 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     model: an id, or a spec. Raises: NotFoundError, PluginError, TraceError, WeightsError.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
     return Blueprint.of(spec, _files_to_build(spec, hooks), hooks, zoo, fresh=True).spec.layers
 
@@ -180,11 +175,12 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     Returns: what the cut needs of the checkpoint. Raises: as :func:`load`.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     files = resolve(spec.weights, model=spec.id, want="partial", progress=progress)
     hooks = ModelHooks.of(spec, zoo)
     blueprint = Blueprint.of(spec, files, hooks, zoo)
     cut = plan_cut(blueprint.trace, choose_layers(blueprint, layer), model=spec.id)
+    spec = blueprint.spec
     network = build_uninitialised(spec, hooks, files)
     return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
 

@@ -16,19 +16,17 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
-from layerzoo.spec import Modality
 from layerzoo.weights import Files
+from layerzoo_transformers import catalogue
 from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.configuration import config_of
 from layerzoo_transformers.families import family
+from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.parts import backbone_path, network_class
+from layerzoo_transformers.plainly import told_plainly
 from layerzoo_transformers.preprocess import (
     LibraryTokenizer,
     NoTokenizer,
-    describe_pictures,
-    describe_sound,
-    describe_text,
-    describe_videos,
     sound_features,
     tokenizer,
 )
@@ -37,31 +35,39 @@ from layerzoo_transformers.sizes import sized_config_of
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
-    network = _whole(spec, files)
+    with told_plainly(spec.id):
+        network = _whole(spec, files)
     backbone: nn.Module = network.get_submodule(_part(spec, network))
     return backbone
 
 
 @hookimpl
+def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
+    """Of a network with several towers, a model for each."""
+    with told_plainly(model):
+        return identify(model, files)
+
+
+@hookimpl
+def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every base network in its default configuration."""
+    return catalogue.models()
+
+
+@hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     config = config_of(spec, files)
-    return {"preprocess": _DESCRIBE[spec.modality](config, files), "chain": family(config).get("chain")}
-
-
-_DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
-    "text": describe_text,
-    "vision": describe_pictures,
-    "audio": describe_sound,
-    "video": describe_videos,
-}
+    with told_plainly(spec.id):
+        return {**described(config, files, spec.modality), "chain": family(config).get("chain")}
 
 
 @hookimpl
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
-    if spec.modality == "text":
-        return tokenizer(spec.id, files)
-    if spec.modality == "audio":
-        return sound_features(config_of(spec, files), files)
+    with told_plainly(spec.id):
+        if spec.modality == "text":
+            return tokenizer(spec.id, files)
+        if spec.modality == "audio":
+            return sound_features(config_of(spec, files), files)
     return None
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, __version__
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from layerzoo.errors import RepositoryError, nearest
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+from layerzoo_transformers.plainly import remote_code
 
 SUB_CONFIGS = {
     "text": ("text_config",),
@@ -23,7 +31,53 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
     if "model_type" in spec.args:
         given = spec.args.to_dict()
         return AutoConfig.for_model(given["model_type"], **given.get("config", {}))
-    return AutoConfig.from_pretrained(files["config.json"])
+    return read_config(spec.id, files)
+
+
+def read_config(model: str, files: Files) -> Any:
+    """The configuration beside a checkpoint. model: the id of who it is of.
+
+    Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
+        RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
+    """
+    written = _written(model, files["config.json"])
+    name, own_code = written.get("model_type"), written.get("auto_map")
+    if name is not None and name not in CONFIG_MAPPING:
+        raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
+    if own_code:
+        _tell_own_code(model, str(name))
+    try:
+        return AutoConfig.from_pretrained(files["config.json"], trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+        told = next(filter(None, str(error).splitlines()), type(error).__name__)
+        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {told}"
+        raise RepositoryError(message) from error
+
+
+def _written(model: str, path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+    if not isinstance(written, dict):
+        raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
+    return written
+
+
+def _unknown(model: str, name: Any) -> RepositoryError:
+    close = nearest(str(name), list(CONFIG_MAPPING_NAMES))
+    hint = f" Nearest: {', '.join(close)}." if close else ""
+    return RepositoryError(
+        f"{model}: its config.json names the type '{name}', which transformers {__version__} does not know.{hint} "
+        "Next: pip install -U transformers, where a newer one does"
+    )
+
+
+@cache
+def _tell_own_code(model: str, name: str) -> None:
+    """Once a process."""
+    message = "%s: the code in its repository is not run; its network is transformers' own of type '%s'"
+    logging.getLogger("layerzoo").warning(message, model, name)
 
 
 def sub_config(config: Any, modality: str) -> Any:

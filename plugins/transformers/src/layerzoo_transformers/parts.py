@@ -24,7 +24,9 @@ _MODALITIES: dict[str, Modality] = {
 def modality_of(config: Any) -> Modality | None:
     """What the network of a configuration takes in the first place; None for something else than the four."""
     declared: Modality | None = family(config).get("modality")
-    return declared or _MODALITIES.get(network_class(config).main_input_name)
+    names = network_class(config).main_input_name
+    found = (_MODALITIES.get(name) for name in ([names] if isinstance(names, str) else names))
+    return declared or next(filter(None, found), None)
 
 
 def network_class(config: Any) -> Any:

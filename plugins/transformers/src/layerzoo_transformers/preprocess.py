@@ -44,7 +44,8 @@ class LibraryTokenizer:
     @classmethod
     def of(cls, files: Files) -> LibraryTokenizer:
         """The tokenizer that lies beside a model's config.json."""
-        return cls(AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True))
+        folder = files["config.json"].parent
+        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
     def encode(self, text: str) -> list[int]:
         made = self.library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
@@ -188,7 +189,8 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
     Returns: None where the library has none for this type.
     """
     if "preprocessor_config.json" in files:
-        return auto.from_pretrained(files["preprocessor_config.json"].parent, local_files_only=True)
+        folder = files["preprocessor_config.json"].parent
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = _kind(config, mapping)
     if kind is None:
         return None
