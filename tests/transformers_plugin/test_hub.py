@@ -191,6 +191,14 @@ def test_a_cut_fetches_its_part(connected: Hub, bert: Repository) -> None:
     assert 0 < connected.bytes_sent(WEIGHTS) < 0.75 * len(bert.at("main").files["model.safetensors"].content)
 
 
+def test_what_was_fetched_of_it_is_kept_as_long_as_it_is_known(bert: Repository, zoo: Zoo) -> None:
+    layerzoo.load(BERT, layer="block.0", partial=True)
+    rows = json.loads(zoo("cache", "list", "--format", "json").out)
+    assert {BERT} == {model for row in rows for model in row["models"]}
+    zoo("cache", "prune")
+    assert json.loads(zoo("cache", "list", "--format", "json").out) == rows
+
+
 def test_extract_from_the_command_line(bert: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
     said = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")

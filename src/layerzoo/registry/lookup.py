@@ -66,6 +66,10 @@ class Registry:
         """The repository of the hub that an id means, where it is of that form and its plugin has a hub."""
         return self._repositories.named(id)
 
+    def found(self) -> list[ModelSpec]:
+        """The repositories of the hub that were looked at here; a catalogue may have some of them too."""
+        return self._repositories.found()
+
     def models(
         self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
     ) -> list[ModelSpec]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import LockError, UnknownModelError
@@ -118,6 +118,19 @@ class Repositories:
             return None
         found = read_finding(repository, known_commit(repository))
         return None if found is None else found.spec(repository)
+
+    def found(self) -> list[ModelSpec]:
+        """What each repository that was looked at was found to be, at every branch, tag and commit asked for."""
+        return [spec for name in _noted_ids() if (spec := self.spec(name))]
+
+
+def _noted_ids() -> Iterator[str]:
+    """An id for every branch, tag and commit of a repository that was looked at."""
+    for folder in sorted((cache_dir() / "identified").glob("*/*")):
+        name = f"{folder.parent.name}/{folder.name.replace('--', '/', 1)}"
+        revisions = [unquote(path.name) for path in sorted(folder.glob("refs/*"))]
+        revisions += [path.stem for path in sorted(folder.glob("*.json")) if _COMMIT.fullmatch(path.stem)]
+        yield from (name if each == _DEFAULT_REVISION else f"{name}@{each}" for each in revisions)
 
 
 def is_repository(model: str) -> bool:

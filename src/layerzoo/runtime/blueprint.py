@@ -16,7 +16,6 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, ground
 from layerzoo.runtime.cut import find_call, shape_of
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.identify import as_found
 from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
@@ -57,12 +56,22 @@ class Blueprint:
     """The spec as it was declared, under which the trace is kept; None for as long as layers are being completed."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
-        """fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
+    def of(
+        cls,
+        spec: ModelSpec,
+        files: Files,
+        hooks: ModelHooks,
+        zoo: Registry,
+        *,
+        declared: ModelSpec | None = None,
+        fresh: bool = False,
+    ) -> Blueprint:
+        """declared: what browsing says of the model, where its own files say more; the trace is kept under that.
+        fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
-        declared, found = spec, as_found(spec, files, zoo)
-        spec = _described(found, hooks, files)
+        given, declared = spec, declared or spec
+        spec = _described(given, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
@@ -70,9 +79,9 @@ class Blueprint:
             known = trace_from_plain(facts["trace"])
             return cls(replace(spec, layers=layers), files, hooks, made, known, facts["ground"], layouts, declared)
         try:
-            blueprint = cls.traced(_undeclared(found) if fresh else found, files, hooks)
+            blueprint = cls.traced(_undeclared(given) if fresh else given, files, hooks)
         except (LayerError, UnknownLayerError) as error:
-            raise _outdated(declared, zoo, error) or error from error
+            raise _outdated(given, zoo, error) or error from error
         blueprint.declared = declared
         blueprint._keep(zoo)
         return blueprint

@@ -39,7 +39,6 @@ _NOT_LISTED = ("base", "layers", "params", "flops")
 """What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
 
 _LONGEST = 80
-_LIMITS = Limits(seconds=600)
 
 
 def architectures(namespace: str) -> list[str]:
@@ -52,12 +51,12 @@ def architectures(namespace: str) -> list[str]:
 
 
 def trace_architectures(
-    namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int
+    namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int, seconds: float = 600
 ) -> Iterator[tuple[Traced, bool]]:
     """The models of each architecture, and whether they were known from an earlier run; as they come.
 
     ledger: where each result is kept the moment it is known, so that a run that was stopped goes on; None: nowhere.
-    processes: how many work at the same time.
+    processes: how many work at the same time. seconds: how long one architecture may take.
     """
     wanted = list(names)
     known = _known(ledger)
@@ -65,7 +64,7 @@ def trace_architectures(
         if name in known:
             yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
-    for name, result in results(missing, partial(_work, namespace), _LIMITS, processes=processes):
+    for name, result in results(missing, partial(_work, namespace), Limits(seconds), processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False

@@ -46,8 +46,10 @@ def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
         return _identified(repository, error.nearest, zoo)
 
 
-def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> ModelSpec:
-    """The spec of a repository as these files of it say; what a catalogue or an earlier look says of it counts less.
+def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
+    """The spec of a repository as these files of it say, and as it is browsed from now on; of any other model, itself.
+
+    What a catalogue or an earlier look says of a repository counts less than its files.
 
     A branch may have moved since, a catalogue tells of a library's default configuration, and a local folder that is
     given in place of the repository has a configuration of its own. A spec that is not the zoo's own stays as it is.
@@ -55,20 +57,26 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> ModelSpec:
     """
     repository = zoo.repository(spec.id)
     if repository is None or spec.weights is None or spec.weights.source != repository.source:
-        return spec
-    try:
-        if zoo.model(spec.id) != spec:
-            return spec
-    except UnidentifiedModelError:  # found a moment ago, in a cache that cannot be written
-        return spec
+        return spec, spec
+    if _browsed(spec, zoo) != spec:
+        return spec, spec
     found = _found(repository, files, zoo)
     if found is None:
         if spec.args and not files:
             message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
             logging.getLogger("layerzoo").warning(message, spec.id)
-        return spec
+        return spec, spec
     own = found.spec(repository)
-    return replace(own, summary=spec.summary or own.summary, license=spec.license, aliases=spec.aliases)
+    own = replace(own, summary=spec.summary or own.summary, license=spec.license, aliases=spec.aliases)
+    return own, _browsed(own, zoo)
+
+
+def _browsed(spec: ModelSpec, zoo: Registry) -> ModelSpec:
+    """What browsing says of a model now; the spec itself where it says nothing, in a cache that cannot be written."""
+    try:
+        return zoo.model(spec.id)
+    except UnidentifiedModelError:
+        return spec
 
 
 def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -> ModelSpec:

@@ -67,11 +67,12 @@ def load(
     hooks = ModelHooks.of(spec, zoo)
     want: Want = "partial" if partial else "whole"
     files = resolve(spec.weights, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
-    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    found, declared = as_found(spec, files, zoo)
+    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
-        blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
+        blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True)
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
 
 
@@ -154,7 +155,8 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
     files = _files_to_build(spec, hooks)
-    return build_network(as_found(spec, files, zoo), hooks, files)
+    found, _ = as_found(spec, files, zoo)
+    return build_network(found, hooks, files)
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
@@ -165,7 +167,9 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     zoo = registry()
     spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    return Blueprint.of(spec, _files_to_build(spec, hooks), hooks, zoo, fresh=True).spec.layers
+    files = _files_to_build(spec, hooks)
+    found, declared = as_found(spec, files, zoo)
+    return Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True).spec.layers
 
 
 def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress | None = None) -> Loaded:
@@ -178,7 +182,8 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     spec = find_model(model, zoo)
     files = resolve(spec.weights, model=spec.id, want="partial", progress=progress)
     hooks = ModelHooks.of(spec, zoo)
-    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    found, declared = as_found(spec, files, zoo)
+    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
     cut = plan_cut(blueprint.trace, choose_layers(blueprint, layer), model=spec.id)
     spec = blueprint.spec
     network = build_uninitialised(spec, hooks, files)
