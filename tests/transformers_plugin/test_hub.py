@@ -221,6 +221,44 @@ def test_what_the_user_switched_off_is_off(bert: Repository, home: Path, zoo: Zo
         layerzoo.load(BERT)
 
 
+# ---------------------------------------------------------------- a repository that the catalogue has
+
+
+def test_a_catalogued_checkpoint_is_what_its_own_files_say(connected: Hub, zoo: Zoo) -> None:
+    files = {**published(bert_config()), **TOKENIZER, **pooling("cls_token")}
+    connected.repository("google-bert/bert-base-uncased").commit(files)
+    name = "hf/google-bert/bert-base-uncased"
+    assert layerzoo.model(name).layers[-1].shape == (768,)
+    backbone = layerzoo.load("hf/bert", layer="block.-1")
+    assert backbone.spec.id == name
+    assert (backbone.layers[0].name, backbone.layers[0].shape[-1]) == ("block.2", 32)
+    assert (backbone.spec.default.pool, backbone.spec.preprocess.max_tokens) == ("cls", 6)
+    assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+
+
+def test_its_default_architecture_from_chance_needs_no_connection(
+    connected: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    backbone = layerzoo.load("hf/openai/whisper-tiny", layer="block.0", weights="random:0")
+    assert backbone.layers[0].shape == (1500, 384)
+    assert "the library's default stands for it" in caplog.text
+    assert connected.requests == []
+
+
+def test_a_folder_in_its_place_is_what_its_own_files_say(connected: Hub, tmp_path: Path) -> None:
+    for file, content in {**published(bert_config()), **TOKENIZER}.items():
+        (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert layerzoo.load("hf/bert", layer="block.-1", weights=tmp_path).layers[0].name == "block.2"
+
+
+def test_a_name_that_is_nearly_a_catalogued_one_says_so(connected: Hub, zoo: Zoo) -> None:
+    near = "Nearest: hf/google-bert/bert-base-uncased"
+    assert near in zoo("show", "hf/google-bert/bert-base-uncase").err
+    said = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
+    assert (said.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in said.err) == (6, True)
+
+
 # ---------------------------------------------------------------- several towers
 
 

@@ -85,11 +85,15 @@ def command(
     - stands for the lines of standard input. A text is such a line, a line of a file, or a cell of a table. Samples
     that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
 
+    MODEL may be any repository of the hub, hf/ORG/REPO. Where its network takes several kinds of input, the part for
+    these inputs is taken; hf/ORG/REPO:text names it.
+
     \b
     Examples:
       zoo extract photos/ --out features.parquet
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
+      zoo extract tweets.txt --model hf/sentence-transformers/all-MiniLM-L6-v2 --out features.parquet
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.features import FeatureWriter

@@ -39,6 +39,8 @@ _NOT_LISTED = ("base", "layers", "params", "flops")
 """What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
 
 _LONGEST = 80
+_MEMORY_BYTES = 8 << 30
+"""A network that only runs for real may be larger than the machine."""
 
 
 def architectures(namespace: str) -> list[str]:
@@ -64,7 +66,8 @@ def trace_architectures(
         if name in known:
             yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
-    for name, result in results(missing, partial(_work, namespace), Limits(seconds), processes=processes):
+    limits = Limits(seconds, _MEMORY_BYTES)
+    for name, result in results(missing, partial(_work, namespace), limits, processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False

@@ -42,9 +42,9 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     if "config.json" not in files:
         return None
     config = read_config(model, files)
-    modalities = modalities_of(model, config)
+    main, *towers = modalities_of(model, config)
     try:
-        return [_declared(config, files, modality) for modality in modalities]
+        return [_declared(config, files, main), *(_tower(config, files, each) for each in towers)]
     except UNMADE as error:
         if any("auto_map" in _json(files.get(name)) for name in _CONFIGURATIONS):
             raise remote_code(model, "its tokenizer or processor is") from error
@@ -82,6 +82,14 @@ def _has_tower(config: Any, modality: Modality) -> bool:
 def _declared(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
     summary = ", ".join(_networks(config))
     return {"modality": modality, "summary": summary, **described(config, files, modality)}
+
+
+def _tower(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
+    """A tower beside the main one. What is wrong with its preprocessing is told to those who load it."""
+    try:
+        return _declared(config, files, modality)
+    except (ImportError, *UNMADE):
+        return {"modality": modality}
 
 
 def described(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
