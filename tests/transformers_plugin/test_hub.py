@@ -344,10 +344,11 @@ SERIES = json.dumps(AutoConfig.for_model("autoformer", prediction_length=2).to_d
         ({"config.json": "{'a': 1}"}, RepositoryError, "its config.json is no JSON: "),
         ({"config.json": "[1]"}, RepositoryError, "its config.json is no JSON object, but list"),
         ({"config.json": "{}"}, RepositoryError, "cannot make sense of its config.json"),
+        ({"config.json": '{"architecture": "resnet18"}'}, RepositoryError, "Next, with the plugin timm: timm/acme/bad"),
         ({"config.json": OWN_CODE}, RemoteCodeError, "'acme-net', is defined by code that lies in its repository"),
         ({"config.json": SERIES}, RepositoryError, "takes past_values, which is none of text, vision, audio, video"),
     ],
-    ids=["unknown type", "no config", "no JSON", "no object", "no type", "own code", "no modality"],
+    ids=["unknown type", "no config", "no JSON", "no object", "no type", "of timm", "own code", "no modality"],
 )
 def test_a_repository_that_is_no_model_has_its_error(
     connected: Hub, files: dict[str, str], error: type[Exception], told: str

@@ -62,7 +62,7 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
         return spec, spec
     found = _found(repository, files, zoo)
     if found is None:
-        if spec.args and not files:
+        if not files and read_finding(repository, known_commit(repository)) is None:
             message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
             logging.getLogger("layerzoo").warning(message, spec.id)
         return spec, spec

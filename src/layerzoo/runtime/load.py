@@ -66,7 +66,9 @@ def load(
     place = _usable(device)
     hooks = ModelHooks.of(spec, zoo)
     want: Want = "partial" if partial else "whole"
-    files = resolve(spec.weights, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
+    files = (
+        resolve(spec.weights, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks, zoo)
+    )
     found, declared = as_found(spec, files, zoo)
     blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
     try:
@@ -125,10 +127,10 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
 
 
-def _files_at_hand(spec: ModelSpec, hooks: ModelHooks) -> Files:
+def _files_at_hand(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:
     """What a network without its weights can be built from, a configuration and a tokenizer, where they can be had."""
     try:
-        return _files_to_build(spec, hooks)
+        return _files_to_build(spec, hooks, zoo)
     except UnavailableError:
         return Files()
 
@@ -154,7 +156,7 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     zoo = registry()
     spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    files = _files_to_build(spec, hooks)
+    files = _files_to_build(spec, hooks, zoo)
     found, _ = as_found(spec, files, zoo)
     return build_network(found, hooks, files)
 
@@ -167,7 +169,7 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     zoo = registry()
     spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    files = _files_to_build(spec, hooks)
+    files = _files_to_build(spec, hooks, zoo)
     found, declared = as_found(spec, files, zoo)
     return Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True).spec.layers
 
@@ -190,7 +192,8 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
 
 
-def _files_to_build(spec: ModelSpec, hooks: ModelHooks) -> Files:
+def _files_to_build(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:
     """What a network is built from: everything but the checkpoint, which is fetched for nothing otherwise; and nothing
-    where no hook of the model's plugins reads a file."""
-    return resolve(spec.weights, model=spec.id, want="nothing") if hooks.read_files else Files()
+    where no hook of the model's plugins reads a file, but for a repository, whose files say what it is."""
+    is_wanted = hooks.read_files or zoo.repository(spec.id)
+    return resolve(spec.weights, model=spec.id, want="nothing") if is_wanted else Files()

@@ -44,6 +44,11 @@ def read_config(model: str, files: Files) -> Any:
     name, own_code = written.get("model_type"), written.get("auto_map")
     if name is not None and name not in CONFIG_MAPPING:
         raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
+    if name is None and "architecture" in written:
+        raise RepositoryError(
+            f"{model}: its config.json is timm's, for the architecture '{written['architecture']}'. Next, with the "
+            f"plugin timm: timm/{model.partition('/')[2]}"
+        )
     if own_code:
         _tell_own_code(model, str(name))
     try:

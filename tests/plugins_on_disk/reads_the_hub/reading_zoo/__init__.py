@@ -23,8 +23,3 @@ def layerzoo_identify(model, files):
         return said["answer"]
     args = {"width": said["width"]}
     return [{"modality": "vision", "args": args, "preprocess": {**PREPROCESS, **said.get("preprocess", {})}}]
-
-
-@hookimpl
-def layerzoo_describe(spec, files):
-    return None
