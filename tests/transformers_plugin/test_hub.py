@@ -179,6 +179,13 @@ def test_a_lock_keeps_the_commit(bert: Repository, zoo: Zoo) -> None:
     assert len(layerzoo.load(BERT, layer="block.*").layers) == 2
 
 
+def test_a_lock_from_elsewhere_is_checked_where_nothing_is_known(bert: Repository, zoo: Zoo, home: Path) -> None:
+    zoo("lock", BERT)
+    shutil.rmtree(home.parent / "cache/identified")
+    said = zoo("lock", "--check", "--format", "json")
+    assert (said.code, [row["state"] for row in json.loads(said.out)]) == (0, ["unchanged"])
+
+
 def test_a_pull_fetches_all_of_it_and_then_nobody_is_asked(connected: Hub, bert: Repository, zoo: Zoo) -> None:
     assert zoo("pull", BERT).code == 0
     connected.requests.clear()

@@ -78,7 +78,7 @@ def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelS
     specs, gone = {spec.id: spec for spec in own}, []
     for name in lock.models:
         try:
-            specs[name] = zoo.model(name)
+            specs[name] = find_model(name)  # a repository may be locked that was never looked at on this machine
         except UnknownModelError:
             gone.append(name)
     if not specs and not gone:

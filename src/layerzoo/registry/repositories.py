@@ -125,12 +125,14 @@ class Repositories:
 
 
 def _noted_ids() -> Iterator[str]:
-    """An id for every branch, tag and commit of a repository that was looked at."""
+    """An id for each branch and tag of a repository that was looked at, and for each commit that none of them is at."""
     for folder in sorted((cache_dir() / "identified").glob("*/*")):
         name = f"{folder.parent.name}/{folder.name.replace('--', '/', 1)}"
-        revisions = [unquote(path.name) for path in sorted(folder.glob("refs/*"))]
-        revisions += [path.stem for path in sorted(folder.glob("*.json")) if _COMMIT.fullmatch(path.stem)]
-        yield from (name if each == _DEFAULT_REVISION else f"{name}@{each}" for each in revisions)
+        seen = {unquote(path.name): _commit_in(path) for path in sorted(folder.glob("refs/*"))}
+        yield from (name if revision == _DEFAULT_REVISION else f"{name}@{revision}" for revision in seen)
+        for commit in sorted(path.stem for path in folder.glob("*.json")):
+            if _COMMIT.fullmatch(commit) and commit not in seen.values():
+                yield f"{name}@{commit}"
 
 
 def is_repository(model: str) -> bool:
@@ -146,8 +148,13 @@ def known_commit(repository: Repository) -> str | None:
     with contextlib.suppress(LockError):
         if (locked := Lock.read().models.get(repository.id)) and locked.revision:
             return locked.revision
+    return _commit_in(_seen_path(repository))
+
+
+def _commit_in(path: Path) -> str | None:
+    """The commit that was noted of a branch or tag."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        seen = _seen_path(repository).read_text(encoding="ascii")
+        seen = path.read_text(encoding="ascii")
         return seen if _COMMIT.fullmatch(seen) else None
     return None
 
