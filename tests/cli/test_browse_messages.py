@@ -24,7 +24,9 @@ ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 COMMANDS = {
     "list": "list --format table",
     "list-all": "list --all --modality video --license apache-2.0 --format table",
-    "list-some-columns": "list --all --modality video --license apache-2.0 --format jsonl --columns id,installed,install,size_px",
+    "list-some-columns": (
+        "list --all --modality video --license apache-2.0 --format jsonl --columns id,installed,install,size_px"
+    ),
     "list-sorted": "list --format table --sort -params --limit 2 --columns id,params,license",
     "list-not-installed-json": "list --not-installed --modality audio --license mit --format json",
     "list-json": "list --modality video --format json",
