@@ -203,7 +203,13 @@ def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
                 known[what] = {"flops": blueprint.flops, "layers": layer_table.packed(blueprint.spec.layers)}
             yield {**row, "params": params, **known[what]}
         except LayerzooError as error:
-            yield {**row, "failed": next(iter(str(error).splitlines()), type(error).__name__)}
+            yield {**row, "failed": _cause(error)}
+
+
+def _cause(error: LayerzooError) -> str:
+    """The first line of an error; with the second, where that only says what follows."""
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    return f"{first}{more[0]}" if more and first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
