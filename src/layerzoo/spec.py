@@ -116,6 +116,10 @@ class Layer:
     """Size of each axis but the batch."""
     prefix_tokens: int | None = None
     """How many tokens stand before those that cover the input (class, distillation and register tokens)."""
+    suffix_tokens: int | None = None
+    """How many tokens stand behind those that cover the input (a detector's, which become objects)."""
+    last_tokens: int | None = None
+    """Of the tokens only so many are meant, the last ones; None: all of them."""
     depth: float | None = None
     """Share of the network's FLOPs spent up to here, 0 to 1."""
     params: int | None = None

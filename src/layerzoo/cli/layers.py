@@ -30,8 +30,8 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
     second output.
 
-    json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens, depth, params, flops. A
-    key that says nothing is left out.
+    json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens,
+    suffix_tokens, last_tokens, depth, params, flops. A key that says nothing is left out.
 
     \b
     Examples:

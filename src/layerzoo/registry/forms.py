@@ -288,6 +288,10 @@ class LayerForm(Form):
     """The size of each axis but the batch."""
     prefix_tokens: Count = UNSET
     """How many tokens in front are no part of the sample: class and register tokens."""
+    suffix_tokens: Count = UNSET
+    """How many tokens behind are no part of the sample: a detector's, which become objects."""
+    last_tokens: Count = UNSET
+    """How many tokens are meant, counted from the end; else all."""
     depth: Annotated[float, Field(ge=0, le=1)] = UNSET
     """The share of the FLOPs up to here, 0 to 1."""
     params: Costs = UNSET

@@ -122,6 +122,7 @@ class Blueprint:
             raise LayerError(
                 f"{self.spec.id}, layer {layer.name}: the declared axes '{' '.join(axes)}' do not fit its shape {shape}"
             )
+        shape = self._meant(layer, axes, shape)
         step = call.end if layer.at == "output" else call.start
         flops, total = self.trace.flops_until(step), self.flops
         return replace(
@@ -133,6 +134,18 @@ class Blueprint:
             flops=flops,
             depth=round(flops / total, 4) if total else None,
         )
+
+    def _meant(self, layer: Layer, axes: tuple[str, ...] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of those tokens that a layer means. Raises: LayerError where there are not so many."""
+        if layer.last_tokens is None:
+            return shape
+        sizes = dict(zip(axes or (), shape, strict=False))
+        if not 0 < layer.last_tokens <= sizes.get("token", 0):
+            raise LayerError(
+                f"{self.spec.id}, layer {layer.name}: there are no last {layer.last_tokens} tokens on the axes "
+                f"'{' '.join(axes or ('unknown',))}' of {shape}"
+            )
+        return tuple((sizes | {"token": layer.last_tokens}).values())
 
     def _complete_all(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         completed = [self.complete(layer) for layer in layers]
@@ -147,7 +160,7 @@ class Blueprint:
         if layer.prefix_tokens is not None or axes is None or "token" not in axes:
             return layer.prefix_tokens
         if layout is not None and layout.prefix_tokens is not None:
-            return layout.prefix_tokens
+            return layout.prefix_tokens - (layer.suffix_tokens or 0)
         return 0 if self.preprocess.modality == "text" else None
 
     def _infer(self, call: Call, layer: Layer) -> Layout | None:

@@ -42,7 +42,7 @@ def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tens
     prefix = layer.prefix_tokens or 0
     if pool == "cls":
         return values[:, 0].to(torch.float32, copy=True)
-    values = values[:, prefix:].float()
+    values = values[:, prefix : values.shape[1] - (layer.suffix_tokens or 0)].float()
     mask = torch.arange(values.shape[1], device=values.device)[None, :] < (valid - prefix)[:, None]
     return _SUMMARIES[pool](values, mask)
 

@@ -19,8 +19,9 @@ from layerzoo import ModelSpec, hookimpl
 from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.checkpoint import mapped
-from layerzoo_transformers.configuration import config_of
+from layerzoo_transformers.configuration import config_of, without_cache
 from layerzoo_transformers.families import family
+from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
 from layerzoo_transformers.preprocess import (
     LibraryTokenizer,
@@ -39,13 +40,20 @@ from layerzoo_transformers.sizes import sized_config_of
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     network = _whole(spec, files)
     backbone: nn.Module = network.get_submodule(_part(spec, network))
-    return backbone
+    return backbone if _has_values() else without_memory(backbone)
 
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     config = config_of(spec, files)
-    return {"preprocess": _DESCRIBE[spec.modality](config, files), "chain": family(config).get("chain")}
+    return {"preprocess": _DESCRIBE[spec.modality](config, files), "chain": _chain(config)}
+
+
+def _chain(config: Any) -> dict[str, Any]:
+    """What families.toml says of the chain; a number that depends on the configuration stands there by its field."""
+    chain: dict[str, Any] = family(config).get("chain", {})
+    field = chain.get("suffix_tokens")
+    return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
 
 _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
@@ -76,12 +84,16 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
 
     Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
     """
-    probe = torch.empty(0)
-    has_values = type(probe) is Tensor and not probe.is_meta
-    how = {} if has_values else {"experts_implementation": "batched_mm"}
-    config = sized_config_of(spec, files)
+    how = {} if _has_values() else {"experts_implementation": "batched_mm"}
+    config = without_cache(sized_config_of(spec, files))
     config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
     return AutoModel.from_config(config, dtype=torch.float32, **how)
+
+
+def _has_values() -> bool:
+    """Whether tensors that are made here and now hold numbers."""
+    probe = torch.empty(0)
+    return type(probe) is Tensor and not probe.is_meta
 
 
 def _part(spec: ModelSpec, network: nn.Module) -> str:

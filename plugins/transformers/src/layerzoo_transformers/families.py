@@ -9,8 +9,10 @@ from typing import Any
 
 
 def family(config: Any) -> dict[str, Any]:
-    """What families.toml says of the type of a configuration."""
-    return _families().get(config.model_type, {})
+    """What families.toml says of the type of a configuration; of one that is like another, what is said of that too."""
+    row = _families().get(config.model_type, {})
+    other = _families().get(row.get("like", ""), {})
+    return other | row | {"chain": other.get("chain", {}) | row.get("chain", {})}
 
 
 @cache

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import transformers
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, AutoVideoProcessor
@@ -24,6 +25,7 @@ from layerzoo.errors import WeightsError
 from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import picture_size, sub_config
+from layerzoo_transformers.families import family
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's word for an unknown limit is 1e30."""
@@ -189,11 +191,12 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
     """
     if "preprocessor_config.json" in files:
         return auto.from_pretrained(files["preprocessor_config.json"].parent, local_files_only=True)
-    kind = _kind(config, mapping)
+    named = family(config).get("features") if auto is AutoFeatureExtractor else None
+    kind = _kind(config, mapping) if named is None else getattr(transformers, named)
     if kind is None:
         return None
     taken = inspect.signature(kind.__init__).parameters
-    bins = getattr(config, "num_mel_bins", None)
+    bins = getattr(sub_config(config, "audio"), "num_mel_bins", None)
     return kind(**{name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken})
 
 
