@@ -22,7 +22,7 @@ from layerzoo.lock import Lock
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 5
+_FORMAT = 6
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:

@@ -89,6 +89,15 @@ def test_prefix_tokens_are_left_out(pool: str) -> None:
     np.testing.assert_allclose(pooled(values, layer, pool), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+def test_tokens_behind_those_of_the_input_are_left_out(pool: str) -> None:
+    values = random(2, 9, 4)
+    axes = ("batch", "token", "channel")
+    layer = Layer(name="norm", module="n", axes=axes, shape=(9, 4), prefix_tokens=2, suffix_tokens=3)
+    expected = [DEFINITIONS[pool](one[2:6].astype(np.float64)) for one in values]
+    np.testing.assert_allclose(pooled(values, layer, pool), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_cls_is_the_first_prefix_token() -> None:
     values = random(2, 7, 4)
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(7, 4), prefix_tokens=2)

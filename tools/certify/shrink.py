@@ -65,6 +65,8 @@ class Shrink:
 
 def small(config: Mapping[str, Any], shrink: Shrink) -> dict[str, Any]:
     """The arguments that make a configuration small. config: its plain form, all values default."""
+    if "depths" in config:  # what counts layers counts stages there
+        shrink = replace(shrink, layers=LAYERS)
     vocabulary = next(
         (value for name, value in config.items() if name == "vocab_size" and isinstance(value, int)), None
     )

@@ -110,6 +110,7 @@ def _meaning(reason: str) -> str | None:
 def _first_that_runs(name: str, modality: Modality, row: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
     """What is found out with the first of ever larger networks that runs. Raises: what the largest fails with."""
     failure: Exception | None = None
+    widths: dict[str, int] = {}
     tried: list[dict[str, Any]] = []
     for shrink in _shrinks(row, effort.layers):
         given = small(AutoConfig.for_model(name).to_dict(), shrink)
@@ -121,9 +122,9 @@ def _first_that_runs(name: str, modality: Modality, row: Mapping[str, Any], effo
         except ImportError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever does not fit together shows in its own way
-            if failure is not None and _reason(error) == _reason(failure):
-                break  # it is not for its size
             failure = error
+            if widths.setdefault(_reason(error), shrink.width) != shrink.width:
+                break  # it is not for its width
     assert failure is not None
     raise failure
 

@@ -266,7 +266,7 @@ def _trace_on(kind: Ground, spec: ModelSpec, hooks: ModelHooks, files: Files, ex
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        return trace(network, example if kind == "real" else _of_ones(example))
+        return trace(network, example if kind == "real" else _of_ones(example), has_values=kind == "real")
 
 
 def _of_ones(batch: Batch) -> Batch:
@@ -342,7 +342,8 @@ def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
         for module, index, start, end, inputs, outputs in plain["calls"]
     )
     flops = tuple((step, count) for step, count in plain["flops"])
-    return Trace(**{**plain, "calls": calls, "flops": flops, "parameters": frozenset(plain["parameters"])})
+    sets = {"parameters": frozenset(plain["parameters"]), "unread": tuple(plain["unread"])}
+    return Trace(**{**plain, "calls": calls, "flops": flops, **sets})
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

@@ -57,6 +57,8 @@ class Trace:
     """Names and shapes of all tensors: two networks with one signature have the same structure."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second paths to a shared module → the path it is recorded under."""
+    unread: tuple[str, ...] = ()
+    """Of a run with values, the tensors that were never read: experts that another input may ask."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -72,9 +74,10 @@ class Trace:
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
-def trace(network: nn.Module, batch: Batch) -> Trace:
+def trace(network: nn.Module, batch: Batch, *, has_values: bool = False) -> Trace:
     """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
 
+    has_values: whether the network may choose its way by what the batch holds.
     Raises: TraceError when the network does not run.
     """
     network.eval()
@@ -85,7 +88,7 @@ def trace(network: nn.Module, batch: Batch) -> Trace:
             batch.run(network)
     except Exception as error:
         raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
-    return recorder.trace(batch.size, built)
+    return recorder.trace(batch.size, built, has_values)
 
 
 def signature(network: nn.Module) -> str:
@@ -212,7 +215,7 @@ class _Recorder(TorchDispatchMode):
 
         return begin, finish
 
-    def trace(self, batch_size: int, signature: str) -> Trace:
+    def trace(self, batch_size: int, signature: str, has_values: bool) -> Trace:
         return Trace(
             calls=tuple(sorted(self._calls, key=lambda call: call.start)),
             reads=dict(self._reads),
@@ -222,6 +225,7 @@ class _Recorder(TorchDispatchMode):
             batch_size=batch_size,
             signature=signature,
             aliases=dict(self._aliases),
+            unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
         )
 
 

@@ -50,8 +50,11 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 
 def _chain(config: Any) -> dict[str, Any]:
-    """What families.toml says of the chain; a number that depends on the configuration stands there by its field."""
-    chain: dict[str, Any] = family(config).get("chain", {})
+    """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
+
+    Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
+    """
+    chain: dict[str, Any] = {"branches": False} | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 

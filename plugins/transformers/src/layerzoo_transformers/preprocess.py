@@ -108,7 +108,7 @@ def describe_pictures(config: Any, files: Files, modality: Modality = "vision") 
     crop = _size(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else None
     resized = _size(processor.size)
     size = picture_size(config, modality) or crop or resized
-    if size is None:
+    if size is None or processor.resample is None:
         return None
     share = getattr(processor, "crop_pct", None) or (min(crop) / min(resized) if crop and resized else 1.0)
     normalised = getattr(processor, "do_normalize", True)
@@ -197,7 +197,8 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
         return None
     taken = inspect.signature(kind.__init__).parameters
     bins = getattr(sub_config(config, "audio"), "num_mel_bins", None)
-    return kind(**{name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken})
+    usual = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken}
+    return kind(**usual, **(family(config).get("extractor", {}) if auto is AutoFeatureExtractor else {}))
 
 
 def _kind(config: Any, mapping: Any) -> Any:
