@@ -155,10 +155,17 @@ def _hook(network: nn.Module, layer: Layer, given: dict[str, Tensor]) -> Any:
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         nonlocal calls
         if calls == (layer.call or 0):
-            given[layer.name] = meant(_picked(output, layer.output), layer).clone()
+            key = layer.output if layer.at == "output" else None
+            given[layer.name] = meant(_picked(output, key), layer).clone()
         calls += 1
 
-    return network.get_submodule(layer.module).register_forward_hook(keep)
+    def keep_received(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(module, args, (args or tuple(kwargs.values()))[0])
+
+    module = network.get_submodule(layer.module)
+    if layer.at == "input":
+        return module.register_forward_pre_hook(keep_received, with_kwargs=True)
+    return module.register_forward_hook(keep)
 
 
 def _picked(output: Any, key: int | str | None) -> Tensor:

@@ -47,14 +47,15 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
     ``preprocess`` and ``default``. Asked only when they are missing.
 
-    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot tell:
-    ``modules``, a regular expression for the paths of the modules that a network consists of, or ``within``, the path
-    of the module that they are in; ``"branches": False`` if the first of the several maps that each returns is meant;
-    ``blocks``, a regular expression for the paths of the blocks inside stages; ``axes``, from regular expressions for
-    the paths of layers' modules to lists of their axes, the one of the right number is meant; ``prefix_tokens`` of
-    those; ``suffix_tokens``, how many tokens stand behind those of the input and become objects; ``behind``, what
-    follows the modules, where that is no norm, pooled vector and head: from names of layers to regular expressions for
-    the paths of their modules, as in ``{"query.block.*": "decoder.layers.[0-9]+"}``, where a star counts the calls.
+    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot
+    tell: ``modules``, a regular expression for the paths of the modules that a network consists of, or ``within``,
+    the path of the module that they are in; ``stem``, one for what gives them their input; ``"branches": False`` if
+    the first of the several maps that each returns is meant; ``blocks``, a regular expression for the paths of the
+    blocks inside stages; ``axes``, from regular expressions for the paths of layers' modules to lists of their axes,
+    the one of the right number is meant; ``prefix_tokens`` of those; ``suffix_tokens``, how many tokens stand behind
+    those of the input and become objects; ``behind``, what follows the modules, where that is no norm, pooled vector
+    and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
+    "decoder.layers.[0-9]+"}``, where a star counts the calls.
     """
 
 

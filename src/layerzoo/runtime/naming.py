@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
 from layerzoo.spec import Layer
@@ -48,6 +49,9 @@ class Chain:
 
     modules: str | None = None
     """A regular expression for the paths of the chain's modules."""
+    stem: str | None = None
+    """A regular expression for the path of the module that gives what the chain receives; ``<`` where none does, and
+    the input of the chain itself is meant."""
     within: str = ""
     """The path of the module in which the rule looks for the chain: the backbone of a network that does more."""
     branches: bool = True
@@ -84,7 +88,7 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
         return ()
     parts = _parts(run, links, chain.blocks)
     parts += [part for part in _parts(run, run.branches_after(links), None) if part.prefix]
-    named = [pair for part in parts for pair in (*_stem(run, part), *part.named())]
+    named = [pair for part in parts for pair in (*_stem(run, part, chain.stem), *part.named())]
     named += behind if chain.behind else _tail(run, parts)
     layers = [_layer(run, name, place, chain) for name, place in named]
     return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))
@@ -97,6 +101,7 @@ def _layer(run: _Run, name: str, place: _Place, chain: Chain) -> Layer:
         module=place.call.module,
         call=run.which(place.call),
         output=place.key,
+        at=place.at,
         axes=axes,
         prefix_tokens=chain.prefix_tokens if axes is not None and "token" in axes else None,
         suffix_tokens=chain.suffix_tokens if len(place.shape) == 3 else None,
@@ -121,10 +126,12 @@ class _Place:
     key: Key
     channels_first: bool = False
     """Whether the channels of a sequence stand before its positions, as convolutions over time have them."""
+    at: Literal["output", "input"] = "output"
+    """Whether it is what the call returns, or what it receives in the first place."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.call.outputs[self.key]
+        return self.call.outputs[self.key] if self.at == "output" else next(iter(self.call.inputs.values()))
 
     @property
     def positions(self) -> int:
@@ -403,28 +410,47 @@ def _are_close(one: _Place, other: _Place) -> bool:
     return more < _DROP * fewer
 
 
-def _stem(run: _Run, part: _Part) -> list[tuple[str, _Place]]:
+def _stem(run: _Run, part: _Part, pattern: str | None) -> list[tuple[str, _Place]]:
     """The call that ends last before a part begins, of those that return what it receives, or as many values.
 
     A branch receives what its first link returns in its place: such a link takes a list.
     """
     first = part.first
+    received = _Place(first.call, None, at="input")
+    if pattern == "<":
+        return [(f"{part.prefix}stem", received)]
+    if pattern is not None:
+        return [(f"{part.prefix}stem", _Place(call, run.keys(call)[0])) for call in run.named(pattern)[-1:]]
     before = [
         _Place(call, key)
         for call in run.trace.calls
         if call.end < first.call.start
         for key in ((None,) if None in call.outputs else call.outputs)
     ]
-    received = {first.shape} if part.prefix else set(first.call.inputs.values())
-    if first.shape in received:
-        received = {first.shape}
-    batched = {shape for shape in received if shape[:1] == (run.trace.batch_size,)} or received
+    shapes = {first.shape} if part.prefix else set(first.call.inputs.values())
+    if first.shape in shapes:
+        shapes = {first.shape}
+    batched = {shape for shape in shapes if shape[:1] == (run.trace.batch_size,)} or shapes
     same = [place for place in before if place.shape in batched]
     if not same and not part.prefix:
         sizes = {prod(shape) for shape in batched}
-        same = [place for place in before if prod(place.shape) in sizes]
-        same = same or [place for place in before if run.has_parameters(place.call)] or before
-    return [(f"{part.prefix}stem", max(same, key=lambda place: place.call.end))] if same else []
+        same = [place for place in before if prod(place.shape) in sizes] or before
+    if not same:
+        return []
+    last = max(same, key=lambda place: place.call.end)
+    is_the_sum = not part.prefix and _is_a_summand(last, same, first)
+    return [(f"{part.prefix}stem", received if is_the_sum else last)]
+
+
+def _is_a_summand(last: _Place, same: Sequence[_Place], first: _Place) -> bool:
+    """Whether what comes last before a chain is not what it receives, but added to something that came before: the
+    positions of words, which are the same for all texts."""
+    received = next(iter(first.call.inputs.values()), ())
+    return (
+        last.shape == received
+        and received not in last.call.inputs.values()
+        and any(other.shape == received and other.call.end < last.call.start for other in same)
+    )
 
 
 def _behind(run: _Run, patterns: Mapping[str, str]) -> list[tuple[str, _Place]]:
