@@ -73,18 +73,17 @@ def certify(name: str, effort: Effort = _FULL) -> dict[str, Any]:
     torch.set_num_threads(1)
     model_type, _, tower = name.partition("/")
     row = _rows().get(model_type, {})
-    kind = base_class(CONFIG_MAPPING[model_type])
-    found: dict[str, Any] = {"class": kind.__name__, "input": str(kind.main_input_name)}
-    if "excluded" in row:
-        return {**found, "excluded": row["excluded"]}
+    found: dict[str, Any] = {}
     try:
+        kind = base_class(CONFIG_MAPPING[model_type])
+        found |= {"class": kind.__name__, "input": str(kind.main_input_name)}
+        if "excluded" in row:
+            return {**found, "excluded": row["excluded"]}
         modality: Any = tower or modality_of(AutoConfig.for_model(model_type))
         if modality is None:
             return {**found, "outside": found["input"]}
         found["modality"] = modality
         return {**found, **_first_that_runs(model_type, modality, row, effort)}
-    except ImportError as error:
-        return {**found, "excluded": f"needs a package: {' '.join(str(error).split())[:100]}"}
     except Exception as error:  # noqa: BLE001 - whatever a network raises is what came of it
         reason = _reason(error)
         told = _meaning(reason)
@@ -94,6 +93,8 @@ def certify(name: str, effort: Effort = _FULL) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     """What went wrong, in a line: of what was tried on several grounds the last, on which everything is real."""
     lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, ImportError):
+        lines = [" ".join(lines)]
     told = lines[-1] if isinstance(error, TraceError) else lines[0]
     return f"{type(error).__name__}: {told.removeprefix('real: ')}"[:_LONGEST]
 

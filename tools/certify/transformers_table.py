@@ -96,7 +96,9 @@ def _kind(row: Row) -> str:
         case "outside":
             return "its main input is none of the four modalities"
         case "failed" | "excluded" as word:
-            return re.sub(r"\d+", "N", str(row[word])).replace(f"small/{row['name']}", "it")
+            return re.sub(r"\b\d+\b", "N", str(row[word])).replace(f"small/{row['name']}", "it")
+        case "not exact" if not row["repeatable"]:
+            return "the network itself gives something else each time"
         case word:
             return word
 
@@ -123,6 +125,8 @@ def _why(row: Row) -> str:
             return f"takes {row['outside']}, which is none of the four modalities"
         case "failed" | "excluded" as word:
             return str(row[word])
+        case "not exact" if not row["repeatable"]:
+            return "the network itself gives something else each time"
         case "not exact":
             return "; ".join(f"{name} {how}" for kind in ("differing", "flaws") for name, how in row[kind].items())
         case word:
