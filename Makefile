@@ -5,16 +5,17 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow lint bench dist docs published certify setup clean
+.PHONY: help demo test test-slow lint bench dist docs catalogues published certify setup clean
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
 	@echo "make test-slow  the tests that take too long for make test"
-	@echo "make bench  how long browsing, pictures and loading take, and what a cut downloads"
+	@echo "make bench  how long browsing, pictures, sounds, texts and loading take, and what a cut downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   the pages of docs/reference, written from the source"
+	@echo "make catalogues  the catalogues of timm and of transformers, traced anew where something changed, and what is published"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
-	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again"
+	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again. Then measures what padding does to texts"
 	@echo "make clean  removes what these have made"
 
 demo: setup
@@ -37,6 +38,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.downloads
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.audio
+	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.load
 
 dist: setup
@@ -46,12 +49,18 @@ dist: setup
 docs: setup
 	$(BIN)/python -m tools.reference
 
+catalogues: setup
+	$(BIN)/zoo catalogue build timm || test $$? = 1
+	$(BIN)/zoo catalogue build hf || test $$? = 1
+	$(BIN)/python -m tools.published
+
 published: setup
 	$(BIN)/python -m tools.published
 
 certify: setup
 	$(BIN)/python -m tools.certify timm
 	$(BIN)/python -m tools.certify transformers
+	$(BIN)/python -m tools.certify.padding
 
 setup: $(VENV)/.installed .samples/.installed
 

@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 import torchvision
-from numpy.typing import NDArray
+from benchmarks.turns import FloatArray, Run
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_model_data_config
@@ -36,8 +35,6 @@ _NETWORK, _MODULE, _LAYER = "resnet50", "layer2", "stage.1"
 _WORKERS = 2
 _SEED = 5
 
-FloatArray = NDArray[np.float32]
-Run = Callable[[], FloatArray]
 Contender = Callable[[Path, Sequence[Path]], Run]
 """weights, pictures → what is measured."""
 
@@ -116,6 +113,10 @@ CONTENDERS: dict[str, Contender] = {
     "bare cut network float32": partial(bare, precision="float32"),
     "bare cut network bfloat16": partial(bare, precision="bfloat16"),
 }
+
+
+def prepared(weights: Path, pictures: Sequence[Path], name: str) -> Run:
+    return CONTENDERS[name](weights, pictures)
 
 
 def _backbone(weights: Path, precision: Precision) -> Backbone:

@@ -19,6 +19,7 @@ __all__ = [
     "CutError",
     "DigestError",
     "DriftError",
+    "EmptySampleError",
     "InputError",
     "LayerError",
     "LayerzooError",
@@ -33,10 +34,13 @@ __all__ = [
     "PoolingError",
     "RateLimitedError",
     "RegistryError",
+    "RemoteCodeError",
+    "RepositoryError",
     "SampleError",
     "ServerError",
     "TraceError",
     "UnavailableError",
+    "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
     "UnsafeWeightsError",
@@ -114,6 +118,10 @@ class NotInstalledError(UnknownModelError):
         self.install = install
 
 
+class UnidentifiedModelError(UnknownModelError):
+    """An id that may be a repository of the hub, and nothing is known here of what that is. Who loads it finds out."""
+
+
 class UnknownLayerError(NotFoundError):
     """The model has no layer of this name."""
 
@@ -132,14 +140,20 @@ class PluginError(LayerzooError):
 
 
 class MissingLibraryError(LayerzooError, ImportError):
-    """A library is needed that the core installs without. ``library`` is its module, ``extra`` what brings it."""
+    """A library is needed that is not installed. ``library`` is its name, ``extra`` what brings it with layerzoo.
+
+    needed_by: the model that needs it, where it is not layerzoo itself; ``extra`` is None then.
+    """
 
     exit_code = 4
 
-    def __init__(self, library: str, *, extra: str) -> None:
+    def __init__(self, library: str, *, extra: str | None = None, needed_by: str = "this") -> None:
+        brings = (
+            f"'layerzoo[{extra}]', or 'layerzoo[starter]' for all that layerzoo can use and a pretrained model for "
+            "every kind of input"
+        )
         super().__init__(
-            f"this needs {library}, which is not installed. Next: pip install 'layerzoo[{extra}]', or "
-            "'layerzoo[starter]' for all that layerzoo can use and a pretrained model for every kind of input"
+            f"{needed_by} needs {library}, which is not installed. Next: pip install {brings if extra else library}"
         )
         self.library = library
         self.extra = extra
@@ -196,6 +210,15 @@ class DriftError(UnsafeWeightsError):
         super().__init__(message)
         self.locked = locked
         self.found = found
+
+
+class RepositoryError(WeightsError):
+    """A repository holds no model that the plugin's library can make: it has no configuration or none that makes sense,
+    or one for a network that the library does not know."""
+
+
+class RemoteCodeError(UnsafeWeightsError):
+    """Refused for safety: what a repository holds needs code that lies in it, and no such code is ever run."""
 
 
 class UnavailableError(WeightsError):
@@ -256,6 +279,10 @@ class SampleError(LayerzooError):
         super().__init__(f"{id}: {reason}")
         self.id = id
         self.reason = reason
+
+
+class EmptySampleError(SampleError):
+    """A sample holds nothing: no text, or nothing that its model has a token for."""
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:

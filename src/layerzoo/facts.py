@@ -20,9 +20,10 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry, registry
+from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 6
+_FORMAT = 7
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -69,7 +70,7 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
     depends_on = {
         "format": _FORMAT,
         "models": [link.to_dict() for link in chain],
-        "files": [_local_state(link) for link in chain],
+        "files": [_local_state(link, zoo) for link in chain],
         "versions": library_versions(spec, zoo),
     }
     return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
@@ -83,11 +84,13 @@ def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:
     return [spec, *(_with_bases(zoo.model(spec.base), zoo) if spec.base else [])]
 
 
-def _local_state(spec: ModelSpec) -> list[tuple[str, int, int]] | str | None:
+def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] | str | None:
     """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them. Of a
-    checkpoint on the hub, the commit that it is locked at."""
+    checkpoint on the hub, the commit that it is locked at; of a repository, also the one that was seen last."""
     if spec.weights is None:
         return []
+    if repository := zoo.repository(spec.id):
+        return known_commit(repository)
     if spec.weights.source.startswith("hf:"):
         with contextlib.suppress(LockError):
             return locked.revision if (locked := Lock.read().models.get(spec.id)) else None

@@ -48,7 +48,8 @@ def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]
     """The layers that a selector means, in the network's order.
 
     layers: all that the model has. model: its id, for the message.
-    selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage),
+    selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage), ``final``
+    (the final norm, else the deepest block or stage: what a library calls the last hidden state),
     ``penultimate`` (the input of the classifier), ``@0.5`` (the layer nearest to half of the FLOPs) or
     ``module:PATH`` / ``module:PATH#CALL`` (any submodule).
     Raises: UnknownLayerError, or LayerError when the selector needs what is not known.
@@ -58,6 +59,8 @@ def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]
     by_name = {layer.name: layer for layer in layers}
     if selector in by_name:
         return [by_name[selector]]
+    if selector == "final":
+        return [by_name["norm"] if "norm" in by_name else _last(layers, model)]
     if selector == "last":
         return [_last(layers, model)]
     if selector == "penultimate":

@@ -13,7 +13,9 @@ __all__ = [
     "EXAMPLE_SECONDS",
     "EXAMPLE_TOKENS",
     "MODALITIES",
+    "TOLERANCE",
     "AudioPreprocess",
+    "Batching",
     "Default",
     "FrozenMap",
     "ImagePreprocess",
@@ -102,7 +104,8 @@ class Layer:
     """
 
     name: str
-    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``."""
+    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``; of a detector
+    ``neck.block.3`` and ``query.norm``, of an auto-encoder ``bottleneck``."""
     module: str
     """Dotted path of the submodule; the empty path is the network itself."""
     call: int | None = None
@@ -117,6 +120,10 @@ class Layer:
     """Size of each axis but the batch."""
     prefix_tokens: int | None = None
     """How many tokens stand before those that cover the input (class, distillation and register tokens)."""
+    suffix_tokens: int | None = None
+    """How many tokens stand behind those that cover the input (a detector's, which become objects)."""
+    last_tokens: int | None = None
+    """Of the tokens only so many are meant, the last ones; None: all of them."""
     depth: float | None = None
     """Share of the network's FLOPs spent up to here, 0 to 1."""
     params: int | None = None
@@ -132,6 +139,14 @@ class Layer:
             f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if self.output is None else f'[{self.output}]'}"
         )
 
+
+Batching = Literal["exact", "tolerance", "equal_lengths"]
+"""How samples share a batch, so that a sample's features are the same alone and beside any others. `exact`: all rows
+have one size. `tolerance`: shorter rows are filled up on the right, and a mask says so, which changes a pooled vector
+by at most TOLERANCE. `equal_lengths`: what is filled up would change the features, so only rows of one length share a
+batch."""
+TOLERANCE = 1e-5
+"""How far a sample's pooled float32 vector may be from that of the sample alone, in units of its length."""
 
 EXAMPLE_TOKENS = 16
 """A text model's shapes and FLOPs are stated for this many tokens, or half its limit where that is less."""
@@ -160,6 +175,11 @@ class ImagePreprocess:
     std: tuple[float, float, float]
     """What they are divided by afterwards."""
 
+    @property
+    def batching(self) -> Batching:
+        """All pictures of a model have one size."""
+        return "exact"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPreprocess:
@@ -173,6 +193,11 @@ class AudioPreprocess:
     pad: Literal["none", "window"] = "none"
     """`window`: every window is padded to window_s, as networks with a fixed input need it."""
 
+    @property
+    def batching(self) -> Batching:
+        """Windows that are padded have one size; other sounds are not padded to each other."""
+        return "exact" if self.pad == "window" else "equal_lengths"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPreprocess:
@@ -183,6 +208,9 @@ class TextPreprocess:
     """The longest sequence the network takes, special tokens included."""
     cls_token: bool = False
     """Whether the first token of every sequence is a classification token."""
+    batching: Batching | None = None
+    """How texts of different length share a batch. `exact`: each is filled up to max_tokens, without a mask, as the
+    network was trained. None: the builder's library knows; where it does not, only texts of equal length do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +229,11 @@ class VideoPreprocess:
     """How the vectors of the frames become one, where each goes through the network alone."""
     image: ImagePreprocess
     """How each frame is preprocessed."""
+
+    @property
+    def batching(self) -> Batching:
+        """All frames, and all clips, of a model have one size."""
+        return "exact"
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess

@@ -67,7 +67,7 @@ def test_ids_and_aliases(install: Install) -> None:
 
 
 def test_layers_and_selectors_of_the_model_that_is_named(home: Path) -> None:
-    layers = ["block.0", "head", "last", "penultimate", "block.-1", "block.*", "@0.5", "module:"]
+    layers = ["block.0", "head", "last", "final", "penultimate", "block.-1", "block.*", "@0.5", "module:"]
     assert values("zoo layers toy/next-word ") == layers
     assert values("zoo extract a.txt --model toy/next-word --layer b") == ["block.0", "block.-1", "block.*"]
     assert values("zoo layers toy/next-word module:") == ["module:hidden", "module:next_word"]

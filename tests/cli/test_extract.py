@@ -164,10 +164,12 @@ def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Pa
     assert named == Outcome(2, "zoo: texts/f.parquet: features that layerzoo wrote, and no texts\n")
 
 
-def test_truncated_and_windowed_texts_are_counted(zoo: Zoo, folder: Path) -> None:
+def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None:
     (folder / "long.txt").write_text("cat\n" + "dog " * 40 + "\n" + "milk " * 17 + "\n")
-    assert "2 of them truncated\n" in zoo("long.txt", "--model", "toy/next-word", "--out", "f.npz").told
-    assert "2 of them windowed\n" in zoo("long.txt", "--model", "toy/next-word", "--windows", "--out", "f.npz").told
+    arguments = ("long.txt", "--model", "toy/next-word", "--out", "f.npz")
+    assert "2 of them truncated, which left out 25 of 58 tokens; --chunks takes them whole\n" in zoo(*arguments).told
+    assert "2 of them split into chunks\n" in zoo(*arguments, "--chunks", "--overlap", "3").told
+    assert Features.load("f.npz").provenance["overlap"] == 3
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,8 @@ def test_truncated_and_windowed_texts_are_counted(zoo: Zoo, folder: Path) -> Non
         (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
         (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
         (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
-        (("--out", "f.parquet", "--windows"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
+        (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is what chunks share: give chunks=True too"),
+        (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
         (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes pictures"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
         (

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.errors import SampleError, UsageError
-from layerzoo.media.text import decode, tokenise
+import layerzoo
+from layerzoo.errors import EmptySampleError, SampleError, UsageError
+from layerzoo.media.text import Chunk, Tokenizer, Tokens, counts, decode, encode, tokenise, unknown_words, warning
+from layerzoo.weights import resolve
 
 
 class Characters:
@@ -28,6 +30,42 @@ class Characters:
 class Bare(Characters):
     prefix: Sequence[int] = ()
     suffix: Sequence[int] = ()
+
+
+class Knowing(Characters):
+    """One that says what is unknown to it."""
+
+    def __init__(self, unknown: int | None) -> None:
+        self.unknown = unknown
+
+
+class Recording(Characters):
+    """One that remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode(self, text: str) -> list[int]:
+        self.texts.append(text)
+        return super().encode(text)
+
+
+class Library(Bare):
+    """A tokenizer of the library `tokenizers`."""
+
+    def __init__(self, library: Any) -> None:
+        library.no_truncation()
+        library.no_padding()
+        self.library = library
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.library.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+def folder() -> Path:
+    """Where the starter model's tokenizer lies."""
+    return resolve(layerzoo.model("starter/minilm-l6").weights)["config.json"].parent
 
 
 def refusal(source: Any) -> str:
@@ -55,37 +93,65 @@ class TestDecode:
         assert refusal(None).endswith("this is a NoneType")
 
 
+def chunks(text: str, most: int, overlap: int) -> list[list[int]]:
+    return [chunk.ids for chunk in tokenise(text, Characters(), most, overlap=overlap).chunks]
+
+
 class TestTokenise:
     def test_what_fits_is_left_alone(self) -> None:
-        assert tokenise("abc", Characters(), 5) == ([[1, 97, 98, 99, 2]], 0)
-        assert tokenise("abc", Characters(), 5, windows=True) == ([[1, 97, 98, 99, 2]], 0)
+        whole = Tokens([Chunk([1, 97, 98, 99, 2], (0, 5))], total=3, unknown=None, left_out=0)
+        assert tokenise("abc", Characters(), 5) == whole
+        assert tokenise("abc", Characters(), 5, overlap=2) == whole
 
     def test_what_does_not_fit_is_cut_at_the_end_and_counted(self) -> None:
-        assert tokenise("abcd", Characters(), 4) == ([[1, 97, 98, 2]], 2)
+        tokens = tokenise("abcd", Characters(), 4)
+        assert tokens == Tokens([Chunk([1, 97, 98, 2], (0, 4))], total=4, unknown=None, left_out=2)
 
-    def test_windows_hold_everything(self) -> None:
-        assert tokenise("abcde", Characters(), 4, windows=True) == ([[1, 97, 98, 2], [1, 99, 100, 2], [1, 101, 2]], 0)
+    def test_chunks_hold_everything(self) -> None:
+        assert chunks("abcde", 4, 0) == [[1, 97, 98, 2], [1, 99, 100, 2], [1, 101, 2]]
+        assert chunks("abcde", 5, 1) == [[1, 97, 98, 99, 2], [1, 99, 100, 101, 2]]
+        assert chunks("abcde", 5, 2) == [[1, 97, 98, 99, 2], [1, 98, 99, 100, 2], [1, 99, 100, 101, 2]]
 
-    @given(st.text(max_size=60), st.integers(3, 12), st.data())
-    def test_windows_overlap_by_what_is_asked_and_lose_nothing(self, text: str, most: int, data: st.DataObject) -> None:
+    @given(st.text(min_size=1, max_size=60), st.integers(3, 12), st.data())
+    def test_chunks_overlap_by_what_is_asked_and_lose_nothing(self, text: str, most: int, data: st.DataObject) -> None:
         overlap = data.draw(st.integers(0, most - 3))
-        tokens = tokenise(text, Characters(), most, windows=True, overlap=overlap)
-        contents = [window[1:-1] for window in tokens.windows]
-        assert all(len(window) <= most for window in tokens.windows)
+        contents = [ids[1:-1] for ids in chunks(text, most, overlap)]
+        assert all(len(content) + 2 <= most for content in contents)
         joined = contents[0] + [token for content in contents[1:] for token in content[overlap:]]
         assert joined == Characters().encode(text)
         assert all(len(content) > overlap for content in contents[1:])
+
+    @given(st.text(min_size=1, max_size=60), st.integers(3, 12), st.data())
+    def test_each_position_of_a_text_is_in_the_span_of_one_chunk(
+        self, text: str, most: int, data: st.DataObject
+    ) -> None:
+        overlap = data.draw(st.integers(0, most - 3))
+        tokens = tokenise(text, Characters(), most, overlap=overlap)
+        spans = [chunk.ids[slice(*chunk.span)] for chunk in tokens.chunks]
+        assert [token for span in spans for token in span] == [1, *Characters().encode(text), 2]
+        assert all(spans)
+
+    @pytest.mark.parametrize(("overlap", "beyond"), [(4, 2), (5, 2), (9, 4)])
+    def test_at_a_seam_each_chunk_stands_for_half_of_what_it_shares(self, overlap: int, beyond: int) -> None:
+        first, second, *_ = tokenise("x" * 60, Characters(), 22, overlap=overlap).chunks
+        assert second.span[0] == 1 + beyond
+        assert len(first.ids) - 1 - first.span[1] == overlap - beyond
 
     def test_no_room_for_any_token(self) -> None:
         with pytest.raises(UsageError, match="max_tokens=2 with 2 special tokens leaves room for 0"):
             tokenise("abc", Characters(), 2)
         with pytest.raises(UsageError, match="overlap of 3"):
-            tokenise("abc", Characters(), 5, windows=True, overlap=3)
+            tokenise("abc", Characters(), 5, overlap=3)
 
-    def test_a_text_without_tokens(self) -> None:
-        assert tokenise("", Characters(), 4) == ([[1, 2]], 0)
-        with pytest.raises(SampleError, match="no tokens"):
-            tokenise("", Bare(), 4)
+    @pytest.mark.parametrize("tokenizer", [Characters(), Bare()], ids=["special tokens", "none"])
+    def test_a_text_without_tokens_is_empty(self, tokenizer: Tokenizer) -> None:
+        with pytest.raises(EmptySampleError, match="no tokens"):
+            tokenise("", tokenizer, 4)
+
+    def test_unknown_tokens_are_counted_where_the_tokenizer_tells(self) -> None:
+        assert tokenise("abca", Characters(), 5).unknown is None
+        assert tokenise("abca", Knowing(unknown=ord("a")), 5).unknown == 2
+        assert tokenise("abca", Knowing(unknown=None), 5).unknown == 0
 
     def test_it_equals_transformers(self, samples: Path) -> None:
         transformers = pytest.importorskip("transformers")
@@ -108,5 +174,69 @@ class TestTokenise:
         for most in (5, 17, 10_000):
             expected = reference(long, truncation=True, max_length=most)["input_ids"]
             tokens = tokenise(long, Wrapped(), most)
-            assert tokens.windows == [expected]
+            assert [chunk.ids for chunk in tokens.chunks] == [expected]
             assert tokens.left_out == len(reference(long)["input_ids"]) - len(expected)
+
+
+class TestCounts:
+    def test_they_say_what_became_of_a_text(self) -> None:
+        text = "a b  a\nc"
+        assert counts(text, tokenise(text, Knowing(unknown=ord("a")), 6)) == {
+            "words": 4, "tokens": 8, "unknown": 2, "truncated": 1, "left_out": 4, "chunked": 0, "empty": 0,
+        }  # fmt: skip
+        assert counts(text, tokenise(text, Characters(), 6, overlap=1)) == {
+            "words": 4, "tokens": 8, "truncated": 0, "left_out": 0, "chunked": 1, "empty": 0,
+        }  # fmt: skip
+
+    def test_the_words_with_something_unknown_are_those_between_white_space(self) -> None:
+        assert unknown_words("ab bb  ca\nab", Knowing(unknown=ord("a"))) == ["ab", "ca", "ab"]
+
+    def test_too_many_unknown_tokens_are_worth_a_warning(self) -> None:
+        assert warning({"tokens": 1000, "unknown": 20}, "acme/net") is None
+        assert warning({"tokens": 1000}, "acme/net") is None
+        assert warning({}, "acme/net") is None
+        told = warning({"tokens": 4000, "unknown": 1520}, "acme/net")
+        assert told is not None
+        assert told.startswith("38% of the tokens (1,520 of 4,000) are unknown to acme/net: ")
+
+
+class TestLongTexts:
+    """What is longer than a tokenizer should be given at once comes out as if it were given at once."""
+
+    @pytest.fixture(autouse=True)
+    def short_stretches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("layerzoo.media.text.STRETCH", 50)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "the dog that drinks has seen the cat that eats. " * 40,
+            "日本語の文章です。漢字、仮名も。" * 40,
+            "x" * 1000,
+            "🦜" * 500 + " " + "end " * 50,
+            "unfriendliest " * 60 + "\n\n\n" + "שלום עולם! " * 40,
+            "a " * 300,
+            "…!? " * 300,
+        ],
+        ids=lambda text: text[:12],
+    )
+    @pytest.mark.parametrize("name", ["moonshine_onnx/assets/tokenizer.json", "minilm"])
+    def test_stretches_join_to_the_tokens_of_the_whole(self, text: str, name: str, samples: Path) -> None:
+        tokenizers = pytest.importorskip("tokenizers")
+        path = folder() / "tokenizer.json" if name == "minilm" else samples / name
+        tokenizer = Library(tokenizers.Tokenizer.from_file(str(path)))
+        assert encode(text, tokenizer) == tokenizer.encode(text)
+
+    def test_no_stretch_is_much_longer_than_it_has_to_be(self) -> None:
+        given = Recording()
+        encode("a fine film. " * 100, given)
+        assert max(map(len, given.texts)) < 2 * (50 + 200)
+        assert len(given.texts) > 20
+
+    def test_a_tokenizer_that_treats_the_beginning_in_its_own_way_is_given_the_whole(self) -> None:
+        class Marking(Characters):
+            def encode(self, text: str) -> list[int]:
+                return [7, *super().encode(text)]
+
+        text = "a fine film. " * 100
+        assert encode(text, Marking()) == Marking().encode(text)

@@ -39,6 +39,8 @@ PRINTED = {
     ("layers", "starter/whisper-tiny-en"): "Layer",
     ("layers", "acme/vit-shelf", "block.*"): "Layer",
     ("compare", "starter/minilm-l6", "toy/next-word", "acme/vit-shelf"): "Comparison",
+    ("tokens", "starter/minilm-l6", "registry.yaml"): "TokensOfTexts",
+    ("tokens", "starter/minilm-l6", "registry.yaml", "--each"): "TokensOfText",
     ("pull", "starter/minilm-l6", "--no-lock"): "Pulled",
     ("lock", "starter/minilm-l6"): "Locked",
     ("cache", "list"): "Kept",

@@ -251,12 +251,12 @@ def test_a_plugin_cannot_build_on_what_is_the_users_own(user_zoo: Callable[..., 
 
 
 def test_a_model_that_is_not_installed_is_known_with_what_brings_it(zoo: Registry) -> None:
-    (entry,) = zoo.entries(installed=False, modality="audio")
+    (entry,) = zoo.entries(installed=False, modality="audio", license="mit")
     assert (entry.id, entry.installed, entry.install) == (
         "starter/whisper-tiny-en", False, "pip install layerzoo-starter",
     )  # fmt: skip
     assert zoo.ids(text="whisper") == []
-    assert zoo.ids(text="whisper", installed=None) == ["starter/whisper-tiny-en"]
+    assert zoo.ids(text="whisper", license="mit", installed=None) == ["starter/whisper-tiny-en"]
     assert zoo.ids(plugin="layerzoo-starter", installed=False) == zoo.ids(plugin="starter", installed=False)
     assert "starter/minilm-l6" not in [spec.id for spec in zoo.models()]
     with pytest.raises(NotInstalledError, match=r"not installed. It is a text model: .*") as caught:
@@ -314,7 +314,9 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
     [
         ("acme/vit-shelff", UnknownModelError, "there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf"),
         ("vit-shelf", UnknownModelError, "Nearest: acme/vit-shelf"),
-        ("hf/bert", UnknownModelError, "its plugin is not installed: pip install layerzoo-transformers"),
+        ("video/any", UnknownModelError, "its plugin is not installed: pip install layerzoo-video"),
+        ("hf/acme/any", NotInstalledError, "its plugin is not installed: pip install layerzoo-transformers"),
+        ("hf/google-bert/bert-base-uncased", NotInstalledError, "a text model: BertModel"),
         ("timm/resnet50", NotInstalledError, "a vision model: ResNet-50\nNext: pip install layerzoo-timm"),
         ("", UnknownModelError, "All: zoo list"),
     ],

@@ -97,3 +97,29 @@ def test_windows_are_not_the_batch() -> None:
     )
     probes = Probes(base=base, stretched=dict(zip(sizes, larger, strict=True)))
     assert layout(probes, "windows") is None
+
+
+class Prompted(nn.Module):
+    """A text, with tokens of the network's own in front."""
+
+    def __init__(self, prefix: int, shortens: int = 1) -> None:
+        super().__init__()
+        self.words = nn.Embedding(10, 6)
+        self.prompt = nn.Parameter(torch.zeros(1, prefix, 6))
+        self.tokens = nn.Identity()
+        self.shortens = shortens
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.words(x)[:, :: self.shortens]
+        return self.tokens(torch.cat([self.prompt.expand(len(x), -1, -1), x], dim=1))
+
+
+@pytest.mark.parametrize(("prefix", "shortens", "told"), [(0, 1, 0), (5, 1, 5), (0, 4, 0), (5, 4, None)])
+def test_tokens_in_front_of_a_text_are_told_where_it_is_not_shortened(
+    prefix: int, shortens: int, told: int | None
+) -> None:
+    def run(batch: int, length: int) -> Trace:
+        return trace(Prompted(prefix, shortens), Batch({"x": torch.zeros(batch, length, dtype=torch.long)}))
+
+    found = layout(Probes(base=run(2, 16), stretched={"length": run(2, 32), "all": run(3, 32)}), "tokens")
+    assert found == Layout(("batch", "token", "channel"), told)

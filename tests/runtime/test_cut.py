@@ -256,3 +256,25 @@ def test_every_combination_of_two_layers_stops_at_the_one_that_runs_last() -> No
     for one, other in itertools.permutations(names, 2):
         cut = cut_at("RunsOutOfOrder", Layer(name=one, module=one), Layer(name=other, module=other)).cut
         assert cut.stop == max(one, other, key=names.index)
+
+
+class Routed(nn.Module):
+    """Two experts, of which the input chooses one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(4, 4) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.experts[int(x.sum() > 0)](x)
+
+
+def test_a_cut_keeps_the_way_that_another_input_takes() -> None:
+    network = nn.Sequential(Routed(), nn.Linear(4, 4)).eval()
+    few, many = Batch({"x": -torch.ones(1, 4)}), Batch({"x": torch.ones(1, 4)})
+    found = trace(copy.deepcopy(network), few, has_values=True)
+    cut = plan_cut(found, [Layer(name="routed", module="0")], model="m")
+    assert {name for name in cut.tensors if name.startswith("1.")} == set()
+    part = copy.deepcopy(network)
+    trim(part, cut)
+    assert torch.equal(CutNetwork(part, cut)(many)["routed"], network[0](torch.ones(1, 4)))

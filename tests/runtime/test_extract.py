@@ -14,8 +14,18 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import layerzoo
-from layerzoo.errors import InputError, LayerError, PoolingError, SampleError, UnknownLayerError, UsageError
+from layerzoo.errors import (
+    EmptySampleError,
+    InputError,
+    LayerError,
+    PoolingError,
+    SampleError,
+    UnknownLayerError,
+    UsageError,
+)
 from layerzoo.runtime import Backbone
+from layerzoo.runtime.batch import Row
+from layerzoo.runtime.extract import Limit, _batches
 from layerzoo.testing.toy import WORD_VECTORS, WORDS
 
 VECTORS = dict(zip(WORDS, np.array(WORD_VECTORS[1:], dtype=np.float32), strict=True))
@@ -24,6 +34,11 @@ VECTORS = dict(zip(WORDS, np.array(WORD_VECTORS[1:], dtype=np.float32), strict=T
 @pytest.fixture(scope="module")
 def vision() -> Backbone:
     return layerzoo.load("starter/efficientnet-lite0", layer=["stage.1", "pooled"])
+
+
+@pytest.fixture(scope="module")
+def text_model() -> Backbone:
+    return layerzoo.load("starter/minilm-l6")
 
 
 @pytest.fixture
@@ -51,13 +66,104 @@ def test_several_layers_each_with_its_own_pooling() -> None:
     assert features.provenance["pooling"] == {"block.0": "mean", "head": "max"}
 
 
-def test_a_long_text_is_truncated_and_counted_or_split_on_request() -> None:
+def test_a_long_text_is_truncated_or_split_on_request_and_counted() -> None:
     words = ("cat dog " * 12).split()
-    truncated = layerzoo.extract("toy/next-word", [" ".join(words)])
-    split = layerzoo.extract("toy/next-word", [" ".join(words)], windows=True)
-    assert truncated.report == {"truncated": 1}
-    assert split.report == {"windowed": 1}
-    np.testing.assert_allclose(split.values, [np.mean([VECTORS[word] for word in words], axis=0)], rtol=1e-6)
+    truncated = layerzoo.extract("toy/next-word", [" ".join(words), "cat"])
+    split = layerzoo.extract("toy/next-word", [" ".join(words), "cat"], chunks=True)
+    counted = {"words": 25, "tokens": 25, "unknown": 0, "empty": 0}
+    assert truncated.report == {**counted, "truncated": 1, "left_out": 8, "chunked": 0}
+    assert split.report == {**counted, "truncated": 0, "left_out": 0, "chunked": 1}
+    assert (truncated.provenance["overlap"], split.provenance["overlap"]) == (None, 2)
+    np.testing.assert_allclose(split.values[0], np.mean([VECTORS[word] for word in words], axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 2, 7, 15])
+@pytest.mark.parametrize("length", [16, 17, 18, 31, 32, 33, 100])
+def test_each_word_of_a_long_text_counts_once_whatever_chunks_share(length: int, overlap: int) -> None:
+    words = [WORDS[number % 5 % 4] for number in range(length)]
+    vectors = np.stack([VECTORS[word] for word in words])
+    text = [" ".join(words)]
+    raw, mean = (
+        layerzoo.extract("toy/next-word", text, chunks=True, overlap=overlap, pool=pool).values[0]
+        for pool in ("none", "mean")
+    )
+    np.testing.assert_array_equal(raw, vectors)
+    np.testing.assert_allclose(mean, vectors.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "std", "gem", "cls", "last"])
+def test_a_text_that_fits_has_the_same_bits_whether_chunks_are_asked_for_or_not(
+    text_model: Backbone, pool: str
+) -> None:
+    texts = ["A fine film.", "no", "It rained all week, and nobody could remember a worse June. " * 17]
+    plain, chunked = (layerzoo.extract(text_model, texts, pool=pool, chunks=chunks) for chunks in (False, True))
+    np.testing.assert_array_equal(plain.values, chunked.values)
+    assert chunked.report["chunked"] == 0
+
+
+def test_the_classification_token_of_a_long_text_is_the_mean_of_its_chunks_and_the_last_token_its_own(
+    text_model: Backbone,
+) -> None:
+    word, text = "rain ", "rain " * (254 + 6)
+    chunks = [word * 254, word * 6]
+    long, parts = (
+        layerzoo.extract(text_model, texts, pool="cls", chunks=True, overlap=0).values for texts in ([text], chunks)
+    )
+    np.testing.assert_allclose(long[0], parts.mean(axis=0), rtol=1e-5, atol=1e-6)
+    long, parts = (
+        layerzoo.extract(text_model, texts, pool="last", chunks=True, overlap=0).values for texts in ([text], chunks)
+    )
+    np.testing.assert_array_equal(long[0], parts[1])
+
+
+def test_results_are_in_the_order_of_the_inputs_whatever_their_lengths(text_model: Backbone) -> None:
+    texts = [" ".join(["the cat and the dog"] * (number * 7 % 50 + 1)) + f" {number}" for number in range(60)]
+    together = layerzoo.extract(text_model, texts)
+    assert together.ids == tuple(map(str, range(60)))
+    few = layerzoo.extract(text_model, texts, batch_size=3)
+    cosine = (together.values * few.values).sum(1)
+    cosine /= np.linalg.norm(together.values, axis=1) * np.linalg.norm(few.values, axis=1)
+    assert cosine.min() > 1 - 1e-5
+    for number in (0, 7, 59):
+        alone = layerzoo.extract(text_model, [texts[number]]).values[0]
+        np.testing.assert_allclose(together.values[number], alone, atol=1e-5 * np.linalg.norm(alone))
+
+
+@pytest.mark.parametrize("lengths", [[5] * 100, [400] * 3, list(range(1, 300, 7)), [1] * 3000])
+def test_a_batch_of_texts_holds_a_number_of_tokens_or_a_single_text(lengths: list[int]) -> None:
+    rows = [(index, 0, Row({}, valid=length, total=length)) for index, length in enumerate(lengths)]
+    limit = Limit(rows=64, positions=320)
+    found = list(_batches(iter(rows), layerzoo.load("toy/next-word").preprocess, limit))
+    assert sorted(index for batch in found for index, _, _ in batch) == list(range(len(lengths)))
+    for batch in found:
+        longest = max(row.total for _, _, row in batch)
+        assert len(batch) == 1 or len(batch) * longest <= 320
+        assert len(batch) <= 64
+
+
+def test_texts_with_words_that_a_model_does_not_know_are_warned_about_once(
+    text_model: Backbone, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = layerzoo.extract(text_model, ["a fine film"] * 40)
+    assert (known.report["unknown"], caplog.messages) == (0, [])
+    unknown = layerzoo.extract(text_model, ["ᚠᚢᚦ ᚨᚱᚲ fine"] * 40, batch_size=4)
+    assert (unknown.report["words"], unknown.report["tokens"], unknown.report["unknown"]) == (120, 120, 80)
+    (message,) = caplog.messages
+    assert message.startswith("67% of the tokens (80 of 120) are unknown to starter/minilm-l6: ")
+
+
+def test_empty_texts_are_errors_of_a_kind_of_their_own_and_counted(text_model: Backbone) -> None:
+    with pytest.raises(EmptySampleError, match="1: empty text"):
+        layerzoo.extract(text_model, ["a", " "])
+    found = layerzoo.extract(text_model, ["", "a", "\u200b", b"\xff", "\0"], errors="skip")
+    assert [str(error) for error in found.errors] == [
+        "0: empty text",
+        "2: no tokens: the tokenizer makes nothing of it",
+        "3: not UTF-8: byte 0xff at position 0",
+        "4: no tokens: the tokenizer makes nothing of it",
+    ]
+    assert (found.report["empty"], found.report["words"]) == (3, 1)
+    assert layerzoo.extract(text_model, [""], errors="skip").report == {"empty": 1}
 
 
 def test_raw_activations_keep_their_own_length() -> None:
@@ -184,6 +290,9 @@ def test_mistakes_surface_before_the_first_piece_is_asked_for() -> None:
     [
         {"errors": "ignore"},
         {"batch_size": 0},
+        {"overlap": 3},
+        {"chunks": True, "overlap": 16},
+        {"chunks": True, "overlap": -1},
         {"precision": "int8"},
         {"weights": "random"},
         {"layer": []},

@@ -102,7 +102,7 @@ def test_a_sample_that_a_plugins_preprocessing_fails_on_fails_alone(misbehaving:
     ]
 
 
-def test_a_text_of_which_one_window_fails_is_one_failure() -> None:
+def test_a_text_of_which_one_chunk_fails_is_one_failure() -> None:
     backbone = layerzoo.load("toy/next-word")
 
     def refuse_milk(network: nn.Module, arguments: tuple[object, ...], named: dict[str, torch.Tensor]) -> None:
@@ -111,7 +111,7 @@ def test_a_text_of_which_one_window_fails_is_one_failure() -> None:
 
     backbone.module.network.register_forward_pre_hook(refuse_milk, with_kwargs=True)
     texts = ["cat", "dog " * 20 + "milk " * 20, "dog " * 40, "milk", "the"]
-    found = layerzoo.extract(backbone, texts, errors="skip", windows=True, batch_size=2)
+    found = layerzoo.extract(backbone, texts, errors="skip", chunks=True, batch_size=2)
     assert found.ids == ("0", "2", "4")
     assert [error.id for error in found.errors] == ["1", "3"]
 

@@ -376,3 +376,53 @@ def test_selectors_reach_the_blocks_of_stages(selector: str, expected: list[str]
 def test_selectors_reach_branches(selector: str, expected: list[str]) -> None:
     branches = layers_of("stage.0", "branch.0.block.0", "branch.1.block.0", "branch.0.block.1", "branch.1.block.1")
     assert [layer.name for layer in select(branches, selector, model="mine/x")] == expected
+
+
+class Detector(nn.Module):
+    """A backbone, an encoder of its last map, and a decoder of three queries, which do most of the work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(stage(3, 8, 1), stage(8, 8, 1))
+        self.encoder = nn.ModuleList([Residual(nn.Linear(8, 8)) for _ in range(2)])
+        self.queries = nn.Parameter(torch.zeros(3, 8))
+        self.decoder = nn.ModuleList([Residual(nn.Linear(8, 8)) for _ in range(2)])
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.backbone(x).flatten(2).transpose(1, 2)
+        for block in self.encoder:
+            x = block(x)
+        objects = self.queries + x.mean(1, keepdim=True)
+        for block in self.decoder:
+            objects = block(objects)
+        return self.norm(objects)
+
+
+def test_what_stands_behind_the_backbone_is_named_as_the_library_says() -> None:
+    behind = {"neck.block.*": r"encoder\.\d+", "query.block.*": r"decoder\.\d+", "query.norm": "norm"}
+    found = name_layers(traced(Detector()), Chain(within="backbone", behind=behind))
+    assert {layer.name: layer.module for layer in found} == {
+        "stage.0.block.0": "backbone.0.1",
+        "stage.0": "backbone.0",
+        "stage.1.block.0": "backbone.1.1",
+        "stage.1": "backbone.1",
+        "neck.block.0": "encoder.0",
+        "neck.block.1": "encoder.1",
+        "query.block.0": "decoder.0",
+        "query.block.1": "decoder.1",
+        "query.norm": "norm",
+    }
+
+
+def test_tokens_that_become_objects_have_layers_of_their_own_in_the_same_blocks() -> None:
+    found = {layer.name: layer for layer in name_layers(traced(Tokens()), Chain(suffix_tokens=2))}
+    assert (found["block.1"].suffix_tokens, found["block.1"].last_tokens) == (2, None)
+    assert (found["query.block.1"].module, found["query.block.1"].last_tokens) == ("blocks.1", 2)
+    assert found["query.norm"].module == "final"
+
+
+def test_stages_of_a_sound_are_told_where_channels_stand_before_time() -> None:
+    body = nn.Sequential(*(nn.Conv1d(2**index, 2 ** (index + 1), 4, 2) for index in range(3)))
+    found = name_layers(trace(body, Batch({"x": torch.zeros(2, 1, 64)})))
+    assert [layer.name for layer in found] == ["stage.0", "stage.1", "stage.2"]

@@ -10,15 +10,28 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from layerzoo.errors import PoolingError
+from layerzoo.media.text import tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.pool import merge, rows_of, summarise
+from layerzoo.runtime.preprocess import _token_row
 from layerzoo.spec import Layer
 
 SEQUENCE = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(6, 4), prefix_tokens=0)
 IMAGE = Layer(name="stage.0", module="s", axes=("batch", "channel", "height", "width"), shape=(4, 3, 5))
 VECTOR = Layer(name="pooled", module="p", axes=("batch", "channel"), shape=(4,))
 OVER_POSITIONS = ("mean", "max", "std", "statistics", "gem", "gram")
+
+
+class Positions:
+    """A tokenizer whose tokens are the places of the characters."""
+
+    prefix = suffix = ()
+    pad = 0
+
+    def encode(self, text: str) -> list[int]:
+        return list(range(len(text)))
+
 
 DEFINITIONS = {
     "mean": lambda x: x.mean(0),
@@ -89,6 +102,15 @@ def test_prefix_tokens_are_left_out(pool: str) -> None:
     np.testing.assert_allclose(pooled(values, layer, pool), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+def test_tokens_behind_those_of_the_input_are_left_out(pool: str) -> None:
+    values = random(2, 9, 4)
+    axes = ("batch", "token", "channel")
+    layer = Layer(name="norm", module="n", axes=axes, shape=(9, 4), prefix_tokens=2, suffix_tokens=3)
+    expected = [DEFINITIONS[pool](one[2:6].astype(np.float64)) for one in values]
+    np.testing.assert_allclose(pooled(values, layer, pool), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_cls_is_the_first_prefix_token() -> None:
     values = random(2, 7, 4)
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(7, 4), prefix_tokens=2)
@@ -105,6 +127,45 @@ def test_windows_merge_into_the_pooling_over_all_of_them(pool: str, lengths: lis
         rows += rows_of(summarise(torch.from_numpy(piece[None]), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
     expected = DEFINITIONS[pool](whole.astype(np.float64))
     np.testing.assert_allclose(merge(rows, lengths, pool), expected, rtol=1e-4, atol=1e-5)
+
+
+@given(
+    st.sampled_from([*OVER_POSITIONS, "last", "none"]),
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.data(),
+)
+def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
+    pool: str, length: int, room: int, data: st.DataObject
+) -> None:
+    whole = random(length, 4, seed=length)
+    overlap = data.draw(st.integers(0, room - 1))
+    chunks = tokenise("x" * length, Positions(), room, overlap=overlap).chunks
+    values = np.full((len(chunks), room, 4), 1e6, np.float32)
+    for row, chunk in enumerate(chunks):
+        values[row, : len(chunk.ids)] = whole[chunk.ids]
+    rows = [_token_row(chunk.ids, chunk.span) for chunk in chunks]
+    batch = Batch(
+        {"x": torch.from_numpy(values)},
+        valid=torch.tensor([row.valid for row in rows]),
+        total=room,
+        spans=torch.tensor([row.span for row in rows]),
+    )
+    summaries = rows_of(summarise(torch.from_numpy(values), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
+    expected = whole if pool == "none" else DEFINITIONS[pool](whole.astype(np.float64))
+    found = merge(summaries, [row.weight for row in rows], pool)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prefix_that_the_network_adds_is_pooled_from_no_chunk_and_is_raw_in_the_first() -> None:
+    values = random(2, 5, 4)
+    layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(5, 4), prefix_tokens=1)
+    spans = torch.tensor([[0, 3], [1, 4]])  # one position of each is the other's
+    batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([4, 4]), 4, spans=spans)
+    means = rows_of(summarise(torch.from_numpy(values), batch, layer, "mean"), batch, layer, "mean")
+    np.testing.assert_allclose(means, [values[0, 1:4].mean(0), values[1, 2:5].mean(0)], rtol=1e-5)
+    raw = rows_of(summarise(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
+    assert [row.shape for row in raw] == [(4, 4), (3, 4)]
 
 
 def test_raw_activations_are_given_without_their_padding() -> None:

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 import layerzoo
 from layerzoo.runtime.backbone import lay_out, memory_format
+from layerzoo.runtime.network import meant
 from layerzoo.spec import Layer, ModelSpec, Weights
 
 _NOISE = 0.03
@@ -154,18 +155,26 @@ def _hook(network: nn.Module, layer: Layer, given: dict[str, Tensor]) -> Any:
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         nonlocal calls
         if calls == (layer.call or 0):
-            given[layer.name] = _meant(output, layer.output).clone()
+            key = layer.output if layer.at == "output" else None
+            given[layer.name] = meant(_picked(output, key), layer).clone()
         calls += 1
 
-    return network.get_submodule(layer.module).register_forward_hook(keep)
+    def keep_received(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(module, args, (args or tuple(kwargs.values()))[0])
+
+    module = network.get_submodule(layer.module)
+    if layer.at == "input":
+        return module.register_forward_pre_hook(keep_received, with_kwargs=True)
+    return module.register_forward_hook(keep)
 
 
-def _meant(output: Any, key: int | str | None) -> Tensor:
+def _picked(output: Any, key: int | str | None) -> Tensor:
     """The tensor that a layer means; without a key, the only one there is."""
     chosen = output if key is None else output[key]
     if isinstance(chosen, Tensor):
         return chosen
-    (tensor,) = [item for item in chosen if isinstance(item, Tensor)]
+    items = chosen.values() if isinstance(chosen, Mapping) else chosen
+    (tensor,) = [item for item in items if isinstance(item, Tensor)]
     return tensor
 
 

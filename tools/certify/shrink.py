@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import Any
 
 from transformers import AutoConfig
@@ -28,6 +29,7 @@ _COUNTS: dict[str, int] = {
     r"(.*_)?vocab_size|.*vocab_size_per_layer_input": _VOCABULARY,
     r"max_position_embeddings|n_positions|max_sequence_length|max_seq_len|n_ctx|max_target_positions": _POSITIONS,
     r"num_queries|num_denoising|num_object_queries": 20,
+    r"num_frames|frames_per_clip": 8,
 }
 """By a regular expression for the name of a field, what it is cut down to."""
 
@@ -63,10 +65,13 @@ class Shrink:
 
 def small(config: Mapping[str, Any], shrink: Shrink) -> dict[str, Any]:
     """The arguments that make a configuration small. config: its plain form, all values default."""
+    if "depths" in config:  # what counts layers counts stages there
+        shrink = replace(shrink, layers=LAYERS)
     vocabulary = next(
         (value for name, value in config.items() if name == "vocab_size" and isinstance(value, int)), None
     )
     layers = _own_layers(config)
+    part = replace(shrink, rows={})
     found: dict[str, Any] = {}
     for name, value in config.items():
         if name == "image_size" and shrink.side_px is not None:
@@ -74,14 +79,24 @@ def small(config: Mapping[str, Any], shrink: Shrink) -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             if "model_type" in value:
-                found[name] = {**_own(value), **small(value, shrink)}
+                found[name] = {**_own(value), **small(value, part)}
             elif any(key.endswith("section") for key in value if isinstance(key, str)):  # rotary angles, by direction
-                found[name] = {**value, **small(value, shrink)}
+                found[name] = {**value, **small(value, part)}
             continue
         made = _made(name, value, shrink, layers, vocabulary)
         if made is not None and made != value:
             found[name] = made
+    found |= _fitting_heads({**config, **found})
     return merged(found, shrink.rows)
+
+
+def _fitting_heads(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As many heads as divide the width, where they share it."""
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if not (isinstance(width, int) and isinstance(heads, int)) or config.get("head_dim") or width % heads == 0:
+        return {}
+    fewer = gcd(width, heads)
+    return {name: fewer for name in ("num_attention_heads", "num_key_value_heads") if isinstance(config.get(name), int)}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +119,7 @@ def _own(part: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, ValueError):  # a part that is no model type of its own
         usual = {}
     unlike = {name: value for name, value in part.items() if name in usual and value != usual[name]}
+    unlike.pop("num_labels", None)  # follows from the names of labels
     return {**unlike, "model_type": part["model_type"]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +14,18 @@ from typing import Any
 import torch
 from tools.certify.exact import Whole, checkpointed, disturb, hooked, noise_like
 from tools.certify.folding import folded
-from tools.certify.shrink import Shrink, merged, small
+from tools.certify.shrink import LAYERS, Shrink, small
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import layerzoo
+from layerzoo.errors import TraceError
 from layerzoo.runtime.backbone import lay_out, memory_format
 from layerzoo.runtime.load import trace_layers
-from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, ModelSpec, VideoPreprocess
-from layerzoo_transformers.configuration import picture_size, sub_config
-from layerzoo_transformers.parts import backbone_path, modality_of, network_class
+from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, Modality, ModelSpec, VideoPreprocess
+from layerzoo_transformers.configuration import picture_size, sub_config, without_cache
+from layerzoo_transformers.parts import backbone_path, base_class, modality_of, network_class
 
 _DEPENDS_ON = ("layerzoo", "layerzoo-transformers", "transformers", "torch")
 _SIDE_PX = 128
@@ -41,8 +43,9 @@ def versions() -> dict[str, str]:
 
 
 def architectures() -> list[str]:
-    """Every type that transformers has a base network for."""
-    return list(MODEL_MAPPING_NAMES)
+    """Every type that transformers has a base network for; `TYPE/MODALITY` for the other towers of dual encoders."""
+    towers = [f"{name}/{other}" for name, row in _rows().items() for other in row.get("towers", ())]
+    return [*MODEL_MAPPING_NAMES, *towers]
 
 
 def known(name: str) -> dict[str, Any]:
@@ -50,35 +53,93 @@ def known(name: str) -> dict[str, Any]:
     return {}
 
 
-def certify(name: str) -> dict[str, Any]:
-    """Everything that is found out about a model type by running a small network of it."""
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for a type.
+
+    layers: how many blocks its network has.
+    alone: whether layers are cut alone too, beside all of them in one pass.
+    """
+
+    layers: int
+    alone: bool
+
+
+_FULL = Effort(layers=LAYERS, alone=True)
+
+
+def certify(name: str, effort: Effort = _FULL) -> dict[str, Any]:
+    """Everything that is found out about a model type, or one tower of it, by running a small network of it."""
     torch.set_num_threads(1)
-    row = _rows().get(name, {})
-    if "excluded" in row:
-        return {"excluded": row["excluded"]}
-    config = AutoConfig.for_model(name)
-    kind = network_class(config)
-    modality = modality_of(config)
-    if modality is None:
-        return {"class": kind.__name__, "outside": str(kind.main_input_name)}
-    found = {"class": kind.__name__, "modality": modality}
+    model_type, _, tower = name.partition("/")
+    row = _rows().get(model_type, {})
+    found: dict[str, Any] = {}
     try:
-        candidate = _candidate(name, modality, row)
-    except ImportError as error:
-        return {**found, "excluded": f"needs a package: {' '.join(str(error).split())[:100]}"}
-    return {**found, **_certified(candidate)}
+        kind = base_class(CONFIG_MAPPING[model_type])
+        found |= {"class": kind.__name__, "input": str(kind.main_input_name)}
+        if "excluded" in row:
+            return {**found, "excluded": row["excluded"]}
+        modality: Any = tower or modality_of(AutoConfig.for_model(model_type))
+        if modality is None:
+            return {**found, "outside": found["input"]}
+        found["modality"] = modality
+        return {**found, **_first_that_runs(model_type, modality, row, effort)}
+    except Exception as error:  # noqa: BLE001 - whatever a network raises is what came of it
+        reason = _reason(error)
+        told = _meaning(reason)
+        return {**found, "failed": reason} if told is None else {**found, "excluded": told}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line: of what was tried on several grounds the last, on which everything is real."""
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, ImportError):
+        lines = [" ".join(lines)]
+    told = lines[-1] if isinstance(error, TraceError) else lines[0]
+    return f"{type(error).__name__}: {told.removeprefix('real: ')}"[:_LONGEST]
+
+
+_LONGEST = 300
+
+
+def _meaning(reason: str) -> str | None:
+    """What an error is known to mean."""
+    found = ((re.search(pattern, reason), why) for pattern, why in _rows()["reasons"].items())
+    return next((match.expand(why) for match, why in found if match), None)
+
+
+def _first_that_runs(name: str, modality: Modality, row: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
+    """What is found out with the first of ever larger networks that runs. Raises: what the largest fails with."""
+    failure: Exception | None = None
+    widths: dict[str, int] = {}
+    tried: list[dict[str, Any]] = []
+    for shrink in _shrinks(row, effort.layers):
+        given = small(AutoConfig.for_model(name).to_dict(), shrink)
+        if given in tried:
+            continue
+        tried.append(given)
+        try:
+            return _certified(_candidate(name, modality, given, row), effort)
+        except ImportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever does not fit together shows in its own way
+            failure = error
+            if widths.setdefault(_reason(error), shrink.width) != shrink.width:
+                break  # it is not for its width
+    assert failure is not None
+    raise failure
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A small network that runs."""
+    """A small network, which may run."""
 
     spec: ModelSpec
     network: nn.Module
     """The whole base network, disturbed."""
 
 
-def _certified(candidate: Candidate) -> dict[str, Any]:
+def _certified(candidate: Candidate, effort: Effort) -> dict[str, Any]:
     network, spec = candidate.network, candidate.spec
     part = spec.args.get("part") or backbone_path(network, spec.modality)
     backbone = network.get_submodule(part)
@@ -88,18 +149,33 @@ def _certified(candidate: Candidate) -> dict[str, Any]:
         names = [layer.name for layer in layers]
         found |= {"names": folded(names), "layers": len(names)}
         found["unknown_axes"] = [layer.name for layer in layers if layer.axes is None]
-        return {**found, **(_run(spec, backbone, names) if layers else {})}
+        found["places"] = _places(layers)
+        return {**found, **(_run(spec, backbone, network.config, names, effort) if layers else {})}
 
 
-def _run(spec: ModelSpec, network: nn.Module, names: Sequence[str]) -> dict[str, Any]:
+def _places(layers: Sequence[Layer]) -> dict[str, str]:
+    """Of the layers whose names differ in numbers only the first, and where it is."""
+    first = {re.sub(r"\d+", "*", layer.name): layer for layer in reversed(layers)}
+    return {layer.name: _told(layer) for layer in reversed(first.values())}
+
+
+def _told(layer: Layer) -> str:
+    """Where a layer is, and its axes with their sizes."""
+    sizes = iter(layer.shape or ())
+    axes = [axis if axis == "batch" else f"{axis}:{next(sizes, '?')}" for axis in layer.axes or ()]
+    prefix = f" {layer.prefix_tokens} in front" if layer.prefix_tokens else ""
+    return f"{layer.address} {' '.join(axes) or '?'}{prefix}"
+
+
+def _run(spec: ModelSpec, network: nn.Module, config: Any, names: Sequence[str], effort: Effort) -> dict[str, Any]:
     """Cuts beside the whole network, and the library's own hidden states beside its layers."""
     loaded = layerzoo.load(spec, layer=list(names), pool="none")
     example = loaded.preprocess.example(2)
     assert example is not None
-    batch = sample_like(example, network).to("cpu", memory_format(loaded.preprocess))
+    batch = sample_like(example, config).to("cpu", memory_format(loaded.preprocess))
     network = lay_out(network.eval(), memory_format(loaded.preprocess))
     whole = Whole(spec, loaded, network, batch, hooked(network, loaded.layers, batch))
-    passes = list(whole.passes())
+    passes = list(whole.passes()) if effort.alone else [whole.beside(loaded)]
     differing = {name: told for each in passes for name, told in each.differing.items()}
     return {
         "cuts": {each.layers[0]: round(each.share_read, 4) for each in passes[1:]},
@@ -144,24 +220,24 @@ def _batch_first(layer: Layer, activation: Tensor) -> Tensor:
 _WITH_STATES: dict[str, Any] = {"output_hidden_states": True, "return_dict": True}
 
 
-def sample_like(batch: layerzoo.Batch, network: nn.Module) -> layerzoo.Batch:
+def sample_like(batch: layerzoo.Batch, config: Any) -> layerzoo.Batch:
     """A batch of the same shapes: noise for numbers, any words for tokens."""
     generator = torch.Generator().manual_seed(_SEED)
     noise = noise_like(replace(batch, inputs={name: each.float() for name, each in batch.inputs.items()}))
     inputs = dict(noise.inputs)
     for name, tensor in batch.inputs.items():
         if name == "input_ids":
-            words = torch.tensor(_words(network))
+            words = torch.tensor(_words(config))
             inputs[name] = words[torch.randint(len(words), tensor.shape, generator=generator)]
         elif not tensor.is_floating_point():
             inputs[name] = tensor
     return replace(batch, inputs=inputs)
 
 
-def _words(network: Any) -> list[int]:
+def _words(whole: Any) -> list[int]:
     """The tokens of a vocabulary that mean nothing special."""
-    config = sub_config(network.config, "text")
-    special = set(_special(config.to_dict())) | set(_special(network.config.to_dict()))
+    config = sub_config(whole, "text")
+    special = set(_special(config.to_dict())) | set(_special(whole.to_dict()))
     return [token for token in range(3, getattr(config, "vocab_size", 256)) if token not in special]
 
 
@@ -177,33 +253,21 @@ def _special(config: Mapping[str, Any]) -> Iterator[int]:
             )
 
 
-def _candidate(name: str, modality: str, row: Mapping[str, Any]) -> Candidate:
-    """The first of ever larger networks that is built and runs. Raises: what the last of them fails with."""
-    failure: Exception | None = None
-    for shrink in _shrinks(row):
-        try:
-            return _built(name, modality, shrink, row)
-        except Exception as error:  # noqa: BLE001 - whatever does not fit together shows in its own way
-            failure = failure or error
-    assert failure is not None
-    raise failure
-
-
-def _shrinks(row: Mapping[str, Any]) -> Iterator[Shrink]:
+def _shrinks(row: Mapping[str, Any], layers: int) -> Iterator[Shrink]:
     rows = row.get("config", {})
     for width in [row["width"]] if "width" in row else (16, 8, 4):
-        yield Shrink(width=width, rows=rows)
-        yield Shrink(width=width, rows=rows, side_px=None)
+        yield Shrink(width, layers, rows=rows)
+        yield Shrink(width, layers, side_px=None, rows=rows)
 
 
-def _built(name: str, modality: str, shrink: Shrink, row: Mapping[str, Any]) -> Candidate:
-    given = small(merged(AutoConfig.for_model(name).to_dict(), {}), shrink)
-    config = AutoConfig.for_model(name, **given)
+def _candidate(name: str, modality: Modality, given: Mapping[str, Any], row: Mapping[str, Any]) -> Candidate:
+    """given: the fields of the small configuration."""
+    config = without_cache(AutoConfig.for_model(name, **given))
     torch.manual_seed(_SEED)
     config.architectures = [network_class(config).__name__]
     network = AutoModel.from_config(config, dtype=torch.float32).eval()
     args = {"model_type": name, "config": given} | ({"part": row["part"]} if "part" in row else {})
-    spec = ModelSpec(id=f"small/{name}", modality=modality, builder="transformers", args=FrozenMap(args))  # type: ignore[arg-type]
+    spec = ModelSpec(id=f"small/{name}", modality=modality, builder="transformers", args=FrozenMap(args))
     spec = replace(spec, preprocess=_preprocess(modality, config, row))
     disturb(network)
     return Candidate(spec, network)

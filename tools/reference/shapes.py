@@ -106,6 +106,49 @@ class Comparison(Shape):
     layers: list[ComparedLayer]
 
 
+class TokensOfTexts(Shape):
+    """How texts fit a model. Special tokens are not counted."""
+
+    model: str
+    """The full id."""
+    max_tokens: int
+    """The longest input of the model, special tokens included."""
+    texts: int
+    empty: int
+    """How many hold nothing that the model has a token for."""
+    failed: int
+    """How many could not be used: those, and what is no text."""
+    words: int
+    """What stands between white space."""
+    tokens: int
+    """Also of what is left out."""
+    unknown: int | None
+    """How many of the tokens stand for what the vocabulary lacks; None where the tokenizer does not tell."""
+    truncated: int
+    """How many texts are too long."""
+    left_out: int
+    """How many tokens of those are beyond the longest input."""
+    pieces_per_word: float | None
+    """Tokens divided by words."""
+    unknown_rate: float | None
+    """Unknown tokens divided by tokens."""
+    unknown_words: dict[str, int]
+    """The words with something unknown in them and how often they come, the most frequent first."""
+
+
+class TokensOfText(Shape):
+    """How one text fits a model. Numbers are None where it could not be used."""
+
+    id: str
+    words: int | None
+    tokens: int | None
+    unknown: int | None
+    left_out: int | None
+    unknown_words: list[str]
+    problem: str | None
+    """Why it could not be used."""
+
+
 class Pulled(Shape):
     """The weights of one model, which are on this machine now."""
 
@@ -235,6 +278,8 @@ class ProvenanceOfFeatures(Provenance):
 
     pooling: dict[str, str]
     """The pooling of each layer, by its name."""
+    overlap: int | None
+    """How many tokens the chunks of a long text share; None where it is truncated, and of what is no text."""
 
 
 class Printed(Shape):
@@ -254,6 +299,10 @@ class Printed(Shape):
     """``zoo plugin check`` prints an array of them."""
     comparison: Comparison
     """Printed by ``zoo compare MODEL MODEL…``. As ``jsonl``: the models, each fact and each layer on its own line."""
+    tokens_of_texts: TokensOfTexts
+    """Printed by ``zoo tokens MODEL INPUT…``."""
+    tokens_of_text: TokensOfText
+    """``zoo tokens MODEL INPUT… --each`` prints an array of them, in the order of the texts."""
     pulled: Pulled
     """``zoo pull MODEL…`` prints an array of them."""
     locked: Locked

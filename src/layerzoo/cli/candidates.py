@@ -113,7 +113,7 @@ def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
 def _selectors(names: Sequence[str], model: str | None) -> Iterator[str]:
     repeated = [family for family in ("block", "stage") if any(name.startswith(f"{family}.") for name in names)]
     if repeated or model is None:
-        yield "last"
+        yield from ("last", "final")
     if "head" in names or model is None:
         yield "penultimate"
     for family in repeated:

@@ -28,6 +28,14 @@ _only = click.option(
 _jobs = click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="How many at once."
 )
+_seconds = click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="S",
+    help="How long one architecture may take.",
+)
 
 
 @click.group("catalogue")
@@ -43,8 +51,11 @@ def group() -> None:
 @click.option("--out", type=click.Path(dir_okay=False), help="Else the file that the plugin's registry.yaml names.")
 @_only
 @_jobs
+@_seconds
 @click.pass_context
-def build_command(ctx: click.Context, plugin: str, out: str | None, only: Sequence[str], jobs: int) -> None:
+def build_command(
+    ctx: click.Context, plugin: str, out: str | None, only: Sequence[str], jobs: int, seconds: float
+) -> None:
     """Trace every architecture of PLUGIN on no data, and write the catalogue.
 
     What is known is kept at once: a run that was stopped goes on where it was. With --only, all other architectures
@@ -65,7 +76,7 @@ def build_command(ctx: click.Context, plugin: str, out: str | None, only: Sequen
     target = Path(out).absolute() if out else catalogue_path(namespace)
     with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # before the long work
         probe.touch()
-    traced = _traced(namespace, names, jobs)
+    traced = _traced(namespace, names, jobs, seconds)
     text = catalogue_text(namespace, [*kept, *traced])
     with _told_if_unwritable(target), atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -78,8 +89,9 @@ def build_command(ctx: click.Context, plugin: str, out: str | None, only: Sequen
 @click.argument("plugin", shell_complete=candidates.plugins)
 @_only
 @_jobs
+@_seconds
 @click.pass_context
-def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: int) -> None:
+def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: int, seconds: float) -> None:
     """Trace again, and compare with the catalogue that PLUGIN ships. Exits with 1 when something differs.
 
     \b
@@ -90,7 +102,7 @@ def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: in
 
     namespace = registry().plugin(plugin).namespace
     names, shipped = _chosen(architectures(namespace), only, namespace), shipped_text(namespace)
-    traced = _traced(namespace, names, jobs, keep=False)
+    traced = _traced(namespace, names, jobs, seconds, keep=False)
     found = list(differences(namespace, traced, shipped))
     print_lines(map(printable, found))
     _report_failures(traced)
@@ -116,13 +128,13 @@ def _told_if_unwritable(target: Path) -> Iterator[None]:
         raise OutputError(f"{target} cannot be written: {error.strerror}", path=target) from error
 
 
-def _traced(namespace: str, names: Sequence[str], jobs: int, *, keep: bool = True) -> list[Traced]:
+def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, keep: bool = True) -> list[Traced]:
     from layerzoo.jobs.ledger import Ledger
     from layerzoo.runtime.catalogue import state_of, trace_architectures
 
     ledger = Ledger(cache_dir() / "catalogues" / f"{namespace}.ledger", state_of(namespace)) if keep else None
     found = []
-    for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs):
+    for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
         found.append(each)
         if not was_known and len(found) % 50 == 0:
             click.echo(f"{len(found)} of {counted(len(names), 'architecture')}", err=True)

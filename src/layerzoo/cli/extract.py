@@ -57,7 +57,10 @@ if TYPE_CHECKING:
     help="Another checkpoint for the same architecture, or chance.",
 )
 @click.option("--column", metavar="NAME", help="Which column of a table holds the text.")
-@click.option("--windows", is_flag=True, help="Split long texts into windows instead of truncating them.")
+@click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
+@click.option(
+    "--overlap", type=click.IntRange(min=0), metavar="N", help="Tokens that chunks share; else an eighth of a chunk."
+)
 @click.option(
     "--precision",
     type=OneOf(["float32", "bfloat16", "float16"]),
@@ -85,35 +88,33 @@ def command(
     - stands for the lines of standard input. A text is such a line, a line of a file, or a cell of a table. Samples
     that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
 
+    MODEL may be any repository of the hub, hf/ORG/REPO. Where its network takes several kinds of input, the part for
+    these inputs is taken; hf/ORG/REPO:text names it.
+
     \b
     Examples:
       zoo extract photos/ --out features.parquet
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
+      zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
     """
-    from layerzoo.cli.names import resolve_model_id
+    from layerzoo.cli.names import find_model_for
     from layerzoo.features import FeatureWriter
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry
 
-    windows, batch_size, pool = options.pop("windows"), options.pop("batch_size"), _pooling(pools)
+    pool = _pooling(pools)
+    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size")}
     with (
         _unwound_when_terminated(),
         FeatureWriter(out) as writer,
     ):  # first, so that a file that cannot be written is told before the work
         zoo = registry()
-        spec = zoo.model(resolve_model_id(model) if model else zoo.default_model(kind_of_inputs(inputs)))
+        spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
         from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
         backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-        pieces = stream(
-            backbone,
-            _as_input(inputs),
-            errors="raise" if strict else "skip",
-            column=column,
-            windows=windows,
-            batch_size=batch_size,
-        )
+        pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
         done = 0
         failed: list[SampleError] = []
         passed_over: list[str] = []
@@ -143,7 +144,7 @@ def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     return plain[0] if plain else named or None
 
 
-def _as_input(inputs: tuple[str, ...]) -> str | list[Path]:
+def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
     """What was typed are paths, patterns or -, for texts too: a text itself comes by way of a file or -."""
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 
@@ -183,8 +184,14 @@ def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], p
     click.echo(
         f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}", err=True
     )
-    for what, count in report.items():
-        click.echo(f"{count} of them {what}", err=True)
+    if truncated := report.get("truncated", 0):
+        click.echo(
+            f"{truncated} of them truncated, which left out {report['left_out']} of {report['tokens']} tokens; "
+            "--chunks takes them whole",
+            err=True,
+        )
+    if chunked := report.get("chunked", 0):
+        click.echo(f"{chunked} of them split into chunks", err=True)
     if passed_over:
         few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
         many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"

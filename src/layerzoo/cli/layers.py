@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
 from layerzoo.layers import select
 from layerzoo.registry import registry
@@ -28,18 +28,19 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
     Shapes leave the batch out; depth is the share of the FLOPs; parameters and FLOPs count up to the layer, for one
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
-    second output.
+    second output. --trace takes any repository of the hub, hf/ORG/REPO, and fetches none of its weights.
 
-    json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens, depth, params, flops. A
-    key that says nothing is left out.
+    json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens,
+    suffix_tokens, last_tokens, depth, params, flops. A key that says nothing is left out.
 
     \b
     Examples:
       zoo layers starter/minilm-l6
       zoo layers starter/minilm-l6 'block.*' --format jsonl
       zoo layers --trace mine/shelf-v2
+      zoo layers --trace hf/openai/clip-vit-base-patch32
     """
-    spec = registry().model(resolve_model_id(model))
+    spec = find_model(model) if trace else registry().model(resolve_model_id(model))
     layers = _layers(spec, trace)
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))

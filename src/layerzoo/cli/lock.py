@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import find_model
 from layerzoo.cli.output import Format, Row, format_option, print_rows
 from layerzoo.errors import NotFoundError, UnknownModelError, UsageError
 from layerzoo.lock import Lock, LockedModel
@@ -73,12 +73,12 @@ def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelS
     from layerzoo.weights.locking import can_be_locked
 
     if names:
-        return [zoo.model(resolve_model_id(name)) for name in names], []
+        return [find_model(name) for name in names], []
     own = [spec for spec in zoo.models() if spec.plugin is None and can_be_locked(spec)]
     specs, gone = {spec.id: spec for spec in own}, []
     for name in lock.models:
         try:
-            specs[name] = zoo.model(name)
+            specs[name] = find_model(name)  # a repository may be locked that was never looked at on this machine
         except UnknownModelError:
             gone.append(name)
     if not specs and not gone:

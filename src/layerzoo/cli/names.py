@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 
-from layerzoo.errors import UnknownModelError
+from layerzoo.errors import InputError, UnidentifiedModelError, UnknownModelError
 from layerzoo.registry import registry
+from layerzoo.spec import ModelSpec
+
+
+def find_model(name: str) -> ModelSpec:
+    """The model that is meant, for what uses it: a repository of the hub that was never looked at is looked at now.
+
+    Raises: as :func:`resolve_model_id`, and as :func:`layerzoo.load` for a repository that holds no model.
+    """
+    try:
+        return registry().model(resolve_model_id(name))
+    except UnidentifiedModelError as error:
+        from layerzoo.runtime.identify import find_model
+
+        return find_model(error.asked, registry())
+
+
+def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
+    """As :func:`find_model`. Of a repository whose network has several towers, the one that takes what the named files
+    are, where the id does not say which is meant.
+    """
+    spec = find_model(name)
+    repository = registry().repository(spec.id)
+    if repository is None or repository.modality is not None:
+        return spec
+    from layerzoo.media.kinds import kind_of_inputs
+
+    with contextlib.suppress(InputError, UnknownModelError):
+        if (kind := kind_of_inputs(inputs)) != spec.modality:
+            return find_model(repository.called(kind))
+    return spec
 
 
 def resolve_model_id(name: str) -> str:

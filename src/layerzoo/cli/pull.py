@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import find_model
 from layerzoo.cli.output import Format, Row, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
-from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     """
     if partial != bool(layers):
         raise UsageError("--partial fetches what a --layer needs: give both, or neither for whole files")
-    zoo = registry()
-    specs = [zoo.model(resolve_model_id(model)) for model in models]
+    specs = [find_model(model) for model in models]
     pulled = [_pulled(spec, list(layers)) for spec in specs]
     if not no_lock:
         _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})

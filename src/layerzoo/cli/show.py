@@ -11,7 +11,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
 from layerzoo.registry import registry
-from layerzoo.spec import ModelSpec, to_plain
+from layerzoo.spec import Batching, ModelSpec, to_plain
 
 
 @click.command("show")
@@ -33,6 +33,13 @@ def command(model: str, format_: Format) -> None:
     print_one(Row(spec.id, spec.to_dict, [pair for pair in _facts(spec) if pair[1]]), format_)
 
 
+_BATCHING: dict[Batching | None, str] = {
+    "exact": "exact: all rows have one size",
+    "tolerance": "tolerance: shorter rows are filled up under a mask",
+    "equal_lengths": "equal lengths only: what is filled up would change the features",
+}
+
+
 def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "model", spec.id
     yield "summary", spec.summary
@@ -44,6 +51,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "base", spec.base
     yield "weights", spec.weights and spec.weights.source
     yield "preprocess", spec.preprocess and _listed(to_plain(spec.preprocess))
+    yield "batching", spec.preprocess and _BATCHING.get(spec.preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
     yield "layers", _layers(spec)
     yield "aliases", ", ".join(spec.aliases)

@@ -24,6 +24,7 @@ __all__ = [
     "layerzoo_build",
     "layerzoo_catalogue",
     "layerzoo_describe",
+    "layerzoo_identify",
     "layerzoo_preprocess",
     "layerzoo_read_weights",
     "layerzoo_state_dict",
@@ -47,11 +48,15 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
     ``preprocess`` and ``default``. Asked only when they are missing.
 
-    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot tell:
-    ``modules``, a regular expression for the paths of the modules that a network consists of; ``"branches": False`` if
+    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot
+    tell: ``modules``, a regular expression for the paths of the modules that a network consists of, or ``within``,
+    the path of the module that they are in; ``stem``, one for what gives them their input; ``"branches": False`` if
     the first of the several maps that each returns is meant; ``blocks``, a regular expression for the paths of the
     blocks inside stages; ``axes``, from regular expressions for the paths of layers' modules to lists of their axes,
-    the one of the right number is meant; ``prefix_tokens`` of those.
+    the one of the right number is meant; ``prefix_tokens`` of those; ``suffix_tokens``, how many tokens stand behind
+    those of the input and become objects; ``behind``, what follows the modules, where that is no norm, pooled vector
+    and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
+    "decoder.layers.[0-9]+"}``, where a star counts the calls.
     """
 
 
@@ -59,9 +64,12 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
-    text: a :class:`layerzoo.media.text.Tokenizer`.
+    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
+
+    Where a network takes sounds of any length, and not all of the array is sound, the callable gives arrays by the
+    names of the network's arguments, of which ``attention_mask`` has a 1 for each true position; those come first.
     """
 
 
@@ -78,6 +86,18 @@ def layerzoo_state_dict(
     spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor] | None:
     """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""
+
+
+@hookspec(firstresult=True)
+def layerzoo_identify(model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
+    """What a repository of the hub is, for a plugin whose registry.yaml has a ``hub:``. Asked once for each commit.
+
+    model: its id, for messages. files: its small files (configurations, tokenizers, …); no weights are among them.
+    Returns: the keys that a model has in a registry.yaml, without ``builder`` and ``weights``; several models where its
+    network takes several kinds of input, one for each modality, the main one first. None where the files do not say.
+    Raises: RepositoryError for a model that the library cannot make, RemoteCodeError where it takes code of the
+    repository's own.
+    """
 
 
 @hookspec(firstresult=True)

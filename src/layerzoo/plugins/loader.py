@@ -79,6 +79,11 @@ class PluginHooks:
         renamed = self._ask("layerzoo_state_dict", spec=spec, files=files, tensors=tensors)
         return renamed
 
+    def identify(self, model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
+        """What a repository of the hub is, as keys of registry.yaml: a model for each modality, the main one first."""
+        models: Sequence[Mapping[str, Any]] | None = self._ask("layerzoo_identify", model=model, files=files)
+        return models
+
     def catalogue(self) -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
         """The models that the plugin's library knows of, by architecture."""
         models: Mapping[str, Sequence[Mapping[str, Any]]] | None = self._ask("layerzoo_catalogue")

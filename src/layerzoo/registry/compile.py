@@ -35,6 +35,7 @@ ID_FORM = "letters, digits and . _ + @ : ~ = - between slashes"
 _OWNERS = {
     "builders": ("core", "plugin"),
     "catalogue": ("core", "plugin"),
+    "hub": ("plugin",),
     "disable": ("user",),
     "defaults": ("core",),
     "plugins": ("core",),
@@ -52,6 +53,8 @@ class Head:
     builders: list[str] = field(default_factory=list)
     catalogue: str | None = None
     """Absolute path of the catalogue beside it."""
+    hub: str | None = None
+    """The builder of every repository of the hub."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Full id by alias."""
     disabled: list[str] = field(default_factory=list)
@@ -59,7 +62,7 @@ class Head:
     defaults: dict[str, str] = field(default_factory=dict)
     """Id by modality."""
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """``package``, ``summary`` and ``builders`` by namespace."""
+    """``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class _Compiler:
         return Head(
             builders=form.builders or [],
             catalogue=str(self._folder / form.catalogue) if form.catalogue else None,
+            hub=form.hub,
             aliases={self._alias(name): self._target(target) for name, target in (form.aliases or {}).items()},
             disabled=form.disable or [],
             defaults=form.defaults.model_dump(exclude_unset=True) if form.defaults else {},

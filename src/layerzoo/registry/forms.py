@@ -256,6 +256,9 @@ class TextForm(Form):
     """The longest text in tokens; the rest is left out."""
     cls_token: bool = UNSET
     """Whether the first token stands for the whole text."""
+    batching: Literal["exact", "tolerance", "equal_lengths"] = UNSET
+    """How texts of different length share a batch: each filled up to max_tokens; filled up to the longest under a mask,
+    for a network that this changes by at most 1e-5; or only those of equal length, which is right for any network."""
 
 
 class VideoForm(Form):
@@ -288,6 +291,10 @@ class LayerForm(Form):
     """The size of each axis but the batch."""
     prefix_tokens: Count = UNSET
     """How many tokens in front are no part of the sample: class and register tokens."""
+    suffix_tokens: Count = UNSET
+    """How many tokens behind are no part of the sample: a detector's, which become objects."""
+    last_tokens: Count = UNSET
+    """How many tokens are meant, counted from the end; else all."""
     depth: Annotated[float, Field(ge=0, le=1)] = UNSET
     """The share of the FLOPs up to here, 0 to 1."""
     params: Costs = UNSET
@@ -467,6 +474,8 @@ class PublishedForm(Form):
     """One line about the plugin."""
     builders: list[Builder] = UNSET
     """The builders that it offers."""
+    hub: bool = UNSET
+    """Whether every repository of the Hugging Face hub is a model of it, as `NAMESPACE/ORG/REPO`."""
 
 
 class CatalogueHeadForm(Form):
@@ -499,6 +508,9 @@ class HeadForm(Form):
     """Models that are taken out of the zoo: ids, or `NAMESPACE/*`. In a user's own file."""
     catalogue: Text = UNSET
     """The name of a file beside this one with more models, one JSON object a line. In layerzoo's or a plugin's file."""
+    hub: Builder = UNSET
+    """The builder for every repository of the Hugging Face hub, which is a model of this plugin then, as
+    `NAMESPACE/ORG/REPO`; the plugin's `layerzoo_identify` tells what it is. In a plugin's file."""
     defaults: DefaultsForm = UNSET
     """The model that is used for a kind of input when none is named. In layerzoo's own file."""
     plugins: dict[str, PublishedForm] = UNSET

@@ -13,7 +13,8 @@ from typing import Any
 
 from layerzoo.spec import Layer
 
-COLUMNS = ("name", "module", "axes", "shape", "params", "flops", "prefix_tokens", "call", "output", "at")
+_TOKENS = ("suffix_tokens", "last_tokens")
+COLUMNS = ("name", "module", "axes", "shape", "params", "flops", "prefix_tokens", "call", "output", "at", *_TOKENS)
 LETTERS = {
     "B": "batch",
     "T": "token",
@@ -104,7 +105,7 @@ class _Run:
 def _are_alike(one: Layer, other: Layer) -> bool:
     return all(
         getattr(one, fact) == getattr(other, fact)
-        for fact in ("axes", "shape", "prefix_tokens", "call", "output", "at")
+        for fact in ("axes", "shape", "prefix_tokens", "call", "output", "at", *_TOKENS)
     ) and all((getattr(one, cost) is None) == (getattr(other, cost) is None) for cost in _COSTS)
 
 

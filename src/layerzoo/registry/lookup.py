@@ -18,6 +18,7 @@ from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
 from layerzoo.registry.outcome import ImportOutcome
 from layerzoo.registry.references import References
+from layerzoo.registry.repositories import Repositories, Repository
 from layerzoo.registry.selection import Selection
 from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.specs import Specs
@@ -38,10 +39,11 @@ class Registry:
     def __init__(self, surroundings: Surroundings | None = None, *, cache: Path | None = None) -> None:
         self._stock = Stock(surroundings, cache or cache_dir())
         self._manifests = Manifests(self._stock)
-        self._unknown = Unknown(self._stock, self._manifests)
-        self._specs = Specs(self._stock, self._unknown)
+        self._repositories = Repositories(self._stock, self._manifests)
+        self._unknown = Unknown(self._stock, self._manifests, self._repositories)
+        self._specs = Specs(self._stock, self._unknown, self._repositories)
         self._heirs = Heirs(self._specs)
-        self._references = References(self._stock, self._specs, self._heirs, self._unknown)
+        self._references = References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -54,10 +56,19 @@ class Registry:
         """The declaration of a model, with what its base declares in it.
 
         id: a full id or an alias.
-        Raises: UnknownModelError; RegistryError when the model is declared and not valid; PluginError when the file
+        Raises: UnknownModelError, and of its kinds UnidentifiedModelError for a repository of the hub that was never
+        looked at; RegistryError when the model is declared and not valid; PluginError when the file
         of its plugin cannot be used.
         """
         return self._specs.named(id)
+
+    def repository(self, id: str) -> Repository | None:
+        """The repository of the hub that an id means, where it is of that form and its plugin has a hub."""
+        return self._repositories.named(id)
+
+    def found(self) -> list[ModelSpec]:
+        """The repositories of the hub that were looked at here; a catalogue may have some of them too."""
+        return self._repositories.found()
 
     def models(
         self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
@@ -158,7 +169,7 @@ class Registry:
         return self._manifests.catalogue(plugin)
 
     def published(self) -> dict[str, dict[str, Any]]:
-        """Plugins that can be installed: ``package``, ``summary`` and ``builders`` by namespace."""
+        """Plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
         return self._unknown.published()
 
     # ------------------------------------------------------------ what is wrong, and what has changed

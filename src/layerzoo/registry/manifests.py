@@ -38,6 +38,10 @@ class Manifests:
         """The path of the catalogue that a plugin's own file names."""
         return next((each.head["catalogue"] for each in self._stock.sources if each.source.path == plugin.path), None)
 
+    def hub(self, plugin: PluginManifest) -> str | None:
+        """The builder that a plugin's own file gives for every repository of the hub; None where it gives none."""
+        return next((each.head["hub"] for each in self._stock.sources if each.source.path == plugin.path), None)
+
     def of(self, installed: Installed) -> PluginManifest:
         """The manifest of one entry point."""
         files = self._files(installed)

@@ -17,6 +17,7 @@ from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.places import Place
+from layerzoo.registry.repositories import Repositories
 from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.source import Source, full_id
 from layerzoo.registry.specs import Specs
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 class References:
     """The names by which the files of a zoo refer to models."""
 
-    def __init__(self, stock: Stock, specs: Specs, heirs: Heirs, unknown: Unknown) -> None:
+    def __init__(self, stock: Stock, specs: Specs, heirs: Heirs, unknown: Unknown, repositories: Repositories) -> None:
         self._stock = stock
         self._specs = specs
         self._heirs = heirs
         self._unknown = unknown
+        self._repositories = repositories
 
     def loose_ends(self) -> list[Diagnostic]:
         """What leads nowhere: aliases, bases, entries of ``disable``, defaults, and catalogues that are not there.
@@ -105,7 +107,7 @@ class References:
 
     def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
-            if not self._is_left_out(entry):
+            if not self._is_left_out(entry) and self._repositories.named(entry) is None:
                 ids = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES))
                 close = _nearest_entries(entry, ids)
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
@@ -132,6 +134,8 @@ class References:
         """Why nothing answers to a name; None where that is no mistake of the file that says it."""
         is_switched_off = any(covers(entry, name) for entry in self._stock.ask(Shelf.disabled))
         if (is_switched_off and source.role != "user") or self._is_left_out(name):
+            return None
+        if not is_switched_off and self._repositories.named(name):  # a repository, of which nothing need be known yet
             return None
         error = self._unknown.model(name)
         if isinstance(error, RegistryError):

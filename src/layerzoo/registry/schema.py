@@ -42,7 +42,7 @@ _KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
 
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[\w-]+(\.[\w-]+)*")
-_SELECTORS = {"last", "penultimate"}
+_SELECTORS = {"last", "final", "penultimate"}
 KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 MODEL_FORMS: dict[str, type[ModelForm]] = {
     "vision": VisionModelForm,

@@ -10,6 +10,8 @@ from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
 from layerzoo.registry.in_use import Row
 from layerzoo.registry.inherit import inherit
 from layerzoo.registry.installed import USER_NAMESPACE
+from layerzoo.registry.repositories import Repositories
+from layerzoo.registry.source import Source
 from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown
 from layerzoo.spec import ModelSpec
@@ -20,9 +22,10 @@ _KEPT_BASES = 1000
 class Specs:
     """Finds declarations, follows aliases, and puts models together with their bases."""
 
-    def __init__(self, stock: Stock, unknown: Unknown) -> None:
+    def __init__(self, stock: Stock, unknown: Unknown, repositories: Repositories) -> None:
         self._stock = stock
         self._unknown = unknown
+        self._repositories = repositories
 
     def find(self, model: str) -> Row | None:
         """The declaration of a full id."""
@@ -42,6 +45,8 @@ class Specs:
         """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)
         if (row := self.find(model)) is None:
+            if found := self._repositories.spec(model):
+                return found
             raise self._unknown.model(model)
         return self.whole(row, [alias for alias, _ in self._stock.ask(lambda shelf: shelf.aliases(model))])
 
@@ -94,6 +99,9 @@ class Specs:
             raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
         if base := self.find(own["base"]):
             return base
+        if found := self._repositories.spec(own["base"]):
+            owner = Source("", "plugin", found.namespace, found.plugin)
+            return Row(owner, found.to_dict())
         error = self._unknown.model(own["base"])
         if isinstance(error, UnknownModelError):
             message = f"{own['id']} is built on {own['base']}: {error}"

@@ -11,6 +11,7 @@ from layerzoo.errors import (
     NotInstalledError,
     PluginError,
     RegistryError,
+    UnidentifiedModelError,
     UnknownModelError,
     nearest,
 )
@@ -21,6 +22,7 @@ from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
+from layerzoo.registry.repositories import Repositories, is_repository
 from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.stock import Stock
 
@@ -34,9 +36,10 @@ _PUBLISHED: Filters = {"installed": False}
 class Unknown:
     """Errors about names that nothing answers to."""
 
-    def __init__(self, stock: Stock, manifests: Manifests) -> None:
+    def __init__(self, stock: Stock, manifests: Manifests, repositories: Repositories) -> None:
         self._stock = stock
         self._manifests = manifests
+        self._repositories = repositories
 
     def model(self, asked: str) -> LayerzooError:
         """Declared but not valid, of a plugin that cannot be used or is not installed, switched off, or misspelt."""
@@ -53,10 +56,20 @@ class Unknown:
             return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
         if manifest is None and namespace in self.published():
             return self._not_installed(asked, namespace)
-        close = nearest(asked, self._comparable_names(asked))
+        close = self.nearest(asked)
+        if self._repositories.named(asked):
+            message = (
+                f"{asked} may be a repository of the hub, and nothing is known of it yet. "
+                f"{_hint(close)}To find out, without its weights: zoo layers --trace {asked}"
+            )
+            return UnidentifiedModelError(message, asked=asked, nearest=close)
         return UnknownModelError(
             f"there is no model '{asked}'. {_hint(close)}All: zoo list", asked=asked, nearest=close
         )
+
+    def nearest(self, asked: str) -> list[str]:
+        """The ids and aliases that are most like a name."""
+        return nearest(asked, self._comparable_names(asked))
 
     def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
@@ -66,7 +79,7 @@ class Unknown:
         if entry := self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).entry(meant)):
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
-        if not known:
+        if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
             message = f"{asked} is not there, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         close = nearest(asked, known)
@@ -102,7 +115,7 @@ class Unknown:
         return PluginError(message, plugin=asked)
 
     def published(self) -> dict[str, dict[str, Any]]:
-        """``package``, ``summary`` and ``builders`` of the plugins that can be installed, by namespace."""
+        """``package``, ``summary``, ``builders`` and ``hub`` of the plugins that can be installed, by namespace."""
         return {name: dict(facts) for each in self._stock.sources for name, facts in each.head["published"].items()}
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:

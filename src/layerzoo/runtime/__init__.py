@@ -6,7 +6,7 @@ with needs("torch"):
     from layerzoo.runtime.backbone import Backbone
     from layerzoo.runtime.batch import Batch
     from layerzoo.runtime.extract import extract, stream
-    from layerzoo.runtime.load import build, load, pull, trace_layers
+    from layerzoo.runtime.load import build, load, load_preprocess, pull, trace_layers
     from layerzoo.runtime.network import CutNetwork
     from layerzoo.runtime.preprocess import Preprocessor
 
@@ -18,6 +18,7 @@ __all__ = [
     "build",
     "extract",
     "load",
+    "load_preprocess",
     "pull",
     "stream",
     "trace_layers",

@@ -76,7 +76,7 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
     if "?" in axes or "batch" not in axes or len(set(axes)) != len(axes):
         return None
     named = tuple("channel" if axis == "" else axis for axis in axes)
-    return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, is_square=_is_square(probes.base)))
+    return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, _received(probes.base)))
 
 
 def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
@@ -106,7 +106,7 @@ def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...
 
 
 def _prefix_tokens(
-    axes: tuple[str, ...], shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], *, is_square: bool
+    axes: tuple[str, ...], shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], received: tuple[int, ...]
 ) -> int | None:
     """Tokens that do not grow with the input, told by how many there are in all.
 
@@ -114,23 +114,32 @@ def _prefix_tokens(
     width, so that (n_height - p)(n_width - p) = (n - p)(n_all - p), however sizes are rounded.
     Of a network that takes square pictures only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. That
     shows: then rc is no square.
+    With p of them before a text of t tokens, n = p + t and n_length = p + 2t.
+
+    received: the shape of the network's input.
     """
     if "token" not in axes:
         return None
     sizes = {stretch: other[axes.index("token")] for stretch, other in grown.items()}
     n, n_all = shape[axes.index("token")], sizes["all"]
-    if "height" in sizes:
+    if "length" in sizes:
+        over, under = 2 * n - sizes["length"], 1
+    elif "height" in sizes:
         over, under = n * n_all - sizes["height"] * sizes["width"], n + n_all - sizes["height"] - sizes["width"]
     else:
         over, under = 4 * n - n_all, 3
     if under == 0 or over % under or not 0 <= over // under <= n:
         return None
     prefix = over // under
-    is_exact = "height" in sizes or (is_square and isqrt(n - prefix) ** 2 == n - prefix)
+    if "length" in sizes:
+        is_exact = prefix == 0 or n - prefix == received[1]
+    elif "height" in sizes:
+        is_exact = True
+    else:
+        is_exact = len(received) == 4 and received[2] == received[3] and isqrt(n - prefix) ** 2 == n - prefix
     return prefix if is_exact else None
 
 
-def _is_square(trace: Trace) -> bool:
-    """Whether the network was given square pictures."""
-    received = next(iter(trace.calls[0].inputs.values()), ())
-    return len(received) == 4 and received[2] == received[3]
+def _received(trace: Trace) -> tuple[int, ...]:
+    """The shape of what the network was given."""
+    return next(iter(trace.calls[0].inputs.values()), ())

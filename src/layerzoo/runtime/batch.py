@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from layerzoo.pooling import SEQUENCE_AXES
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -19,11 +21,20 @@ class Row:
     inputs: Mapping[str, NDArray[Any]]
     """By the name of the network's argument, without the batch axis."""
     valid: int = 1
-    """How many positions (samples, tokens) of the sample are in this row: its weight among its siblings."""
+    """How many positions (samples, tokens) of the sample are in this row."""
     total: int = 1
     """How many positions the row has, padding included."""
     time_s: float | None = None
     """When a frame of a video is shown, in seconds from its start."""
+    span: tuple[int, int] | None = None
+    """Where those of its positions begin and end that are pooled; the others are the context that a chunk of a text
+    shares with its neighbours. None: all that are valid."""
+
+    @property
+    def weight(self) -> int:
+        """How much the row counts among its siblings: the number of its positions that are pooled."""
+        start, end = self.span or (0, self.valid)
+        return end - start
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,7 @@ class Batch:
     inputs: tensors with a batch axis, by the name of the network's argument; a single one is passed by position.
     valid: (batch,) true positions of each row out of ``total``, or None where all rows are whole.
     times_s: for the frames of videos, when each is shown, in seconds from the start of its video; None for others.
+    spans: (batch, 2) where the positions of each row begin and end that are pooled; None: all true ones are.
     """
 
     inputs: Mapping[str, Tensor]
@@ -40,6 +52,9 @@ class Batch:
     total: int = 1
     """How many positions each row has, padding included."""
     times_s: tuple[float | None, ...] | None = None
+    sequence_axes: frozenset[str] = SEQUENCE_AXES
+    """The axes of an activation that run along a row, so that its true positions come first."""
+    spans: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -57,7 +72,9 @@ class Batch:
             return tensor.contiguous(memory_format=memory_format) if memory_format and tensor.ndim == 4 else tensor
 
         valid = None if self.valid is None else self.valid.to(device)
-        return replace(self, inputs={name: move(tensor) for name, tensor in self.inputs.items()}, valid=valid)
+        spans = None if self.spans is None else self.spans.to(device)
+        inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, valid=valid, spans=spans)
 
     def run(self, network: nn.Module) -> Any:
         """What a network returns for this batch."""
@@ -65,16 +82,25 @@ class Batch:
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 
 
-def collate(rows: Sequence[Row], *, pad: Mapping[str, int] | None = None, masked: bool = False) -> Batch:
+def collate(
+    rows: Sequence[Row],
+    *,
+    pad: Mapping[str, int] | None = None,
+    masked: bool = False,
+    sequence_axes: frozenset[str] = SEQUENCE_AXES,
+) -> Batch:
     """Rows side by side. Where lengths differ, the last axis is padded on the right with ``pad``'s value.
 
     masked: whether the rows' true lengths are kept as ``valid``.
+    sequence_axes: of an activation, those that run along a row.
     """
     total = max(row.total for row in rows)
     inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
     valid = torch.tensor([row.valid for row in rows]) if masked else None
     times_s = tuple(row.time_s for row in rows) if any(row.time_s is not None for row in rows) else None
-    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s)
+    has_spans = any(row.span is not None for row in rows)
+    spans = torch.tensor([row.span or (0, row.valid) for row in rows]) if has_spans else None
+    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s, spans=spans, sequence_axes=sequence_axes)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

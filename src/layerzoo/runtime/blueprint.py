@@ -27,6 +27,8 @@ from layerzoo.spec import (
     ImagePreprocess,
     Layer,
     ModelSpec,
+    Preprocess,
+    TextPreprocess,
     VideoPreprocess,
     layer_from_dict,
     preprocess_from_dict,
@@ -55,24 +57,34 @@ class Blueprint:
     """The spec as it was declared, under which the trace is kept; None for as long as layers are being completed."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, files: Files, hooks: ModelHooks, zoo: Registry, *, fresh: bool = False) -> Blueprint:
-        """fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
+    def of(
+        cls,
+        spec: ModelSpec,
+        files: Files,
+        hooks: ModelHooks,
+        zoo: Registry,
+        *,
+        declared: ModelSpec | None = None,
+        fresh: bool = False,
+    ) -> Blueprint:
+        """declared: what browsing says of the model, where its own files say more; the trace is kept under that.
+        fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
-        declared = spec
-        spec = _described(spec, hooks, files)
+        given, declared = spec, declared or spec
+        spec = described(given, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         if not fresh and (facts := read_facts(declared, zoo)):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
             layouts = layouts_from_plain(facts["layouts"])
             found = (trace_from_plain(facts["trace"]), facts["ground"])
             return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared)
-        if not fresh and _is_as_catalogued(declared, zoo):
+        if not fresh and _is_as_catalogued(given, zoo):
             return cls(spec, files, hooks, made, declared=declared)
         try:
-            blueprint = cls.traced(_undeclared(declared) if fresh else declared, files, hooks)
+            blueprint = cls.traced(_undeclared(given) if fresh else given, files, hooks)
         except (LayerError, UnknownLayerError) as error:
-            raise _outdated(declared, zoo, error) or error from error
+            raise _outdated(given, zoo, error) or error from error
         blueprint.declared = declared
         blueprint._keep(zoo)
         return blueprint
@@ -85,7 +97,7 @@ class Blueprint:
 
         layouts: those of the same architecture at another size or with another head. Raises: as :meth:`of`.
         """
-        spec = _described(spec, hooks, files)
+        spec = described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts)
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
@@ -149,6 +161,7 @@ class Blueprint:
             raise LayerError(
                 f"{self.spec.id}, layer {layer.name}: the declared axes '{' '.join(axes)}' do not fit its shape {shape}"
             )
+        shape = self._meant(layer, axes, shape)
         step = call.end if layer.at == "output" else call.start
         flops, total = self.trace.flops_until(step), self.flops
         return replace(
@@ -160,6 +173,18 @@ class Blueprint:
             flops=flops,
             depth=round(flops / total, 4) if total else None,
         )
+
+    def _meant(self, layer: Layer, axes: tuple[str, ...] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of those tokens that a layer means. Raises: LayerError where there are not so many."""
+        if layer.last_tokens is None:
+            return shape
+        sizes = dict(zip(axes or (), shape, strict=False))
+        if not 0 < layer.last_tokens <= sizes.get("token", 0):
+            raise LayerError(
+                f"{self.spec.id}, layer {layer.name}: there are no last {layer.last_tokens} tokens on the axes "
+                f"'{' '.join(axes or ('unknown',))}' of {shape}"
+            )
+        return tuple((sizes | {"token": layer.last_tokens}).values())
 
     def _complete_all(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         completed = [self.complete(layer) for layer in layers]
@@ -174,7 +199,7 @@ class Blueprint:
         if layer.prefix_tokens is not None or axes is None or "token" not in axes:
             return layer.prefix_tokens
         if layout is not None and layout.prefix_tokens is not None:
-            return layout.prefix_tokens
+            return layout.prefix_tokens - (layer.suffix_tokens or 0)
         return 0 if self.preprocess.modality == "text" else None
 
     def _infer(self, call: Call, layer: Layer) -> Layout | None:
@@ -213,7 +238,8 @@ _END = 1 << 62
 def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:
     """Whether a generated catalogue declares a model just so, by the libraries that are installed here: then nothing
     that a trace tells of its layers is missing, and all of it holds."""
-    if not spec.traced_with or spec.base is not None:
+    is_told = all(layer.axes is not None and layer.flops is not None for layer in spec.layers)
+    if not (spec.traced_with and is_told) or spec.base is not None:
         return False
     here = library_versions(spec, zoo)
     is_current = all(here.get(name) == version for name, version in spec.traced_with.items())
@@ -241,15 +267,16 @@ def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | 
     )
 
 
-def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
+def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
-    if spec.preprocess is not None:
+    if spec.preprocess is not None and not _lacks_batching(spec.preprocess):
         return spec
     known = hooks.describe(spec, files) or {}
     try:
         if preprocess := known.get("preprocess"):
             kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
-            spec = replace(spec, preprocess=preprocess_from_dict({"kind": kind, **preprocess}))
+            found = preprocess_from_dict({"kind": kind, **preprocess})
+            spec = replace(spec, preprocess=_completed(spec.preprocess, found))
         if "default" in known and spec.default == Default():
             spec = replace(spec, default=Default(**known["default"]))
     except TypeError as error:
@@ -258,6 +285,17 @@ def _described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
             plugin=spec.builder,
         ) from error
     return spec
+
+
+def _lacks_batching(preprocess: Preprocess) -> bool:
+    return isinstance(preprocess, TextPreprocess) and preprocess.batching is None
+
+
+def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
+    """What is declared; of a text's, with what the library knows of padding."""
+    if isinstance(declared, TextPreprocess) and isinstance(known, TextPreprocess):
+        return replace(declared, batching=known.batching)
+    return declared or known
 
 
 def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:
@@ -302,7 +340,8 @@ def _trace_on(
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        return trace(network, example if kind == "real" else _of_ones(example), until=until)
+        sample = example if kind == "real" else _of_ones(example)
+        return trace(network, sample, until=until, has_values=kind == "real")
 
 
 def _of_ones(batch: Batch) -> Batch:
@@ -379,7 +418,7 @@ def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
     )
     flops = tuple((step, count) for step, count in plain["flops"])
     sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
-    return Trace(**{**plain, **sets, "calls": calls, "flops": flops})
+    return Trace(**{**plain, **sets, "calls": calls, "flops": flops, "unread": tuple(plain["unread"])})
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

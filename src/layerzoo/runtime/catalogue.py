@@ -39,7 +39,8 @@ _NOT_LISTED = ("base", "layers", "params", "flops")
 """What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
 
 _LONGEST = 80
-_LIMITS = Limits(seconds=600)
+_MEMORY_BYTES = 8 << 30
+"""A network that only runs for real may be larger than the machine."""
 
 
 def architectures(namespace: str) -> list[str]:
@@ -52,12 +53,12 @@ def architectures(namespace: str) -> list[str]:
 
 
 def trace_architectures(
-    namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int
+    namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int, seconds: float = 600
 ) -> Iterator[tuple[Traced, bool]]:
     """The models of each architecture, and whether they were known from an earlier run; as they come.
 
     ledger: where each result is kept the moment it is known, so that a run that was stopped goes on; None: nowhere.
-    processes: how many work at the same time.
+    processes: how many work at the same time. seconds: how long one architecture may take.
     """
     wanted = list(names)
     known = _known(ledger)
@@ -65,7 +66,8 @@ def trace_architectures(
         if name in known:
             yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
-    for name, result in results(missing, partial(_work, namespace), _LIMITS, processes=processes):
+    limits = Limits(seconds, _MEMORY_BYTES)
+    for name, result in results(missing, partial(_work, namespace), limits, processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False
@@ -217,7 +219,13 @@ def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
                 known[what] = {"flops": blueprint.flops, "layers": layer_table.packed(blueprint.spec.layers)}
             yield {**row, "params": params, **known[what]}
         except LayerzooError as error:
-            yield {**row, "failed": next(iter(str(error).splitlines()), type(error).__name__)}
+            yield {**row, "failed": _cause(error)}
+
+
+def _cause(error: LayerzooError) -> str:
+    """The first line of an error; with the second, where that only says what follows."""
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    return f"{first}{more[0]}" if more and first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:

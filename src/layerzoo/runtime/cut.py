@@ -20,7 +20,8 @@ class Cut:
     stop: str
     """The name of the layer whose activation is there last: the forward pass ends with it."""
     tensors: tuple[str, ...]
-    """Every parameter and buffer that is read before the stop, under all its names."""
+    """Every parameter and buffer that is read before the stop, under all its names. Where the network chooses its way
+    by what it is given, also what is beneath the modules that were called: another input may go there."""
     modules: frozenset[str]
     """Paths of the modules that must stay: called before the stop, or owners of a needed tensor, or above such."""
     signature: str
@@ -36,7 +37,9 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     unique = tuple({layer.name: layer for layer in layers}.values())
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
     stop = max(reversed(ready), key=lambda name: ready[name])  # of several in one place, the one that is read last
-    needed = tuple(name for name, step in trace.reads.items() if step < ready[stop])
+    done = {call.module for call in trace.calls if call.end <= ready[stop]}
+    other_ways = (name for name in trace.unread if not done.isdisjoint(_with_ancestors(name)))
+    needed = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
     called = {call.module for call in trace.calls if call.start < ready[stop]} | trace.unfinished
     owners = {name.rpartition(".")[0] for name in needed}
     return Cut(

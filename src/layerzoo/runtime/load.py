@@ -12,14 +12,16 @@ from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, lay_out, memory_format
-from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
 from layerzoo.runtime.checkpoint import open_checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.spec import Layer, ModelSpec
@@ -44,7 +46,8 @@ def load(
 ) -> Backbone:
     """Load a network up to a layer.
 
-    model: an id such as ``"starter/minilm-l6"``, or a spec.
+    model: an id such as ``"starter/minilm-l6"``, or a spec. An id such as ``"hf/ORG/REPO"``, with ``@REVISION`` or not,
+        is a repository of the hub.
     layer: one or several names or selectors (``"stage.1"``, ``"block.-1"``, ``"@0.5"``); else the model's own default.
     pool: how :func:`extract` will pool, for all layers or by layer; checked here, before anything is loaded.
     weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
@@ -59,27 +62,20 @@ def load(
     if precision not in get_args(Precision):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     seed = _seed(weights)
     place = _usable(device)
     hooks = ModelHooks.of(spec, zoo)
     want: Want = "partial" if partial else "whole"
     beside = spec.weights if weights is None or hooks.read_files else None  # nothing is fetched that nobody reads
-    files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks)
-    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks, zoo)
+    found, declared = as_found(spec, files, zoo)
+    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
-        blueprint = Blueprint.of(spec, files, hooks, zoo, fresh=True)
+        blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True)
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
-
-
-def _spec(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
-    if isinstance(model, ModelSpec):
-        return model
-    if not isinstance(model, str):
-        raise UsageError(f"a {type(model).__name__} is no model: give an id such as 'starter/minilm-l6', or a spec")
-    return zoo.model(model)
 
 
 def _usable(device: str | torch.device) -> torch.device:
@@ -131,10 +127,10 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
 
 
-def _files_at_hand(spec: ModelSpec, hooks: ModelHooks) -> Files:
+def _files_at_hand(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:
     """What a network without its weights can be built from, a configuration and a tokenizer, where they can be had."""
     try:
-        return _files_to_build(spec, hooks)
+        return _files_to_build(spec, hooks, zoo)
     except UnavailableError:
         return Files()
 
@@ -158,9 +154,24 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     model: an id, or a spec. Raises: NotFoundError, PluginError.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    return build_network(spec, hooks, _files_to_build(spec, hooks))
+    files = _files_to_build(spec, hooks, zoo)
+    found, _ = as_found(spec, files, zoo)
+    return build_network(found, hooks, files)
+
+
+def load_preprocess(model: str | ModelSpec) -> Preprocessor:
+    """The preprocessing of a model alone: no network is built, and nothing of its checkpoint is fetched.
+
+    model: an id, or a spec. Raises: NotFoundError, PluginError, WeightsError.
+    """
+    zoo = registry()
+    spec = find_model(model, zoo)
+    hooks = ModelHooks.of(spec, zoo)
+    files = _files_to_build(spec, hooks, zoo)
+    found, _ = as_found(spec, files, zoo)
+    return preprocessor(described(found, hooks, files), hooks.preprocess(found, files))
 
 
 def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
@@ -169,9 +180,11 @@ def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
     model: an id, or a spec. Raises: NotFoundError, PluginError, TraceError, WeightsError.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
-    return Blueprint.of(spec, _files_to_build(spec, hooks), hooks, zoo, fresh=True).spec.layers
+    files = _files_to_build(spec, hooks, zoo)
+    found, declared = as_found(spec, files, zoo)
+    return Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True).spec.layers
 
 
 def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress | None = None) -> Loaded:
@@ -181,16 +194,19 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     Returns: what the cut needs of the checkpoint. Raises: as :func:`load`.
     """
     zoo = registry()
-    spec = _spec(model, zoo)
+    spec = find_model(model, zoo)
     files = resolve(spec.weights, model=spec.id, want="partial", progress=progress)
     hooks = ModelHooks.of(spec, zoo)
-    blueprint = Blueprint.of(spec, files, hooks, zoo)
+    found, declared = as_found(spec, files, zoo)
+    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
     cut = blueprint.cut(choose_layers(blueprint, layer))
+    spec = blueprint.spec
     network = build_uninitialised(spec, hooks, files)
     return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
 
 
-def _files_to_build(spec: ModelSpec, hooks: ModelHooks) -> Files:
+def _files_to_build(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:
     """What a network is built from: everything but the checkpoint, which is fetched for nothing otherwise; and nothing
-    where no hook of the model's plugins reads a file."""
-    return resolve(spec.weights, model=spec.id, want="nothing") if hooks.read_files else Files()
+    where no hook of the model's plugins reads a file, but for a repository, whose files say what it is."""
+    is_wanted = hooks.read_files or zoo.repository(spec.id)
+    return resolve(spec.weights, model=spec.id, want="nothing") if is_wanted else Files()

@@ -5,7 +5,8 @@ The rule looks for the *chain* that a network consists of: calls of modules whos
 positions drops on the way, the last call before each drop, and the last of all, are stages; the blocks of a stage are
 the chain inside it. Where it never drops, the calls are blocks. Where each call returns several maps, each of them is a
 branch. What the chain receives comes after the stem; what comes after the chain is the final norm, the pooled vector
-and the head.
+and the head. Of a network that goes on behind its chain (a detector's neck and its queries), its library says what
+follows.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
 from layerzoo.spec import Layer
@@ -47,6 +49,11 @@ class Chain:
 
     modules: str | None = None
     """A regular expression for the paths of the chain's modules."""
+    stem: str | None = None
+    """A regular expression for the path of the module that gives what the chain receives; ``<`` where none does, and
+    the input of the chain itself is meant."""
+    within: str = ""
+    """The path of the module in which the rule looks for the chain: the backbone of a network that does more."""
     branches: bool = True
     """Whether the several maps that a module returns are branches; else the first is meant."""
     blocks: str | None = None
@@ -55,6 +62,11 @@ class Chain:
     """Regular expression for the path of a layer's module → its axes, by their number."""
     prefix_tokens: int | None = None
     """Of the layers whose axes are given and have tokens."""
+    suffix_tokens: int | None = None
+    """How many tokens stand behind those of the input in every block: objects, which get names of their own."""
+    behind: Mapping[str, str] = field(default_factory=dict)
+    """Name of a layer → a regular expression for the path of its module: what follows the chain, where that is no norm,
+    pooled vector and head. A star in the name counts the calls; without one the last call is meant."""
 
     def axes_of(self, place: _Place) -> tuple[str, ...] | None:
         """The axes of an activation, if they are given here."""
@@ -69,14 +81,17 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
     """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
     ``branch.K.`` in front where branches run in parallel. Empty when no chain is found."""
     run = _Run(trace, branches=chain.branches)
-    links = run.named(chain.modules) if chain.modules is not None else run.main_chain()
+    links = run.named(chain.modules) if chain.modules is not None else run.main_chain(chain.within)
+    behind = _behind(run, chain.behind)
+    links = [call for call in links if call not in [place.call for _, place in behind]]
     if not links:
         return ()
     parts = _parts(run, links, chain.blocks)
     parts += [part for part in _parts(run, run.branches_after(links), None) if part.prefix]
-    named = [pair for part in parts for pair in (*_stem(run, part), *part.named())]
-    named += _tail(run, parts)
-    return tuple(_layer(run, name, place, chain) for name, place in named)
+    named = [pair for part in parts for pair in (*_stem(run, part, chain.stem), *part.named())]
+    named += behind if chain.behind else _tail(run, parts)
+    layers = [_layer(run, name, place, chain) for name, place in named]
+    return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))
 
 
 def _layer(run: _Run, name: str, place: _Place, chain: Chain) -> Layer:
@@ -86,9 +101,21 @@ def _layer(run: _Run, name: str, place: _Place, chain: Chain) -> Layer:
         module=place.call.module,
         call=run.which(place.call),
         output=place.key,
+        at=place.at,
         axes=axes,
         prefix_tokens=chain.prefix_tokens if axes is not None and "token" in axes else None,
+        suffix_tokens=chain.suffix_tokens if len(place.shape) == 3 else None,
     )
+
+
+def _queries(layers: Iterable[Layer], count: int) -> list[Layer]:
+    """The layers of the tokens that become objects, where these go through the same blocks as those of the input."""
+    axes = ("batch", "token", "channel")
+    return [
+        replace(layer, name=f"query.{layer.name}", suffix_tokens=None, last_tokens=count, axes=axes, prefix_tokens=0)
+        for layer in layers
+        if re.fullmatch(r"block\.\d+|norm", layer.name)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +124,19 @@ class _Place:
 
     call: Call
     key: Key
+    channels_first: bool = False
+    """Whether the channels of a sequence stand before its positions, as convolutions over time have them."""
+    at: Literal["output", "input"] = "output"
+    """Whether it is what the call returns, or what it receives in the first place."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.call.outputs[self.key]
+        return self.call.outputs[self.key] if self.at == "output" else next(iter(self.call.inputs.values()))
 
     @property
     def positions(self) -> int:
         """How many places of the input it describes."""
-        return _positions(self.shape)
+        return self.shape[2] if self.channels_first else _positions(self.shape)
 
     @property
     def channels(self) -> int:
@@ -115,6 +146,17 @@ class _Place:
 def _pattern(call: Call) -> str:
     """The path of a module with a star for every number, and for a letter that counts on (`5b`, `5c`)."""
     return re.sub(r"\d+[a-z]?(?=[._]|$)|\d+", "*", call.module)
+
+
+def _are_channels_first(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether sequences along a chain have their channels in front: the last axis shrinks and never grows, and the
+    other one grows. Where tokens are merged it is the other way round."""
+    if any(len(shape) != 3 for shape in shapes):
+        return False
+    steps = list(pairwise(shapes))
+    shrinks = any(one[2] >= _DROP * other[2] for one, other in steps)
+    grows = any(one[1] < other[1] for one, other in steps)
+    return shrinks and grows and all(one[2] >= other[2] for one, other in steps)
 
 
 def _declines(places: Sequence[_Place]) -> bool:
@@ -182,10 +224,12 @@ class _Run:
         alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
         return alike if self._branches else alike[:1]
 
-    def main_chain(self) -> list[Call]:
-        """The chain nearest the root that does a good part of the work."""
-        chains = [calls for calls in self.families.values() if len(calls) > 1]
-        heavy = [calls for calls in chains if self.flops(calls) >= _SHARE_OF_A_CHAIN * self.total]
+    def main_chain(self, within: str = "") -> list[Call]:
+        """The chain nearest the root that does a good part of the work, or of the work of one module."""
+        beneath = f"{within}." if within else ""
+        chains = [calls for calls in self.families.values() if len(calls) > 1 and calls[0].module.startswith(beneath)]
+        total = self.flops(self.trace.calls_of(within))
+        heavy = [calls for calls in chains if self.flops(calls) >= _SHARE_OF_A_CHAIN * total]
         if heavy:
             return max(
                 heavy,
@@ -199,7 +243,13 @@ class _Run:
         return max(chains, key=self.flops, default=[])
 
     def _declines(self, calls: Sequence[Call]) -> bool:
-        return _declines([_Place(call, self.keys(call)[0]) for call in calls])
+        return _declines(self.places(calls))
+
+    def places(self, calls: Sequence[Call], branch: int = 0) -> list[_Place]:
+        """What each call of a chain gives, to one of its branches."""
+        keys = [self.keys(call)[branch] for call in calls]
+        first = _are_channels_first([call.outputs[key] for call, key in zip(calls, keys, strict=True)])
+        return [_Place(call, key, first) for call, key in zip(calls, keys, strict=True)]
 
     def named(self, pattern: str) -> list[Call]:
         return [call for call in self.trace.calls if re.fullmatch(pattern, call.module) and self.keys(call)]
@@ -272,12 +322,12 @@ class _Part:
 
 def _parts(run: _Run, links: Sequence[Call], pattern: str | None) -> list[_Part]:
     """The chain as one part, or as one for each branch where its calls return several maps."""
-    maps = [[_Place(call, key) for key in run.keys(call)] for call in links]
-    width = max(map(len, maps), default=0)
+    widths = [len(run.keys(call)) for call in links]
+    width = max(widths, default=0)
     parts = []
     for branch in range(width):
-        indices = [index for index, found in enumerate(maps) if len(found) > branch]
-        stages = _divided([maps[index][branch] for index in indices])
+        indices = [index for index, found in enumerate(widths) if found > branch]
+        stages = _divided(run.places([links[index] for index in indices], branch))
         blocks = _blocks(run, stages) if pattern is None else _blocks_named(run, stages, pattern)
         if _begins_with_a_stem(run, stages, blocks):
             stages, blocks = stages[1:], blocks[1:]
@@ -317,7 +367,7 @@ def _blocks_named(run: _Run, stages: Sequence[Sequence[_Place]], pattern: str) -
     calls = run.named(pattern) if pattern else []
     return [
         [
-            _Place(call, run.keys(call)[0])
+            _Place(call, run.keys(call)[0], stage[0].channels_first)
             for call in calls
             if stage[0].call.start <= call.start and call.end <= stage[-1].call.end
         ]
@@ -344,7 +394,7 @@ def _blocks_of(run: _Run, stage: Sequence[_Place], chain: Sequence[Call]) -> lis
     last as wide as the stage and all but the end of it."""
     start, end = stage[0].call.start, stage[-1].call.end
     within = [call for call in chain if start < call.start and call.end < end and run.inside(call)]
-    blocks = [_Place(call, run.keys(call)[0]) for call in within]
+    blocks = [_Place(call, run.keys(call)[0], stage[0].channels_first) for call in within]
     is_regular = (
         bool(blocks)
         and blocks[-1].channels == stage[-1].channels
@@ -360,27 +410,58 @@ def _are_close(one: _Place, other: _Place) -> bool:
     return more < _DROP * fewer
 
 
-def _stem(run: _Run, part: _Part) -> list[tuple[str, _Place]]:
+def _stem(run: _Run, part: _Part, pattern: str | None) -> list[tuple[str, _Place]]:
     """The call that ends last before a part begins, of those that return what it receives, or as many values.
 
     A branch receives what its first link returns in its place: such a link takes a list.
     """
     first = part.first
+    received = _Place(first.call, None, at="input")
+    if pattern == "<":
+        return [(f"{part.prefix}stem", received)]
+    if pattern is not None:
+        return [(f"{part.prefix}stem", _Place(call, run.keys(call)[0])) for call in run.named(pattern)[-1:]]
     before = [
         _Place(call, key)
         for call in run.trace.calls
         if call.end < first.call.start
         for key in ((None,) if None in call.outputs else call.outputs)
     ]
-    received = {first.shape} if part.prefix else set(first.call.inputs.values())
-    if first.shape in received:
-        received = {first.shape}
-    batched = {shape for shape in received if shape[:1] == (run.trace.batch_size,)} or received
+    shapes = {first.shape} if part.prefix else set(first.call.inputs.values())
+    if first.shape in shapes:
+        shapes = {first.shape}
+    batched = {shape for shape in shapes if shape[:1] == (run.trace.batch_size,)} or shapes
     same = [place for place in before if place.shape in batched]
     if not same and not part.prefix:
         sizes = {prod(shape) for shape in batched}
         same = [place for place in before if prod(place.shape) in sizes] or before
-    return [(f"{part.prefix}stem", max(same, key=lambda place: place.call.end))] if same else []
+    if not same:
+        return []
+    last = max(same, key=lambda place: place.call.end)
+    is_the_sum = not part.prefix and _is_a_summand(last, same, first)
+    return [(f"{part.prefix}stem", received if is_the_sum else last)]
+
+
+def _is_a_summand(last: _Place, same: Sequence[_Place], first: _Place) -> bool:
+    """Whether what comes last before a chain is not what it receives, but added to something that came before: the
+    positions of words, which are the same for all texts."""
+    received = next(iter(first.call.inputs.values()), ())
+    return (
+        last.shape == received
+        and received not in last.call.inputs.values()
+        and any(other.shape == received and other.call.end < last.call.start for other in same)
+    )
+
+
+def _behind(run: _Run, patterns: Mapping[str, str]) -> list[tuple[str, _Place]]:
+    """What the library says of the network behind its chain."""
+    found: list[tuple[str, _Place]] = []
+    for name, pattern in patterns.items():
+        calls = [call for call in run.trace.calls if re.fullmatch(pattern, call.module) and call.outputs]
+        places = [_Place(call, None if None in call.outputs else next(iter(call.outputs))) for call in calls]
+        counted = [(name.replace("*", str(index)), place) for index, place in enumerate(places)]
+        found += counted if "*" in name else counted[-1:]
+    return found
 
 
 def _tail(run: _Run, parts: Sequence[_Part]) -> list[tuple[str, _Place]]:

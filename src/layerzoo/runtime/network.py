@@ -124,6 +124,14 @@ class _Reached(BaseException):
     """Ends the forward pass. Not an Exception: model code that catches those must not catch this."""
 
 
+def meant(activation: Tensor, layer: Layer) -> Tensor:
+    """Of an activation, the tokens that a layer means."""
+    if layer.last_tokens is None or layer.axes is None:
+        return activation
+    axis = layer.axes.index("token")
+    return activation.narrow(axis, activation.shape[axis] - layer.last_tokens, layer.last_tokens)
+
+
 class _Tap:
     """Reads one layer in one forward pass."""
 
@@ -148,6 +156,6 @@ class _Tap:
         return self._calls - 1 == (self._layer.call or 0)
 
     def _take(self, activation: Tensor) -> None:
-        self._found[self._layer.name] = self._read(self._layer, activation)
+        self._found[self._layer.name] = self._read(self._layer, meant(activation, self._layer))
         if self._is_stop:
             raise _Reached

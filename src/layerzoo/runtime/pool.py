@@ -38,23 +38,23 @@ def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tens
     if pool == "flatten":
         return _batch_first(activation, batch, layer).flatten(1).to(torch.float32, copy=True)
     values = canonical(activation, layer)
-    valid = valid_positions(batch, layer, values.shape[1])
+    start, end = pooled_positions(batch, layer, values.shape[1])
     prefix = layer.prefix_tokens or 0
     if pool == "cls":
         return values[:, 0].to(torch.float32, copy=True)
-    values = values[:, prefix:].float()
-    mask = torch.arange(values.shape[1], device=values.device)[None, :] < (valid - prefix)[:, None]
-    return _SUMMARIES[pool](values, mask)
+    values = values[:, prefix : values.shape[1] - (layer.suffix_tokens or 0)].float()
+    position = torch.arange(values.shape[1], device=values.device)[None, :] + prefix
+    return _SUMMARIES[pool](values, (start[:, None] <= position) & (position < end[:, None]))
 
 
 def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[FloatArray]:
-    """The summaries of a batch as one array a row; for `none`, without the positions that are padding."""
+    """The summaries of a batch as one array a row; for `none`, without the positions that are padding or context."""
     rows: list[FloatArray] = list(summary.cpu().numpy())
     axis = sequence_axis(layer)
     if pool != "none" or batch.valid is None or axis is None:
         return rows
-    valid = valid_positions(batch, layer, rows[0].shape[axis]).tolist()
-    return [row.take(range(count), axis=axis) for row, count in zip(rows, valid, strict=True)]
+    starts, ends = (each.tolist() for each in pooled_positions(batch, layer, rows[0].shape[axis]))
+    return [row.take(range(start, end), axis=axis) for row, start, end in zip(rows, starts, ends, strict=True)]
 
 
 def sequence_axis(layer: Layer) -> int | None:
@@ -81,13 +81,34 @@ def valid_positions(batch: Batch, layer: Layer, positions: int) -> Tensor:
     A network that shortens a sequence does so evenly: of P positions over an input of T, the first ceil(P·t/T) see the
     t true ones.
     """
-    masked = batch.valid is not None and any(axis in SEQUENCE_AXES for axis in layer.axes or ())
-    if batch.valid is None or not masked:
+    if batch.valid is None or not _follows_sequence(batch, layer):
         device = next(iter(batch.inputs.values())).device
         return torch.full((batch.size,), positions, device=device)
+    return _reached(batch.valid, batch, layer, positions).clamp(min=1 + (layer.prefix_tokens or 0))
+
+
+def pooled_positions(batch: Batch, layer: Layer, positions: int) -> tuple[Tensor, Tensor]:
+    """(batch,) each: where those of the positions at this layer begin and end that are pooled from a row.
+
+    That is all that stem from the sample; of a chunk, those that it stands for.
+    """
+    valid = valid_positions(batch, layer, positions)
+    if batch.spans is None or not _follows_sequence(batch, layer):
+        return torch.zeros_like(valid), valid
+    start, end = (_reached(place, batch, layer, positions) for place in batch.spans.unbind(1))
+    end = end.clamp(min=1 + (layer.prefix_tokens or 0))
+    return torch.where(batch.spans[:, 0] == 0, 0, torch.minimum(start, end - 1)), end
+
+
+def _reached(place: Tensor, batch: Batch, layer: Layer, positions: int) -> Tensor:
+    """Where the first so many positions of the input end at a layer."""
     prefix = layer.prefix_tokens or 0
     spread = positions - prefix
-    return prefix + torch.div(batch.valid * spread + batch.total - 1, batch.total, rounding_mode="floor").clamp(min=1)
+    return prefix + torch.div(place * spread + batch.total - 1, batch.total, rounding_mode="floor")
+
+
+def _follows_sequence(batch: Batch, layer: Layer) -> bool:
+    return any(axis in batch.sequence_axes for axis in layer.axes or ())
 
 
 def _axes(activation: Tensor, layer: Layer) -> tuple[str, ...]:
@@ -132,7 +153,8 @@ def _gem(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _last(values: Tensor, mask: Tensor) -> Tensor:
-    return values[torch.arange(len(values), device=values.device), mask.sum(1) - 1]
+    position = torch.arange(values.shape[1], device=values.device)
+    return values[torch.arange(len(values), device=values.device), (position * mask).amax(1)]
 
 
 def _gram(values: Tensor, mask: Tensor) -> Tensor:
@@ -157,8 +179,8 @@ _SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def merge(rows: Sequence[FloatArray], weights: Sequence[int], pool: str, *, axis: int = 0) -> FloatArray:
     """One vector for a sample, from the summaries of its rows in their order.
 
-    weights: how many true positions each row covers. `mean`, `std`, `statistics`, `gem`, `gram` and `max` come out as
-    over all positions at once; `cls` is the mean over the rows; `last` the last row's.
+    weights: how many positions were pooled from each row. `mean`, `std`, `statistics`, `gem`, `gram` and `max` come out
+    as over all positions at once; `cls` is the mean over the rows; `last` the last row's.
     axis: for `none`, the axis along which rows are joined.
     """
     if pool == "none":

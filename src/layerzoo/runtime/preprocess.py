@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import PluginError, SampleError
+from layerzoo.errors import PluginError, SampleError, UsageError
 from layerzoo.extras import needs
 from layerzoo.media import text
 from layerzoo.media.samples import samples
+from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.spec import (
@@ -75,13 +77,22 @@ class Preprocessor(ABC):
         return None
 
     def __call__(self, inputs: Any) -> Batch:
-        """All inputs as one batch. Raises: SampleError at the first that cannot be read."""
+        """All inputs as one batch.
+
+        Raises: SampleError at the first that cannot be read; UsageError for inputs that may not share a batch.
+        """
         prepared = []
         for sample in samples(inputs, self.modality):
             if isinstance(sample, SampleError):
                 raise sample
             prepared.append(self.rows(sample.source))
-        return self.collate([row for one in prepared for row in one.rows])
+        rows = [row for one in prepared for row in one.rows]
+        if len({self.bucket(row) for row in rows}) > 1:
+            raise UsageError(
+                "these inputs differ in size, and what would fill them up to one size would change their features: "
+                "make a batch of each size. layerzoo.extract does so by itself"
+            )
+        return self.collate(rows)
 
 
 class ImagePreprocessor(Preprocessor):
@@ -141,8 +152,9 @@ class AudioPreprocessor(Preprocessor):
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            whole = (self._window or 1) if self.declared.pad == "window" else 1
-            return Prepared([Row({"sound": _numbers(source)}, valid=whole, total=whole)])
+            sound = _numbers(source)
+            whole = (self._window or 1) if self.declared.pad == "window" else max(1, sound.size)
+            return Prepared([Row({"sound": sound}, valid=whole, total=whole)])
         with needs("audio"):
             from layerzoo.media import audio
         samples = audio.decode(source, self.declared.sample_rate_hz)
@@ -154,49 +166,120 @@ class AudioPreprocessor(Preprocessor):
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
             window = np.pad(window, (0, (self._window or 0) - true))
-        made = np.asarray(self._transform(window) if self._transform else window, dtype=np.float32)
-        return Row({"sound": made}, valid=true, total=(self._window or true) if padded else true)
+        made = self._transformed(window) if self._transform else window
+        if isinstance(made, Mapping):
+            mask = np.asarray(made["attention_mask"])
+            return Row({**made, "attention_mask": mask}, valid=true * int(mask.sum()) // len(mask), total=true)
+        sound = np.asarray(made, dtype=np.float32)
+        return Row({"sound": sound}, valid=true, total=(self._window or true) if padded else true)
+
+    def _transformed(self, window: NDArray[np.float32]) -> Any:
+        assert self._transform is not None
+        try:
+            return self._transform(window)
+        except Exception as error:
+            if len(window) < self._least_transformed:
+                raise too_short("sound", len(window), self._least_transformed, self.declared.sample_rate_hz) from error
+            raise
+
+    @cached_property
+    def _least_transformed(self) -> int:
+        """Samples that the transformation needs."""
+
+        def works(samples: int) -> bool:
+            assert self._transform is not None
+            try:
+                self._transform(np.zeros(samples, np.float32))
+            except Exception:  # noqa: BLE001 - that it fails is the answer
+                return False
+            return True
+
+        return least(works, self.usual_samples)
+
+    @property
+    def usual_samples(self) -> int:
+        """Samples of an example, which are enough for any network."""
+        return min(EXAMPLE_SECONDS * self.declared.sample_rate_hz, self._window or _ANY)
+
+    def silence(self, samples: int) -> Batch:
+        """A batch of one silent sound."""
+        return self.collate([self._row(np.zeros(samples, np.float32))])
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        return collate(rows, masked=self.declared.pad == "window")
+        """On a `token` axis stand the patches of a spectrogram, band by band: true and padded ones take turns there,
+        and all count, as they do in the network's own pooled vector."""
+        masked = self.declared.pad == "window" or "attention_mask" in rows[0].inputs
+        return collate(rows, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
 
     def bucket(self, row: Row) -> Any:
         """Sounds are never padded to each other: what the padding would do to a network is not known here."""
-        return row.inputs["sound"].shape
+        return tuple((name, array.shape) for name, array in row.inputs.items())
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         if stretch not in (None, "all", "length"):
             return None
-        usual = EXAMPLE_SECONDS * self.declared.sample_rate_hz
         times = 2 if stretch else 1
         if self._window is None:
-            return self.collate([self._row(np.zeros(usual * times, np.float32))] * count)
-        row = self._row(np.zeros(min(self._window, usual), np.float32))
+            return self.collate([self._row(np.zeros(self.usual_samples * times, np.float32))] * count)
+        row = self._row(np.zeros(self.usual_samples, np.float32))
         sound = row.inputs["sound"]  # of a fixed window, whose frames are more than its bands
         return self.collate([replace(row, inputs={"sound": sound.repeat(times, axis=np.argmax(sound.shape))})] * count)
+
+
+_ANY = 1 << 62
+
+
+def least(works: Callable[[int], bool], enough: int) -> int:
+    """The least length that works, found by halving. enough: one that does."""
+    fails = 0
+    while enough - fails > 1:
+        middle = (fails + enough) // 2
+        fails, enough = (fails, middle) if works(middle) else (middle, enough)
+    return enough
+
+
+def too_short(id: str, samples: int, needed: int, rate_hz: int) -> SampleError:
+    """The error of a sound that is shorter than its network takes."""
+    return SampleError(
+        id,
+        f"too short: {samples} samples at {rate_hz} Hz ({1000 * samples / rate_hz:.3g} ms), and this network needs "
+        f"{needed} ({1000 * needed / rate_hz:.3g} ms)",
+    )
 
 
 class TextPreprocessor(Preprocessor):
     modality: Modality = "text"
     variable_length = True
-    uneven_rows = True
 
-    def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, windows: bool = False) -> None:
+    def __init__(self, declared: TextPreprocess, tokenizer: text.Tokenizer, *, overlap: int | None = None) -> None:
         self.declared = declared
         self.cls_token = declared.cls_token
+        self.uneven_rows = declared.batching != "exact"
         self._tokenizer = tokenizer
-        self._windows = windows
+        self.overlap = overlap
+        """How many tokens the chunks of a long text share; None where it is truncated."""
 
-    def with_windows(self, windows: bool) -> TextPreprocessor:
-        """The same, with long texts split into windows (True) or truncated (False)."""
-        return TextPreprocessor(self.declared, self._tokenizer, windows=windows)
+    def chunked(self, overlap: int | None = None) -> TextPreprocessor:
+        """The same, with long texts split into chunks rather than truncated.
+
+        overlap: how many tokens neighbours share; else an eighth of a chunk. Raises: UsageError where none are left.
+        """
+        room = text.room_for(self._tokenizer, self.declared.max_tokens, overlap or 0)
+        shared = int(room * text.OVERLAP_SHARE) if overlap is None else overlap
+        return TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            return Prepared([_token_row(self._ready(source))])
-        tokens = text.tokenise(text.decode(source), self._tokenizer, self.declared.max_tokens, windows=self._windows)
-        report = {"truncated": int(tokens.left_out > 0), "windowed": int(len(tokens.windows) > 1)}
-        return Prepared([_token_row(ids) for ids in tokens.windows], {name: n for name, n in report.items() if n})
+            return Prepared([self._row(self._ready(source))])
+        checked = text.decode(source)
+        tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
+        whole = len(tokens.chunks) == 1
+        rows = [self._row(chunk.ids, None if whole else chunk.span) for chunk in tokens.chunks]
+        return Prepared(rows, text.counts(checked, tokens))
+
+    def unknown_words(self, source: str | bytes) -> list[str]:
+        """The words of a text that the vocabulary lacks as they stand, in their order. Raises: SampleError."""
+        return text.unknown_words(text.decode(source), self._tokenizer)
 
     def _ready(self, tensor: Any) -> Sequence[int]:
         if tensor.ndim != 1 or len(tensor) == 0 or tensor.is_floating_point() or tensor.is_complex():
@@ -207,8 +290,20 @@ class TextPreprocessor(Preprocessor):
         ids: list[int] = tensor.tolist()
         return ids
 
+    def _row(self, ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
+        if self.declared.batching != "exact":
+            return _token_row(ids, span)
+        if len(ids) > self.declared.max_tokens:
+            raise SampleError("tensor", f"{len(ids)} tokens, and this network takes {self.declared.max_tokens}")
+        filled = [*ids, *[self._tokenizer.pad] * (self.declared.max_tokens - len(ids))]
+        return Row({"input_ids": np.array(filled, dtype=np.int64)}, valid=len(ids), total=len(filled), span=span)
+
     def collate(self, rows: Sequence[Row]) -> Batch:
         return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
+
+    def bucket(self, row: Row) -> Any:
+        """Where padding is not known to change nothing, rows of one length."""
+        return None if self.declared.batching in ("exact", "tolerance") else row.total
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         if stretch not in (None, "all", "length"):
@@ -284,6 +379,7 @@ def _numbers(tensor: Any) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().cpu().float(), dtype=np.float32)
 
 
-def _token_row(ids: Iterable[int]) -> Row:
-    array = np.fromiter(ids, dtype=np.int64)
-    return Row({"input_ids": array, "attention_mask": np.ones_like(array)}, valid=len(array), total=len(array))
+def _token_row(ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
+    array = np.array(ids, dtype=np.int64)
+    inputs = {"input_ids": array, "attention_mask": np.ones_like(array)}
+    return Row(inputs, valid=len(array), total=len(array), span=span)

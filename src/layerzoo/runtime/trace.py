@@ -62,6 +62,8 @@ class Trace:
     unfinished: frozenset[str] = frozenset()
     """Paths of the modules that were still running when the trace ended: of one that goes to the end of the network,
     none. Of another, what comes after the layers that it was made for is not known."""
+    unread: tuple[str, ...] = ()
+    """Of a run with values, the tensors that were never read: experts that another input may ask."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -86,10 +88,11 @@ class Trace:
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
-def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = ()) -> Trace:
+def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = (), has_values: bool = False) -> Trace:
     """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
 
     until: layers after whose calls nothing is to be known any more; else it runs to its end.
+    has_values: whether the network may choose its way by what the batch holds.
     Raises: TraceError when the network does not run.
     """
     network.eval()
@@ -100,7 +103,7 @@ def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = ()) ->
             batch.run(network)
     except Exception as error:
         raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
-    return recorder.trace(batch.size, built)
+    return recorder.trace(batch.size, built, has_values)
 
 
 def signature(network: nn.Module) -> str:
@@ -241,7 +244,7 @@ class _Recorder(TorchDispatchMode):
 
         return begin, finish
 
-    def trace(self, batch_size: int, signature: str) -> Trace:
+    def trace(self, batch_size: int, signature: str, has_values: bool) -> Trace:
         return Trace(
             calls=tuple(sorted(self._calls, key=lambda call: call.start)),
             reads=dict(self._reads),
@@ -252,6 +255,7 @@ class _Recorder(TorchDispatchMode):
             signature=signature,
             aliases=dict(self._aliases),
             unfinished=frozenset(path for path, count in self._running.items() if count and self._has_stopped),
+            unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
         )
 
 

@@ -53,6 +53,7 @@ class WordTokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = PAD
+    unknown = None  # a word that is not among these is refused
 
     def encode(self, text: str) -> list[int]:
         """Raises: SampleError for a word that the network has never seen."""

@@ -21,6 +21,8 @@ _SHARD = re.compile(r"-\d+-of-\d+\.")
 _LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
 _COMPANIONS = {".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
+# What sentence-transformers does after the network stands in folders of their own, by number: 1_Pooling, 2_Dense.
+_STEP = re.compile(r"\d_[A-Za-z]+/config\.json")
 # What transformers' Trainer leaves beside a checkpoint under the same suffixes.
 _NO_CHECKPOINTS = {
     "training_args.bin",
@@ -149,9 +151,9 @@ def is_checkpoint(name: str) -> bool:
 def is_companion(name: str, size: int) -> bool:
     """Whether a file of a model, by its name and its number of bytes, is one that a builder may read beside the
     checkpoint."""
-    if "/" in name or is_checkpoint(name):
+    if size > _LARGEST_COMPANION_BYTES or is_checkpoint(name):
         return False
-    return PurePosixPath(name).suffix in _COMPANIONS and size <= _LARGEST_COMPANION_BYTES
+    return bool(_STEP.fullmatch(name)) if "/" in name else PurePosixPath(name).suffix in _COMPANIONS
 
 
 def checkpoint_of(names: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from layerzoo.lock import Lock
 from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
-from layerzoo.weights.files import INDEX, Files
+from layerzoo.weights.files import INDEX, Files, is_companion
 from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Want
 from layerzoo.weights.shards import shards_of
@@ -130,8 +130,11 @@ def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: It
 
 
 def _regular_files(folder: Path) -> list[str]:
-    """The names of the files in a folder, sorted; what is hidden or in folders below is no part of a model."""
+    """The names of the files in a folder, sorted. What is hidden is no part of a model, and of what is in folders below
+    only what a builder may read beside a checkpoint."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    below = (path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*")) if path.is_file())
+    names += [name for name in below if is_companion(name, 0)]
     if not names:
         raise WeightsError(f"the folder {folder} holds no files")
     return names

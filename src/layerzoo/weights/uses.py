@@ -71,10 +71,11 @@ class Use:
 
 
 def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
-    """What every declared model means. listings: what is noted of repositories."""
+    """What every declared model means, and every repository that was used as one. listings: what is noted of them."""
     noted = {(each.repo, each.commit): each for each in listings}
     repos = {repo for repo, _ in noted}
-    return [use for spec in zoo.models() if (use := _use(spec, lock, noted, repos))]
+    specs = {spec.id: spec for spec in (*zoo.found(), *zoo.models())}
+    return [use for spec in specs.values() if (use := _use(spec, lock, noted, repos))]
 
 
 def _use(spec: ModelSpec, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]) -> Use | None:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.spec import ImagePreprocess
+from layerzoo.weights import Files
 from layerzoo_timm import catalogue
 from layerzoo_timm.checkpoint import map_checkpoint
+from layerzoo_timm.identify import identify
 from layerzoo_timm.preprocess import preprocess_of
 
 
@@ -39,6 +41,12 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
 def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
     """Every architecture and pretrained tag."""
     return catalogue.models()
+
+
+@hookimpl
+def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
+    """What timm's own config.json says of a repository."""
+    return identify(model, files)
 
 
 @hookimpl

@@ -16,19 +16,18 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
-from layerzoo.spec import Modality
 from layerzoo.weights import Files
+from layerzoo_transformers import catalogue
 from layerzoo_transformers.checkpoint import mapped
-from layerzoo_transformers.configuration import config_of
+from layerzoo_transformers.configuration import config_of, without_cache
 from layerzoo_transformers.families import family
+from layerzoo_transformers.identify import described, identify
+from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
+from layerzoo_transformers.plainly import told_plainly
 from layerzoo_transformers.preprocess import (
     LibraryTokenizer,
     NoTokenizer,
-    describe_pictures,
-    describe_sound,
-    describe_text,
-    describe_videos,
     sound_features,
     tokenizer,
 )
@@ -37,31 +36,49 @@ from layerzoo_transformers.sizes import sized_config_of
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
-    network = _whole(spec, files)
+    with told_plainly(spec.id):
+        network = _whole(spec, files)
     backbone: nn.Module = network.get_submodule(_part(spec, network))
-    return backbone
+    return backbone if _has_values() else without_memory(backbone)
+
+
+@hookimpl
+def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
+    """Of a network with several towers, a model for each."""
+    with told_plainly(model):
+        return identify(model, files)
+
+
+@hookimpl
+def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every base network in its default configuration."""
+    return catalogue.models()
 
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     config = config_of(spec, files)
-    return {"preprocess": _DESCRIBE[spec.modality](config, files), "chain": family(config).get("chain")}
+    with told_plainly(spec.id):
+        return {**described(config, files, spec.modality), "chain": _chain(config)}
 
 
-_DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
-    "text": describe_text,
-    "vision": describe_pictures,
-    "audio": describe_sound,
-    "video": describe_videos,
-}
+def _chain(config: Any) -> dict[str, Any]:
+    """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
+
+    Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
+    """
+    chain: dict[str, Any] = {"branches": False} | family(config)["chain"]
+    field = chain.get("suffix_tokens")
+    return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
 
 @hookimpl
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
-    if spec.modality == "text":
-        return tokenizer(spec.id, files)
-    if spec.modality == "audio":
-        return sound_features(config_of(spec, files), files)
+    with told_plainly(spec.id):
+        if spec.modality == "text":
+            return tokenizer(spec.id, files)
+        if spec.modality == "audio":
+            return sound_features(config_of(spec, files), files)
     return None
 
 
@@ -76,12 +93,16 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
 
     Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
     """
-    probe = torch.empty(0)
-    has_values = type(probe) is Tensor and not probe.is_meta
-    how = {} if has_values else {"experts_implementation": "batched_mm"}
-    config = sized_config_of(spec, files)
+    how = {} if _has_values() else {"experts_implementation": "batched_mm"}
+    config = without_cache(sized_config_of(spec, files))
     config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
     return AutoModel.from_config(config, dtype=torch.float32, **how)
+
+
+def _has_values() -> bool:
+    """Whether tensors that are made here and now hold numbers."""
+    probe = torch.empty(0)
+    return type(probe) is Tensor and not probe.is_meta
 
 
 def _part(spec: ModelSpec, network: nn.Module) -> str:

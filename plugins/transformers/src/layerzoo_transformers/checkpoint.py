@@ -7,15 +7,14 @@ to load the checkpoint, and what became of each tensor is looked up afterwards b
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from layerzoo_transformers.parts import network_class
+from layerzoo_transformers.plainly import quiet
 
 
 def _whole(network: nn.Module) -> str:
@@ -61,7 +60,7 @@ def _stand_in(tensor: Tensor) -> Tensor:
 
 def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    with _quiet():
+    with quiet():
         network, report = network_class(config).from_pretrained(
             None,
             config=config,
@@ -71,17 +70,3 @@ def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any
             ignore_mismatched_sizes=True,
         )
     return network, report
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, and its report of keys that a base network has no use for."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

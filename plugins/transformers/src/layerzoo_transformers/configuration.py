@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import logging
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from layerzoo.errors import RepositoryError, nearest
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+from layerzoo_transformers.families import family
+from layerzoo_transformers.plainly import remote_code
 
 SUB_CONFIGS = {
     "text": ("text_config",),
     "vision": ("vision_config",),
-    "audio": ("audio_config",),
+    "audio": ("audio_config", "encoder_config"),
     "video": ("video_config", "vision_config"),
 }
 """By modality, what the part for it is called in the configuration of a network of several."""
@@ -22,14 +32,78 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
     """The configuration of the whole network, as its type and its checkpoint have it."""
     if "model_type" in spec.args:
         given = spec.args.to_dict()
-        return AutoConfig.for_model(given["model_type"], **given.get("config", {}))
-    return AutoConfig.from_pretrained(files["config.json"])
+        config = AutoConfig.for_model(given["model_type"], **given.get("config", {}))
+    else:
+        config = read_config(spec.id, files)
+    for name, value in family(config).get("config", {}).items():
+        setattr(config, name, value)
+    return config
+
+
+def read_config(model: str, files: Files) -> Any:
+    """The configuration beside a checkpoint. model: the id of who it is of.
+
+    Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
+        RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
+    """
+    written = _written(model, files["config.json"])
+    name, own_code = written.get("model_type"), written.get("auto_map")
+    if name is not None and name not in CONFIG_MAPPING:
+        raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
+    if name is None and "architecture" in written:
+        raise RepositoryError(
+            f"{model}: its config.json is timm's, for the architecture '{written['architecture']}'. Next, with the "
+            f"plugin timm: timm/{model.partition('/')[2]}"
+        )
+    if own_code:
+        _tell_own_code(model, str(name))
+    try:
+        return AutoConfig.from_pretrained(files["config.json"], trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+        told = next(filter(None, str(error).splitlines()), type(error).__name__)
+        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {told}"
+        raise RepositoryError(message) from error
+
+
+def _written(model: str, path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+    if not isinstance(written, dict):
+        raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
+    return written
+
+
+def _unknown(model: str, name: Any) -> RepositoryError:
+    close = nearest(str(name), list(CONFIG_MAPPING_NAMES))
+    hint = f" Nearest: {', '.join(close)}." if close else ""
+    return RepositoryError(
+        f"{model}: its config.json names the type '{name}', which transformers {__version__} does not know.{hint} "
+        "Next: pip install -U transformers, where a newer one does"
+    )
+
+
+@cache
+def _tell_own_code(model: str, name: str) -> None:
+    """Once a process."""
+    message = "%s: the code in its repository is not run; its network is transformers' own of type '%s'"
+    logging.getLogger("layerzoo").warning(message, model, name)
+
+
+def without_cache(config: Any) -> Any:
+    """The configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
+    config = copy.deepcopy(config)
+    for each in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
+        if getattr(each, "use_cache", None):
+            each.use_cache = False
+    return config
 
 
 def sub_config(config: Any, modality: str) -> Any:
     """The configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
     found = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
-    return next((each for each in found if each is not None), config)
+    return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
 
 
 def picture_size(config: Any, modality: str) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
@@ -24,12 +25,27 @@ _MODALITIES: dict[str, Modality] = {
 def modality_of(config: Any) -> Modality | None:
     """What the network of a configuration takes in the first place; None for something else than the four."""
     declared: Modality | None = family(config).get("modality")
-    return declared or _MODALITIES.get(network_class(config).main_input_name)
+    return declared or _MODALITIES.get(_main_input(network_class(config)))
+
+
+def _main_input(kind: Any) -> str:
+    """The name of what a class of networks takes in the first place. Where it takes nothing of the name that it states
+    (a tower of a network that states one for all), the first that is one of the four modalities."""
+    taken = inspect.signature(kind.forward).parameters
+    stated = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
+    if len(stated) == 1 and stated[0] in taken:
+        return str(stated[0])
+    return next((name for name in (*stated, *taken) if name in taken and name in _MODALITIES), str(stated[0]))
 
 
 def network_class(config: Any) -> Any:
     """The class of the base network of a configuration."""
-    found = MODEL_MAPPING[type(config)]
+    return base_class(type(config))
+
+
+def base_class(kind: type) -> Any:
+    """The class of the base network of a class of configurations; of several, the first."""
+    found = MODEL_MAPPING[kind]
     return found[0] if isinstance(found, tuple) else found
 
 

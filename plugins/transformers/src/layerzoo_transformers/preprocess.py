@@ -8,9 +8,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import transformers
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, AutoVideoProcessor
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoTokenizer,
+    AutoVideoProcessor,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.configuration_auto import (
     CONFIG_MAPPING,
     CONFIG_MAPPING_NAMES,
@@ -24,6 +31,7 @@ from layerzoo.errors import WeightsError
 from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import picture_size, sub_config
+from layerzoo_transformers.families import batching, family
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's word for an unknown limit is 1e30."""
@@ -31,6 +39,11 @@ _LIMIT = 1_000_000
 
 class LibraryTokenizer:
     """A tokenizer of the library: pieces without special tokens, which stand apart as prefix and suffix."""
+
+    unknown: int | None
+    """What stands for all that the vocabulary lacks."""
+    _backend: Any = None
+    """What the library itself would ask, with half as much done around it for each text."""
 
     def __init__(self, library: Any) -> None:
         self.library = library
@@ -40,15 +53,29 @@ class LibraryTokenizer:
         self.prefix: tuple[int, ...] = tuple(dressed[:start])
         self.suffix: tuple[int, ...] = tuple(dressed[start + len(alone) :])
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
+        self.unknown = library.unk_token_id
+        # The calls above have left it as it is to be from here on: without truncation and padding.
+        self._backend = library.backend_tokenizer if _adds_nothing(library) else None
 
     @classmethod
     def of(cls, files: Files) -> LibraryTokenizer:
         """The tokenizer that lies beside a model's config.json."""
-        return cls(AutoTokenizer.from_pretrained(files["config.json"].parent, local_files_only=True))
+        folder = files["config.json"].parent
+        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
     def encode(self, text: str) -> list[int]:
+        if self._backend is not None:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
         made = self.library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return list(made["input_ids"])
+
+
+def _adds_nothing(library: Any) -> bool:
+    """Whether a tokenizer is the fast one of the library, which hands texts on as they are."""
+    kind = type(library)
+    return isinstance(library, PreTrainedTokenizerFast) and all(
+        getattr(kind, name) is getattr(PreTrainedTokenizerFast, name) for name in ("__call__", "_encode_plus")
+    )
 
 
 class NoTokenizer:
@@ -57,6 +84,7 @@ class NoTokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
+    unknown = None
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -69,7 +97,7 @@ class NoTokenizer:
 
 
 def describe_text(config: Any, files: Files) -> dict[str, Any]:
-    """How long a text may be, and whether it starts with a classification token."""
+    """How long a text may be, whether it starts with a classification token, and what padding does to the network."""
     part = sub_config(config, "text")
     limits = [_largest(part, "max_position_embeddings"), _largest(part, "n_positions")]
     cls = False
@@ -79,7 +107,7 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
         token = tokenizer.library.cls_token_id
         cls = token is not None and tokenizer.prefix[:1] == (token,)
     known = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
-    return {"max_tokens": int(min(known, default=512)), "cls_token": cls}
+    return {"max_tokens": int(min(known, default=512)), "cls_token": cls, "batching": batching(config)}
 
 
 def tokenizer(model: str, files: Files) -> LibraryTokenizer | NoTokenizer:
@@ -106,7 +134,7 @@ def describe_pictures(config: Any, files: Files, modality: Modality = "vision") 
     crop = _size(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else None
     resized = _size(processor.size)
     size = picture_size(config, modality) or crop or resized
-    if size is None:
+    if size is None or processor.resample is None:
         return None
     share = getattr(processor, "crop_pct", None) or (min(crop) / min(resized) if crop and resized else 1.0)
     normalised = getattr(processor, "do_normalize", True)
@@ -151,26 +179,42 @@ def describe_sound(config: Any, files: Files) -> dict[str, Any] | None:
     return {"sample_rate_hz": rate, **({"window_s": window, "pad": "window"} if window else {})}
 
 
-def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], NDArray[np.float32]] | None:
+def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], Any] | None:
     """The feature extractor beside a checkpoint, or the one that an architecture is published with."""
     extractor = _extractor(config, files)
-    return None if extractor is None else partial(_extracted, extractor)  # not a closure, which no process can send
+    if extractor is None:
+        return None
+    made = _windowed if _window_s(extractor) else _masked
+    return partial(made, extractor)  # not a closure, which no process can send
 
 
 def _extractor(config: Any, files: Files) -> Any:
     return _processor(config, files, FEATURE_EXTRACTOR_MAPPING, AutoFeatureExtractor)
 
 
-def _extracted(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    made = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
-    array: NDArray[np.float32] = np.asarray(made[extractor.model_input_names[0]][0], dtype=np.float32)
-    return array
+def _windowed(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the network takes of a sound, which fills a window."""
+    return _made(extractor, samples)[extractor.model_input_names[0]]
+
+
+def _masked(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+    """What the network takes of a sound; with a mask, where the extractor has filled it up to whole frames."""
+    made = _made(extractor, samples)
+    mask = made.get("attention_mask")
+    return made[extractor.model_input_names[0]] if mask is None or mask.all() else made
+
+
+def _made(extractor: Any, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    given = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
+    main, mask = extractor.model_input_names[0], given.get("attention_mask")
+    made = {main: np.asarray(given[main][0], dtype=np.float32)}
+    return made if mask is None else {**made, "attention_mask": mask[0]}
 
 
 def _window_s(extractor: Any) -> float | None:
     """How much sound an extractor makes its output of, however long the sound is; None where the length decides."""
     short, long = (
-        _extracted(extractor, np.zeros(round(seconds * extractor.sampling_rate), np.float32)).shape
+        _windowed(extractor, np.zeros(round(seconds * extractor.sampling_rate), np.float32)).shape
         for seconds in (0.25, 0.5)
     )
     if short != long:
@@ -188,13 +232,16 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
     Returns: None where the library has none for this type.
     """
     if "preprocessor_config.json" in files:
-        return auto.from_pretrained(files["preprocessor_config.json"].parent, local_files_only=True)
-    kind = _kind(config, mapping)
+        folder = files["preprocessor_config.json"].parent
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    named = family(config).get("features") if auto is AutoFeatureExtractor else None
+    kind = _kind(config, mapping) if named is None else getattr(transformers, named)
     if kind is None:
         return None
     taken = inspect.signature(kind.__init__).parameters
-    bins = getattr(config, "num_mel_bins", None)
-    return kind(**{name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken})
+    bins = getattr(sub_config(config, "audio"), "num_mel_bins", None)
+    usual = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken}
+    return kind(**usual, **(family(config).get("extractor", {}) if auto is AutoFeatureExtractor else {}))
 
 
 def _kind(config: Any, mapping: Any) -> Any:

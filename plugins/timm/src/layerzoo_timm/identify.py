@@ -1,0 +1,47 @@
+"""What a repository of the hub is, told from the config.json that timm's ``push_to_hf_hub`` writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import PretrainedCfg
+from timm.models._hub import load_model_config_from_path
+
+from layerzoo.errors import RepositoryError, nearest
+from layerzoo.weights import Files
+from layerzoo_timm.preprocess import preprocess_of
+
+_FIELDS = {field.name for field in fields(PretrainedCfg)}
+
+
+def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
+    """The model that a repository is, as ``timm.create_model("hf-hub:ORG/REPO")`` makes it. model: its id.
+
+    Raises: RepositoryError for a config.json that is no JSON, or that names an architecture that timm does not have.
+    """
+    path = files.get("config.json")
+    if path is None or not isinstance(name := _said(model, path).get("architecture"), str):
+        return None
+    if not timm.is_model(name):
+        close = nearest(name, timm.list_models())
+        hint = f" Nearest: {', '.join(close)}." if close else ""
+        raise RepositoryError(
+            f"{model}: its config.json names the architecture '{name}', which timm {timm.__version__} does not have."
+            f"{hint} Next: pip install -U timm, where a newer one does"
+        )
+    written, _, arguments = load_model_config_from_path(path.parent)
+    known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
+    args = {"name": name, "num_classes": known.num_classes, **arguments}
+    return [{"modality": "vision", "summary": name, "args": args, "preprocess": preprocess_of(known)}]
+
+
+def _said(model: str, path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,149 @@
+"""What a repository of the hub is: asked of the plugin in whose namespace it is named, with its small files at hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from layerzoo.errors import (
+    AccessDeniedError,
+    MissingOnServerError,
+    PluginError,
+    RepositoryError,
+    UnidentifiedModelError,
+    UsageError,
+)
+from layerzoo.facts import library_versions
+from layerzoo.plugins.loader import hooks
+from layerzoo.registry import Registry
+from layerzoo.registry.repositories import Finding, Repository, keep_finding, known_commit, read_finding
+from layerzoo.spec import ModelSpec, Weights
+from layerzoo.weights import Files, resolve
+
+_NOT_FOUND = ("id", "base", "builder", "weights")
+"""What the hook does not say: it follows from the id."""
+
+
+def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
+    """The spec of an id. A repository of the hub that was never looked at is looked at now, by its small files.
+
+    Raises: UsageError for what is no id, NotFoundError, RegistryError, PluginError; of a repository, RepositoryError
+        and RemoteCodeError where it holds no model, and UnavailableError where it cannot be had.
+    """
+    if isinstance(model, ModelSpec):
+        return model
+    if not isinstance(model, str):
+        raise UsageError(f"a {type(model).__name__} is no model: give an id such as 'starter/minilm-l6', or a spec")
+    try:
+        return zoo.model(model)
+    except UnidentifiedModelError as error:
+        repository = zoo.repository(error.asked)
+        if repository is None:
+            raise
+        return _identified(repository, error.nearest, zoo)
+
+
+def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
+    """The spec of a repository as these files of it say, and as it is browsed from now on; of any other model, itself.
+
+    What a catalogue or an earlier look says of a repository counts less than its files.
+
+    A branch may have moved since, a catalogue tells of a library's default configuration, and a local folder that is
+    given in place of the repository has a configuration of its own. A spec that is not the zoo's own stays as it is.
+    Raises: as :func:`find_model`.
+    """
+    repository = zoo.repository(spec.id)
+    if repository is None or spec.weights is None or spec.weights.source != repository.source:
+        return spec, spec
+    if _browsed(spec, zoo) != spec:
+        return spec, spec
+    found = _found(repository, files, zoo)
+    if found is None:
+        if not files and read_finding(repository, known_commit(repository)) is None:
+            message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
+            logging.getLogger("layerzoo").warning(message, spec.id)
+        return spec, spec
+    own = found.spec(repository)
+    own = replace(own, summary=spec.summary or own.summary, license=spec.license, aliases=spec.aliases)
+    return own, _browsed(own, zoo)
+
+
+def _browsed(spec: ModelSpec, zoo: Registry) -> ModelSpec:
+    """What browsing says of a model now; the spec itself where it says nothing, in a cache that cannot be written."""
+    try:
+        return zoo.model(spec.id)
+    except UnidentifiedModelError:
+        return spec
+
+
+def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -> ModelSpec:
+    try:
+        files = resolve(Weights(source=repository.source), model=repository.id, want="nothing")
+    except (AccessDeniedError, MissingOnServerError) as error:
+        raise type(error)(f"{error}. Nearest in the catalogue: {', '.join(nearest)}" if nearest else error) from error
+    found = _found(repository, files, zoo)
+    if found is None:
+        there = ", ".join(files) or "nothing that could say"
+        raise RepositoryError(
+            f"{repository.source} holds no model that the plugin '{repository.plugin.namespace}' knows. Of its small "
+            f"files there are: {there}. Where you know what its network is, declare it in a registry.yaml with that "
+            "`builder` and these `weights`"
+        )
+    return found.spec(repository)
+
+
+def _found(repository: Repository, files: Files, zoo: Registry) -> Finding | None:
+    """What a repository is at the commit that the files are of; None where they do not say.
+
+    What was found by the same versions is kept, and read again.
+    """
+    if not files:
+        return None
+    commit = files.origin.revision if files.origin else None
+    versions = _versions(repository, zoo)
+    kept = read_finding(repository, commit)
+    if kept is None or kept.versions != versions:
+        models = list(_asked(repository, files))
+        if not models:
+            return None
+        kept = Finding(commit or "", models, versions)
+    elif commit == known_commit(repository):
+        return kept
+    if commit is not None:
+        keep_finding(repository, kept)
+    return kept
+
+
+def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
+    """The plugin's answer, checked as a declaration is."""
+    from layerzoo.registry.schema import check_model
+
+    namespace = repository.plugin.namespace
+    answer = hooks(repository.plugin).identify(repository.id, files)
+    if answer is None:
+        return
+    if not isinstance(answer, Sequence) or not all(isinstance(each, Mapping) for each in answer):
+        raise PluginError(
+            f"the hook layerzoo_identify of the plugin '{namespace}' answers {type(answer).__name__} for "
+            f"{repository.id}, and not a list of models",
+            plugin=namespace,
+        )
+    for each in answer:
+        own = {**each, "builder": repository.builder}
+        plain, mistakes = check_model(repository.id, own, Path())
+        wrong = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in each)]
+        if wrong or plain is None:
+            told = f"what the hook layerzoo_identify of the plugin '{namespace}' says of {repository.id}"
+            raise PluginError(f"{told} does not fit: {'; '.join(wrong)}", plugin=namespace)
+        yield {key: value for key, value in plain.items() if key not in _NOT_FOUND}
+
+
+def _versions(repository: Repository, zoo: Registry) -> dict[str, str]:
+    """The versions of all that an answer depends on."""
+    spec = ModelSpec(
+        id=repository.id, modality="text", builder=repository.builder, plugin=repository.plugin.distribution
+    )
+    return library_versions(spec, zoo)

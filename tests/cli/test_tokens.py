@@ -1,0 +1,148 @@
+"""`zoo tokens`: whether texts fit a model, told without its network and without its weights."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tests.hub import Hub
+
+import layerzoo
+from layerzoo.cli import main
+from layerzoo.weights import resolve
+
+MODEL = "starter/minilm-l6"
+TEXTS = "a fine film\n\nᚠᚢᚦ and ᚨᚱᚲ, ᚠᚢᚦ\n" + "word " * 300 + "\nunaffordability\n"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Zoo = Callable[..., Said]
+
+
+@pytest.fixture
+def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    (home / "texts.txt").write_text(TEXTS, encoding="utf-8")
+
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(["tokens", *arguments])
+        return Said(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def answer(said: Said) -> Any:
+    return json.loads(said.out)
+
+
+def test_one_answer_for_all_texts(zoo: Zoo) -> None:
+    said = zoo(MODEL, "texts.txt", "--format", "json")
+    assert answer(said) == {
+        "model": MODEL, "max_tokens": 256, "texts": 5, "empty": 1, "failed": 1, "words": 308, "tokens": 312,
+        "unknown": 3, "truncated": 1, "left_out": 46, "pieces_per_word": pytest.approx(312 / 308),
+        "unknown_rate": pytest.approx(3 / 312), "unknown_words": {"ᚠᚢᚦ": 2, "ᚨᚱᚲ,": 1},
+    }  # fmt: skip
+    assert said[::2] == (1, "1 of 5 texts could not be used.\n")
+
+
+def test_the_answer_as_a_table(zoo: Zoo) -> None:
+    assert zoo(MODEL, "texts.txt", "--format", "table").out == (
+        "model     starter/minilm-l6, of texts up to 256 tokens, special ones included\n"
+        "texts     5, 1 empty\n"
+        "words     308\n"
+        "tokens    312, 1.01 for each word\n"
+        "unknown   3 (0.96%)\n"
+        "such as   ᚠᚢᚦ (2), ᚨᚱᚲ, (1)\n"
+        "too long  1, which leaves out 46 tokens\n"
+    )
+
+
+def test_a_row_for_each_text_in_their_order(zoo: Zoo) -> None:
+    rows = answer(zoo(MODEL, "texts.txt", "--each", "--format", "json"))
+    assert [(row["id"], row["tokens"], row["left_out"], row["problem"]) for row in rows] == [
+        ("texts.txt:1", 3, 0, None),
+        ("texts.txt:2", None, None, "empty text"),
+        ("texts.txt:3", 5, 0, None),
+        ("texts.txt:4", 300, 46, None),
+        ("texts.txt:5", 4, 0, None),
+    ]
+    assert [row["unknown_words"] for row in rows] == [[], [], ["ᚠᚢᚦ", "ᚨᚱᚲ,", "ᚠᚢᚦ"], [], []]
+    assert zoo(MODEL, "texts.txt", "--each", "--format", "ids").out.split() == [row["id"] for row in rows]
+
+
+def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(zoo: Zoo, home: Path) -> None:
+    (home / "runes.txt").write_text("ᚠᚢᚦ and ᚨᚱᚲ\n", encoding="utf-8")
+    said = zoo(MODEL, "runes.txt")
+    assert said.code == 0
+    assert said.err.startswith(
+        "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: its vocabulary has nothing"
+    )
+    (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
+    assert "tokens for each word: the model knows few of these words" in zoo(MODEL, "spelt.txt").err
+    (home / "known.txt").write_text("a fine film\n", encoding="utf-8")
+    assert zoo(MODEL, "known.txt").err == ""
+
+
+def test_a_column_of_a_table_and_the_standard_input_are_texts_too(zoo: Zoo, home: Path, monkeypatch: Any) -> None:
+    (home / "table.csv").write_text("n,said\n1,a fine film\n2,bad\n", encoding="utf-8")
+    assert answer(zoo(MODEL, "table.csv", "--column", "said"))["words"] == 4
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fine film\nbad\n")))
+    assert answer(zoo(MODEL, "-"))["words"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((MODEL,), 2, "Missing argument 'INPUT…'"),
+        (("starter/efficientnet-lite0", "texts.txt"), 2, "tokens are of texts, and starter/efficientnet-lite0 takes"),
+        (("starter/minilm", "texts.txt"), 3, "there is no model 'starter/minilm'. Nearest: starter/minilm-l6"),
+        ((MODEL, "absent.txt"), 2, "absent.txt: no such file or folder"),
+        ((MODEL, "texts.txt", "--column", "a"), 2, "has lines and no columns"),
+    ],
+    ids=str,
+)
+def test_a_mistake_has_an_exit_code_and_a_message(
+    zoo: Zoo, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    said = zoo(*arguments)
+    assert (said.code, said.out) == (code, "")
+    assert message in said.err
+
+
+def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(zoo: Zoo, home: Path) -> None:
+    program = (
+        "from layerzoo.testing import toy\n"
+        "del toy.WordTokenizer.unknown\n"
+        "from layerzoo.cli import main\n"
+        "main(['tokens', 'toy/next-word', 'words.txt', '--format', {!r}])\n"
+    )
+    (home / "words.txt").write_text("the cat drinks\n")
+    printed = [
+        subprocess.run([sys.executable, "-c", program.format(kind)], capture_output=True, text=True, check=True).stdout
+        for kind in ("json", "table")
+    ]
+    assert (json.loads(printed[0])["unknown"], json.loads(printed[0])["unknown_rate"]) == (None, None)
+    assert "unknown   its tokenizer does not tell\n" in printed[1]
+
+
+def test_nothing_of_the_weights_is_fetched(zoo: Zoo, home: Path, connected: Hub) -> None:
+    folder = resolve(layerzoo.model(MODEL).weights)["config.json"].parent
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+    repository = connected.repository("acme/bert")
+    repository.commit({**{name: (folder / name).read_bytes() for name in names}, "model.safetensors": b"no weights"})
+    model = {"modality": "text", "builder": "transformers", "weights": "hf://acme/bert"}
+    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/bert": model}}))
+    assert answer(zoo("mine/bert", "texts.txt"))["tokens"] == 312
+    assert (connected.bytes_sent("*.safetensors"), connected.bytes_sent("*tokenizer.json") > 0) == (0, True)

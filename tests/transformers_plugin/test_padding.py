@@ -1,0 +1,193 @@
+"""A text or a sound has the features it has alone, whatever stands beside it in its batch: a small network of each
+family, with random weights, and drawn lengths and batch mates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tools.certify.shrink import Shrink, small
+from transformers import AutoConfig
+
+import layerzoo
+from layerzoo.spec import TOLERANCE, FrozenMap, ModelSpec, TextPreprocess
+
+TEXT = {
+    "bert": "tolerance",
+    "roberta": "tolerance",
+    "albert": "tolerance",
+    "distilbert": "tolerance",
+    "deberta-v2": "tolerance",
+    "modernbert": "tolerance",
+    "xlnet": "tolerance",
+    "electra": "tolerance",
+    "mpnet": "tolerance",
+    "t5": "tolerance",
+    "gpt2": "tolerance",
+    "llama": "tolerance",
+    "funnel": "equal_lengths",
+    "fnet": "equal_lengths",
+}
+"""By model type, how texts share a batch."""
+SHORTEST = {"funnel": 16}
+"""Tokens that a network takes at least, where it is not one."""
+LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+SOUND: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2, group norm": ("wav2vec2", {}),
+    "wav2vec2, layer norm": ("wav2vec2", LAYER_NORM),
+    "hubert": ("hubert", {}),
+    "wavlm": ("wavlm", {}),
+    "data2vec-audio": ("data2vec-audio", {}),
+    "sew": ("sew", {}),
+    "unispeech": ("unispeech", {}),
+}
+WINDOWED = ("whisper", "audio-spectrogram-transformer")
+RATE = 16_000
+FEW, MANY = settings(max_examples=4), settings(max_examples=60)
+
+
+@lru_cache(maxsize=1)
+def network(modality: str, name: str, fields: tuple[tuple[str, Any], ...] = ()) -> layerzoo.Backbone:
+    """A small one up to its last block."""
+    config = {**small(AutoConfig.for_model(name).to_dict(), Shrink(layers=2)), **dict(fields)}
+    declared = TextPreprocess(max_tokens=128, cls_token=True) if modality == "text" else None
+    spec = ModelSpec(
+        id=f"small/{name}",
+        modality=modality,  # type: ignore[arg-type]
+        builder="transformers",
+        args=FrozenMap({"model_type": name, "config": config}),
+        preprocess=declared,
+    )
+    return layerzoo.load(spec, weights="random:0")
+
+
+def agree(backbone: layerzoo.Backbone, samples: Sequence[Any], batch_size: int, pool: str) -> None:
+    """Whether each sample, alone, is what it is in batches with the others."""
+    together = layerzoo.extract(backbone, list(samples), batch_size=batch_size, pool=pool).values
+    for sample, found in zip(samples, together, strict=True):
+        alone = layerzoo.extract(backbone, [sample], pool=pool).values[0]
+        assert np.linalg.norm(found - alone) <= TOLERANCE * np.linalg.norm(alone)
+
+
+def text(length: int, seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(100, 500, length))
+
+
+def sound(length: int, seed: int) -> tuple[NDArray[np.float32], int]:
+    return np.random.default_rng(seed).normal(0, 0.1, length).astype(np.float32), RATE
+
+
+def test_a_text_that_is_filled_up_to_all_positions_is_what_the_library_makes_of_it() -> None:
+    config = small(AutoConfig.for_model("siglip").to_dict(), Shrink(layers=2))
+    args = FrozenMap({"model_type": "siglip", "config": config})
+    spec = ModelSpec(id="small/siglip", modality="text", builder="transformers", args=args)
+    backbone = layerzoo.load(spec, layer=["block.-1", "pooled"], weights="random:0")
+    assert isinstance(backbone.spec.preprocess, TextPreprocess)
+    assert backbone.spec.preprocess.batching == "exact"
+    torch.manual_seed(0)
+    whole = layerzoo.build(spec)
+    whole.load_state_dict(backbone.module.network.state_dict())
+    words = [text(3, 0), text(40, 1)]
+    found = layerzoo.extract(backbone, words)
+    for place, ids in enumerate(words):
+        filled = torch.nn.functional.pad(ids, (0, backbone.spec.preprocess.max_tokens - len(ids)))
+        with torch.no_grad():
+            output = whole(filled[None], output_hidden_states=True)
+        states = output.hidden_states[-1][0, : len(ids)].mean(0).numpy()
+        np.testing.assert_allclose(found["block.1"][place], states, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found["pooled"][place], output.pooler_output[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_text_is_the_same_before_and_after_others() -> None:
+    backbone = network("text", "big_bird", (("block_size", 4),))
+    long, short = text(100, 0), text(5, 1)
+    before = layerzoo.extract(backbone, [long]).values
+    layerzoo.extract(backbone, [short])
+    np.testing.assert_array_equal(layerzoo.extract(backbone, [long]).values, before)
+
+
+texts = st.lists(st.builds(text, st.integers(1, 100), st.integers(0, 9)), min_size=2, max_size=7)
+sounds = st.lists(
+    st.builds(sound, st.integers(800, 12_000) | st.sampled_from((800, 4000)), st.integers(0, 9)), min_size=2, max_size=6
+)
+long_sounds = st.lists(st.builds(sound, st.integers(400, 3 * RATE), st.integers(0, 9)), min_size=2, max_size=3)
+sizes = st.integers(1, 8)
+
+
+text_batches = given(texts=texts, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last", "cls")))
+sound_batches = given(sounds=sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max", "last")))
+window_batches = given(sounds=long_sounds, batch_size=sizes, pool=st.sampled_from(("mean", "max")))
+
+
+def check_texts(name: str, texts: list[torch.Tensor], batch_size: int, pool: str) -> None:
+    backbone = network("text", name)
+    assert backbone.spec.preprocess.batching == TEXT[name]  # type: ignore[union-attr]
+    shortest = SHORTEST.get(name, 1)
+    agree(backbone, [text if len(text) >= shortest else text.repeat(shortest) for text in texts], batch_size, pool)
+
+
+def check_sounds(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
+    kind, fields = SOUND[name]
+    backbone = network("audio", kind, tuple(fields.items()))
+    assert backbone.spec.preprocess.batching == "equal_lengths"  # type: ignore[union-attr]
+    agree(backbone, sounds, batch_size, pool)
+
+
+def check_windows(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
+    backbone = network("audio", name)
+    assert backbone.spec.preprocess.batching == "exact"  # type: ignore[union-attr]
+    agree(backbone, sounds, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", TEXT)
+@FEW
+@text_batches
+def test_a_text_is_the_same_alone_and_in_any_batch(name: str, texts: Any, batch_size: int, pool: str) -> None:
+    check_texts(name, texts, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", SOUND)
+@FEW
+@sound_batches
+def test_a_sound_is_the_same_alone_and_in_any_batch(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_sounds(name, sounds, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+@FEW
+@window_batches
+def test_a_sound_in_a_window_is_the_same_alone_and_in_any_batch(
+    name: str, sounds: Any, batch_size: int, pool: str
+) -> None:
+    check_windows(name, sounds, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEXT)
+@MANY
+@text_batches
+def test_a_text_is_the_same_in_many_batches(name: str, texts: Any, batch_size: int, pool: str) -> None:
+    check_texts(name, texts, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOUND)
+@MANY
+@sound_batches
+def test_a_sound_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_sounds(name, sounds, batch_size, pool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WINDOWED)
+@MANY
+@window_batches
+def test_a_sound_in_a_window_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+    check_windows(name, sounds, batch_size, pool)

@@ -1,0 +1,244 @@
+"""Sounds become what the library's own feature extractor and network make of them; odd ones have a result that is
+written down here, or an error that says what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from tools.certify.shrink import Shrink, small
+from transformers import (
+    ASTFeatureExtractor,
+    AutoConfig,
+    AutoModel,
+    ClapFeatureExtractor,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+)
+
+import layerzoo
+from layerzoo.cli import main
+from layerzoo.errors import SampleError
+from layerzoo.spec import ModelSpec, Weights
+
+RATE = 16_000
+Vector = NDArray[np.float32]
+
+
+def saved(folder: Path, kind: str, extractor: Any, **fields: Any) -> Any:
+    """A small network with random weights in a folder, as the library saves it. Returns: the network."""
+    config = small(AutoConfig.for_model(kind).to_dict(), Shrink(layers=2))
+    torch.manual_seed(0)
+    network = AutoModel.from_config(AutoConfig.for_model(kind, **{**config, **fields})).eval()
+    network.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return network
+
+
+def spec_of(folder: Path) -> ModelSpec:
+    weights = Weights(source=f"file:{folder}/")
+    return ModelSpec(id="mine/speech", modality="audio", builder="transformers", weights=weights)
+
+
+def last_state(network: Any, **inputs: torch.Tensor) -> torch.Tensor:
+    state: torch.Tensor = network(**inputs).last_hidden_state[0]
+    return state
+
+
+LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tensor]]] = {
+    "group norm": ("wav2vec2", Wav2Vec2FeatureExtractor(), {}, "block.-1", last_state),
+    "layer norm": (
+        "wav2vec2",
+        Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        "norm",
+        last_state,
+    ),
+    "as recorded": ("wavlm", Wav2Vec2FeatureExtractor(do_normalize=False), {}, "block.-1", last_state),
+    "mel frames": (
+        "wav2vec2-bert",
+        SeamlessM4TFeatureExtractor(),
+        {"feature_projection_input_dim": 160},
+        "block.-1",
+        lambda network, **inputs: last_state(network, **inputs)[: inputs["attention_mask"].sum()],
+    ),
+    "patches of a spectrogram": (
+        "audio-spectrogram-transformer",
+        ASTFeatureExtractor(),
+        {},
+        "norm",
+        lambda network, **inputs: last_state(network, **inputs)[2:],
+    ),
+    "a sound repeated": (
+        "clap",
+        ClapFeatureExtractor(truncation="rand_trunc"),
+        {},
+        "norm",
+        lambda network, **inputs: last_state(network.audio_model, **inputs).flatten(1).T,
+    ),
+}
+"""By what the network is like: its type, its extractor, fields of its configuration, a layer, and the library's."""
+
+
+@pytest.mark.parametrize("case", LIBRARY)
+def test_a_sound_alone_is_what_the_library_makes_of_it(case: str, tmp_path: Path) -> None:
+    kind, extractor, fields, layer, states = LIBRARY[case]
+    network = saved(tmp_path, kind, extractor, **fields)
+    backbone = layerzoo.load(spec_of(tmp_path), layer=layer, pool="mean")
+    rate = extractor.sampling_rate
+    for seconds in (0.7, 2.31):
+        sound = np.random.default_rng(1).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
+        with torch.no_grad():
+            expected = states(network, **extractor(sound, sampling_rate=rate, return_tensors="pt")).mean(0).numpy()
+        found = layerzoo.extract(backbone, [(sound, rate)]).values[0]
+        assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("speech")
+    saved(folder, "wav2vec2", Wav2Vec2FeatureExtractor())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speech(folder: Path) -> layerzoo.Backbone:
+    """A small network that takes sounds of any length."""
+    return layerzoo.load(spec_of(folder))
+
+
+@pytest.fixture(scope="module")
+def whisper() -> layerzoo.Backbone:
+    return layerzoo.load("starter/whisper-tiny-en", layer="stem")
+
+
+@pytest.fixture(params=["speech", "whisper"])
+def backbone(request: pytest.FixtureRequest) -> layerzoo.Backbone:
+    found: layerzoo.Backbone = request.getfixturevalue(request.param)
+    return found
+
+
+def features(backbone: layerzoo.Backbone, samples: NDArray[Any], rate: int = RATE) -> Vector:
+    values: Vector = layerzoo.extract(backbone, [(samples, rate)]).values[0]
+    return values
+
+
+def noise(*shape: int) -> Vector:
+    return np.random.default_rng(3).normal(0, 0.1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, -1.0])
+def test_silence_and_a_constant_are_sounds_like_any_other(backbone: layerzoo.Backbone, level: float) -> None:
+    found = features(backbone, np.full(RATE, level, np.float32))
+    assert np.isfinite(found).all()
+    assert not np.array_equal(found, features(backbone, noise(RATE)))
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
+def test_other_rates_are_resampled(backbone: layerzoo.Backbone, rate: int) -> None:
+    sound = noise(rate)
+    expected = features(backbone, soxr.resample(sound, rate, RATE, quality="HQ"))
+    np.testing.assert_array_equal(features(backbone, sound, rate), expected)
+
+
+def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
+    sound = noise(RATE, 32)
+    expected = features(backbone, sound.mean(axis=1, dtype=np.float32))
+    np.testing.assert_array_equal(features(backbone, sound), expected)
+
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        ((np.zeros(0, np.float32), RATE), "empty: 0 samples"),
+        ((np.full(RATE, np.nan, np.float32), RATE), "holds samples that are not finite (infinite or not a number)"),
+        ((np.full(RATE, np.inf, np.float32), RATE), "holds samples that are not finite (infinite or not a number)"),
+        (
+            (np.zeros((RATE, 65), np.float32), RATE),
+            "samples of shape (16000, 65): a sound is (time,) or (time, channel)",
+        ),
+        ((np.zeros(RATE, np.float32), 2_000_000), "a sample rate of 2000000 Hz: sounds have 1000 to 1000000"),
+        ((np.zeros(RATE, complex), RATE), "samples of complex128: give floating point or integers"),
+    ],
+    ids=["empty", "nan", "infinite", "65 channels", "2 MHz", "complex"],
+)
+def test_what_is_wrong_with_a_sound_is_told_and_costs_that_sound(
+    backbone: layerzoo.Backbone, sound: Any, reason: str
+) -> None:
+    good = (noise(RATE), RATE)
+    found = layerzoo.extract(backbone, [good, sound, good], errors="skip")
+    assert found.ids == ("0", "2")
+    assert [(error.id, error.reason) for error in found.errors] == [("1", reason)]
+    with pytest.raises(SampleError, match=r"^1: "):
+        layerzoo.extract(backbone, [good, sound])
+
+
+def test_a_sound_that_is_shorter_than_the_networks_first_frame_is_too_short(speech: layerzoo.Backbone) -> None:
+    sounds = [(noise(length), RATE) for length in (160, 400, 399)]
+    found = layerzoo.extract(speech, sounds, errors="skip")
+    assert found.ids == ("1",)
+    assert [error.reason for error in found.errors] == [
+        "too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)",
+        "too short: 399 samples at 16000 Hz (24.9 ms), and this network needs 400 (25 ms)",
+    ]
+    with pytest.raises(SampleError, match=r"too short: 1 samples at 16000 Hz .*needs 400"):
+        layerzoo.extract(speech, [torch.zeros(1)])
+
+
+def test_a_sound_that_is_shorter_than_the_extractors_first_frame_is_too_short(tmp_path: Path) -> None:
+    saved(tmp_path, "audio-spectrogram-transformer", ASTFeatureExtractor())
+    found = layerzoo.extract(spec_of(tmp_path), [(noise(160), RATE), (noise(1600), RATE)], errors="skip")
+    assert found.ids == ("1",)
+    assert found.errors[0].reason.startswith("too short: 160 samples at 16000 Hz (10 ms), and this network needs ")
+
+
+def test_any_length_fills_a_window(whisper: layerzoo.Backbone) -> None:
+    assert np.isfinite(features(whisper, noise(1))).all()
+
+
+def test_a_preprocessed_sound_that_the_network_does_not_take_says_how_it_fails(speech: layerzoo.Backbone) -> None:
+    with pytest.raises(SampleError, match="the network fails on it: "):
+        layerzoo.extract(speech, [torch.zeros(3, 2, RATE)])
+
+
+def test_sounds_of_different_length_make_no_batch_by_hand(speech: layerzoo.Backbone) -> None:
+    with pytest.raises(layerzoo.errors.UsageError, match="these inputs differ in size"):
+        speech.preprocess([(noise(RATE), RATE), (noise(RATE + 1), RATE)])
+
+
+def test_files_on_the_command_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/speech: {modality: audio, builder: transformers, weights: 'file:"
+        + f"{folder}/'}}\n"
+    )
+    (tmp_path / "sounds").mkdir()
+    for name, samples, rate in (
+        ("8kHz", noise(8_000), 8_000),
+        ("192kHz", noise(192_000), 192_000),
+        ("32channels", noise(RATE, 32), RATE),
+        ("empty", np.zeros(0), RATE),
+        ("nan", np.full(RATE, np.nan), RATE),
+        ("short", noise(160), RATE),
+        ("silence", np.zeros(RATE), RATE),
+    ):
+        soundfile.write(tmp_path / "sounds" / f"{name}.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(SystemExit) as caught:
+        main(["extract", "sounds", "--model", "mine/speech", "--out", "f.npz"])
+    told = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert set(layerzoo.Features.load("f.npz").ids) == {
+        f"sounds/{name}.wav" for name in ("8kHz", "192kHz", "32channels", "silence")
+    }
+    assert "sounds/empty.wav: empty: 0 samples" in told
+    assert "sounds/nan.wav: holds samples that are not finite" in told
+    assert "sounds/short.wav: too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)" in told

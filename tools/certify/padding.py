@@ -1,0 +1,140 @@
+"""What filling texts up does to networks: ``python -m tools.certify.padding [TYPE…]`` writes it down for the plugin.
+
+A small network of each type, with random weights that were moved away from their initialisation, is given texts of
+random words: each alone, and all beside each other, filled up on the right under a mask. How far the true positions of
+any hidden state are apart, relative to their length, is the error of the type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tools.certify.exact import disturb
+from tools.certify.shrink import Shrink, small
+from tools.certify.transformers import architectures, sample_like
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig
+
+import layerzoo
+from layerzoo.jobs.workers import Limits, results
+from layerzoo.spec import FrozenMap, ModelSpec
+from layerzoo.weights import Files
+from layerzoo_transformers.families import padding_errors
+from layerzoo_transformers.parts import modality_of
+from layerzoo_transformers.preprocess import describe_text
+
+LENGTHS = (9, 17, 64, 150, 400)
+"""Tokens of the texts; what is longer than a network takes is cut to that."""
+_WRITTEN = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
+_LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
+
+
+def main() -> None:
+    asked = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="certify-") as cache:
+        os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes
+        errors = {} if not asked else dict(padding_errors())
+        for name, found in results(asked or architectures(), measure, _LIMITS, processes=os.cpu_count() or 1):
+            errors.pop(name, None)
+            if "error" in found:
+                errors[name] = found["error"]
+            if "outside" not in found:
+                sys.stderr.write(f"{name} {found}\n")
+            _WRITTEN.write_text(_toml(errors), encoding="utf-8")
+
+
+def _toml(errors: Mapping[str, float]) -> str:
+    head = (
+        f"# Written by `python -m tools.certify.padding` with transformers {version('transformers')} and torch "
+        f"{version('torch')}: edits belong there.\n"
+        "# How far the features of a text are from those of the text alone, relative to their length, where longer\n"
+        "# texts stand in its batch and it is filled up on the right under a mask: the largest over the hidden states\n"
+        "# of a small network with random weights, by model type. Types that are missing were not measured.\n"
+    )
+    return head + "".join(f"{json.dumps(name)} = {error:.1e}\n" for name, error in sorted(errors.items()))
+
+
+def measure(name: str) -> dict[str, Any]:
+    """The error of a model type; of one that takes no text, what it takes."""
+    torch.set_num_threads(1)
+    modality = modality_of(AutoConfig.for_model(name))
+    if modality != "text":
+        return {"outside": str(modality)}
+    failure: Exception | None = None
+    for given in _small_configurations(name):
+        try:
+            return {"error": padding_error(*_built(name, given))}
+        except Exception as raised:  # noqa: BLE001 - whatever does not fit together shows in its own way
+            failure = raised
+    return {"failed": f"{type(failure).__name__}: {str(failure)[:200]}"}
+
+
+def padding_error(network: nn.Module, texts: Sequence[Tensor]) -> float:
+    """How far what a network gives for texts of different length is from what it gives for each alone.
+
+    network: of transformers. texts: word numbers, (token,) each.
+    Returns: the largest distance between the true positions of a hidden state, or between pooled vectors, relative to
+    the length of that of the text alone; infinite where they cannot be compared.
+    """
+    together = _states(network, texts)
+    errors = [
+        _distance(state[index], state_alone[0], len(text), max(map(len, texts)))
+        for index, text in enumerate(texts)
+        for state, state_alone in zip(together, _states(network, [text]), strict=True)
+    ]
+    return max(errors)
+
+
+def _built(name: str, given: Mapping[str, Any]) -> tuple[nn.Module, list[Tensor]]:
+    """A small network, moved away from its initialisation, and texts of random words."""
+    args = FrozenMap({"model_type": name, "config": given})
+    network = layerzoo.build(ModelSpec(id=f"small/{name}", modality="text", builder="transformers", args=args))
+    disturb(network)
+    config = AutoConfig.for_model(name, **given)
+    most = describe_text(config, Files())["max_tokens"]
+    lengths = sorted({min(length, most) for length in LENGTHS})
+    blank = layerzoo.Batch({"input_ids": torch.zeros(len(lengths), lengths[-1], dtype=torch.long)})
+    words = sample_like(blank, config).inputs["input_ids"]
+    return network, [row[:length] for row, length in zip(words, lengths, strict=True)]
+
+
+def _small_configurations(name: str) -> Iterator[dict[str, Any]]:
+    rows = tomllib.loads(Path(__file__).with_name("transformers.toml").read_text(encoding="utf-8")).get(name, {})
+    for width in [rows["width"]] if "width" in rows else (16, 8, 4):
+        yield small(AutoConfig.for_model(name).to_dict(), Shrink(width=width, rows=rows.get("config", {})))
+
+
+def _states(network: nn.Module, texts: Sequence[Tensor]) -> list[Tensor]:
+    """Every hidden state and pooled vector that a network gives for texts, filled up on the right under a mask."""
+    ids = pad_sequence(list(texts), batch_first=True)
+    mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+    with torch.no_grad():
+        output = network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+    found = [output.last_hidden_state, output.get("pooler_output"), *(output.get("hidden_states") or ())]
+    return [state for state in found if isinstance(state, Tensor)]
+
+
+def _distance(found: Tensor, alone: Tensor, length: int, longest: int) -> float:
+    """found: in a batch, alone: by itself; (token, channel) or (channel,). Both are without what is filled up."""
+    if found.ndim == 2 and len(found) == longest:
+        found = found[:length]
+    if found.shape != alone.shape:
+        return math.inf
+    distance = float((found - alone).norm() / alone.norm())
+    return distance if math.isfinite(distance) else math.inf
+
+
+if __name__ == "__main__":
+    main()
