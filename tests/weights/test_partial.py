@@ -350,7 +350,8 @@ def test_a_killed_download_goes_on_where_it_was(hub: Hub, home: Path) -> None:
         if part.is_whole:
             break
     hub.heal()
-    hub.requests.clear()  # the server may still be sending to those that are dead
+    time.sleep(0.5)  # the server may still be accepting, and sending to, those that are dead
+    hub.requests.clear()
     here = part.here_bytes
     assert part.complete().read_bytes() == LARGE
     assert hub.bytes_sent() == len(LARGE) - here
