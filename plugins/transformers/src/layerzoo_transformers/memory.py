@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 from torch import nn
@@ -9,19 +12,27 @@ from transformers import pytorch_utils
 
 
 def without_memory(network: nn.Module) -> nn.Module:
-    """The network, whose forward passes leave nothing behind.
+    """The network, whose forward passes leave nothing behind, however they end.
 
     transformers remembers positions and anchors by size and device, over all networks of a process. Those of a pass
     with fake tensors are fake, and would be taken by the next real network. It remembers nothing while it is compiled.
     """
-    usual = pytorch_utils.is_torchdynamo_compiling
+    forward = network.forward
 
-    def forget(*_: Any) -> None:
-        pytorch_utils.is_torchdynamo_compiling = lambda: True
+    @wraps(forward)
+    def forgetful(*args: Any, **kwargs: Any) -> Any:
+        with _nothing_remembered():
+            return forward(*args, **kwargs)
 
-    def restore(*_: Any) -> None:
-        pytorch_utils.is_torchdynamo_compiling = usual
-
-    network.register_forward_pre_hook(forget)
-    network.register_forward_hook(restore, always_call=True)
+    network.forward = forgetful
     return network
+
+
+@contextlib.contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    usual = pytorch_utils.is_torchdynamo_compiling
+    pytorch_utils.is_torchdynamo_compiling = lambda: True
+    try:
+        yield
+    finally:  # a trace that has seen enough ends by an exception that hooks of torch are not told of
+        pytorch_utils.is_torchdynamo_compiling = usual
