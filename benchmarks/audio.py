@@ -14,24 +14,18 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from benchmarks.measure import fresh_process, own_folder
 from benchmarks.sounds import RATE_HZ, write_sounds
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+from benchmarks.turns import FloatArray, Run, Seconds, Verdict, in_turns, print_speeds, verdict
 
 _CLIPS = 60
 _ROUNDS = 3
-_WARM = 2
-"""Clips that are run through before the clock starts."""
 _PADDED = 8
 """Clips in a padded batch."""
 _SEED = 5
@@ -40,10 +34,7 @@ _SPEED = (("layerzoo float32", 1.0), ("layerzoo bfloat16", 1.8))
 _EXACT = 1e-5
 _TRUTH = "library, one at a time"
 
-FloatArray = NDArray[np.float32]
-Run = Callable[[Sequence[Path]], FloatArray]
-Verdict = tuple[str, bool]
-"""What was found, in words; whether the target is reached."""
+Extract = Callable[[Sequence[Path]], FloatArray]
 
 
 def main() -> None:
@@ -54,9 +45,9 @@ def main() -> None:
             process.submit(_write_network, folder / "network").result()
         sounds = tuple(write_sounds(folder, clips))
         total_s = sum(path.stat().st_size for path in sounds) / (2 * RATE_HZ)
-        seconds, features = _in_turns(folder / "network", sounds, rounds)
+        seconds, features = in_turns(partial(_prepared, folder / "network", sounds), _CONTENDERS, rounds)
     errors = {name: _errors(found, features[_TRUTH]) for name, found in features.items()}
-    _print_table(total_s, seconds, errors)
+    print_speeds("seconds of sound a second", total_s, seconds, _columns(errors))
     verdicts = [*_speed(seconds), _exactness(errors)]
     for told, _ in verdicts:
         print(told)
@@ -73,36 +64,12 @@ def _write_network(folder: Path) -> None:
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
 
 
-def _in_turns(
-    network: Path, sounds: tuple[Path, ...], rounds: int
-) -> tuple[dict[str, list[float]], dict[str, FloatArray]]:
-    """Seconds of each contender by round, and its features."""
-    seconds: dict[str, list[float]] = {name: [] for name in _CONTENDERS}
-    features: dict[str, FloatArray] = {}
-    with ExitStack() as stack:
-        processes = {name: stack.enter_context(fresh_process()) for name in _CONTENDERS}
-        for name, process in processes.items():
-            process.submit(_pass, name, network, sounds[:_WARM]).result()
-        for _ in range(rounds):
-            for name, process in processes.items():
-                took, features[name] = process.submit(_pass, name, network, sounds).result()
-                seconds[name].append(took)
-    return seconds, features
+def _prepared(network: Path, sounds: Sequence[Path], name: str) -> Run:
+    extract = _CONTENDERS[name](network)
+    return lambda: extract(sounds)
 
 
-def _pass(name: str, network: Path, sounds: Sequence[Path]) -> tuple[float, FloatArray]:
-    run = _prepared(name, network)
-    started = perf_counter()
-    features = run(sounds)
-    return perf_counter() - started, features
-
-
-@cache
-def _prepared(name: str, network: Path) -> Run:
-    return _CONTENDERS[name](network)
-
-
-def _by_library(folder: Path, *, together: int) -> Run:
+def _by_library(folder: Path, *, together: int) -> Extract:
     """What a careful user writes: the library's extractor and model, and a mean over the true frames."""
     import soundfile
     import torch
@@ -126,7 +93,7 @@ def _by_library(folder: Path, *, together: int) -> Run:
     return run
 
 
-def _by_layerzoo(folder: Path, *, precision: Any) -> Run:
+def _by_layerzoo(folder: Path, *, precision: Any) -> Extract:
     import layerzoo
     from layerzoo.spec import Weights
 
@@ -136,7 +103,7 @@ def _by_layerzoo(folder: Path, *, precision: Any) -> Run:
     return lambda paths: layerzoo.extract(backbone, paths).values
 
 
-_CONTENDERS: dict[str, Callable[[Path], Run]] = {
+_CONTENDERS: dict[str, Callable[[Path], Extract]] = {
     _TRUTH: partial(_by_library, together=1),
     f"library, padded batches of {_PADDED}": partial(_by_library, together=_PADDED),
     "layerzoo float32": partial(_by_layerzoo, precision="float32"),
@@ -149,39 +116,26 @@ def _errors(found: FloatArray, truth: FloatArray) -> FloatArray:
     return distances
 
 
-def _print_table(total_s: float, seconds: dict[str, list[float]], errors: dict[str, FloatArray]) -> None:
-    table = Table(box=None)
-    table.add_column("seconds of sound a second", no_wrap=True)
-    for heading in ("median", "best", "worst", "median error", "worst error"):
-        table.add_column(heading, justify="right")
-    for name, times in seconds.items():
-        speeds = [total_s / time for time in times]
-        shown = (statistics.median(speeds), max(speeds), min(speeds))
-        wrong = (float(np.median(errors[name])), float(errors[name].max()))
-        table.add_row(name, *(f"{speed:.1f}" for speed in shown), *(f"{error:.1e}" for error in wrong))
-    Console(highlight=False, width=140).print(table)
+def _columns(errors: Mapping[str, FloatArray]) -> dict[str, dict[str, str]]:
+    measures: dict[str, Callable[[FloatArray], Any]] = {"median error": np.median, "worst error": np.max}
+    return {
+        heading: {name: f"{measure(found):.1e}" for name, found in errors.items()}
+        for heading, measure in measures.items()
+    }
 
 
-def _speed(seconds: dict[str, list[float]]) -> Iterator[Verdict]:
+def _speed(seconds: Seconds) -> Iterator[Verdict]:
     rivals = [times for name, times in seconds.items() if name.startswith("library")]
     fastest = [min(times) for times in zip(*rivals, strict=True)]
     for name, target in _SPEED:
-        ratio = statistics.median(_ratios(fastest, seconds[name]))
+        ratio = statistics.median(best / ours for best, ours in zip(fastest, seconds[name], strict=True))
         told = f"{name} is {ratio:.2f} times as fast as the fastest way of the library"
-        yield _verdict(told, f"at least {target}", ratio >= target)
+        yield verdict(told, f"at least {target}", ratio >= target)
 
 
-def _ratios(theirs: Iterable[float], ours: Iterable[float]) -> list[float]:
-    return [one / other for one, other in zip(theirs, ours, strict=True)]
-
-
-def _exactness(errors: dict[str, FloatArray]) -> Verdict:
+def _exactness(errors: Mapping[str, FloatArray]) -> Verdict:
     worst = float(errors["layerzoo float32"].max())
-    return _verdict(f"layerzoo float32: error {worst:.1e} at most", f"at most {_EXACT}", worst <= _EXACT)
-
-
-def _verdict(told: str, target: Any, reached: bool) -> Verdict:
-    return f"{told} (target: {target}){'' if reached else '  MISSED'}", reached
+    return verdict(f"layerzoo float32: error {worst:.1e} at most", f"at most {_EXACT}", worst <= _EXACT)
 
 
 if __name__ == "__main__":

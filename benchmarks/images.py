@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.contenders import CONTENDERS, prepared, streamed_through, write_weights
 from benchmarks.measure import fresh_process, own_folder, peak_bytes
 from benchmarks.pictures import write_pictures
-from benchmarks.turns import Verdict, in_turns, print_speeds, smallest_cosine, speed_verdicts, verdict
+from benchmarks.turns import Verdict, cosine_column, in_turns, print_speeds, smallest_cosine, speed_verdicts, verdict
 
 _PICTURES = 160
 _ROUNDS = 5
@@ -47,7 +47,7 @@ def main() -> None:
         peaks = [_peak(weights, pictures * times) for times in (1, _MORE)]
     reference = next(iter(features.values()))
     cosines = {name: smallest_cosine(found, reference) for name, found in features.items()}
-    print_speeds("images/s", _PICTURES, seconds, cosines)
+    print_speeds("images/s", _PICTURES, seconds, cosine_column(cosines))
     verdicts = [*speed_verdicts(seconds, _SPEED), *_agreement(cosines), _memory(peaks)]
     for told, _ in verdicts:
         print(told)

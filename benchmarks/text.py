@@ -18,6 +18,7 @@ from benchmarks.text_contenders import CONTENDERS, EARLY, LAST, prepared
 from benchmarks.turns import (
     FloatArray,
     Verdict,
+    cosine_column,
     in_turns,
     print_speeds,
     smallest_cosine,
@@ -45,7 +46,7 @@ def main() -> None:
     with own_folder():
         seconds, features = in_turns(partial(prepared, texts), CONTENDERS, rounds)
     cosines = _cosines(features)
-    print_speeds("texts/s", len(texts), seconds, cosines)
+    print_speeds("texts/s", len(texts), seconds, cosine_column(cosines))
     verdicts = [*speed_verdicts(seconds, _SPEED), *_agreement(cosines)]
     for told, _ in verdicts:
         print(told)

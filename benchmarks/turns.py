@@ -56,17 +56,25 @@ def smallest_cosine(found: FloatArray, reference: FloatArray) -> float:
     return float(((exact * other).sum(axis=1) / lengths).min())
 
 
-def print_speeds(what: str, count: int, seconds: Seconds, cosines: Mapping[str, float]) -> None:
-    """One line a contender. what: the heading, such as "images/s"; count: how many of those one pass is."""
+def print_speeds(what: str, count: float, seconds: Seconds, told: Mapping[str, Mapping[str, str]]) -> None:
+    """One line a contender.
+
+    what: the heading, such as "images/s"; count: how many of those one pass is. told: further columns, by contender.
+    """
     table = Table(box=None)
     table.add_column(what, no_wrap=True)
-    for heading in ("median", "best", "worst", "cosine"):
+    for heading in ("median", "best", "worst", *told):
         table.add_column(heading, justify="right")
     for name, times in seconds.items():
         speeds = [count / time for time in times]
         shown = (statistics.median(speeds), max(speeds), min(speeds))
-        table.add_row(name, *(f"{speed:.1f}" for speed in shown), f"{cosines[name]:.7f}")
+        table.add_row(name, *(f"{speed:.1f}" for speed in shown), *(column[name] for column in told.values()))
     Console(highlight=False, width=140).print(table)
+
+
+def cosine_column(cosines: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """A column for :func:`print_speeds`."""
+    return {"cosine": {name: f"{cosine:.7f}" for name, cosine in cosines.items()}}
 
 
 def speed_verdicts(seconds: Seconds, targets: Iterable[tuple[str, str, float]]) -> Iterator[Verdict]:
