@@ -332,8 +332,12 @@ def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], str
 
 def _provenance(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Any]:
     read = {name: address for name, address in backbone.provenance["layers"].items() if name in pools}
-    overlap = getattr(backbone.preprocess, "overlap", None)
-    return {**backbone.provenance, "layers": read, "pooling": dict(pools), "overlap": overlap}
+    return {
+        **backbone.provenance,
+        "layers": read,
+        "pooling": dict(pools),
+        "overlap": backbone.preprocess.overlap,
+    }
 
 
 def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[str, FloatArray]:

@@ -56,6 +56,8 @@ class Preprocessor(ABC):
     rows_are_samples = False
     """Whether the rows of a sample are samples of their own first, and then a sequence, as frames are that go through
     the network one by one."""
+    overlap: int | None = None
+    """How many tokens the chunks of a long text share; None where nothing is split into chunks."""
     sequence_axis = "token"
     """What the positions of a sequence are called in this modality."""
 
@@ -257,7 +259,6 @@ class TextPreprocessor(Preprocessor):
         self.uneven_rows = declared.batching != "exact"
         self._tokenizer = tokenizer
         self.overlap = overlap
-        """How many tokens the chunks of a long text share; None where it is truncated."""
 
     def chunked(self, overlap: int | None = None) -> TextPreprocessor:
         """The same, with long texts split into chunks rather than truncated.

@@ -27,11 +27,16 @@ UNMADE = (ValueError, TypeError, KeyError, AttributeError, OSError)
 """What the library raises for files that are not as it wrote them."""
 _CONFIGURATIONS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 _POOLING = "1_Pooling/config.json"
-_POOLS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"} | {
+_POOLS = {
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "cls": "cls",
+    "cls_token": "cls",
     "max": "max",
     "max_tokens": "max",
+    "lasttoken": "last",
 }
-"""sentence-transformers' words for its poolings, by ours."""
+"""Our poolings, by sentence-transformers' words for them."""
 
 
 def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
