@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
 import torch
@@ -17,6 +17,7 @@ from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, 
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import Chain, name_layers
+from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
 from layerzoo.spec import (
@@ -144,7 +145,7 @@ class Blueprint:
             "layers": [to_plain(each) for each in self.spec.layers],
             "trace": trace_to_plain(trace),
             "ground": ground,
-            "layouts": None if self.layouts is None else {place: asdict(told) for place, told in self.layouts.items()},
+            "layouts": layouts_to_plain(self.layouts),
         }
 
     def complete(self, layer: Layer) -> Layer:
@@ -366,13 +367,6 @@ def _place(call: Call, key: Key, at: str) -> str:
     return f"{call.module}#{call.index} {at} {key}"
 
 
-def layouts_from_plain(plain: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Layout] | None:
-    """Layouts from their JSON form."""
-    if plain is None:
-        return None
-    return {place: Layout(tuple(told["axes"]), told["prefix_tokens"]) for place, told in plain.items()}
-
-
 def _outputs(trace: Trace) -> list[tuple[str, dict[Key, tuple[int, ...]]]]:
     """The shapes of all that is returned but for their first axes, which change with the batch alone."""
     return [(call.module, {key: shape[1:] for key, shape in call.outputs.items()}) for call in trace.calls]
@@ -397,29 +391,3 @@ def _without_batch(shape: tuple[int, ...], axes: tuple[str, ...] | None) -> tupl
     if axes is None or "batch" not in axes:
         return shape[1:] if shape[:1] == (_BATCH,) else None
     return tuple(size for size, axis in zip(shape, axes, strict=True) if axis != "batch")
-
-
-def trace_to_plain(found: Trace) -> dict[str, Any]:
-    """A trace as JSON can hold it."""
-    plain = asdict(found)
-    plain |= {"parameters": sorted(found.parameters), "unfinished": sorted(found.unfinished)}
-    plain["calls"] = [
-        [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
-        for call in found.calls
-    ]
-    return plain
-
-
-def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
-    """The inverse of :func:`trace_to_plain`."""
-    calls = tuple(
-        Call(module, index, start, end, _shapes(inputs), _shapes(outputs))
-        for module, index, start, end, inputs, outputs in plain["calls"]
-    )
-    flops = tuple((step, count) for step, count in plain["flops"])
-    sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
-    return Trace(**{**plain, **sets, "calls": calls, "flops": flops, "unread": tuple(plain["unread"])})
-
-
-def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:
-    return {key: tuple(shape) for key, shape in items}

@@ -1,0 +1,48 @@
+"""What traces found, in the form in which it is kept: nothing but what JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from layerzoo.runtime.axes import Layout
+from layerzoo.runtime.trace import Call, Trace
+
+
+def trace_to_plain(found: Trace) -> dict[str, Any]:
+    """A trace as JSON can hold it."""
+    plain = asdict(found)
+    plain |= {"parameters": sorted(found.parameters), "unfinished": sorted(found.unfinished)}
+    plain["calls"] = [
+        [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
+        for call in found.calls
+    ]
+    return plain
+
+
+def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
+    """The inverse of :func:`trace_to_plain`."""
+    calls = tuple(
+        Call(module, index, start, end, _shapes(inputs), _shapes(outputs))
+        for module, index, start, end, inputs, outputs in plain["calls"]
+    )
+    flops = tuple((step, count) for step, count in plain["flops"])
+    sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
+    return Trace(**{**plain, **sets, "calls": calls, "flops": flops, "unread": tuple(plain["unread"])})
+
+
+def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:
+    return {key: tuple(shape) for key, shape in items}
+
+
+def layouts_to_plain(layouts: Mapping[str, Layout] | None) -> dict[str, dict[str, Any]] | None:
+    """Layouts as JSON can hold them."""
+    return None if layouts is None else {place: asdict(told) for place, told in layouts.items()}
+
+
+def layouts_from_plain(plain: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Layout] | None:
+    """The inverse of :func:`layouts_to_plain`."""
+    if plain is None:
+        return None
+    return {place: Layout(tuple(told["axes"]), told["prefix_tokens"]) for place, told in plain.items()}
