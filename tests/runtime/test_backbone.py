@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import layerzoo
 from layerzoo.errors import UsageError
 from layerzoo.runtime import Backbone
+from layerzoo.runtime.backbone import Precision, in_precision
 
 SCRIPT = """
 import pickle, sys, layerzoo
@@ -91,6 +93,40 @@ def test_a_converted_module_runs_in_its_own_precision() -> None:
     for name, activation in backbone.module.half()(batch).items():
         assert activation.dtype == torch.float16
         torch.testing.assert_close(activation.float(), expected[name], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", ["starter/minilm-l6", "starter/whisper-tiny-en", "starter/efficientnet-lite0"])
+def test_a_lower_precision_gives_what_autocast_gives_in_less_memory(model: str, precision: Precision) -> None:
+    dtype: torch.dtype = getattr(torch, precision)
+    names = [layer.name for layer in layerzoo.model(model).layers]
+    exact, lower = (layerzoo.load(model, layer=names, precision=each) for each in ("float32", precision))
+    batch = exact.preprocess.example(2)
+    assert batch is not None
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        expected = exact.module(batch)
+    for found in (lower.activations(batch), lower.module(batch)):
+        assert {name: torch.equal(found[name], expected[name]) for name in expected} == dict.fromkeys(expected, True)
+    assert _bytes(lower.module) < 0.8 * _bytes(exact.module)
+    with torch.autocast("cpu", dtype=dtype):
+        assert exact.activations(batch)["stem"].dtype == torch.float32
+
+
+def test_what_a_module_shares_with_one_that_keeps_float32_keeps_it() -> None:
+    network = nn.ModuleDict({"words": nn.Embedding(4, 3), "head": nn.Linear(3, 4), "other": nn.Linear(3, 4)})
+    network["head"].weight = network["words"].weight
+    in_precision(network, torch.bfloat16)
+    assert {name: tensor.dtype for name, tensor in network.named_parameters(remove_duplicate=False)} == {
+        "words.weight": torch.float32,
+        "head.weight": torch.float32,
+        "head.bias": torch.bfloat16,
+        "other.weight": torch.bfloat16,
+        "other.bias": torch.bfloat16,
+    }
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in network.parameters())
 
 
 def test_a_compiled_module_gives_the_same_numbers() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from layerzoo.runtime.trace import named_tensors
 from layerzoo.spec import Layer, ModelSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
+"""What a network computes in: float32 throughout, or what autocast has in the other two, and the rest in float32."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Backbone:
     """What :func:`load` returns.
 
     module: an ordinary, trainable ``torch.nn.Module``; called with a batch it returns a dict of layer name → raw
-    activation (axes as ``spec`` says). Past the cut it holds stubs that raise.
+    activation (axes as ``spec`` says). Past the cut it holds stubs that raise. In a lower precision than float32 it has
+    its weights in that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``.
     preprocess: turns inputs into a batch for ``module``; works alone.
     provenance: where every number comes from; JSON-able.
 
@@ -112,8 +115,12 @@ class Backbone:
     def _placed(self, batch: Batch) -> Batch:
         return batch.to(self.device, memory_format(self.preprocess))
 
-    def _running(self) -> _Running:
-        """Raises: UsageError when the network was put into a state in which it gives wrong numbers silently."""
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Without gradients, and in no precision but the backbone's own.
+
+        Raises: UsageError when the network was put into a state in which it gives wrong numbers silently.
+        """
         if any(module.training for module in self.module.modules()):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
@@ -125,23 +132,8 @@ class Backbone:
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
                 "now. load(device=…) puts it where it is to run"
             )
-        return _Running(self.device.type, self.precision)
-
-
-class _Running:
-    """Without gradients, in the chosen precision."""
-
-    def __init__(self, device_type: str, precision: Precision) -> None:
-        dtype = getattr(torch, precision) if precision != "float32" else None
-        self._contexts = (torch.no_grad(), torch.autocast(device_type, dtype=dtype, enabled=dtype is not None))
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*error)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            yield
 
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:
@@ -157,6 +149,28 @@ def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=layout)
+    return network
+
+
+_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Modules that do nothing with their tensors but what autocast converts them for."""
+
+
+def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network with the tensors in ``dtype`` that autocast would convert to it at each call, in place.
+
+    The numbers are the same, in less memory, and a pass over one sample saves reading all weights once more. Only of
+    modules of exactly these classes: others may compute with their weights, as a weight norm does. And nothing that is
+    shared with a module that keeps float32.
+    """
+    if dtype is torch.float32:
+        return network
+    modules = list(network.modules())
+    others = {id(tensor) for module in modules if type(module) not in _CAST for tensor in module._parameters.values()}
+    for module in modules:
+        for tensor in module._parameters.values() if type(module) in _CAST else ():
+            if tensor is not None and tensor.dtype is torch.float32 and id(tensor) not in others:
+                tensor.data = tensor.data.to(dtype)
     return network
 
 

@@ -11,7 +11,7 @@ import torch
 from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
-from layerzoo.runtime.backbone import Backbone, Precision, lay_out, memory_format
+from layerzoo.runtime.backbone import Backbone, Precision, in_precision, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_uninitialised
@@ -53,7 +53,8 @@ def load(
     weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the initialisation that the
         library itself gives the network, the same for every cut.
     device: as torch names it: ``cpu``, ``cuda:1``, ``mps``.
-    precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it.
+    precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it, with its
+        weights in it, too.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
     Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or
@@ -103,10 +104,11 @@ def _load(
     pools = choose_pools(blueprint, layers, pool)
     cut = blueprint.cut(layers)
     network, loaded = _filled(blueprint, cut, seed, allow_pickle)
-    network = lay_out(network.to(device), memory_format(blueprint.preprocess))
+    dtype: torch.dtype = getattr(torch, precision)
+    network = lay_out(in_precision(network, dtype).to(device), memory_format(blueprint.preprocess))
     return Backbone(
         spec=blueprint.spec,
-        module=CutNetwork(network, cut).eval(),
+        module=CutNetwork(network, cut, dtype).eval(),
         preprocess=blueprint.preprocess,
         pools=pools,
         device=device,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from layerzoo.errors import CutError
@@ -38,12 +39,15 @@ class CutNetwork(nn.Module):
 
     Calling it with a :class:`Batch`, a tensor or a mapping of keyword arguments gives a dict of layer name → raw
     activation, in the order in which the layers were asked for. One forward pass runs at a time: further threads wait.
+
+    dtype: what autocast computes in; float32: as the module's own tensors are.
     """
 
-    def __init__(self, network: nn.Module, cut: Cut) -> None:
+    def __init__(self, network: nn.Module, cut: Cut, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.network = network
         self.cut = cut
+        self.dtype = dtype
         self._turn = threading.Lock()
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -55,7 +59,7 @@ class CutNetwork(nn.Module):
         """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
         batch = as_batch(inputs)
         found: dict[str, Tensor] = {}
-        with self._turn, self._tapped(read, found), contextlib.suppress(_Reached):
+        with self._turn, self._tapped(read, found), contextlib.suppress(_Reached), self._autocast(batch):
             batch.run(self.network)
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
             raise CutError(
@@ -63,6 +67,11 @@ class CutNetwork(nn.Module):
                 "it takes another way through the network than the input of the trace"
             )
         return {layer.name: found[layer.name] for layer in self.cut.layers}
+
+    def _autocast(self, batch: Batch) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(next(iter(batch.inputs.values())).device.type, dtype=self.dtype)
 
     def _keep(self, layer: Layer, activation: Tensor) -> Tensor:
         """The activation as it is now. Nothing runs after the stop, so only what comes before it needs a copy."""
