@@ -88,6 +88,16 @@ def home(bare_home: Path, index: Path) -> Path:
 
 
 @pytest.fixture
+def small_home(bare_home: Path) -> Path:
+    """As ``bare_home``, without the plugins that have catalogues: to make their index again and again takes minutes."""
+    from layerzoo.registry.disabled import disabled_path
+
+    disabled_path().parent.mkdir(parents=True)
+    disabled_path().write_text("timm\nhf\n", encoding="utf-8")
+    return bare_home
+
+
+@pytest.fixture
 def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The hub, as the only one that this process knows; nothing was ever fetched from it."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)

@@ -27,6 +27,11 @@ ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 Install = Callable[..., None]
 
 
+@pytest.fixture
+def home(small_home: Path) -> Path:
+    return small_home
+
+
 def declare(file: Path, *models: str, modality: str = "text") -> None:
     """Write a file, all at once as editors do, so that nobody reads half of it."""
     lines = [f"  {model}: {{modality: {modality}, builder: toy}}\n" for model in models]
@@ -45,6 +50,7 @@ def questions(zoo: Registry) -> dict[str, Callable[[], Any]]:
         "filtered": lambda: zoo.models(modality="vision", max_params=10**8, plugin="acme"),
         "search": lambda: zoo.models(text="shelf"),
         "ids": zoo.ids,
+        "weights": zoo.weights,
         "default": lambda: zoo.default_model("text"),
         "plugins": zoo.plugins,
         "plugin": lambda: zoo.plugin("acme"),

@@ -30,6 +30,12 @@ from layerzoo.registry.notes import Notes
 
 Install = Callable[..., None]
 
+
+@pytest.fixture
+def home(small_home: Path) -> Path:
+    return small_home
+
+
 ASK = "import json; from layerzoo.registry import Registry; zoo = Registry(); print(json.dumps(zoo.ids()))"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
 """linux/capability.h and linux/prctl.h: by the first two, permissions do not count for the superuser."""

@@ -24,7 +24,7 @@ from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown
-from layerzoo.spec import Modality, ModelSpec
+from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")
 
@@ -93,6 +93,12 @@ class Registry:
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
         return [spec for spec in found if spec is not None]
+
+    def weights(self) -> dict[str, Weights]:
+        """What :meth:`models` have for weights, by id, without reading their layers; those without weights are not in it."""
+        rows = self._ask({}, lambda selection: selection.rows(layers=False))
+        specs = (self._specs.usable(row) for row in rows)
+        return {spec.id: spec.weights for spec in specs if spec and spec.weights}
 
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """The ids of :meth:`models`, without reading the models; also of models that could be installed."""

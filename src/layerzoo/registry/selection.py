@@ -43,10 +43,11 @@ class Selection:
         """Their ids."""
         return self._column("f.id", sort, limit)
 
-    def rows(self, sort: str | None = None, limit: int | None = None) -> list[Row]:
-        """Their declarations."""
+    def rows(self, sort: str | None = None, limit: int | None = None, *, layers: bool = True) -> list[Row]:
+        """Their declarations, with their layers, which are most of them, or without."""
         numbers = self._column("f.model", sort, limit)
-        found = self._by_number("SELECT m.row, m.source, m.spec FROM models AS m WHERE m.row", numbers)
+        spec = "m.spec" if layers else "json_remove(m.spec, '$.layers')"
+        found = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
         return [self._in_use.row(*each) for each in found]
 
     def entries(self, sort: str | None = None, limit: int | None = None) -> list[Entry]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry
-from layerzoo.spec import ModelSpec
+from layerzoo.spec import Weights
 from layerzoo.weights import network
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import is_commit, seen_commit
@@ -74,28 +74,29 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
     """What every declared model means, and every repository that was used as one. listings: what is noted of them."""
     noted = {(each.repo, each.commit): each for each in listings}
     repos = {repo for repo, _ in noted}
-    specs = {spec.id: spec for spec in (*zoo.found(), *zoo.models())}
-    return [use for spec in specs.values() if (use := _use(spec, lock, noted, repos))]
+    declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
+    found = (_use(model, weights, lock, noted, repos) for model, weights in declared.items())
+    return [use for use in found if use]
 
 
-def _use(spec: ModelSpec, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]) -> Use | None:
-    if spec.weights is None:
-        return None
+def _use(
+    model: str, weights: Weights, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]
+) -> Use | None:
     try:
-        source = parse_source(spec.weights.source)
+        source = parse_source(weights.source)
     except WeightsError:
         return None  # it cannot be loaded either
-    locked = lock.models.get(spec.id)
+    locked = lock.models.get(model)
     if locked is not None and locked.source != str(source):
         locked = None
     sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
-    sha256 |= {name: digest.lower() for name, digest in spec.weights.sha256}
+    sha256 |= {name: digest.lower() for name, digest in weights.sha256}
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
     files = tuple(_meant(source, sha256, listing.files)) if listing else ()
-    return Use(spec.id, source, sha256, commit, files)
+    return Use(model, source, sha256, commit, files)
 
 
 def _declared_commit(source: Source) -> str | None:
