@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.distributions import FOLDERS, Wheel, build
 from tests.hub import Hub
+from tests.terminal import Said, Zoo
 
 # Time is no failure on a shared machine. In continuous integration the same examples are drawn every time; elsewhere
 # new ones, which is how new counterexamples are found.
@@ -104,6 +105,20 @@ def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     return hub
+
+
+@pytest.fixture
+def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
+    """Runs the command line in this process, with nothing but what is installed."""
+    from layerzoo.cli import main
+
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        return Said(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save
 from tests.hub import Hub, Repository
-
-from layerzoo.cli import main
+from tests.terminal import Zoo
 
 FILE = "*.safetensors"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Zoo = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +30,6 @@ def vit(connected: Hub, home: Path, weights: bytes) -> Repository:
     model = {"modality": "vision", "builder": "timm", "args": args, "weights": "hf://acme/vit"}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/vit": model}}))
     return repository
-
-
-@pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str]) -> Zoo:
-    def run(*arguments: str) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        return Said(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 def test_pulled_weights_are_whole_and_locked_beside_the_registry(

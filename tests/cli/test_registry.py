@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from layerzoo.cli import main
-
-Zoo = Callable[..., tuple[int, str, str]]
+from tests.terminal import Zoo
 
 BROKEN = (
     "layerzoo: 1\nmodels:\n  a: {modality: text, builder: toy, licence: mit}\n  b: {modality: text, base: mine/c}\n"
 )
-
-
-@pytest.fixture
-def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line: exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def test_people_see_the_line_with_a_marker_and_the_count_on_standard_error(zoo: Zoo, home: Path) -> None:

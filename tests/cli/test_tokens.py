@@ -6,49 +6,33 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from tests.hub import Hub
+from tests.terminal import Said, Zoo
 
 import layerzoo
-from layerzoo.cli import main
 from layerzoo.weights import resolve
 
 MODEL = "starter/minilm-l6"
 TEXTS = "a fine film\n\nᚠᚢᚦ and ᚨᚱᚲ, ᚠᚢᚦ\n" + "word " * 300 + "\nunaffordability\n"
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Zoo = Callable[..., Said]
-
-
 @pytest.fixture
-def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
+def tokens(home: Path, zoo: Zoo) -> Zoo:
     (home / "texts.txt").write_text(TEXTS, encoding="utf-8")
-
-    def run(*arguments: str) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(["tokens", *arguments])
-        return Said(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
+    return partial(zoo, "tokens")
 
 
 def answer(said: Said) -> Any:
     return json.loads(said.out)
 
 
-def test_one_answer_for_all_texts(zoo: Zoo) -> None:
-    said = zoo(MODEL, "texts.txt", "--format", "json")
+def test_one_answer_for_all_texts(tokens: Zoo) -> None:
+    said = tokens(MODEL, "texts.txt", "--format", "json")
     assert answer(said) == {
         "model": MODEL, "max_tokens": 256, "texts": 5, "empty": 1, "failed": 1, "words": 308, "tokens": 312,
         "unknown": 3, "truncated": 1, "left_out": 46, "pieces_per_word": pytest.approx(312 / 308),
@@ -57,8 +41,8 @@ def test_one_answer_for_all_texts(zoo: Zoo) -> None:
     assert said[::2] == (1, "1 of 5 texts could not be used.\n")
 
 
-def test_the_answer_as_a_table(zoo: Zoo) -> None:
-    assert zoo(MODEL, "texts.txt", "--format", "table").out == (
+def test_the_answer_as_a_table(tokens: Zoo) -> None:
+    assert tokens(MODEL, "texts.txt", "--format", "table").out == (
         "model     starter/minilm-l6, of texts up to 256 tokens, special ones included\n"
         "texts     5, 1 empty\n"
         "words     308\n"
@@ -69,8 +53,8 @@ def test_the_answer_as_a_table(zoo: Zoo) -> None:
     )
 
 
-def test_a_row_for_each_text_in_their_order(zoo: Zoo) -> None:
-    rows = answer(zoo(MODEL, "texts.txt", "--each", "--format", "json"))
+def test_a_row_for_each_text_in_their_order(tokens: Zoo) -> None:
+    rows = answer(tokens(MODEL, "texts.txt", "--each", "--format", "json"))
     assert [(row["id"], row["tokens"], row["left_out"], row["problem"]) for row in rows] == [
         ("texts.txt:1", 3, 0, None),
         ("texts.txt:2", None, None, "empty text"),
@@ -79,27 +63,27 @@ def test_a_row_for_each_text_in_their_order(zoo: Zoo) -> None:
         ("texts.txt:5", 4, 0, None),
     ]
     assert [row["unknown_words"] for row in rows] == [[], [], ["ᚠᚢᚦ", "ᚨᚱᚲ,", "ᚠᚢᚦ"], [], []]
-    assert zoo(MODEL, "texts.txt", "--each", "--format", "ids").out.split() == [row["id"] for row in rows]
+    assert tokens(MODEL, "texts.txt", "--each", "--format", "ids").out.split() == [row["id"] for row in rows]
 
 
-def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(zoo: Zoo, home: Path) -> None:
+def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(tokens: Zoo, home: Path) -> None:
     (home / "runes.txt").write_text("ᚠᚢᚦ and ᚨᚱᚲ\n", encoding="utf-8")
-    said = zoo(MODEL, "runes.txt")
+    said = tokens(MODEL, "runes.txt")
     assert said.code == 0
     assert said.err.startswith(
         "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: its vocabulary has nothing"
     )
     (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
-    assert "tokens for each word: the model knows few of these words" in zoo(MODEL, "spelt.txt").err
+    assert "tokens for each word: the model knows few of these words" in tokens(MODEL, "spelt.txt").err
     (home / "known.txt").write_text("a fine film\n", encoding="utf-8")
-    assert zoo(MODEL, "known.txt").err == ""
+    assert tokens(MODEL, "known.txt").err == ""
 
 
-def test_a_column_of_a_table_and_the_standard_input_are_texts_too(zoo: Zoo, home: Path, monkeypatch: Any) -> None:
+def test_a_column_of_a_table_and_the_standard_input_are_texts_too(tokens: Zoo, home: Path, monkeypatch: Any) -> None:
     (home / "table.csv").write_text("n,said\n1,a fine film\n2,bad\n", encoding="utf-8")
-    assert answer(zoo(MODEL, "table.csv", "--column", "said"))["words"] == 4
+    assert answer(tokens(MODEL, "table.csv", "--column", "said"))["words"] == 4
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fine film\nbad\n")))
-    assert answer(zoo(MODEL, "-"))["words"] == 4
+    assert answer(tokens(MODEL, "-"))["words"] == 4
 
 
 @pytest.mark.parametrize(
@@ -114,14 +98,14 @@ def test_a_column_of_a_table_and_the_standard_input_are_texts_too(zoo: Zoo, home
     ids=str,
 )
 def test_a_mistake_has_an_exit_code_and_a_message(
-    zoo: Zoo, arguments: tuple[str, ...], code: int, message: str
+    tokens: Zoo, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    said = zoo(*arguments)
+    said = tokens(*arguments)
     assert (said.code, said.out) == (code, "")
     assert message in said.err
 
 
-def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(zoo: Zoo, home: Path) -> None:
+def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(tokens: Zoo, home: Path) -> None:
     program = (
         "from layerzoo.testing import toy\n"
         "del toy.WordTokenizer.unknown\n"
@@ -137,12 +121,12 @@ def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(zoo: Zoo, home: Pa
     assert "unknown   its tokenizer does not tell\n" in printed[1]
 
 
-def test_nothing_of_the_weights_is_fetched(zoo: Zoo, home: Path, connected: Hub) -> None:
+def test_nothing_of_the_weights_is_fetched(tokens: Zoo, home: Path, connected: Hub) -> None:
     folder = resolve(layerzoo.model(MODEL).weights)["config.json"].parent
     names = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
     repository = connected.repository("acme/bert")
     repository.commit({**{name: (folder / name).read_bytes() for name in names}, "model.safetensors": b"no weights"})
     model = {"modality": "text", "builder": "transformers", "weights": "hf://acme/bert"}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/bert": model}}))
-    assert answer(zoo("mine/bert", "texts.txt"))["tokens"] == 312
+    assert answer(tokens("mine/bert", "texts.txt"))["tokens"] == 312
     assert (connected.bytes_sent("*.safetensors"), connected.bytes_sent("*tokenizer.json") > 0) == (0, True)

@@ -19,7 +19,7 @@ from layerzoo.errors import (
     UnknownModelError,
     UsageError,
 )
-from layerzoo.registry import Installed, Registry, Surroundings
+from layerzoo.registry import Installed, Registry, Surroundings, registry
 from layerzoo.registry.published import PUBLISHED
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
@@ -95,6 +95,13 @@ def test_a_video_model_takes_its_image_from_its_base(zoo: Registry) -> None:
     assert video.preprocess.frames == 16
     assert video.preprocess.image == zoo.model("acme/vit-shelf").preprocess
     assert video.builder == "frames"
+
+
+def test_weights_are_those_of_the_models(zoo: Registry) -> None:
+    found = zoo.weights()
+    assert found == {spec.id: spec.weights for spec in zoo.models() if spec.weights}
+    assert found["acme/vit-shelf.large"] == found["acme/vit-shelf"]
+    assert registry().weights() == {spec.id: spec.weights for spec in registry().models() if spec.weights}
 
 
 def test_a_catalogue_stands_behind_what_is_written_by_hand(zoo: Registry) -> None:

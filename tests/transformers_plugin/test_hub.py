@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save
 from tests.hub import Hub, Repository
+from tests.terminal import Zoo
 from transformers import AutoConfig, AutoModel
 
 import layerzoo
-from layerzoo.cli import main
 from layerzoo.errors import (
     AccessDeniedError,
     MissingLibraryError,
@@ -35,15 +34,6 @@ TOKENIZER = {"vocab.txt": "\n".join(WORDS), "tokenizer_config.json": '{"tokenize
 WEIGHTS = "*.safetensors"
 BERT = "hf/acme/bert"
 TEXTS = ["a fine film", "a waste of time"]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Zoo = Callable[..., Said]
 
 
 def bert_config(**other: Any) -> Any:
@@ -91,17 +81,6 @@ def clip(connected: Hub) -> Repository:
     repository = connected.repository("acme/clip")
     repository.commit({**published(config), **TOKENIZER})
     return repository
-
-
-@pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str]) -> Zoo:
-    def run(*arguments: str) -> Said:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        return Said(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 # ---------------------------------------------------------------- a repository is a model

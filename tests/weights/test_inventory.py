@@ -41,7 +41,7 @@ Declare = Callable[..., None]
 
 
 @pytest.fixture
-def cache(bare_home: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(small_home: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache directory; huggingface_hub's is empty too, and knows the loopback hub only."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
@@ -55,14 +55,14 @@ def hub_cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def declare(bare_home: Path) -> Declare:
+def declare(small_home: Path) -> Declare:
     """Declare models of the user's own, by their names: where their weights come from."""
 
     def write(**weights: object) -> None:
         models = {
             f"mine/{name}": {"modality": "vision", "builder": "timm", "weights": of} for name, of in weights.items()
         }
-        (bare_home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": models}), encoding="utf-8")
+        (small_home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": models}), encoding="utf-8")
 
     return write
 

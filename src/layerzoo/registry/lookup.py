@@ -95,7 +95,7 @@ class Registry:
         return [spec for spec in found if spec is not None]
 
     def weights(self) -> dict[str, Weights]:
-        """What :meth:`models` have for weights, by id, without reading their layers; those without weights are not in it."""
+        """The weights of :meth:`models`, by id of those that have some, without reading their layers."""
         rows = self._ask({}, lambda selection: selection.rows(layers=False))
         specs = (self._specs.usable(row) for row in rows)
         return {spec.id: spec.weights for spec in specs if spec and spec.weights}
