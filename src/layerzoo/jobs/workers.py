@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import resource
 import signal
@@ -134,6 +135,7 @@ def _serve(pipe: Connection, work: Work, memory_bytes: int | None) -> None:
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             pipe.send(_tried(work, pipe.recv()))
+            gc.collect()  # an error keeps what it went through in a circle: it may be a network of many gigabytes
 
 
 def _tried(work: Work, name: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, ground
+from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, faked, ground
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import Chain, name_layers
@@ -341,8 +342,9 @@ def _trace_on(
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        sample = example if kind == "real" else _of_ones(example)
-        return trace(network, sample, until=until, has_values=kind == "real")
+        with faked(network) if kind == "faked" else nullcontext():
+            sample = example if kind == "real" else _of_ones(example)
+            return trace(network, sample, until=until, has_values=kind == "real")
 
 
 def _of_ones(batch: Batch) -> Batch:

@@ -48,22 +48,36 @@ def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) ->
         return build(spec, hooks, files)
 
 
-Ground = Literal["meta", "fake", "real"]
+Ground = Literal["meta", "fake", "faked", "real"]
 GROUNDS: tuple[Ground, ...] = get_args(Ground)
-"""Where a network can be run to learn its structure, cheapest first: on the meta device, with fake tensors (code that
-asks whether it is being traced), for real (code that reads values)."""
+"""Where a network can be run to learn its structure, cheapest first: on the meta device; with fake tensors (code that
+asks whether it is being traced); with fake tensors in place of those that it was built with on the meta device (where
+its construction reads values that it needs there and then); for real (code that reads values when it runs)."""
 
 
 @contextlib.contextmanager
 def ground(kind: Ground) -> Iterator[None]:
     """Everything built and run inside happens on one of the GROUNDS."""
-    if kind == "meta":
+    if kind in ("meta", "faked"):
         with torch.device("meta"):
             yield
     elif kind == "fake":
         with FakeTensorMode(allow_non_fake_inputs=True):
             yield
     else:
+        yield
+
+
+@contextlib.contextmanager
+def faked(network: nn.Module) -> Iterator[None]:
+    """A network that was built on the meta device has fake tensors from now on, and can be run with them inside."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for module in network.modules():
+            holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for tensors in holders:
+                for name, tensor in tensors.items():
+                    if tensor is not None:  # of one that is shared, the same comes each time
+                        tensors[name] = mode.from_tensor(tensor)
         yield
 
 

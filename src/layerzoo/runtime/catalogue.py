@@ -223,9 +223,10 @@ def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _cause(error: LayerzooError) -> str:
-    """The first line of an error; with the second, where that only says what follows."""
+    """The first line of an error; with the others, where that only says that they follow."""
     first, *more = str(error).splitlines() or [type(error).__name__]
-    return f"{first}{more[0]}" if more and first.endswith(": ") else first
+    told = [line for line in more if not line.startswith("Next: ")]
+    return f"{first}{'; '.join(told)}" if first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
