@@ -2,9 +2,10 @@
 
 Clips of 1 to 15 s go through a network of the size of wav2vec2-base, with random weights, to the mean of its last
 block: by the library's own feature extractor and model in a loop of one, and in padded batches of 8 with a mask and the
-mean over the true frames; and by layerzoo. Each has a process of its own, in which its network is loaded, and warm,
-before the clock starts; then they take turns, from paths to pooled features. Ratios are taken within a round, in which
-what else the machine does slows all; shown are medians.
+mean over the true frames, and under autocast in a loop of one, which shows what bfloat16 gives here; and by layerzoo.
+Each has a process of its own, in which its network is loaded, and warm, before the clock starts; then they take turns,
+from paths to pooled features. Ratios are taken within a round, in which what else the machine does slows all; shown are
+medians.
 
 The truth is what the library gives for each clip alone; an error is the distance to it, relative to its length. Exits
 with 1 where a target is missed.
@@ -69,7 +70,7 @@ def _prepared(network: Path, sounds: Sequence[Path], name: str) -> Run:
     return lambda: extract(sounds)
 
 
-def _by_library(folder: Path, *, together: int) -> Extract:
+def _by_library(folder: Path, *, together: int, precision: str = "float32") -> Extract:
     """What a careful user writes: the library's extractor and model, and a mean over the true frames."""
     import soundfile
     import torch
@@ -82,9 +83,9 @@ def _by_library(folder: Path, *, together: int) -> Extract:
         sounds = [soundfile.read(path, dtype="float32")[0] for path in paths]
         inputs = extractor(sounds, sampling_rate=RATE_HZ, padding=True, return_tensors="pt")
         frames = network._get_feat_extract_output_lengths(inputs["attention_mask"].sum(1))
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", dtype=getattr(torch, precision), enabled=precision != "float32"):
             states = network(**inputs).last_hidden_state
-        return [state[:true].mean(0).numpy() for state, true in zip(states, frames, strict=True)]
+        return [state[:true].float().mean(0).numpy() for state, true in zip(states, frames, strict=True)]
 
     def run(paths: Sequence[Path]) -> FloatArray:
         starts = range(0, len(paths), together)
@@ -106,6 +107,7 @@ def _by_layerzoo(folder: Path, *, precision: Any) -> Extract:
 _CONTENDERS: dict[str, Callable[[Path], Extract]] = {
     _TRUTH: partial(_by_library, together=1),
     f"library, padded batches of {_PADDED}": partial(_by_library, together=_PADDED),
+    "under autocast, one at a time": partial(_by_library, together=1, precision="bfloat16"),
     "layerzoo float32": partial(_by_layerzoo, precision="float32"),
     "layerzoo bfloat16": partial(_by_layerzoo, precision="bfloat16"),
 }
