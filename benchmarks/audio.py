@@ -34,6 +34,8 @@ _SPEED = (("layerzoo float32", 1.0), ("layerzoo bfloat16", 1.8))
 """Who should be how many times as fast as the fastest way of the library."""
 _EXACT = 1e-5
 _TRUTH = "library, one at a time"
+_RIVALS = (_TRUTH, f"library, padded batches of {_PADDED}")
+"""The ways of the library that are compared with; under autocast it is not exact."""
 
 Extract = Callable[[Sequence[Path]], FloatArray]
 
@@ -106,8 +108,8 @@ def _by_layerzoo(folder: Path, *, precision: Any) -> Extract:
 
 _CONTENDERS: dict[str, Callable[[Path], Extract]] = {
     _TRUTH: partial(_by_library, together=1),
-    f"library, padded batches of {_PADDED}": partial(_by_library, together=_PADDED),
-    "under autocast, one at a time": partial(_by_library, together=1, precision="bfloat16"),
+    _RIVALS[1]: partial(_by_library, together=_PADDED),
+    "library bfloat16, one at a time": partial(_by_library, together=1, precision="bfloat16"),
     "layerzoo float32": partial(_by_layerzoo, precision="float32"),
     "layerzoo bfloat16": partial(_by_layerzoo, precision="bfloat16"),
 }
@@ -127,8 +129,7 @@ def _columns(errors: Mapping[str, FloatArray]) -> dict[str, dict[str, str]]:
 
 
 def _speed(seconds: Seconds) -> Iterator[Verdict]:
-    rivals = [times for name, times in seconds.items() if name.startswith("library")]
-    fastest = [min(times) for times in zip(*rivals, strict=True)]
+    fastest = [min(times) for times in zip(*(seconds[name] for name in _RIVALS), strict=True)]
     for name, target in _SPEED:
         ratio = statistics.median(best / ours for best, ours in zip(fastest, seconds[name], strict=True))
         told = f"{name} is {ratio:.2f} times as fast as the fastest way of the library"

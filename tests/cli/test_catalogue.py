@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.terminal import Zoo as Terminal
 
 import layerzoo
-from layerzoo.cli import main
 from layerzoo.runtime import trace_layers
 from layerzoo.spec import ImagePreprocess
 
@@ -33,17 +33,9 @@ LONGEST_LINE = 250
 
 
 @pytest.fixture
-def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line: exit code, standard output, standard error."""
-
-    def run(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(line.split())
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
-
-    return run
+def zoo(zoo: Terminal) -> Zoo:
+    """Run a line: exit code, standard output, standard error."""
+    return lambda line: zoo(*line.split())
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.cli.test_help import check
+from tests.terminal import Zoo as Terminal
 
-from layerzoo.cli import main
 from layerzoo.cli.compare import _merged
 
 Install = Callable[..., None]
@@ -19,19 +19,11 @@ Zoo = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture
-def zoo(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Zoo:
+def zoo(install: Install, zoo: Terminal, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Run a line in this process, 100 columns wide: exit code, standard output, standard error."""
     install("good")
     monkeypatch.setenv("COLUMNS", "100")
-
-    def run(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(line.split())
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
+    return lambda line: zoo(*line.split())
 
 
 def compared(zoo: Zoo, models: str) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 from tests.hub import Hub, Repository
-
-from layerzoo.cli import main
+from tests.terminal import Zoo as Terminal
 
 WEIGHTS = save({"a": np.arange(10, dtype=np.float32)})
 OTHER = save({"a": np.zeros(10, dtype=np.float32)})
@@ -41,15 +40,12 @@ def vit(connected: Hub, home: Path) -> Repository:
 
 
 @pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str]) -> Zoo:
+def zoo(zoo: Terminal) -> Zoo:
     """Run the command line: exit code, the JSON it prints, what it says."""
 
     def run(*arguments: str) -> tuple[int, Any, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), json.loads(out) if out else None, err
+        code, out, err = zoo(*arguments)
+        return code, json.loads(out) if out else None, err
 
     return run
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.terminal import Zoo
 
 import layerzoo
-from layerzoo.cli import main
 from layerzoo.cli.doctor import Finding, examine
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.plugins.failure import summary
@@ -52,16 +52,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def said(home: Path, capsys: pytest.CaptureFixture[str]) -> Said:
+def said(home: Path, zoo: Zoo) -> Said:
     """What a command prints, on both streams, and its exit code where that is not 0."""
 
     def run(*arguments: str) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        out, err = capsys.readouterr()
-        code = f"exit code {caught.value.code}\n" if caught.value.code else ""
-        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{code}"
+        code, out, err = zoo(*arguments)
+        told = f"exit code {code}\n" if code else ""
+        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{told}"
 
     return run
 

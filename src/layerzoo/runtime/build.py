@@ -57,7 +57,7 @@ its construction reads values that it needs there and then); for real (code that
 
 @contextlib.contextmanager
 def ground(kind: Ground) -> Iterator[None]:
-    """Everything built and run inside happens on one of the GROUNDS."""
+    """Everything built and run inside happens on one of the GROUNDS; of "faked", it runs in :func:`faked` in here."""
     if kind in ("meta", "faked"):
         with torch.device("meta"):
             yield
