@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import layerzoo
+from layerzoo.errors import RepositoryError
 from layerzoo.registry import registry
 from layerzoo.runtime.catalogue import catalogue_path, differences, shipped_text, trace_architectures
+from layerzoo.spec import FrozenMap, ModelSpec
+from layerzoo.weights import Files
 from layerzoo_transformers import catalogue
+from layerzoo_transformers.identify import described
 
 SAMPLE = ["bert", "clip:text", "swin", "whisper"]
 
@@ -64,6 +69,30 @@ def test_preprocessing_is_that_of_the_librarys_own_processor() -> None:
     assert (clip.size_px, clip.resize, clip.mean[0]) == ((224, 224), "bicubic", 0.48145466)
     assert (bert.max_tokens, bert.cls_token) == (512, True)
     assert layerzoo.model("hf/whisper").preprocess.window_s == 30
+
+
+@pytest.mark.parametrize(
+    ("model_type", "other"),
+    [
+        ("dinov2_with_registers", "dinov2"),
+        ("dinov3_convnext", "dinov3_vit"),
+        ("rt_detr_v2", "rt_detr"),
+        ("dab-detr", "conditional_detr"),
+    ],
+)
+def test_a_type_without_a_processor_of_its_own_has_that_of_its_checkpoints(model_type: str, other: str) -> None:
+    found, expected = (described(CONFIG_MAPPING[name](), Files(), "vision") for name in (model_type, other))
+    assert found == expected
+    assert found["preprocess"]["size_px"][0] in (224, 640, 800)
+
+
+def test_a_network_that_would_give_numbers_not_its_own_is_refused() -> None:
+    """Its attention is zeros without a CUDA kernel, and the library goes on with them."""
+    args = FrozenMap({"model_type": "mra"})
+    spec = ModelSpec(id="mine/mra", modality="text", builder="transformers", args=args)
+    with pytest.raises(RepositoryError, match=r"mine/mra: its attention is a CUDA kernel alone"):
+        layerzoo.load(spec, weights="random:0")
+    assert "mra" not in catalogue.models()
 
 
 def test_it_is_small() -> None:

@@ -20,6 +20,7 @@ from transformers import (
     AutoModel,
     ClapFeatureExtractor,
     SeamlessM4TFeatureExtractor,
+    VibeVoiceAcousticTokenizerFeatureExtractor,
     Wav2Vec2FeatureExtractor,
 )
 
@@ -68,6 +69,13 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
         {"feature_projection_input_dim": 160},
         "block.-1",
         lambda network, **inputs: last_state(network, **inputs)[: inputs["attention_mask"].sum()],
+    ),
+    "tensors alone": (
+        "vibevoice_acoustic_tokenizer_encoder",
+        VibeVoiceAcousticTokenizerFeatureExtractor(),
+        {"depths": [1] * 7, "num_filters": 4, "hidden_size": 16},
+        "bottleneck",
+        lambda network, input_values, **_: network(input_values)[0][0],
     ),
     "patches of a spectrogram": (
         "audio-spectrogram-transformer",

@@ -205,10 +205,11 @@ def _masked(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]
 
 
 def _made(extractor: Any, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    given = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")
+    # In a list, and as tensors: so every extractor of the library takes sounds and gives what it makes of them.
+    given = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
     main, mask = extractor.model_input_names[0], given.get("attention_mask")
     made = {main: np.asarray(given[main][0], dtype=np.float32)}
-    return made if mask is None else {**made, "attention_mask": mask[0]}
+    return made if mask is None else {**made, "attention_mask": np.asarray(mask[0])}
 
 
 def _window_s(extractor: Any) -> float | None:
@@ -234,7 +235,7 @@ def _processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
     if "preprocessor_config.json" in files:
         folder = files["preprocessor_config.json"].parent
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    named = family(config).get("features") if auto is AutoFeatureExtractor else None
+    named = family(config).get("features" if auto is AutoFeatureExtractor else "pictures")
     kind = _kind(config, mapping) if named is None else getattr(transformers, named)
     if kind is None:
         return None
