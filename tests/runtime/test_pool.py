@@ -94,6 +94,12 @@ def test_a_mask_follows_a_network_that_shortens_the_sequence() -> None:
     )
 
 
+def test_what_a_network_fills_a_sequence_up_with_is_left_out() -> None:
+    values = random(2, 8, 4)
+    expected = [values[0, :5].mean(0), values[1, :3].mean(0)]
+    np.testing.assert_allclose(pooled(values, SEQUENCE, "mean", valid=[5, 3], total=5), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("pool", OVER_POSITIONS)
 def test_prefix_tokens_are_left_out(pool: str) -> None:
     values = random(2, 7, 4)

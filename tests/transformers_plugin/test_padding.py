@@ -29,6 +29,8 @@ TEXT = {
     "xlnet": "tolerance",
     "electra": "tolerance",
     "mpnet": "tolerance",
+    "longformer": "tolerance",  # and "led": filled up inside, to whole windows of attention
+    "led": "tolerance",
     "t5": "tolerance",
     "gpt2": "tolerance",
     "llama": "tolerance",

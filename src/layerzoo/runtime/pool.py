@@ -79,7 +79,8 @@ def valid_positions(batch: Batch, layer: Layer, positions: int) -> Tensor:
     """(batch,) how many of the positions at this layer stem from the sample and not from padding.
 
     A network that shortens a sequence does so evenly: of P positions over an input of T, the first ceil(P·t/T) see the
-    t true ones.
+    t true ones. One that lengthens it fills it up on the right, to whole windows of attention: the first t are the true
+    ones.
     """
     if batch.valid is None or not _follows_sequence(batch, layer):
         device = next(iter(batch.inputs.values())).device
@@ -103,7 +104,7 @@ def pooled_positions(batch: Batch, layer: Layer, positions: int) -> tuple[Tensor
 def _reached(place: Tensor, batch: Batch, layer: Layer, positions: int) -> Tensor:
     """Where the first so many positions of the input end at a layer."""
     prefix = layer.prefix_tokens or 0
-    spread = positions - prefix
+    spread = min(positions - prefix, batch.total)
     return prefix + torch.div(place * spread + batch.total - 1, batch.total, rounding_mode="floor")
 
 
