@@ -118,14 +118,14 @@ def _small_configurations(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _states(network: nn.Module, texts: Sequence[Tensor]) -> list[Tensor]:
-    """Every hidden state and pooled vector that a network gives for texts, filled up on the right under a mask. States
-    of several streams a text, whose axes are in another order, are left out: the last one is of them all."""
+    """Every hidden state and pooled vector that a network gives for texts, filled up on the right under a mask; but for
+    the states of several streams a text, (stream, text, token, channel), which the last state is made of."""
     ids = pad_sequence(list(texts), batch_first=True)
     mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
     with torch.no_grad():
         output = network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     found = [output.get("last_hidden_state"), output.get("pooler_output"), *(output.get("hidden_states") or ())]
-    return [state for state in found if isinstance(state, Tensor) and len(state) == len(texts)]
+    return [state for state in found if isinstance(state, Tensor) and state.ndim <= 3]
 
 
 def _distance(found: Tensor, alone: Tensor, length: int, longest: int) -> float:

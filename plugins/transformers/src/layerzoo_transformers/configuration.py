@@ -35,14 +35,14 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
         config = AutoConfig.for_model(given["model_type"], **given.get("config", {}))
     else:
         config = read_config(spec.id, files)
-    check(spec.id, config)
+    raise_if_refused(spec.id, config)
     for name, value in family(config).get("config", {}).items():
         setattr(config, name, value)
     return config
 
 
-def check(model: str, config: Any) -> None:
-    """Raises: RepositoryError for a network that would run, and give numbers that are not its own."""
+def raise_if_refused(model: str, config: Any) -> None:
+    """Raises: RepositoryError for a type that families.toml refuses: it would run, and give numbers not its own."""
     if why := family(config).get("refused"):
         raise RepositoryError(f"{model}: {why}")
 

@@ -10,7 +10,7 @@ from typing import Any
 from layerzoo.errors import RepositoryError
 from layerzoo.spec import MODALITIES, Modality
 from layerzoo.weights import Files
-from layerzoo_transformers.configuration import SUB_CONFIGS, check, read_config
+from layerzoo_transformers.configuration import SUB_CONFIGS, raise_if_refused, read_config
 from layerzoo_transformers.parts import modality_of, network_class
 from layerzoo_transformers.plainly import remote_code
 from layerzoo_transformers.preprocess import describe_pictures, describe_sound, describe_text, describe_videos
@@ -62,9 +62,10 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
     """What goes into the network of a configuration, and then what goes into one of its towers. A network that compares
     texts with something else (CLIP with pictures, CLAP with sounds) is for that in the first place.
 
-    Raises: RepositoryError where the library has no base network for it, or that takes something else, or is refused.
+    Raises: RepositoryError where the library has no base network for it, or that takes something else, or
+        families.toml refuses it.
     """
-    check(model, config)
+    raise_if_refused(model, config)
     try:
         network = network_class(config)
     except (KeyError, ValueError):  # the library lists some that it does not have
