@@ -192,11 +192,16 @@ class AudioPreprocess:
     """The longest stretch the network takes at once; longer sounds are split into windows. None: no limit."""
     pad: Literal["none", "window"] = "none"
     """`window`: every window is padded to window_s, as networks with a fixed input need it."""
+    frame_hop_samples: tuple[int, int] | None = None
+    """Of how many samples the network makes its first frame, and how many later each next one begins. Stated of a
+    network that a sound may be filled up for, under a mask: then it can be told which frames are the sound's."""
 
     @property
     def batching(self) -> Batching:
-        """Windows that are padded have one size; other sounds are not padded to each other."""
-        return "exact" if self.pad == "window" else "equal_lengths"
+        """Windows that are padded have one size; other sounds are padded where the network's frames are stated."""
+        if self.pad == "window":
+            return "exact"
+        return "equal_lengths" if self.frame_hop_samples is None else "tolerance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ from tools.certify.shrink import Shrink, small
 from transformers import AutoConfig
 
 import layerzoo
+from layerzoo.errors import UsageError
+from layerzoo.runtime.backbone import with_preprocess
+from layerzoo.runtime.preprocess import AudioPreprocessor
 from layerzoo.spec import TOLERANCE, FrozenMap, ModelSpec, TextPreprocess
 
 TEXT = {
@@ -47,9 +50,16 @@ SOUND: dict[str, tuple[str, dict[str, Any]]] = {
     "hubert": ("hubert", {}),
     "wavlm": ("wavlm", {}),
     "data2vec-audio": ("data2vec-audio", {}),
-    "sew": ("sew", {}),
     "unispeech": ("unispeech", {}),
+    "unispeech-sat": ("unispeech-sat", {}),
 }
+"""What bears sounds that are filled up, by name: model type and configuration."""
+OWN_LENGTH = {
+    "sew": ("sew", {}),
+    "wav2vec2-conformer": ("wav2vec2-conformer", {}),
+    "hubert, batch norm": ("hubert", {"conv_pos_batch_norm": True}),
+}
+"""What does not."""
 WINDOWED = ("whisper", "audio-spectrogram-transformer")
 RATE = 16_000
 FEW, MANY = settings(max_examples=4), settings(max_examples=60)
@@ -70,9 +80,15 @@ def network(modality: str, name: str, fields: tuple[tuple[str, Any], ...] = ()) 
     return layerzoo.load(spec, weights="random:0")
 
 
-def agree(backbone: layerzoo.Backbone, samples: Sequence[Any], batch_size: int, pool: str) -> None:
-    """Whether each sample, alone, is what it is in batches with the others."""
-    together = layerzoo.extract(backbone, list(samples), batch_size=batch_size, pool=pool).values
+def agree(
+    backbone: layerzoo.Backbone,
+    samples: Sequence[Any],
+    batch_size: int,
+    pool: str,
+    beside: layerzoo.Backbone | None = None,
+) -> None:
+    """Whether each sample, alone, is what it is in batches with the others. beside: what takes these, if another."""
+    together = layerzoo.extract(beside or backbone, list(samples), batch_size=batch_size, pool=pool).values
     for sample, found in zip(samples, together, strict=True):
         alone = layerzoo.extract(backbone, [sample], pool=pool).values[0]
         assert np.linalg.norm(found - alone) <= TOLERANCE * np.linalg.norm(alone)
@@ -136,10 +152,18 @@ def check_texts(name: str, texts: list[torch.Tensor], batch_size: int, pool: str
 
 
 def check_sounds(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
+    """Each as long as it is, filled up to one of few lengths, and all in one batch, to the longest."""
     kind, fields = SOUND[name]
     backbone = network("audio", kind, tuple(fields.items()))
-    assert backbone.spec.preprocess.batching == "equal_lengths"  # type: ignore[union-attr]
+    assert backbone.spec.preprocess.batching == "tolerance"  # type: ignore[union-attr]
+    assert isinstance(backbone.preprocess, AudioPreprocessor)
     agree(backbone, sounds, batch_size, pool)
+    agree(backbone, sounds, batch_size, pool, with_preprocess(backbone, backbone.preprocess.filled_up()))
+    (name,) = backbone.pools
+    together = backbone.summaries(backbone.preprocess(sounds), {name: pool})[name]
+    for sample, found in zip(sounds, together, strict=True):
+        alone = backbone.summaries(backbone.preprocess([sample]), {name: pool})[name][0]
+        assert np.linalg.norm(found - alone) <= TOLERANCE * np.linalg.norm(alone)
 
 
 def check_windows(name: str, sounds: list[Any], batch_size: int, pool: str) -> None:
@@ -160,6 +184,45 @@ def test_a_text_is_the_same_alone_and_in_any_batch(name: str, texts: Any, batch_
 @sound_batches
 def test_a_sound_is_the_same_alone_and_in_any_batch(name: str, sounds: Any, batch_size: int, pool: str) -> None:
     check_sounds(name, sounds, batch_size, pool)
+
+
+@pytest.mark.parametrize("name", OWN_LENGTH)
+def test_a_network_that_sees_what_a_sound_is_filled_up_with_gets_sounds_of_one_length(name: str) -> None:
+    kind, fields = OWN_LENGTH[name]
+    backbone = network("audio", kind, tuple(fields.items()))
+    assert backbone.spec.preprocess.batching == "equal_lengths"  # type: ignore[union-attr]
+    agree(backbone, [sound(length, 0) for length in (800, 4000, 4001, 800)], 4, "mean")
+    with pytest.raises(UsageError, match="these inputs differ in size"):
+        backbone.preprocess([sound(800, 0), sound(801, 0)])
+
+
+def test_sounds_that_are_filled_up_share_lengths_and_batches() -> None:
+    backbone = network("audio", "wav2vec2", (("feat_extract_norm", "group"),))
+    assert isinstance(backbone.preprocess, AudioPreprocessor)
+    given: list[tuple[int, ...]] = []
+    seen = backbone.module.network.register_forward_pre_hook(
+        lambda network, args, kwargs: given.append(tuple((args or tuple(kwargs.values()))[0].shape)), with_kwargs=True
+    )
+    lengths = (16_000, 15_999, 15_500, 4_000, 14_000)
+    sounds = [sound(length, length) for length in lengths]
+    layerzoo.extract(with_preprocess(backbone, backbone.preprocess.filled_up()), sounds)
+    assert given == [(3, 16_384), (1, 4_096), (1, 14_336)]
+    given.clear()
+    layerzoo.extract(backbone, sounds)
+    assert given == [(1, length) for length in lengths]
+    seen.remove()
+
+
+@pytest.mark.parametrize("fills_up", [False, True])
+def test_a_sound_that_is_shorter_than_a_frame_is_not_filled_up_to_one(fills_up: bool) -> None:
+    backbone = network("audio", "wav2vec2")
+    assert isinstance(backbone.preprocess, AudioPreprocessor)
+    backbone = with_preprocess(backbone, backbone.preprocess.filled_up()) if fills_up else backbone
+    found = layerzoo.extract(backbone, [sound(399, 0), sound(400, 0)], errors="skip", pool="none")
+    assert [error.reason for error in found.errors] == [
+        "too short: 399 samples at 16000 Hz (24.9 ms), and this network needs 400 (25 ms)"
+    ]
+    assert found.values.shape[:2] == (1, 1)
 
 
 @pytest.mark.parametrize("name", WINDOWED)

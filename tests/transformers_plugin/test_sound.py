@@ -216,9 +216,11 @@ def test_a_preprocessed_sound_that_the_network_does_not_take_says_how_it_fails(s
         layerzoo.extract(speech, [torch.zeros(3, 2, RATE)])
 
 
-def test_sounds_of_different_length_make_no_batch_by_hand(speech: layerzoo.Backbone) -> None:
-    with pytest.raises(layerzoo.errors.UsageError, match="these inputs differ in size"):
-        speech.preprocess([(noise(RATE), RATE), (noise(RATE + 1), RATE)])
+def test_sounds_of_different_length_make_a_batch_by_hand_under_a_mask(speech: layerzoo.Backbone) -> None:
+    batch = speech.preprocess([(noise(RATE), RATE), (noise(RATE + 1), RATE)])
+    assert batch.valid is not None
+    assert batch.valid.tolist() == [RATE, RATE + 1]
+    assert batch.inputs["attention_mask"].sum(1).tolist() == [RATE, RATE + 1]
 
 
 def test_files_on_the_command_line(

@@ -1,8 +1,9 @@
-"""What filling texts up does to networks: ``python -m tools.certify.padding [TYPE…]`` writes it down for the plugin.
+"""What filling samples up does to networks: ``python -m tools.certify.padding [TYPE…]`` writes it down for the plugin.
 
 A small network of each type, with random weights that were moved away from their initialisation, is given texts of
-random words: each alone, and all beside each other, filled up on the right under a mask. How far the true positions of
-any hidden state are apart, relative to their length, is the error of the type.
+random words, or noise as sounds: each alone, and all beside each other, filled up on the right under a mask. How far
+the true positions of any hidden state are apart, relative to their length, is the error of the type. Of networks for
+sound, those are measured that make frames of raw samples.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from layerzoo.jobs.workers import Limits, results
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
 from layerzoo_transformers.families import padding_errors
+from layerzoo_transformers.frames import frame_and_hop
 from layerzoo_transformers.parts import modality_of
 from layerzoo_transformers.preprocess import describe_text
 
 LENGTHS = (9, 17, 64, 150, 400)
 """Tokens of the texts; what is longer than a network takes is cut to that."""
+SAMPLES = (1_500, 5_000, 9_999, 16_000, 40_321)
+"""Of the sounds."""
 _WRITTEN = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
 _LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
 
@@ -60,18 +64,19 @@ def _toml(errors: Mapping[str, float]) -> str:
     head = (
         f"# Written by `python -m tools.certify.padding` with transformers {version('transformers')} and torch "
         f"{version('torch')}: edits belong there.\n"
-        "# How far the features of a text are from those of the text alone, relative to their length, where longer\n"
-        "# texts stand in its batch and it is filled up on the right under a mask: the largest over the hidden states\n"
-        "# of a small network with random weights, by model type. Types that are missing were not measured.\n"
+        "# How far the features of a text, or a sound, are from those of it alone, relative to their length, where\n"
+        "# longer ones stand in its batch and it is filled up on the right under a mask: the largest over the hidden\n"
+        "# states of a small network with random weights, by model type. Types that are missing were not measured.\n"
     )
     return head + "".join(f"{json.dumps(name)} = {error:.1e}\n" for name, error in sorted(errors.items()))
 
 
 def measure(name: str) -> dict[str, Any]:
-    """The error of a model type; of one that takes no text, what it takes."""
+    """The error of a model type; of one that takes neither text nor raw sound in frames, what it takes."""
     torch.set_num_threads(1)
-    modality = modality_of(AutoConfig.for_model(name))
-    if modality != "text":
+    config = AutoConfig.for_model(name)
+    modality = modality_of(config)
+    if modality != "text" and not (modality == "audio" and frame_and_hop(config)):
         return {"outside": str(modality)}
     failure: Exception | None = None
     for given in _small_configurations(name):
@@ -82,28 +87,31 @@ def measure(name: str) -> dict[str, Any]:
     return {"failed": f"{type(failure).__name__}: {str(failure)[:200]}"}
 
 
-def padding_error(network: nn.Module, texts: Sequence[Tensor]) -> float:
-    """How far what a network gives for texts of different length is from what it gives for each alone.
+def padding_error(network: nn.Module, samples: Sequence[Tensor]) -> float:
+    """How far what a network gives for samples of different length is from what it gives for each alone.
 
-    network: of transformers. texts: word numbers, (token,) each.
+    network: of transformers. samples: word numbers, (token,) each; or sounds, (sample,) each.
     Returns: the largest distance between the true positions of a hidden state, or between pooled vectors, relative to
     the length of that of the text alone; infinite where they cannot be compared.
     """
-    together = _states(network, texts)
+    together = _states(network, samples)
     errors = [
-        _distance(state[index], state_alone[0], len(text), max(map(len, texts)))
-        for index, text in enumerate(texts)
-        for state, state_alone in zip(together, _states(network, [text]), strict=True)
+        _distance(state[index], state_alone[0])
+        for index, sample in enumerate(samples)
+        for state, state_alone in zip(together, _states(network, [sample]), strict=True)
     ]
     return max(errors)
 
 
 def _built(name: str, given: Mapping[str, Any]) -> tuple[nn.Module, list[Tensor]]:
-    """A small network, moved away from its initialisation, and texts of random words."""
-    args = FrozenMap({"model_type": name, "config": given})
-    network = layerzoo.build(ModelSpec(id=f"small/{name}", modality="text", builder="transformers", args=args))
-    disturb(network)
+    """A small network, moved away from its initialisation, and samples for it: random words, or noise."""
     config = AutoConfig.for_model(name, **given)
+    modality = modality_of(config) or "text"
+    args = FrozenMap({"model_type": name, "config": given})
+    network = layerzoo.build(ModelSpec(id=f"small/{name}", modality=modality, builder="transformers", args=args))
+    disturb(network)
+    if modality == "audio":
+        return network, [torch.randn(samples) for samples in SAMPLES]
     most = describe_text(config, Files())["max_tokens"]
     lengths = sorted({min(length, most) for length in LENGTHS})
     blank = layerzoo.Batch({"input_ids": torch.zeros(len(lengths), lengths[-1], dtype=torch.long)})
@@ -117,21 +125,22 @@ def _small_configurations(name: str) -> Iterator[dict[str, Any]]:
         yield small(AutoConfig.for_model(name).to_dict(), Shrink(width=width, rows=rows.get("config", {})))
 
 
-def _states(network: nn.Module, texts: Sequence[Tensor]) -> list[Tensor]:
-    """Every hidden state and pooled vector that a network gives for texts, filled up on the right under a mask; but for
-    the states of several streams a text, (stream, text, token, channel), which the last state is made of."""
-    ids = pad_sequence(list(texts), batch_first=True)
-    mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+def _states(network: nn.Module, samples: Sequence[Tensor]) -> list[Tensor]:
+    """Every hidden state and pooled vector that a network gives for samples, filled up on the right under a mask; but
+    for the states of several streams a text, (stream, text, token, channel), which the last state is made of."""
+    given = pad_sequence(list(samples), batch_first=True)
+    mask = pad_sequence([torch.ones(len(sample), dtype=torch.long) for sample in samples], batch_first=True)
+    named = {"input_values" if given.is_floating_point() else "input_ids": given, "attention_mask": mask}
     with torch.no_grad():
-        output = network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        output = network(**named, output_hidden_states=True)
     found = [output.get("last_hidden_state"), output.get("pooler_output"), *(output.get("hidden_states") or ())]
     return [state for state in found if isinstance(state, Tensor) and state.ndim <= 3]
 
 
-def _distance(found: Tensor, alone: Tensor, length: int, longest: int) -> float:
-    """found: in a batch, alone: by itself; (token, channel) or (channel,). Both are without what is filled up."""
-    if found.ndim == 2 and len(found) == longest:
-        found = found[:length]
+def _distance(found: Tensor, alone: Tensor) -> float:
+    """found: in a batch, perhaps filled up on the right; alone: by itself; (position, channel) or (channel,)."""
+    if found.ndim == alone.ndim == 2 and len(found) > len(alone):
+        found = found[: len(alone)]
     if found.shape != alone.shape:
         return math.inf
     distance = float((found - alone).norm() / alone.norm())

@@ -247,6 +247,9 @@ class AudioForm(Form):
     """The longest piece that the network takes at once, in seconds; longer sounds are cut into such pieces."""
     pad: Literal["none", "window"] = UNSET
     """Whether shorter sounds are filled up to the window."""
+    frame_hop_samples: Annotated[tuple[Size, Size], Field(strict=False)] = UNSET
+    """Of how many samples the network makes its first frame, and how many later each next one begins. Only for a
+    network that takes a mask of samples, and that filling a sound up under it changes by at most 1e-5."""
 
 
 class TextForm(Form):

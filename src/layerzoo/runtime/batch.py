@@ -55,6 +55,8 @@ class Batch:
     sequence_axes: frozenset[str] = SEQUENCE_AXES
     """The axes of an activation that run along a row, so that its true positions come first."""
     spans: Tensor | None = None
+    frame_hop: tuple[int, int] | None = None
+    """Of how many positions the first frame is made, and how many later each next one begins, where that is known."""
 
     @property
     def size(self) -> int:

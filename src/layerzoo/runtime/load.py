@@ -54,7 +54,7 @@ def load(
         library itself gives the network, the same for every cut.
     device: as torch names it: ``cpu``, ``cuda:1``, ``mps``.
     precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it, with its
-        weights in it, too.
+        weights in it, too. Features of a sample alone and among others then agree as far as that precision goes.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
     Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or

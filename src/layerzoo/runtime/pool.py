@@ -7,6 +7,7 @@ into exactly what the pooling means over all of them: see :func:`merge`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -78,9 +79,9 @@ def canonical(activation: Tensor, layer: Layer) -> Tensor:
 def valid_positions(batch: Batch, layer: Layer, positions: int) -> Tensor:
     """(batch,) how many of the positions at this layer stem from the sample and not from padding.
 
-    A network that shortens a sequence does so evenly: of P positions over an input of T, the first ceil(P·t/T) see the
-    t true ones. One that lengthens it fills it up on the right, to whole windows of attention: the first t are the true
-    ones.
+    A network whose frames are known has made so many of what is true. Another that shortens a sequence does so evenly:
+    of P positions over an input of T, the first ceil(P·t/T) see the t true ones. One that lengthens it fills it up on
+    the right, to whole windows of attention: the first t are the true ones.
     """
     if batch.valid is None or not _follows_sequence(batch, layer):
         device = next(iter(batch.inputs.values())).device
@@ -104,8 +105,19 @@ def pooled_positions(batch: Batch, layer: Layer, positions: int) -> tuple[Tensor
 def _reached(place: Tensor, batch: Batch, layer: Layer, positions: int) -> Tensor:
     """Where the first so many positions of the input end at a layer."""
     prefix = layer.prefix_tokens or 0
+    if batch.frame_hop is not None:
+        return prefix + frames_of(place, batch.frame_hop)
     spread = min(positions - prefix, batch.total)
     return prefix + torch.div(place * spread + batch.total - 1, batch.total, rounding_mode="floor")
+
+
+Samples = TypeVar("Samples", int, Tensor)
+
+
+def frames_of(samples: Samples, frame_hop: tuple[int, int]) -> Samples:
+    """How many whole frames there are in so many samples."""
+    frame, hop = frame_hop
+    return (samples - frame) // hop + 1
 
 
 def _follows_sequence(batch: Batch, layer: Layer) -> bool:

@@ -14,18 +14,26 @@ Result = TypeVar("Result")
 _THREADS = min(4, os.cpu_count() or 1)
 
 
-def prefetch(items: Iterable[Item], work: Callable[[Item], Result], *, ahead: int) -> Iterator[Result]:
+def prefetch(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    *,
+    ahead: int,
+    threads: int = _THREADS,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[Result]:
     """``work`` of every item, in order; up to ``ahead`` results (and one a thread) are made before they are asked for.
 
+    prepare: what each thread does first.
     An exception of ``work`` is raised in its item's place. However the iteration ends, no thread is left behind.
     """
     iterator = iter(items)
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="layerzoo-decode")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)
     pending: deque[Future[Result]] = deque()
     try:
         for item in iterator:
             pending.append(pool.submit(work, item))
-            if len(pending) > ahead + _THREADS:
+            if len(pending) > ahead + threads:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

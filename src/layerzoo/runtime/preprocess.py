@@ -89,12 +89,16 @@ class Preprocessor(ABC):
                 raise sample
             prepared.append(self.rows(sample.source))
         rows = [row for one in prepared for row in one.rows]
-        if len({self.bucket(row) for row in rows}) > 1:
+        if len({self.bucket(row) for row in rows}) > 1 and not self._may_pad(rows):
             raise UsageError(
                 "these inputs differ in size, and what would fill them up to one size would change their features: "
                 "make a batch of each size. layerzoo.extract does so by itself"
             )
         return self.collate(rows)
+
+    def _may_pad(self, rows: Sequence[Row]) -> bool:
+        """Whether rows of several buckets may share a batch, though it is not the fastest way to run them."""
+        return False
 
 
 class ImagePreprocessor(Preprocessor):
@@ -145,12 +149,20 @@ class AudioPreprocessor(Preprocessor):
     variable_length = True
     sequence_axis = "time"
 
-    def __init__(self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None, *, filled_up: bool = False
+    ) -> None:
         self.declared = declared
         self._transform = transform
+        self._filled_up = filled_up
+        self._frame = (declared.frame_hop_samples or (1, 1))[0]
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
         self.uneven_rows = declared.pad != "window"
+
+    def filled_up(self) -> AudioPreprocessor:
+        """The same, with each sound filled up to one of few lengths, so that more of them share a batch."""
+        return AudioPreprocessor(self.declared, self._transform, filled_up=True)
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
@@ -171,7 +183,8 @@ class AudioPreprocessor(Preprocessor):
         made = self._transformed(window) if self._transform else window
         if isinstance(made, Mapping):
             mask = np.asarray(made["attention_mask"])
-            return Row({**made, "attention_mask": mask}, valid=true * int(mask.sum()) // len(mask), total=true)
+            row = Row({**made, "attention_mask": mask}, valid=true * int(mask.sum()) // len(mask), total=true)
+            return _filled(row) if self._filled_up and true >= self._frame else row
         sound = np.asarray(made, dtype=np.float32)
         return Row({"sound": sound}, valid=true, total=(self._window or true) if padded else true)
 
@@ -210,12 +223,19 @@ class AudioPreprocessor(Preprocessor):
     def collate(self, rows: Sequence[Row]) -> Batch:
         """On a `token` axis stand the patches of a spectrogram, band by band: true and padded ones take turns there,
         and all count, as they do in the network's own pooled vector."""
+        if len({row.total for row in rows}) == 1 and all(_hides_nothing(row) for row in rows):
+            rows = [_without_mask(row) for row in rows]
         masked = self.declared.pad == "window" or "attention_mask" in rows[0].inputs
-        return collate(rows, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
+        pad = dict.fromkeys(rows[0].inputs, 0) if self.declared.batching == "tolerance" else None
+        batch = collate(rows, pad=pad, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
+        return replace(batch, frame_hop=self.declared.frame_hop_samples)
 
     def bucket(self, row: Row) -> Any:
-        """Sounds are never padded to each other: what the padding would do to a network is not known here."""
+        """Sounds of one length: each is as long as it is, or was filled up before."""
         return tuple((name, array.shape) for name, array in row.inputs.items())
+
+    def _may_pad(self, rows: Sequence[Row]) -> bool:
+        return self.declared.batching == "tolerance" and all("attention_mask" in row.inputs for row in rows)
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         if stretch not in (None, "all", "length"):
@@ -226,6 +246,30 @@ class AudioPreprocessor(Preprocessor):
         row = self._row(np.zeros(self.usual_samples, np.float32))
         sound = row.inputs["sound"]  # of a fixed window, whose frames are more than its bands
         return self.collate([replace(row, inputs={"sound": sound.repeat(times, axis=np.argmax(sound.shape))})] * count)
+
+
+_LENGTHS = 8
+"""To how many lengths an octave sounds are filled up: 4 % longer in the mean, 12 % at most."""
+
+
+def _filled(row: Row) -> Row:
+    """A sound with zeros behind it, and a mask that says so: one of few lengths, whatever stands beside it."""
+    step = max(1, (1 << (row.total.bit_length() - 1)) // _LENGTHS)
+    total = -(-row.total // step) * step
+    inputs = {
+        name: np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, total - row.total)])
+        for name, array in row.inputs.items()
+    }
+    return replace(row, inputs=inputs, total=total)
+
+
+def _hides_nothing(row: Row) -> bool:
+    return "attention_mask" in row.inputs and bool(row.inputs["attention_mask"].all())
+
+
+def _without_mask(row: Row) -> Row:
+    """A row for a network to run without a mask, which is faster."""
+    return replace(row, inputs={name: array for name, array in row.inputs.items() if name != "attention_mask"})
 
 
 _ANY = 1 << 62

@@ -21,6 +21,7 @@ from layerzoo_transformers import catalogue
 from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.configuration import config_of, without_cache
 from layerzoo_transformers.families import family
+from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
@@ -38,7 +39,7 @@ from layerzoo_transformers.sizes import sized_config_of
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     with told_plainly(spec.id):
         network = _whole(spec, files)
-    backbone: nn.Module = network.get_submodule(_part(spec, network))
+    backbone: nn.Module = leave_out_padding(network.get_submodule(_part(spec, network)))
     return backbone if _has_values() else without_memory(backbone)
 
 

@@ -19,15 +19,15 @@ def family(config: Any) -> dict[str, Any]:
 
 
 def batching(config: Any) -> Batching:
-    """How texts of different length share a batch: as families.toml says; else as padding was measured to bear on the
-    type, and only at equal lengths where it was not measured."""
+    """How texts, or sounds, of different length share a batch: as families.toml says; else as padding was measured to
+    bear on the type, and only at equal lengths where it was not measured."""
     declared: Batching | None = family(config).get("batching")
     error = padding_errors().get(config.model_type)
     return declared or ("tolerance" if error is not None and error <= TOLERANCE else "equal_lengths")
 
 
 def padding_errors() -> Mapping[str, float]:
-    """What filling up a text changes, relative to the length of its features, by model type."""
+    """What filling up a text, or a sound, changes, relative to the length of its features, by model type."""
     return _read("padding.toml")
 
 

@@ -32,6 +32,7 @@ from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import picture_size, sub_config
 from layerzoo_transformers.families import batching, family
+from layerzoo_transformers.frames import can_leave_out_padding, frame_and_hop
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's word for an unknown limit is 1e30."""
@@ -176,7 +177,10 @@ def describe_sound(config: Any, files: Files) -> dict[str, Any] | None:
         return None
     rate = extractor.sampling_rate
     window = _window_s(extractor)
-    return {"sample_rate_hz": rate, **({"window_s": window, "pad": "window"} if window else {})}
+    if window:
+        return {"sample_rate_hz": rate, "window_s": window, "pad": "window"}
+    known = frame_and_hop(config) if can_leave_out_padding(config) and batching(config) == "tolerance" else None
+    return {"sample_rate_hz": rate, **({"frame_hop_samples": list(known)} if known else {})}
 
 
 def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], Any] | None:
@@ -184,8 +188,10 @@ def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]],
     extractor = _extractor(config, files)
     if extractor is None:
         return None
-    made = _windowed if _window_s(extractor) else _masked
-    return partial(made, extractor)  # not a closure, which no process can send
+    if _window_s(extractor):
+        return partial(_windowed, extractor)  # not a closure, which no process can send
+    fills_up = "frame_hop_samples" in (describe_sound(config, files) or {})
+    return partial(_made, extractor, return_attention_mask=True) if fills_up else partial(_masked, extractor)
 
 
 def _extractor(config: Any, files: Files) -> Any:
@@ -204,9 +210,9 @@ def _masked(extractor: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]
     return made[extractor.model_input_names[0]] if mask is None or mask.all() else made
 
 
-def _made(extractor: Any, samples: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[str, NDArray[Any]]:
     # In a list, and as tensors: so every extractor of the library takes sounds and gives what it makes of them.
-    given = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    given = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **asked)
     main, mask = extractor.model_input_names[0], given.get("attention_mask")
     made = {main: np.asarray(given[main][0], dtype=np.float32)}
     return made if mask is None else {**made, "attention_mask": np.asarray(mask[0])}

@@ -1,0 +1,140 @@
+"""Two passes at once over one network: the same features, in order, each with its own hooks and its share of cores."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tools.certify.shrink import Shrink, small
+from torch import nn
+from transformers import AutoConfig
+
+import layerzoo
+from layerzoo.errors import SampleError
+from layerzoo.runtime.lanes import in_lanes
+from layerzoo.spec import FrozenMap, ModelSpec
+
+RATE = 16_000
+Threads = list[tuple[int, int]]
+"""Of each pass, in which thread it ran, and on how many cores."""
+
+
+def sound(length: int) -> tuple[NDArray[np.float32], int]:
+    return np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32), RATE
+
+
+LENGTHS = (16_000, 4_000, 4_001, 9_000, 400, 12_345, 8_000)
+
+
+@pytest.fixture(scope="module")
+def cores() -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(before)
+
+
+def speech(precision: Any) -> layerzoo.Backbone:
+    config = small(AutoConfig.for_model("wav2vec2").to_dict(), Shrink(layers=2))
+    args = FrozenMap({"model_type": "wav2vec2", "config": config})
+    spec = ModelSpec(id="small/wav2vec2", modality="audio", builder="transformers", args=args)
+    return layerzoo.load(spec, layer=["block.0", "block.-1"], weights="random:0", precision=precision)
+
+
+def watched(backbone: layerzoo.Backbone) -> Threads:
+    passes: Threads = []
+
+    def note(network: nn.Module, args: Any) -> None:
+        passes.append((threading.get_ident(), torch.get_num_threads()))
+
+    backbone.module.network.register_forward_pre_hook(note)
+    return passes
+
+
+def test_sounds_in_a_lower_precision_run_two_at_a_time(cores: int) -> None:
+    backbone = speech("bfloat16")
+    passes = watched(backbone)
+    sounds = [sound(length) for length in LENGTHS]
+    found = layerzoo.extract(backbone, sounds)
+    assert found.ids == tuple(str(at) for at in range(len(LENGTHS)))
+    assert {share for _, share in passes} == {cores // 2}
+    assert threading.get_ident() not in {thread for thread, _ in passes}
+    for at, each in enumerate(sounds):
+        alone = layerzoo.extract(backbone, [each])
+        for name in found.layers:
+            np.testing.assert_allclose(found[name][at], alone[name][0], rtol=0, atol=2e-2)
+    assert passes[-1] == (threading.get_ident(), cores)  # a single sound has all cores
+    assert torch.get_num_threads() == cores
+
+
+def test_float32_and_one_core_take_one_after_the_other(cores: int) -> None:
+    backbone = speech("float32")
+    passes = watched(backbone)
+    layerzoo.extract(backbone, [sound(length) for length in LENGTHS])
+    assert set(passes) == {(threading.get_ident(), cores)}
+
+
+def test_threads_to_come_have_all_cores(cores: int) -> None:
+    layerzoo.extract(speech("bfloat16"), [sound(length) for length in LENGTHS])
+    seen: list[int] = []
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [cores]
+
+
+def test_a_sound_that_fails_fails_alone(cores: int) -> None:
+    backbone = speech("bfloat16")
+    sounds = [sound(length) for length in (9_000, 399, 8_000, 100)]
+    found = layerzoo.extract(backbone, sounds, errors="skip")
+    assert found.ids == ("0", "2")
+    assert {error.id for error in found.errors} == {"1", "3"}
+    with pytest.raises(SampleError, match="too short: 399 samples"):
+        layerzoo.extract(backbone, sounds)
+
+
+def test_a_stream_that_is_left_leaves_no_thread(cores: int) -> None:
+    before = set(threading.enumerate())
+    pieces = layerzoo.stream(speech("bfloat16"), [sound(length) for length in LENGTHS])
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    assert set(threading.enumerate()) <= before
+
+
+class Alone(nn.Module):
+    """Cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("no")
+
+
+def test_a_network_that_cannot_be_copied_runs_one_at_a_time(cores: int) -> None:
+    backbone = speech("bfloat16")
+    backbone.module.network.extra = Alone()
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(backbone.module)
+    lanes = list(in_lanes(backbone, range(5), lambda lane, work: (lane is backbone, work)))
+    assert lanes == [(True, work) for work in range(5)]
+
+
+def test_lanes_share_their_tensors_and_nothing_else(cores: int) -> None:
+    backbone = speech("bfloat16")
+    barrier = threading.Barrier(2, timeout=20)
+
+    def run(lane: layerzoo.Backbone, work: int) -> tuple[int, layerzoo.Backbone]:
+        barrier.wait()  # both at once
+        return work, lane
+
+    done = list(in_lanes(backbone, range(6), run))
+    assert [work for work, _ in done] == list(range(6))
+    one, other = {id(lane): lane for _, lane in done}.values()
+    assert one.module is not other.module
+    pairs = zip(one.module.named_parameters(), other.module.named_parameters(), strict=True)
+    assert all(name == name_there and tensor is there for (name, tensor), (name_there, there) in pairs)
+    assert {id(module) for module in one.module.modules()}.isdisjoint(map(id, other.module.modules()))
