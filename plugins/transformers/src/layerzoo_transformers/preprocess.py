@@ -179,8 +179,14 @@ def describe_sound(config: Any, files: Files) -> dict[str, Any] | None:
     window = _window_s(extractor)
     if window:
         return {"sample_rate_hz": rate, "window_s": window, "pad": "window"}
-    known = frame_and_hop(config) if can_leave_out_padding(config) and batching(config) == "tolerance" else None
+    known = _frames_of_padded(config)
     return {"sample_rate_hz": rate, **({"frame_hop_samples": list(known)} if known else {})}
+
+
+def _frames_of_padded(config: Any) -> tuple[int, int] | None:
+    """Frame and hop of a network that bears sounds that are filled up; None for any other."""
+    bears = can_leave_out_padding(config) and batching(config) == "tolerance"
+    return frame_and_hop(config) if bears else None
 
 
 def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]], Any] | None:
@@ -190,8 +196,9 @@ def sound_features(config: Any, files: Files) -> Callable[[NDArray[np.float32]],
         return None
     if _window_s(extractor):
         return partial(_windowed, extractor)  # not a closure, which no process can send
-    fills_up = "frame_hop_samples" in (describe_sound(config, files) or {})
-    return partial(_made, extractor, return_attention_mask=True) if fills_up else partial(_masked, extractor)
+    if _frames_of_padded(config):
+        return partial(_made, extractor, return_attention_mask=True)
+    return partial(_masked, extractor)
 
 
 def _extractor(config: Any, files: Files) -> Any:
