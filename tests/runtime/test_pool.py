@@ -14,7 +14,7 @@ from layerzoo.media.text import tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.pool import merge, rows_of, summarise
-from layerzoo.runtime.preprocess import _token_row
+from layerzoo.runtime.preprocess.text import token_row
 from layerzoo.spec import Layer
 
 SEQUENCE = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(6, 4), prefix_tokens=0)
@@ -150,7 +150,7 @@ def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
     values = np.full((len(chunks), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):
         values[row, : len(chunk.ids)] = whole[chunk.ids]
-    rows = [_token_row(chunk.ids, chunk.span) for chunk in chunks]
+    rows = [token_row(chunk.ids, chunk.span) for chunk in chunks]
     batch = Batch(
         {"x": torch.from_numpy(values)},
         valid=torch.tensor([row.valid for row in rows]),

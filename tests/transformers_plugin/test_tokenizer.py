@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import layerzoo
 from layerzoo.media.text import KnowsUnknown
 from layerzoo.weights import resolve
-from layerzoo_transformers.preprocess import LibraryTokenizer
+from layerzoo_transformers.text import LibraryTokenizer
 
 TEXTS = ["A fine film.", "naïve 🦜 [SEP] don't", "漢字と仮名", " two  spaces\n", "x" * 300, "\0"]
 

@@ -35,7 +35,7 @@ from layerzoo.weights import Files
 from layerzoo_transformers.families import padding_errors
 from layerzoo_transformers.frames import frame_and_hop
 from layerzoo_transformers.parts import modality_of
-from layerzoo_transformers.preprocess import describe_text
+from layerzoo_transformers.text import describe_text
 
 LENGTHS = (9, 17, 64, 150, 400)
 """Tokens of the texts; what is longer than a network takes is cut to that."""

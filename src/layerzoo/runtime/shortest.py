@@ -10,7 +10,7 @@ from torch import nn
 from layerzoo.errors import SampleError
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.batch import Row
-from layerzoo.runtime.preprocess import AudioPreprocessor, least, too_short
+from layerzoo.runtime.preprocess.audio import AudioPreprocessor, least, too_short
 
 _KNOWN: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 """By network, the samples it needs."""

@@ -18,6 +18,7 @@ from transformers import AutoModel
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
 from layerzoo_transformers import catalogue
+from layerzoo_transformers.audio import audio_features
 from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.configuration import config_of, without_cache
 from layerzoo_transformers.families import family
@@ -26,13 +27,8 @@ from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
 from layerzoo_transformers.plainly import told_plainly
-from layerzoo_transformers.preprocess import (
-    LibraryTokenizer,
-    NoTokenizer,
-    sound_features,
-    tokenizer,
-)
 from layerzoo_transformers.sizes import sized_config_of
+from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
 
 
 @hookimpl
@@ -79,7 +75,7 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
         if spec.modality == "text":
             return tokenizer(spec.id, files)
         if spec.modality == "audio":
-            return sound_features(config_of(spec, files), files)
+            return audio_features(config_of(spec, files), files)
     return None
 
 

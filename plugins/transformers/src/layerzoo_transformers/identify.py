@@ -10,15 +10,17 @@ from typing import Any
 from layerzoo.errors import RepositoryError
 from layerzoo.spec import MODALITIES, Modality
 from layerzoo.weights import Files
+from layerzoo_transformers.audio import describe_audio
 from layerzoo_transformers.configuration import SUB_CONFIGS, raise_if_refused, read_config
+from layerzoo_transformers.images import describe_images, describe_videos
 from layerzoo_transformers.parts import modality_of, network_class
 from layerzoo_transformers.plainly import remote_code
-from layerzoo_transformers.preprocess import describe_pictures, describe_sound, describe_text, describe_videos
+from layerzoo_transformers.text import describe_text
 
 _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
     "text": describe_text,
-    "vision": describe_pictures,
-    "audio": describe_sound,
+    "vision": describe_images,
+    "audio": describe_audio,
     "video": describe_videos,
 }
 """By modality, what the library's own tokenizer or processor says of the preprocessing."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess
 from layerzoo.weights import Files
+from layerzoo_transformers.audio import describe_audio
 from layerzoo_transformers.configuration import config_of, picture_size, sub_config
 from layerzoo_transformers.families import family
-from layerzoo_transformers.preprocess import describe_sound
 
 
 def sized_config_of(spec: ModelSpec, files: Files) -> Any:
@@ -39,7 +39,7 @@ def _window_fields(config: Any, spec: ModelSpec, files: Files) -> dict[str, Any]
     name = family(config).get("positions")
     if name is None or not isinstance(spec.preprocess, AudioPreprocess) or spec.preprocess.window_s is None:
         return {}
-    usual = (describe_sound(config, files) or {}).get("window_s", spec.preprocess.window_s)
+    usual = (describe_audio(config, files) or {}).get("window_s", spec.preprocess.window_s)
     times = spec.preprocess.window_s / usual
     return {} if times == 1 else {name: round(getattr(sub_config(config, spec.modality), name) * times)}
 

@@ -1,0 +1,52 @@
+"""From a raw sample to the rows that a network takes: one class per modality, all with the same three methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layerzoo.errors import PluginError
+from layerzoo.media.text import Tokenizer
+from layerzoo.runtime.preprocess.audio import AudioPreprocessor
+from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
+from layerzoo.runtime.preprocess.image import ImagePreprocessor
+from layerzoo.runtime.preprocess.text import TextPreprocessor
+from layerzoo.runtime.preprocess.video import VideoPreprocessor
+from layerzoo.spec import AudioPreprocess, ImagePreprocess, ModelSpec, TextPreprocess, VideoPreprocess
+
+__all__ = [
+    "AudioPreprocessor",
+    "ImagePreprocessor",
+    "Prepared",
+    "Preprocessor",
+    "TextPreprocessor",
+    "VideoPreprocessor",
+    "preprocessor",
+]
+
+
+def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
+    """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything.
+
+    Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently.
+    """
+    declared = spec.preprocess
+    if not (plugin_part is None or callable(plugin_part) or isinstance(plugin_part, Tokenizer)):
+        raise PluginError(
+            f"the hook layerzoo_preprocess answers {type(plugin_part).__name__} for {spec.id}: "
+            "it takes a callable, or a tokenizer for text",
+            plugin=spec.builder,
+        )
+    if isinstance(declared, ImagePreprocess):
+        return ImagePreprocessor(declared, plugin_part)
+    if isinstance(declared, AudioPreprocess):
+        return AudioPreprocessor(declared, plugin_part)
+    if isinstance(declared, VideoPreprocess):
+        return VideoPreprocessor(declared)
+    if isinstance(declared, TextPreprocess) and isinstance(plugin_part, Tokenizer):
+        return TextPreprocessor(declared, plugin_part)
+    lacks = (
+        "declares no `preprocess`, and its library knows none"
+        if declared is None
+        else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
+    )
+    raise PluginError(f"{spec.id} {lacks}, so that its numbers would be a guess", plugin=spec.builder)

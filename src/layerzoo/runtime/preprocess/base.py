@@ -1,0 +1,98 @@
+"""What every modality's preprocessing has in common: from a raw sample to the rows that a network takes.
+
+``rows`` decodes and transforms one sample (numpy only, so that several threads can run next to the network),
+``collate`` stacks rows into a batch, ``example`` makes a batch of any size to trace a network with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerzoo.errors import SampleError, UsageError
+from layerzoo.media.samples import samples
+from layerzoo.runtime.axes import Stretch
+from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.spec import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One sample, ready for the network."""
+
+    rows: Sequence[Row]
+    report: Mapping[str, int] = field(default_factory=dict)
+    """What happened to it that a user may want to count, such as {'truncated': 1}."""
+
+
+class Preprocessor(ABC):
+    """Turns samples into rows and rows into batches. Works alone: ``backbone.preprocess(["photo.jpg"])`` is a Batch."""
+
+    modality: Modality
+    variable_length = False
+    """Whether samples differ in length."""
+    uneven_rows = False
+    """Whether rows differ in size too, so that sorting them saves padding."""
+    cls_token = False
+    """Whether the first position of every row is a classification token."""
+    rows_are_samples = False
+    """Whether the rows of a sample are samples of their own first, and then a sequence, as frames are that go through
+    the network one by one."""
+    overlap: int | None = None
+    """How many tokens the chunks of a long text share; None where nothing is split into chunks."""
+    sequence_axis = "token"
+    """What the positions of a sequence are called in this modality."""
+
+    @abstractmethod
+    def rows(self, source: Any) -> Prepared:
+        """One sample's rows. source: a path or any in-memory form. Raises: SampleError."""
+
+    @abstractmethod
+    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+        """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction or
+        in `all`. None where that direction does not exist."""
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        """Rows side by side."""
+        return collate(rows)
+
+    def bucket(self, row: Row) -> Any:
+        """Rows with the same bucket may share a batch."""
+        return None
+
+    def __call__(self, inputs: Any) -> Batch:
+        """All inputs as one batch.
+
+        Raises: SampleError at the first that cannot be read; UsageError for inputs that may not share a batch.
+        """
+        prepared = []
+        for sample in samples(inputs, self.modality):
+            if isinstance(sample, SampleError):
+                raise sample
+            prepared.append(self.rows(sample.source))
+        rows = [row for one in prepared for row in one.rows]
+        if len({self.bucket(row) for row in rows}) > 1 and not self._may_pad(rows):
+            raise UsageError(
+                "these inputs differ in size, and what would fill them up to one size would change their features: "
+                "make a batch of each size. layerzoo.extract does so by itself"
+            )
+        return self.collate(rows)
+
+    def _may_pad(self, rows: Sequence[Row]) -> bool:
+        """Whether rows of several buckets may share a batch, though it is not the fastest way to run them."""
+        return False
+
+
+def is_tensor(source: Any) -> bool:
+    import torch
+
+    return isinstance(source, torch.Tensor)
+
+
+def as_float32(tensor: Any) -> NDArray[np.float32]:
+    return np.asarray(tensor.detach().cpu().float(), dtype=np.float32)
