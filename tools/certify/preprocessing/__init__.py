@@ -1,0 +1,1 @@
+"""Compare layerzoo's preprocessing with every processor, feature extractor and tokenizer of transformers."""
