@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from layerzoo.media import png, tiff
 from layerzoo.media.fit import fitted
 from layerzoo.media.orientation import upright_by_exif
 from layerzoo.media.sample import UnusableError, failing_as, name_of
@@ -47,6 +48,7 @@ FORMATS = [
     "FLI",
 ]
 _KNOW_WHITE = "so that it is known what is white"
+_TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
@@ -101,15 +103,46 @@ def over_white(image: Image.Image) -> Image.Image:
 
 def _read(source: Encoded) -> Image.Image:
     with opened(source) as file:
+        layout = tiff.layout_of(file) if file.read(4) in _TIFF else None
+        file.seek(0)
+        if layout is not None and layout.is_misread_by_pillow:
+            return _tiff(file, layout)
         try:
             image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError as error:
+            if layout is not None and layout.is_readable:
+                return _tiff(file, layout)
+            if (whole := png.without_damaged_metadata(file)) is not None:
+                return _read(whole)
+            if layout is not None:
+                raise UnusableError(f"a TIFF that Pillow cannot read, or damaged: {layout}") from error
             raise UnusableError(_no_picture(file)) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnusableError(f"refused as a decompression bomb: {error}") from error
         except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+            if (whole := png.without_damaged_metadata(file)) is not None:
+                return _read(whole)
             raise UnusableError(_damage(error)) from error
-        return _loaded(image)
+        if layout is not None:
+            tiff.refuse_signed(layout)
+        try:
+            loaded = _loaded(image)
+        except UnusableError:
+            if layout is not None and layout.is_readable:
+                return _tiff(file, layout)
+            raise
+        if layout is not None:
+            tiff.fix_palette(loaded, layout)
+        return loaded
+
+
+def _tiff(file: BinaryIO, layout: tiff.Layout) -> Image.Image:
+    try:
+        return tiff.read(file, layout)
+    except UnusableError:
+        raise
+    except Exception as error:  # as above
+        raise UnusableError(_damage(error)) from error
 
 
 def _no_picture(file: BinaryIO) -> str:
@@ -132,10 +165,10 @@ def _loaded(image: Image.Image) -> Image.Image:
         raise UnusableError("empty: a picture without pixels")
     try:
         image.load()
-        # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.
-        return upright_by_exif(image)
     except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
+    # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.
+    return upright_by_exif(image)
 
 
 def _damage(error: Exception) -> str:
@@ -168,11 +201,25 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT:
         image = _of_16_bits(image)
     try:
+        if image.mode == "LAB":
+            return _of_cielab(image)
         if image.has_transparency_data:
             return over_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise UnusableError(f"a picture of mode {image.mode}, which Pillow cannot convert to RGB") from error
+
+
+def _of_cielab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    try:
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    except (ImportError, ImageCms.PyCMSError) as error:
+        raise ValueError("no littlecms") from error
+    assert converted is not None
+    return converted
 
 
 def _of_16_bits(image: Image.Image) -> Image.Image:

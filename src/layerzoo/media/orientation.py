@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PIL.Image import Image, Transpose
 
 EXIF_ORIENTATION = 0x0112
@@ -29,8 +31,17 @@ _BY_MATRIX: dict[tuple[int, ...], Transpose] = {
 
 
 def upright_by_exif(image: Image) -> Image:
-    """The picture as its EXIF orientation says it is to be shown; as it is without one."""
-    return _transposed(image, _BY_EXIF.get(image.getexif().get(EXIF_ORIENTATION, 1)))
+    """The image as its EXIF orientation says it is to be shown; as it is without one, or where its EXIF is damaged."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - Pillow raises whatever broken bytes lead it to
+        return image
+    return upright(image, orientation)
+
+
+def upright(image: Image, orientation: Any) -> Image:
+    """The image as an EXIF or TIFF orientation says it is to be shown; as it is where that is none of 2 to 8."""
+    return _transposed(image, _BY_EXIF.get(orientation) if isinstance(orientation, int) else None)
 
 
 def upright_by_matrix(image: Image, a: int, b: int, c: int, d: int) -> Image:
