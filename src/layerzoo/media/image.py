@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from layerzoo.media import png, tiff
+from layerzoo.media import jpeg2000, png, tiff
 from layerzoo.media.fit import fitted
 from layerzoo.media.orientation import upright_by_exif
 from layerzoo.media.sample import UnusableError, failing_as, name_of
@@ -104,36 +105,40 @@ def over_white(image: Image.Image) -> Image.Image:
 def _read(source: Encoded) -> Image.Image:
     with opened(source) as file:
         layout = tiff.layout_of(file) if file.read(4) in _TIFF else None
-        file.seek(0)
         if layout is not None and layout.is_misread_by_pillow:
             return _tiff(file, layout)
         try:
-            image = Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError as error:
-            if layout is not None and layout.is_readable:
-                return _tiff(file, layout)
-            if (whole := png.without_damaged_metadata(file)) is not None:
-                return _read(whole)
-            if layout is not None:
-                raise UnusableError(f"a TIFF that Pillow cannot read, or damaged: {layout}") from error
-            raise UnusableError(_no_picture(file)) from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise UnusableError(f"refused as a decompression bomb: {error}") from error
-        except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
-            if (whole := png.without_damaged_metadata(file)) is not None:
-                return _read(whole)
-            raise UnusableError(_damage(error)) from error
-        if layout is not None:
-            tiff.refuse_signed(layout)
-        try:
-            loaded = _loaded(image)
+            return _read_by_pillow(file, layout)
         except UnusableError:
             if layout is not None and layout.is_readable:
                 return _tiff(file, layout)
+            if (pixels_alone := png.without_metadata(file)) is not None:
+                return _read_by_pillow(io.BytesIO(pixels_alone), None)
             raise
+
+
+def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
         if layout is not None:
-            tiff.fix_palette(loaded, layout)
-        return loaded
+            raise UnusableError(f"damaged, or a TIFF that Pillow cannot read: {layout}") from error
+        raise UnusableError(_no_picture(file)) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnusableError(f"refused as a decompression bomb: {error}") from error
+    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+        raise UnusableError(_damage(error)) from error
+    if layout is not None:
+        tiff.refuse_signed(layout)
+    if image.format == "JPEG2000" and image.mode in {"LA", "RGB", "RGBA"} and jpeg2000.bits(file) > 8:
+        return jpeg2000.read(file)
+    if image.format == "PNG":
+        png.fix_transparency(image)
+    loaded = _loaded(image)
+    if layout is not None:
+        tiff.fix_palette(loaded, layout)
+    return loaded
 
 
 def _tiff(file: BinaryIO, layout: tiff.Layout) -> Image.Image:

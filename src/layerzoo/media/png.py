@@ -1,37 +1,41 @@
-"""Read PNG files whose metadata is damaged: it costs the metadata only."""
+"""Read PNG files whose metadata is damaged, and the transparent color of 16 bits."""
 
 from __future__ import annotations
 
-import zlib
+import os
 from typing import BinaryIO
+
+from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Ancillary chunks that change the pixels that are read.
 _KEPT = {b"tRNS"}
 
 
-def without_damaged_metadata(file: BinaryIO) -> bytes | None:
-    """The file without its ancillary chunks (eXIf, tEXt, iCCP, …), which Pillow refuses where their checksum is wrong.
+def without_metadata(file: BinaryIO) -> bytes | None:
+    """The file without its ancillary chunks (eXIf, tEXt, iCCP, …), for which Pillow refuses it where they are damaged.
 
-    Returns: None where it is no PNG, has no damaged ancillary chunk, or is damaged in other ways. Source: PNG
-    specification, third edition, sections 5.3 (layout) and 5.4 (naming).
+    Returns: None where it is no PNG or has no such chunk. Source: PNG specification, third edition, sections 5.3 (layout)
+    and 5.4 (naming).
     """
     file.seek(0)
-    data = file.read(8)
-    if data != _SIGNATURE:
-        file.seek(0)
-        return None
-    kept, has_damage = [data], False
-    while len(head := file.read(8)) == 8:
-        length = int.from_bytes(head[:4], "big")
-        body, checksum = file.read(length), file.read(4)
-        kind = head[4:]
-        if not kind.isalpha() or len(body) < length or len(checksum) < 4:
-            kept.append(head + body + checksum)
-            break
-        is_ancillary = bool(kind[0] & 32) and kind not in _KEPT
-        has_damage |= is_ancillary and zlib.crc32(kind + body) != int.from_bytes(checksum, "big")
-        if not is_ancillary:
-            kept.append(head + body + checksum)
+    kept, has_metadata = [file.read(8)], False
+    while kept[0] == _SIGNATURE and len(head := file.read(8)) == 8:
+        kind, length = head[4:], int.from_bytes(head[:4], "big")
+        if bool(kind[0] & 32) and kind not in _KEPT:
+            has_metadata = True
+            file.seek(length + 4, os.SEEK_CUR)
+        else:
+            kept.append(head + file.read(length + 4))
     file.seek(0)
-    return b"".join(kept) if has_damage else None
+    return b"".join(kept) if has_metadata else None
+
+
+def fix_transparency(image: Image.Image) -> None:
+    """Have the transparent color of an RGB image of 16 bits in the 8 bits that Pillow reads of it.
+
+    Colors that differ from it in their lower 8 bits alone become transparent too.
+    """
+    transparent, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    if image.mode == "RGB" and isinstance(transparent, tuple) and tile and tile[0].args == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
