@@ -19,6 +19,7 @@ __all__ = [
     "CutError",
     "DigestError",
     "DriftError",
+    "EmptyResultError",
     "EmptySampleError",
     "InputError",
     "LayerError",
@@ -268,6 +269,12 @@ class OutputError(UsageError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class EmptyResultError(OutputError):
+    """Every sample of a run failed, and its result would replace the features of an earlier run, which are kept."""
+
+    exit_code = 1
 
 
 class SampleError(LayerzooError):

@@ -146,6 +146,30 @@ def test_what_stood_there_before_stays_when_something_goes_wrong(zoo: Zoo, folde
     assert (folder / "f.parquet").read_text() == "precious"
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_a_run_in_which_every_sample_fails_keeps_the_earlier_result(zoo: Zoo, folder: Path, suffix: str) -> None:
+    """The failures are listed all the same."""
+    chosen = ("--model", "starter/efficientnet-lite0", "--layer", "stem", "--out", f"f.{suffix}")
+    (folder / "broken.jpg").write_bytes((folder / "coffee.png").read_bytes()[:900])
+    failures = "failed: broken.jpg: truncated: image file is truncated"
+    assert zoo("broken.jpg", *chosen).code == 1
+    assert len(Features.load(f"f.{suffix}")) == 0  # nothing was lost
+    assert zoo("cat.png", *chosen).code == 0
+    before = (folder / f"f.{suffix}").read_bytes()
+    found = zoo("broken.jpg", "films.txt", *chosen)
+    assert found.code == 1
+    assert found.told.startswith(f"f.{suffix} is left as it was: no sample gave features.\n{failures}")
+    assert found.told.endswith("failed: films.txt: not a picture: looks like text\n2 of 2 samples could not be used.\n")
+    assert (folder / f"f.{suffix}").read_bytes() == before
+
+
+def test_an_empty_folder_keeps_the_earlier_result(zoo: Zoo, folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "f.parquet").write_text("precious")
+    assert zoo("empty", "--model", "starter/efficientnet-lite0", "--out", "f.parquet").code == 2
+    assert (folder / "f.parquet").read_text() == "precious"
+
+
 def test_files_of_another_kind_in_a_folder_are_told(zoo: Zoo) -> None:
     found = zoo(".", "--model", "efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
     assert found.code == 0

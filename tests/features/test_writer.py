@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from layerzoo.errors import InputError, OutputError, SampleError, UsageError
+from layerzoo.errors import EmptyResultError, InputError, OutputError, SampleError, UsageError
 from layerzoo.features import Features, FeatureWriter, writer
 from layerzoo.features.features import ragged
 
@@ -209,6 +209,25 @@ def test_an_interrupted_writer_leaves_the_file_that_was_there(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert len(Features.load(path)) == 2
+
+
+@formats
+def test_a_run_in_which_every_sample_failed_leaves_the_file_that_was_there(suffix: str, tmp_path: Path):
+    path = tmp_path / f"x{suffix}"
+    failed = Features(ids=(), by_layer={"norm": np.empty((0, 3), np.float32)}, errors=(SampleError("a.jpg", "empty"),))
+    failed.save(path)  # there is nothing to lose yet
+    failed.save(path)
+    batch().save(path)
+    before = path.read_bytes()
+    with pytest.raises(EmptyResultError, match=r"1 failed, the first is a\.jpg: empty\. .* is left as it was") as caught:
+        failed.save(path)
+    assert caught.value.path == path
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(b"precious")
+    with pytest.raises(EmptyResultError):
+        failed.save(path)
+    assert path.read_bytes() == b"precious"
 
 
 def test_a_killed_writer_leaves_no_file_under_the_name(tmp_path: Path):

@@ -99,35 +99,39 @@ def command(
       zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
     """
     from layerzoo.cli.names import find_model_for
+    from layerzoo.errors import EmptyResultError
     from layerzoo.features import FeatureWriter
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry import registry
 
     pool = _pooling(pools)
     how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size")}
-    with (
-        _unwound_when_terminated(),
-        FeatureWriter(out) as writer,
-    ):  # first, so that a file that cannot be written is told before the work
-        zoo = registry()
-        spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
-        from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
+    done = 0
+    failed: list[SampleError] = []
+    passed_over: list[str] = []
+    report: Counter[str] = Counter()
+    try:
+        with (
+            _unwound_when_terminated(),
+            FeatureWriter(out) as writer,
+        ):  # first, so that a file that cannot be written is told before the work
+            zoo = registry()
+            spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
+            from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
-        backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-        pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
-        done = 0
-        failed: list[SampleError] = []
-        passed_over: list[str] = []
-        report: Counter[str] = Counter()
-        with _progress() as advance:
-            for piece in pieces:
-                writer.write(piece)
-                done += len(piece)
-                failed += piece.errors
-                passed_over += piece.passed_over
-                report.update(piece.report)
-                advance(len(piece) + len(piece.errors))
-    _tell(backbone, done, out, report, passed_over)
+            backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
+            pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
+            with _progress() as advance:
+                for piece in pieces:
+                    writer.write(piece)
+                    done += len(piece)
+                    failed += piece.errors
+                    passed_over += piece.passed_over
+                    report.update(piece.report)
+                    advance(len(piece) + len(piece.errors))
+        _tell(backbone, done, out, report, passed_over)
+    except EmptyResultError:
+        click.echo(f"{out} is left as it was: no sample gave features.", err=True)
     for error in failed:
         click.echo(f"failed: {error}", err=True)
     if failed:

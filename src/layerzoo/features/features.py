@@ -128,7 +128,8 @@ class Features:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a ``.parquet``, ``.npz`` or ``.safetensors`` file, whole or not at all.
 
-        Raises: UsageError for another suffix, OutputError when the file cannot be written.
+        Raises: UsageError for another suffix, OutputError when the file cannot be written, EmptyResultError when
+            every sample failed and the file that is there has samples.
         """
         from layerzoo.features.writer import FeatureWriter
 

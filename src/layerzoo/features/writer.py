@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from layerzoo.disk import atomic_path, scratch_path
-from layerzoo.errors import OutputError, SampleError, UsageError
+from layerzoo.errors import EmptyResultError, InputError, OutputError, SampleError, UsageError
 from layerzoo.features.features import Features, LayerArray, check_same_layers, ragged, sample_shape
-from layerzoo.features.formats import format_of
+from layerzoo.features.formats import format_of, load
 from layerzoo.features.summary import Shape, Summary
 
 _ROW_GROUP_BYTES = 8 << 20
@@ -30,8 +30,10 @@ class FeatureWriter:
     """Writes batches of features to one file, which appears whole when the ``with`` block ends, or not at all.
 
     What the file holds is ``Features.join`` of the batches; memory does not grow with their number. An exception,
-    Ctrl-C included, leaves what stood there before, and no temporary file. While it writes, the target's folder holds
-    the numbers once for ``.parquet`` and twice for the other formats.
+    Ctrl-C included, leaves what stood there before, and no temporary file. So does a run in which every sample failed:
+    leaving the ``with`` block then raises :class:`EmptyResultError` where a file with samples stands there, and otherwise
+    writes a file that lists the errors. While it writes, the target's folder holds the numbers once for ``.parquet`` and
+    twice for the other formats.
 
         with FeatureWriter("tweets.parquet") as writer:
             for batch in layerzoo.stream("starter/minilm-l6", "tweets.txt"):
@@ -88,7 +90,17 @@ class FeatureWriter:
             self._files.__exit__(kind, error, traceback)
             return
         with self._disk_errors_told(), self._files:
+            self._check_not_empty()
             self._finish()
+
+    def _check_not_empty(self) -> None:
+        """Raises: EmptyResultError when every sample failed, and the file that would be replaced has samples."""
+        if self._errors and not self._rows and _has_samples(self._path):
+            raise EmptyResultError(
+                f"no sample gave features; {len(self._errors)} failed, the first is {self._errors[0]}. {self._path} is "
+                "left as it was. Remove it first to replace it by a file without samples",
+                path=self._path,
+            )
 
     def _note(self, batch: Features) -> None:
         if batch.provenance and not self._provenance:
@@ -138,6 +150,16 @@ class FeatureWriter:
             raise OutputError(
                 f"cannot write {self._path}: {_reason(error, self._path.parent)}", path=self._path
             ) from error
+
+
+def _has_samples(path: Path) -> bool:
+    """Whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
+    if not path.exists():
+        return False
+    try:
+        return len(load(path)) > 0
+    except InputError:
+        return path.stat().st_size > 0
 
 
 def _json_able(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
