@@ -219,7 +219,9 @@ def test_a_run_in_which_every_sample_failed_leaves_the_file_that_was_there(suffi
     failed.save(path)
     batch().save(path)
     before = path.read_bytes()
-    with pytest.raises(EmptyResultError, match=r"1 failed, the first is a\.jpg: empty\. .* is left as it was") as caught:
+    with pytest.raises(
+        EmptyResultError, match=r"1 failed, the first is a\.jpg: empty\. .* is left as it was"
+    ) as caught:
         failed.save(path)
     assert caught.value.path == path
     assert path.read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import av
@@ -14,6 +15,7 @@ import soxr
 
 from layerzoo.errors import SampleError
 from layerzoo.media.audio import decode
+from layerzoo.media.sniff import kind_of_file
 
 RATE = 16_000
 Samples = Any
@@ -86,8 +88,8 @@ LOSSLESS = [
     *(("CAF", subtype) for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "ALAC_16", "ALAC_24", "ALAC_32")),
     *(("FLAC", subtype) for subtype in ("PCM_S8", "PCM_16", "PCM_24")),
     *(("VOC", subtype) for subtype in ("PCM_16", "ULAW")),
-    *(("NIST", "PCM_16"), ("SVX", "PCM_16"), ("PVF", "PCM_16"), ("IRCAM", "FLOAT"), ("MAT5", "FLOAT"), ("HTK", "PCM_16")),
-    *(("AU", "G721_32"), ("WAV", "G721_32"), ("WAV", "NMS_ADPCM_32")),
+    *(("NIST", "PCM_16"), ("SVX", "PCM_16"), ("PVF", "PCM_16"), ("IRCAM", "FLOAT"), ("MAT5", "FLOAT"), ("HTK",
+    "PCM_16")), *(("AU", "G721_32"), ("WAV", "G721_32"), ("WAV", "NMS_ADPCM_32")),
 ]  # fmt: skip
 
 
@@ -128,14 +130,30 @@ class TestLossless:
         assert np.allclose(decode(data, RATE), samples, atol=2**-23)
 
 
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("format", "codec"), [("ac3", "ac3"), ("eac3", "eac3"), ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2")]
+    )
+    def test_the_content_tells(self, format: str, codec: str, tmp_path: Path) -> None:
+        path = tmp_path / "sample"
+        path.write_bytes(by_ffmpeg(tone(440, rate=32_000, channels=2), format, codec, 32_000, 48_000))
+        assert kind_of_file(path) == "audio"
+
+    @pytest.mark.parametrize("text", ["MAC addresses", "TTA is", "\x0bw of", "DSD is", "qoa"])
+    def test_a_text_that_begins_alike_is_a_text(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "sample").write_text(text)
+        assert kind_of_file(tmp_path / "sample") in ("text", None)
+
+
 class TestLossy:
     @pytest.mark.parametrize(
         ("format", "codec"),
         [("mp3", "libmp3lame"), ("wav", "libmp3lame"), ("wav", "adpcm_ms"), ("wav", "adpcm_ima_wav"), ("wav", "mp2"),
          ("w64", "libmp3lame"), ("aiff", "adpcm_ima_qt"), ("adts", "aac"), ("ipod", "aac"), ("matroska", "aac"),
-         ("mpegts", "aac"), ("latm", "aac"), ("flv", "aac"), ("mp4", "libopus"), ("webm", "libopus"), ("ogg", "libopus"),
-         ("ogg", "vorbis"), ("webm", "vorbis"), ("ac3", "ac3"), ("eac3", "eac3"), ("wav", "ac3"), ("mp4", "ac3"),
-         ("asf", "wmav2"), ("asf", "wmav1"), ("amr", "libopencore_amrnb"), ("mp2", "mp2"), ("avi", "libmp3lame")],
+         ("mpegts", "aac"), ("latm", "aac"), ("flv", "aac"), ("mp4", "libopus"), ("webm", "libopus"), ("ogg",
+         "libopus"), ("ogg", "vorbis"), ("webm", "vorbis"), ("ac3", "ac3"), ("eac3", "eac3"), ("wav", "ac3"), ("mp4",
+         "ac3"), ("asf", "wmav2"), ("asf", "wmav1"), ("amr", "libopencore_amrnb"), ("mp2", "mp2"), ("avi",
+         "libmp3lame")],
     )  # fmt: skip
     def test_the_samples_are_those_of_ffmpeg(self, format: str, codec: str) -> None:
         rate = {"libopus": 48_000, "ac3": 32_000, "eac3": 32_000, "flv": 44_100, "libopencore_amrnb": 8_000}.get(
@@ -185,6 +203,29 @@ class TestJoinedFiles:
         middles = [decoded[int((2 * i + 0.6) * RATE) : int((2 * i + 1.4) * RATE)] for i in range(3)]
         assert [pitch(middle) for middle in middles] == pytest.approx([300, 2500, 700], abs=2)
 
+    @pytest.mark.parametrize(
+        "second", [("ogg", "libopus", 48_000, 1), ("ogg", "flac", 44_100, 2), ("ogg", "vorbis", 22_050, 2)]
+    )
+    @pytest.mark.parametrize(
+        "first", [("ogg", "libopus", 48_000, 1), ("ogg", "flac", RATE, 1), ("ogg", "vorbis", RATE, 2)]
+    )
+    def test_ogg_parts_of_different_codecs(
+        self, first: tuple[str, str, int, int], second: tuple[str, str, int, int]
+    ) -> None:
+        parts = [
+            by_ffmpeg(tone(hz, 2, rate, channels), container, codec, rate)
+            for hz, (container, codec, rate, channels) in zip((300, 900, 700), (first, second, first), strict=True)
+        ]
+        decoded = decode(b"".join(parts), RATE)
+        assert abs(len(decoded) - 6 * RATE) < 0.1 * RATE
+        middles = [decoded[int((2 * i + 0.6) * RATE) : int((2 * i + 1.4) * RATE)] for i in range(3)]
+        assert [pitch(middle) for middle in middles] == pytest.approx([300, 900, 700], abs=2)
+
+    @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+    def test_many_parts_are_those_of_ffmpeg(self, subtype: str) -> None:
+        data = by_libsndfile(tone(300, 0.7, 48_000), "OGG", subtype, 48_000) * 12
+        assert len(decode(data, 48_000)) == len(ffmpeg_samples(data))
+
     def test_parts_of_lossless_files_are_complete(self) -> None:
         parts = [tone(300), tone(900, rate=24_000), tone(700)]
         data = b"".join(by_libsndfile(p, "FLAC", "PCM_24", r) for p, r in zip(parts, (RATE, 24_000, RATE), strict=True))
@@ -210,7 +251,9 @@ class TestLengths:
     )
     def test_a_wav_that_was_never_finalised(self, riff: int | None, data: int | None) -> None:
         pcm = (tone(300) * 32767).astype("<i2").tobytes()
-        lengths = [true if given is None else given % 2**32 for given, true in ((riff, len(pcm) + 36), (data, len(pcm)))]
+        lengths = [
+            true if given is None else given % 2**32 for given, true in ((riff, len(pcm) + 36), (data, len(pcm)))
+        ]
         decoded = decode(wav(pcm, *lengths), RATE)
         assert np.array_equal(decoded, np.frombuffer(pcm, "<i2") / np.float32(32768))
 
@@ -233,8 +276,8 @@ class TestLengths:
     @pytest.mark.parametrize("share", [0.4, 0.97])
     @pytest.mark.parametrize(
         ("format", "codec"),
-        [("wav", "libmp3lame"), ("ipod", "aac"), ("matroska", "aac"), ("webm", "libopus"), ("caf", "alac"), ("wv", "wavpack"),
-         ("tta", "tta"), ("asf", "wmav2"), ("avi", "pcm_s16le"), ("ogg", "libopus"), ("mp3", "libmp3lame")],
+        [("wav", "libmp3lame"), ("ipod", "aac"), ("matroska", "aac"), ("webm", "libopus"), ("caf", "alac"),
+         ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2"), ("avi", "pcm_s16le"), ("ogg", "libopus"), ("mp3", "libmp3lame")],
     )  # fmt: skip
     def test_a_truncated_file(self, format: str, codec: str, share: float) -> None:
         rate = 48_000 if codec == "libopus" else RATE
@@ -266,7 +309,9 @@ class TestDamage:
         data[middle : middle + 3000] = bytes(range(250)) * 12
         assert refusal(bytes(data)).startswith(("damaged", "truncated"))
 
-    @pytest.mark.parametrize("data", [b"RIFF\0\0\0\0", b"fLaC", b"OggS", b"ID3\x03", b"\xff\xfb\x90\x00", b"FORM", b"x"])
+    @pytest.mark.parametrize(
+        "data", [b"RIFF\0\0\0\0", b"fLaC", b"OggS", b"ID3\x03", b"\xff\xfb\x90\x00", b"FORM", b"x"]
+    )
     def test_a_header_alone(self, data: bytes) -> None:
         refusal(data)
         refusal(data + bytes(100))

@@ -62,7 +62,7 @@ def tiff(
             blocks = [plane[y : y + rows_per_strip] for y in range(0, HEIGHT, rows_per_strip)]
         for block in blocks:
             if predictor == 2:
-                block = np.diff(block.astype(np.int64), axis=1, prepend=0) % 2**bits  # noqa: PLW2901
+                block = np.diff(block.astype(np.int64), axis=1, prepend=0) % 2**bits
             data = packed(block.reshape(len(block), -1).astype(np.uint32), bits, order)
             if fill_order == 2:
                 data = np.packbits(np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")).tobytes()
@@ -142,8 +142,8 @@ class TestLayouts:
             if predictor == 2 and (compression == 1 or bits == 12):
                 continue
             data = tiff(
-                image, bits, photometric, order=order, is_planar=is_planar and photometric == 2, compression=compression,
-                predictor=predictor, tile=tile, is_big=is_big,
+                image, bits, photometric, order=order, is_planar=is_planar and photometric == 2,
+                compression=compression, predictor=predictor, tile=tile, is_big=is_big,
             )  # fmt: skip
             assert worst(data, image) <= levels(bits)
 

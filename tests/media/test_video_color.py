@@ -84,7 +84,9 @@ def worst(data: bytes) -> float:
 class TestColors:
     @pytest.mark.parametrize("matrix", WEIGHTS)
     @pytest.mark.parametrize("range_", [LIMITED, FULL])
-    @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv422p", "yuv420p10le", "yuv444p12le", "yuva420p"])
+    @pytest.mark.parametrize(
+        "pixel_format", ["yuv420p", "yuv444p", "yuv422p", "yuv420p10le", "yuv444p12le", "yuva420p"]
+    )
     def test_the_declared_matrix_and_range(self, pixel_format: str, range_: int, matrix: int) -> None:
         assert worst(clip(pixel_format, matrix, range_)) <= 3
 
@@ -137,7 +139,8 @@ def transparent(codec: str, format: str, pixel_format: str, options: dict[str, s
 class TestAlpha:
     @pytest.mark.parametrize(
         ("codec", "format", "pixel_format", "options"),
-        [("libvpx", "webm", "yuva420p", {"auto-alt-ref": "0"}), ("libvpx-vp9", "webm", "yuva420p", {"auto-alt-ref": "0"}),
+        [("libvpx", "webm", "yuva420p", {"auto-alt-ref": "0"}),
+         ("libvpx-vp9", "webm", "yuva420p", {"auto-alt-ref": "0"}),
          ("ffv1", "matroska", "yuva420p", {}), ("ffv1", "matroska", "bgra", {}), ("qtrle", "mov", "argb", {}),
          ("prores_ks", "mov", "yuva444p10le", {"profile": "4444"}), ("png", "mov", "rgba", {})],
     )  # fmt: skip

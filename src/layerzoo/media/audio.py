@@ -24,10 +24,12 @@ def decode(source: SoundSource, sample_rate_hz: int) -> NDArray[np.float32]:
     """Decode audio to mono samples at a sample rate.
 
     Args:
-        source: a path or the bytes of a file that FFmpeg or libsndfile reads; a Sound; or a tuple (samples, rate in Hz).
+        source: a path, the bytes of a file that FFmpeg or libsndfile reads, or such a file, open; a Sound; or a tuple
+            (samples, rate in Hz).
         sample_rate_hz: of the result.
-    Returns: (time,) float32. A file is decoded to its end, to the samples that FFmpeg decodes; integer formats are scaled
-        to -1..1, floating point is taken as it is. Channels are averaged, then resampled by soxr in its high quality.
+    Returns: (time,) float32. A file is decoded to its end, to the samples that FFmpeg decodes; integer formats are
+        scaled to -1..1, floating point is taken as it is. Channels are averaged, then resampled by soxr in its high
+        quality.
     Raises: SampleError when it is empty, holds no audio, less of it than its headers declare, frames that cannot be
         decoded, or samples that are not finite.
     """

@@ -1,7 +1,8 @@
 """Decode an encoded audio file to mono samples, as FFmpeg does.
 
-FFmpeg (through PyAV) is the reference for what a file holds: how many samples, and which. Its PCM equals libsndfile's bit
-for bit. libsndfile decodes what FFmpeg cannot read or reads wrongly, and tells what the headers of a few formats declare.
+FFmpeg (through PyAV) is the reference for what a file holds: how many samples, and which. Its PCM equals libsndfile's
+bit for bit. libsndfile decodes what FFmpeg cannot read or reads wrongly, and tells what the headers of a few formats
+declare.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"fLaC")
 # Containers outside libsndfile whose declared number of samples is exact.
 _EXACT_LENGTH = {"ape", "dsf", "tak", "tta", "wv"}
 _PCM = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-# FFmpeg reads G.72x in WAV and AU with the bits of a byte in the other order, takes the remainder that libsndfile writes for
-# ALAC in CAF for priming samples, and has no decoder for NMS ADPCM.
-_FFMPEG_READS_WRONGLY = {"G721_32", "G723_24", "G723_40", "ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"} | {
-    "NMS_ADPCM_16",
-    "NMS_ADPCM_24",
-    "NMS_ADPCM_32",
+# FFmpeg reads G.72x in WAV and AU with the bits of a byte in the other order, takes the remainder that libsndfile
+# writes for ALAC in CAF for priming samples, and has no decoder for NMS ADPCM.
+_FFMPEG_READS_WRONGLY = {
+    *("G721_32", "G723_24", "G723_40"),
+    *("ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"),
+    *("NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"),
 }
 # And integers of 16 or 24 valid bits in 32 for the floating point of an old program.
 _TAKEN_FOR_FLOAT = {"pcm_f16le", "pcm_f24le"}
@@ -79,7 +80,7 @@ def read(file: BinaryIO) -> list[Segment]:
     Raises: UnusableError when the file holds no audio, or less than its headers declare, or is damaged.
     """
     content = sniff(file)
-    if (content is not None and content.modality not in ("audio", "video")) or (content is None and reads_as_text(file)):
+    if reads_as_text(file) if content is None else content.modality not in ("audio", "video"):
         raise UnusableError(f"not a sound: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
     if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
@@ -146,7 +147,10 @@ class _Decoder:
                 self.declared_samples = int(stream.duration * stream.time_base * stream.rate)
             if self.codec == "flac":
                 stream.codec_context.options = {"err_detect": "crccheck+explode"}
-            self._decode(opened, stream)
+            try:
+                self._decode(opened, stream)
+            except IndexError as error:  # PyAV's, when a stream turns up that no header announced
+                raise UnusableError("damaged: its streams are not those that its header announces") from error
         self._end_segment()
         return self._segments
 
@@ -228,22 +232,19 @@ def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
 def _ogg(file: BinaryIO) -> list[Segment]:
     """Decode an Ogg file, which may be several joined ones.
 
-    FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each part is
-    decoded on its own.
+    FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each
+    part is decoded on its own.
     """
     links = container.ogg_links(file)
     if not links or not links[-1].is_complete:
         raise UnusableError("truncated: the last page of the Ogg stream is missing")
+    if len(links) == 1:
+        return _ogg_link(file, links[0])
     try:
         segments = _Decoder(file).segments()
-    except av.error.FFmpegError as error:
-        if len(links) == 1:
-            try:
-                return _by_libsndfile(file)
-            except UnusableError:
-                raise UnusableError(f"truncated or damaged: begins as ogg, then: {error.strerror}") from error
+        _check_ogg(segments, links)
+    except (av.error.FFmpegError, UnusableError):
         return [segment for link in links for segment in _ogg_link(file, link)]
-    _check_ogg(segments, links)
     return segments
 
 
@@ -253,7 +254,11 @@ def _ogg_link(file: BinaryIO, link: container.OggLink) -> list[Segment]:
     try:
         segments = _Decoder(part).segments()
     except av.error.FFmpegError as error:
-        raise UnusableError(f"damaged: the part from byte {link.start} on: {error.strerror}") from error
+        reason = f"damaged: the Ogg stream from byte {link.start} on: {error.strerror}"
+        try:
+            return _by_libsndfile(part)
+        except UnusableError:
+            raise UnusableError(reason) from error
     _check_ogg(segments, [link])
     return segments
 

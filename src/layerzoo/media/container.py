@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 _MAX_INDEX_BYTES = 1 << 26
 _SEARCH_BYTES = 1 << 20
+_OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
 # A RIFF length that was never filled in, because the file was written to a pipe.
 UNKNOWN_LENGTHS = range(0x7FFF0000, 1 << 32)
 
@@ -48,7 +49,8 @@ class OggLink(NamedTuple):
     """One part of an Ogg file that was joined from several: from the first page of its streams to their last.
 
     start, stop: in bytes. is_complete: its last page is whole and closes the stream.
-    samples: how many the positions of its pages declare, after those of the first page; None where the codec is unknown.
+    samples: how many the positions of its pages declare, after those of the first page; None where the codec is
+    unknown.
     frame_samples: the most that one packet of its codec holds, at ``sample_rate_hz``.
     """
 
@@ -114,7 +116,7 @@ def _ogg_pages(file: BinaryIO) -> Iterator[_OggPage]:
             position=int.from_bytes(header[6:14], "little", signed=True),
             serial=int.from_bytes(header[14:18], "little"),
             packets=sum(length < 255 for length in segments),
-            head=file.read(64) if flags & 2 else b"",
+            head=file.read(_OGG_HEAD_BYTES) if flags & 2 else b"",
         )
         at = stop
     file.seek(0)
@@ -123,12 +125,18 @@ def _ogg_pages(file: BinaryIO) -> Iterator[_OggPage]:
 def _ogg_link(pages: list[_OggPage]) -> OggLink:
     rate, frame, preskip, serial = 1, 0, 0, None
     for page in pages:
+        if len(page.head) < _OGG_HEAD_BYTES:
+            continue
         if page.head.startswith(b"OpusHead"):
             rate, frame, preskip, serial = 48_000, 5_760, int.from_bytes(page.head[10:12], "little"), page.serial
         elif page.head.startswith(b"\x01vorbis"):
             rate, frame, serial = int.from_bytes(page.head[12:16], "little"), 1 << (page.head[28] >> 4), page.serial
         elif page.head.startswith(b"\x7fFLAC"):
-            rate, frame, serial = int.from_bytes(page.head[27:30], "big") >> 4, int.from_bytes(page.head[19:21], "big"), page.serial
+            rate, frame, serial = (
+                int.from_bytes(page.head[27:30], "big") >> 4,
+                int.from_bytes(page.head[19:21], "big"),
+                page.serial,
+            )
         elif page.head.startswith(b"Speex   "):
             rate, frame, serial = int.from_bytes(page.head[36:40], "little"), 6_400, page.serial
     audio = [page for page in pages if page.serial == serial and page.position > 0 and page.is_whole]
@@ -196,7 +204,8 @@ def mp3_samples(file: BinaryIO) -> int | None:
         return None
     frame = 1152 if is_mpeg_1 else 576
     frames = int.from_bytes(data[at + 8 : at + 12], "big")
-    # Less a frame that the end may be cut off in, and the delay and padding of the encoder: 12 bits each, in the LAME tag.
+    # Less a frame that the end may be cut off in, and the delay and padding of the encoder: 12 bits each, in the LAME
+    # tag.
     flags = data[at + 7]
     lame = at + 8 + 4 * bool(flags & 1) + 4 * bool(flags & 2) + 100 * bool(flags & 4) + 4 * bool(flags & 8)
     trimmed = int.from_bytes(data[lame + 21 : lame + 24], "big")

@@ -34,7 +34,9 @@ def read(file: BinaryIO) -> Image.Image:
         raise UnusableError(f"{wrong}. Next: pip install av, or convert it to 8 bits") from error
     file.seek(0)
     try:
-        with av.open(file, "r", container_options={"format_whitelist": "j2k_pipe,mov,mp4,m4a,3gp,3g2,mj2"}) as container:
+        with av.open(
+            file, "r", container_options={"format_whitelist": "j2k_pipe,mov,mp4,m4a,3gp,3g2,mj2"}
+        ) as container:
             frame = next(container.decode(video=0))
             if not frame.format.is_rgb and not frame.format.name.startswith(("gray", "ya")):
                 raise UnusableError(f"{wrong}, and FFmpeg as {frame.format.name}: convert it to 8 bits")

@@ -15,8 +15,8 @@ _KEPT = {b"tRNS"}
 def without_metadata(file: BinaryIO) -> bytes | None:
     """The file without its ancillary chunks (eXIf, tEXt, iCCP, …), for which Pillow refuses it where they are damaged.
 
-    Returns: None where it is no PNG or has no such chunk. Source: PNG specification, third edition, sections 5.3 (layout)
-    and 5.4 (naming).
+    Returns: None where it is no PNG or has no such chunk. Source: PNG specification, third edition, sections 5.3
+    (layout) and 5.4 (naming).
     """
     file.seek(0)
     kept, has_metadata = [file.read(8)], False

@@ -77,7 +77,10 @@ _CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 _SUFFIXES_OF: dict[Modality, str] = {
     "text": "txt text csv tsv jsonl ndjson parquet",
     "vision": "jpg jpeg jpe jfif png apng gif webp bmp dib tif tiff ppm pgm pbm pnm avif heic heif jp2 j2k ico tga qoi",
-    "audio": "wav wave flac ogg oga opus spx mp3 aif aiff aifc au snd caf w64 rf64 voc m4a m4b aac ac3 eac3 wma amr wv tta ape mka weba",
+    "audio": (
+        "wav wave flac ogg oga opus spx mp3 aif aiff aifc au snd caf w64 rf64 "
+        "voc m4a m4b aac ac3 eac3 wma amr wv tta ape mka weba"
+    ),
     # Not `ts`, which is TypeScript as often as a transport stream: there the content decides.
     "video": "mp4 m4v mov mkv webm avi mpg mpeg m2ts mts ogv flv wmv 3gp 3g2",
 }
@@ -114,7 +117,7 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80", "audio", "dts"),
     (rb"wvpk", "audio", "wavpack"),
     (rb"TTA[12]", "audio", "tta"),
-    (rb"MAC [\x00-\xff]", "audio", "ape"),
+    (rb"MAC .[\x0b-\x10]", "audio", "ape"),
     (rb"MPCK|MP\+[\x07\x17]", "audio", "musepack"),
     (rb"tBaK", "audio", "tak"),
     (rb"DSD \x1c\0\0\0", "audio", "dsf"),

@@ -1,4 +1,4 @@
-"""Reading the encoded bytes of one sample, from a path or from memory."""
+"""Read the encoded bytes of one sample, from a path, from memory or from an open file."""
 
 from __future__ import annotations
 
@@ -8,36 +8,53 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeGuard
+from typing import IO, BinaryIO, TypeGuard
 
 from layerzoo.media.sample import UnusableError
 
-Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview
+Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 
 def is_encoded(source: object) -> TypeGuard[Encoded]:
-    """Whether a source is a path or bytes."""
-    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    """Whether a source is a path, bytes or an open file."""
+    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or _is_file(source)
+
+
+def _is_file(source: object) -> TypeGuard[IO[bytes]]:
+    return callable(getattr(source, "read", None)) and callable(getattr(source, "readline", None))
 
 
 @contextmanager
 def opened(source: Encoded) -> Iterator[BinaryIO]:
     """An encoded sample, open for reading at its first byte. A str is a path.
 
-    Raises: UnusableError when there is nothing to read: no such file, a folder, a special file, no permission, 0 bytes.
+    An open file, seekable or not, is read from where it stands to its end, into memory.
+    Raises: UnusableError when there is nothing to read: no such file, a folder, a special file, no permission, 0
+        bytes, a file that was opened as text.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        if len(source) == 0:
-            raise UnusableError("empty: 0 bytes")
-        yield io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        check_regular(source)
+        try:
+            file = open(source, "rb")  # noqa: PTH123, SIM115 - closed below
+        except OSError as error:
+            raise UnusableError(why(error)) from error
+        with file:
+            yield file
         return
-    check_regular(source)
+    data = source if isinstance(source, bytes | bytearray | memoryview) else _read_whole(source)
+    if len(data) == 0:
+        raise UnusableError("empty: 0 bytes")
+    yield io.BytesIO(data)
+
+
+def _read_whole(file: IO[bytes]) -> bytes:
     try:
-        file = open(source, "rb")  # noqa: PTH123, SIM115 - closed below
-    except OSError as error:
-        raise UnusableError(why(error)) from error
-    with file:
-        yield file
+        data = file.read()
+    except (OSError, ValueError) as error:
+        raise UnusableError(f"an open file that cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise UnusableError("an open file that gives text: open it in binary mode, 'rb'")
+    return data
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

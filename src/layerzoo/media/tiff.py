@@ -1,7 +1,8 @@
 """Read the TIFF layouts that Pillow refuses, or misreads silently.
 
-Pillow (13.0) scales 12 bits as if they were 16, ignores that white is zero in 16 bits, and reads uncompressed planes of 16
-bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are taken from those.
+Pillow (13.0) scales 12 bits as if they were 16, ignores that white is zero in 16 bits, and reads uncompressed planes
+of 16 bits as 8. Here libtiff, through Pillow, decompresses such a file as rows of bytes, and the samples are taken
+from those.
 """
 
 from __future__ import annotations
@@ -22,12 +23,21 @@ from layerzoo.media.orientation import EXIF_ORIENTATION, upright
 from layerzoo.media.sample import UnusableError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES = 256, 257, 258, 259, 262, 277
-FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR, COLOR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 266, 278, 284, 317, 320, 338, 339
+FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR, COLOR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = (
+    266,
+    278,
+    284,
+    317,
+    320,
+    338,
+    339,
+)
 STRIP_OFFSETS, STRIP_COUNTS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 273, 279, 322, 323, 324, 325
 
 _LOSSLESS = {1: "none", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "zstd"}
 _COLORS = {0: 1, 1: 1, 2: 3}
 _NAMES = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
+_MOST_EXTRA_SAMPLES = 3  # as many as Pillow reads
 _SIGNED, _FLOAT = 2, 3
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _ROWS_AT_ONCE = 256
@@ -79,7 +89,7 @@ class Layout:
             and self.bits is not None
             and self.bits <= 16
             and self.photometric in _COLORS
-            and self.samples >= _COLORS[self.photometric]
+            and 0 <= self.samples - _COLORS[self.photometric] <= _MOST_EXTRA_SAMPLES
             and self.compression in _LOSSLESS
             and (self.tags.get(PREDICTOR, 1) == 1 or (self.tags.get(PREDICTOR) == 2 and self.bits in (8, 16)))
         )
@@ -105,7 +115,9 @@ def layout_of(file: BinaryIO) -> Layout | None:
 def refuse_signed(layout: Layout) -> None:
     """Raises: UnusableError for signed samples: no convention says what is black."""
     if layout.sample_format == _SIGNED:
-        raise UnusableError(f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that it is known what is white")
+        raise UnusableError(
+            f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that it is known what is white"
+        )
 
 
 def fix_palette(image: Image.Image, layout: Layout) -> None:
@@ -223,12 +235,21 @@ def _pieces(file: BinaryIO, layout: Layout, plane: int, is_tiled: bool) -> Itera
     # Old programs leave the counts out where there is one strip.
     lengths = _all(layout.tags[counts]) if counts in layout.tags else [file.seek(0, os.SEEK_END) - starts[0]]
     per_plane = len(starts) // (layout.samples if layout.is_planar else 1)
+    if per_plane < (needed := _pieces_of_a_plane(layout, is_tiled)):
+        raise UnusableError(f"truncated or damaged: {per_plane} of {needed} strips or tiles")
     for start, length in list(zip(starts, lengths, strict=False))[plane * per_plane : (plane + 1) * per_plane]:
         file.seek(start)
         piece = file.read(length)
         if len(piece) < length:
             raise UnusableError(f"truncated: {length - len(piece)} bytes are missing at the end")
         yield piece
+
+
+def _pieces_of_a_plane(layout: Layout, is_tiled: bool) -> int:
+    if not is_tiled:
+        return math.ceil(layout.height / max(1, int(layout.tags.get(ROWS_PER_STRIP, layout.height))))
+    across = math.ceil(layout.width / max(1, int(layout.tags[TILE_WIDTH])))
+    return across * math.ceil(layout.height / max(1, int(layout.tags[TILE_HEIGHT])))
 
 
 def _all(values: Any) -> list[int]:

@@ -52,9 +52,9 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
     source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
     own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
     ``count`` gives some of them more than once. Memory is bounded by the sampled frames, whatever the length.
-    Of several video streams FFmpeg's best is taken. Colors are converted with the matrix and range that the video declares
-    (BT.601 of limited range where it declares none, as FFmpeg does); an alpha channel is composited over white. Pixels are
-    taken as stored: the pixel aspect ratio is not applied.
+    Of several video streams FFmpeg's best is taken. Colors are converted with the matrix and range that the video
+    declares (BT.601 of limited range where it declares none, as FFmpeg does); an alpha channel is composited over
+    white. Pixels are taken as stored: the pixel aspect ratio is not applied.
     Raises: SampleError when it is empty, truncated, damaged, has no video stream, or colors that FFmpeg cannot convert.
     """
     if count < 1:
@@ -194,7 +194,9 @@ def _frames(container_: InputContainer, stream: av.VideoStream) -> Iterator[av.V
     try:
         decoder = av.VideoCodecContext.create(name, "r")
     except av.codec.codec.UnknownCodecError as error:
-        raise UnusableError(f"has an alpha channel, and this build of PyAV lacks the decoder that reads it: {name}") from error
+        raise UnusableError(
+            f"has an alpha channel, and this build of PyAV lacks the decoder that reads it: {name}"
+        ) from error
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.extradata = stream.codec_context.extradata
     decoder.colorspace, decoder.color_range = stream.codec_context.colorspace, stream.codec_context.color_range
@@ -222,8 +224,9 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
 def _rgb(frame: av.VideoFrame) -> Image.Image:
     """A frame in RGB; an alpha channel is composited over white.
 
-    FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and the
-    limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full range.
+    FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and
+    the limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full
+    range.
     """
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     try:
