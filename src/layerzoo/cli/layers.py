@@ -31,7 +31,8 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
     Shapes leave the batch out; depth is the share of the FLOPs; parameters and FLOPs count up to the layer, for one
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
-    second output; a registry.yaml and the selector module:ADDRESS take the same forms. --trace takes any repository of the hub, hf/ORG/REPO, and fetches none of its weights.
+    second output; a registry.yaml and the selector module:ADDRESS take the same forms. --trace takes any repository of
+    the hub, hf/ORG/REPO, and fetches none of its weights.
 
     json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens,
     suffix_tokens, last_tokens, depth, params, flops. A key that says nothing is left out.

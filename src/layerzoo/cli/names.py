@@ -41,7 +41,7 @@ def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
 
 
 def resolve_model_id(name: str) -> str:
-    """The full id of a model: an id, an alias, or the last part of an id where only one model ends so.
+    """The full id of a model: an id, an alias, or the last part of an id or alias where only one model ends so.
 
     Raises: UnknownModelError, which names the candidates when there are several; see also Registry.model.
     """
@@ -49,10 +49,10 @@ def resolve_model_id(name: str) -> str:
     zoo = registry()
     try:
         return zoo.model(name).id
-    except UnknownModelError:
-        if "/" in name:
+    except UnknownModelError as error:
+        if "/" in name or error.asked != name:  # it is an alias, of what is not there
             raise
-        candidates = [model for model in zoo.ids() if model.endswith(f"/{name}")]
+        candidates = zoo.ids_ending(name)
         if not candidates:
             raise
     if len(candidates) > 1:

@@ -130,6 +130,12 @@ class Registry:
         """
         return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
 
+    def ids_ending(self, name: str) -> list[str]:
+        """The ids of the models that are called so in some namespace: by the last part of their id or of an alias."""
+        aliases = self._stock.ask(lambda shelf: shelf.aliases_ending(name))
+        ids = [model for model in self.ids() if model.endswith(f"/{name}")]
+        return list(dict.fromkeys([*ids, *map(self._specs.resolved, aliases)]))
+
     def default_model(self, modality: Modality) -> str:
         """The id of the model that is used for a modality when none is named. It need not be installed.
 

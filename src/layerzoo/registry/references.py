@@ -61,7 +61,10 @@ class References:
                 yield _diagnostic(each.source, files.place(each.source, ("catalogue",)), message)
 
     def _aliases(self, files: _Files) -> Iterator[Diagnostic]:
+        disabled = self._stock.ask(Shelf.disabled)
         for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
+            if alias in disabled:  # what it stands for is disabled by this name
+                continue
             if error := self._reason(target, source):
                 message = f"the alias '{alias}' stands for {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
