@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -138,6 +139,10 @@ def print_models(
         rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
     if rows or format_ != "table":
         print_rows(rows, format_, columns or _columns(availability))
+    if unsized := zoo.unsized(**filters):
+        sys.stdout.flush()
+        hint = "To find out the size of one: zoo layers --trace MODEL"
+        click.echo(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}", err=True)
     if not rows:
         click.echo(_nothing_found(zoo, filters), err=True)
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:

@@ -114,6 +114,21 @@ class Registry:
         """How many :meth:`ids` there are."""
         return self._ask(filters, Selection.count)
 
+    def unsized(self, **filters: Unpack[Filters]) -> int:
+        """Count the models that a filter by size leaves out because their number of parameters is not known.
+
+        Args:
+            filters: as for :meth:`ids`.
+        Returns: how many models fit all filters but ``min_params`` and ``max_params``, and declare no ``params``; 0
+            where neither of these two is given.
+        Raises: UsageError for a filter or a modality that does not exist.
+        """
+        check_filters(filters)
+        if filters.get("min_params") is None and filters.get("max_params") is None:
+            return 0
+        others: Filters = {**filters, "min_params": None, "max_params": None}
+        return self._ask(others, Selection.count_unsized)
+
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("builder"))

@@ -143,7 +143,7 @@ class Shelf:
         """
         sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._in_use.ids})"
         for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
-            found = dict(self._database.rows(sql, (name,)))
+            found: dict[int, str] = dict(self._database.rows(sql, (name,)))
             if target := next((found[each] for each in self._in_use.sources if each in found), None):
                 return target
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
@@ -129,8 +129,18 @@ class Blueprint:
         return self.found
 
     def _trace(self, until: Sequence[Layer] = ()) -> None:
-        self.found = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        found, kind = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        self.found = (self._with_single(found, kind) if found.is_whole and found.constant else found, kind)
         self._keep(registry())
+
+    def _with_single(self, found: Trace, kind: Ground) -> Trace:
+        """The trace with the FLOPs of one sample, where some of the work may be the same for any number of samples."""
+        for size in (1, _LARGER_BATCH):
+            with suppress(LayerzooError):  # a size that the network does not take says nothing
+                other = _trace_on(kind, self.spec, self.hooks, self.files, self.preprocess.example(size))
+                if (counted := found.with_single(other)) is not found:
+                    return counted
+        return found
 
     @property
     def flops(self) -> int:
