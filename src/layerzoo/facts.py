@@ -44,7 +44,8 @@ def traced_params(spec: ModelSpec) -> int | None:
         return None
     if facts is None or facts["trace"]["unfinished"]:
         return None
-    return sum(facts["trace"]["sizes"][name] for name in facts["trace"]["parameters"])
+    sizes: dict[str, int] = facts["trace"]["sizes"]
+    return sum(sizes[name] for name in facts["trace"]["parameters"])
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
