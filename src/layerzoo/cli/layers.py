@@ -10,6 +10,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
+from layerzoo.cli.streams import stdout
 from layerzoo.layers import select
 from layerzoo.registry import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
@@ -49,7 +50,7 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))
     if declare:
-        click.echo("layers:\n" + "\n".join(map(_declaration, layers)))
+        click.echo("layers:\n" + "\n".join(map(_declaration, layers)), file=stdout())
         return
     print_rows(map(_row, layers), format_, COLUMNS)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf, WholeNumber
 from layerzoo.cli.output import Format, Row, count, counted, print_rows
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
 from layerzoo.registry import SORTS, Registry, registry
 from layerzoo.registry.entry import FIELDS, Entry
@@ -140,7 +140,7 @@ def print_models(
     if rows or format_ != "table":
         print_rows(rows, format_, columns or _columns(availability))
     if unsized := zoo.unsized(**filters):
-        sys.stdout.flush()
+        stdout().flush()
         hint = "To find out the size of one: zoo layers --trace MODEL"
         click.echo(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}", err=True)
     if not rows:

@@ -129,6 +129,10 @@ class Registry:
         others: Filters = {**filters, "min_params": None, "max_params": None}
         return self._ask(others, Selection.count_unsized)
 
+    def declared_at(self, id: str) -> str | None:
+        """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
+        return self._references.place_of(id)
+
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("builder"))

@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from layerzoo.errors import LayerError, TraceError
+from layerzoo.plugins.failure import summary
+from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
@@ -111,11 +113,19 @@ class Trace:
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
-def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = (), has_values: bool = False) -> Trace:
+def trace(
+    network: nn.Module,
+    batch: Batch,
+    *,
+    until: Collection[Layer] = (),
+    has_values: bool = False,
+    folders: Collection[str] = (),
+) -> Trace:
     """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
 
     until: layers after whose calls nothing is to be known any more; else it runs to its end.
     has_values: whether the network may choose its way by what the batch holds.
+    folders: those of the plugins that made the network; an error names the line in them that raised.
     Raises: TraceError when the network does not run.
     """
     network.eval()
@@ -126,7 +136,10 @@ def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = (), ha
         with contextlib.suppress(_Enough), torch.no_grad(), recorder.watching(network), recorder:
             batch.run(network)
     except Exception as error:
-        raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
+        line = line_of(error, folders)
+        where = f"\n{line}" if line else ""
+        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{where}"
+        raise TraceError(message) from error
     return recorder.trace(batch.size, built, has_values)
 
 
