@@ -17,6 +17,8 @@ from layerzoo.plugins.source_line import line_in
 from layerzoo.registry import PluginManifest, advice
 from layerzoo.registry.requirements import unmet_requirements
 
+_LONGEST = 400
+
 Kind = Literal["library", "file", "hook", "other"]
 """What raised: an import within the plugin; a file, such as a shared library; the check of the plugin's hooks."""
 
@@ -54,11 +56,12 @@ class ImportFailure:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says, or what is wrong with a hook."""
+    """An exception in one line: its type and the beginning of what it says, or what is wrong with a hook."""
     if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
         return told
     lines = str(error).strip().splitlines() or [""]
     first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
+    first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"  # some libraries list all that they know
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
