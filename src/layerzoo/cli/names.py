@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from layerzoo.errors import InputError, UnidentifiedModelError, UnknownModelError
+from layerzoo.errors import InputError, LayerzooError, UnidentifiedModelError, UnknownModelError
 from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 
@@ -59,3 +59,14 @@ def resolve_model_id(name: str) -> str:
         message = f"'{name}' may be any of: {', '.join(candidates)}"
         raise UnknownModelError(message, asked=name, nearest=candidates)
     return candidates[0]
+
+
+def known_layers(model: str | None) -> list[str]:
+    """The names of a model's layers as far as they are declared or traced; none for a model that is not known."""
+    from layerzoo.facts import traced_layers
+
+    with contextlib.suppress(LayerzooError):
+        if model is not None:
+            spec = registry().model(resolve_model_id(model))
+            return [layer.name for layer in traced_layers(spec) or spec.layers]
+    return []
