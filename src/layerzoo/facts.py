@@ -23,7 +23,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -33,6 +33,19 @@ def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
     except PluginError:  # no builder is installed that could have been traced
         return None
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
+
+
+def traced_params(spec: ModelSpec) -> int | None:
+    """Return how many parameters the network of a model read when it was traced on this machine; None without a trace,
+    or where the trace ended before the network did."""
+    try:
+        facts = read_facts(spec, registry())
+    except PluginError:  # no builder is installed that could have been traced
+        return None
+    if facts is None or facts["trace"]["unfinished"]:
+        return None
+    sizes: dict[str, int] = facts["trace"]["sizes"]
+    return sum(sizes[name] for name in facts["trace"]["parameters"])
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from layerzoo.errors import LayerError, UnknownLayerError, nearest
 from layerzoo.spec import Layer
 
-__all__ = ["select"]
+__all__ = ["parse_address", "select"]
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 10_000
+_ADDRESS = re.compile(
+    r"(?P<module>[^#<\[\]]*)(?:#(?P<call>\d+))?(?P<input><)?(?:\[(?:\"(?P<quoted>.*)\"|(?P<output>.+))\])?", re.DOTALL
+)
 _DEPTH = re.compile(r"@(0(\.\d+)?|1(\.0+)?|\.\d+)")
 
 
@@ -44,6 +47,34 @@ def _numbers(first: str, last: str) -> range:
     return range(start, stop + 1)
 
 
+def parse_address(address: str, *, name: str = "") -> Layer:
+    """Return the layer at an address, as :attr:`layerzoo.spec.Layer.address` and ``zoo layers`` write it.
+
+    Args:
+        address: ``PATH``, then ``#CALL`` (from 0), ``<`` (the input of the module) and ``[OUTPUT]`` (a position from 0
+            or a name; a name of digits only is in double quotes), each optional: ``shared#4``, ``blocks.0<``,
+            ``mixer[1]``, ``encoder#1<[mask]``. ``.`` is the path of the network itself.
+        name: the name of the layer returned.
+    Raises: LayerError for any other text.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise LayerError(
+            f"'{address}' is not the address of a layer: PATH, then #CALL, < for the input and [OUTPUT], each optional "
+            "and in this order, as in blocks.0, shared#4, blocks.0<, mixer[1]"
+        )
+    output: int | str | None = found["quoted"]
+    if (plain := found["output"]) is not None:
+        output = int(plain) if plain.isdecimal() else plain
+    return Layer(
+        name=name,
+        module="" if found["module"] == "." else found["module"],
+        call=None if found["call"] is None else int(found["call"]),
+        output=output,
+        at="output" if found["input"] is None else "input",
+    )
+
+
 def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]:
     """The layers that a selector means, in the network's order.
 
@@ -51,7 +82,8 @@ def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]
     selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage), ``final``
     (the final norm, else the deepest block or stage: what a library calls the last hidden state),
     ``penultimate`` (the input of the classifier), ``@0.5`` (the layer nearest to half of the FLOPs) or
-    ``module:PATH`` / ``module:PATH#CALL`` (any submodule).
+    ``module:ADDRESS`` (any submodule, see :func:`parse_address`): ``module:PATH``, ``module:PATH#CALL``,
+    ``module:PATH<``, ``module:PATH[OUTPUT]``.
     Raises: UnknownLayerError, or LayerError when the selector needs what is not known.
     """
     if selector.startswith("module:"):
@@ -84,10 +116,11 @@ def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerE
 
 
 def _submodule(selector: str) -> Layer:
-    path, _, call = selector.removeprefix("module:").partition("#")
-    if call and not call.isdecimal():
+    address = selector.removeprefix("module:")
+    _, has_call, call = address.partition("#")
+    if has_call and not re.match(r"\d", call):
         raise LayerError(f"'{selector}': the call after # is a number from 0, as in module:shared#4")
-    return Layer(name=selector, module=path, call=int(call) if call else None)
+    return parse_address(address, name=selector)
 
 
 def _names(selector: str, names: Sequence[str]) -> Iterator[str]:

@@ -133,11 +133,16 @@ class Layer:
 
     @property
     def address(self) -> str:
-        """Module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``."""
+        """Module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``.
+
+        The name of an output that has digits only is in double quotes, to tell it from a position: ``mixer["1"]``.
+        :func:`layerzoo.layers.parse_address` reads it.
+        """
         call = "" if self.call is None else f"#{self.call}"
-        return (
-            f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if self.output is None else f'[{self.output}]'}"
-        )
+        output = self.output
+        if isinstance(output, str) and (not output or output.isdecimal() or output.startswith('"')):
+            output = f'"{output}"'
+        return f"{self.module}{call}{'<' if self.at == 'input' else ''}{'' if output is None else f'[{output}]'}"
 
 
 Batching = Literal["exact", "tolerance", "equal_lengths"]

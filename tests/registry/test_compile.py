@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from layerzoo.registry.catalogue import compile_catalogue
 from layerzoo.registry.compile import Compiled, compile_registry, unmet
 from layerzoo.registry.diagnostics import Diagnostic
+from layerzoo.registry.schema import check_model
 from layerzoo.registry.source import Source
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer, ModelSpec
 
@@ -366,3 +367,27 @@ def test_sound_is_declared_in_hertz_and_seconds(compile_text: CompileText) -> No
         """)
     spec = ModelSpec.from_dict(models["acme/net"])
     assert spec.preprocess == AudioPreprocess(sample_rate_hz=16000, window_s=30, pad="window")
+
+
+@pytest.mark.parametrize("source", ["https://example.org/w.safetensors", "package://acme/w.safetensors", "file:w.pt"])
+@pytest.mark.parametrize("sha256", ["abc", 12, [1], {"w.safetensors": "x"}, {"w.pt": 3}], ids=str)
+def test_a_bad_digest_is_one_mistake(source: str, sha256: object) -> None:
+    data = {"modality": "text", "builder": "toy", "weights": {"source": source, "sha256": sha256}}
+    _, (mistake,) = check_model("mine/net", data, Path())
+    assert mistake.loc[:2] == ("weights", "sha256")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"weights": {"source": 3}},
+        {"layers": {"stem": {"module": 3}}},
+        {"weights": {"source": "https://example.org/w", "sha256": None}},
+        {"preprocess": {"max_tokens": "many"}},
+        {"default": {"layer": 3}},
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_not_called_missing_too(wrong: dict[str, object]) -> None:
+    _, mistakes = check_model("mine/net", {"modality": "text", "builder": "toy", **wrong}, Path())
+    assert len(mistakes) == 1

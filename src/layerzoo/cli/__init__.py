@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from layerzoo.cli.printable import print_anything, printable_lines
+from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
 from layerzoo.errors import LayerzooError
 from layerzoo.notices import listen
@@ -41,6 +43,7 @@ Exit codes:
 """
 
 
+_IS_RESERVED = "_layerzoo_reserved"
 _ANYWHERE = ("--no-plugins", "--offline")
 """Options of all verbs."""
 
@@ -63,6 +66,7 @@ class LazyGroup(click.Group):
             return None
         module, attribute = self._lazy[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
+        _reserve_stdout(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,6 +88,25 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
             raise click.exceptions.NoSuchCommand(error.command_name, possibilities=self._lazy, ctx=ctx) from None
+
+
+def _reserve_stdout(command: click.Command) -> None:
+    """Have a command, and those below it, run with standard output for its data alone. Help is printed before."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _reserve_stdout(each)
+    elif (callback := command.callback) is not None and not hasattr(callback, _IS_RESERVED):
+        command.callback = _reserved(callback)
+
+
+def _reserved(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(callback)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with reserved_stdout():
+            return callback(*args, **kwargs)
+
+    setattr(run, _IS_RESERVED, True)
+    return run
 
 
 class Verbs(LazyGroup):
@@ -148,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_anything(sys.stdout)
     if sys.stderr.isatty():
         listen(lambda notice: click.echo(notice, err=True))
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    reserve_until_exit()
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

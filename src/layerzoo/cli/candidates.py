@@ -35,7 +35,7 @@ def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
     selectors = _plain(_selectors([layer.name for layer in known], spec), incomplete)
     modules = [CompletionItem("module:", type=_UNFINISHED)]
     if incomplete.startswith("module:"):
-        modules = [CompletionItem(f"module:{layer.module}") for layer in known]
+        modules = [CompletionItem(f"module:{layer.address}") for layer in known]
     return [item for item in (*named, *selectors, *modules) if item.value.startswith(incomplete)]
 
 

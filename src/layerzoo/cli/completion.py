@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem, ShellComplete, split_arg_stri
 
 from layerzoo.cli.choice import OneOf
 from layerzoo.cli.printable import printable
+from layerzoo.cli.streams import stdout
 
 _CURSOR = "\0"  # stands in no command line, so that the word it is in is the one to complete
 _FIELDS = "\t"
@@ -152,7 +153,7 @@ def command(ctx: click.Context, shell: str) -> None:
       zsh   echo 'eval "$(zoo completion zsh)"' >> ~/.zshrc
       fish  zoo completion fish > ~/.config/fish/completions/zoo.fish
     """
-    click.echo(SHELLS[shell](ctx.find_root().command, {}, "zoo", "_ZOO_COMPLETE").source(), nl=False)
+    click.echo(SHELLS[shell](ctx.find_root().command, {}, "zoo", "_ZOO_COMPLETE").source(), nl=False, file=stdout())
 
 
 def answer(group: click.Command, instruction: str, *, variable: str) -> None:

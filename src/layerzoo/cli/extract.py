@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import OneOf
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def command(
             FeatureWriter(out) as writer,
         ):  # first, so that a file that cannot be written is told before the work
             zoo = registry()
+            _check_braces(inputs, model, layers, pools)
             spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
             from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
 
@@ -137,6 +139,21 @@ def command(
     if failed:
         click.echo(f"{len(failed)} of {done + len(failed)} samples could not be used.", err=True)
         sys.exit(1)
+
+
+def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[str], pools: Sequence[str]) -> None:
+    """Raises: InputError where some of the inputs are no files but layers, which a shell made of unquoted braces."""
+    from layerzoo.cli.names import known_layers
+    from layerzoo.errors import InputError
+    from layerzoo.media import paths
+
+    absent = [name for name in inputs if name != "-" and not paths.exists(name) and not paths.is_pattern(name)]
+    if not absent:
+        return
+    names = known_layers(model)
+    for option, values in (("--layer", layers), ("--pool", pools)):
+        if message := expanded_by_shell(option, values, absent, names):
+            raise InputError(message)
 
 
 def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
+from layerzoo.cli.streams import stdout
 from layerzoo.layers import select
 from layerzoo.registry import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
@@ -28,7 +32,8 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
     Shapes leave the batch out; depth is the share of the FLOPs; parameters and FLOPs count up to the layer, for one
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
-    second output. --trace takes any repository of the hub, hf/ORG/REPO, and fetches none of its weights.
+    second output; a registry.yaml and the selector module:ADDRESS take the same forms. --trace takes any repository of
+    the hub, hf/ORG/REPO, and fetches none of its weights.
 
     json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens,
     suffix_tokens, last_tokens, depth, params, flops. A key that says nothing is left out.
@@ -45,7 +50,7 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))
     if declare:
-        click.echo("layers:\n" + "\n".join(map(_declaration, layers)))
+        click.echo("layers:\n" + "\n".join(map(_declaration, layers)), file=stdout())
         return
     print_rows(map(_row, layers), format_, COLUMNS)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
@@ -72,6 +77,9 @@ def _declaration(layer: Layer) -> str:
     name, module = plain.pop("name"), plain.pop("module")
     if "axes" in plain:
         plain["axes"] = " ".join(plain["axes"])
+    if isinstance(plain.get("output"), str):
+        plain["output"] = json.dumps(plain["output"])
+    module = module if re.fullmatch(r"\.|[A-Za-z_][\w.-]*", module or ".") else json.dumps(module)
     facts = "".join(f", {key}: {value}" for key, value in plain.items())
     return f"  {name}: {{module: {module or '.'}{facts}}}"
 
@@ -79,7 +87,7 @@ def _declaration(layer: Layer) -> str:
 def _row(layer: Layer) -> Row:
     cells = (
         layer.name,
-        layer.address or ".",
+        layer.address if layer.module else f".{layer.address}",
         None if layer.axes is None else " ".join(layer.axes),
         None if layer.shape is None else " × ".join(map(str, layer.shape)),
         layer.prefix_tokens,

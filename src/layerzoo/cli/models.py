@@ -11,6 +11,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf, WholeNumber
 from layerzoo.cli.output import Format, Row, count, counted, print_rows
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
 from layerzoo.registry import SORTS, Registry, registry
 from layerzoo.registry.entry import FIELDS, Entry
@@ -138,6 +139,10 @@ def print_models(
         rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
     if rows or format_ != "table":
         print_rows(rows, format_, columns or _columns(availability))
+    if unsized := zoo.unsized(**filters):
+        stdout().flush()
+        hint = "To find out the size of one: zoo layers --trace MODEL"
+        click.echo(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}", err=True)
     if not rows:
         click.echo(_nothing_found(zoo, filters), err=True)
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:

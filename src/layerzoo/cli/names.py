@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from layerzoo.errors import InputError, UnidentifiedModelError, UnknownModelError
+from layerzoo.errors import InputError, LayerzooError, UnidentifiedModelError, UnknownModelError
 from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 
@@ -41,7 +41,7 @@ def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
 
 
 def resolve_model_id(name: str) -> str:
-    """The full id of a model: an id, an alias, or the last part of an id where only one model ends so.
+    """The full id of a model: an id, an alias, or the last part of an id or alias where only one model ends so.
 
     Raises: UnknownModelError, which names the candidates when there are several; see also Registry.model.
     """
@@ -49,13 +49,24 @@ def resolve_model_id(name: str) -> str:
     zoo = registry()
     try:
         return zoo.model(name).id
-    except UnknownModelError:
-        if "/" in name:
+    except UnknownModelError as error:
+        if "/" in name or error.asked != name:  # it is an alias, of what is not there
             raise
-        candidates = [model for model in zoo.ids() if model.endswith(f"/{name}")]
+        candidates = zoo.ids_ending(name)
         if not candidates:
             raise
     if len(candidates) > 1:
         message = f"'{name}' may be any of: {', '.join(candidates)}"
         raise UnknownModelError(message, asked=name, nearest=candidates)
     return candidates[0]
+
+
+def known_layers(model: str | None) -> list[str]:
+    """The names of a model's layers as far as they are declared or traced; none for a model that is not known."""
+    from layerzoo.facts import traced_layers
+
+    with contextlib.suppress(LayerzooError):
+        if model is not None:
+            spec = registry().model(resolve_model_id(model))
+            return [layer.name for layer in traced_layers(spec) or spec.layers]
+    return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import indent
@@ -13,6 +12,7 @@ import click
 
 from layerzoo.cli.choice import OneOf
 from layerzoo.cli.printable import printable, printable_json, speaks_unicode
+from layerzoo.cli.streams import stdout
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     """``--format``: a table on a terminal, else what suits a pipe."""
 
     def choose(ctx: click.Context, parameter: click.Parameter, value: Format | None) -> Format:
-        return value or ("table" if sys.stdout.isatty() else piped)
+        return value or ("table" if stdout().isatty() else piped)
 
     return click.option(
         "--format",
@@ -100,7 +100,7 @@ def size(count: int) -> str:
 def print_lines(lines: Iterable[str]) -> None:
     """Lines on standard output."""
     # click.echo flushes after every line, which takes a second for a hundred thousand.
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    stdout().writelines(f"{line}\n" for line in lines)
 
 
 def _print_array(rows: Iterable[Row]) -> None:
@@ -109,14 +109,14 @@ def _print_array(rows: Iterable[Row]) -> None:
     if (first := next(elements, None)) is None:
         print_lines(["[]"])
         return
-    sys.stdout.write(f"[\n{first}")
-    sys.stdout.writelines(f",\n{element}" for element in elements)
-    sys.stdout.write("\n]\n")
+    stdout().write(f"[\n{first}")
+    stdout().writelines(f",\n{element}" for element in elements)
+    stdout().write("\n]\n")
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON as it is printed: in ASCII where nothing else can be written, and with nothing that drives a terminal."""
-    return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(sys.stdout), indent=indent))
+    return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(stdout()), indent=indent))
 
 
 def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> list[str]:
@@ -124,8 +124,8 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
     from layerzoo.cli.table import Table, terminal_width
 
     table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
-    print_lines(table.lines(ruled=sys.stdout.isatty()))
-    sys.stdout.flush()  # what is said about a table, here or by a verb, stands below it
+    print_lines(table.lines(ruled=stdout().isatty()))
+    stdout().flush()  # what is said about a table, here or by a verb, stands below it
     if table.left_out:
         click.echo(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.", err=True)
     return table.left_out

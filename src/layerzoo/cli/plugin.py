@@ -172,8 +172,10 @@ def _row(health: Health) -> Row:
 
 
 def _plain(health: Health) -> dict[str, Any]:
+    manifest = asdict(health.plugin)
+    del manifest["project"]  # fix says what to do in it
     return {
-        **asdict(health.plugin),
+        **manifest,
         "builders": list(health.plugin.builders),
         "cause": health.cause,
         "fix": health.fix,

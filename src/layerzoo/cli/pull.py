@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import find_model
+from layerzoo.cli.braces import expanded_by_shell
+from layerzoo.cli.names import find_model, known_layers
 from layerzoo.cli.output import Format, Row, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
@@ -42,6 +43,8 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     """
     if partial != bool(layers):
         raise UsageError("--partial fetches what a --layer needs: give both, or neither for whole files")
+    if layers and (message := expanded_by_shell("--layer", layers, models, known_layers(models[0]))):
+        raise UsageError(message)
     specs = [find_model(model) for model in models]
     pulled = [_pulled(spec, list(layers)) for spec in specs]
     if not no_lock:

@@ -14,6 +14,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf
 from layerzoo.cli.output import counted
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError
 from layerzoo.registry import Diagnostic
 
@@ -67,7 +68,7 @@ def schema_command() -> None:
     """
     from layerzoo.registry.json_schema import json_schema
 
-    click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2), file=stdout())
 
 
 def _shown(problem: Diagnostic) -> Diagnostic:
@@ -84,11 +85,11 @@ def _summary(problems: int, broken: int, files: int) -> str:
 
 def _print_table(problems: Sequence[Diagnostic]) -> None:
     for problem in problems:
-        click.echo(problem.marked())
+        click.echo(problem.marked(), file=stdout())
 
 
 def _print_json(problems: Sequence[Diagnostic]) -> None:
-    click.echo(json.dumps([asdict(problem) for problem in problems], ensure_ascii=False, indent=2))
+    click.echo(json.dumps([asdict(problem) for problem in problems], ensure_ascii=False, indent=2), file=stdout())
 
 
 def _print_github(problems: Sequence[Diagnostic]) -> None:
@@ -101,7 +102,7 @@ def _print_github(problems: Sequence[Diagnostic]) -> None:
             "title": each.code,
         }
         properties = ",".join(f"{name}={_escaped(str(fact), in_property=True)}" for name, fact in facts.items())
-        click.echo(f"::error {properties}::{_escaped(each.message)}")
+        click.echo(f"::error {properties}::{_escaped(each.message)}", file=stdout())
 
 
 _PRINTERS: dict[str, Callable[[Sequence[Diagnostic]], None]] = {

@@ -10,6 +10,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
+from layerzoo.facts import traced_params
 from layerzoo.registry import registry
 from layerzoo.spec import Batching, ModelSpec, to_plain
 
@@ -45,7 +46,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "summary", spec.summary
     yield "modality", spec.modality
     yield "license", spec.license
-    yield "parameters", count(spec.params)
+    yield "parameters", _params(spec)
     yield "builder", spec.builder
     yield "args", _listed(spec.args.to_dict())
     yield "base", spec.base
@@ -56,6 +57,13 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "layers", _layers(spec)
     yield "aliases", ", ".join(spec.aliases)
     yield "declared by", spec.plugin or "your own registry.yaml"
+
+
+def _params(spec: ModelSpec) -> str | None:
+    if spec.params is not None:
+        return count(spec.params)
+    traced = traced_params(spec)
+    return f"unknown until inspected: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
 
 
 def _layers(spec: ModelSpec) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells
 
 from layerzoo.cli.printable import printable
+from layerzoo.cli.streams import stdout
 
 _GAP = "  "
 _DEFAULT_WIDTH = 80
@@ -27,7 +28,7 @@ def terminal_width() -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
-    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+    for stream in (stdout(), sys.__stdout__, sys.__stderr__, sys.__stdin__):
         try:
             if stream is not None and (width := os.get_terminal_size(stream.fileno()).columns):
                 return width

@@ -6,14 +6,18 @@ import re
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from typing import Any, Literal
 
 from pluggy import PluginValidationError
 
 from layerzoo.errors import MissingLibraryError
 from layerzoo.plugins import hookspecs
+from layerzoo.plugins.source_line import line_in
 from layerzoo.registry import PluginManifest, advice
 from layerzoo.registry.requirements import unmet_requirements
+
+_LONGEST = 400
 
 Kind = Literal["library", "file", "hook", "other"]
 """What raised: an import within the plugin; a file, such as a shared library; the check of the plugin's hooks."""
@@ -32,10 +36,15 @@ class ImportFailure:
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
     kind: Kind = "other"
+    place: str | None = None
+    """The line of the plugin's own code that raised, as FILE:LINE."""
 
     @classmethod
-    def of(cls, error: BaseException) -> ImportFailure:
+    def of(cls, error: BaseException, folder: str | None) -> ImportFailure:
+        """folder: that of the plugin's package."""
+        line = line_in(error, [folder]) if folder else None
         return cls(
+            place=line.place if line else None,
             cause=summary(error),
             module=error.name if isinstance(error, ImportError) else None,
             extra=error.extra if isinstance(error, MissingLibraryError) else None,
@@ -47,11 +56,12 @@ class ImportFailure:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says, or what is wrong with a hook."""
+    """An exception in one line: its type and the beginning of what it says, or what is wrong with a hook."""
     if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
         return told
     lines = str(error).strip().splitlines() or [""]
     first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
+    first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"  # some libraries list all that they know
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
@@ -67,26 +77,41 @@ def _misfit(said: str) -> str | None:
     )
 
 
+def folder_of(plugin: PluginManifest) -> str | None:
+    """The folder of a plugin's package."""
+    return None if plugin.path is None else str(Path(plugin.path).parent)
+
+
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     """The next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
         return advice.install(*(each.requirement for each in unmet))
     if failure.extra:
         return advice.install(f"layerzoo[{failure.extra}]")
+    is_missing = (
+        failure.module is not None and not _is_own(plugin, failure.module) and not _is_installed(failure.module)
+    )
+    if plugin.project is not None and not is_missing:
+        return advice.correct_code(failure.place, folder_of(plugin) or plugin.project)
     if failure.kind in ("hook", "file"):
         step = advice.match_versions if failure.kind == "hook" else advice.install_again
         return advice.or_leave_out(plugin.namespace, plugin.distribution, step(plugin.distribution))
     others: list[str] = []
-    if failure.module and (library := failure.module.partition(".")[0]) != plugin.module:
-        if not _is_installed(library):
+    if failure.module and not _is_own(plugin, failure.module):
+        library = failure.module.partition(".")[0]
+        if is_missing:
             return advice.install(library)
         others = _distributions_of(library)
     return advice.upgrade_or_leave_out(plugin.namespace, plugin.distribution, *others)
 
 
+def _is_own(plugin: PluginManifest, module: str) -> bool:
+    return module.partition(".")[0] == plugin.module
+
+
 def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return find_spec(module.partition(".")[0]) is not None
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return False
 

@@ -107,4 +107,9 @@ def layerzoo_catalogue() -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
 
     By the name of an architecture, the models that share it, but for the size of their input or their head: each as a
     line of a catalogue has it, with its ``id``, and without layers and costs.
+
+    Where the network of a model is not that of its weights but one of the same architecture, ``published`` says what is
+    known of the weights: ``params``, the least and the largest number of parameters they may have (absent where nothing
+    is known), and ``summary``, the model's summary where the network that is traced has another size. Such a model is
+    then listed without size and layers, and the traced network under the model's first alias, without weights.
     """

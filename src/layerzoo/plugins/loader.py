@@ -18,7 +18,8 @@ import pluggy
 
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.plugins import hookspecs
-from layerzoo.plugins.failure import ImportFailure, fix, summary
+from layerzoo.plugins.failure import ImportFailure, fix, folder_of, summary
+from layerzoo.plugins.source_line import line_in
 from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
 
 if TYPE_CHECKING:
@@ -95,15 +96,53 @@ class PluginHooks:
         except LayerzooError:
             raise
         except (Exception, SystemExit) as error:
-            raise self._failed(hook, arguments.get("spec"), error) from error
+            raise self._failed(hook, arguments, error) from error
 
-    def _failed(self, hook: str, spec: ModelSpec | None, error: BaseException) -> PluginError:
-        name, distribution = self.manifest.namespace, self.manifest.distribution
-        cause = f"failed in {hook}{f' for {spec.id}' if spec else ''}: {summary(error)}"
-        step = advice.upgrade_or_leave_out(name, distribution)
-        if spec is None or spec.plugin == distribution:  # where the user declared the model, the mistake may be in that
-            registry().keep_outcome(self.manifest, ImportOutcome.failure("failed", cause, step, 0.0))
+    def _failed(self, hook: str, arguments: Mapping[str, Any], error: BaseException) -> PluginError:
+        """The error about a hook that raised, with the next step for what is wrong: the checkpoint, the declaration,
+        the repository or the plugin."""
+        manifest, spec = self.manifest, arguments.get("spec")
+        name = manifest.namespace
+        model = spec.id if spec else arguments.get("model")
+        cause = f"failed in {hook}{f' for {model}' if model else ''}: {_cause(manifest, error)}"
+        step = self._fault_of_input(hook, spec, arguments)
+        if step is None:
+            step = advice.upgrade_or_leave_out(name, manifest.distribution)
+            if manifest.project is not None:
+                folder = folder_of(manifest) or manifest.project
+                line = line_in(error, [folder])
+                step = advice.correct_code(line.place if line else None, folder)
+            if spec is None or spec.plugin == manifest.distribution:
+                registry().keep_outcome(manifest, ImportOutcome.failure("failed", cause, step, 0.0))
         return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
+
+    def _fault_of_input(self, hook: str, spec: ModelSpec | None, arguments: Mapping[str, Any]) -> str | None:
+        """The next step where what the hook was given is wrong rather than the plugin; None where nothing speaks for
+        that.
+
+        A checkpoint whose sha256 was declared and found right is what the plugin's author saw; another is not. A model
+        that the plugin does not declare may ask it for what its library does not know.
+        """
+        distribution = self.manifest.distribution
+        if hook == "layerzoo_identify":
+            return advice.look_at_repository(str(arguments["model"]), distribution)
+        if spec is None:
+            return None
+        if hook in ("layerzoo_read_weights", "layerzoo_state_dict"):
+            files: Files = arguments["files"]
+            checkpoint = files.checkpoint_name
+            if checkpoint is not None and (checkpoint not in files.verified or spec.plugin != distribution):
+                return advice.look_at_checkpoint(spec.id, str(files[checkpoint]))
+        if (repository := registry().repository(spec.id)) is not None:
+            return advice.look_at_repository(repository.source, distribution)
+        if spec.plugin is None:
+            return advice.correct_declaration(spec.id, registry().declared_at(spec.id))
+        if spec.plugin != distribution:
+            owner = registry().plugin(spec.namespace)
+            if owner.project is None:
+                return advice.upgrade_or_leave_out(owner.namespace, owner.distribution)
+            return advice.correct_declaration(spec.id, registry().declared_at(spec.id))
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +175,7 @@ def hooks(manifest: PluginManifest) -> PluginHooks:
         found = _loaded[key]
     if isinstance(found, PluginHooks):
         return found
-    raise _unusable(manifest, summary(found.error), found.fix) from found.error
+    raise _unusable(manifest, _cause(manifest, found.error), found.fix) from found.error
 
 
 def load(manifest: PluginManifest) -> PluginHooks:
@@ -165,8 +204,8 @@ def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failed:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - an import runs foreign code, which may raise SystemExit and worse
-        found = _Failed(error, fix(manifest, ImportFailure.of(error)))
-        outcome = ImportOutcome.failure("failed", summary(error), found.fix, time.monotonic() - start)
+        found = _Failed(error, fix(manifest, ImportFailure.of(error, folder_of(manifest))))
+        outcome = ImportOutcome.failure("failed", _cause(manifest, error), found.fix, time.monotonic() - start)
     registry().keep_outcome(manifest, outcome)
     return found
 
@@ -176,6 +215,13 @@ def _forget(module: str, before: set[str]) -> None:
     for name in set(sys.modules) - before:
         if name == module or name.startswith(f"{module}."):
             del sys.modules[name]
+
+
+def _cause(manifest: PluginManifest, error: BaseException) -> str:
+    """An exception in one line; for the plugin's author with the line of the plugin's code that raised it."""
+    folder = folder_of(manifest)
+    line = line_in(error, [folder]) if manifest.project is not None and folder else None
+    return f"{summary(error)} (at {line})" if line else summary(error)
 
 
 def _unusable(manifest: PluginManifest, cause: str, fix: str) -> PluginError:

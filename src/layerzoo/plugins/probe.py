@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from layerzoo.plugins.failure import ImportFailure, fix
+from layerzoo.plugins.failure import ImportFailure, fix, folder_of
 from layerzoo.plugins.loader import load
 from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
 
@@ -33,7 +33,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
     program = "from layerzoo.plugins.probe import report; report()"
     # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", program, manifest.module, manifest.namespace],
+        [sys.executable, "-P", "-c", program, manifest.module, manifest.namespace, folder_of(manifest) or ""],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -52,6 +52,8 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
     seconds = time.monotonic() - start
     if not answer:
         advised = advice.upgrade_or_leave_out(manifest.namespace, manifest.distribution)
+        if manifest.project is not None:
+            advised = advice.correct_code(None, folder_of(manifest) or manifest.project)
         return ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
     told = json.loads(answer)
     if told is None:
@@ -62,14 +64,14 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
 
 def report() -> None:
     """The child's side: import, and write the failure, or null, as JSON to what was standard output."""
-    module, namespace = sys.argv[1:]
+    module, namespace, folder = sys.argv[1:]
     answer = os.dup(1)
     os.dup2(2, 1)  # what the plugin prints must not be taken for the answer
     failure = None
     try:
         load(PluginManifest(namespace=namespace, distribution=namespace, module=module))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the result
-        failure = ImportFailure.of(error).to_dict()
+        failure = ImportFailure.of(error, folder).to_dict()
     os.write(answer, json.dumps(failure).encode())
     os._exit(0)  # a plugin's threads and exit handlers may hang
 

@@ -39,27 +39,78 @@ def take_out(distribution: str) -> str:
     return f"pip uninstall {shlex.quote(distribution)}, or {disable(distribution)}"
 
 
-def upgrade_or_tell(distribution: str) -> str:
-    """The mistake is in how it was packaged."""
-    return f"{upgrade(distribution)}; if that is the newest, tell its author"
+def correct_entry_point(distribution: str, project: str | None) -> str:
+    """It was packaged wrongly.
+
+    project: the folder of its source code, where the user is its author.
+    """
+    if project is None:
+        return f"{upgrade(distribution)}; if that is the newest, tell its author"
+    file = shlex.quote(f"{project.rstrip('/')}/pyproject.toml")
+    return (
+        f'correct [project.entry-points.layerzoo] in {file} (NAMESPACE = "PACKAGE"), then install it again: '
+        f"pip install -e {shlex.quote(project)}"
+    )
 
 
-def correct_file(distribution: str, path: str | None) -> str:
-    """Its registry.yaml is not valid, in whole or in part."""
+def correct_file(distribution: str, path: str | None, *, is_own: bool = False) -> str:
+    """Its registry.yaml is not valid, in whole or in part.
+
+    is_own: whether the user is its author.
+    """
     if distribution == _CORE or path is None:
         return reinstall(distribution)
-    return f"{upgrade(distribution)}; its author sees all that is wrong with: zoo registry check {shlex.quote(path)}"
+    check = f"zoo registry check {shlex.quote(path)}"
+    if is_own:
+        return f"correct {path}; all that is wrong with it: {check}"
+    return f"{upgrade(distribution)}; its author sees all that is wrong with: {check}"
 
 
-def ship_file(distribution: str) -> str:
-    """Its registry.yaml is not there."""
+def ship_file(distribution: str, own_path: str | None = None) -> str:
+    """Its registry.yaml is not there.
+
+    own_path: where it should be, where the user is its author.
+    """
+    if own_path is not None and distribution != _CORE:
+        return f"write {own_path}, which begins with `layerzoo: 1`; all keys: zoo registry schema"
     again = install_again(distribution)
     return again if distribution == _CORE else f"{again}; if it was never shipped, tell its author"
 
 
-def match_versions(distribution: str) -> str:
-    """It was made for another layerzoo than this one: which of the two is too old, pip finds out."""
+def match_versions(distribution: str, own_path: str | None = None) -> str:
+    """It was made for another layerzoo than this one: which of the two is too old, pip finds out.
+
+    own_path: its registry.yaml, where the user is its author.
+    """
+    if own_path is not None and distribution != _CORE:
+        return f"{upgrade(_CORE)}, or correct {own_path}"
     return upgrade(_CORE, distribution) if distribution != _CORE else upgrade(_CORE)
+
+
+def correct_code(place: str | None, project: str) -> str:
+    """The code of a plugin raises, and the user is its author.
+
+    place: the line, as FILE:LINE, where it is known.
+    """
+    return f"correct {place}" if place else f"correct the plugin in {project}"
+
+
+def correct_declaration(model: str, place: str | None) -> str:
+    """A model that the user declared is not one that its builder can make.
+
+    place: the declaration, as FILE:LINE, where it is in a file.
+    """
+    return f"correct the declaration of {model}{f' at {place}' if place else ''}: its `args`, its weights"
+
+
+def look_at_checkpoint(model: str, checkpoint: str) -> str:
+    """A checkpoint is not one of this network."""
+    return f"check that {checkpoint} is a checkpoint of {model}. Its own weights, or untrained ones: weights='random:0'"
+
+
+def look_at_repository(source: str, *distributions: str) -> str:
+    """A repository of the hub is not one that the library reads."""
+    return f"check what {source} holds. Where it is complete, a newer library may read it: {upgrade(*distributions)}"
 
 
 def choose_one(distributions: Sequence[str]) -> str:

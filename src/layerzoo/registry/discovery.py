@@ -23,7 +23,7 @@ from layerzoo.registry.source import UNSETTLED, fingerprint
 NO_PLUGINS = "LAYERZOO_NO_PLUGINS"
 """The environment variable that leaves all plugins out."""
 # Raised when what the scan finds, or how it is written, changes: what another version of layerzoo kept is not read.
-_SCAN_FORMAT = 2
+_SCAN_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)

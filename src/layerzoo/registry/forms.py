@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 from layerzoo.pooling import POOLINGS
 from layerzoo.registry.document import MAX_DEPTH
 from layerzoo.registry.layer_table import COLUMNS
-from layerzoo.registry.mistakes import UnknownWordError, shorten, show
+from layerzoo.registry.mistakes import MissingKeyError, UnknownWordError, shorten, show
 from layerzoo.spec import AXES, Modality
 
 UNSET: Any = None
@@ -281,7 +281,8 @@ class LayerForm(Form):
     """A place where the network can be cut."""
 
     module: Module
-    """The dotted path of the module, as in `encoder.norm`; `.` is the network itself."""
+    """The dotted path of the module, as in `encoder.norm`; `.` is the network itself. An address as `zoo layers` prints
+    it may stand here too: `shared#4` (its fifth call), `blocks.0<` (its input), `mixer[1]` (its second output)."""
     call: Count = UNSET
     """Which call of the module, from 0, where it is called several times."""
     output: Output = UNSET
@@ -377,7 +378,8 @@ class WeightsForm(Form):
         if scheme != "file" and any(part in {".", ".."} for part in self.source.split("/")):
             raise ValueError(f"the path of '{shorten(self.source)}' must not hold . or ..")
         if scheme in {"https", "package"} and not self.sha256:
-            raise ValueError(f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}")
+            message = f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}"
+            raise MissingKeyError(message, "sha256")
         if self.sha256 and "" in self.sha256 and not self.file:
             raise ValueError("a folder has many files: write sha256: {FILE: HEX, …}")
         return self

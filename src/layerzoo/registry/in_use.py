@@ -36,8 +36,15 @@ class InUse:
         """Ids, or ``namespace/*``, that the user's files take out."""
         self._installed = surroundings.installed
         self._published = listed(each.id for each in sources if each.source.role == "published")
-        self.models = f"(m.source IN ({self.ids}){self._visible('m.source', 'm.id')})"
+
+    @property
+    def models(self) -> str:
         """Which models count, as a condition."""
+        return f"(m.source IN ({self.ids}){self._visible('m.source', 'm.id')})"
+
+    def disable(self, entries: Iterable[str]) -> None:
+        """Take out more entries, such as the models that disabled aliases stand for."""
+        self.disabled = list(dict.fromkeys((*self.disabled, *entries)))
 
     def facets(self, installed: bool | None, views: Sequence[int] = ()) -> str:
         """Which facets count, as a condition: those of installed models, of published ones, or of both."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from layerzoo.registry import advice
 from layerzoo.registry.manifest import State, canonical
@@ -37,6 +40,9 @@ class Installed:
     folder: str | None = None
     file: str = FILE_NAME
     """What its registry file is called; another name only while one is checked that is not in place yet."""
+    project: str | None = None
+    """The folder of its source code, where it was installed from a folder of this machine: `pip install -e FOLDER`. Who
+    uses it is its author then."""
     state: State = "ok"
     cause: str | None = None
     fix: str | None = None
@@ -93,6 +99,22 @@ class _Release:
     name: str
     version: str | None
     damage: str | None = None
+
+    @property
+    def project(self) -> str | None:
+        """The folder that it was installed from, editable or not; None for what came from an index or a server.
+
+        Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
+        """
+        with contextlib.suppress(Exception):  # whatever damaged metadata leads to
+            if text := self.metadata.read_text("direct_url.json"):
+                origin = json.loads(text)
+                if "dir_info" in origin and origin["url"].startswith("file:"):
+                    return url2pathname(urlsplit(origin["url"]).path)
+            folder = Path(str(getattr(self.metadata, "_path", "")))
+            if folder.suffix == ".egg-info" and (folder.parent / "setup.py").is_file():  # python setup.py develop
+                return str(folder.parent)
+        return None
 
     @property
     def entry_points(self) -> list[EntryPoint]:
@@ -174,12 +196,14 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
             version=release.version,
             module=entry_point.value,
             folder=folder,
+            project=project,
             state=state,
             cause=cause,
             fix=fix,
         )
 
-    upgrade = advice.upgrade_or_tell(release.name)
+    project = release.project
+    upgrade = advice.correct_entry_point(release.name, project)
     if not is_namespace(entry_point.name):
         return plugin("invalid", f"'{entry_point.name}' is no namespace: small letters, digits, - and _", upgrade)
     if entry_point.name in (CORE_NAMESPACE, USER_NAMESPACE):
@@ -193,7 +217,8 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
     folder = _folder(entry_point.value)
     if folder is None:
         cause = f"its entry point names '{entry_point.value}', and no package is called so"
-        return plugin("not found", cause, advice.reinstall(release.name))
+        fix = advice.correct_entry_point(release.name, project) if project else advice.reinstall(release.name)
+        return plugin("not found", cause, fix)
     return plugin(folder=folder)
 
 

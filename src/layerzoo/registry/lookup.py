@@ -114,6 +114,25 @@ class Registry:
         """How many :meth:`ids` there are."""
         return self._ask(filters, Selection.count)
 
+    def unsized(self, **filters: Unpack[Filters]) -> int:
+        """Count the models that a filter by size leaves out because their number of parameters is not known.
+
+        Args:
+            filters: as for :meth:`ids`.
+        Returns: how many models fit all filters but ``min_params`` and ``max_params``, and declare no ``params``; 0
+            where neither of these two is given.
+        Raises: UsageError for a filter or a modality that does not exist.
+        """
+        check_filters(filters)
+        if filters.get("min_params") is None and filters.get("max_params") is None:
+            return 0
+        others: Filters = {**filters, "min_params": None, "max_params": None}
+        return self._ask(others, Selection.count_unsized)
+
+    def declared_at(self, id: str) -> str | None:
+        """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
+        return self._references.place_of(id)
+
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("builder"))
@@ -129,6 +148,12 @@ class Registry:
         common all have in common, which is what a shell completes.
         """
         return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
+
+    def ids_ending(self, name: str) -> list[str]:
+        """The ids of the models that are called so in some namespace: by the last part of their id or of an alias."""
+        aliases = self._stock.ask(lambda shelf: shelf.aliases_ending(name))
+        ids = [model for model in self.ids() if model.endswith(f"/{name}")]
+        return list(dict.fromkeys([*ids, *map(self._specs.resolved, aliases)]))
 
     def default_model(self, modality: Modality) -> str:
         """The id of the model that is used for a modality when none is named. It need not be installed.

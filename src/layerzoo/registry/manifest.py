@@ -32,6 +32,8 @@ class PluginManifest:
     """The top-level module whose hooks are called."""
     path: str | None = None
     """Its registry.yaml."""
+    project: str | None = None
+    """The folder of its source code, where it was installed from a folder of this machine: its user is its author."""
     state: State = "ok"
     """Whether it can be used; if not, why."""
     cause: str | None = None

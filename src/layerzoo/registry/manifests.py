@@ -52,6 +52,7 @@ class Manifests:
             version=installed.version,
             module=installed.module,
             path=installed.path,
+            project=installed.project,
             state=state,
             cause=cause,
             fix=fix,
@@ -63,19 +64,19 @@ class Manifests:
         """State, cause and fix."""
         if installed.state != "ok":
             return installed.state, installed.cause, installed.fix
-        distribution, path = installed.distribution, installed.path
+        distribution, path, project = installed.distribution, installed.path, installed.project
         if not files:
-            return "no registry file", f"there is no {path}", advice.ship_file(distribution)
+            return "no registry file", f"there is no {path}", advice.ship_file(distribution, path if project else None)
         state: State = files[0].head["state"]
         if state == "unsupported":
             # What the diagnostic advises is about layerzoo alone; the plugin may be what is too old.
             cause = files[0].head["cause"].partition(". Next: ")[0]
-            return state, cause, advice.match_versions(distribution)
+            return state, cause, advice.match_versions(distribution, path if project else None)
         if state != "ok":
-            return state, files[0].head["cause"], advice.correct_file(distribution, path)
+            return state, files[0].head["cause"], advice.correct_file(distribution, path, is_own=project is not None)
         if wrong := [str(diagnostic) for file in files for diagnostic in self._diagnostics(file)]:
             cause = wrong[0] if len(wrong) == 1 else f"{wrong[0]} (and {len(wrong) - 1} more)"
-            return "incomplete", cause, advice.correct_file(distribution, path)
+            return "incomplete", cause, advice.correct_file(distribution, path, is_own=project is not None)
         return "ok", None, None
 
     def _files(self, installed: Installed) -> list[IndexedSource]:

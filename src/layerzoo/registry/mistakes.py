@@ -24,6 +24,8 @@ class Mistake:
     """Whether the key is wrong, and not what stands behind it."""
     nearest: tuple[str, ...] = ()
     """What was probably meant, the likeliest first."""
+    lacks: str | None = None
+    """The key below ``loc`` that is missing, where that is what is wrong."""
 
     def __str__(self) -> str:
         """The message, after the keys that lead to what is wrong."""
@@ -39,6 +41,14 @@ class UnknownWordError(ValueError):
     def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
         super().__init__(f"{message}. {hint(asked, words)}")
         self.nearest = tuple(nearest(asked, words))
+
+
+class MissingKeyError(ValueError):
+    """A key that is needed where others say so; ``key`` is its name."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 _WANTED = {
@@ -80,7 +90,8 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         return Mistake(loc, "unknown-key", message, on_key=True, nearest=close)
     if kind == "missing" and isinstance(loc[-1], str):
         why = _WHY.get(loc[-1], "")
-        return Mistake(loc[:-1], "missing-key", f"the key '{loc[-1]}' is missing{why}", on_key=True)
+        message = f"the key '{loc[-1]}' is missing{why}"
+        return Mistake(loc[:-1], "missing-key", message, on_key=True, lacks=loc[-1])
     if kind == "missing":
         number = len(get_args(_type_at(form, loc[:-1])))
         return Mistake(loc[:-1], "wrong-value", f"{_values(len(given))} too few: {number} are wanted")
@@ -93,7 +104,8 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
         return Mistake(loc, "wrong-value", message, nearest=close)
     if kind == "value_error":
         cause = error["ctx"]["error"]
-        return Mistake(loc, "wrong-value", str(cause), on_key, nearest=getattr(cause, "nearest", ()))
+        close, lacks = getattr(cause, "nearest", ()), getattr(cause, "key", None)
+        return Mistake(loc, "wrong-value", str(cause), on_key, nearest=close, lacks=lacks)
     if kind == "string_too_short":
         return Mistake(loc, "wrong-value", "there must be text here, not an empty one", on_key)
     if limit := _LIMITS.get(kind):

@@ -45,6 +45,14 @@ class References:
         """
         return self._stock.ask(lambda shelf: shelf.loose_ends(self._found))
 
+    def place_of(self, model: str) -> str | None:
+        """Where a model is declared, as FILE:LINE; of a line in a catalogue, the file alone."""
+        if (row := self._specs.find(model)) is None:
+            return None
+        if any(row.source.path == each.head["catalogue"] for each in self._stock.sources):
+            return row.source.path
+        return f"{row.source.path}:{_Files([]).model(row.source, model).line}"
+
     def _found(self) -> Iterator[Diagnostic]:
         files = _Files([path for each in self._stock.sources if (path := each.head["catalogue"])])
         yield from self._catalogues(files)
@@ -61,7 +69,10 @@ class References:
                 yield _diagnostic(each.source, files.place(each.source, ("catalogue",)), message)
 
     def _aliases(self, files: _Files) -> Iterator[Diagnostic]:
+        disabled = self._stock.ask(Shelf.disabled)
         for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
+            if alias in disabled:  # what it stands for is disabled by this name
+                continue
             if error := self._reason(target, source):
                 message = f"the alias '{alias}' stands for {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
@@ -184,6 +195,12 @@ class _Files:
             return alias == (name if source.role == "user" else full_id(name, source))
 
         return self.place(source, ("aliases", self._key(source, "aliases", is_it)))
+
+    def model(self, source: Source, model: str) -> Place:
+        """The key of a model in a registry.yaml."""
+        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        document = self._document(source.path)
+        return document.key_place(("models", name)) if document else Place(1, 1)
 
     def base(self, source: Source, model: str) -> Place:
         if source.path in self._catalogues:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from layerzoo.errors import LayerError, UnknownLayerError
-from layerzoo.layers import expand, select
+from layerzoo.layers import expand, parse_address, select
 from layerzoo.registry.document import Loc
 from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, explain, shorten, show
@@ -41,7 +41,7 @@ MAX_LAYERS = 20_000
 _KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
 
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
-_MODULE = re.compile(r"|[\w-]+(\.[\w-]+)*")
+_MODULE = re.compile(r"|[^\s.#<\[\]{}]+(\.[^\s.#<\[\]{}]+)*")
 _SELECTORS = {"last", "final", "penultimate"}
 KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 MODEL_FORMS: dict[str, type[ModelForm]] = {
@@ -102,10 +102,18 @@ def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -
     mistakes: list[Mistake] = []
     while True:
         form, found = _validated(kind, data)
-        mistakes += found
+        mistakes += [mistake for mistake in found if not _is_consequence(mistake, mistakes)]
         if form is not None or any(mistake.loc[:1] in ((), *vital) for mistake in found):
             return form, mistakes
         data = without(data, [mistake.loc for mistake in found])
+
+
+def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
+    """Whether a key is missing only because what stood there was wrong, which is said already."""
+    if mistake.lacks is None:
+        return False
+    key = (*mistake.loc, mistake.lacks)
+    return any(each.loc[: len(key)] == key for each in earlier)
 
 
 def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
@@ -198,9 +206,8 @@ def _layers(
     for declared, form in forms.items():
         loc: Loc = ("layers", declared)
         facts = form.model_dump(exclude_unset=True, exclude={"module"})
-        module = "" if form.module == "." else form.module
         try:
-            pairs = _pairs(declared, module)
+            pairs = _pairs(declared, form.module)
         except LayerError as error:
             mistakes.append(Mistake(loc, "wrong-value", str(error), on_key=True))
             continue
@@ -214,12 +221,17 @@ def _layers(
             if problem := _unfit_name(name):
                 mistakes.append(Mistake(loc, "wrong-value", problem, on_key=True))
                 break
-            if not _MODULE.fullmatch(path):
-                message = f"'{shorten(path)}' is no module: a dotted path, or . for the network itself"
+            try:
+                module, parts = _address(path)
+            except LayerError as error:
+                mistakes.append(Mistake(loc, "wrong-value", str(error)))
+                break
+            if twice := next((key for key, part in parts.items() if facts.get(key, part) != part), None):
+                message = f"the address '{shorten(path)}' says another `{twice}` than the key `{twice}:`"
                 mistakes.append(Mistake(loc, "wrong-value", message))
                 break
             seen.add(name)
-            yield {"name": name, "module": path, **_at(place, facts, total_flops)}
+            yield {"name": name, "module": module, **_at(place, facts, total_flops), **parts}
 
 
 def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
@@ -238,6 +250,22 @@ def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[s
 def _pairs(declared: str, module: str) -> tuple[tuple[str, str], ...]:
     """Names and paths of a declaration; one more than there may be where there are too many."""
     return tuple(islice(expand(declared, module), MAX_LAYERS + 1))
+
+
+@lru_cache(maxsize=4096)
+def _address(address: str) -> tuple[str, Mapping[str, Any]]:
+    """The path of a module, and the keys of a layer that its address says. Raises: LayerError."""
+    try:
+        layer = parse_address(address)
+    except LayerError:
+        layer = None
+    if layer is None or not _MODULE.fullmatch(layer.module):
+        raise LayerError(
+            f"'{shorten(address)}' is no module: a dotted path, or . for the network itself; then, each optional, "
+            "#CALL, < for its input and [OUTPUT]"
+        )
+    said = {"call": layer.call, "output": layer.output, "at": None if layer.at == "output" else layer.at}
+    return layer.module, {key: value for key, value in said.items() if value is not None}
 
 
 @lru_cache(maxsize=4096)

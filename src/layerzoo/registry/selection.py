@@ -66,6 +66,14 @@ class Selection:
         ((number,),) = self._database.rows(f"SELECT count(*) FROM {tables} WHERE {condition}", values)
         return int(number)
 
+    def count_unsized(self) -> int:
+        """How many of them declare no number of parameters."""
+        tables, condition, values = self._question(match(self._text))
+        ((number,),) = self._database.rows(
+            f"SELECT count(*) FROM {tables} WHERE {condition} AND f.params IS NULL", values
+        )
+        return int(number)
+
     def values(self, facet: Literal["builder", "license"]) -> list[str]:
         """All that some of them has."""
         tables, condition, values = self._question(match(self._text))

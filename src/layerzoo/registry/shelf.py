@@ -12,8 +12,9 @@ from layerzoo.registry.database import Database, from_json
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.discovery import Surroundings
 from layerzoo.registry.filters import Filters
-from layerzoo.registry.in_use import InUse, Row, covered, listed, sources_of
+from layerzoo.registry.in_use import InUse, Row, covered, covers, listed, sources_of
 from layerzoo.registry.index import Index, IndexedSource, ShelvedModel, compiler
+from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.notes import Notes
 from layerzoo.registry.selection import Selection
 from layerzoo.registry.source import Source
@@ -30,6 +31,7 @@ class Shelf:
         self._index = Index(database)
         self._surroundings = surroundings
         self._in_use = InUse(self._index.update(sources_of(surroundings), surroundings.version), surroundings)
+        self._in_use.disable(target for entry in self._in_use.disabled for target in self._targets(entry))
 
     @property
     def sources(self) -> list[IndexedSource]:
@@ -135,10 +137,27 @@ class Shelf:
     # ------------------------------------------------------------ aliases and diagnostics
 
     def target(self, alias: str) -> str | None:
-        """What an alias stands for; the nearest source counts."""
+        """What an alias stands for; the nearest source counts.
+
+        alias: of a user's own, with or without the user's namespace, in which names without a slash are read.
+        """
         sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._in_use.ids})"
-        found = dict(self._database.rows(sql, (alias,)))
-        return next((found[each] for each in self._in_use.sources if each in found), None)
+        for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
+            found: dict[int, str] = dict(self._database.rows(sql, (name,)))
+            if target := next((found[each] for each in self._in_use.sources if each in found), None):
+                return target
+        return None
+
+    def aliases_ending(self, name: str) -> list[str]:
+        """The aliases whose last part is this name."""
+        return [alias for alias, _ in self.aliases() if alias.rpartition("/")[2] == name]
+
+    def _targets(self, entry: str) -> list[str]:
+        """The ids that an entry of ``disable`` means where it is an alias, or an alias of one."""
+        found = [entry]
+        while (target := self.target(found[-1])) is not None and target not in found:
+            found.append(target)
+        return found[1:]
 
     def aliases(self, target: str | None = None) -> list[tuple[str, str]]:
         """Pairs of alias and target: all, or those of one target."""
@@ -158,7 +177,8 @@ class Shelf:
 
     @property
     def _same_name(self) -> str:
-        return f"SELECT 1 FROM aliases AS b WHERE b.alias = a.target AND b.source IN ({self._in_use.ids})"
+        same = f"b.alias = a.target OR '{USER_NAMESPACE}/' || b.alias = a.target"
+        return f"SELECT 1 FROM aliases AS b WHERE ({same}) AND b.source IN ({self._in_use.ids})"
 
     def _aliases_where(self, condition: str) -> list[tuple[Source, str, str]]:
         counts = f"a.source IN ({self._in_use.ids}) AND {condition}"
@@ -175,13 +195,21 @@ class Shelf:
         """Ids, or ``namespace/*``, that the user's files take out."""
         return list(self._in_use.disabled)
 
+    def disabling(self, model: str) -> str | None:
+        """The entry of ``disable`` that takes a model out, as it was written: its id, its namespace or an alias."""
+        written: list[str] = [entry for each in self.sources for entry in each.head["disabled"]]
+        return next((entry for entry in written if covers(entry, model) or model in self._targets(entry)), None)
+
     def idle_disabled(self) -> list[tuple[Source, str]]:
         """Entries that take nothing out, and the file that has them."""
         return [
             (each.source, entry)
             for each in self.sources
             for entry in each.head["disabled"]
-            if not self._database.rows(
-                f"SELECT 1 FROM models AS m WHERE m.source IN ({self._in_use.ids}) AND {covered(entry, 'm.id')} LIMIT 1"
-            )
+            if not any(map(self._is_declared, (entry, *self._targets(entry))))
         ]
+
+    def _is_declared(self, entry: str) -> bool:
+        """Whether an entry of ``disable`` covers a model, disabled or not."""
+        sql = f"SELECT 1 FROM models AS m WHERE m.source IN ({self._in_use.ids}) AND {covered(entry, 'm.id')} LIMIT 1"
+        return bool(self._database.rows(sql))

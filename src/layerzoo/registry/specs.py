@@ -47,7 +47,7 @@ class Specs:
         if (row := self.find(model)) is None:
             if found := self._repositories.spec(model):
                 return found
-            raise self._unknown.model(model)
+            raise _of_alias(name, model, self._unknown.model(model))
         return self.whole(row, [alias for alias, _ in self._stock.ask(lambda shelf: shelf.aliases(model))])
 
     def whole(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec:
@@ -107,6 +107,13 @@ class Specs:
             message = f"{own['id']} is built on {own['base']}: {error}"
             raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
         raise error
+
+
+def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
+    """The error about a model, which names the alias that led to it."""
+    if name != model:
+        error.args = (f"the alias '{name}' stands for {model}: {error}",)
+    return error
 
 
 def _built(plain: dict[str, Any]) -> ModelSpec:

@@ -18,7 +18,6 @@ from layerzoo.errors import (
 from layerzoo.registry import advice
 from layerzoo.registry.discovery import NO_PLUGINS
 from layerzoo.registry.filters import Filters
-from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
@@ -49,7 +48,7 @@ class Unknown:
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
             return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
-        if entry := next((entry for entry in self._stock.ask(Shelf.disabled) if covers(entry, asked)), None):
+        if entry := self._stock.ask(lambda shelf: shelf.disabling(asked)):
             message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
             return UnknownModelError(message, asked=asked)
         if manifest is None and not self._stock.surroundings.has_plugins and namespace != USER_NAMESPACE:

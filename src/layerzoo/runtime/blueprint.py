@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
@@ -129,8 +129,18 @@ class Blueprint:
         return self.found
 
     def _trace(self, until: Sequence[Layer] = ()) -> None:
-        self.found = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        found, kind = _first_trace(self.spec, self.hooks, self.files, self.preprocess, until)
+        self.found = (self._with_single(found, kind) if found.is_whole and found.constant else found, kind)
         self._keep(registry())
+
+    def _with_single(self, found: Trace, kind: Ground) -> Trace:
+        """The trace with the FLOPs of one sample, where some of the work may be the same for any number of samples."""
+        for size in (1, _LARGER_BATCH):
+            with suppress(LayerzooError):  # a size that the network does not take says nothing
+                other = _trace_on(kind, self.spec, self.hooks, self.files, self.preprocess.example(size))
+                if (counted := found.with_single(other)) is not found:
+                    return counted
+        return found
 
     @property
     def flops(self) -> int:
@@ -315,7 +325,7 @@ def _first_trace(
 ) -> tuple[Trace, Ground]:
     """The trace at the model's own input size, and the cheapest ground that bears it.
 
-    Raises: the error of the plugin, if that is what went wrong on every ground; else TraceError.
+    Raises: the error of the plugin, if that is what went wrong on the last ground; else TraceError.
     """
     failures: dict[Ground, LayerzooError] = {}
     for kind in GROUNDS:
@@ -323,11 +333,10 @@ def _first_trace(
             return _trace_on(kind, spec, hooks, files, made.example(_BATCH), until), kind
         except LayerzooError as error:
             failures[kind] = error
-    last, is_always_so = failures[GROUNDS[-1]], len({str(failure) for failure in failures.values()}) == 1
-    if is_always_so and not isinstance(last, TraceError):
+    last = failures[GROUNDS[-1]]  # of a run with real values, which what the others say only leads up to
+    if not isinstance(last, TraceError):
         raise last
-    told = str(last) if is_always_so else "".join(f"\n{kind}: {failure}" for kind, failure in failures.items())
-    raise TraceError(f"{spec.id} could not be traced: {told}") from last
+    raise TraceError(f"{spec.id} could not be traced: {last}") from last
 
 
 def _trace_on(
@@ -344,7 +353,7 @@ def _trace_on(
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
         with faked(network) if kind == "faked" else nullcontext():
             sample = example if kind == "real" else _of_ones(example)
-            return trace(network, sample, until=until, has_values=kind == "real")
+            return trace(network, sample, until=until, has_values=kind == "real", folders=hooks.folders)
 
 
 def _of_ones(batch: Batch) -> Batch:

@@ -4,6 +4,7 @@ or with seeded random weights."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
@@ -59,13 +60,30 @@ its construction reads values that it needs there and then); for real (code that
 def ground(kind: Ground) -> Iterator[None]:
     """Everything built and run inside happens on one of the GROUNDS; of "faked", it runs in :func:`faked` in here."""
     if kind in ("meta", "faked"):
-        with torch.device("meta"):
+        with _without_log(), torch.device("meta"):
             yield
     elif kind == "fake":
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with _without_log(), FakeTensorMode(allow_non_fake_inputs=True):
             yield
     else:
         yield
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Silence the loggers of torch: where a network does not run without values, torch logs a traceback of its own."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("torch.")]
+    for logger in loggers:
+        logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(drop)
 
 
 @contextlib.contextmanager

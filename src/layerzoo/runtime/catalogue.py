@@ -38,6 +38,10 @@ Traced = tuple[Row, ...]
 _NOT_LISTED = ("base", "layers", "params", "flops")
 """What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
 
+_PUBLISHED = "published"
+"""What a plugin says of a checkpoint whose configuration it does not know, next to the keys of the model: see
+:func:`settled`."""
+
 _LONGEST = 80
 _MEMORY_BYTES = 8 << 30
 """A network that only runs for real may be larger than the machine."""
@@ -72,7 +76,8 @@ def trace_architectures(
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False
         else:  # its process was lost: what that says of the network is not known, and the next run tries again
-            yield tuple({**row, "failed": result["failed"]} for row in _listed(namespace)[name]), False
+            failed = ({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
+            yield tuple(each for row in failed for each in settled(row)), False
 
 
 def _known(ledger: Ledger | None) -> Mapping[str, Result]:
@@ -125,7 +130,8 @@ def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
     for name in names:
         if missing := [row["id"] for row in listed[name] if row["id"] not in shipped]:
             raise RegistryError(f"the catalogue of {namespace} has no {missing[0]}. {advice}")
-        yield tuple({**head.get("common", {}), **shipped[row["id"]]} for row in listed[name])
+        ids = (each for row in listed[name] for each in _possible_ids(row) if each in shipped)
+        yield tuple({**head.get("common", {}), **shipped[each]} for each in ids)
 
 
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
@@ -140,10 +146,14 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
             yield f"{label} has layers in the file, and cannot be traced: {failed[name]}"
         else:
             yield from (f"{label}: {each}" for each in _unlike(row, shipped[name]))
-    listed = {row["id"] for rows in _listed(namespace).values() for row in rows}
+    here = {row["id"] for rows in traced for row in rows}
+    listed = [row for rows in _listed(namespace).values() for row in rows]
+    possible = {each: row["id"] for row in listed for each in _possible_ids(row)}
     for name in filter(None, shipped):
-        if name not in listed:
+        if name not in possible:
             yield f"{namespace}/{name} is in the file, and the plugin does not list it"
+        elif name not in here and possible[name] in here:
+            yield f"{namespace}/{name} is in the file, and the size of {namespace}/{possible[name]} is known"
 
 
 def _unlike(here: Row, there: Row) -> Iterator[str]:
@@ -200,8 +210,42 @@ def state_of(namespace: str) -> dict[str, str]:
     return {**versions_of(namespace), "code": found.hexdigest()}
 
 
+def settled(row: Row) -> list[Row]:
+    """Return the models that a traced row stands for.
+
+    Of a checkpoint whose configuration is not known (``published`` in its row), a trace tells what another network of
+    its architecture is like, the one of the library's default configuration. Where the size of that is one that the
+    checkpoint is known to have, the row keeps it. Else the checkpoint stands without size, cost and layers, and the
+    architecture stands next to it, without weights, under the first of its aliases.
+
+    Args:
+        row: as :func:`_trace_models` yields it. ``published``: ``params``, the least and the largest number of
+            parameters that the checkpoint may have, absent where nothing is known; ``summary``, what is said of it
+            where its size is not known.
+    """
+    own = {key: value for key, value in row.items() if key != _PUBLISHED}
+    if _PUBLISHED not in row:
+        return [own]
+    low, high = row[_PUBLISHED].get("params", (1, 0))
+    if low <= own.get("params", 0) <= high:
+        return [own]
+    unknown = {**own, "summary": row[_PUBLISHED]["summary"]}
+    if "params" not in own or not own.get("aliases"):
+        return [unknown]
+    name, *others = own["aliases"]
+    unknown = {key: value for key, value in unknown.items() if key not in ("params", "flops", "layers", "aliases")}
+    architecture = {**own, "id": name, "aliases": others}
+    return [unknown, {key: value for key, value in architecture.items() if key != "weights" and value != []}]
+
+
+def _possible_ids(row: Row) -> list[str]:
+    """The ids of the models that a listed row may stand for: see :func:`settled`."""
+    return [row["id"], *(row.get("aliases", [])[:1] if _PUBLISHED in row else [])]
+
+
 def _work(namespace: str, name: str) -> Row:
-    return {"rows": list(_trace_models(namespace, _listed(namespace)[name]))}
+    traced = _trace_models(namespace, _listed(namespace)[name])
+    return {"rows": [each for row in traced for each in settled(row)]}
 
 
 def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
@@ -273,15 +317,30 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
     for row in rows:
         if isinstance(row, dict) and (told := [key for key in _NOT_LISTED if key in row]):
             yield f"{row.get('id')}: {' and '.join(told)} must not be said"
+        if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
+            yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
     source = Source(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
-    for each in compile_models(rows, source):
+    for each in compile_models(map(_declared, rows), source):
         if isinstance(each, Diagnostic):
             yield f"{each.model or each.text}: {each.message}"
 
 
+def _is_published(value: Any) -> bool:
+    """Whether a value has the form of ``published``: see :func:`settled`."""
+    if not isinstance(value, dict) or not isinstance(value.get("summary"), str) or value.keys() - {"summary", "params"}:
+        return False
+    params = value.get("params", [0, 0])
+    return isinstance(params, list) and len(params) == 2 and all(isinstance(each, int) for each in params)
+
+
+def _declared(row: Any) -> Any:
+    """The keys of a model, of a row that is listed."""
+    return {key: value for key, value in row.items() if key != _PUBLISHED} if isinstance(row, dict) else row
+
+
 def _spec(namespace: str, row: Row) -> ModelSpec:
     """A model that is listed."""
-    own = {key: value for key, value in row.items() if key not in ("id", "aliases")}
+    own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
     assert plain is not None
     return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)

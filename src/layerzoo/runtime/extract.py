@@ -20,6 +20,7 @@ from layerzoo.features import Features
 from layerzoo.media import text
 from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.failure import summary
+from layerzoo.plugins.source_line import line_of
 from layerzoo.pooling import width
 from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
 from layerzoo.runtime.batch import Row
@@ -221,8 +222,10 @@ def _check_network(backbone: Backbone, failure: Exception) -> None:
     try:
         backbone.activations(example)
     except Exception as error:
+        line = line_of(failure, backbone.blueprint.hooks.folders if backbone.blueprint else ())
+        where = f" (at {line})" if line else ""
         raise PluginError(
-            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}. If backbone.module was "
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{where}. If backbone.module was "
             "converted: load() takes precision=",
             plugin=backbone.spec.builder,
         ) from error

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from layerzoo.errors import PluginError
+from layerzoo.plugins.failure import folder_of
 from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import Registry
 from layerzoo.spec import ModelSpec
@@ -42,6 +43,12 @@ class ModelHooks:
         return "+".join(
             dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all)
         )
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the packages of the plugins asked."""
+        found = (folder_of(plugin.manifest) for plugin in self._all)
+        return [folder for folder in found if folder is not None]
 
     @property
     def read_files(self) -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 from layerzoo.runtime.axes import Layout
 from layerzoo.runtime.trace import Call, Trace
 
+_SETS = ("parameters", "unfinished", "constant")
+
 
 def trace_to_plain(found: Trace) -> dict[str, Any]:
     """A trace as JSON can hold it."""
     plain = asdict(found)
-    plain |= {"parameters": sorted(found.parameters), "unfinished": sorted(found.unfinished)}
+    plain |= {name: sorted(getattr(found, name)) for name in _SETS}
     plain["calls"] = [
         [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
         for call in found.calls
@@ -28,8 +30,10 @@ def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
         for module, index, start, end, inputs, outputs in plain["calls"]
     )
     flops = tuple((step, count) for step, count in plain["flops"])
-    sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
-    return Trace(**{**plain, **sets, "calls": calls, "flops": flops, "unread": tuple(plain["unread"])})
+    single = tuple((step, count) for step, count in plain["single"])
+    sets = {name: frozenset(plain[name]) for name in _SETS}
+    told = {"calls": calls, "flops": flops, "single": single, "unread": tuple(plain["unread"])}
+    return Trace(**{**plain, **sets, **told})
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

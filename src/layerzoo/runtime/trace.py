@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from layerzoo.errors import LayerError, TraceError
+from layerzoo.plugins.failure import summary
+from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
@@ -64,6 +66,11 @@ class Trace:
     none. Of another, what comes after the layers that it was made for is not known."""
     unread: tuple[str, ...] = ()
     """Of a run with values, the tensors that were never read: experts that another input may ask."""
+    constant: frozenset[int] = frozenset()
+    """Steps of the counted operations that read nothing derived from the batch. Their work may be the same for any
+    number of samples, such as that of position embeddings which are interpolated once."""
+    single: tuple[tuple[int, int], ...] = ()
+    """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -80,29 +87,59 @@ class Trace:
         return not self.unfinished
 
     def flops_until(self, step: int) -> int:
-        """FLOPs per sample spent before a step."""
-        return sum(flops for at, flops in self.flops if at < step) // self.batch_size
+        """FLOPs spent before a step on a batch of one sample."""
+        single = dict(self.single)
+        shared = sum(flops for at, flops in self.flops if at < step and at not in single)
+        return shared // self.batch_size + sum(flops for at, flops in self.single if at < step)
+
+    def with_single(self, other: Trace) -> Trace:
+        """The same trace with the FLOPs of one sample, which follow from a trace of another batch size: the work of an
+        operation is a constant and a multiple of the batch size.
+
+        other: of the same network and input size. One with other operations says nothing, and changes nothing.
+        """
+        if [step for step, _ in other.flops] != [step for step, _ in self.flops] or other.batch_size == self.batch_size:
+            return self
+        single = []
+        for (step, here), (_, there) in zip(self.flops, other.flops, strict=True):
+            each = (there - here) // (other.batch_size - self.batch_size)
+            alone = here + (1 - self.batch_size) * each
+            if alone * self.batch_size != here:
+                single.append((step, alone))
+        return replace(self, single=tuple(single))
 
     def params_until(self, step: int) -> int:
         """Number of parameters read before a step; a shared one counts once."""
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
-def trace(network: nn.Module, batch: Batch, *, until: Collection[Layer] = (), has_values: bool = False) -> Trace:
+def trace(
+    network: nn.Module,
+    batch: Batch,
+    *,
+    until: Collection[Layer] = (),
+    has_values: bool = False,
+    folders: Collection[str] = (),
+) -> Trace:
     """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
 
     until: layers after whose calls nothing is to be known any more; else it runs to its end.
     has_values: whether the network may choose its way by what the batch holds.
+    folders: those of the plugins that made the network; an error names the line in them that raised.
     Raises: TraceError when the network does not run.
     """
     network.eval()
     built = signature(network)  # running may put other buffers in place of some
     recorder = _Recorder(network, until)
     try:
+        _mark(list(batch.inputs.values()))
         with contextlib.suppress(_Enough), torch.no_grad(), recorder.watching(network), recorder:
             batch.run(network)
     except Exception as error:
-        raise TraceError(f"{type(network).__name__} does not run on its example input: {error}") from error
+        line = line_of(error, folders)
+        where = f"\n{line}" if line else ""
+        message = f"{type(network).__name__} does not run on its example input: {summary(error)}{where}"
+        raise TraceError(message) from error
     return recorder.trace(batch.size, built, has_values)
 
 
@@ -181,6 +218,7 @@ class _Recorder(TorchDispatchMode):
         self._parameters = {name for name, _ in network.named_parameters()}
         self._reads: dict[str, int] = {}
         self._flops: list[tuple[int, int]] = []
+        self._constant: set[int] = set()
         self._calls: list[Call] = []
         self._aliases: dict[str, str] = {}
         self._running: Counter[str] = Counter()
@@ -191,13 +229,19 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         self._step += 1
+        is_derived = False
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor):
+                is_derived = is_derived or hasattr(leaf, _MARK)
                 for name in self._owners.get(_storage(leaf), ()):
                     self._reads.setdefault(name, self._step)
         result = func(*args, **kwargs)
+        if is_derived:
+            _mark(result)
         if count := _flop_formula(func):
             self._flops.append((self._step, int(count(*args, **kwargs, out_val=result))))
+            if not is_derived:
+                self._constant.add(self._step)
         return result
 
     @contextlib.contextmanager
@@ -256,7 +300,18 @@ class _Recorder(TorchDispatchMode):
             aliases=dict(self._aliases),
             unfinished=frozenset(path for path, count in self._running.items() if count and self._has_stopped),
             unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
+            constant=frozenset(self._constant),
         )
+
+
+_MARK = "_layerzoo_derived"
+
+
+def _mark(values: Any) -> None:
+    """Mark the tensors of a nest as derived from the batch."""
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor):
+            setattr(leaf, _MARK, True)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,8 +1,10 @@
 """Every base network of the library in its default configuration, as lines of a catalogue.
 
 For nearly every model type the library's documentation names the checkpoint whose configuration the default one
-resembles. That is the model's id, and where its weights are. Who loads these gets what the configuration beside them
-says; the catalogue tells of the default one.
+resembles. That is the model's id, and where its weights are. Often they resemble each other in little: the default
+configuration of BLOOM has 2 blocks, the checkpoint named 70. So the size and the layers of the default configuration
+are said of a checkpoint only where its name states a size that agrees. Else the checkpoint is listed without them, and
+the default configuration as an architecture without weights, called as its type is.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from layerzoo_transformers.configuration import SUB_CONFIGS
 from layerzoo_transformers.identify import UNMADE, described, modalities_of
 from layerzoo_transformers.parts import network_class
 from layerzoo_transformers.plainly import quiet
+from layerzoo_transformers.stated import stated_params
 
 _DOCUMENTED = re.compile(
     r"similar\s+configuration\s+to\s+that\s+of\s+the\b.*?\[[^\]]*\]\(https://huggingface\.co/([\w.-]+/[\w.-]+)\)",
@@ -109,17 +112,27 @@ def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) ->
     config = AutoConfig.for_model(model_type)
     for modality, name in _tower_names(model_type, config):
         own_names = [] if checkpoint is None else [name]
-        row = {
+        kind = network_class(config).__name__
+        row: Row = {
             "id": f"{checkpoint or model_type}{name.removeprefix(model_type)}",
             "aliases": [*own_names, *(tower for tower, whole in towers.items() if whole == name)],
             "modality": modality,
             "builder": "transformers",
             "args": {"model_type": model_type},
-            "summary": f"{network_class(config).__name__}, in the library's default configuration",
+            "summary": f"{kind}, in the library's default configuration",
             "weights": None if checkpoint is None else f"hf://{checkpoint}",
             "preprocess": _preprocess(config, modality),
+            "published": None if checkpoint is None else _published(checkpoint, kind),
         }
         yield name, {key: value for key, value in row.items() if value}
+
+
+def _published(checkpoint: str, kind: str) -> dict[str, Any]:
+    """What is known of a checkpoint without its files."""
+    published: dict[str, Any] = {"summary": f"{kind}, size unknown until inspected"}
+    if params := stated_params(checkpoint):
+        published["params"] = list(params)
+    return published
 
 
 def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:

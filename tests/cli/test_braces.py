@@ -1,0 +1,52 @@
+"""Braces that a shell has expanded: the words that are no values of the option are recognised, and the error helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.terminal import Zoo
+
+
+@pytest.fixture(autouse=True)
+def text_file(home: Path) -> None:
+    (home / "t.txt").write_text("the cat\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("t.txt --layer block.1 block.2 block.3", "--layer 'block.{1..3}'"),
+        ("--layer block.1 block.2 t.txt --model starter/minilm-l6", "--layer 'block.{1..2}'"),
+        ("--layer stage.1.block.8 stage.1.block.9 stage.1.block.10 t.txt", "--layer 'stage.1.block.{8..10}'"),
+        ("--layer block.3 block.2 t.txt", "--layer block.3 --layer block.2"),
+        ("--layer stem pooled t.txt --model starter/minilm-l6", "--layer stem --layer pooled"),
+        ("--layer module:layer.1 module:layer.2 t.txt", "--layer 'module:layer.{1..2}'"),
+        ("t.txt --pool block.1=max block.2=max", "--pool block.1=max --pool block.2=max"),
+    ],
+)
+def test_extract_says_what_to_write(zoo: Zoo, home: Path, words: str, advice: str) -> None:
+    said = zoo("extract", *words.split(), "--out", "o.npz")
+    assert said.code == 2
+    assert "braces" in said.err
+    assert said.err.endswith(f"Next: {advice}\n")
+    assert not (home / "o.npz").exists()
+
+
+def test_pull_says_what_to_write(zoo: Zoo) -> None:
+    said = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
+    assert said.code == 2
+    assert said.err.endswith("Next: --layer 'block.{1..2}'\n")
+
+
+@pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
+def test_other_names_of_nothing_are_missing_files(zoo: Zoo, words: str) -> None:
+    said = zoo("extract", *words.split(), "--out", "o.npz")
+    assert said.code != 0
+    assert "no such file or folder" in said.err
+    assert "braces" not in said.err
+
+
+def test_a_file_that_is_called_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:
+    (home / "t.txt").rename(home / "block.2")
+    assert zoo("extract", "block.2", "--layer", "block.1", "--model", "starter/minilm-l6", "--out", "o.npz").code == 0

@@ -1,0 +1,83 @@
+"""Addresses of layers: what `zoo layers` prints can be written wherever a layer is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layerzoo.errors import LayerError
+from layerzoo.layers import parse_address, select
+from layerzoo.registry.schema import check_model
+from layerzoo.spec import Layer
+
+_SEGMENT = st.text("abcxyz019_-", min_size=1, max_size=6)
+_LAYERS = st.builds(
+    Layer,
+    name=st.just("block.0"),
+    module=st.lists(_SEGMENT, max_size=4).map(".".join),
+    call=st.none() | st.integers(0, 300),
+    output=st.none() | st.integers(0, 9) | st.text(max_size=5) | st.sampled_from(["1", '"', "a]b", "[", "mask"]),
+    at=st.sampled_from(["output", "input"]),
+)
+
+
+@given(_LAYERS)
+def test_an_address_read_back_is_the_same_layer(layer: Layer) -> None:
+    assert parse_address(layer.address, name=layer.name) == layer
+    (selected,) = select([], f"module:{layer.address}", model="acme/net")
+    assert (selected.module, selected.call, selected.output, selected.at) == (
+        layer.module, layer.call, layer.output, layer.at,
+    )  # fmt: skip
+
+
+@given(_LAYERS)
+def test_a_registry_file_takes_an_address_as_the_keys_that_it_stands_for(layer: Layer) -> None:
+    address = layer.address if layer.module else f".{layer.address}"
+    for written in (address, {"module": address}):
+        data = {"modality": "text", "builder": "toy", "layers": {"block.0": written}}
+        plain, mistakes = check_model("mine/net", data, Path())
+        assert not mistakes
+        assert plain is not None
+        (declared,) = plain["layers"]
+        assert Layer(**declared) == layer
+
+
+def test_a_range_may_stand_in_any_part_of_an_address() -> None:
+    data = {
+        "modality": "text",
+        "builder": "toy",
+        "layers": {"block.{0..2}": "shared#{0..2}", "stage.{0..1}": "mixer<[{0..1}]"},
+    }
+    plain, mistakes = check_model("mine/net", data, Path())
+    assert not mistakes
+    assert plain is not None
+    assert [Layer(**each).address for each in plain["layers"]] == [
+        "shared#0", "shared#1", "shared#2", "mixer<[0]", "mixer<[1]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a#", "a#x", "a<#1", "a[1]<", "a[", "a]", "a[]", "a#1#2", "a<<", "a..b", "a b", "a.", ".a", "#1<x"]
+)
+def test_what_is_no_address_is_one_mistake_that_says_what_is(wrong: str) -> None:
+    data = {"modality": "text", "builder": "toy", "layers": {"block.0": wrong}}
+    _, mistakes = check_model("mine/net", data, Path())
+    (mistake,) = mistakes
+    assert wrong in str(mistake)
+    assert "#CALL" in str(mistake)
+
+
+@pytest.mark.parametrize("wrong", ["module:a#", "module:a<#1", "module:a[1]<", "module:a["])
+def test_a_selector_that_is_no_address_is_refused(wrong: str) -> None:
+    with pytest.raises(LayerError, match="as in"):
+        select([], wrong, model="acme/net")
+
+
+def test_an_address_and_a_key_that_disagree_are_a_mistake() -> None:
+    layers = {"a": {"module": "x#1", "call": 2}, "b": {"module": "x#1", "call": 1}}
+    _, (mistake,) = check_model("mine/net", {"modality": "text", "builder": "toy", "layers": layers}, Path())
+    assert mistake.loc == ("layers", "a")
+    assert "`call`" in mistake.message
