@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
@@ -35,13 +36,13 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
 
     Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
     """
-    groups, sources = _needed(network, cut, checkpoint, model)
+    sources = _needed(network, cut, checkpoint, model)
     if not checkpoint.is_partial(sources.values()):
         message = "%s: all of %s is read, because tensors that the cut needs are computed from others"
         logging.getLogger("layerzoo").warning(message, model, checkpoint.label)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
-        _assign(network, groups[name], tensors[source], model)
+        _assign(network, name, tensors[source], model)
     trim(network, cut)
     return replace(_loaded(sources, checkpoint), sha256=_digest(tensors))
 
@@ -50,22 +51,20 @@ def fetch_for(
     network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: FileProgress | None = None
 ) -> Loaded:
     """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
-    _, sources = _needed(network, cut, checkpoint, model)
+    sources = _needed(network, cut, checkpoint, model)
     checkpoint.fetch(sources.values(), progress)
     return _loaded(sources, checkpoint)
 
 
-def _needed(
-    network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The names of the network that mean one tensor each, by the first of them; and what the checkpoint calls those."""
+def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
+    """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
     check_structure(network, cut, model)
     stored = set(network.state_dict(keep_vars=True))
     groups = _shared(network, [name for name in cut.tensors if name in stored])
     sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
-    return groups, sources
+    return sources
 
 
 def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
@@ -139,19 +138,29 @@ def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model:
         )
 
 
-def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
-    kept = _tensor(network, names[0])
+def _assign(network: nn.Module, name: str, tensor: Tensor, model: str) -> None:
+    kept = _tensor(network, name)
     if kept.is_floating_point() and not tensor.is_floating_point():
         raise WeightsError(
-            f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
+            f"{model}: '{name}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
             "Quantised weights need the scales that they were made with: save them as floats first"
         )
-    value = tensor.to(kept.dtype)
-    new = nn.Parameter(value, requires_grad=kept.requires_grad) if isinstance(kept, nn.Parameter) else value
-    for name in names:
-        owner, leaf = _place(network, name)
-        holder: dict[str, Tensor | None] = owner._parameters if leaf in owner._parameters else owner._buffers  # type: ignore[assignment]
-        holder[leaf] = new
+    _replace_values(kept, tensor.to(kept.dtype))
+
+
+def _replace_values(tensor: Tensor, values: Tensor) -> None:
+    """Give a tensor other values, wherever it is referenced, as ``load_state_dict`` does.
+
+    It takes over the memory of the values. Where something else shares its own memory, as a view of a parameter does,
+    the values are copied into that instead.
+    """
+    reference = StorageWeakRef(tensor.untyped_storage())
+    layout = tensor.storage_offset(), tensor.size(), tensor.stride()
+    tensor.data = values
+    if not reference.expired():
+        shared = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
+        kept = torch.empty(0, dtype=values.dtype).set_(shared, *layout)
+        tensor.data = kept.copy_(values)
 
 
 def _tensor(network: nn.Module, name: str) -> Tensor:

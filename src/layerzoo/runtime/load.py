@@ -14,7 +14,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, in_precision, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
-from layerzoo.runtime.build import build_random, build_uninitialised
+from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised
 from layerzoo.runtime.checkpoint import open_checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
@@ -121,7 +121,7 @@ def _load(
 def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool) -> tuple[torch.nn.Module, Loaded]:
     spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
     if seed is None:
-        network = build_uninitialised(spec, hooks, files)
+        network = build_to_fill(spec, hooks, files)
         return network, load_into(network, cut, open_checkpoint(spec, files, hooks, allow_pickle), model=spec.id)
     network = build_random(spec, hooks, files, seed)
     check_structure(network, cut, spec.id)
