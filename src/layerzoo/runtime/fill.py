@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +29,10 @@ class Loaded:
     of_bytes: int
     sha256: str | None = None
     """Of what was read: name and bytes of each tensor, by name. The numbers follow from nothing else of the file."""
+    entry: str | None = None
+    """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
+    removed: str | None = None
+    """What a training wrapper had added to each checkpoint key: ``module.``."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
@@ -59,9 +63,7 @@ def fetch_for(
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
     check_structure(network, cut, model)
-    stored = set(network.state_dict(keep_vars=True))
-    groups = _shared(network, [name for name in cut.tensors if name in stored])
-    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    sources = {group[0]: _source(group, checkpoint, model) for group in needed_names(network, cut)}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
     return sources
@@ -71,6 +73,8 @@ def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
     is_partial = checkpoint.is_partial(sources.values())
     read = list(sources.values() if is_partial else checkpoint.shapes)
     return Loaded(
+        entry=checkpoint.entry,
+        removed=checkpoint.removed,
         tensors=len(set(read)),
         of_tensors=len(checkpoint.shapes),
         bytes=checkpoint.bytes_of(read),
@@ -107,13 +111,15 @@ def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
         )
 
 
-def _shared(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
-    """Names grouped by the tensor they mean (tied weights have several), by the first of each group."""
+def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
+    """The names of the tensors that a cut needs of a checkpoint, grouped by tensor: tied weights have several."""
+    saved = network.state_dict(keep_vars=True)
+    names = [name for name in cut.tensors if name in saved]
     tensors = dict(named_tensors(network))
     groups: dict[int, list[str]] = {}
     for name in names:
         groups.setdefault(id(tensors[name]), []).append(name)
-    return {group[0]: group for group in groups.values()}
+    return list(groups.values())
 
 
 def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:

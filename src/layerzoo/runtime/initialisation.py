@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +113,24 @@ class Initialisation:
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Skip and record what is built inside, in this thread."""
-        with _Operations(self), _Calls(self):
+        with _Operations(self), _Calls(self), self._without_truncated_normals():
+            yield
+
+    @contextlib.contextmanager
+    def _without_truncated_normals(self) -> Iterator[None]:
+        """Skip ``trunc_normal_`` of parameters as a whole, which no mode sees: it draws until all values are in range,
+        and so would compute with undefined memory."""
+        fill, thread = nn.init._no_grad_trunc_normal_, threading.get_ident()
+
+        def unless_skipped(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            if threading.get_ident() == thread:
+                if isinstance(tensor, nn.Parameter):
+                    self.note_parameter(tensor)
+                if self.skips_write_to(tensor):
+                    return tensor
+            return fill(tensor, *args, **kwargs)
+
+        with mock.patch.object(nn.init, "_no_grad_trunc_normal_", unless_skipped):
             yield
 
     def must_be_repeated(self, network: nn.Module) -> bool:
@@ -119,16 +138,15 @@ class Initialisation:
 
         Random numbers count: a skipped initialisation draws none, so that those after it differ.
         """
-        return (
-            self._has_read_undefined or self._has_read_random or any(self._outside(network, "is_undefined", "is_random"))
-        )
+        has_read = self._has_read_undefined or self._has_read_random
+        return has_read or any(self._outside(network, "is_undefined", "is_random"))
 
     def is_random(self, network: nn.Module) -> bool:
         """Whether a tensor that no checkpoint fills, or a value in Python, depends on a random number."""
         return self._has_read_random or any(self._outside(network, "is_random"))
 
     def random_tensors(self, network: nn.Module) -> list[str]:
-        """The names of the buffers and tensor attributes that depend on a random number and that no checkpoint fills."""
+        """The names of the buffers and tensor attributes that depend on a random number and no checkpoint fills."""
         random = {id(memory) for memory in self._outside(network, "is_random")}
         return [
             f"{path}.{name}" if path else name
@@ -191,7 +209,7 @@ class Initialisation:
         known = [memory for source in sources if (memory := self._of(source)) is not None]
         undefined = any(memory.is_undefined for memory in known)
         random = random or any(memory.is_random for memory in known)
-        if reads:
+        if reads and (undefined or random) and not _is_initialising():
             self._has_read_undefined |= undefined
             self._has_read_random |= random
         if undefined or random:
@@ -267,6 +285,15 @@ class _Calls(TorchFunctionMode):
         if name == "__deepcopy__" and isinstance(first, Tensor) and isinstance(result, Tensor):
             self._record.note_result([first], [result], random=False, reads=False)
         return result
+
+
+def _is_initialising() -> bool:
+    """Whether the caller is a function of ``torch.nn.init``. What that reads decides nothing but its own tensor."""
+    frame = sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_globals.get("__name__") == "torch.nn.init":
+            return True
+    return False
 
 
 def _key(tensor: Tensor) -> int:
