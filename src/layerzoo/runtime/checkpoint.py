@@ -152,7 +152,9 @@ def open_checkpoint(
 def _announce_entry(label: str, entry: str | None) -> None:
     """Once a process."""
     if entry is not None:
-        logging.getLogger("layerzoo").warning("%s is a training checkpoint: its weights under '%s' are used", label, entry)
+        logging.getLogger("layerzoo").warning(
+            "%s is a training checkpoint: its weights under '%s' are used", label, entry
+        )
 
 
 @lru_cache(maxsize=256)
@@ -216,9 +218,7 @@ def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     return InMemory(made, spec.id)
 
 
-def _reader(
-    spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
-) -> Callable[[], _Read]:
+def _reader(spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool) -> Callable[[], _Read]:
     """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
 
     def read() -> _Read:

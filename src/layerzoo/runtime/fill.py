@@ -15,6 +15,7 @@ from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import truncate
+from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
 from layerzoo.runtime.trace import named_tensors, signature
 from layerzoo.weights.progress import FileProgress
 
@@ -63,10 +64,20 @@ def fetch_for(
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
     check_structure(network, cut, model)
+    _refuse_what_is_more_than_its_tensors(network, checkpoint, model)
     sources = {group[0]: _source(group, checkpoint, model) for group in needed_names(network, cut)}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
     return sources
+
+
+def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
+    """Raises: WeightsError for quantised tensors that are taken over without scales, and for an adapter's changes."""
+    origins = checkpoint.origins
+    taken = {origins[name] for name in network.state_dict(keep_vars=True) if name in origins}
+    stored = checkpoint.stored.meta()
+    refuse_changes(stored, taken, model=model, label=checkpoint.label)
+    refuse_scaled(stored, taken, taken=taken, model=model, label=checkpoint.label)
 
 
 def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
@@ -126,6 +137,7 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
     """The name under which the checkpoint has a tensor: any of those that share it will do."""
     found = next((name for name in group if name in checkpoint.shapes), None)
     if found is None:
+        refuse_packed(checkpoint.stored.meta(), group[0], model=model, label=checkpoint.label)
         few = ", ".join(list(checkpoint.shapes)[:3])
         raise WeightsError(
             f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "

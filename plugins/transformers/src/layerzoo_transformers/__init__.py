@@ -82,7 +82,8 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone."""
-    return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
+    with told_plainly(spec.id):
+        return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
 
 
 def _whole(spec: ModelSpec, files: Files) -> Any:
