@@ -47,6 +47,6 @@ def without_quantisation(config: Any) -> Any:
 
 def _refused(config: Any, method: str, why: str) -> WeightsError:
     return WeightsError(
-        f"a checkpoint of type {config.model_type} is quantised with {method}{why}. Next: save it dequantised, as float32 or bfloat16, with the "
-        "library that quantised it"
+        f"a checkpoint of type {config.model_type} is quantised with {method}{why}. Next: save it "
+        "dequantised, as float32 or bfloat16, with the library that quantised it"
     )
