@@ -239,6 +239,10 @@ class WeightsOfFeatures(Shape):
     """Of the ``layerzoo.lock`` that pins it."""
     sha256: dict[str, str]
     """Of files, by name; of a safetensors checkpoint only where it is declared, locked or stated by a server."""
+    entry: str | None
+    """The entry of a training checkpoint that the weights were taken from: ``state_dict_ema``."""
+    removed_prefix: str | None
+    """What a training wrapper had added to the checkpoint keys and was removed from them: ``module.``."""
 
 
 class Loaded(Shape):

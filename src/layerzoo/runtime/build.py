@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -16,10 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from layerzoo.errors import PluginError
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.initialisation import seeded, to_fill
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
-
-_ONE_SEED_AT_A_TIME = threading.Lock()  # the generator that initialisation draws from is global
 
 
 def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
@@ -33,19 +31,26 @@ def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
     return network.eval()
 
 
-def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """The architecture in memory with parameters that hold nothing yet; buffers and constants are real.
+def build_to_fill(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
+    """Build the architecture in memory, for a checkpoint to fill: parameters may hold undefined values, and every other
+    tensor has the value that its constructor gives it.
 
-    Untouched memory costs nothing, so the parameters of a network that are never loaded take no room.
+    Memory that is not touched costs nothing, so parameters that are never loaded take no room. Where a tensor that no
+    checkpoint fills depends on the initialisation of a parameter, the network is built with initialisation. Random
+    constants are drawn from a fixed seed, so that features are the same after every load.
     """
+    return to_fill(lambda: build(spec, hooks, files), model=spec.id)
+
+
+def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
+    """Build the architecture to learn its structure: no parameter has a meaningful value."""
     with WithoutInitialisation():
         return build(spec, hooks, files)
 
 
 def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) -> nn.Module:
     """The architecture with its own initialisation, drawn from ``seed``: the same for every cut of the network."""
-    with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return build(spec, hooks, files)
 
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from layerzoo.errors import CacheError, PluginError, UnsafeWeightsError, WeightsError
+from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.pickled import READER, read_pickle
 from layerzoo.runtime.stored import InMemory, Safetensors, Stored
+from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo.weights.cache import converted_path, make_once
 from layerzoo.weights.files import INDEX
 from layerzoo.weights.progress import FileProgress
-from layerzoo.weights.tensors import read_header
+from layerzoo.weights.tensors import read_header, read_metadata
 
 Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+_Read = tuple[Mapping[str, Tensor], str | None]
+"""Tensors, and the entry of a training checkpoint that they were taken from."""
+_ENTRY = "layerzoo.entry"
+"""The metadata of a converted file that keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,10 @@ class Checkpoint:
     sizes: Mapping[str, int]
     """Bytes of each tensor."""
     origins: Mapping[str, str]
+    entry: str | None = None
+    """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
+    removed: str | None = None
+    """What was removed from its keys to make them fit: ``module.`` of a training wrapper."""
 
     @property
     def label(self) -> str:
@@ -97,50 +107,96 @@ class KeyRules:
         return ".".join(segments)
 
 
-def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool = False) -> Checkpoint:
-    """The checkpoint of a model, in whatever format it comes.
+def open_checkpoint(
+    spec: ModelSpec,
+    files: Files,
+    hooks: ModelHooks,
+    allow_pickle: bool = False,
+    *,
+    needed: Sequence[Sequence[str]] = (),
+    own: Iterable[str] = (),
+) -> Checkpoint:
+    """Open the checkpoint of a model, in any format.
 
-    A format that is not safetensors is converted once, and kept as safetensors in the cache directory.
+    A format other than safetensors is converted once, and kept as safetensors in the cache directory. Where the keys do
+    not fit the network, and do without what a training wrapper adds to each, they are read so.
+
     allow_pickle: open a pickle although its sha256 is neither declared nor locked.
+    needed: the names of the tensors that must be there; of each one or several, any of which will do.
+    own: the names of all tensors of the network.
     Raises: WeightsError when there is none, UnsafeWeightsError for a pickle that may not be opened.
     """
-    rename = KeyRules(spec.weights.keys if spec.weights else ())
+    rules = KeyRules(spec.weights.keys if spec.weights else ())
+    stored, entry = _stored(spec, files, hooks, allow_pickle)
+    _announce_entry(stored.label, entry)
 
-    def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        renamed = {rename(name): tensor for name, tensor in tensors.items()}
-        mapped = hooks.state_dict(spec, files, renamed)
-        return renamed if mapped is None else mapped
+    def opened(unwrap: Callable[[str], str]) -> Checkpoint:
+        def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            renamed = {rules(unwrap(name)): tensor for name, tensor in tensors.items()}
+            mapped = hooks.state_dict(spec, files, renamed)
+            return renamed if mapped is None else mapped
 
-    return Checkpoint.of(_stored(spec, files, hooks, allow_pickle), mapper)
+        return replace(Checkpoint.of(stored, mapper), entry=entry)
+
+    names = set(own)
+    for removed, unwrap in unwrappings(stored.meta().keys(), names):
+        checkpoint = opened(unwrap)
+        if all(any(name in checkpoint.shapes for name in group) for group in needed):
+            if removed is not None:
+                _announce_removed(stored.label, removed)
+            return replace(checkpoint, removed=removed)
+    return opened(str)
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
+@lru_cache(maxsize=256)
+def _announce_entry(label: str, entry: str | None) -> None:
+    """Once a process."""
+    if entry is not None:
+        logging.getLogger("layerzoo").warning(
+            "%s is a training checkpoint: its weights under '%s' are used", label, entry
+        )
+
+
+@lru_cache(maxsize=256)
+def _announce_removed(label: str, removed: str) -> None:
+    """Once a process."""
+    message = "%s: its keys begin with what a training wrapper adds; without '%s' they fit the network"
+    logging.getLogger("layerzoo").warning(message, label, removed)
+
+
+def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> tuple[Stored, str | None]:
+    """The tensors, and the entry of a training checkpoint that holds them."""
     if (name := files.checkpoint_name) is None:
-        return _made_by_plugin(spec, files, hooks)
+        return _made_by_plugin(spec, files, hooks), None
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
-        return Safetensors.of(files, name)
-    return _converted(
-        path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=hooks.identity
-    )
+        return Safetensors.of(files, name), None
+    made_by = f"{hooks.identity}+{READER}"
+    return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
 
-def _converted(path: Path, digest: str, read: Callable[[], Mapping[str, Tensor]], *, made_by: str) -> Stored:
+def _converted(path: Path, digest: str, read: Callable[[], _Read], *, made_by: str) -> tuple[Stored, str | None]:
     """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept."""
     made: dict[str, Tensor] = {}
+    entry: str | None = None
 
     def write(target: Path) -> None:
         from safetensors.torch import save_file
 
-        made.update(_contiguous(read()))
-        save_file(made, target)
+        nonlocal entry
+        tensors, entry = read()
+        made.update(_contiguous(tensors))
+        save_file(made, target, metadata={_ENTRY: entry} if entry else None)
 
     try:
         kept = make_once(converted_path(digest, made_by), write, is_sound=_is_sound)
-        return Safetensors.open(kept, path.name)
+        return Safetensors.open(kept, path.name), read_metadata(kept).get(_ENTRY)
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
-        return InMemory(made or _contiguous(read()), path.name)
+        if not made:
+            tensors, entry = read()
+            made = _contiguous(tensors)
+        return InMemory(made, path.name), entry
 
 
 def _is_sound(path: Path) -> bool:
@@ -162,37 +218,14 @@ def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     return InMemory(made, spec.id)
 
 
-def _reader(
-    spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
-) -> Callable[[], Mapping[str, Tensor]]:
+def _reader(spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool) -> Callable[[], _Read]:
     """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
 
-    def read() -> Mapping[str, Tensor]:
+    def read() -> _Read:
         made = hooks.read_weights(spec, files)
-        return _read_pickle(path, files, allow_pickle) if made is None else made
+        return read_pickle(path, files, allow_pickle) if made is None else (made, None)
 
     return read
-
-
-def _read_pickle(path: Path, files: Files, allow_pickle: bool) -> Mapping[str, Tensor]:
-    """A pickled state dict, read by torch's restricted unpickler, which runs no code of the file's.
-
-    That unpickler had holes before, so a file that nobody vouches for with a sha256 is opened only on request.
-    """
-    if path.name not in files.verified and not allow_pickle:
-        raise UnsafeWeightsError(
-            f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
-            "registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
-            "Python: allow_pickle=True), and always by torch's restricted unpickler. Or save the weights as safetensors"
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
-    state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds {type(state).__name__} and no state dict: names with their tensors")
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import truncate
+from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
 from layerzoo.runtime.trace import named_tensors, signature
 from layerzoo.weights.progress import FileProgress
 
@@ -28,6 +30,10 @@ class Loaded:
     of_bytes: int
     sha256: str | None = None
     """Of what was read: name and bytes of each tensor, by name. The numbers follow from nothing else of the file."""
+    entry: str | None = None
+    """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
+    removed: str | None = None
+    """What a training wrapper had added to each checkpoint key: ``module.``."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
@@ -35,13 +41,13 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
 
     Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
     """
-    groups, sources = _needed(network, cut, checkpoint, model)
+    sources = _needed(network, cut, checkpoint, model)
     if not checkpoint.is_partial(sources.values()):
         message = "%s: all of %s is read, because tensors that the cut needs are computed from others"
         logging.getLogger("layerzoo").warning(message, model, checkpoint.label)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
-        _assign(network, groups[name], tensors[source], model)
+        _assign(network, name, tensors[source], model)
     trim(network, cut)
     return replace(_loaded(sources, checkpoint), sha256=_digest(tensors))
 
@@ -50,28 +56,36 @@ def fetch_for(
     network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: FileProgress | None = None
 ) -> Loaded:
     """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
-    _, sources = _needed(network, cut, checkpoint, model)
+    sources = _needed(network, cut, checkpoint, model)
     checkpoint.fetch(sources.values(), progress)
     return _loaded(sources, checkpoint)
 
 
-def _needed(
-    network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The names of the network that mean one tensor each, by the first of them; and what the checkpoint calls those."""
+def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
+    """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
     check_structure(network, cut, model)
-    stored = set(network.state_dict(keep_vars=True))
-    groups = _shared(network, [name for name in cut.tensors if name in stored])
-    sources = {name: _source(group, checkpoint, model) for name, group in groups.items()}
+    _refuse_what_is_more_than_its_tensors(network, checkpoint, model)
+    sources = {group[0]: _source(group, checkpoint, model) for group in needed_names(network, cut)}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
-    return groups, sources
+    return sources
+
+
+def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
+    """Raises: WeightsError for quantised tensors that are taken over without scales, and for an adapter's changes."""
+    origins = checkpoint.origins
+    taken = {origins[name] for name in network.state_dict(keep_vars=True) if name in origins}
+    stored = checkpoint.stored.meta()
+    refuse_changes(stored, taken, model=model, label=checkpoint.label)
+    refuse_scaled(stored, taken, taken=taken, model=model, label=checkpoint.label)
 
 
 def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
     is_partial = checkpoint.is_partial(sources.values())
     read = list(sources.values() if is_partial else checkpoint.shapes)
     return Loaded(
+        entry=checkpoint.entry,
+        removed=checkpoint.removed,
         tensors=len(set(read)),
         of_tensors=len(checkpoint.shapes),
         bytes=checkpoint.bytes_of(read),
@@ -108,19 +122,22 @@ def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
         )
 
 
-def _shared(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
-    """Names grouped by the tensor they mean (tied weights have several), by the first of each group."""
+def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
+    """The names of the tensors that a cut needs of a checkpoint, grouped by tensor: tied weights have several."""
+    saved = network.state_dict(keep_vars=True)
+    names = [name for name in cut.tensors if name in saved]
     tensors = dict(named_tensors(network))
     groups: dict[int, list[str]] = {}
     for name in names:
         groups.setdefault(id(tensors[name]), []).append(name)
-    return {group[0]: group for group in groups.values()}
+    return list(groups.values())
 
 
 def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
     """The name under which the checkpoint has a tensor: any of those that share it will do."""
     found = next((name for name in group if name in checkpoint.shapes), None)
     if found is None:
+        refuse_packed(checkpoint.stored.meta(), group[0], model=model, label=checkpoint.label)
         few = ", ".join(list(checkpoint.shapes)[:3])
         raise WeightsError(
             f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
@@ -139,19 +156,29 @@ def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model:
         )
 
 
-def _assign(network: nn.Module, names: list[str], tensor: Tensor, model: str) -> None:
-    kept = _tensor(network, names[0])
+def _assign(network: nn.Module, name: str, tensor: Tensor, model: str) -> None:
+    kept = _tensor(network, name)
     if kept.is_floating_point() and not tensor.is_floating_point():
         raise WeightsError(
-            f"{model}: '{names[0]}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
+            f"{model}: '{name}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
             "Quantised weights need the scales that they were made with: save them as floats first"
         )
-    value = tensor.to(kept.dtype)
-    new = nn.Parameter(value, requires_grad=kept.requires_grad) if isinstance(kept, nn.Parameter) else value
-    for name in names:
-        owner, leaf = _place(network, name)
-        holder: dict[str, Tensor | None] = owner._parameters if leaf in owner._parameters else owner._buffers  # type: ignore[assignment]
-        holder[leaf] = new
+    _replace_values(kept, tensor.to(kept.dtype))
+
+
+def _replace_values(tensor: Tensor, values: Tensor) -> None:
+    """Give a tensor other values, wherever it is referenced, as ``load_state_dict`` does.
+
+    It takes over the memory of the values. Where something else shares its own memory, as a view of a parameter does,
+    the values are copied into that instead.
+    """
+    reference = StorageWeakRef(tensor.untyped_storage())
+    layout = tensor.storage_offset(), tensor.size(), tensor.stride()
+    tensor.data = values
+    if not reference.expired():
+        shared = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
+        kept = torch.empty(0, dtype=values.dtype).set_(shared, *layout)
+        tensor.data = kept.copy_(values)
 
 
 def _tensor(network: nn.Module, name: str) -> Tensor:

@@ -14,10 +14,10 @@ from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, in_precision, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
-from layerzoo.runtime.build import build_random, build_uninitialised
-from layerzoo.runtime.checkpoint import open_checkpoint
+from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised
+from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
 from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, trim
+from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
@@ -121,12 +121,19 @@ def _load(
 def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool) -> tuple[torch.nn.Module, Loaded]:
     spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
     if seed is None:
-        network = build_uninitialised(spec, hooks, files)
-        return network, load_into(network, cut, open_checkpoint(spec, files, hooks, allow_pickle), model=spec.id)
+        network = build_to_fill(spec, hooks, files)
+        return network, load_into(network, cut, _checkpoint(network, cut, blueprint, allow_pickle), model=spec.id)
     network = build_random(spec, hooks, files, seed)
     check_structure(network, cut, spec.id)
     trim(network, cut)
     return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
+
+
+def _checkpoint(network: torch.nn.Module, cut: Cut, blueprint: Blueprint, allow_pickle: bool = False) -> Checkpoint:
+    """The checkpoint of a model, under the names of its network."""
+    needed, own = needed_names(network, cut), network.state_dict(keep_vars=True)
+    spec, files, hooks = blueprint.spec, blueprint.files, blueprint.hooks
+    return open_checkpoint(spec, files, hooks, allow_pickle, needed=needed, own=own)
 
 
 def _files_at_hand(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:
@@ -204,7 +211,7 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
     cut = blueprint.cut(choose_layers(blueprint, layer))
     spec = blueprint.spec
     network = build_uninitialised(spec, hooks, files)
-    return fetch_for(network, cut, open_checkpoint(spec, files, hooks), model=spec.id, progress=progress)
+    return fetch_for(network, cut, _checkpoint(network, cut, blueprint), model=spec.id, progress=progress)
 
 
 def _files_to_build(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:

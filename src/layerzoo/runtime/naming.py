@@ -64,6 +64,9 @@ class Chain:
     """Of the layers whose axes are given and have tokens."""
     suffix_tokens: int | None = None
     """How many tokens stand behind those of the input in every block: objects, which get names of their own."""
+    single: bool = False
+    """Whether the library says that the network has one block. Without it, a single block is recognised only where
+    nothing else can be the chain."""
     behind: Mapping[str, str] = field(default_factory=dict)
     """Name of a layer → a regular expression for the path of its module: what follows the chain, where that is no norm,
     pooled vector and head. A star in the name counts the calls; without one the last call is meant."""
@@ -81,7 +84,7 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
     """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
     ``branch.K.`` in front where branches run in parallel. Empty when no chain is found."""
     run = _Run(trace, branches=chain.branches)
-    links = run.named(chain.modules) if chain.modules is not None else run.main_chain(chain.within)
+    links = run.named(chain.modules) if chain.modules is not None else run.main_chain(chain.within, chain.single)
     behind = _behind(run, chain.behind)
     links = [call for call in links if call not in [place.call for _, place in behind]]
     if not links:
@@ -141,6 +144,10 @@ class _Place:
     @property
     def channels(self) -> int:
         return prod(self.shape[1:]) // self.positions if self.positions else 0
+
+
+def _depth(call: Call) -> int:
+    return call.module.count(".")
 
 
 def _pattern(call: Call) -> str:
@@ -224,8 +231,55 @@ class _Run:
         alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
         return alike if self._branches else alike[:1]
 
-    def main_chain(self, within: str = "") -> list[Call]:
-        """The chain nearest the root that does a good part of the work, or of the work of one module."""
+    def main_chain(self, within: str = "", is_single: bool = False) -> list[Call]:
+        """The chain nearest the root that does a good part of the work, or of the work of one module.
+
+        is_single: whether it is known to have one link.
+        """
+        chain = self._longer_chain(within)
+        single = self._single_block(within, 0 if is_single else _SHARE_OF_A_CHAIN)
+        if single is None:
+            return chain
+        are_pieces = all(
+            single.start < call.start and call.end < single.end and not self.inside(call) for call in chain
+        )
+        is_stem = bool(chain) and chain[-1].end < single.start and _depth(single) < _depth(chain[0])
+        return [single] if is_single or are_pieces or is_stem else chain
+
+    def _single_block(self, within: str, share: float) -> Call | None:
+        """The call that may be the only block of the network: of the only member of its container, with modules of its
+        own, that does at least a share of the work. Of several the one nearest the root; of mere containers, which all
+        others are left out for, the innermost."""
+        beneath = f"{within}." if within else ""
+        least = share * self.flops(self.trace.calls_of(within))
+        found = [
+            calls[0]
+            for calls in self.families.values()
+            if len(calls) == 1
+            and calls[0].module.startswith(beneath)
+            and self._is_only_member(calls[0].module)
+            and self.inside(calls[0])
+            and self.flops(calls) >= least
+        ]
+        blocks = [call for call in found if not self.is_container(call)]
+        if blocks:
+            return max(blocks, key=lambda call: (-_depth(call), self.flops([call])))
+        return max(found, key=lambda call: (_depth(call), self.flops([call])), default=None)
+
+    def _is_only_member(self, path: str) -> bool:
+        """Whether a module is number 0 of a container, and there is no other in it."""
+        container, _, number = path.rpartition(".")
+        beside = f"{container}." if container else ""
+        names = {*self.trace.reads, *(call.module for call in self.trace.calls)}
+        return number == "0" and not any(
+            name.startswith(beside)
+            and re.match(r"\d", name[len(beside) :])
+            and name[len(beside) :].split(".")[0] != "0"
+            for name in names
+        )
+
+    def _longer_chain(self, within: str) -> list[Call]:
+        """The chain of several links that does a good part of the work, and else most of it."""
         beneath = f"{within}." if within else ""
         chains = [calls for calls in self.families.values() if len(calls) > 1 and calls[0].module.startswith(beneath)]
         total = self.flops(self.trace.calls_of(within))

@@ -40,12 +40,16 @@ def provenance(
         "plugin": spec.plugin,
         "builder": spec.builder,
         "args": spec.args.to_dict(),
-        "weights": _weights(spec, files, weights, is_random),
+        "weights": {
+            **_weights(spec, files, weights, is_random),
+            "entry": loaded.entry,
+            "removed_prefix": loaded.removed,
+        },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": to_plain(spec.preprocess),
         "precision": precision,
         "device": str(device),
-        "loaded": asdict(loaded),
+        "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
         "versions": {
             "python": platform.python_version(),
             **library_versions(spec, zoo),

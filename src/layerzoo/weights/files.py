@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -16,7 +18,12 @@ from layerzoo.weights.partial import PartialFile
 _PICKLED = {".bin", ".pth", ".pt", ".ckpt"}
 INDEX = ".safetensors.index.json"
 """How the name of an index of a checkpoint in shards ends."""
+_USUAL_INDEX = f"model{INDEX}"
 _INDICES = (INDEX, ".bin.index.json")
+_TRAINING = ".pth.tar"
+"""How timm's training script names its checkpoints."""
+_ADAPTER = re.compile(r"adapter_model\.\w+")
+"""What peft writes: the changes to the weights of a base model."""
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
@@ -98,10 +105,7 @@ class Files:
     def checkpoint(self) -> Path | None:
         """The file with the network's tensors; None when the model has no such file.
 
-        It is the file that the source names, else ``model.safetensors``, else the index of a checkpoint in shards
-        (``model.safetensors.index.json``), else the only ``*.safetensors``, else ``pytorch_model.bin``, else the only
-        file of another checkpoint suffix.
-        Raises: WeightsError naming the candidates when that leaves several, or when a pickle is split into parts.
+        It is the file that the source names, else the one that :func:`checkpoint_of` chooses. Raises: as there.
         """
         name = self.checkpoint_name
         return None if name is None else self.paths[name]
@@ -145,7 +149,7 @@ def is_checkpoint(name: str) -> bool:
     """Whether a file of a model, by its name, holds tensors or says which files do."""
     if "/" in name or name in _NO_CHECKPOINTS:
         return False
-    return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith(_INDICES)
+    return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING))
 
 
 def is_companion(name: str, size: int) -> bool:
@@ -157,25 +161,46 @@ def is_companion(name: str, size: int) -> bool:
 
 
 def checkpoint_of(names: Iterable[str]) -> str | None:
-    """The name of the main checkpoint among the files of a folder; None when there is none. Raises: WeightsError."""
+    """The name of the main checkpoint among the files of a folder; None when there is none.
+
+    It is the first of: ``model.safetensors``; the index of a checkpoint in shards; the only other ``*.safetensors``;
+    ``pytorch_model.bin``; the only other pickle. A copy in the format of the model's authors (``consolidated``) counts
+    only where there is nothing else. Safetensors files that are passed over are announced.
+    Raises: WeightsError when several are left, for a pickle in parts, and for an adapter.
+    """
     present = {name for name in names if is_checkpoint(name)}
-    safe = sorted(name for name in present if name.endswith(".safetensors") and not _SHARD.search(name))
-    pickled = sorted(name for name in present if PurePosixPath(name).suffix in _PICKLED and not _SHARD.search(name))
-    index = next((name for name in sorted(present) if name.endswith(INDEX)), None)
-    if "model.safetensors" in safe:
-        return "model.safetensors"
-    if index is not None and len(safe) != 1:
-        return index
-    for usual, candidates in (("model.safetensors", safe), ("pytorch_model.bin", pickled)):
-        if usual in candidates:
-            return usual
-        if len(candidates) > 1:
-            raise WeightsError(f"which of these is the checkpoint? {', '.join(candidates)}. Name the file itself")
-        if candidates:
-            return candidates[0]
-    if in_parts := next((name for name in sorted(present) if name.endswith(_INDICES[1])), None):
+    if adapter := next((name for name in sorted(present) if _ADAPTER.fullmatch(name)), None):
+        raise WeightsError(
+            f"the folder holds an adapter ({adapter}), which changes the weights of its base model, and layerzoo "
+            "applies none. Next: merge it into its base with peft (AutoPeftModel.from_pretrained(FOLDER)"
+            ".merge_and_unload().save_pretrained(OTHER)), or name the base checkpoint itself to use it without"
+        )
+    indices = sorted((name for name in present if name.endswith(INDEX)), key=lambda name: (name != _USUAL_INDEX, name))
+    whole = sorted(name for name in present if not _SHARD.search(name) and not name.endswith(_INDICES))
+    safe = [name for name in whole if name.endswith(".safetensors")]
+    pickled = [name for name in whole if PurePosixPath(name).suffix in _PICKLED or name.endswith(_TRAINING)]
+    chosen = "model.safetensors" if "model.safetensors" in safe else next(iter(indices), None)
+    chosen = chosen or _only(safe) or ("pytorch_model.bin" if "pytorch_model.bin" in pickled else _only(pickled))
+    if chosen is None and (in_parts := next((name for name in sorted(present) if name.endswith(_INDICES[1])), None)):
         raise WeightsError(
             f"the checkpoint is a pickle in parts ({in_parts}), and a pickle can only be read from a single file. "
             "Saved again with save_pretrained(FOLDER) it is safetensors"
         )
-    return None
+    if chosen is not None and (others := [name for name in (*safe, *indices[1:]) if name != chosen]):
+        _announce_choice(chosen, tuple(others))
+    return chosen
+
+
+def _only(names: list[str]) -> str | None:
+    """The only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
+    main = [name for name in names if not name.startswith("consolidated")] or names
+    if len(main) > 1:
+        raise WeightsError(f"which of these is the checkpoint? {', '.join(main)}. Name the file itself")
+    return next(iter(main), None)
+
+
+@lru_cache(maxsize=256)
+def _announce_choice(chosen: str, others: tuple[str, ...]) -> None:
+    """Once a process."""
+    message = "the checkpoint is %s; next to it, and not read: %s. weights=FILE names another one"
+    logging.getLogger("layerzoo").warning(message, chosen, ", ".join(others))

@@ -55,6 +55,12 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     return dict(sorted(entries.items(), key=lambda item: item[1].start))
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
+    metadata: dict[str, str] = _parse(path)[0].get("__metadata__", {})
+    return metadata
+
+
 def fetch_header(part: PartialFile) -> None:
     """Have the header of a safetensors file here, of which some bytes may still be on a server.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from layerzoo.runtime.build import WithoutInitialisation
+from layerzoo.runtime.quantised import refuse_scaled
 
 _MISFIT = "Error(s) in loading state_dict"
 """How torch begins its message for names and shapes that do not fit."""
@@ -26,11 +27,13 @@ def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str
     whoever loads it knows which of them a cut needs, and says so.
 
     tensors: by the names of the checkpoint, on one device, which may be the meta device: then no value is read.
-    Raises: what a filter of timm raises, as it does on the meta device where it needs values.
+    Raises: WeightsError for quantised tensors, of which timm ignores the scales; what a filter of timm raises, as it
+    does on the meta device where it needs values.
     """
     given: dict[str, Tensor] = clean_state_dict(dict(tensors))
     with torch.device(next((tensor.device for tensor in given.values()), "cpu")):
         initialised, before = _watched(create, pretrained=False)
+        refuse_scaled(given, initialised.state_dict().keys(), model=type(initialised).__name__, label="the checkpoint")
         if not given or _fits(initialised, given):
             return given
         try:

@@ -20,7 +20,7 @@ from layerzoo.weights import Files
 from layerzoo_transformers import catalogue
 from layerzoo_transformers.audio import audio_features
 from layerzoo_transformers.checkpoint import mapped
-from layerzoo_transformers.configuration import config_of, without_cache
+from layerzoo_transformers.configuration import config_of, sub_config, without_cache
 from layerzoo_transformers.families import family
 from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
@@ -56,15 +56,16 @@ def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     config = config_of(spec, files)
     with told_plainly(spec.id):
-        return {**described(config, files, spec.modality), "chain": _chain(config)}
+        return {**described(config, files, spec.modality), "chain": _chain(config, spec.modality)}
 
 
-def _chain(config: Any) -> dict[str, Any]:
+def _chain(config: Any, modality: str) -> dict[str, Any]:
     """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
 
     Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
     """
-    chain: dict[str, Any] = {"branches": False} | family(config)["chain"]
+    is_single = getattr(sub_config(config, modality), "num_hidden_layers", None) == 1
+    chain: dict[str, Any] = {"branches": False, "single": is_single} | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
@@ -82,7 +83,8 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone."""
-    return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
+    with told_plainly(spec.id):
+        return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
 
 
 def _whole(spec: ModelSpec, files: Files) -> Any:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerzoo.runtime.quantised import is_narrow, refuse_scaled
 from layerzoo_transformers.parts import network_class
 from layerzoo_transformers.plainly import quiet
+from layerzoo_transformers.quantised import dequantising, without_quantisation
 
 
 def _whole(network: nn.Module) -> str:
@@ -60,13 +62,17 @@ def _stand_in(tensor: Tensor) -> Tensor:
 
 def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    kind = kinds.pop() if len(kinds) == 1 else torch.float32
+    is_quantised = getattr(config, "quantization_config", None) is not None and is_narrow(tensors)
+    if not is_quantised:  # transformers would ignore the scales
+        refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
     with quiet():
         network, report = network_class(config).from_pretrained(
             None,
-            config=config,
+            config=dequantising(config) if is_quantised else without_quantisation(config),
             state_dict=tensors,
-            dtype=kinds.pop() if len(kinds) == 1 else torch.float32,
+            dtype=torch.float32 if is_quantised or kind.itemsize == 1 else kind,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=not is_quantised,
         )
     return network, report

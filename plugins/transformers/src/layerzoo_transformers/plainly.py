@@ -10,7 +10,12 @@ from transformers.utils import logging
 
 from layerzoo.errors import MissingLibraryError, RemoteCodeError
 
-_REQUIRED = re.compile(r"requires? the (?P<name>[\w.-]+) library|install (?:the )?`?(?P<other>[\w.-]+)`?")
+_REQUIRED = (
+    re.compile(r"requires? the ([\w.-]+) library"),
+    re.compile(r"pip install (?:-\S+ )*['\"]?([\w.-]+)"),
+    re.compile(r"install (?:the )?`?([\w.-]+)`?"),
+)
+"""How the library names a package that is missing, the clearest way first."""
 
 
 @contextlib.contextmanager
@@ -24,8 +29,8 @@ def told_plainly(model: str) -> Iterator[None]:
     except ImportError as error:
         if isinstance(error, MissingLibraryError):
             raise
-        found = _REQUIRED.search(str(error))
-        name = error.name or (found and (found["name"] or found["other"])) or "a package"
+        named = next(filter(None, (pattern.search(str(error)) for pattern in _REQUIRED)), None)
+        name = error.name or (named and named[1]) or "a package"
         raise MissingLibraryError(name, needed_by=model) from error
     except ValueError as error:
         if "trust_remote_code" not in str(error):

@@ -1,0 +1,52 @@
+"""Quantised checkpoints: transformers dequantises them while it loads, or they are refused."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
+
+from layerzoo.errors import WeightsError
+
+
+def dequantising(config: Any) -> Any:
+    """Return a configuration with which transformers dequantises the weights of a checkpoint while it loads them.
+
+    config: of a network whose ``quantization_config`` says how its checkpoint was quantised.
+    Raises: ImportError for a package that the method requires; WeightsError where the library knows no such method, or
+        runs it only with quantised weights.
+    """
+    given = config.quantization_config
+    written = given if isinstance(given, dict) else given.to_dict()
+    method = written.get("quant_method") or "unknown"
+    try:
+        quantisation = AutoQuantizationConfig.from_dict(dict(written))
+        has_option = hasattr(quantisation, "dequantize")
+        if has_option:
+            quantisation.dequantize = True
+        quantiser = AutoHfQuantizer.from_config(quantisation, pre_quantized=True)
+        quantiser.validate_environment(device_map=None)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise _refused(config, method, f": {error}") from error
+    if not has_option or "dequantize" not in quantiser.get_load_operations():
+        raise _refused(config, method, ", which transformers does not dequantise while it loads")
+    config = copy.deepcopy(config)
+    config.quantization_config = {**written, "dequantize": True}
+    return config
+
+
+def without_quantisation(config: Any) -> Any:
+    """Return a configuration of which the weights are plain numbers, whatever it says itself."""
+    if getattr(config, "quantization_config", None) is None:
+        return config
+    config = copy.deepcopy(config)
+    del config.quantization_config
+    return config
+
+
+def _refused(config: Any, method: str, why: str) -> WeightsError:
+    return WeightsError(
+        f"a checkpoint of type {config.model_type} is quantised with {method}{why}. Next: save it "
+        "dequantised, as float32 or bfloat16, with the library that quantised it"
+    )

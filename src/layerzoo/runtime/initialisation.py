@@ -1,0 +1,313 @@
+"""Build a network without initialising the parameters that a checkpoint fills, and prove that nothing else needs them.
+
+Initialisation takes most of the time of a build, and a checkpoint overwrites its results. Two torch modes skip it: each
+in-place write to a parameter, and each function of ``torch.nn.init`` on one. A skipped parameter holds undefined
+memory. The modes therefore follow that memory, storage by storage, through every operation of the constructor. When a
+tensor that no checkpoint fills depends on it (a buffer that is not saved, a plain attribute, a tensor in a closure), or
+when Python reads a value of it, the network must be built again with initialisation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_READS = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "__reduce_ex__"})
+"""Methods that hand values to Python without an operation that a dispatch mode sees."""
+_OVERWRITES = frozenset({"copy_", "fill_", "normal_", "uniform_", "zero_"})
+"""Operations after which no element has its earlier value."""
+_VALUE_TAGS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
+"""Operations that return a number, a boolean, or a tensor whose shape depends on values."""
+
+
+_SEED_OF_CONSTANTS = 0
+"""Of random tensors that no checkpoint holds."""
+_ONE_SEED_AT_A_TIME = threading.RLock()
+"""The generator that initialisation draws from is global. A builder may load another model meanwhile."""
+_OWN_OF_MODULES = frozenset(vars(nn.Module()))
+"""Attributes in which ``nn.Module`` keeps its parameters, buffers and children."""
+
+
+def to_fill(make: Callable[[], nn.Module], *, model: str) -> nn.Module:
+    """Build a network for a checkpoint to fill: its parameters may hold undefined values, and every other tensor has
+    the value that the constructor gives it.
+
+    Where a tensor that no checkpoint fills depends on the initialisation of a parameter, the network is built with
+    initialisation. Random constants are drawn from a fixed seed, so that features are the same after every load.
+
+    make: builds the network, the same at every call.
+    model: what messages call it.
+    """
+    skipped = Initialisation(skip=True)
+    with seeded(_SEED_OF_CONSTANTS), skipped.recorded():
+        network = make()
+    if not skipped.must_be_repeated(network):
+        return network
+    del network
+    real = Initialisation(skip=False)
+    with seeded(_SEED_OF_CONSTANTS), real.recorded():
+        network = make()
+    if real.is_random(network):
+        _announce_random(model, real.random_tensors(network))
+    return network
+
+
+def _announce_random(model: str, names: list[str]) -> None:
+    listed = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
+    logging.getLogger("layerzoo").warning(
+        "%s: its constructor draws random numbers for values that no checkpoint holds%s. layerzoo draws them from seed "
+        "%d, the same at every load",
+        model,
+        listed,
+        _SEED_OF_CONSTANTS,
+    )
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from ``seed`` inside; the caller's random state stays what it was."""
+    with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one storage."""
+
+    reference: StorageWeakRef
+    """Tells whether the storage is still alive. While it exists, no other storage gets the same key."""
+    is_parameter: bool = False
+    is_undefined: bool = False
+    """Whether its values depend on a skipped write."""
+    is_random: bool = False
+    """Whether its values depend on a random number."""
+
+
+class Initialisation:
+    """Record of how the tensors of one network came to their values while it was built.
+
+    skip: leave out the writes to parameters; else only record.
+    """
+
+    def __init__(self, *, skip: bool) -> None:
+        self.skip = skip
+        self._memory: dict[int, _Memory] = {}
+        self._has_read_undefined = False
+        self._has_read_random = False
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Skip and record what is built inside, in this thread."""
+        with _Operations(self), _Calls(self), self._without_truncated_normals():
+            yield
+
+    @contextlib.contextmanager
+    def _without_truncated_normals(self) -> Iterator[None]:
+        """Skip ``trunc_normal_`` of parameters as a whole, which no mode sees: it draws until all values are in range,
+        and so would compute with undefined memory."""
+        fill, thread = nn.init._no_grad_trunc_normal_, threading.get_ident()
+
+        def unless_skipped(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            if threading.get_ident() == thread:
+                if isinstance(tensor, nn.Parameter):
+                    self.note_parameter(tensor)
+                if self.skips_write_to(tensor):
+                    return tensor
+            return fill(tensor, *args, **kwargs)
+
+        with mock.patch.object(nn.init, "_no_grad_trunc_normal_", unless_skipped):
+            yield
+
+    def must_be_repeated(self, network: nn.Module) -> bool:
+        """Whether a tensor that no checkpoint fills, or a value in Python, differs from what the constructor gives.
+
+        Random numbers count: a skipped initialisation draws none, so that those after it differ.
+        """
+        has_read = self._has_read_undefined or self._has_read_random
+        return has_read or any(self._outside(network, "is_undefined", "is_random"))
+
+    def is_random(self, network: nn.Module) -> bool:
+        """Whether a tensor that no checkpoint fills, or a value in Python, depends on a random number."""
+        return self._has_read_random or any(self._outside(network, "is_random"))
+
+    def random_tensors(self, network: nn.Module) -> list[str]:
+        """The names of the buffers and tensor attributes that depend on a random number and no checkpoint fills."""
+        random = {id(memory) for memory in self._outside(network, "is_random")}
+        return [
+            f"{path}.{name}" if path else name
+            for path, module in network.named_modules()
+            for name, value in {**vars(module), **module._buffers}.items()
+            if name not in _OWN_OF_MODULES
+            if any(id(self._of(tensor)) in random for tensor in tree_leaves(value) if type(tensor) is Tensor)
+        ]
+
+    def _outside(self, network: nn.Module, *kinds: str) -> list[_Memory]:
+        """The living storages of some kinds that the network does not save.
+
+        What it saves is either filled from the checkpoint or, when the cut does not read it, dropped.
+        """
+        saved = network.state_dict(keep_vars=True).values()
+        filled = {_key(tensor) for tensor in saved if isinstance(tensor, Tensor)}
+        suspects = [
+            memory
+            for key, memory in self._memory.items()
+            if key not in filled and any(getattr(memory, kind) for kind in kinds)
+        ]
+        alive = [memory for memory in suspects if not memory.reference.expired()]
+        if alive:
+            gc.collect()  # a temporary tensor may be part of a reference cycle
+        return [memory for memory in alive if not memory.reference.expired()]
+
+    def _of(self, tensor: Tensor) -> _Memory | None:
+        return self._memory.get(_key(tensor))
+
+    def _make(self, tensor: Tensor) -> _Memory:
+        storage = tensor.untyped_storage()
+        key = int(storage._cdata)
+        if key not in self._memory:
+            self._memory[key] = _Memory(StorageWeakRef(storage))
+        return self._memory[key]
+
+    # ------------------------------------------------------------ what the two modes report
+
+    def note_parameter(self, tensor: Tensor) -> None:
+        self._make(tensor).is_parameter = True
+
+    def skips_write_to(self, target: Any) -> bool:
+        """Whether a write to a tensor is to be skipped; if so, its memory is undefined from now on."""
+        if not self.skip or not isinstance(target, Tensor):
+            return False
+        memory = self._of(target)
+        if memory is None or not memory.is_parameter:
+            return False
+        memory.is_undefined = True
+        return True
+
+    def note_overwritten(self, tensor: Tensor) -> None:
+        """Note that a tensor is about to get other values, on which its earlier ones have no influence."""
+        memory = self._of(tensor)
+        if memory is not None and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes():
+            memory.is_undefined = memory.is_random = False
+
+    def note_result(self, sources: list[Tensor], targets: list[Tensor], *, random: bool, reads: bool) -> None:
+        """Note that tensors were computed from others. reads: values of the sources become known to Python."""
+        known = [memory for source in sources if (memory := self._of(source)) is not None]
+        undefined = any(memory.is_undefined for memory in known)
+        random = random or any(memory.is_random for memory in known)
+        if reads and (undefined or random) and not _is_initialising():
+            self._has_read_undefined |= undefined
+            self._has_read_random |= random
+        if undefined or random:
+            for target in targets:
+                memory = self._make(target)
+                memory.is_undefined |= undefined
+                memory.is_random |= random
+
+    def note_read(self, tensor: Tensor) -> None:
+        """Note that all values of a tensor become known to Python."""
+        if (memory := self._of(tensor)) is not None:
+            self._has_read_undefined |= memory.is_undefined or (self.skip and memory.is_parameter)
+            self._has_read_random |= memory.is_random
+
+
+class _Operations(TorchDispatchMode):
+    """Sees every operation on tensors."""
+
+    def __init__(self, record: Initialisation) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._record = record
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        for source in sources:
+            if isinstance(source, nn.Parameter):
+                self._record.note_parameter(source)
+        tags = func.tags
+        writes = func._schema.is_mutable
+        if writes and torch.Tag.inplace in tags and torch.Tag.inplace_view not in tags:
+            if self._record.skips_write_to(args[0]):
+                return args[0]
+            if func._overloadpacket.__name__ in _OVERWRITES:
+                self._record.note_overwritten(args[0])
+        result = func(*args, **kwargs)
+        is_random = torch.Tag.nondeterministic_seeded in tags
+        if sources or is_random:
+            targets = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            if writes:
+                targets += _written(func._schema, args, kwargs)
+            self._record.note_result(
+                [] if _reads_shapes_only(func) else sources,
+                targets,
+                random=is_random,
+                reads=not _VALUE_TAGS.isdisjoint(tags),
+            )
+        return result
+
+
+class _Calls(TorchFunctionMode):
+    """Sees what no operation shows: whole functions of ``torch.nn.init``, and memory handed to Python."""
+
+    def __init__(self, record: Initialisation) -> None:
+        super().__init__()
+        self._record = record
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        first = args[0] if args else kwargs.get("tensor")
+        if isinstance(first, nn.Parameter):
+            self._record.note_parameter(first)
+        if getattr(func, "__module__", None) == "torch.nn.init" and self._record.skips_write_to(first):
+            return first
+        name = getattr(func, "__name__", "")
+        if name in _READS and isinstance(first, Tensor):
+            self._record.note_read(first)
+        result = func(*args, **kwargs)
+        if name == "__deepcopy__" and isinstance(first, Tensor) and isinstance(result, Tensor):
+            self._record.note_result([first], [result], random=False, reads=False)
+        return result
+
+
+def _is_initialising() -> bool:
+    """Whether the caller is a function of ``torch.nn.init``. What that reads decides nothing but its own tensor."""
+    frame = sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_globals.get("__name__") == "torch.nn.init":
+            return True
+    return False
+
+
+def _key(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The arguments that an operation writes to."""
+    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
+    names = [argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write]
+    return [leaf for name in names for leaf in tree_leaves(given.get(name)) if isinstance(leaf, Tensor)]
+
+
+def _reads_shapes_only(func: Any) -> bool:
+    """Whether an operation takes only shape and type from the tensors that it gets, as ``zeros_like`` does."""
+    name: str = func._overloadpacket.__name__
+    return name.endswith("_like") or name.startswith("new_")

@@ -1,0 +1,64 @@
+"""Read a pickled checkpoint with torch's restricted unpickler."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerzoo.errors import UnsafeWeightsError, WeightsError
+from layerzoo.weights import Files
+
+READER = "torch-2"
+"""Part of the name of a converted file: another number where the same pickle is read in another way."""
+_STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
+"""The entries of a training checkpoint that may hold the network's state dict, the preferred one first.
+
+The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: they are what the training evaluated.
+"""
+_SAFE_CLASSES: list[Any] = [argparse.Namespace]
+"""Classes beyond torch's own that a checkpoint may contain. They hold data and run no code: a training script writes
+its command-line arguments as a namespace."""
+
+
+def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[str, Tensor], str | None]:
+    """Read a state dict.
+
+    The restricted unpickler had vulnerabilities before, so a file without a known sha256 is opened only on request.
+
+    files: those of the model; tell which of them were verified.
+    allow_pickle: open the file although its sha256 is neither declared nor locked.
+    Returns: the tensors, and the entry of a training checkpoint that they were taken from.
+    Raises: UnsafeWeightsError when it may not be opened, WeightsError when it holds no state dict.
+    """
+    if path.name not in files.verified and not allow_pickle:
+        raise UnsafeWeightsError(
+            f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
+            "registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
+            "Python: allow_pickle=True), and always by torch's restricted unpickler. Or save the weights as safetensors"
+        )
+    try:
+        with torch.serialization.safe_globals(_SAFE_CLASSES):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
+    state, entry = _state_dict(loaded)
+    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
+        where = f" under '{entry}'" if entry else ""
+        raise WeightsError(f"{path} holds {type(state).__name__}{where} and no state dict: names with their tensors")
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, entry
+
+
+def _state_dict(loaded: Any) -> tuple[Any, str | None]:
+    """The state dict of what was unpickled, and the entry that holds it; None where it is the whole."""
+    if not isinstance(loaded, Mapping):
+        return loaded, None
+    for entry in _STATE_DICTS:
+        if isinstance(loaded.get(entry), Mapping):
+            return loaded[entry], entry
+    return loaded, None

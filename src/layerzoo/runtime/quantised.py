@@ -1,0 +1,82 @@
+"""Recognise quantised weights, which mean nothing without the scales that a checkpoint keeps next to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from layerzoo.errors import WeightsError
+
+_NARROW = frozenset(
+    dtype for name in dir(torch) if isinstance(dtype := getattr(torch, name), torch.dtype) and dtype.itemsize == 1
+) - {torch.bool}
+"""Types of one byte. A plain cast to float8 has no scales, and its values are what they say."""
+_COMPANION = re.compile(
+    r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
+)
+"""What quantisation libraries call the tensors next to a quantised one: ``weight_scale_inv`` (fine-grained float8),
+``weight_scale`` (compressed-tensors, torchao), ``SCB`` and ``absmax`` (bitsandbytes), ``scales`` and ``qzeros`` (GPTQ,
+AWQ), ``weight_scale_2`` (NVFP4)."""
+_PACKED = re.compile(r"(^|[._])(qweight|qdata|\w*_packed|\w*_blocks|quant_state\..*)$")
+"""What they call a tensor that holds several quantised numbers in one."""
+_DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.|$)")
+"""What adapters call the changes to the weights of their base model."""
+
+
+def is_narrow(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether any of the tensors of a checkpoint has elements of one byte, or packs several numbers into one."""
+    return any(tensor.dtype in _NARROW or _PACKED.search(name) for name, tensor in tensors.items())
+
+
+def refuse_scaled(
+    tensors: Mapping[str, Tensor], own: Collection[str], *, taken: Collection[str] | None = None, model: str, label: str
+) -> None:
+    """Refuse to take over quantised tensors without their scales.
+
+    tensors: those of the checkpoint, by its keys.
+    own: the keys that mean tensors of the network.
+    taken: the keys whose tensors the network takes over as they are; None for all.
+    label: what messages call the checkpoint.
+    Raises: WeightsError naming a quantised tensor and what belongs to it.
+    """
+    extra = [name for name in tensors if name not in own and _COMPANION.search(name)]
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _NARROW or not (taken is None or name in taken) or name in extra:
+            continue
+        if companion := next((other for other in extra if (name.rpartition(".")[0] or name) in other), None):
+            raise _needs_scales(model, label, name, tensor, companion)
+
+
+def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:
+    """Say so when a checkpoint has a tensor only in packed form.
+
+    name: of the tensor in the network, which is missing. Raises: WeightsError.
+    """
+    parent = name.rpartition(".")[0]
+    packed = next((key for key in tensors if parent and parent in key and _PACKED.search(key)), None)
+    if packed is not None:
+        beside = next((key for key in tensors if parent in key and _COMPANION.search(key)), "its scales")
+        raise _needs_scales(model, label, packed, tensors[packed], beside)
+
+
+def _needs_scales(model: str, label: str, name: str, tensor: Tensor, companion: str) -> WeightsError:
+    return WeightsError(
+        f"{model}: {label} is quantised: '{name}' ({str(tensor.dtype).removeprefix('torch.')}) means nothing without "
+        f"'{companion}', and nothing that builds this model says how the two belong together. Next: save the weights "
+        "dequantised, as float32 or bfloat16, with the library that quantised them"
+    )
+
+
+def refuse_changes(tensors: Mapping[str, Tensor], own: Collection[str], *, model: str, label: str) -> None:
+    """Refuse to leave out the changes that an adapter makes to the weights.
+
+    tensors, own, label: as for :func:`refuse_scaled`. Raises: WeightsError naming one of them.
+    """
+    if delta := next((name for name in tensors if name not in own and _DELTA.search(name)), None):
+        raise WeightsError(
+            f"{model}: {label} holds changes of an adapter (LoRA) to its weights, '{delta}', which the network has no "
+            "place for. Next: merge them into the weights (peft: merge_and_unload), and save these"
+        )

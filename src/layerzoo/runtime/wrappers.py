@@ -1,0 +1,74 @@
+"""Checkpoint keys as training wrappers write them: DistributedDataParallel, torch.compile, FSDP, Lightning.
+
+A wrapper holds the network as a submodule, so every checkpoint key has one more segment than in the network itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+_ANYWHERE = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
+"""Segments that torch.compile, FSDP, activation checkpointing and Lightning insert, of submodules too."""
+_LEADING = ("module", *sorted(_ANYWHERE))
+"""First segments that only a wrapper writes, unless the network has a submodule of that name."""
+_OWNERS = ("model", "net", "network")
+"""First segments of a training class that holds the network in an attribute. Networks use these names themselves, so
+the unchanged keys are preferred."""
+_DEEPEST = 3
+"""How many wrappers around each other are looked for."""
+
+Rename = Callable[[str], str]
+
+
+def unwrappings(keys: Collection[str], own: Collection[str]) -> Iterator[tuple[str | None, Rename]]:
+    """The ways to read the keys of a checkpoint, the likeliest first.
+
+    keys: of the checkpoint. own: the names of the network's tensors.
+    Yields: what is removed, as in ``module.``, or None for the keys as they are; and the renaming of a key.
+    """
+    wrappers = [segment for segment in _LEADING if not _heads(own, segment)]
+    inserted = {segment for segment in _ANYWHERE if not any(segment in name.split(".") for name in own)}
+    removed = _leading(keys, wrappers)
+    present = [segment for segment in sorted(inserted) if any(f".{segment}." in key for key in keys)]
+    bases: list[tuple[list[str], Rename]] = []
+    if removed or present:
+        bases.append(([*removed, *present], lambda key: _without(_without_leading(key, removed), inserted)))
+    bases.append(([], lambda key: key))
+    for segments, rename in bases:
+        yield _label(segments), rename
+    for segments, rename in bases:
+        owners = _leading([rename(key) for key in keys], (*_OWNERS, *wrappers))
+        for count in range(1, len(owners) + 1):
+            yield _label([*segments, *owners[:count]]), _then(rename, owners[:count], inserted)
+
+
+def _then(rename: Rename, owners: list[str], inserted: Collection[str]) -> Rename:
+    return lambda key: _without(_without_leading(rename(key), owners), inserted)
+
+
+def _leading(keys: Collection[str], segments: Collection[str]) -> list[str]:
+    """The segments that keys begin with, one after the other; a key that begins with another one does not count."""
+    found: list[str] = []
+    rest = list(keys)
+    while len(found) < _DEEPEST and (first := next((each for each in segments if _heads(rest, each)), None)):
+        found.append(first)
+        rest = [key.removeprefix(f"{first}.") for key in rest if key.startswith(f"{first}.")]
+    return found
+
+
+def _heads(keys: Collection[str], segment: str) -> bool:
+    return any(key.startswith(f"{segment}.") for key in keys)
+
+
+def _without_leading(key: str, segments: list[str]) -> str:
+    for segment in segments:
+        key = key.removeprefix(f"{segment}.")
+    return key
+
+
+def _without(key: str, segments: Collection[str]) -> str:
+    return ".".join(part for part in key.split(".") if part not in segments)
+
+
+def _label(segments: list[str]) -> str | None:
+    return "".join(f"{segment}." for segment in segments) or None
