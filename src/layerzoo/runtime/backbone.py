@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from layerzoo.errors import UsageError
@@ -17,7 +16,7 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
-from layerzoo.runtime.pool import rows_of, summarise
+from layerzoo.runtime.pool import Summary, pooled_counts, rows_of, summarise
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.trace import named_tensors
@@ -77,26 +76,38 @@ class Backbone:
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found
 
-    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
-        """Layer name → one summary for each row of the batch, pooled inside the forward pass.
+    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[Summary]]:
+        """Pool the rows of a batch inside the forward pass.
 
-        What a summary is stands in :mod:`layerzoo.runtime.pool`.
+        Args:
+            pools: pooling by layer name; layers that it leaves out are not read.
+        Returns: by layer name, one summary for each row of the batch.
         """
-        placed = self._placed(batch)
+        placed = self._placed(replace(batch, example_total=self._example_total))
+        counts: dict[str, list[int | None]] = {}
 
         def read(layer: Layer, activation: torch.Tensor) -> torch.Tensor:
             if layer.name not in pools:
                 return activation.new_empty(0)
             with torch.autocast(self.device.type, enabled=False):
+                counts[layer.name] = pooled_counts(activation, placed, layer)
                 return summarise(activation, placed, layer, pools[layer.name])
 
         with self._running():
             found = self.module.read(placed, read)
         return {
-            layer.name: rows_of(found[layer.name], placed, layer, pools[layer.name])
+            layer.name: list(
+                map(Summary, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
+            )
             for layer in self.layers
             if layer.name in pools
         }
+
+    @cached_property
+    def _example_total(self) -> int | None:
+        """How many positions the example input has; None where samples do not differ in length."""
+        example = self.preprocess.example(1) if self.preprocess.variable_length else None
+        return None if example is None else example.total
 
     def narrowed(self, layer: LayerChoice, pool: PoolChoice) -> dict[str, str]:
         """Layer name → pooling for some of this backbone's layers. Raises: UsageError for one that was not loaded."""

@@ -43,6 +43,7 @@ def load(
     precision: Precision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
+    trust_declaration: bool = False,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -57,7 +58,9 @@ def load(
         weights in it, too. Features of a sample alone and among others then agree as far as that precision goes.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
-    Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or
+    trust_declaration: use declared axes, prefix tokens, shapes and frame hop even where a trace of the network
+        contradicts them; else that is a DeclarationError.
+    Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError, TraceError or
         WeightsError: see :mod:`layerzoo.errors`.
     """
     if precision not in get_args(Precision):
