@@ -23,7 +23,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -33,6 +33,15 @@ def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
     except PluginError:  # no builder is installed that could have been traced
         return None
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
+
+
+def traced_notices(spec: ModelSpec) -> tuple[str, ...]:
+    """What a trace or a run on this machine showed of features that are random, or depend on the batch; sentences."""
+    try:
+        facts = read_facts(spec, registry())
+    except PluginError:
+        return ()
+    return () if facts is None else tuple(facts["notices"])
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from layerzoo.runtime.pool import Summary, pooled_counts, rows_of, summarise
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.trace import named_tensors
+from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -72,7 +73,7 @@ class Backbone:
         Its axes are those of :attr:`layers`, the batch first. Raises: UsageError when the network is in training mode,
         or was moved to another device.
         """
-        with self._running():
+        with self._running(), self._drawing():
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found
 
@@ -93,7 +94,7 @@ class Backbone:
                 counts[layer.name] = pooled_counts(activation, placed, layer)
                 return summarise(activation, placed, layer, pools[layer.name])
 
-        with self._running():
+        with self._running(), self._drawing():
             found = self.module.read(placed, read)
         return {
             layer.name: list(
@@ -122,6 +123,15 @@ class Backbone:
             )
         kept = {each.name: self.pools[each.name] for each in layers}
         return kept if pool is None else choose_pools(self.blueprint, layers, pool)
+
+    @property
+    def variation(self) -> Variation:
+        """What features depend on besides the sample: random numbers, or the other samples of a batch."""
+        return self.blueprint.variation(self.layers)
+
+    def _drawing(self) -> contextlib.AbstractContextManager[None]:
+        """A random network draws the same numbers in each forward pass."""
+        return seeded(self.device) if self.variation.random else contextlib.nullcontext()
 
     def _placed(self, batch: Batch) -> Batch:
         return batch.to(self.device, memory_format(self.preprocess))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.failure import summary
 from layerzoo.pooling import width
 from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
-from layerzoo.runtime.batch import Row
+from layerzoo.runtime.batch import Batch, Row
 from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import Summary, frames_of, merge, sequence_axis
@@ -30,6 +31,7 @@ from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_pools
 from layerzoo.runtime.shortest import too_short_for
+from layerzoo.runtime.variation import compare
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -212,7 +214,7 @@ def _pieces(run: _Run, found: Samples, limit: Limit, strict: bool) -> Iterator[F
     report: Counter[str] = Counter()
     any_good = False
     rows = _rows(run, found, waiting, limit.rows, strict)
-    batches = _batches(rows, backbone.preprocess, limit)
+    batches = _checked(run, _batches(rows, backbone.preprocess, limit))
     work = partial(_run_batch, pools=run.row_pools, waiting=waiting)
     done = in_lanes(backbone, batches, work) if _runs_in_lanes(backbone) else (work(backbone, each) for each in batches)
     for rows_done in done:
@@ -238,6 +240,8 @@ def _run_batch(
 
     A batch that the network fails on is sent in halves, down to the row that it fails on: its sample has failed.
     """
+    if len(batch) > 1 and backbone.variation:
+        return [outcome for place in batch for outcome in _run_batch(backbone, [place], pools, waiting)]
     try:
         summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
     except LayerzooError:
@@ -252,6 +256,47 @@ def _run_batch(
         reason = too_short_for(backbone, row, failed) or _failure(failed, "the network fails on it", error)
         return [(batch[0], reason)]
     return [(place, {name: rows[at] for name, rows in summaries.items()}) for at, place in enumerate(batch)]
+
+
+def _checked(run: _Run, batches: Iterator[list[Place]]) -> Iterator[list[Place]]:
+    """Pass batches on. On the first with two unlike rows, see whether features are random, or depend on the batch.
+
+    What was found stays with the model's trace, and is not looked for again.
+    """
+    backbone = run.backbone
+    layers = [layer for layer in backbone.layers if layer.name in run.pools]
+    checked = backbone.blueprint.observed.checked
+    is_due = backbone.precision == "float32" and any(layer.address not in checked for layer in layers)
+    for batch in batches:
+        if is_due and (mate := _mate(batch)) is not None:
+            is_due = False
+            _check_variation(run, layers, batch[0][2], mate)
+        yield batch
+
+
+def _mate(batch: list[Place]) -> Row | None:
+    """A row of a batch that differs from its first."""
+    first = batch[0][2]
+
+    def is_equal(row: Row) -> bool:
+        return all(np.array_equal(array, row.inputs[name]) for name, array in first.inputs.items())
+
+    return next((row for _, _, row in batch[1:] if not is_equal(row)), None)
+
+
+def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> None:
+    backbone, before = run.backbone, run.backbone.variation
+    collate_rows = backbone.preprocess.collate
+
+    def read(batch: Batch) -> dict[str, FloatArray]:
+        return {name: rows[0].values for name, rows in backbone.summaries(batch, run.row_pools).items()}
+
+    with contextlib.suppress(Exception):  # a sample that the network fails on is told when it is run
+        found = compare(read, collate_rows([row]), collate_rows([row, mate]))
+        backbone.blueprint.note_observed(layers, *found)
+    if backbone.variation != before:
+        for notice in backbone.variation.notices(backbone.spec.id):
+            logging.getLogger("layerzoo").warning("%s", notice)
 
 
 def _note(outcomes: list[tuple[Place, Outcome]], waiting: Mapping[int, _Open]) -> None:
@@ -417,6 +462,7 @@ def _provenance(run: _Run) -> dict[str, Any]:
         "layers": read,
         "pooling": dict(run.pools),
         **({"image_pooling": dict(run.row_pools)} if run.keeps_frames else {}),
+        **backbone.variation.to_plain(),
         **({"special_tokens": run.special_tokens} if backbone.preprocess.modality == "text" else {}),
         "overlap": backbone.preprocess.overlap,
     }
@@ -503,9 +549,11 @@ def _filled_up(backbone: Backbone) -> Backbone:
 
 
 def _runs_in_lanes(backbone: Backbone) -> bool:
-    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit."""
-    is_lower = backbone.precision != "float32"
-    return is_lower and backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
+    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit. A network
+    that draws random numbers runs alone: there is one generator."""
+    if backbone.precision == "float32" or backbone.variation.random:
+        return False
+    return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
 
 
 def _positions(layer: Layer) -> int | None:

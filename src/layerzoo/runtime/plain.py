@@ -15,7 +15,10 @@ def trace_to_plain(found: Trace) -> dict[str, Any]:
     plain = asdict(found)
     plain |= {"parameters": sorted(found.parameters), "unfinished": sorted(found.unfinished)}
     plain["calls"] = [
-        [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
+        [
+            *(call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())),
+            *(call.random if any(call.random) else ()),
+        ]
         for call in found.calls
     ]
     return plain
@@ -24,12 +27,16 @@ def trace_to_plain(found: Trace) -> dict[str, Any]:
 def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
     """The inverse of :func:`trace_to_plain`."""
     calls = tuple(
-        Call(module, index, start, end, _shapes(inputs), _shapes(outputs))
-        for module, index, start, end, inputs, outputs in plain["calls"]
+        Call(module, index, start, end, _shapes(inputs), _shapes(outputs), _drawn(random))
+        for module, index, start, end, inputs, outputs, *random in plain["calls"]
     )
     flops = tuple((step, count) for step, count in plain["flops"])
     sets = {name: frozenset(plain[name]) for name in ("parameters", "unfinished")}
     return Trace(**{**plain, **sets, "calls": calls, "flops": flops, "unread": tuple(plain["unread"])})
+
+
+def _drawn(random: list[list[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (tuple(random[0]), tuple(random[1])) if random else ((), ())
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

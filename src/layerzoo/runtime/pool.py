@@ -285,11 +285,14 @@ _SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def merge(rows: Sequence[FloatArray], weights: Sequence[int], pool: str, *, axis: int = 0) -> FloatArray:
-    """One vector for a sample, from the summaries of its rows in their order.
+    """Merge the summaries of a sample's rows, in their order, into one vector.
 
-    weights: how many positions were pooled from each row, none of them 0. `mean`, `std`, `statistics`, `gem`, `gram` and `max` come out
-    as over all positions at once; `cls` is the mean over the rows; `last` the last row's.
-    axis: for `none`, the axis along which rows are joined.
+    `mean`, `std`, `statistics`, `gem`, `gram` and `max` are as over all positions at once; `cls` is the mean over the
+    rows; `last` the last row's.
+
+    Args:
+        weights: how many positions were pooled from each row, none of them 0.
+        axis: for `none`, the axis along which rows are joined.
     """
     if pool == "none":
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=axis)
