@@ -20,6 +20,7 @@ from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import GROUNDS, Ground, build, build_random, build_uninitialised, faked, ground
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
+from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import Chain, name_layers
 from layerzoo.runtime.network import CutNetwork
@@ -40,6 +41,7 @@ from layerzoo.spec import (
     VideoPreprocess,
     layer_from_dict,
     preprocess_from_dict,
+    reference_input,
     to_plain,
 )
 from layerzoo.weights import Files
@@ -48,6 +50,8 @@ _SMALL_FLOPS = 1_000_000_000
 _SMALL_TENSORS = 10_000_000
 """Up to these, FLOPs of a sample and numbers in all tensors, a network is run for real when it is traced: 0.05 to 0.3 s
 on one core, of which most is the initialisation."""
+_LARGE_FLOPS = 20_000_000_000
+"""Above that, a network that can only be traced by running it is not run again to check its declaration."""
 _BATCH = 2
 _LARGER_BATCH = 3
 
@@ -130,9 +134,61 @@ class Blueprint:
         spec = described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
+        if not trust_declaration:
+            blueprint._check_declaration()
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
+
+    def _check_declaration(self) -> None:
+        """Refuse what is declared by hand and a trace contradicts. What a catalogue declares was traced.
+
+        Raises: DeclarationError.
+        """
+        spec = self.spec
+        if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
+            known = (self.hooks.describe(spec, self.files) or {}).get("preprocess") or {}
+            check_cls_token(spec, self.preprocess, known.get("cls_token"))
+        if not spec.layers or spec.traced_with:
+            return
+        inherited = registry().model(spec.base).layers if spec.base else ()
+        is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
+        for layer in spec.layers:
+            needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
+            if not needs_probes and layer.shape is None:
+                continue
+            call = find_call(self.trace, layer, model=spec.id)
+            shape = shape_of(self.trace, layer, model=spec.id)
+            if layer.axes is not None and len(layer.axes) != len(shape):
+                continue  # what completes it says so
+            layout = self._infer(call, layer) if needs_probes and not is_costly else None
+            axes = layer.axes or (layout.axes if layout else None)
+            check_layer(
+                layer,
+                self._meant(layer, axes, shape),
+                layout,
+                model=spec.id,
+                modality=self.preprocess.modality,
+                rows=_BATCH,
+                example=reference_input(spec.preprocess) if spec.preprocess else "the example",
+                has_own_shape=layer not in inherited,
+            )
+        if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
+            self._check_frames([layer for layer in spec.layers if "time" in (layer.axes or ())])
+
+    def _check_frames(self, layers: list[Layer]) -> None:
+        """Compare the declared frames with those of layers on a time axis, at one length of the input or two."""
+        example = self.preprocess.example(_BATCH)
+        longer = self.preprocess.example(_BATCH, "length")
+        stretched = None if longer is None else self._traced_at(longer, "length")
+        pairs = [(example, self.trace), (longer, stretched)]
+
+        def frames(trace: Trace) -> list[int]:
+            shapes = [shape_of(trace, layer, model=self.spec.id) for layer in layers]
+            return [shape[(layer.axes or ()).index("time")] for layer, shape in zip(layers, shapes, strict=True)]
+
+        traced = [(batch.total, frames(trace)) for batch, trace in pairs if batch is not None and trace is not None]
+        check_frames(self.spec, layers, traced)
 
     @property
     def trace(self) -> Trace:
@@ -211,7 +267,7 @@ class Blueprint:
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
-        sizes and costs are those of this network at this input size, whatever was declared for another.
+        sizes and costs are those of this network at this input size. A shape that is trusted stays too.
 
         Raises: LayerError.
         """
@@ -229,7 +285,7 @@ class Blueprint:
         return replace(
             layer,
             axes=axes,
-            shape=_without_batch(shape, axes),
+            shape=layer.shape if self.trusts_declaration and layer.shape else _without_batch(shape, axes),
             prefix_tokens=self._prefix(layer, layout, axes),
             params=self.trace.params_until(step),
             flops=flops,

@@ -171,7 +171,11 @@ def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]
     if positions < total and prefix and positions > prefix:  # a row that was shortened evenly
         return (prefix, 0) if total % (positions - prefix) == 0 else (0, 0)
     more = positions - total
-    return {prefix + suffix: (prefix, suffix), suffix: (0, suffix), prefix: (prefix, 0), 0: (0, 0)}.get(more, (0, 0))
+    if not 0 < more <= prefix + suffix:
+        return 0, 0  # more than that is padding to whole windows of attention
+    if more == suffix != prefix:
+        return 0, suffix
+    return min(more, prefix), max(0, more - prefix)
 
 
 def _reached(place: Tensor, batch: Batch, layer: Layer, body: int, added: int) -> Tensor:

@@ -26,6 +26,11 @@ class TextPreprocessor(Preprocessor):
         self._tokenizer = tokenizer
         self.overlap = overlap
 
+    @property
+    def tokenizer(self) -> text.Tokenizer:
+        """What turns a text into tokens."""
+        return self._tokenizer
+
     def chunked(self, overlap: int | None = None) -> TextPreprocessor:
         """The same, with long texts split into chunks rather than truncated.
 

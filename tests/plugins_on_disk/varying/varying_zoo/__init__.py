@@ -101,6 +101,33 @@ class Words(nn.Module):
         return mixed
 
 
+class Patches(nn.Module):
+    """Tokens of patches, after some of its own."""
+
+    def __init__(self, prefix: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 4, stride=4)
+        self.front = nn.Parameter(torch.randn(1, prefix, 6))
+        self.tokens = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.conv(x).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.tokens(torch.cat([self.front.expand(len(x), -1, -1), patches], 1))
+        return tokens
+
+
+class Frames(nn.Module):
+    """One frame of 10 samples, every 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = nn.Conv1d(1, 2, 10, stride=5)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        frames: Tensor = self.frames(sound[:, None])
+        return frames
+
+
 class Tokenizer:
     prefix, suffix, pad, unknown = (1, 2), (3,), 0, None
 
@@ -112,6 +139,10 @@ class Tokenizer:
 def layerzoo_build(spec: Any) -> nn.Module:
     if spec.modality == "text":
         return Words(tuple(spec.args.get("added", (0, 0))))
+    if spec.modality == "audio":
+        return Frames()
+    if spec.args["kind"] == "patches":
+        return Patches(spec.args["prefix"])
     return Image(spec.args["kind"], spec.args.get("width", 0))
 
 
