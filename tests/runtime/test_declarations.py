@@ -154,7 +154,7 @@ def test_frames_that_the_network_does_not_make_are_refused(
 
 def test_a_classification_token_that_the_tokenizer_does_not_set_is_refused() -> None:
     declared = replace(layerzoo.model("toy/next-word"), preprocess=TextPreprocess(max_tokens=9, cls_token=True))
-    with pytest.raises(DeclarationError, match=r"declared is cls_token: true, .* the tokenizer puts none before a text"):
+    with pytest.raises(DeclarationError, match=r"declared is cls_token: true, .* puts none before a text"):
         layerzoo.load(declared)
     layerzoo.load(declared, trust_declaration=True)
 

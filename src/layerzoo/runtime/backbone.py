@@ -11,7 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from layerzoo.errors import UsageError
+from layerzoo.errors import CutError, UsageError
+from layerzoo.facts import forget_facts
+from layerzoo.pooling import POSITION_AXES
+from layerzoo.registry import registry
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
@@ -90,12 +93,15 @@ class Backbone:
         def read(layer: Layer, activation: torch.Tensor) -> torch.Tensor:
             if layer.name not in pools:
                 return activation.new_empty(0)
+            if not self._has_run:
+                self._compare_with_trace(layer, activation, placed)
             with torch.autocast(self.device.type, enabled=False):
                 counts[layer.name] = pooled_counts(activation, placed, layer)
                 return summarise(activation, placed, layer, pools[layer.name])
 
         with self._running(), self._drawing():
             found = self.module.read(placed, read)
+        self.__dict__["_has_run"] = True
         return {
             layer.name: list(
                 map(Summary, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
@@ -103,6 +109,31 @@ class Backbone:
             for layer in self.layers
             if layer.name in pools
         }
+
+    @cached_property
+    def _has_run(self) -> bool:
+        return False
+
+    def _compare_with_trace(self, layer: Layer, activation: torch.Tensor, batch: Batch) -> None:
+        """See whether the network is the one that was traced, when it first runs.
+
+        Raises: CutError where it is not; the trace is forgotten then.
+        """
+        if self.blueprint.trusts_declaration or not _is_unlike(
+            layer, tuple(activation.shape), batch, self._example_inputs
+        ):
+            return
+        forget_facts(self.blueprint.declared or self.spec, registry())
+        raise CutError(
+            f"{self.spec.id}, layer {layer.name}: the network gives {tuple(activation.shape)} for a batch of "
+            f"{batch.size}, and {layer.shape} without the batch was traced. Its code or its files have changed since. "
+            f"Next: zoo layers --trace {self.spec.id}"
+        )
+
+    @cached_property
+    def _example_inputs(self) -> dict[str, tuple[int, ...]]:
+        example = None if self.preprocess.variable_length else self.preprocess.example(1)
+        return {} if example is None else {name: tuple(each.shape[1:]) for name, each in example.inputs.items()}
 
     @cached_property
     def _example_total(self) -> int | None:
@@ -155,6 +186,26 @@ class Backbone:
             )
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
+
+
+def _is_unlike(
+    layer: Layer, shape: tuple[int, ...], batch: Batch, example_inputs: Mapping[str, tuple[int, ...]]
+) -> bool:
+    """Whether an activation cannot be of the layer that was traced. Only for an input of the size of the example are
+    the numbers of positions known."""
+    axes = layer.axes
+    if layer.shape is None:
+        return False
+    if len(shape) != len(axes or ("", *layer.shape)):
+        return True
+    at = 0 if axes is None or "batch" not in axes else axes.index("batch")
+    inputs = {name: tuple(tensor.shape[1:]) for name, tensor in batch.inputs.items()}
+    is_example = inputs == dict(example_inputs)
+    expected = (*layer.shape[:at], batch.size, *layer.shape[at:])
+    if axes is None:
+        return is_example and shape != expected
+    known = [index for index, axis in enumerate(axes) if is_example or axis not in POSITION_AXES]
+    return any(shape[index] != expected[index] for index in known)
 
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:

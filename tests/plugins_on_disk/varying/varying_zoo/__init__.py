@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
 class Image(nn.Module):
     def __init__(self, kind: str, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        stride = int(os.environ.get("VARYING_STRIDE", "2"))
+        self.first = nn.Conv2d(3, 4, 3, stride=stride, padding=1)
         self.odd = KINDS[kind]()
         self.wide = nn.Linear(width, width) if width else nn.Identity()  # past the cut: large without being slow
         self.second = nn.Conv2d(4, 4, 3, padding=1)
