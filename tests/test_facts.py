@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import layerzoo
+from layerzoo.errors import CutError
 from layerzoo.facts import traced_layers
 from layerzoo.registry import registry
 from layerzoo.runtime import trace_layers
@@ -58,3 +60,33 @@ def test_where_no_builder_is_installed_there_was_no_trace(home: Path) -> None:
         "layerzoo: 1\nmodels:\n  mine/net: {modality: text, builder: gone, preprocess: {max_tokens: 8}}\n"
     )
     assert traced_layers(registry().model("mine/net")) is None
+
+
+def test_a_plugin_that_is_edited_without_a_new_version_is_traced_again(
+    install_copy: Callable[[str], Path],
+) -> None:
+    package = install_copy("varying")
+    trace_layers("varying/image")
+    assert traced_layers(layerzoo.model("varying/image")) is not None
+    (package / "__pycache__" / "more.py").parent.mkdir(exist_ok=True)
+    (package / "__pycache__" / "more.py").write_text("1")
+    assert traced_layers(layerzoo.model("varying/image")) is not None
+    code = package / "__init__.py"
+    code.write_text(code.read_text().replace("nn.Conv2d(4, 4, 3, padding=1)", "nn.Conv2d(4, 5, 3, padding=1)"))
+    assert traced_layers(layerzoo.model("varying/image")) is None
+    trace_layers("varying/image")
+    (package / "settings.toml").write_text("width = 4")
+    assert traced_layers(layerzoo.model("varying/image")) is None
+
+
+def test_a_network_that_is_no_longer_as_it_was_traced_says_so_when_it_first_runs(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("varying")
+    images = [np.full((16, 16, 3), level, np.uint8) for level in (10, 200)]
+    before = layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")
+    monkeypatch.setenv("VARYING_STRIDE", "4")  # the same tensors, and other shapes
+    with pytest.raises(CutError, match=r"stage.0: the network gives \(2, 4, 4, 4\) .* and \(4, 8, 8\) .* was traced"):
+        layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")
+    after = layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")
+    assert (before.values.shape, after.values.shape) == ((2, 4, 8, 8), (2, 4, 4, 4))

@@ -17,6 +17,7 @@ __all__ = [
     "ChangedError",
     "ConnectionFailedError",
     "CutError",
+    "DeclarationError",
     "DigestError",
     "DriftError",
     "EmptyResultError",
@@ -75,6 +76,13 @@ class UsageError(LayerzooError):
 
 class LayerError(UsageError):
     """A layer was asked for in a way that cannot be answered (ambiguous, wrong output, never called)."""
+
+
+class DeclarationError(LayerError):
+    """A declaration contradicts the network: its axes, prefix tokens, shapes, frames or classification token.
+
+    ``--trust-declaration`` (``trust_declaration=True``) keeps it.
+    """
 
 
 class PoolingError(UsageError):

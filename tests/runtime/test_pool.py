@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from layerzoo.errors import PoolingError
 from layerzoo.media.text import tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
-from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.pool import merge, rows_of, summarise
+from layerzoo.runtime.batch import Batch, collate
+from layerzoo.runtime.pool import merge, pooled_counts, rows_of, summarise
 from layerzoo.runtime.preprocess.text import token_row
 from layerzoo.spec import Layer
 
@@ -31,6 +33,17 @@ class Positions:
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text)))
+
+
+class Between:
+    """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the places of the characters."""
+
+    prefix = (0,)
+    suffix = (1,)
+    pad = 0
+
+    def encode(self, text: str) -> list[int]:
+        return list(range(2, 2 + len(text)))
 
 
 DEFINITIONS = {
@@ -223,3 +236,94 @@ def test_a_pooling_that_does_not_fit_is_refused(pool: str, layer: Layer, masked:
 def test_a_refusal_names_what_would_do() -> None:
     with pytest.raises(PoolingError, match="Possible here: mean, max, gem, flatten, none"):
         check("gram", VECTOR)
+
+
+SEQUENCE_POOLINGS = (*OVER_POSITIONS, "last")
+
+
+@st.composite
+def padded_texts(draw: st.DrawFn) -> tuple[list[int], int, int, bool, bool, list[int]]:
+    """Lengths, prefix and suffix tokens, whether the network adds either, and the padding on the left of each row."""
+    prefix, suffix = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    adds_prefix = draw(st.booleans()) and prefix > 0
+    adds_suffix = adds_prefix and draw(st.booleans()) and suffix > 0
+    least = 1 + (0 if adds_prefix else prefix) + (0 if adds_suffix else suffix)
+    lengths = draw(st.lists(st.integers(least, least + 6), min_size=1, max_size=5))
+    left = draw(st.booleans())
+    total = max(lengths) + draw(st.integers(0, 3))
+    offsets = [total - length if left else 0 for length in lengths]
+    return lengths, prefix, suffix, adds_prefix, adds_suffix, [*offsets, total]
+
+
+@given(st.sampled_from([*SEQUENCE_POOLINGS, "cls", "none"]), padded_texts())
+def test_prefix_and_suffix_of_a_text_are_those_of_each_sample_however_its_row_is_padded(
+    pool: str, texts: tuple[list[int], int, int, bool, bool, list[int]]
+) -> None:
+    lengths, prefix, suffix, adds_prefix, adds_suffix, (*offsets, total) = texts
+    front, back = prefix * adds_prefix, suffix * adds_suffix
+    values = np.full((len(lengths), front + total + back, 4), 1e6, np.float32)
+    whole = [random(front + length + back, 4, seed=row) for row, length in enumerate(lengths)]
+    for row, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
+        values[row, :front] = whole[row][:front]
+        values[row, front + offset : front + offset + length] = whole[row][front : front + length]
+        values[row, front + total :] = whole[row][front + length :]
+    layer = replace(SEQUENCE, shape=(front + 16 + back, 4), prefix_tokens=prefix, suffix_tokens=suffix)
+    batch = Batch(
+        {"x": torch.from_numpy(values)},
+        torch.tensor(lengths),
+        total,
+        offsets=torch.tensor(offsets) if any(offsets) else None,
+        example_total=16,
+    )
+    rows = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    for found, sample in zip(rows, whole, strict=True):
+        pooled_values = sample[prefix : len(sample) - suffix].astype(np.float64)
+        expected = {"none": sample, "cls": sample[0]}.get(pool)
+        expected = DEFINITIONS[pool](pooled_values) if expected is None else expected
+        np.testing.assert_allclose(merge([found], [1], pool), expected, rtol=1e-4, atol=1e-5)
+    counts = pooled_counts(torch.from_numpy(values), batch, layer)
+    assert counts == [len(sample) - prefix - suffix for sample in whole]
+
+
+@given(st.sampled_from(SEQUENCE_POOLINGS), st.integers(1, 30), st.integers(4, 9), st.data())
+def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
+    pool: str, length: int, room: int, data: st.DataObject
+) -> None:
+    """Each chunk has the tokenizer's special tokens, and each counts by the positions that are pooled from it."""
+    whole = random(length + 2, 4, seed=length)  # after two vectors for the special tokens
+    tokenizer = Between()
+    overlap = data.draw(st.integers(0, room - 3))
+    special_tokens = data.draw(st.booleans())
+    prefix, suffix = (1, 1) if special_tokens else (0, 0)
+    chunks = tokenise("x" * length, tokenizer, room, overlap=overlap).chunks
+    rows = [token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, (1, 1)) for chunk in chunks]
+    rows = rows if special_tokens else [row.without_special() for row in rows]
+    values = np.full((len(rows), room, 4), 1e6, np.float32)
+    for row, chunk in enumerate(chunks):
+        values[row, : len(chunk.ids)] = whole[chunk.ids]
+    layer = replace(SEQUENCE, shape=(16, 4), prefix_tokens=prefix, suffix_tokens=suffix)
+    batch = replace(collate(rows, pad={"input_ids": 0, "attention_mask": 0}, masked=True), total=room, example_total=16)
+    summaries = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    counts = pooled_counts(torch.from_numpy(values), batch, layer)
+    assert sum(count or 0 for count in counts) == length
+    kept = [(summary, count) for summary, count in zip(summaries, counts, strict=True) if count]
+    found = merge([summary for summary, _ in kept], [count or 0 for _, count in kept], pool)
+    np.testing.assert_allclose(found, DEFINITIONS[pool](whole[2:].astype(np.float64)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[4, 5], [3, 4, 8, 1], [7, 2]])
+def test_positions_of_a_row_that_a_network_shortens_follow_from_its_stride(lengths: list[int]) -> None:
+    total = max(lengths)
+    values = random(len(lengths), -(-total // 2), 4)
+    layer = replace(SEQUENCE, shape=(8, 4))
+    batch = Batch({"x": torch.from_numpy(values)}, torch.tensor(lengths), total, example_total=16)
+    counts = pooled_counts(torch.from_numpy(values), batch, layer)
+    assert counts == [-(-length // 2) for length in lengths]
+
+
+def test_raw_activations_of_padded_rows_whose_axes_are_not_known_are_refused() -> None:
+    values = random(2, 6, 4)
+    layer = Layer(name="block.0", module="b")
+    batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
+    with pytest.raises(PoolingError, match="the padding of shorter samples cannot be removed"):
+        rows_of(summarise(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")

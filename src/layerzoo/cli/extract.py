@@ -63,6 +63,11 @@ if TYPE_CHECKING:
     "--overlap", type=click.IntRange(min=0), metavar="N", help="Tokens that chunks share; else an eighth of a chunk."
 )
 @click.option(
+    "--no-special-tokens",
+    is_flag=True,
+    help="Do not pool the special tokens of a text, such as [CLS] and [SEP].",
+)
+@click.option(
     "--precision",
     type=OneOf(["float32", "bfloat16", "float16"]),
     default="float32",
@@ -73,6 +78,11 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows in one forward pass.")
 @click.option("--partial", is_flag=True, help="Of weights on a server, fetch what the layers need.")
 @click.option("--allow-pickle", is_flag=True, help="Open a pickled checkpoint whose sha256 is not declared.")
+@click.option(
+    "--trust-declaration",
+    is_flag=True,
+    help="Use declared axes, prefix tokens and shapes, even where a trace of the network contradicts them.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first sample that cannot be used.")
 def command(
     inputs: tuple[str, ...],
@@ -88,6 +98,9 @@ def command(
 
     - stands for the lines of standard input. A text is such a line, a line of a file, or a cell of a table. Samples
     that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
+
+    The mean of a text includes its special tokens, as in sentence-transformers; --no-special-tokens leaves them out.
+    Padding is never pooled, and neither are the class and register tokens of an image.
 
     MODEL may be any repository of the hub, hf/ORG/REPO. Where its network takes several kinds of input, the part for
     these inputs is taken; hf/ORG/REPO:text names it.
@@ -107,6 +120,7 @@ def command(
 
     pool = _pooling(pools)
     how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size")}
+    how["special_tokens"] = not options.pop("no_special_tokens")
     done = 0
     failed: list[SampleError] = []
     passed_over: list[str] = []

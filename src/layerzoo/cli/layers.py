@@ -11,6 +11,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_rows
 from layerzoo.cli.streams import stdout
+from layerzoo.facts import traced_layers, traced_notices
 from layerzoo.layers import select
 from layerzoo.registry import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
@@ -24,9 +25,14 @@ COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params
 @click.option(
     "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
 )
+@click.option(
+    "--trust-declaration", is_flag=True, help="With --trace: keep what is declared where the trace contradicts it."
+)
 @click.option("--declare", is_flag=True, help="Print them as the `layers:` of a registry.yaml, with all that is known.")
 @format_option(piped="ids")
-def command(model: str, pattern: str | None, trace: bool, declare: bool, format_: Format) -> None:
+def command(
+    model: str, pattern: str | None, trace: bool, trust_declaration: bool, declare: bool, format_: Format
+) -> None:
     """List the layers of a model, and the cost to get there.
 
     They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
@@ -46,7 +52,7 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
       zoo layers --trace hf/openai/clip-vit-base-patch32
     """
     spec = find_model(model) if trace else registry().model(resolve_model_id(model))
-    layers = _layers(spec, trace)
+    layers = _layers(spec, trace, trust_declaration)
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))
     if declare:
@@ -55,15 +61,15 @@ def command(model: str, pattern: str | None, trace: bool, declare: bool, format_
     print_rows(map(_row, layers), format_, COLUMNS)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
         click.echo(f"\nShapes and FLOPs: for {reference_input(spec.preprocess)}.", err=True)
+    for notice in traced_notices(spec):
+        click.echo(notice, err=True)
 
 
-def _layers(spec: ModelSpec, trace: bool) -> tuple[Layer, ...]:
+def _layers(spec: ModelSpec, trace: bool, trust_declaration: bool) -> tuple[Layer, ...]:
     if trace:
         from layerzoo.runtime import trace_layers
 
-        return trace_layers(spec)
-    from layerzoo.facts import traced_layers
-
+        return trace_layers(spec, trust_declaration=trust_declaration)
     layers = traced_layers(spec) or spec.layers
     if not layers or any(layer.shape is None or layer.flops is None for layer in layers):
         hint = "Shapes and costs are not known yet" if layers else "The layers are not declared"

@@ -47,6 +47,9 @@ class Features:
     are among the errors."""
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
+    times_s: tuple[tuple[float, ...], ...] = ()
+    """For each sample, the times of the frames that its rows stand for, in seconds from the start of the video. Given
+    for pool="none" where frames go through the network one by one; empty otherwise."""
 
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
@@ -54,6 +57,9 @@ class Features:
         object.__setattr__(self, "by_layer", arrays)
         object.__setattr__(self, "errors", tuple(self.errors))
         object.__setattr__(self, "passed_over", tuple(self.passed_over))
+        object.__setattr__(self, "times_s", tuple(tuple(map(float, times)) for times in self.times_s))
+        if self.times_s and len(self.times_s) != len(self.ids):
+            raise UsageError(f"times_s: the times of {len(self.times_s)} sample(s) for {len(self.ids)}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,12 +123,16 @@ class Features:
             errors=tuple(error for part in parts for error in part.errors),
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
+            times_s=_joined_times(parts),
         )
 
     def rows(self, start: int, stop: int) -> Features:
         """Some of the samples, with the provenance, and without errors and counts. The arrays are views."""
         return Features(
-            self.ids[start:stop], {name: array[start:stop] for name, array in self.by_layer.items()}, self.provenance
+            self.ids[start:stop],
+            {name: array[start:stop] for name, array in self.by_layer.items()},
+            self.provenance,
+            times_s=self.times_s[start:stop],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -195,6 +205,13 @@ def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
     if len({sample_shape(array) for array in arrays}) == 1:
         return np.concatenate(arrays)
     return ragged([sample for array in arrays for sample in array])
+
+
+def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
+    """The times of all samples; samples of a part without times have none, where another part has some."""
+    if not any(part.times_s for part in parts):
+        return ()
+    return tuple(times for part in parts for times in part.times_s or ((),) * len(part))
 
 
 def _storable(id: str) -> str:

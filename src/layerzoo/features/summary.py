@@ -27,6 +27,7 @@ class Summary:
     errors: Sequence[SampleError]
     report: Mapping[str, int]
     passed_over: Sequence[str]
+    times_s: Sequence[Sequence[float]] = ()
 
     def to_json(self) -> str:
         return json.dumps(
@@ -37,6 +38,7 @@ class Summary:
                 "errors": [[error.id, error.reason] for error in self.errors],
                 "report": dict(self.report),
                 "passed_over": list(self.passed_over),
+                **({"times_s": list(map(list, self.times_s))} if self.times_s else {}),
             }
         )
 
@@ -54,6 +56,7 @@ class Summary:
             errors=[SampleError(sample, reason) for sample, reason in data["errors"]],
             report=data["report"],
             passed_over=data["passed_over"],
+            times_s=data.get("times_s", ()),
         )
 
     def features(self, ids: Sequence[str], chunks: Callable[[str], Iterator[LayerArray]]) -> Features:
@@ -65,6 +68,7 @@ class Summary:
             errors=tuple(self.errors),
             report=self.report,
             passed_over=tuple(self.passed_over),
+            times_s=tuple(tuple(times) for times in self.times_s),
         )
 
 

@@ -52,6 +52,7 @@ class FeatureWriter:
         self._errors: list[SampleError] = []
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
+        self._times_s: list[tuple[float, ...]] = []
 
     def __enter__(self) -> Self:
         """Raises: OutputError, before anything is computed, when the file cannot be written there."""
@@ -108,6 +109,7 @@ class FeatureWriter:
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
+        self._times_s += batch.times_s or ((),) * len(batch)
 
     def _fit(self, batch: Features) -> None:
         """Widen what is known of the layers' shapes by a batch."""
@@ -133,7 +135,8 @@ class FeatureWriter:
 
     def _finish(self) -> None:
         self._flush()
-        summary = Summary(self._shapes, self._provenance, self._errors, self._report, self._passed_over)
+        times_s = self._times_s if any(self._times_s) else ()
+        summary = Summary(self._shapes, self._provenance, self._errors, self._report, self._passed_over, times_s)
         with self._sink.finish(summary) as collected:
             if self._format.export is not None:
                 self._format.export(collected, self._result)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from layerzoo.errors import UsageError
+from layerzoo.errors import CutError, UsageError
+from layerzoo.facts import forget_facts
+from layerzoo.pooling import POSITION_AXES
+from layerzoo.registry import registry
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
-from layerzoo.runtime.pool import rows_of, summarise
+from layerzoo.runtime.pool import Summary, pooled_counts, rows_of, summarise
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.trace import named_tensors
+from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -73,30 +76,70 @@ class Backbone:
         Its axes are those of :attr:`layers`, the batch first. Raises: UsageError when the network is in training mode,
         or was moved to another device.
         """
-        with self._running():
+        with self._running(), self._drawing():
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found
 
-    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
-        """Layer name → one summary for each row of the batch, pooled inside the forward pass.
+    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[Summary]]:
+        """Pool the rows of a batch inside the forward pass.
 
-        What a summary is stands in :mod:`layerzoo.runtime.pool`.
+        Args:
+            pools: pooling by layer name; layers that it leaves out are not read.
+        Returns: by layer name, one summary for each row of the batch.
         """
-        placed = self._placed(batch)
+        placed = self._placed(replace(batch, example_total=self._example_total))
+        counts: dict[str, list[int | None]] = {}
 
         def read(layer: Layer, activation: torch.Tensor) -> torch.Tensor:
             if layer.name not in pools:
                 return activation.new_empty(0)
+            if not self._has_run:
+                self._compare_with_trace(layer, activation, placed)
             with torch.autocast(self.device.type, enabled=False):
+                counts[layer.name] = pooled_counts(activation, placed, layer)
                 return summarise(activation, placed, layer, pools[layer.name])
 
-        with self._running():
+        with self._running(), self._drawing():
             found = self.module.read(placed, read)
+        self.__dict__["_has_run"] = True
         return {
-            layer.name: rows_of(found[layer.name], placed, layer, pools[layer.name])
+            layer.name: list(
+                map(Summary, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
+            )
             for layer in self.layers
             if layer.name in pools
         }
+
+    @cached_property
+    def _has_run(self) -> bool:
+        return False
+
+    def _compare_with_trace(self, layer: Layer, activation: torch.Tensor, batch: Batch) -> None:
+        """See whether the network is the one that was traced, when it first runs.
+
+        Raises: CutError where it is not; the trace is forgotten then.
+        """
+        if self.blueprint.trusts_declaration or not _is_unlike(
+            layer, tuple(activation.shape), batch, self._example_inputs
+        ):
+            return
+        forget_facts(self.blueprint.declared or self.spec, registry())
+        raise CutError(
+            f"{self.spec.id}, layer {layer.name}: the network gives {tuple(activation.shape)} for a batch of "
+            f"{batch.size}, and {layer.shape} without the batch was traced. Its code or its files have changed since. "
+            f"Next: zoo layers --trace {self.spec.id}"
+        )
+
+    @cached_property
+    def _example_inputs(self) -> dict[str, tuple[int, ...]]:
+        example = None if self.preprocess.variable_length else self.preprocess.example(1)
+        return {} if example is None else {name: tuple(each.shape[1:]) for name, each in example.inputs.items()}
+
+    @cached_property
+    def _example_total(self) -> int | None:
+        """How many positions the example input has; None where samples do not differ in length."""
+        example = self.preprocess.example(1) if self.preprocess.variable_length else None
+        return None if example is None else example.total
 
     def narrowed(self, layer: LayerChoice, pool: PoolChoice) -> dict[str, str]:
         """Layer name → pooling for some of this backbone's layers. Raises: UsageError for one that was not loaded."""
@@ -111,6 +154,15 @@ class Backbone:
             )
         kept = {each.name: self.pools[each.name] for each in layers}
         return kept if pool is None else choose_pools(self.blueprint, layers, pool)
+
+    @property
+    def variation(self) -> Variation:
+        """What features depend on besides the sample: random numbers, or the other samples of a batch."""
+        return self.blueprint.variation(self.layers)
+
+    def _drawing(self) -> contextlib.AbstractContextManager[None]:
+        """A random network draws the same numbers in each forward pass."""
+        return seeded(self.device) if self.variation.random else contextlib.nullcontext()
 
     def _placed(self, batch: Batch) -> Batch:
         return batch.to(self.device, memory_format(self.preprocess))
@@ -134,6 +186,26 @@ class Backbone:
             )
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
+
+
+def _is_unlike(
+    layer: Layer, shape: tuple[int, ...], batch: Batch, example_inputs: Mapping[str, tuple[int, ...]]
+) -> bool:
+    """Whether an activation cannot be of the layer that was traced. Only for an input of the size of the example are
+    the numbers of positions known."""
+    axes = layer.axes
+    if layer.shape is None:
+        return False
+    if len(shape) != len(axes or ("", *layer.shape)):
+        return True
+    at = 0 if axes is None or "batch" not in axes else axes.index("batch")
+    inputs = {name: tuple(tensor.shape[1:]) for name, tensor in batch.inputs.items()}
+    is_example = inputs == dict(example_inputs)
+    expected = (*layer.shape[:at], batch.size, *layer.shape[at:])
+    if axes is None:
+        return is_example and shape != expected
+    known = [index for index, axis in enumerate(axes) if is_example or axis not in POSITION_AXES]
+    return any(shape[index] != expected[index] for index in known)
 
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:

@@ -27,14 +27,25 @@ class Row:
     time_s: float | None = None
     """When a frame of a video is shown, in seconds from its start."""
     span: tuple[int, int] | None = None
-    """Where those of its positions begin and end that are pooled; the others are the context that a chunk of a text
-    shares with its neighbours. None: all that are valid."""
+    """Which of its valid positions are pooled, from the first of them on; the others are the context that a chunk of a
+    text shares with its neighbours. None: all that are valid."""
+    special: tuple[int, int] = (0, 0)
+    """How many of its valid positions are the tokenizer's special tokens, at the beginning and at the end."""
+    offset: int = 0
+    """Where the valid positions begin, in a row that is padded on the left."""
 
     @property
     def weight(self) -> int:
-        """How much the row counts among its siblings: the number of its positions that are pooled."""
+        """How much the row counts among its siblings, where a layer has no positions to count."""
         start, end = self.span or (0, self.valid)
         return end - start
+
+    def without_special(self) -> Row:
+        """Return the row with its special tokens outside the span that is pooled."""
+        start, end = self.span or (0, self.valid)
+        first, last = self.special[0], self.valid - self.special[1]
+        start = min(max(start, first), self.valid)
+        return replace(self, span=(start, max(start, min(end, last))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,9 @@ class Batch:
     inputs: tensors with a batch axis, by the name of the network's argument; a single one is passed by position.
     valid: (batch,) true positions of each row out of ``total``, or None where all rows are whole.
     times_s: for the frames of videos, when each is shown, in seconds from the start of its video; None for others.
-    spans: (batch, 2) where the positions of each row begin and end that are pooled; None: all true ones are.
+    spans: (batch, 2) where the positions of each row begin and end that are pooled, counted from its first valid one;
+        None: all valid ones are.
+    offsets: (batch,) where the valid positions of each row begin; None: at the first, as padding is on the right.
     """
 
     inputs: Mapping[str, Tensor]
@@ -55,8 +68,11 @@ class Batch:
     sequence_axes: frozenset[str] = SEQUENCE_AXES
     """The axes of an activation that run along a row, so that its true positions come first."""
     spans: Tensor | None = None
+    offsets: Tensor | None = None
     frame_hop: tuple[int, int] | None = None
     """Of how many positions the first frame is made, and how many later each next one begins, where that is known."""
+    example_total: int | None = None
+    """How many positions the example input has, for which the shapes of layers are stated; None where not known."""
 
     @property
     def size(self) -> int:
@@ -75,8 +91,9 @@ class Batch:
 
         valid = None if self.valid is None else self.valid.to(device)
         spans = None if self.spans is None else self.spans.to(device)
+        offsets = None if self.offsets is None else self.offsets.to(device)
         inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, valid=valid, spans=spans)
+        return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets)
 
     def run(self, network: nn.Module) -> Any:
         """What a network returns for this batch."""
@@ -102,7 +119,8 @@ def collate(
     times_s = tuple(row.time_s for row in rows) if any(row.time_s is not None for row in rows) else None
     has_spans = any(row.span is not None for row in rows)
     spans = torch.tensor([row.span or (0, row.valid) for row in rows]) if has_spans else None
-    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s, spans=spans, sequence_axes=sequence_axes)
+    offsets = torch.tensor([row.offset for row in rows]) if any(row.offset for row in rows) else None
+    return Batch(inputs, valid, total, times_s, sequence_axes, spans, offsets)
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from layerzoo.errors import LayerError, LayerzooError, NotFoundError, PluginError, TraceError, UnknownLayerError
 from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import GROUNDS, Ground, build, build_uninitialised, faked, ground
+from layerzoo.runtime.build import GROUNDS, Ground, build, build_random, build_uninitialised, faked, ground
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
+from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.naming import Chain, name_layers
+from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
+from layerzoo.runtime.variation import Observed, Variation, compare, example_pair
 from layerzoo.spec import (
     PREPROCESS_KINDS,
     AudioPreprocess,
@@ -34,10 +41,17 @@ from layerzoo.spec import (
     VideoPreprocess,
     layer_from_dict,
     preprocess_from_dict,
+    reference_input,
     to_plain,
 )
 from layerzoo.weights import Files
 
+_SMALL_FLOPS = 1_000_000_000
+_SMALL_TENSORS = 10_000_000
+"""Up to these, FLOPs of a sample and numbers in all tensors, a network is run for real when it is traced: 0.05 to 0.3 s
+on one core, of which most is the initialisation."""
+_LARGE_FLOPS = 20_000_000_000
+"""Above that, a network that can only be traced by running it is not run again to check its declaration."""
 _BATCH = 2
 _LARGER_BATCH = 3
 
@@ -57,6 +71,10 @@ class Blueprint:
     """Address → axes, of every activation whose axes traces at other input sizes tell; made when one must be told."""
     declared: ModelSpec | None = field(default=None, repr=False)
     """The spec as it was declared, under which the trace is kept; None for as long as layers are being completed."""
+    observed: Observed = field(default_factory=Observed, repr=False)
+    """What values have shown of features that are random, or depend on the batch."""
+    trusts_declaration: bool = False
+    """Whether a declaration stands that a trace contradicts."""
 
     @classmethod
     def of(
@@ -68,32 +86,46 @@ class Blueprint:
         *,
         declared: ModelSpec | None = None,
         fresh: bool = False,
+        trust_declaration: bool = False,
     ) -> Blueprint:
         """declared: what browsing says of the model, where its own files say more; the trace is kept under that.
         fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
+        trust_declaration: keep what is declared where a trace contradicts it.
 
-        Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it."""
+        Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it,
+            DeclarationError when what is declared of a layer contradicts the trace."""
         given, declared = spec, declared or spec
         spec = described(given, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
-        if not fresh and (facts := read_facts(declared, zoo)):
+        facts = None if fresh else read_facts(declared, zoo)
+        if facts and (trust_declaration or not facts["trusts_declaration"]):
             layers = tuple(layer_from_dict(layer) for layer in facts["layers"])
             layouts = layouts_from_plain(facts["layouts"])
             found = (trace_from_plain(facts["trace"]), facts["ground"])
-            return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared)
+            observed = Observed.from_plain(facts["observed"])
+            trusts = facts["trusts_declaration"]
+            return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared, observed, trusts)
         if not fresh and _is_as_catalogued(given, zoo):
             return cls(spec, files, hooks, made, declared=declared)
         try:
-            blueprint = cls.traced(_undeclared(given) if fresh else given, files, hooks)
+            traced = _undeclared(given) if fresh else given
+            blueprint = cls.traced(traced, files, hooks, trust_declaration=trust_declaration)
         except (LayerError, UnknownLayerError) as error:
             raise _outdated(given, zoo, error) or error from error
         blueprint.declared = declared
+        blueprint._observe_example()
         blueprint._keep(zoo)
         return blueprint
 
     @classmethod
     def traced(
-        cls, spec: ModelSpec, files: Files, hooks: ModelHooks, *, layouts: dict[str, Layout] | None = None
+        cls,
+        spec: ModelSpec,
+        files: Files,
+        hooks: ModelHooks,
+        *,
+        layouts: dict[str, Layout] | None = None,
+        trust_declaration: bool = False,
     ) -> Blueprint:
         """A fresh one, of which nothing is kept for the next time.
 
@@ -101,10 +133,62 @@ class Blueprint:
         """
         spec = described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
-        blueprint = cls(spec, files, hooks, made, layouts=layouts)
+        blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
+        if not trust_declaration:
+            blueprint._check_declaration()
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
+
+    def _check_declaration(self) -> None:
+        """Refuse what is declared by hand and a trace contradicts. What a catalogue declares was traced.
+
+        Raises: DeclarationError.
+        """
+        spec = self.spec
+        if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
+            known = (self.hooks.describe(spec, self.files) or {}).get("preprocess") or {}
+            check_cls_token(spec, self.preprocess, known.get("cls_token"))
+        if not spec.layers or spec.traced_with:
+            return
+        inherited = registry().model(spec.base).layers if spec.base else ()
+        is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
+        for layer in spec.layers:
+            needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
+            if not needs_probes and layer.shape is None:
+                continue
+            call = find_call(self.trace, layer, model=spec.id)
+            shape = shape_of(self.trace, layer, model=spec.id)
+            if layer.axes is not None and len(layer.axes) != len(shape):
+                continue  # what completes it says so
+            layout = self._infer(call, layer) if needs_probes and not is_costly else None
+            axes = layer.axes or (layout.axes if layout else None)
+            check_layer(
+                layer,
+                self._meant(layer, axes, shape),
+                layout,
+                model=spec.id,
+                modality=self.preprocess.modality,
+                rows=_BATCH,
+                example=reference_input(spec.preprocess) if spec.preprocess else "the example",
+                has_own_shape=layer not in inherited,
+            )
+        if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
+            self._check_frames([layer for layer in spec.layers if "time" in (layer.axes or ())])
+
+    def _check_frames(self, layers: list[Layer]) -> None:
+        """Compare the declared frames with those of layers on a time axis, at one length of the input or two."""
+        example = self.preprocess.example(_BATCH)
+        longer = self.preprocess.example(_BATCH, "length")
+        stretched = None if longer is None else self._traced_at(longer, "length")
+        pairs = [(example, self.trace), (longer, stretched)]
+
+        def frames(trace: Trace) -> list[int]:
+            shapes = [shape_of(trace, layer, model=self.spec.id) for layer in layers]
+            return [shape[(layer.axes or ()).index("time")] for layer, shape in zip(layers, shapes, strict=True)]
+
+        traced = [(batch.total, frames(trace)) for batch, trace in pairs if batch is not None and trace is not None]
+        check_frames(self.spec, layers, traced)
 
     @property
     def trace(self) -> Trace:
@@ -157,11 +241,43 @@ class Blueprint:
             "trace": trace_to_plain(trace),
             "ground": ground,
             "layouts": layouts_to_plain(self.layouts),
+            "observed": self.observed.to_plain(),
+            "trusts_declaration": self.trusts_declaration,
+            "notices": list(Variation.of(self.spec.layers, trace, self.observed).notices(self.spec.id)),
         }
+
+    def variation(self, layers: Sequence[Layer]) -> Variation:
+        """What is known of layers whose features are random, or depend on the batch."""
+        return Variation.of(layers, self.found[0] if self.found else None, self.observed)
+
+    def note_observed(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
+        """Keep what values have shown of some layers, so that it is found out once. random, by_batch: layer names."""
+        self.observed.note(layers, random, by_batch)
+        self._keep(registry())
+
+    def _observe_example(self) -> None:
+        """Run a small network for real, to see whether its features are random or depend on the batch."""
+        trace = self.trace
+        if trace.flops_until(_END) > _SMALL_FLOPS or sum(trace.sizes.values()) > _SMALL_TENSORS:
+            return
+        example = self.preprocess.example(_BATCH)
+        with contextlib.suppress(Exception):  # what does not run on this example is seen on the first samples
+            assert example is not None
+            network = build_random(self.spec, self.hooks, self.files, 0)
+            layers = self.spec.layers
+            cut = CutNetwork(network, plan_cut(trace, layers, model=self.spec.id)).eval()
+
+            def read(batch: Batch) -> dict[str, NDArray[np.float32]]:
+                with torch.no_grad():
+                    found = cut(batch)
+                return {layer.name: _first_row(found[layer.name], layer, batch.size) for layer in layers}
+
+            self.observed.note(layers, *compare(read, *example_pair(example)))
+            self.observed.checked.clear()  # a network can behave otherwise with its weights
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
-        sizes and costs are those of this network at this input size, whatever was declared for another.
+        sizes and costs are those of this network at this input size. A shape that is trusted stays too.
 
         Raises: LayerError.
         """
@@ -179,7 +295,7 @@ class Blueprint:
         return replace(
             layer,
             axes=axes,
-            shape=_without_batch(shape, axes),
+            shape=layer.shape if self.trusts_declaration and layer.shape else _without_batch(shape, axes),
             prefix_tokens=self._prefix(layer, layout, axes),
             params=self.trace.params_until(step),
             flops=flops,
@@ -245,6 +361,15 @@ class Blueprint:
 
 
 _END = 1 << 62
+
+
+def _first_row(activation: Tensor, layer: Layer, rows: int) -> NDArray[np.float32]:
+    """The activation of a batch's first row; nothing where the batch axis is not known."""
+    axis = (layer.axes or ("batch",)).index("batch")
+    if activation.ndim <= axis or (layer.axes is None and activation.shape[0] != rows):
+        return np.empty(0, np.float32)
+    row: NDArray[np.float32] = activation.select(axis, 0).float().numpy()
+    return row
 
 
 def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:

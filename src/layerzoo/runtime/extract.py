@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -23,14 +24,15 @@ from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.pooling import width
 from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
-from layerzoo.runtime.batch import Row
+from layerzoo.runtime.batch import Batch, Row
 from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
-from layerzoo.runtime.pool import frames_of, merge, sequence_axis
+from layerzoo.runtime.pool import Summary, frames_of, merge, sequence_axis
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor
-from layerzoo.runtime.request import LayerChoice, PoolChoice
+from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_pools
 from layerzoo.runtime.shortest import too_short_for
+from layerzoo.runtime.variation import compare
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -61,13 +63,17 @@ class _Open:
     id: str
     rows: int
     report: Mapping[str, int]
-    weights: dict[int, int] = field(default_factory=dict)
-    summaries: dict[str, dict[int, FloatArray]] = field(default_factory=dict)
+    done: int = 0
+    """How many of its rows have been through the network."""
+    summaries: dict[str, dict[int, Summary]] = field(default_factory=dict)
+    """By layer name and number of the row; with how much each row counts among its siblings."""
+    times_s: dict[int, float] = field(default_factory=dict)
+    """By number of the row, when the frame of a video is shown."""
     error: SampleError | None = None
 
     @property
     def is_whole(self) -> bool:
-        return len(self.weights) == self.rows
+        return self.done == self.rows
 
 
 def extract(
@@ -84,6 +90,8 @@ def extract(
     column: str | None = None,
     chunks: bool = False,
     overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
 ) -> Features:
     """Turn samples into a feature matrix for each layer asked for.
 
@@ -100,6 +108,9 @@ def extract(
         truncate it (``Features.report`` counts either).
     overlap: how many tokens neighbouring chunks share, so that each token is read with what stands around it; it is
         pooled from one of them. Else an eighth of a chunk.
+    special_tokens: whether the special tokens of a text, such as [CLS] and [SEP], are pooled with its other tokens, as
+        sentence-transformers does. False leaves them out of all poolings but ``cls``.
+    trust_declaration: see :func:`load`.
     Returns: :class:`Features`, one row a sample, in the order of the inputs.
     Raises: what :func:`load` does; InputError for inputs that cannot be used as a whole; SampleError for the first
         sample that cannot be used, where errors is ``"raise"``.
@@ -108,6 +119,7 @@ def extract(
         stream(
             model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
             batch_size=batch_size, errors=errors, column=column, chunks=chunks, overlap=overlap,
+            special_tokens=special_tokens, trust_declaration=trust_declaration,
         )
     )  # fmt: skip
 
@@ -126,6 +138,8 @@ def stream(
     column: str | None = None,
     chunks: bool = False,
     overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
 ) -> Iterator[Features]:
     """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, in the order of the inputs.
 
@@ -138,54 +152,97 @@ def stream(
         raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
         is_other_place = str(device) not in ("cpu", str(model.device))
-        if weights is not None or is_other_place or precision not in ("float32", model.precision):
-            raise UsageError("weights=, device= and precision= belong to load(): this backbone is loaded already")
+        if weights is not None or is_other_place or precision not in ("float32", model.precision) or trust_declaration:
+            raise UsageError(
+                "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
+            )
         backbone = model
         pools = backbone.narrowed(layer, pool)
     else:
-        backbone = load(model, layer=layer, pool=pool, weights=weights, device=device, precision=precision)
+        backbone = load(
+            model, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
+            trust_declaration=trust_declaration,
+        )  # fmt: skip
         pools = dict(backbone.pools)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     found = samples(inputs, backbone.preprocess.modality, column=column)
     limit = Limit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
+    if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
+        raise UsageError(
+            f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
+            "register tokens of an image are never pooled"
+        )
     backbone = _filled_up(backbone)
-    return _pieces(backbone, found, pools, limit, errors == "raise")
+    run = _Run(backbone, pools, _image_pools(backbone, pools), special_tokens)
+    return _pieces(run, found, limit, errors == "raise")
 
 
-def _pieces(
-    backbone: Backbone, found: Samples, pools: dict[str, str], limit: Limit, strict: bool
-) -> Iterator[Features]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """How samples become features, for one extraction."""
+
+    backbone: Backbone
+    pools: Mapping[str, str]
+    """Pooling by layer name, as asked for."""
+    row_pools: Mapping[str, str]
+    """Pooling by layer name, as applied to each row: of frames that stay a sequence, the pooling of each image."""
+    special_tokens: bool
+    """Whether the special tokens of a text are pooled."""
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the frames of a video stay a sequence at some layer."""
+        return self.pools != self.row_pools
+
+
+def _image_pools(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, str]:
+    """Choose the pooling of each row. Frames that go through the network one by one are images.
+
+    ``none`` keeps the sequence of their vectors; each image is pooled as if no pooling were asked for.
+    Raises: PoolingError when that does not fit the layer.
+    """
+    sequences = [layer for layer in backbone.layers if pools.get(layer.name) == "none"]
+    if not sequences or not backbone.preprocess.rows_are_samples:
+        return dict(pools)
+    usual = backbone.spec.default.pool != "none"
+    return {**pools, **choose_pools(backbone.blueprint, sequences, None if usual else "mean")}
+
+
+def _pieces(run: _Run, found: Samples, limit: Limit, strict: bool) -> Iterator[Features]:
+    backbone = run.backbone
     waiting: dict[int, _Open] = {}
     report: Counter[str] = Counter()
     any_good = False
-    rows = _rows(backbone.preprocess, found, waiting, limit.rows, strict)
-    batches = _batches(rows, backbone.preprocess, limit)
-    run = partial(_run, pools=pools, waiting=waiting)
-    done = in_lanes(backbone, batches, run) if _runs_in_lanes(backbone) else (run(backbone, each) for each in batches)
+    rows = _rows(run, found, waiting, limit.rows, strict)
+    batches = _checked(run, _batches(rows, backbone.preprocess, limit))
+    work = partial(_run_batch, pools=run.row_pools, waiting=waiting)
+    done = in_lanes(backbone, batches, work) if _runs_in_lanes(backbone) else (work(backbone, each) for each in batches)
     for rows_done in done:
         _note(rows_done, waiting)
         if ready := _take_ready(waiting):
-            piece = _piece(backbone, pools, ready, strict)
+            piece = _piece(run, ready, strict)
             any_good = any_good or len(piece) > 0
             report.update(piece.report)
             yield piece
-    last = _piece(backbone, pools, _take_ready(waiting), strict)
+    last = _piece(run, _take_ready(waiting), strict)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
         logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
     if not (any_good or len(last)):
-        last = replace(last, by_layer={name: _nothing(backbone, name, pool) for name, pool in pools.items()})
+        last = replace(last, by_layer={name: _nothing(backbone, name, pool) for name, pool in run.pools.items()})
     yield replace(last, passed_over=tuple(found.passed_over))
 
 
-def _run(
-    backbone: Backbone, batch: list[Place], pools: dict[str, str], waiting: Mapping[int, _Open]
+def _run_batch(
+    backbone: Backbone, batch: list[Place], pools: Mapping[str, str], waiting: Mapping[int, _Open]
 ) -> list[tuple[Place, Outcome]]:
     """Send one batch through the network: what each of its rows has become. Several threads may do so at once.
 
     A batch that the network fails on is sent in halves, down to the row that it fails on: its sample has failed.
     """
+    if len(batch) > 1 and backbone.variation:
+        return [outcome for place in batch for outcome in _run_batch(backbone, [place], pools, waiting)]
     try:
         summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
     except LayerzooError:
@@ -194,7 +251,7 @@ def _run(
         _check_network(backbone, error)
         if len(batch) > 1:
             halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
-            return [outcome for half in halves for outcome in _run(backbone, half, pools, waiting)]
+            return [outcome for half in halves for outcome in _run_batch(backbone, half, pools, waiting)]
         ((index, _, row),) = batch
         failed = waiting[index].id
         reason = too_short_for(backbone, row, failed) or _failure(failed, "the network fails on it", error)
@@ -202,16 +259,60 @@ def _run(
     return [(place, {name: rows[at] for name, rows in summaries.items()}) for at, place in enumerate(batch)]
 
 
+def _checked(run: _Run, batches: Iterator[list[Place]]) -> Iterator[list[Place]]:
+    """Pass batches on. On the first with two unlike rows, see whether features are random, or depend on the batch.
+
+    What was found stays with the model's trace, and is not looked for again.
+    """
+    backbone = run.backbone
+    layers = [layer for layer in backbone.layers if layer.name in run.pools]
+    checked = backbone.blueprint.observed.checked
+    is_due = backbone.precision == "float32" and any(layer.address not in checked for layer in layers)
+    for batch in batches:
+        if is_due and (mate := _mate(batch)) is not None:
+            is_due = False
+            _check_variation(run, layers, batch[0][2], mate)
+        yield batch
+
+
+def _mate(batch: list[Place]) -> Row | None:
+    """A row of a batch that differs from its first."""
+    first = batch[0][2]
+
+    def is_equal(row: Row) -> bool:
+        return all(np.array_equal(array, row.inputs[name]) for name, array in first.inputs.items())
+
+    return next((row for _, _, row in batch[1:] if not is_equal(row)), None)
+
+
+def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> None:
+    backbone, before = run.backbone, run.backbone.variation
+    collate_rows = backbone.preprocess.collate
+
+    def read(batch: Batch) -> dict[str, FloatArray]:
+        return {name: rows[0].values for name, rows in backbone.summaries(batch, run.row_pools).items()}
+
+    with contextlib.suppress(Exception):  # a sample that the network fails on is told when it is run
+        found = compare(read, collate_rows([row]), collate_rows([row, mate]))
+        backbone.blueprint.note_observed(layers, *found)
+    if backbone.variation != before:
+        for notice in backbone.variation.notices(backbone.spec.id):
+            logging.getLogger("layerzoo").warning("%s", notice)
+
+
 def _note(outcomes: list[tuple[Place, Outcome]], waiting: Mapping[int, _Open]) -> None:
     """Give each sample what its rows have become."""
     for (index, number, row), outcome in outcomes:
         sample = waiting[index]
-        sample.weights[number] = row.weight
+        sample.done += 1
+        if row.time_s is not None:
+            sample.times_s[number] = row.time_s
         if isinstance(outcome, SampleError):
             sample.error = outcome
             continue
-        for name, summarised in outcome.items():
-            sample.summaries.setdefault(name, {})[number] = summarised
+        for name, (values, positions) in outcome.items():
+            weight = row.weight if positions is None else positions
+            sample.summaries.setdefault(name, {})[number] = Summary(values, weight)
 
 
 def _check_network(backbone: Backbone, failure: Exception) -> None:
@@ -239,12 +340,12 @@ def _failure(id: str, what: str, error: Exception) -> SampleError:
 
 Place = tuple[int, int, Row]
 """A row with the number of its sample and its number in the sample."""
-Outcome = Mapping[str, FloatArray] | SampleError
+Outcome = Mapping[str, Summary] | SampleError
 """What a row has become: its summary by layer, or why there is none."""
 
 
 def _rows(
-    preprocess: Preprocessor,
+    run: _Run,
     found: Iterable[Sample | SampleError],
     waiting: dict[int, _Open],
     ahead: int,
@@ -254,6 +355,8 @@ def _rows(
 
     Raises: SampleError for the first sample that cannot be decoded, if ``strict``.
     """
+
+    preprocess = run.backbone.preprocess
 
     def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
         if isinstance(sample, SampleError):
@@ -279,7 +382,7 @@ def _rows(
             continue
         waiting[index] = _Open(sample_id, len(prepared.rows), prepared.report)
         for number, row in enumerate(prepared.rows):
-            yield index, number, row
+            yield index, number, row if run.special_tokens else row.without_special()
 
 
 def _batches(rows: Iterator[Place], preprocess: Preprocessor, limit: Limit) -> Iterator[list[Place]]:
@@ -329,9 +432,9 @@ def _take_ready(waiting: dict[int, _Open]) -> list[_Open]:
     return ready
 
 
-def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool) -> Features:
+def _piece(run: _Run, ready: list[_Open], strict: bool) -> Features:
     """What has become of some samples. Raises: SampleError for the first that failed, if ``strict``."""
-    vectors = [_vectors(backbone, pools, one) for one in ready]
+    vectors = [_vectors(run, one) for one in ready]
     failed = tuple(one.error for one in ready if one.error is not None)
     if failed and strict:
         raise failed[0]
@@ -342,44 +445,73 @@ def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], str
             report.update(one.report)
     return Features(
         ids=tuple(one.id for one, _ in good),
-        by_layer={name: _matrix([found[name] for _, found in good]) for name in pools} if good else {},
+        by_layer={name: _matrix([found[name] for _, found in good]) for name in run.pools} if good else {},
         errors=failed,
-        provenance=_provenance(backbone, pools),
+        provenance=_provenance(run),
         report=dict(report),
+        times_s=tuple(_times(one) for one, _ in good) if run.keeps_frames else (),
     )
 
 
-def _provenance(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Any]:
-    read = {name: address for name, address in backbone.provenance["layers"].items() if name in pools}
+def _times(one: _Open) -> tuple[float, ...]:
+    return tuple(one.times_s.get(number, math.nan) for number in range(one.rows))
+
+
+def _provenance(run: _Run) -> dict[str, Any]:
+    backbone = run.backbone
+    read = {name: address for name, address in backbone.provenance["layers"].items() if name in run.pools}
     return {
         **backbone.provenance,
         "layers": read,
-        "pooling": dict(pools),
+        "pooling": dict(run.pools),
+        **({"image_pooling": dict(run.row_pools)} if run.keeps_frames else {}),
+        **backbone.variation.to_plain(),
+        **({"special_tokens": run.special_tokens} if backbone.preprocess.modality == "text" else {}),
         "overlap": backbone.preprocess.overlap,
     }
 
 
-def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[str, FloatArray]:
+def _vectors(run: _Run, one: _Open) -> dict[str, FloatArray]:
     """What a whole sample has become, by layer. A sample that became nan or inf has failed, and says so."""
     if one.error is not None:
         return {}
     found = {}
-    for name, pool in pools.items():
+    for name in run.pools:
         rows = [one.summaries[name][number] for number in range(one.rows)]
-        found[name] = _vector(backbone, name, pool, rows, [one.weights[number] for number in range(one.rows)])
-        if not np.isfinite(found[name]).all():
+        vector = _vector(run, name, rows)
+        if vector is None:
+            one.error = SampleError(one.id, _nothing_left(run, name))
+            break
+        found[name] = vector
+        if not np.isfinite(vector).all():
             one.error = SampleError(
-                one.id, f"its features at layer {name} are not finite (nan or inf) in {backbone.precision}"
+                one.id, f"its features at layer {name} are not finite (nan or inf) in {run.backbone.precision}"
             )
     return found
 
 
-def _vector(backbone: Backbone, name: str, pool: str, rows: list[FloatArray], weights: list[int]) -> FloatArray:
-    """One sample at one layer."""
-    if backbone.preprocess.rows_are_samples:
-        frames = np.stack([merge([row], [1], pool) for row in rows])
+def _vector(run: _Run, name: str, rows: list[Summary]) -> FloatArray | None:
+    """Merge the rows of one sample at one layer; None where none of them has a position to pool."""
+    pool, row_pool = run.pools[name], run.row_pools[name]
+    if run.backbone.preprocess.rows_are_samples:
+        frames = np.stack([merge([values], [1], row_pool) for values, _ in rows])
         return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return merge(rows, weights, pool, axis=sequence_axis(_layer(backbone, name)) or 0)
+    if pool != "cls":
+        rows = [row for row in rows if row.positions]
+    if not rows:
+        return None
+    axis = sequence_axis(_layer(run.backbone, name)) or 0
+    return merge([row.values for row in rows], [row.positions or 0 for row in rows], pool, axis=axis)
+
+
+def _nothing_left(run: _Run, name: str) -> str:
+    layer = _layer(run.backbone, name)
+    left_out = [
+        f"{count} {kind} tokens" for kind in ("prefix", "suffix") if (count := getattr(layer, f"{kind}_tokens") or 0)
+    ]
+    if not run.special_tokens:
+        left_out.append("its special tokens")
+    return f"no positions are left to pool at layer {name} without {' and '.join(left_out) or 'padding'}"
 
 
 def _matrix(vectors: list[FloatArray]) -> Any:
@@ -420,9 +552,11 @@ def _filled_up(backbone: Backbone) -> Backbone:
 
 
 def _runs_in_lanes(backbone: Backbone) -> bool:
-    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit."""
-    is_lower = backbone.precision != "float32"
-    return is_lower and backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
+    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit. A network
+    that draws random numbers runs alone: there is one generator."""
+    if backbone.precision == "float32" or backbone.variation.random:
+        return False
+    return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
 
 
 def _positions(layer: Layer) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import get_args
@@ -43,6 +44,7 @@ def load(
     precision: Precision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
+    trust_declaration: bool = False,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -57,8 +59,10 @@ def load(
         weights in it, too. Features of a sample alone and among others then agree as far as that precision goes.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
-    Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or
-        WeightsError: see :mod:`layerzoo.errors`.
+    trust_declaration: use declared axes, prefix tokens, shapes and frame hop even where a trace of the network
+        contradicts them; else that is a DeclarationError.
+    Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
+        TraceError or WeightsError: see :mod:`layerzoo.errors`.
     """
     if precision not in get_args(Precision):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
@@ -71,11 +75,13 @@ def load(
     beside = spec.weights if weights is None or hooks.read_files else None  # nothing is fetched that nobody reads
     files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks, zoo)
     found, declared = as_found(spec, files, zoo)
-    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
+    blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, trust_declaration=trust_declaration)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
-    except CutError:  # the plugin's code has changed since it was traced, and its version has not
-        blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True)
+    except CutError:  # code that the network is made of has changed since it was traced, and its version has not
+        blueprint = Blueprint.of(
+            found, files, hooks, zoo, declared=declared, fresh=True, trust_declaration=trust_declaration
+        )
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
 
 
@@ -103,6 +109,8 @@ def _load(
     layers = choose_layers(blueprint, layer)
     pools = choose_pools(blueprint, layers, pool)
     cut = blueprint.cut(layers)
+    for notice in blueprint.variation(cut.layers).notices(blueprint.spec.id):
+        logging.getLogger("layerzoo").warning("%s", notice)
     network, loaded = _filled(blueprint, cut, seed, allow_pickle)
     dtype: torch.dtype = getattr(torch, precision)
     network = lay_out(in_precision(network, dtype).to(device), memory_format(blueprint.preprocess))
@@ -183,17 +191,21 @@ def load_preprocess(model: str | ModelSpec) -> Preprocessor:
     return preprocessor(described(found, hooks, files), hooks.preprocess(found, files))
 
 
-def trace_layers(model: str | ModelSpec) -> tuple[Layer, ...]:
+def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> tuple[Layer, ...]:
     """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on.
 
-    model: an id, or a spec. Raises: NotFoundError, PluginError, TraceError, WeightsError.
+    model: an id, or a spec. trust_declaration: keep what is declared where the trace contradicts it.
+    Raises: NotFoundError, PluginError, DeclarationError, TraceError, WeightsError.
     """
     zoo = registry()
     spec = find_model(model, zoo)
     hooks = ModelHooks.of(spec, zoo)
     files = _files_to_build(spec, hooks, zoo)
     found, declared = as_found(spec, files, zoo)
-    return Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True).spec.layers
+    blueprint = Blueprint.of(
+        found, files, hooks, zoo, declared=declared, fresh=True, trust_declaration=trust_declaration
+    )
+    return blueprint.spec.layers
 
 
 def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress | None = None) -> Loaded:

@@ -17,7 +17,10 @@ def trace_to_plain(found: Trace) -> dict[str, Any]:
     plain = asdict(found)
     plain |= {name: sorted(getattr(found, name)) for name in _SETS}
     plain["calls"] = [
-        [call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())]
+        [
+            *(call.module, call.index, call.start, call.end, list(call.inputs.items()), list(call.outputs.items())),
+            *(call.random if any(call.random) else ()),
+        ]
         for call in found.calls
     ]
     return plain
@@ -26,14 +29,18 @@ def trace_to_plain(found: Trace) -> dict[str, Any]:
 def trace_from_plain(plain: Mapping[str, Any]) -> Trace:
     """The inverse of :func:`trace_to_plain`."""
     calls = tuple(
-        Call(module, index, start, end, _shapes(inputs), _shapes(outputs))
-        for module, index, start, end, inputs, outputs in plain["calls"]
+        Call(module, index, start, end, _shapes(inputs), _shapes(outputs), _drawn(random))
+        for module, index, start, end, inputs, outputs, *random in plain["calls"]
     )
     flops = tuple((step, count) for step, count in plain["flops"])
     single = tuple((step, count) for step, count in plain["single"])
     sets = {name: frozenset(plain[name]) for name in _SETS}
     told = {"calls": calls, "flops": flops, "single": single, "unread": tuple(plain["unread"])}
     return Trace(**{**plain, **sets, **told})
+
+
+def _drawn(random: list[list[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (tuple(random[0]), tuple(random[1])) if random else ((), ())
 
 
 def _shapes(items: list[tuple[Any, list[int]]]) -> dict[int | str | None, tuple[int, ...]]:

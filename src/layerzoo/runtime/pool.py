@@ -7,7 +7,7 @@ into exactly what the pooling means over all of them: see :func:`merge`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,35 +27,65 @@ GEM_FLOOR = 1e-6
 FloatArray = NDArray[np.float32]
 
 
+class Summary(NamedTuple):
+    """The pooled values of one row, and how many positions they stand for."""
+
+    values: FloatArray
+    positions: int | None
+    """Number of pooled positions; None where the layer has no sequence axis, or the row's length is fixed."""
+
+
 def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tensor:
     """Pool the activation of a batch, one row of the result for each row of the batch.
 
-    activation: as the network gives it, with the axes that ``layer`` states.
-    Returns: float32 (row, width) that owns its memory; `std` keeps the means beside it, for :func:`merge`.
-    `none` gives (row, position…, channel…) in the layer's own order of axes.
+    Args:
+        activation: as the network returns it, with the axes that ``layer`` states.
+        pool: the name of a pooling that fits the layer.
+    Returns: float32 (row, width) that owns its memory. `std` also keeps the means, for :func:`merge`.
+        `none` gives (row, position…, channel…) in the layer's own order of axes, padding included. A row without any
+        position to pool gives rubbish: its ``Summary.positions`` is 0.
     """
     if pool == "none":
         return _batch_first(activation, batch, layer).to(torch.float32, copy=True)
     if pool == "flatten":
         return _batch_first(activation, batch, layer).flatten(1).to(torch.float32, copy=True)
     values = canonical(activation, layer)
-    start, end = pooled_positions(batch, layer, values.shape[1])
-    prefix = layer.prefix_tokens or 0
     if pool == "cls":
-        return values[:, 0].to(torch.float32, copy=True)
-    values = values[:, prefix : values.shape[1] - (layer.suffix_tokens or 0)].float()
-    position = torch.arange(values.shape[1], device=values.device)[None, :] + prefix
-    return _SUMMARIES[pool](values, (start[:, None] <= position) & (position < end[:, None]))
+        first = cls_position(batch, layer, values.shape[1])
+        return values[torch.arange(len(values), device=values.device), first].to(torch.float32, copy=True)
+    if not is_sequence(batch, layer):
+        values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
+        return _SUMMARIES[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool))
+    mask = locate(batch, layer, values.shape[1]).pooled
+    used = mask.any(0).nonzero()
+    low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    return _SUMMARIES[pool](values[:, low:high].float(), mask[:, low:high])
 
 
 def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[FloatArray]:
-    """The summaries of a batch as one array a row; for `none`, without the positions that are padding or context."""
+    """Split the summary of a batch into one array a row; for `none`, without padding and context."""
     rows: list[FloatArray] = list(summary.cpu().numpy())
     axis = sequence_axis(layer)
-    if pool != "none" or batch.valid is None or axis is None:
+    if pool == "none" and layer.axes is None and batch.valid is not None and bool((batch.valid != batch.total).any()):
+        raise PoolingError(
+            f"layer {layer.name}: its axes are not known, so that the padding of shorter samples cannot be removed. "
+            f"Declare them, as in {layer.name}: {{module: {layer.module or '.'}, axes: batch token channel}}"
+        )
+    if pool != "none" or axis is None or not is_sequence(batch, layer):
         return rows
-    starts, ends = (each.tolist() for each in pooled_positions(batch, layer, rows[0].shape[axis]))
-    return [row.take(range(start, end), axis=axis) for row, start, end in zip(rows, starts, ends, strict=True)]
+    kept = locate(batch, layer, rows[0].shape[axis]).kept.cpu().numpy()
+    return [row.compress(mask, axis=axis) for row, mask in zip(rows, kept, strict=True)]
+
+
+def pooled_counts(activation: Tensor, batch: Batch, layer: Layer) -> list[int | None]:
+    """Count the pooled positions of each row of a batch; None for a layer on which samples do not differ in length."""
+    axis = (
+        None if layer.axes is None else next((at for at, name in enumerate(layer.axes) if name in SEQUENCE_AXES), None)
+    )
+    if axis is None or not is_sequence(batch, layer):
+        return [None] * batch.size
+    counts: list[int | None] = locate(batch, layer, activation.shape[axis]).pooled.sum(1).tolist()
+    return counts
 
 
 def sequence_axis(layer: Layer) -> int | None:
@@ -76,39 +106,107 @@ def canonical(activation: Tensor, layer: Layer) -> Tensor:
     return moved.flatten(1, -2) if len(positions) > 0 else moved.unsqueeze(1)
 
 
-def valid_positions(batch: Batch, layer: Layer, positions: int) -> Tensor:
-    """(batch,) how many of the positions at this layer stem from the sample and not from padding.
+class Located(NamedTuple):
+    """Which positions of a layer belong to each row of a batch; both are (batch, position) booleans."""
 
-    A network whose frames are known has made so many of what is true. Another that shortens a sequence does so evenly:
-    of P positions over an input of T, the first ceil(P·t/T) see the t true ones. One that lengthens it fills it up on
-    the right, to whole windows of attention: the first t are the true ones.
+    kept: Tensor
+    """Positions that stem from the sample or that the network adds to it: what `none` returns."""
+    pooled: Tensor
+    """Positions that are pooled: those of ``kept`` without prefix and suffix tokens."""
+
+
+def locate(batch: Batch, layer: Layer, positions: int) -> Located:
+    """Find the positions of each sample at a layer, in a batch of rows that may be padded on either side.
+
+    The positions of a layer follow from those of its rows. A network may add tokens before or after a row, shorten the
+    row evenly, or pad it on the right to whole windows of attention.
+
+    Prefix and suffix tokens that the network itself adds stand at the ends of the padded row. Those that are positions
+    of the row, such as a tokenizer's special tokens, stand at the ends of the sample.
+
+    Args:
+        positions: how many positions the layer has for this batch.
     """
-    if batch.valid is None or not _follows_sequence(batch, layer):
-        device = next(iter(batch.inputs.values())).device
-        return torch.full((batch.size,), positions, device=device)
-    return _reached(batch.valid, batch, layer, positions).clamp(min=1 + (layer.prefix_tokens or 0))
+    prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
+    device = next(iter(batch.inputs.values())).device
+    place = torch.arange(positions, device=device)[None, :]
+    if batch.valid is None or not is_sequence(batch, layer):
+        every = torch.ones(batch.size, positions, dtype=torch.bool, device=device)
+        return Located(every, every & (place >= prefix) & (place < positions - suffix))
+    front, back = _added_tokens(batch, layer, positions)
+    valid = batch.valid
+    offset = torch.zeros_like(valid) if batch.offsets is None else batch.offsets
+    begin, end = (torch.zeros_like(valid), valid) if batch.spans is None else batch.spans.unbind(1)
+
+    def reached(row_position: Tensor) -> Tensor:
+        return (front + _reached(offset + row_position, batch, layer, positions - front - back, front))[:, None]
+
+    first, last = reached(torch.zeros_like(valid)), reached(valid)
+    last = last.clamp(min=1 + front)  # what is shorter than a frame is one frame
+    start, stop = torch.maximum(reached(begin), first), torch.minimum(reached(end), last)
+    stop = torch.where((end > begin)[:, None], torch.maximum(stop, (front + 1) * torch.ones_like(stop)), stop)
+    start = torch.where((end > begin)[:, None], torch.minimum(start, stop - 1), start)
+    inside = (place >= start) & (place < stop)
+    pooled = inside & (place >= first + prefix - front) & (place < last - (suffix - back))
+    before, after = (place < front) & (begin == 0)[:, None], (place >= positions - back) & (end == valid)[:, None]
+    return Located(inside | before | after, pooled)
 
 
-def pooled_positions(batch: Batch, layer: Layer, positions: int) -> tuple[Tensor, Tensor]:
-    """(batch,) each: where those of the positions at this layer begin and end that are pooled from a row.
+def cls_position(batch: Batch, layer: Layer, positions: int) -> Tensor:
+    """(batch,) the position of each row's classification token: the first of the row, or the first that is added."""
+    if batch.offsets is None or not is_sequence(batch, layer) or _added_tokens(batch, layer, positions)[0]:
+        return torch.zeros(batch.size, dtype=torch.long, device=next(iter(batch.inputs.values())).device)
+    return batch.offsets
 
-    That is all that stem from the sample; of a chunk, those that it stands for.
+
+def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]:
+    """How many of a layer's prefix and suffix tokens the network adds to the row; the others are positions of the row.
+
+    The example input tells: at a layer whose shape says 21 tokens for an example of 16, five are added.
     """
-    valid = valid_positions(batch, layer, positions)
-    if batch.spans is None or not _follows_sequence(batch, layer):
-        return torch.zeros_like(valid), valid
-    start, end = (_reached(place, batch, layer, positions) for place in batch.spans.unbind(1))
-    end = end.clamp(min=1 + (layer.prefix_tokens or 0))
-    return torch.where(batch.spans[:, 0] == 0, 0, torch.minimum(start, end - 1)), end
+    prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
+    axis, total = sequence_axis(layer), batch.total
+    if batch.example_total is not None and layer.shape is not None and axis is not None:
+        positions, total = layer.shape[axis], batch.example_total
+    if positions < total and prefix and positions > prefix:  # a row that was shortened evenly
+        return (prefix, 0) if total % (positions - prefix) == 0 else (0, 0)
+    more = positions - total
+    if not 0 < more <= prefix + suffix:
+        return 0, 0  # more than that is padding to whole windows of attention
+    if more == suffix != prefix:
+        return 0, suffix
+    return min(more, prefix), max(0, more - prefix)
 
 
-def _reached(place: Tensor, batch: Batch, layer: Layer, positions: int) -> Tensor:
-    """Where the first so many positions of the input end at a layer."""
-    prefix = layer.prefix_tokens or 0
-    if batch.frame_hop is not None:
-        return prefix + frames_of(place, batch.frame_hop)
-    spread = min(positions - prefix, batch.total)
-    return prefix + torch.div(place * spread + batch.total - 1, batch.total, rounding_mode="floor")
+def _reached(place: Tensor, batch: Batch, layer: Layer, body: int, added: int) -> Tensor:
+    """How many of the ``body`` positions that stem from a row see its first ``place`` positions.
+
+    A network whose frames are known makes so many of them. Of one that makes one position of every k, which its example
+    tells, the first ceil(t/k) see the first t; of others that shorten a row, P positions of T, the first ceil(P·t/T).
+    One that lengthens a row pads it on the right.
+    """
+    total = batch.total
+    if batch.frame_hop is not None and frames_of(total, batch.frame_hop) == body:
+        return torch.clamp(frames_of(place, batch.frame_hop), min=0)
+    if body >= total:
+        return place
+    if stride := _stride(batch, layer, added):
+        rounded = 0 if total % stride and body == total // stride else stride - 1
+        shortened = torch.div(place + rounded, stride, rounding_mode="floor")
+        return torch.where(place == total, body, shortened.clamp(max=body))
+    within = 0 if added else min(layer.prefix_tokens or 0, body)
+    spread, length = body - within, total - within
+    after = torch.div((place - within) * spread + length - 1, length, rounding_mode="floor")
+    return torch.where(place <= within, place, within + after)
+
+
+def _stride(batch: Batch, layer: Layer, added: int) -> int | None:
+    """How many positions of a row become one, where the example input tells."""
+    axis = sequence_axis(layer)
+    if batch.example_total is None or layer.shape is None or axis is None or (layer.prefix_tokens and not added):
+        return None
+    body = layer.shape[axis] - added
+    return batch.example_total // body if body > 0 and batch.example_total % body == 0 else None
 
 
 Samples = TypeVar("Samples", int, Tensor)
@@ -120,8 +218,9 @@ def frames_of(samples: Samples, frame_hop: tuple[int, int]) -> Samples:
     return (samples - frame) // hop + 1
 
 
-def _follows_sequence(batch: Batch, layer: Layer) -> bool:
-    return any(axis in batch.sequence_axes for axis in layer.axes or ())
+def is_sequence(batch: Batch, layer: Layer) -> bool:
+    """Whether samples differ in length along an axis of this layer."""
+    return batch.valid is not None and any(axis in batch.sequence_axes for axis in layer.axes or ())
 
 
 def _axes(activation: Tensor, layer: Layer) -> tuple[str, ...]:
@@ -190,11 +289,14 @@ _SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def merge(rows: Sequence[FloatArray], weights: Sequence[int], pool: str, *, axis: int = 0) -> FloatArray:
-    """One vector for a sample, from the summaries of its rows in their order.
+    """Merge the summaries of a sample's rows, in their order, into one vector.
 
-    weights: how many positions were pooled from each row. `mean`, `std`, `statistics`, `gem`, `gram` and `max` come out
-    as over all positions at once; `cls` is the mean over the rows; `last` the last row's.
-    axis: for `none`, the axis along which rows are joined.
+    `mean`, `std`, `statistics`, `gem`, `gram` and `max` are as over all positions at once; `cls` is the mean over the
+    rows; `last` the last row's.
+
+    Args:
+        weights: how many positions were pooled from each row, none of them 0.
+        axis: for `none`, the axis along which rows are joined.
     """
     if pool == "none":
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=axis)

@@ -40,6 +40,8 @@ class Call:
     """Shapes of the tensors received, by position; the batch is part of a shape."""
     outputs: Mapping[Key, tuple[int, ...]]
     """Shapes of the tensors returned, by position or name; {None: shape} for a plain tensor."""
+    random: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """Paths of the modules that drew the random numbers from which its inputs, and its outputs, were computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Trace:
     number of samples, such as that of position embeddings which are interpolated once."""
     single: tuple[tuple[int, int], ...] = ()
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
+    mixes: Mapping[str, int] = field(default_factory=dict)
+    """Paths of the modules that compute statistics over the batch → the step of the first such operation."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -85,6 +89,20 @@ class Trace:
     def is_whole(self) -> bool:
         """Whether the network ran to its end."""
         return not self.unfinished
+
+    def draws_before(self, layer: Layer) -> tuple[str, ...]:
+        """Paths of the modules whose random numbers a layer's activation is computed from."""
+        call = self._call(layer)
+        return () if call is None else call.random[layer.at == "output"]
+
+    def mixes_before(self, layer: Layer) -> tuple[str, ...]:
+        """Paths of the modules that compute statistics over the batch before a layer's activation exists."""
+        call = self._call(layer)
+        return () if call is None else tuple(path for path, step in self.mixes.items() if step < _ready(call, layer))
+
+    def _call(self, layer: Layer) -> Call | None:
+        calls = self.calls_of(layer.module)
+        return calls[layer.call or 0] if (layer.call or 0) < len(calls) else None
 
     def flops_until(self, step: int) -> int:
         """FLOPs spent before a step on a batch of one sample."""
@@ -111,6 +129,10 @@ class Trace:
     def params_until(self, step: int) -> int:
         """Number of parameters read before a step; a shared one counts once."""
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
+
+
+def _ready(call: Call, layer: Layer) -> int:
+    return call.end if layer.at == "output" else call.start
 
 
 def trace(
@@ -223,6 +245,12 @@ class _Recorder(TorchDispatchMode):
         self._aliases: dict[str, str] = {}
         self._running: Counter[str] = Counter()
         self._has_stopped = False
+        self._inside: list[str] = []  # the modules that are running, the innermost last
+        self._mixes: dict[str, int] = {}
+        # By storage, a tensor that was computed from random numbers, and who drew them. The tensor is held, so that no
+        # other gets the same storage.
+        self._random: dict[int, tuple[Tensor, frozenset[str]]] = {}
+        self._steering: frozenset[str] = frozenset()  # who drew the numbers that code branched on
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -238,11 +266,39 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         if is_derived:
             _mark(result)
+        self._note_randomness(func, args, kwargs, result)
+        if _mixes_batch(func, args, kwargs):
+            self._mixes.setdefault(self._innermost, self._step)
         if count := _flop_formula(func):
             self._flops.append((self._step, int(count(*args, **kwargs, out_val=result))))
             if not is_derived:
                 self._constant.add(self._step)
         return result
+
+    @property
+    def _innermost(self) -> str:
+        return self._inside[-1] if self._inside else ""
+
+    def _note_randomness(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Mark what an operation returns as random: if it draws, or if it computes with what is random."""
+        if not isinstance(func, torch._ops.OpOverload):
+            return
+        returned = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        drawn = frozenset({self._innermost}) if returned and _draws(func, args, kwargs) else frozenset()
+        if not (drawn or self._random):
+            return
+        taken = frozenset() if func._overloadpacket in _VALUELESS else self._drawn_by((args, kwargs))
+        if taken and not returned:
+            self._steering |= taken  # a value was read from it, as `bool(x)` and `x.item()` do
+        if drawn or taken:
+            self._random.update((_storage(tensor), (tensor, drawn | taken)) for tensor in returned)
+
+    def _drawn_by(self, value: Any) -> frozenset[str]:
+        """The modules that drew the random numbers that tensors were computed from."""
+        if not self._random:
+            return frozenset()
+        known = (self._random.get(_storage(leaf)) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+        return self._steering.union(*(paths for _, paths in filter(None, known)))
 
     @contextlib.contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
@@ -264,22 +320,27 @@ class _Recorder(TorchDispatchMode):
                 handle.remove()
 
     def _hooks(self, path: str) -> tuple[Callable[..., None], Callable[..., None]]:
-        started: list[tuple[int, int, dict[Key, tuple[int, ...]]]] = []  # a stack: a module may call itself
+        # A stack: a module may call itself.
+        started: list[tuple[int, int, dict[Key, tuple[int, ...]], frozenset[str]]] = []
         count = 0
 
         def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             nonlocal count
             self._step += 1
             self._running[path] += 1
+            self._inside.append(path)
             received = {**tensors_in(args), **tensors_in(kwargs)}
-            started.append((count, self._step, {key: tuple(tensor.shape) for key, tensor in received.items()}))
+            shapes = {key: tuple(tensor.shape) for key, tensor in received.items()}
+            started.append((count, self._step, shapes, self._drawn_by((args, kwargs))))
             count += 1
 
         def finish(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self._step += 1
             self._running[path] -= 1
-            index, start, inputs = started.pop()
-            self._calls.append(Call(path, index, start, self._step, inputs, _shapes(output)))
+            self._inside.pop()
+            index, start, inputs, drawn = started.pop()
+            random = (tuple(sorted(drawn)), tuple(sorted(self._drawn_by(tree_leaves_of_tensors(output)))))
+            self._calls.append(Call(path, index, start, self._step, inputs, _shapes(output), random))
             if (path, index) in self._awaited:
                 self._awaited.remove((path, index))
                 if not self._awaited:
@@ -301,6 +362,7 @@ class _Recorder(TorchDispatchMode):
             unfinished=frozenset(path for path, count in self._running.items() if count and self._has_stopped),
             unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
             constant=frozenset(self._constant),
+            mixes=dict(self._mixes),
         )
 
 
@@ -317,6 +379,39 @@ def _mark(values: Any) -> None:
 def _storage(tensor: Tensor) -> int:
     """What two views of one tensor have in common, on the meta device too (where every data pointer is 0)."""
     return int(tensor.untyped_storage()._cdata)
+
+
+_VALUELESS = frozenset(
+    getattr(torch.ops.aten, name)
+    for name in ("empty_like", "zeros_like", "ones_like", "full_like", "new_empty", "new_zeros", "new_ones", "new_full")
+)
+"""Operations that take the shape of a tensor, and nothing of its values."""
+
+
+def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation draws random numbers: one that may, and that is not told not to."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    given = _arguments(func, args, kwargs)
+    return all(given.get(name, True) for name in ("dropout_p", "train", "training"))
+
+
+def _mixes_batch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation is a batch norm by the statistics of its batch. On one row it is an instance norm."""
+    if not isinstance(func, torch._ops.OpOverload) or "batch_norm" not in func._schema.name:
+        return False
+    if func._schema.name.endswith("backward"):
+        return False
+    given = _arguments(func, args, kwargs)
+    by_batch = given.get("training", "with_update" in func._schema.name)
+    return bool(by_batch) and isinstance(given.get("input"), Tensor) and given["input"].shape[0] > 1
+
+
+def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an operation by name, defaults included."""
+    declared = func._schema.arguments
+    defaults = {each.name: each.default_value for each in declared if each.has_default_value()}
+    return {**defaults, **{each.name: value for each, value in zip(declared, args, strict=False)}, **kwargs}
 
 
 def _flop_formula(func: Any) -> Callable[..., Any] | None:

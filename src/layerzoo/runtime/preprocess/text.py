@@ -26,6 +26,11 @@ class TextPreprocessor(Preprocessor):
         self._tokenizer = tokenizer
         self.overlap = overlap
 
+    @property
+    def tokenizer(self) -> text.Tokenizer:
+        """What turns a text into tokens."""
+        return self._tokenizer
+
     def chunked(self, overlap: int | None = None) -> TextPreprocessor:
         """The same, with long texts split into chunks rather than truncated.
 
@@ -59,11 +64,24 @@ class TextPreprocessor(Preprocessor):
 
     def _row(self, ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
         if self.declared.batching != "exact":
-            return token_row(ids, span)
+            return token_row(ids, span, self._special(ids))
         if len(ids) > self.declared.max_tokens:
             raise SampleError("tensor", f"{len(ids)} tokens, and this network takes {self.declared.max_tokens}")
         filled = [*ids, *[self._tokenizer.pad] * (self.declared.max_tokens - len(ids))]
-        return Row({"input_ids": np.array(filled, dtype=np.int64)}, valid=len(ids), total=len(filled), span=span)
+        return Row(
+            {"input_ids": np.array(filled, dtype=np.int64)},
+            len(ids),
+            len(filled),
+            span=span,
+            special=self._special(ids),
+        )
+
+    def _special(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Count the special tokens at the beginning and at the end of a row."""
+        prefix, suffix = list(self._tokenizer.prefix), list(self._tokenizer.suffix)
+        begins = list(ids[: len(prefix)]) == prefix
+        ends = list(ids[len(ids) - len(suffix) :]) == suffix and len(ids) >= begins * len(prefix) + len(suffix)
+        return begins * len(prefix), ends * len(suffix)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
@@ -80,7 +98,7 @@ class TextPreprocessor(Preprocessor):
         return self.collate([token_row((ids * length)[:length])] * count)
 
 
-def token_row(ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
+def token_row(ids: Sequence[int], span: tuple[int, int] | None = None, special: tuple[int, int] = (0, 0)) -> Row:
     array = np.array(ids, dtype=np.int64)
     inputs = {"input_ids": array, "attention_mask": np.ones_like(array)}
-    return Row(inputs, valid=len(array), total=len(array), span=span)
+    return Row(inputs, valid=len(array), total=len(array), span=span, special=special)

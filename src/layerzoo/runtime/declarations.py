@@ -1,0 +1,160 @@
+"""What a trace of a network contradicts in its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from layerzoo.errors import DeclarationError, WeightsError
+from layerzoo.pooling import POSITION_AXES
+from layerzoo.runtime.axes import Layout
+from layerzoo.runtime.pool import frames_of
+from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
+from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
+
+ADVICE = (
+    "Next: correct the declaration; or, where the network is as declared and the trace misleads, keep it with "
+    "--trust-declaration (trust_declaration=True)"
+)
+
+
+def check_layer(
+    layer: Layer,
+    shape: tuple[int, ...],
+    layout: Layout | None,
+    *,
+    model: str,
+    modality: Modality,
+    rows: int,
+    example: str,
+    has_own_shape: bool = True,
+) -> None:
+    """Refuse a declared layer that a trace contradicts.
+
+    Args:
+        shape: of the activation in the trace, batch included.
+        layout: the axes and prefix tokens that traces at several input sizes show; None where they do not show any.
+        rows: the size of the batch that was traced.
+        example: the input that was traced, in words.
+        has_own_shape: whether the declared shape was stated for this model, and not for the one that it builds on.
+    Raises: DeclarationError, which names what is declared and what the trace shows.
+    """
+    found = list(_contradictions(layer, shape, layout, modality, rows, example, has_own_shape))
+    if found:
+        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(found)}. {ADVICE}")
+
+
+def _contradictions(
+    layer: Layer,
+    shape: tuple[int, ...],
+    layout: Layout | None,
+    modality: Modality,
+    rows: int,
+    example: str,
+    has_own_shape: bool,
+) -> Iterator[str]:
+    axes = layer.axes
+    if axes is not None and (wrong := _wrong_axes(axes, shape, layout, rows)):
+        yield wrong
+        return
+    yield from _wrong_tokens(layer, shape, layout, modality)
+    if layer.shape is not None and has_own_shape:
+        batch = (axes or ("batch",)).index("batch")
+        traced = tuple(size for at, size in enumerate(shape) if at != batch)
+        if traced != layer.shape:
+            yield f"declared is the shape {_sizes(layer.shape)}, and for {example} the network gives {_sizes(traced)}"
+
+
+def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: Layout | None, rows: int) -> str | None:
+    declared = f"declared are the axes '{' '.join(axes)}'"
+    if "batch" not in axes:
+        return f"{declared} without a batch, and a batch of {rows} gives {_sizes(shape)}"
+    if shape[axes.index("batch")] != rows:
+        return f"{declared}, and a batch of {rows} gives {_sizes(shape)}"
+    if layout is not None and any(not _may_be(*pair) for pair in zip(axes, layout.axes, strict=True)):
+        return f"{declared}, and inputs of other sizes show '{' '.join(layout.axes)}'"
+    return None
+
+
+def _may_be(declared: str, shown: str) -> bool:
+    """Whether an axis that was declared as one may show as the other. Positions have several names."""
+    if {declared, shown} <= {"height", "width"}:
+        return declared == shown
+    return declared == shown or (declared in POSITION_AXES and shown in POSITION_AXES)
+
+
+def _wrong_tokens(layer: Layer, shape: tuple[int, ...], layout: Layout | None, modality: Modality) -> Iterator[str]:
+    prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
+    if not (prefix or suffix or layer.prefix_tokens is not None):
+        return
+    declared = f"declared are {prefix} prefix" + (f" and {suffix} suffix tokens" if suffix else " tokens")
+    axes = layer.axes or (layout.axes if layout else None)
+    sequence = [at for at, axis in enumerate(axes or ()) if axis in ("token", "time", "frame")]
+    if axes is not None and (prefix or suffix) and not sequence:
+        yield f"{declared}, and the axes '{' '.join(axes)}' have no tokens"
+    elif axes is not None and sequence and layer.last_tokens is None and prefix + suffix >= shape[sequence[0]]:
+        yield f"{declared}, and there are {shape[sequence[0]]} tokens in all"
+    elif layout is not None and layout.prefix_tokens is not None and layer.last_tokens is None:
+        shown = layout.prefix_tokens
+        if modality == "text":  # tokens of the row, such as [CLS], may be declared too
+            if prefix + suffix < shown:
+                yield f"{declared}, and the network adds {shown} tokens to a text"
+        elif suffix > shown or (layer.prefix_tokens is not None and prefix + suffix != shown):
+            yield f"{declared}, and inputs of other sizes show {shown} tokens that do not cover the input"
+
+
+def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tuple[int, Sequence[int]]]) -> None:
+    """Refuse a declared frame length and hop that fits no layer.
+
+    Args:
+        traced: for one or two input lengths, the number of samples, and the number of frames at each layer that has
+            any.
+    Raises: DeclarationError.
+    """
+    declared = spec.preprocess
+    if not isinstance(declared, AudioPreprocess) or declared.frame_hop_samples is None or not layers:
+        return
+    expected = [frames_of(samples, declared.frame_hop_samples) for samples, _ in traced]
+    shown = list(zip(*(frames for _, frames in traced), strict=True))
+    if any(list(frames) == expected for frames in shown):
+        return
+    frame, hop = declared.frame_hop_samples
+    samples = " and ".join(str(samples) for samples, _ in traced)
+    few = ", ".join(
+        f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)
+    )
+    raise DeclarationError(
+        f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
+        f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"
+    )
+
+
+def check_cls_token(spec: ModelSpec, preprocess: Preprocessor, library_says: bool | None) -> None:
+    """Refuse a declared classification token that the tokenizer does not put before a text.
+
+    Args:
+        library_says: whether the model's library knows of such a token; None where it does not say.
+    Raises: DeclarationError.
+    """
+    if not (isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token):
+        return
+    assert isinstance(preprocess, TextPreprocessor)
+    tokenizer = preprocess.tokenizer
+    with suppress(Exception):
+        try:
+            tokenizer.encode("a")
+        except WeightsError:  # an architecture without a checkpoint has no tokenizer, and shows nothing
+            return
+    prefix = list(tokenizer.prefix)
+    if prefix and library_says is not False:
+        return
+    shown = (
+        f"puts the special tokens {prefix} before a text, of which none is one" if prefix else "puts none before a text"
+    )
+    raise DeclarationError(
+        f"{spec.id}: declared is cls_token: true, a classification token, and the tokenizer {shown}. {ADVICE}"
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

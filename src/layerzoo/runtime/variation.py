@@ -1,0 +1,191 @@
+"""Whether the features of a sample are random, or depend on the other samples of its batch.
+
+Two ways to find out complete each other. A trace shows the operations: batch norms by the statistics of the batch, and
+random numbers, which are followed to the layers that are computed from them. Values show the rest, such as a mean over
+the batch or a generator of numpy: a row is run twice alone and once next to another. See docs/decisions/0017.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.trace import Trace
+from layerzoo.spec import Layer
+
+SEED = 0
+"""Of the random numbers that a network draws for each sample."""
+RANDOM_TOLERANCE = 1e-5
+"""Of a vector's length: how far two passes over one row may be apart. On a CPU they are equal to the bit."""
+BATCH_TOLERANCE = 1e-3
+"""Of a vector's length: how far a row alone may be from the row in a batch. Padding under a mask changes 1e-5, and a
+batch norm by the statistics of two images 0.3 to 1.2."""
+
+Values = Mapping[str, NDArray[np.float32]]
+"""The values of one row, by layer name."""
+
+_ONE_SEED_AT_A_TIME = threading.RLock()  # the generators are global
+
+
+@dataclass(slots=True)
+class Observed:
+    """What values have shown of the layers of one network, by address of the layer."""
+
+    checked: set[str] = field(default_factory=set)
+    random: set[str] = field(default_factory=set)
+    by_batch: set[str] = field(default_factory=set)
+
+    def to_plain(self) -> dict[str, list[str]]:
+        return {"checked": sorted(self.checked), "random": sorted(self.random), "by_batch": sorted(self.by_batch)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
+        return cls(**{name: set(addresses) for name, addresses in plain.items()})
+
+    def note(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
+        """Add what a check has shown. random, by_batch: names of layers."""
+        self.checked |= {layer.address for layer in layers}
+        self.random |= {layer.address for layer in layers if layer.name in random}
+        self.by_batch |= {layer.address for layer in layers if layer.name in by_batch}
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """What the features of some layers depend on besides the sample."""
+
+    random: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Layer name → paths of the modules that draw the random numbers; empty where a trace does not show them."""
+    by_batch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Layer name → paths of the modules that compute batch statistics; empty where a trace does not show them."""
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
+        """What is known of some layers. trace: one that reaches them; None: nothing was traced yet."""
+        drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
+        mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
+        return cls(
+            {layer.name: paths for layer, paths in drawn.items() if paths or layer.address in observed.random},
+            {layer.name: paths for layer, paths in mixed.items() if paths or layer.address in observed.by_batch},
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.random or self.by_batch)
+
+    def notices(self, model: str) -> Iterator[str]:
+        """Sentences that say so."""
+        if self.by_batch:
+            yield (
+                f"{model}: features at {_listed(self.by_batch)} depend on the other samples of a batch"
+                f"{_by(self.by_batch, 'statistics of the batch in')}. Each sample runs in a batch of its own"
+            )
+        if self.random:
+            yield (
+                f"{model}: features at {_listed(self.random)} are random{_by(self.random, 'random numbers drawn in')}. "
+                f"Each sample runs in a batch of its own, after torch.manual_seed({SEED})"
+            )
+
+    def to_plain(self) -> dict[str, Any]:
+        """For provenance: nothing where features depend on nothing but the sample."""
+        plain: dict[str, Any] = {}
+        if self.by_batch:
+            plain["batch_dependent"] = {name: list(paths) for name, paths in self.by_batch.items()}
+        if self.random:
+            plain["random"] = {name: list(paths) for name, paths in self.random.items()}
+            plain["seed"] = SEED
+        return plain
+
+
+def compare(read: Callable[[Batch], Values], alone: Batch, pair: Batch) -> tuple[set[str], set[str]]:
+    """Run one row twice alone, then next to another.
+
+    Args:
+        read: runs a batch, and returns the values of its first row.
+        alone: a batch of that row.
+        pair: a batch of that row and another.
+    Returns: the names of the layers that are random, and of those that depend on the batch.
+    """
+    with torch.random.fork_rng(devices=[]):
+        first, second = read(alone), read(alone)
+        random = {name for name in first if _differ(first[name], second[name], RANDOM_TOLERANCE)}
+    with seeded():
+        first = read(alone)
+    with seeded():
+        beside = read(pair)
+    changed = {name for name in first if _differ(first[name], beside[name], BATCH_TOLERANCE)}
+    return random, changed - random
+
+
+def example_pair(example: Batch) -> tuple[Batch, Batch]:
+    """Make a batch of one row and one of two from an example, with values that differ between the rows."""
+    generator = torch.Generator().manual_seed(SEED)
+    inputs = {name: _two_rows(name, tensor, generator) for name, tensor in example.inputs.items()}
+    pair = _rows(replace(example, inputs=inputs), 2)
+    return _rows(pair, 1), pair
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device | None = None) -> Iterator[None]:
+    """Draw the same random numbers each time, of torch, numpy and Python, and leave their generators as they were."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=devices):
+        states = random.getstate(), np.random.get_state()
+        torch.manual_seed(SEED)
+        random.seed(SEED)
+        np.random.seed(SEED)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    row = tensor[:1]
+    if tensor.is_floating_point():
+        return torch.randn((2, *tensor.shape[1:]), generator=generator).to(tensor.dtype)
+    if "mask" in name or tensor.ndim < 2:
+        return torch.cat([row, row])
+    other = row.flip(-1)  # of the same tokens
+    return torch.cat([row, other if not torch.equal(other, row) else torch.where(row == 0, 1, 0).to(row.dtype)])
+
+
+def _rows(batch: Batch, count: int) -> Batch:
+    def first(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[:count]
+
+    return replace(
+        batch,
+        inputs={name: tensor[:count] for name, tensor in batch.inputs.items()},
+        valid=first(batch.valid),
+        spans=first(batch.spans),
+        offsets=first(batch.offsets),
+    )
+
+
+def _differ(one: NDArray[np.float32], other: NDArray[np.float32], tolerance: float) -> bool:
+    if one.shape != other.shape:
+        return True
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return False  # such features are an error of their own
+    return bool(np.linalg.norm(one - other) > tolerance * max(np.linalg.norm(one), np.linalg.norm(other)))
+
+
+def _listed(names: Mapping[str, Any], limit: int = 4) -> str:
+    few = list(names)[:limit]
+    return ", ".join(few) + (f" and {len(names) - limit} more layers" if len(names) > limit else "")
+
+
+def _by(found: Mapping[str, tuple[str, ...]], what: str) -> str:
+    paths = {path or "the network's own forward": None for modules in found.values() for path in modules}
+    return f" ({what} {_listed(paths)})".replace("more layers", "more modules") if paths else ""

@@ -1,0 +1,138 @@
+"""Features that are random, or that depend on the batch, are found out once, announced, and the same in any batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.terminal import Zoo
+
+import layerzoo
+from layerzoo.spec import FrozenMap, ModelSpec
+
+BY_BATCH = ("batch norm", "batch mean")
+RANDOM = ("dropout", "noise", "masking", "skips")
+STEADY = ("plain", "running batch norm", "instance norm", "unused")
+LARGE = 4000
+"""The width of a layer that makes a network too large to be run for real when it is traced."""
+
+
+@pytest.fixture
+def varying(install: Callable[..., None]) -> Callable[..., ModelSpec]:
+    install("varying")
+
+    def declared(kind: str, width: int = 0) -> ModelSpec:
+        return replace(layerzoo.model("varying/image"), args=FrozenMap({"kind": kind, "width": width}))
+
+    return declared
+
+
+def images(count: int) -> list[NDArray[np.uint8]]:
+    return [np.random.default_rng(seed).integers(0, 255, (16, 16, 3), np.uint8) for seed in range(count)]
+
+
+def assert_same_alone_and_in_any_batch(backbone: layerzoo.Backbone) -> None:
+    inputs = images(5)
+    together = layerzoo.extract(backbone, inputs).values
+    torch.rand(7)
+    again = layerzoo.extract(backbone, inputs[::-1], batch_size=2).values[::-1]
+    alone = np.concatenate([layerzoo.extract(backbone, [one]).values for one in inputs])
+    np.testing.assert_allclose(again, together, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
+@pytest.mark.parametrize("kind", [*BY_BATCH, *RANDOM])
+def test_what_varies_is_announced_and_runs_a_sample_at_a_time(
+    varying: Callable[..., ModelSpec], caplog: pytest.LogCaptureFixture, kind: str, width: int
+) -> None:
+    with caplog.at_level(logging.WARNING, "layerzoo"):
+        backbone = layerzoo.load(varying(kind, width), weights="random:1", layer=["stage.0", "stage.1"])
+        features = layerzoo.extract(backbone, images(3), layer="stage.1")
+    word, key = ("depend on the other samples", "batch_dependent") if kind in BY_BATCH else ("random", "random")
+    (notice,) = {record.getMessage() for record in caplog.records}
+    assert word in notice
+    assert "stage.1" in notice
+    assert "stage.0" not in notice
+    if kind not in ("noise", "batch mean"):  # numpy's numbers, and a mean, show in no operation
+        assert "odd" in notice
+    assert list(features.provenance[key]) == ["stage.1"]
+    assert_same_alone_and_in_any_batch(layerzoo.load(varying(kind, width), weights="random:1"))
+
+
+@pytest.mark.parametrize("kind", STEADY)
+def test_what_does_not_vary_runs_in_full_batches(
+    varying: Callable[..., ModelSpec], caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    spec = varying(kind)
+    backbone = layerzoo.load(spec, weights="random:1")
+    layerzoo.extract(backbone, images(2))  # after the first batch nothing is looked for any more
+    sizes: list[int] = []
+    backbone.module.network.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
+    features = layerzoo.extract(backbone, images(5))
+    assert sizes == [5]
+    assert not caplog.records
+    assert features.provenance.keys().isdisjoint({"random", "batch_dependent", "seed"})
+
+
+def test_a_layer_before_the_statistics_does_not_vary(varying: Callable[..., ModelSpec]) -> None:
+    backbone = layerzoo.load(varying("batch norm"), layer="stage.0", weights="random:1")
+    assert not backbone.variation
+
+
+def test_what_was_found_is_kept_with_the_trace(varying: Callable[..., ModelSpec]) -> None:
+    spec = varying("batch mean", LARGE)
+    backbone = layerzoo.load(spec, weights="random:1")
+    assert not backbone.variation
+    layerzoo.extract(backbone, images(3))
+    assert list(layerzoo.load(spec, weights="random:1").variation.by_batch) == ["stage.1"]
+
+
+def test_equal_inputs_say_nothing_of_a_batch(varying: Callable[..., ModelSpec]) -> None:
+    spec = varying("batch mean", LARGE)
+    backbone = layerzoo.load(spec, weights="random:1")
+    layerzoo.extract(backbone, images(1) * 3)
+    assert not backbone.variation
+    layerzoo.extract(backbone, images(2))
+    assert backbone.variation
+
+
+def test_a_seed_leaves_the_generators_of_the_caller_as_they_were(varying: Callable[..., ModelSpec]) -> None:
+    backbone = layerzoo.load(varying("dropout"), weights="random:1")
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    layerzoo.extract(backbone, images(2))
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_a_random_layer_equals_the_network_after_the_seed(varying: Callable[..., ModelSpec]) -> None:
+    backbone = layerzoo.load(varying("dropout"), weights="random:1")
+    inputs = images(2)
+    expected = []
+    for one in inputs:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            expected.append(backbone.module(backbone.preprocess([one]))["stage.1"].mean((2, 3)).numpy())
+    np.testing.assert_allclose(layerzoo.extract(backbone, inputs).values, np.concatenate(expected), rtol=1e-5)
+
+
+def test_browsing_says_so(install: Callable[..., None], home: Path, zoo: Zoo) -> None:
+    install("varying")
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/odd: {modality: vision, base: varying/image, args: {kind: dropout}}\n"
+    )
+    traced = zoo("layers", "--trace", "mine/odd")
+    assert traced.code == 0
+    for said in (traced, zoo("layers", "mine/odd", "--format", "table")):
+        assert "features at stage.1 are random (random numbers drawn in odd)" in said.err
+    assert "random" not in zoo("layers", "--trace", "varying/image").err
