@@ -29,6 +29,8 @@ class Row:
     span: tuple[int, int] | None = None
     """Where those of its positions begin and end that are pooled; the others are the context that a chunk of a text
     shares with its neighbours. None: all that are valid."""
+    image_mask: NDArray[np.bool_] | None = None
+    """(height, width) of the pixels: where they show the image, and not padding. None: everywhere."""
 
     @property
     def weight(self) -> int:
@@ -57,6 +59,8 @@ class Batch:
     spans: Tensor | None = None
     frame_hop: tuple[int, int] | None = None
     """Of how many positions the first frame is made, and how many later each next one begins, where that is known."""
+    image_mask: Tensor | None = None
+    """(batch, height, width) where the pixels of each row show its image, and not padding; None where all do."""
 
     @property
     def size(self) -> int:
@@ -75,8 +79,9 @@ class Batch:
 
         valid = None if self.valid is None else self.valid.to(device)
         spans = None if self.spans is None else self.spans.to(device)
+        image_mask = None if self.image_mask is None else self.image_mask.to(device)
         inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, valid=valid, spans=spans)
+        return replace(self, inputs=inputs, valid=valid, spans=spans, image_mask=image_mask)
 
     def run(self, network: nn.Module) -> Any:
         """What a network returns for this batch."""
@@ -102,7 +107,24 @@ def collate(
     times_s = tuple(row.time_s for row in rows) if any(row.time_s is not None for row in rows) else None
     has_spans = any(row.span is not None for row in rows)
     spans = torch.tensor([row.span or (0, row.valid) for row in rows]) if has_spans else None
-    return Batch(inputs=inputs, valid=valid, total=total, times_s=times_s, spans=spans, sequence_axes=sequence_axes)
+    return Batch(
+        inputs=inputs,
+        valid=valid,
+        total=total,
+        times_s=times_s,
+        spans=spans,
+        sequence_axes=sequence_axes,
+        image_mask=_image_mask(rows),
+    )
+
+
+def _image_mask(rows: Sequence[Row]) -> Tensor | None:
+    """The masks of images side by side; None where no row has padding."""
+    masks = [row.image_mask for row in rows if row.image_mask is not None]
+    if not masks or all(mask.all() for mask in masks):
+        return None
+    whole = np.ones_like(masks[0])
+    return torch.from_numpy(np.stack([whole if row.image_mask is None else row.image_mask for row in rows]))
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:
