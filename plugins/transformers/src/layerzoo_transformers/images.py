@@ -8,7 +8,7 @@ with an image alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -78,7 +78,7 @@ class LibraryProcessor:
             made = outputs(self.processor, image if self.is_clip else [image], is_clip=self.is_clip)
         except Exception as error:  # the library raises whatever its arithmetic on a size leads to
             raise SampleError("image", f"{self.name} refuses it: {_told(error)}") from error
-        if reason := _misshaped(self.processor, made, self.is_clip):
+        if reason := _misshaped(self.processor, made, self.is_clip, self.arguments):
             raise ProcessorError(reason, processor=self.name)
         main = next(iter(self.arguments))
         inputs = {self.arguments[main]: _array(_row(made[main], self.is_clip), np.float32)}
@@ -123,17 +123,21 @@ def _told(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool) -> str | None:
-    """Why what a processor made of one image is not one input of a network; None where it is."""
+def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool, passed: Collection[str]) -> str | None:
+    """Why what a processor made of one image is not one input of a network; None where it is.
+
+    passed: the names of the outputs that the network takes.
+    """
     name, main = type(processor).__name__, made.get(main_output(processor, made))
     if not isinstance(main, Tensor):
         return f"{name} makes no tensor of pixels of an image alone"
     if is_clip:
         is_one = (main.ndim == 5 and main.shape[0] == 1) or main.ndim == 4
-        return None if is_one else f"{name} cuts a video into patches whose number depends on it: {tuple(main.shape)}"
-    if main.shape[0] != 1 or main.ndim > 4:
-        return f"{name} cuts an image into tiles or patches whose number depends on it: {tuple(main.shape)}"
-    return None if main.ndim in (3, 4) else f"{name} makes no map and no patches of an image: {tuple(main.shape)}"
+        return None if is_one else f"{name} makes patches of a video, {tuple(main.shape)}, and not one map for a frame"
+    others = [made[each] for each in passed if isinstance(made.get(each), Tensor)]
+    if main.ndim not in (3, 4) or any(each.shape[0] != 1 for each in (main, *others)):
+        return f"{name} makes tiles or patches of an image, {tuple(main.shape)}, and not one map"
+    return None
 
 
 # ---------------------------------------------------------------- which processor a model has
@@ -302,7 +306,8 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
             raise
         except Exception as error:  # noqa: BLE001 - the reason is what is to be said
             return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(error)}")
-        if reason := _misshaped(processor, made[-1], is_clip):
+        passed = _passed(processor, made[-1], arguments)
+        if reason := _misshaped(processor, made[-1], is_clip, passed):
             return refuse(reason)
     passed = _passed(processor, made[0], arguments)
     if missing := [name for name, is_needed in taken if is_needed and name not in passed.values()]:
@@ -313,7 +318,7 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
     call = LibraryProcessor(processor, passed, is_clip, None if is_clip else _mask(made[0], main))
     if made[0][main].ndim == 3 and not is_clip:
         if len(shapes) > 1:
-            return refuse(f"{call.name} cuts an image into patches whose number depends on it")
+            return refuse(f"{call.name} makes patches of an image, and their number depends on the image")
         return Probed(call, _named_size(processor) or (side, side))
     return _sized(call, made[0][main], len(shapes) > 1)
 
@@ -412,7 +417,15 @@ def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[...,
     frames_alone = isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint
     modality: Modality = "vision" if frames_alone else spec.modality
     found = probed(config, files, modality, spec.args.get("part"))
-    return None if found is None or found.refused is not None else found.call
+    if found is None or found.refused is not None:
+        return None
+    if modality == "video" and spec.preprocess is None:
+        raise ProcessorError(
+            f"{spec.id}: its configuration does not say how many frames its network takes, nor does {found.call.name}. "
+            "Next: declare `preprocess: {frames: …, joint: true, image: …}` in a registry.yaml",
+            processor=found.call.name,
+        )
+    return found.call
 
 
 def backend_of(processor: Any) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
+from layerzoo.errors import RepositoryError
 from layerzoo.spec import Modality
 from layerzoo_transformers.configuration import SUB_CONFIGS, sub_config
 from layerzoo_transformers.families import family
@@ -65,8 +66,12 @@ def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
     tower = sub_config(config, modality)
     if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
         return network_class(tower)
-    with torch.device("meta"):
-        network = AutoModel.from_config(config)
+    try:
+        with torch.device("meta"):
+            network = AutoModel.from_config(config)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"transformers has no network for this configuration of type '{config.model_type}': {error}"
+        raise RepositoryError(message) from error
     return type(network.get_submodule(backbone_path(network, modality) if part is None else part))
 
 

@@ -47,7 +47,10 @@ class ImagePreprocessor(Preprocessor):
     def check_usable(self) -> None:
         """Raises: ProcessorError for a model whose processor cannot be called with an image alone."""
         if self.declared.refused is not None:
-            raise ProcessorError(self.declared.refused, processor=self.declared.processor or "")
+            raise ProcessorError(
+                f"{self.declared.refused}. Next: declare the values of `preprocess:` in a registry.yaml",
+                processor=self.declared.processor or "",
+            )
 
     def row_of(self, image: Any) -> Row:
         """Return what the network takes of an RGB ``PIL.Image``."""
