@@ -46,6 +46,12 @@ from layerzoo_transformers.parts import modality_of
 
 Settings = dict[str, Any]
 _BASES = {"BaseImageProcessor", "BaseVideoProcessor", "AutoImageProcessor", "AutoVideoProcessor"}
+_SWITCHES = (
+    *("do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_pad", "do_flip_channel_order", "apply_ocr"),
+    *("do_crop_margin", "do_thumbnail", "do_align_long_axis", "include_top", "rescale_offset", "offset"),
+    *("keep_aspect_ratio", "crop_to_patches", "do_image_splitting", "do_reduce_labels"),
+)
+"""Settings that are on or off."""
 _FRAMES = 20
 """Frames of the longest video."""
 
@@ -122,9 +128,7 @@ def _names(kinds: Any) -> list[str]:
 def _variations(processor: Any) -> dict[str, Settings]:
     """Other values of the settings that a processor has."""
     found: dict[str, Settings] = {}
-    for switch in ("do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_pad", "do_flip_channel_order",
-                   "do_crop_margin", "do_thumbnail", "do_align_long_axis", "include_top", "rescale_offset", "offset",
-                   "keep_aspect_ratio", "crop_to_patches", "apply_ocr", "do_image_splitting", "do_reduce_labels"):  # fmt: skip
+    for switch in _SWITCHES:
         if isinstance(value := getattr(processor, switch, None), bool):
             found[f"{switch}: {str(not value).lower()}"] = {switch: not value}
     for key, size in (("size", getattr(processor, "size", None)), ("crop_size", getattr(processor, "crop_size", None))):
@@ -300,7 +304,8 @@ def _called(reference: Any, ours: Preprocessor, sample: Any) -> Mapping[str, Any
 
 
 def _main(reference: Any, made: Mapping[str, Any]) -> str:
-    return next(name for name in (*reference.model_input_names, *made) if name in made)
+    names: list[str] = [*reference.model_input_names, *made]
+    return next(name for name in names if name in made)
 
 
 def _write(folder: Path, name: str, processor: Any) -> Any:

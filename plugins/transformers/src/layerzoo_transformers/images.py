@@ -417,15 +417,14 @@ def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[...,
     frames_alone = isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint
     modality: Modality = "vision" if frames_alone else spec.modality
     found = probed(config, files, modality, spec.args.get("part"))
-    if found is None or found.refused is not None:
-        return None
-    if modality == "video" and spec.preprocess is None:
+    if found is not None and modality == "video" and spec.preprocess is None:
+        unknown = f"its configuration does not say how many frames its network takes, nor does {found.call.name}"
         raise ProcessorError(
-            f"{spec.id}: its configuration does not say how many frames its network takes, nor does {found.call.name}. "
+            f"{spec.id}: {found.refused or unknown}. "
             "Next: declare `preprocess: {frames: …, joint: true, image: …}` in a registry.yaml",
             processor=found.call.name,
         )
-    return found.call
+    return None if found is None or found.refused is not None else found.call
 
 
 def backend_of(processor: Any) -> str:
