@@ -15,7 +15,7 @@ help:
 	@echo "make docs   the pages of docs/reference, written from the source"
 	@echo "make catalogues  the catalogues of timm and of transformers, traced anew where something changed, and what is published"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
-	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again. Then measures what padding does to texts"
+	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again. Then measures what padding does to texts, and compares every processor and tokenizer with the library"
 	@echo "make clean  removes what these have made"
 
 demo: setup
@@ -61,6 +61,7 @@ certify: setup
 	$(BIN)/python -m tools.certify timm
 	$(BIN)/python -m tools.certify transformers
 	$(BIN)/python -m tools.certify.padding
+	$(BIN)/python -m tools.certify.preprocessing
 
 setup: $(VENV)/.installed .samples/.installed
 

@@ -34,6 +34,7 @@ __all__ = [
     "OutputError",
     "PluginError",
     "PoolingError",
+    "ProcessorError",
     "RateLimitedError",
     "RegistryError",
     "RemoteCodeError",
@@ -166,6 +167,16 @@ class MissingLibraryError(LayerzooError, ImportError):
         )
         self.library = library
         self.extra = extra
+
+
+class ProcessorError(LayerzooError):
+    """A library's processor cannot make a model's input of one image or video alone. ``processor`` is its class."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, processor: str) -> None:
+        super().__init__(message)
+        self.processor = processor
 
 
 class TraceError(LayerzooError):

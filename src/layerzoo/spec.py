@@ -161,29 +161,44 @@ EXAMPLE_SECONDS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocess:
-    """How a picture becomes (channel, height, width) float32: resize, crop, divide by 255, normalise."""
+    """How an image becomes (channel, height, width) float32: resize, crop, divide by 255, normalize.
+
+    With ``processor``, the image processor of the model's library does all of it. The values then describe what it
+    does, as far as they can, and are not applied.
+    """
 
     kind: Literal["image"] = "image"
     size_px: tuple[int, int]
-    """Height and width of what the network receives."""
-    resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-    """How pixels are interpolated, with antialiasing, as Pillow does."""
+    """Height and width of what the network receives. With ``variable_size``, those of an example."""
+    resize: Literal["none", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+    """How pixels are interpolated, with antialiasing, as Pillow does. `none`: the image is not resized."""
     crop: float = 1.0
-    """The share of the resized picture that the network sees: pictures are resized to floor(size / crop), and the
+    """The share of the resized image that the network sees: images are resized to floor(size / crop), and the
     middle is taken. Above 1 all of it is seen, with a border around it."""
     fit: Literal["crop", "squash", "pad"] = "crop"
-    """What a picture of other proportions becomes. `crop`: its short side fits, and what is over of the long one is cut
+    """What an image of other proportions becomes. `crop`: its short side fits, and what exceeds the long one is cut
     off; `squash`: both sides are made to fit; `pad`: its long side fits, and a border is put along the other. The
     border has the colour `mean` where fit is `pad`, else it is black."""
     mean: tuple[float, float, float]
     """What is subtracted from red, green and blue, which are 0 to 1 then."""
     std: tuple[float, float, float]
     """What they are divided by afterwards."""
+    processor: str | None = None
+    """The class of the library's own processor, which is called for every image: ``CLIPImageProcessorPil``. None: the
+    values above are applied."""
+    backend: str | None = None
+    """The library that the processor computes with: ``pil`` or ``torchvision``."""
+    settings: FrozenMap = field(default_factory=FrozenMap)
+    """The processor's settings, under the library's own names."""
+    variable_size: bool = False
+    """Whether the size of an image decides the size of what the network receives."""
+    refused: str | None = None
+    """Why the processor cannot be called with an image alone. Such a model still takes preprocessed tensors."""
 
     @property
     def batching(self) -> Batching:
-        """All pictures of a model have one size."""
-        return "exact"
+        """Images share a batch where what the network receives has one size."""
+        return "equal_lengths" if self.variable_size else "exact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,9 +240,9 @@ class TextPreprocess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPreprocess:
-    """How a video becomes pictures: frames at the middles of equal stretches of time, each preprocessed alone.
+    """How a video becomes images: frames at the middles of equal stretches of time.
 
-    They go through the network one by one, or as one clip, (frame, channel, height, width).
+    They go through the network one by one, each preprocessed alone, or as one clip, (frame, channel, height, width).
     """
 
     kind: Literal["video"] = "video"
@@ -237,13 +252,13 @@ class VideoPreprocess:
     """Whether the network takes all frames at once."""
     temporal_pool: Literal["mean"] = "mean"
     """How the vectors of the frames become one, where each goes through the network alone."""
-    image: ImagePreprocess
-    """How each frame is preprocessed."""
+    image: ImagePreprocess | None = None
+    """How the frames are preprocessed. None: the builder's library knows."""
 
     @property
-    def batching(self) -> Batching:
-        """All frames, and all clips, of a model have one size."""
-        return "exact"
+    def batching(self) -> Batching | None:
+        """Frames, or clips, share a batch where what the network receives has one size."""
+        return None if self.image is None else self.image.batching
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess
@@ -259,7 +274,7 @@ def reference_input(preprocess: Preprocess) -> str:
         return f"{preprocess.window_s if is_fixed else EXAMPLE_SECONDS:g} s at {preprocess.sample_rate_hz} Hz"
     if isinstance(preprocess, VideoPreprocess):
         frames = f"{preprocess.frames} frames" if preprocess.joint else "one frame"
-        return f"{frames} of {reference_input(preprocess.image)}"
+        return frames if preprocess.image is None else f"{frames} of {reference_input(preprocess.image)}"
     return f"{preprocess.size_px[0]} × {preprocess.size_px[1]} pixels"
 
 
@@ -387,7 +402,9 @@ def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
     }
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     if isinstance(given.get("image"), Mapping):
-        given["image"] = preprocess_from_dict(given["image"])
+        given["image"] = preprocess_from_dict({"kind": "image", **given["image"]})
+    if "settings" in given:
+        given["settings"] = FrozenMap(given["settings"])
     return kinds[data["kind"]](**given)
 
 

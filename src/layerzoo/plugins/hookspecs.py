@@ -66,7 +66,13 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
 
     text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
-    vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
+    vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array, or to
+        :class:`layerzoo.media.inputs.ImageInputs` where the network takes more than that.
+    video: a callable from the list of a clip's frames, an RGB ``PIL.Image`` each, to (frame, channel, height, width) or
+        ``ImageInputs``; of a model whose frames go through the network one by one, a callable as for vision.
+
+    What is returned for images and videos is applied instead of the declared values: return None where these are to be
+    applied. A callable has to be picklable, and several threads may call it at once.
 
     Where a network takes sounds of any length, and not all of the array is sound, the callable gives arrays by the
     names of the network's arguments, of which ``attention_mask`` has a 1 for each true position; those come first.

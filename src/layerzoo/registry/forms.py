@@ -222,20 +222,31 @@ class Form(BaseModel):
 
 
 class ImageForm(Form):
-    """How a picture becomes what the network receives."""
+    """How an image becomes what the network receives."""
 
     size_px: Sides = UNSET
     """Height and width in pixels, or one number for both."""
-    resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = UNSET
-    """How pixels are interpolated."""
+    resize: Literal["none", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = UNSET
+    """How pixels are interpolated; `none` where images are not resized."""
     crop: Crop = UNSET
-    """The share of the resized picture's side that the crop in its centre keeps. Above 1, up to 2, it gets a border."""
+    """The share of the resized image's side that the crop in its centre keeps. Above 1, up to 2, it gets a border."""
     fit: Literal["crop", "squash", "pad"] = UNSET
-    """What happens to a picture of other proportions: its centre is taken, it is squashed, or padded with a border."""
+    """What happens to an image of other proportions: its centre is taken, it is squashed, or padded with a border."""
     mean: Annotated[tuple[float, float, float], Field(strict=False)] = UNSET
     """What is subtracted from red, green and blue, on a scale of 0 to 1."""
     std: Annotated[tuple[Spread, Spread, Spread], Field(strict=False)] = UNSET
     """What red, green and blue are divided by afterwards."""
+    processor: Annotated[str, Field(min_length=1)] = UNSET
+    """The class of the image processor of the model's library, which is called for every image. The values above then
+    describe what it does and are not applied. Plugins write it; declare the values without it to apply them."""
+    backend: Annotated[str, Field(min_length=1)] = UNSET
+    """The library that this processor computes with, such as `pil` or `torchvision`."""
+    settings: Annotated[dict[str, Any], AfterValidator(_plain_values)] = UNSET
+    """The settings of this processor."""
+    variable_size: bool = UNSET
+    """Whether the size of an image decides the size of what the network receives."""
+    refused: Annotated[str, Field(min_length=1)] = UNSET
+    """Why this processor cannot be called with an image alone."""
 
 
 class AudioForm(Form):

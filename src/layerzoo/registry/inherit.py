@@ -7,6 +7,8 @@ from typing import Any
 
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
 _TAKEN_BY_KEY = ("args", "default")
+_PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
+"""The keys of an image's preprocess that say which processor of a library does it."""
 _KINDS = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 
 
@@ -14,7 +16,8 @@ def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     """The model, with what it leaves unsaid as its base says it.
 
     ``args``, ``default`` and ``preprocess`` are taken over key by key, so that a model may differ in one of them. The
-    ``image`` of a video model's preprocess is what an image model's preprocess is.
+    ``image`` of a video model's preprocess is what an image model's preprocess is. A model that declares values of its
+    own for images gets these, and not the processor of the base's library.
     """
     whole = dict(model)
     for key in _TAKEN_WHOLE:
@@ -40,6 +43,8 @@ def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[
     if own["kind"] != base["kind"]:
         return dict(own)
     merged = {**base, **own}
+    if own["kind"] == "image" and own.keys() > {"kind"} and "processor" not in own:
+        merged = {key: value for key, value in merged.items() if key not in _PROCESSOR}
     if "image" in own and "image" in base:
         merged["image"] = _preprocess(own["image"], base["image"])
     return merged

@@ -33,6 +33,8 @@ class Row:
     """How many of its valid positions are the tokenizer's special tokens, at the beginning and at the end."""
     offset: int = 0
     """Where the valid positions begin, in a row that is padded on the left."""
+    image_mask: NDArray[np.bool_] | None = None
+    """(height, width) of the pixels: where they show the image, and not padding. None: everywhere."""
 
     @property
     def weight(self) -> int:
@@ -73,6 +75,8 @@ class Batch:
     """Of how many positions the first frame is made, and how many later each next one begins, where that is known."""
     example_total: int | None = None
     """How many positions the example input has, for which the shapes of layers are stated; None where not known."""
+    image_mask: Tensor | None = None
+    """(batch, height, width) where the pixels of each row show its image, and not padding; None where all do."""
 
     @property
     def size(self) -> int:
@@ -92,8 +96,9 @@ class Batch:
         valid = None if self.valid is None else self.valid.to(device)
         spans = None if self.spans is None else self.spans.to(device)
         offsets = None if self.offsets is None else self.offsets.to(device)
+        image_mask = None if self.image_mask is None else self.image_mask.to(device)
         inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets)
+        return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets, image_mask=image_mask)
 
     def run(self, network: nn.Module) -> Any:
         """What a network returns for this batch."""
@@ -120,7 +125,25 @@ def collate(
     has_spans = any(row.span is not None for row in rows)
     spans = torch.tensor([row.span or (0, row.valid) for row in rows]) if has_spans else None
     offsets = torch.tensor([row.offset for row in rows]) if any(row.offset for row in rows) else None
-    return Batch(inputs, valid, total, times_s, sequence_axes, spans, offsets)
+    return Batch(
+        inputs=inputs,
+        valid=valid,
+        total=total,
+        times_s=times_s,
+        sequence_axes=sequence_axes,
+        spans=spans,
+        offsets=offsets,
+        image_mask=_image_mask(rows),
+    )
+
+
+def _image_mask(rows: Sequence[Row]) -> Tensor | None:
+    """The masks of images side by side; None where no row has padding."""
+    masks = [row.image_mask for row in rows if row.image_mask is not None]
+    if not masks or all(mask.all() for mask in masks):
+        return None
+    whole = np.ones_like(masks[0])
+    return torch.from_numpy(np.stack([whole if row.image_mask is None else row.image_mask for row in rows]))
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:

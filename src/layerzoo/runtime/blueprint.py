@@ -406,12 +406,12 @@ def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | 
 
 def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
-    if spec.preprocess is not None and not _lacks_batching(spec.preprocess):
+    if spec.preprocess is not None and not _is_incomplete(spec.preprocess):
         return spec
-    known = hooks.describe(spec, files) or {}
+    known = hooks.describe(_asked(spec), files) or {}
     try:
         if preprocess := known.get("preprocess"):
-            kind = PREPROCESS_KINDS[spec.modality].__dataclass_fields__["kind"].default
+            kind = PREPROCESS_KINDS[_asked(spec).modality].__dataclass_fields__["kind"].default
             found = preprocess_from_dict({"kind": kind, **preprocess})
             spec = replace(spec, preprocess=_completed(spec.preprocess, found))
         if "default" in known and spec.default == Default():
@@ -424,14 +424,25 @@ def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     return spec
 
 
-def _lacks_batching(preprocess: Preprocess) -> bool:
-    return isinstance(preprocess, TextPreprocess) and preprocess.batching is None
+def _is_incomplete(preprocess: Preprocess) -> bool:
+    """Whether the builder's library has to say something that is not declared."""
+    return preprocess.batching is None if isinstance(preprocess, TextPreprocess | VideoPreprocess) else False
+
+
+def _asked(spec: ModelSpec) -> ModelSpec:
+    """The model that a library is asked about. Frames that go through a network one by one are images to it."""
+    if isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint:
+        return replace(spec, modality="vision", preprocess=None)
+    return spec
 
 
 def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
-    """What is declared; of a text's, with what the library knows of padding."""
+    """What is declared, with what the library knows of a text's padding, or of the frames of a video."""
     if isinstance(declared, TextPreprocess) and isinstance(known, TextPreprocess):
         return replace(declared, batching=known.batching)
+    if isinstance(declared, VideoPreprocess):
+        image = known.image if isinstance(known, VideoPreprocess) else known
+        return replace(declared, image=image) if isinstance(image, ImagePreprocess) else declared
     return declared or known
 
 
@@ -517,7 +528,8 @@ def _resized(spec: ModelSpec, stretch: Stretch) -> ModelSpec:
     image = declared.image if isinstance(declared, VideoPreprocess) else declared
     if not isinstance(image, ImagePreprocess):
         return spec
-    larger = replace(image, size_px=(image.size_px[0] * grow[0], image.size_px[1] * grow[1]))
+    size_px = image.size_px[0] * grow[0], image.size_px[1] * grow[1]
+    larger = replace(image, size_px=size_px, processor=None)  # no library's processor makes this size
     return replace(
         spec, preprocess=replace(declared, image=larger) if isinstance(declared, VideoPreprocess) else larger
     )

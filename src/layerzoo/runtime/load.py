@@ -188,7 +188,8 @@ def load_preprocess(model: str | ModelSpec) -> Preprocessor:
     hooks = ModelHooks.of(spec, zoo)
     files = _files_to_build(spec, hooks, zoo)
     found, _ = as_found(spec, files, zoo)
-    return preprocessor(described(found, hooks, files), hooks.preprocess(found, files))
+    complete = described(found, hooks, files)
+    return preprocessor(complete, hooks.preprocess(complete, files))
 
 
 def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> tuple[Layer, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from layerzoo.errors import PoolingError
 from layerzoo.pooling import POSITION_AXES, SEQUENCE_AXES
@@ -55,7 +56,8 @@ def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tens
         return values[torch.arange(len(values), device=values.device), first].to(torch.float32, copy=True)
     if not is_sequence(batch, layer):
         values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
-        return _SUMMARIES[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool))
+        shown = image_positions(batch, layer, activation, values.shape[1])
+        return _SUMMARIES[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
     mask = locate(batch, layer, values.shape[1]).pooled
     used = mask.any(0).nonzero()
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
@@ -104,6 +106,51 @@ def canonical(activation: Tensor, layer: Layer) -> Tensor:
     order = [axes.index("batch"), *positions, axes.index("channel")]
     moved = activation.permute(order)
     return moved.flatten(1, -2) if len(positions) > 0 else moved.unsqueeze(1)
+
+
+def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: int) -> Tensor | None:
+    """Return (batch, position) which positions of a layer stem from the image and not from its padding.
+
+    The mask of the pixels is brought to the height and width of the layer's map as networks do it that take one: by
+    nearest interpolation (DETR, ``DetrConvEncoder.forward``). Tokens are a map in its order where their number is that
+    of one map only, at one stride.
+
+    Args:
+        activation: as the network returns it, with the axes that ``layer`` states.
+        positions: how many positions there are without prefix and suffix tokens.
+    Returns: None where nothing is padded, or the positions are no map of the image: then all count.
+    """
+    if batch.image_mask is None:
+        return None
+    size = _map_size(layer, activation, batch.image_mask, positions)
+    if size is None:
+        return None
+    shown = functional.interpolate(batch.image_mask[:, None].float(), size=size).bool()[:, 0]
+    axes = layer.axes or ()
+    if "width" in axes and "height" in axes and axes.index("width") < axes.index("height"):
+        shown = shown.transpose(1, 2)
+    flat = shown.flatten(1)
+    return flat | ~flat.any(1, keepdim=True)  # of an image smaller than a position, all of them count
+
+
+def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) -> tuple[int, int] | None:
+    """Height and width of the map that a layer's positions are; None where they are none."""
+    axes = _axes(activation, layer)
+    placed = [axis for axis in axes if axis in POSITION_AXES]
+    if sorted(placed) == ["height", "width"]:
+        return activation.shape[axes.index("height")], activation.shape[axes.index("width")]
+    if placed != ["token"] or layer.name.startswith(_OBJECTS):
+        return None
+    height, width = mask.shape[1:]
+    strides = range(1, max(height, width) + 1)
+    sizes = {(-(-height // stride), -(-width // stride)) for stride in strides}
+    sizes |= {(height // stride, width // stride) for stride in strides}
+    fitting = [size for size in sizes if size[0] * size[1] == positions]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+_OBJECTS = "query."
+"""How the layers of a detector are called whose tokens are objects."""
 
 
 class Located(NamedTuple):

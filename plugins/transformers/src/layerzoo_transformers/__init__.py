@@ -24,6 +24,7 @@ from layerzoo_transformers.configuration import config_of, sub_config, without_c
 from layerzoo_transformers.families import family
 from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
+from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
 from layerzoo_transformers.plainly import told_plainly
@@ -72,12 +73,13 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 
 @hookimpl
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
+    """The library's own tokenizer, feature extractor, image processor or video processor."""
     with told_plainly(spec.id):
         if spec.modality == "text":
             return tokenizer(spec.id, files)
         if spec.modality == "audio":
             return audio_features(config_of(spec, files), files)
-    return None
+        return image_processor(spec, config_of(spec, files), files)
 
 
 @hookimpl

@@ -98,6 +98,15 @@ def _tell_own_code(model: str, name: str) -> None:
     logging.getLogger("layerzoo").warning(message, model, name)
 
 
+def read_json(path: Path | None) -> dict[str, Any]:
+    """Return a JSON object that is kept next to a checkpoint; an empty one without such a file or object."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (ValueError, OSError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
 def without_cache(config: Any) -> Any:
     """The configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
     config = copy.deepcopy(config)

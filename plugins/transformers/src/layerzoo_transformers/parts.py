@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
-from transformers import MODEL_MAPPING, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
+from layerzoo.errors import RepositoryError
 from layerzoo.spec import Modality
-from layerzoo_transformers.configuration import SUB_CONFIGS
+from layerzoo_transformers.configuration import SUB_CONFIGS, sub_config
 from layerzoo_transformers.families import family
 
 _MODALITIES: dict[str, Modality] = {
@@ -47,6 +49,30 @@ def base_class(kind: type) -> Any:
     """The class of the base network of a class of configurations; of several, the first."""
     found = MODEL_MAPPING[kind]
     return found[0] if isinstance(found, tuple) else found
+
+
+def forward_arguments(config: Any, modality: Modality, part: str | None = None) -> dict[str, bool]:
+    """Return the arguments of the backbone's ``forward``, in order: by name, whether it must be given.
+
+    part: the path of the submodule that is the backbone, where it is not the usual one for the modality.
+    """
+    parameters = inspect.signature(_backbone_class(config, modality, part).forward).parameters
+    named = [each for each in parameters.values() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    return {each.name: each.default is each.empty for each in named if each.name != "self"}
+
+
+def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
+    """The class of the backbone. Where it does not follow from a configuration, of a network without values."""
+    tower = sub_config(config, modality)
+    if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
+        return network_class(tower)
+    try:
+        with torch.device("meta"):
+            network = AutoModel.from_config(config)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"transformers has no network for this configuration of type '{config.model_type}': {error}"
+        raise RepositoryError(message) from error
+    return type(network.get_submodule(backbone_path(network, modality) if part is None else part))
 
 
 def backbone_path(network: nn.Module, modality: str) -> str:

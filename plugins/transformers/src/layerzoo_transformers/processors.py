@@ -27,7 +27,7 @@ def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any
         folder = files["preprocessor_config.json"].parent
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     named = family(config).get("features" if auto is AutoFeatureExtractor else "pictures")
-    kind = _kind(config, mapping) if named is None else getattr(transformers, named)
+    kind = default_class(config, mapping) if named is None else getattr(transformers, named)
     if kind is None:
         return None
     taken = inspect.signature(kind.__init__).parameters
@@ -36,8 +36,11 @@ def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any
     return kind(**usual, **(family(config).get("extractor", {}) if auto is AutoFeatureExtractor else {}))
 
 
-def _kind(config: Any, mapping: Any) -> Any:
-    """The class for a type, or for one that is defined beside it: a tower of a network has no processor of its own."""
+def default_class(config: Any, mapping: Any) -> Any:
+    """Return the processor class of an architecture, on the PIL backend where it has one; None where it has none.
+
+    A tower of a network has no processor of its own: then it is that of a type that is defined next to it.
+    """
     home = model_type_to_module_name(config.model_type)
     beside = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]
     for kind in (type(config), *(CONFIG_MAPPING[name] for name in beside)):

@@ -25,6 +25,9 @@ def sized_config_of(spec: ModelSpec, files: Files) -> Any:
 
 
 def _picture_fields(config: Any, spec: ModelSpec) -> dict[str, Any]:
+    """The fields for the size that a user declares. What the library's processor makes is for the network as it is."""
+    if _is_by_processor(spec.preprocess):
+        return {}
     size = _declared_size(spec.preprocess)
     usual = picture_size(config, spec.modality)
     if size is None or usual is None or size == usual:
@@ -44,6 +47,16 @@ def _window_fields(config: Any, spec: ModelSpec, files: Files) -> dict[str, Any]
     return {} if times == 1 else {name: round(getattr(sub_config(config, spec.modality), name) * times)}
 
 
+def _is_by_processor(preprocess: Preprocess | None) -> bool:
+    image = _image(preprocess)
+    return image is not None and image.processor is not None
+
+
 def _declared_size(preprocess: Preprocess | None) -> tuple[int, int] | None:
+    image = _image(preprocess)
+    return None if image is None else image.size_px
+
+
+def _image(preprocess: Preprocess | None) -> ImagePreprocess | None:
     image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
-    return image.size_px if isinstance(image, ImagePreprocess) else None
+    return image if isinstance(image, ImagePreprocess) else None

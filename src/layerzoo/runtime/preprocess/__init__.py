@@ -36,12 +36,19 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
             "it takes a callable, or a tokenizer for text",
             plugin=spec.builder,
         )
+    image = declared.image if isinstance(declared, VideoPreprocess) else declared
+    if isinstance(image, ImagePreprocess) and image.processor and image.refused is None and plugin_part is None:
+        raise PluginError(
+            f"{spec.id} is declared with the processor {image.processor}, and the hook layerzoo_preprocess of its "
+            "plugin gave none. Next: leave `processor` out, and the declared values are applied",
+            plugin=spec.builder,
+        )
     if isinstance(declared, ImagePreprocess):
         return ImagePreprocessor(declared, plugin_part)
     if isinstance(declared, AudioPreprocess):
         return AudioPreprocessor(declared, plugin_part)
     if isinstance(declared, VideoPreprocess):
-        return VideoPreprocessor(declared)
+        return VideoPreprocessor(declared, plugin_part, model=spec.id, plugin=spec.builder)
     if isinstance(declared, TextPreprocess) and isinstance(plugin_part, Tokenizer):
         return TextPreprocessor(declared, plugin_part)
     lacks = (

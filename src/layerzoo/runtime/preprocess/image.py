@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import SampleError
+from layerzoo.errors import ProcessorError, SampleError
 from layerzoo.extras import needs
+from layerzoo.media.inputs import ImageInputs
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
 from layerzoo.spec import ImagePreprocess, Modality
 
+PIXELS = "pixels"
+"""The name of the only input of a network, which is passed by position."""
+
 
 class ImagePreprocessor(Preprocessor):
+    """Decode an image and apply the declared values, or the processor of the model's library.
+
+    Args:
+        declared: the declared values. With a `processor`, they describe what ``transform`` does.
+        transform: what the hook ``layerzoo_preprocess`` gave for the model, applied instead of the declared values.
+    """
+
     modality: Modality = "vision"
 
     def __init__(self, declared: ImagePreprocess, transform: Callable[..., Any] | None = None) -> None:
@@ -25,35 +38,106 @@ class ImagePreprocessor(Preprocessor):
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            return Prepared([Row({"pixels": self._ready(source)})])
+            return Prepared([Row({PIXELS: self._ready(source)})])
+        self.check_usable()
         with needs("image"):
             from layerzoo.media import image
         return Prepared([self.row_of(image.decode(source))])
 
-    def row_of(self, picture: Any) -> Row:
-        """picture: an RGB PIL.Image."""
-        from layerzoo.media import image
+    def check_usable(self) -> None:
+        """Raises: ProcessorError for a model whose processor cannot be called with an image alone."""
+        if self.declared.refused is not None:
+            raise ProcessorError(
+                f"{self.declared.refused}. Next: declare the values of `preprocess:` in a registry.yaml",
+                processor=self.declared.processor or "",
+            )
 
-        made = self._transform(picture) if self._transform else image.to_array(picture, self.declared)
-        return Row({"pixels": np.asarray(made, dtype=np.float32)})
+    def row_of(self, image: Any) -> Row:
+        """Return what the network takes of an RGB ``PIL.Image``."""
+        from layerzoo.media.image import to_array
+
+        return row_of(self._transform(image) if self._transform else to_array(image, self.declared))
 
     def bucket(self, row: Row) -> Any:
-        return row.inputs["pixels"].shape  # preprocessed tensors may differ in size
+        return shapes_of(row)  # images, and preprocessed tensors, may differ in size
+
+    def collate(self, rows: Any) -> Batch:
+        return collate(rows, masked=any(is_patch_list(row) for row in rows))
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        height, width = self.declared.size_px
-        if stretch not in (None, "all", "height", "width"):
-            return None
-        shape = (
-            3,
-            height * (2 if stretch in ("all", "height") else 1),
-            width * (2 if stretch in ("all", "width") else 1),
-        )
-        return collate([Row({"pixels": np.zeros(shape, np.float32)})] * count)
+        row = stretched(self._example, stretch)
+        return None if row is None else self.collate([row] * count)
+
+    @cached_property
+    def _example(self) -> Row:
+        if self._transform is None or self.declared.refused is not None:
+            return Row({PIXELS: np.zeros((3, *self.declared.size_px), np.float32)})
+        return self.row_of(example_image(self.declared.size_px))
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
         """A tensor of the caller is taken as preprocessed, so its shape must be right."""
         array = as_float32(tensor)
         if array.ndim != 3 or array.shape[0] != 3:
-            raise SampleError("tensor", f"a preprocessed picture is (3, height, width), and this is {array.shape}")
+            raise SampleError("tensor", f"a preprocessed image is (3, height, width), and this is {array.shape}")
         return array
+
+
+def example_image(size_px: tuple[int, int]) -> Any:
+    """Return an RGB ``PIL.Image`` of a height and width, without any uniform area that a processor would crop."""
+    from PIL import Image
+
+    height, width = size_px
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
+
+
+def row_of(made: Any) -> Row:
+    """Return the row of what a transform returned: an array, or :class:`ImageInputs`.
+
+    A single input is passed to the network by position, several by their names.
+    """
+    if not isinstance(made, ImageInputs):
+        return Row({PIXELS: np.asarray(made, dtype=np.float32)})
+    inputs = dict(made.inputs)
+    if len(inputs) == 1:
+        inputs = {PIXELS: next(iter(inputs.values()))}
+    if made.mask is None:
+        return Row(inputs)
+    if made.mask.ndim == 1:
+        return Row(inputs, valid=int(made.mask.sum()), total=len(made.mask))
+    return Row(inputs, image_mask=made.mask.astype(bool))
+
+
+def shapes_of(row: Row) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The shape of every input of a row: rows of equal shapes may share a batch."""
+    return tuple((name, array.shape) for name, array in row.inputs.items())
+
+
+def is_patch_list(row: Row) -> bool:
+    """Whether a row is a list of patches, which has true and padded positions."""
+    return row.total > 1
+
+
+def stretched(row: Row, stretch: Stretch | None) -> Row | None:
+    """Return a row for an image twice as high, wide or both; None where its inputs have no such axis.
+
+    Every input whose last two axes are the height and width of the pixels is repeated along them.
+    """
+    if stretch is None:
+        return row
+    size = next(iter(row.inputs.values())).shape[-2:]
+    if stretch not in ("all", "height", "width") or is_patch_list(row):
+        return None
+    axes = {"all": (-2, -1), "height": (-2,), "width": (-1,)}[stretch]
+    inputs = {
+        name: _repeated(array, axes) if array.ndim >= 2 and array.shape[-2:] == size else array
+        for name, array in row.inputs.items()
+    }
+    mask = None if row.image_mask is None else _repeated(row.image_mask, axes)
+    return replace(row, inputs=inputs, image_mask=mask)
+
+
+def _repeated(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
+    for axis in axes:
+        array = array.repeat(2, axis=axis)
+    return array
