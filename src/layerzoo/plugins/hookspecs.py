@@ -64,7 +64,8 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
-    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`.
+    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`. For a network
+    that takes more than token ids and a mask, a :class:`layerzoo.media.text.TensorTokenizer`.
     audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
 

@@ -29,6 +29,8 @@ class Row:
     span: tuple[int, int] | None = None
     """Where those of its positions begin and end that are pooled; the others are the context that a chunk of a text
     shares with its neighbours. None: all that are valid."""
+    special: tuple[int, int] = (0, 0)
+    """The number of special tokens before and after the tokens of a text, padding not included."""
 
     @property
     def weight(self) -> int:

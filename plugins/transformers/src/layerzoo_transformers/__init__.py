@@ -73,7 +73,7 @@ def _chain(config: Any) -> dict[str, Any]:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
     with told_plainly(spec.id):
         if spec.modality == "text":
-            return tokenizer(spec.id, files)
+            return tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"))
         if spec.modality == "audio":
             return audio_features(config_of(spec, files), files)
     return None
