@@ -23,7 +23,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
