@@ -1,58 +1,52 @@
-"""Sounds: from any form to mono samples at the network's rate, and from long sounds to windows."""
+"""Decode audio to mono samples at the sample rate of a network, and split long audio into windows."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from layerzoo.media import container
+from layerzoo.media import audio_file
+from layerzoo.media.audio_file import MAX_CHANNELS, Segment
 from layerzoo.media.sample import UnusableError, failing_as, name_of
-from layerzoo.media.sniff import looks_like, sniff
 from layerzoo.media.sound import Sound
 from layerzoo.media.source import Encoded, is_encoded, opened
 
 SoundSource = Encoded | Sound | tuple[NDArray[Any], int]
 
-BLOCK_SAMPLES = 1 << 20
-MAX_CHANNELS = 64
-UNKNOWN_FRAMES = (
-    1 << 63
-) - 1  # what libsndfile says where a header leaves the length open; it cannot read on from there
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 
 def decode(source: SoundSource, sample_rate_hz: int) -> NDArray[np.float32]:
-    """A sound as mono samples at a rate.
+    """Decode audio to mono samples at a sample rate.
 
-    source: a path or the bytes of a file that libsndfile reads; a Sound; or a tuple (samples, rate in Hz).
-    Channels are averaged, then the sound is resampled by soxr in its high quality: never relabelled.
-    Returns: (time,) float32; integer formats are scaled to -1..1, floating point is taken as it is.
-    Raises: SampleError when it is empty, truncated, no sound, or holds samples that are not finite.
+    Args:
+        source: a path or the bytes of a file that FFmpeg or libsndfile reads; a Sound; or a tuple (samples, rate in Hz).
+        sample_rate_hz: of the result.
+    Returns: (time,) float32. A file is decoded to its end, to the samples that FFmpeg decodes; integer formats are scaled
+        to -1..1, floating point is taken as it is. Channels are averaged, then resampled by soxr in its high quality.
+    Raises: SampleError when it is empty, holds no audio, less of it than its headers declare, frames that cannot be
+        decoded, or samples that are not finite.
     """
     with failing_as(name_of(source)):
         if isinstance(source, tuple):
-            mono, rate = _of_memory(source)
+            segments = [_of_memory(source)]
         elif is_encoded(source):
-            mono, rate = _read(source)
+            with opened(source) as file:
+                segments = audio_file.read(file)
         else:
             raise UnusableError(_no_sound(source))
-        if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
-            raise UnusableError(f"a sample rate of {rate} Hz: sounds have {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
-        if len(mono) == 0:
+        resampled = [_resampled(segment, sample_rate_hz) for segment in segments]
+        if not sum(len(segment.samples) for segment in segments):
             raise UnusableError("empty: 0 samples")
-        if not np.isfinite(mono).all():
-            raise UnusableError("holds samples that are not finite (infinite or not a number)")
-        resampled = mono if rate == sample_rate_hz else soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
-        if len(resampled) == 0:
-            raise UnusableError(f"too short: {len(mono)} samples at {rate} Hz are none at {sample_rate_hz} Hz")
-        return np.ascontiguousarray(resampled, dtype=np.float32)
+        joined = resampled[0] if len(resampled) == 1 else np.concatenate(resampled)
+        if len(joined) == 0:
+            samples, rate = segments[0]
+            raise UnusableError(f"too short: {len(samples)} samples at {rate} Hz are none at {sample_rate_hz} Hz")
+        return np.ascontiguousarray(joined, dtype=np.float32)
 
 
 def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
@@ -68,64 +62,26 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
     return [samples[start:stop] for start, stop in pairwise(edges)]
 
 
-def _read(source: Encoded) -> tuple[NDArray[np.float32], int]:
-    with opened(source) as file:
-        content = sniff(file)
-        if content is not None and content.modality != "audio":
-            raise UnusableError(f"not a sound: {looks_like(file)}")
-        try:
-            return _read_by_libsndfile(file)
-        except soundfile.SoundFileError as error:
-            if content is None:
-                raise UnusableError(f"not a sound that libsndfile reads: {looks_like(file)}") from error
-            if content.format in {"m4a", "aac", "amr", "asf", "matroska"}:
-                raise UnusableError(
-                    f"{content.format}, which libsndfile cannot read: convert it to wav or flac"
-                ) from error
-            raise UnusableError(f"truncated or damaged: begins as {content.format}, then: {_told(error)}") from error
+def _resampled(segment: Segment, sample_rate_hz: int) -> NDArray[np.float32]:
+    samples, rate = segment
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+        raise UnusableError(f"a sample rate of {rate} Hz: sounds have {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
+    if not np.isfinite(samples).all():
+        raise UnusableError("holds samples that are not finite (infinite or not a number)")
+    if rate == sample_rate_hz or len(samples) == 0:
+        return samples
+    resampled: NDArray[np.float32] = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
+    return resampled
 
 
-def _read_by_libsndfile(file: BinaryIO) -> tuple[NDArray[np.float32], int]:
-    # By its descriptor: given a name, soundfile takes a suffix such as .raw at its word and asks for more.
-    descriptor = file.fileno() if hasattr(file, "name") else file
-    with soundfile.SoundFile(descriptor, closefd=False) as sound:
-        if sound.frames >= UNKNOWN_FRAMES:
-            raise UnusableError("does not say how long it is, as when FLAC is written to a pipe: encode it again")
-        mono = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(sound)])
-        _check_whole(sound, len(mono), file)
-        return mono, sound.samplerate
-
-
-def _mono_blocks(sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
-    # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
-    while len(block := sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-        yield block.mean(axis=1)
-
-
-def _check_whole(sound: soundfile.SoundFile, read: int, file: BinaryIO) -> None:
-    """libsndfile plays what is there of a truncated file without a word; its log and the headers know better."""
-    if read < sound.frames:
-        raise UnusableError(f"truncated: {read} of {sound.frames} samples")
-    for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", sound.extra_info):
-        # A few bytes are a sloppy header; a length near 2^31 or 2^32 was never filled in, as when writing to a pipe.
-        if int(declared) > int(present) + 8 and int(declared) not in container.UNKNOWN_LENGTHS:
-            raise UnusableError(f"truncated: {present} of {declared} bytes")
-    if sound.format == "OGG" and not container.ogg_has_end(file):
-        raise UnusableError("truncated: the last page of the Ogg stream is missing")
-
-
-def _told(error: Exception) -> str:
-    return str(error).rpartition(": ")[2].rstrip(".")
-
-
-def _of_memory(source: tuple[Any, ...]) -> tuple[NDArray[np.float32], int]:
+def _of_memory(source: tuple[Any, ...]) -> Segment:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
         raise UnusableError(_no_sound(source))
     samples, rate = source
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
         raise UnusableError(f"samples of shape {samples.shape}: a sound is (time,) or (time, channel)")
     scaled = _scaled(samples)
-    return scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32), int(rate)
+    return Segment(scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32), int(rate))
 
 
 def _is_rate(value: object) -> bool:

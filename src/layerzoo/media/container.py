@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from itertools import pairwise
+from typing import BinaryIO, NamedTuple
 
 _MAX_INDEX_BYTES = 1 << 26
+_SEARCH_BYTES = 1 << 20
 # A RIFF length that was never filled in, because the file was written to a pipe.
 UNKNOWN_LENGTHS = range(0x7FFF0000, 1 << 32)
 
@@ -15,8 +18,8 @@ UNKNOWN_LENGTHS = range(0x7FFF0000, 1 << 32)
 def missing_bytes(file: BinaryIO) -> int:
     """How many bytes a container declares beyond the end of its file; 0 where it is whole, or declares nothing.
 
-    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV). What a transport stream, MP3 or FLV lost at its end,
-    no header tells.
+    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), AIFF, CAF and ASF. What a transport stream, MP3 or FLV
+    lost at its end, no header tells.
     """
     file.seek(0)
     head = file.read(12)
@@ -28,25 +31,176 @@ def missing_bytes(file: BinaryIO) -> int:
         declared = _matroska_end(file)
     elif re.match(rb".{4}(ftyp|moov|mdat|wide|free|skip|pnot)", head, re.DOTALL):
         declared = max((end for _, _, end in _boxes(file)), default=0)
+    elif head[:4] == b"FORM":
+        length = int.from_bytes(head[4:8], "big")
+        declared = 0 if length in UNKNOWN_LENGTHS else length
+    elif head[:4] == b"caff":
+        declared = _caf_end(file, present)
+    elif head[:4] == b"\x30\x26\xb2\x75":
+        declared = _asf_end(file)
     else:
         declared = 0
     file.seek(0)
     return max(0, declared - present)
 
 
-def ogg_has_end(file: BinaryIO) -> bool:
-    """Whether the last page of an Ogg file closes its stream and is whole.
+class OggLink(NamedTuple):
+    """One part of an Ogg file that was joined from several: from the first page of its streams to their last.
 
-    Source: RFC 3533, section 6: header_type flag 0x04, then the sizes of the segments from byte 26 on.
+    start, stop: in bytes. is_complete: its last page is whole and closes the stream.
+    samples: how many the positions of its pages declare, after those of the first page; None where the codec is unknown.
+    frame_samples: the most that one packet of its codec holds, at ``sample_rate_hz``.
     """
-    longest_page = 65_307
+
+    start: int
+    stop: int
+    is_complete: bool
+    samples: int | None
+    sample_rate_hz: int
+    frame_samples: int
+
+
+def ogg_links(file: BinaryIO) -> list[OggLink]:
+    """The parts of an Ogg file, in order. Source: RFC 3533, section 6."""
+    links: list[OggLink] = []
+    pages: list[_OggPage] = []
+    for page in _ogg_pages(file):
+        if page.begins and pages and not pages[-1].begins:
+            links.append(_ogg_link(pages))
+            pages = []
+        pages.append(page)
+    return [*links, _ogg_link(pages)] if pages else links
+
+
+def ogg_has_end(file: BinaryIO) -> bool:
+    """Whether the last page of an Ogg file closes its stream and is whole."""
+    links = ogg_links(file)
+    return bool(links) and links[-1].is_complete
+
+
+class _OggPage(NamedTuple):
+    start: int
+    stop: int
+    is_whole: bool
+    begins: bool
+    ends: bool
+    position: int
+    serial: int
+    packets: int
+    head: bytes
+    """The first bytes of the payload of a page that begins a stream."""
+
+
+def _ogg_pages(file: BinaryIO) -> Iterator[_OggPage]:
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 2 * longest_page))
-    tail = file.read()
+    at = 0
+    while at + 27 <= size:
+        file.seek(at)
+        header = file.read(27)
+        if header[:4] != b"OggS":
+            file.seek(at)
+            offset = file.read(_SEARCH_BYTES).find(b"OggS", 1)
+            at += offset if offset > 0 else _SEARCH_BYTES - 3
+            continue
+        segments = file.read(header[26])
+        stop = at + 27 + header[26] + sum(segments)
+        flags = header[5]
+        yield _OggPage(
+            start=at,
+            stop=stop,
+            is_whole=stop <= size and len(segments) == header[26],
+            begins=bool(flags & 2),
+            ends=bool(flags & 4),
+            position=int.from_bytes(header[6:14], "little", signed=True),
+            serial=int.from_bytes(header[14:18], "little"),
+            packets=sum(length < 255 for length in segments),
+            head=file.read(64) if flags & 2 else b"",
+        )
+        at = stop
     file.seek(0)
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    return bool(segments) and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
+
+
+def _ogg_link(pages: list[_OggPage]) -> OggLink:
+    rate, frame, preskip, serial = 1, 0, 0, None
+    for page in pages:
+        if page.head.startswith(b"OpusHead"):
+            rate, frame, preskip, serial = 48_000, 5_760, int.from_bytes(page.head[10:12], "little"), page.serial
+        elif page.head.startswith(b"\x01vorbis"):
+            rate, frame, serial = int.from_bytes(page.head[12:16], "little"), 1 << (page.head[28] >> 4), page.serial
+        elif page.head.startswith(b"\x7fFLAC"):
+            rate, frame, serial = int.from_bytes(page.head[27:30], "big") >> 4, int.from_bytes(page.head[19:21], "big"), page.serial
+        elif page.head.startswith(b"Speex   "):
+            rate, frame, serial = int.from_bytes(page.head[36:40], "little"), 6_400, page.serial
+    audio = [page for page in pages if page.serial == serial and page.position > 0 and page.is_whole]
+    streams = {page.serial for page in pages if page.begins}
+    samples = None
+    if serial is not None and len(streams) == 1 and audio and rate:
+        # A stream cut out of a longer one does not begin at 0: only what follows its first page is sure then.
+        first = audio[0].position
+        samples = audio[-1].position - (preskip if first <= audio[0].packets * frame else first)
+    return OggLink(
+        start=pages[0].start,
+        stop=pages[-1].stop,
+        is_complete=pages[-1].ends and pages[-1].is_whole,
+        samples=samples,
+        sample_rate_hz=max(1, rate),
+        frame_samples=frame,
+    )
+
+
+def flac_parts(file: BinaryIO) -> list[BinaryIO]:
+    """The FLAC files that were joined to one, in order; none where the file begins as something else.
+
+    FFmpeg reads them as one stream, and loses or repeats frames where the sample rate changes. A part begins with a
+    marker and the header of a STREAMINFO block of 34 bytes (RFC 9639, section 8.2).
+    """
+    file.seek(0)
+    marks: list[int] = []
+    at, tail = 0, b""
+    while block := file.read(_SEARCH_BYTES):
+        if not at and not block.startswith(b"fLaC"):
+            break
+        marks += [at - len(tail) + mark.start() for mark in re.finditer(rb"fLaC[\x00\x80]\0\0\x22", tail + block)]
+        at += len(block)
+        tail = (tail + block)[-7:]
+    size = file.seek(0, os.SEEK_END)
+    parts: list[BinaryIO] = []
+    for start, stop in pairwise([*marks, size] if len(marks) > 1 else []):
+        file.seek(start)
+        parts.append(io.BytesIO(file.read(stop - start)))
+    file.seek(0)
+    return parts
+
+
+def mp3_samples(file: BinaryIO) -> int | None:
+    """The samples that an MP3 file must at least hold; None where no Xing or Info header counts its frames.
+
+    Other headers and the bit rate give an estimate only. Source: the LAME tag, revision 1; ISO/IEC 11172-3, 2.4.2.3.
+    """
+    file.seek(0)
+    head = file.read(10)
+    start = 0
+    while head[:3] == b"ID3" and len(head) == 10:
+        size = sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
+        start += 10 + size + (10 if head[5] & 16 else 0)
+        file.seek(start)
+        head = file.read(10)
+    file.seek(start)
+    data = file.read(2048).lstrip(b"\0")
+    file.seek(0)
+    if len(data) < 64 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
+        return None
+    is_mpeg_1, is_mono = bool(data[1] & 8), data[3] >> 6 == 3
+    at = 4 + ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17))
+    if data[at : at + 4] not in (b"Xing", b"Info") or not data[at + 7] & 1:
+        return None
+    frame = 1152 if is_mpeg_1 else 576
+    frames = int.from_bytes(data[at + 8 : at + 12], "big")
+    # Less a frame that the end may be cut off in, and the delay and padding of the encoder: 12 bits each, in the LAME tag.
+    flags = data[at + 7]
+    lame = at + 8 + 4 * bool(flags & 1) + 4 * bool(flags & 2) + 100 * bool(flags & 4) + 4 * bool(flags & 8)
+    trimmed = int.from_bytes(data[lame + 21 : lame + 24], "big")
+    return max(0, (frames - 1) * frame - (trimmed >> 12) - (trimmed & 0xFFF))
 
 
 def mp4_tracks(file: BinaryIO) -> set[bytes]:
@@ -77,6 +231,28 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
             return  # not a box: trailing bytes, which players ignore
         yield header[4:8], start, at + length
         at += length
+
+
+def _caf_end(file: BinaryIO, present: int) -> int:
+    """Where the last chunk of a CAF file ends (Apple Core Audio Format, section "CAF File Structure")."""
+    at = 8
+    while at + 12 <= present:
+        file.seek(at + 4)
+        length = int.from_bytes(file.read(8), "big", signed=True)
+        if length < 0:
+            return 0  # the data of a recording that goes on to the end of the file
+        at += 12 + length
+    return at if at > present else 0
+
+
+def _asf_end(file: BinaryIO) -> int:
+    """The size that an ASF file declares (ASF specification, section 3.2); 0 for a broadcast, which has none."""
+    file.seek(0)
+    head = file.read(_SEARCH_BYTES)
+    at = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
+        return 0
+    return int.from_bytes(head[at + 40 : at + 48], "little")
 
 
 def _matroska_end(file: BinaryIO) -> int:

@@ -92,6 +92,13 @@ def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.floa
     return scaled
 
 
+def over_white(image: Image.Image) -> Image.Image:
+    """Composite an image that has transparency over white. Returns: RGB."""
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(image.convert("RGBA"))
+    return opaque.convert("RGB")
+
+
 def _read(source: Encoded) -> Image.Image:
     with opened(source) as file:
         try:
@@ -162,9 +169,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = _of_16_bits(image)
     try:
         if image.has_transparency_data:
-            opaque = Image.new("RGBA", image.size, "white")
-            opaque.alpha_composite(image.convert("RGBA"))
-            image = opaque
+            return over_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise UnusableError(f"a picture of mode {image.mode}, which Pillow cannot convert to RGB") from error

@@ -77,7 +77,7 @@ _CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 _SUFFIXES_OF: dict[Modality, str] = {
     "text": "txt text csv tsv jsonl ndjson parquet",
     "vision": "jpg jpeg jpe jfif png apng gif webp bmp dib tif tiff ppm pgm pbm pnm avif heic heif jp2 j2k ico tga qoi",
-    "audio": "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 voc m4a aac wma amr",
+    "audio": "wav wave flac ogg oga opus spx mp3 aif aiff aifc au snd caf w64 rf64 voc m4a m4b aac ac3 eac3 wma amr wv tta ape mka weba",
     # Not `ts`, which is TypeScript as often as a transport stream: there the content decides.
     "video": "mp4 m4v mov mkv webm avi mpg mpeg m2ts mts ogv flv wmv 3gp 3g2",
 }
@@ -109,6 +109,18 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"riff\x2e\x91\xcf\x11", "audio", "w64"),
     (rb"Creative Voice File", "audio", "voc"),
     (rb"#!AMR", "audio", "amr"),
+    # The sync word of AC-3 and E-AC-3, twice: one frame after the other says more than 16 bits.
+    (rb"\x0b\x77.{2,4094}?\x0b\x77", "audio", "ac3"),
+    (rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80", "audio", "dts"),
+    (rb"wvpk", "audio", "wavpack"),
+    (rb"TTA[12]", "audio", "tta"),
+    (rb"MAC [\x00-\xff]", "audio", "ape"),
+    (rb"MPCK|MP\+[\x07\x17]", "audio", "musepack"),
+    (rb"tBaK", "audio", "tak"),
+    (rb"DSD \x1c\0\0\0", "audio", "dsf"),
+    (rb"qoaf", "audio", "qoa"),
+    (rb"NIST_1A\n", "audio", "nist"),
+    (rb"FORM.{4}(8SVX|16SV)", "audio", "svx"),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video", "asf"),
     (rb"\0.{3}(moov|mdat|wide|free|skip|pnot)", "video", "mov"),
     (rb"\x1a\x45\xdf\xa3", "video", "matroska"),

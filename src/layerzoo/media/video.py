@@ -1,4 +1,4 @@
-"""Videos: frames sampled uniformly in time."""
+"""Decode videos to frames sampled uniformly in time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from PIL import Image
 
 from layerzoo.errors import UsageError
 from layerzoo.media import container
+from layerzoo.media.image import over_white
 from layerzoo.media.orientation import upright_by_matrix
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sniff import looks_like, sniff
@@ -27,6 +28,11 @@ VideoSource = Encoded | NDArray[np.uint8]
 
 # Containers with timestamps. No playlists (hls, concat, dash), which make FFmpeg open other files; no bare streams.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,gif"
+
+
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# By their number in ITU-T H.273, table 4: those that libswscale does not convert.
+_MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp"}
 
 
 class Frame(NamedTuple):
@@ -46,8 +52,10 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
     source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
     own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
     ``count`` gives some of them more than once. Memory is bounded by the sampled frames, whatever the length.
-    Pixels are taken as stored: the pixel aspect ratio is not applied.
-    Raises: SampleError when it is empty, truncated, damaged, or has no video stream.
+    Of several video streams FFmpeg's best is taken. Colors are converted with the matrix and range that the video declares
+    (BT.601 of limited range where it declares none, as FFmpeg does); an alpha channel is composited over white. Pixels are
+    taken as stored: the pixel aspect ratio is not applied.
+    Raises: SampleError when it is empty, truncated, damaged, has no video stream, or colors that FFmpeg cannot convert.
     """
     if count < 1:
         raise UsageError(f"{count} frames cannot be sampled from a video: at least 1")
@@ -138,7 +146,7 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
         stream.thread_type = "AUTO"
         first: int | None = None
         shown: tuple[av.VideoFrame, int] | None = None
-        for frame in container_.decode(stream):
+        for frame in _frames(container_, stream):
             stamp = _stamp(frame, container_)
             if first is None:
                 first = stamp or 0
@@ -156,15 +164,42 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     options = {"format_whitelist": DEMUXERS}
     # A title in another encoding than UTF-8 is no reason not to look at the pictures.
     with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
-        moving = [s for s in container_.streams.video if not s.disposition & Disposition.attached_pic]
-        if not moving:
-            raise UnusableError("no video stream")
-        stream, limit = moving[0], Image.MAX_IMAGE_PIXELS
+        stream, limit = _best(container_), Image.MAX_IMAGE_PIXELS
         if getattr(stream, "codec_context", None) is None:
             raise UnusableError("damaged, or its pictures are in an encoding that FFmpeg does not know")
         if limit is not None and stream.width * stream.height > limit:
             raise UnusableError(f"frames of {stream.width} × {stream.height} pixels; the limit is {limit} a picture")
         yield container_, stream
+
+
+def _best(container_: InputContainer) -> av.VideoStream:
+    """FFmpeg's best video stream (av_find_best_stream) that is not a cover image."""
+    moving = [s for s in container_.streams.video if not s.disposition & Disposition.attached_pic]
+    if not moving:
+        raise UnusableError("no video stream")
+    best = container_.streams.best("video")
+    return next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
+
+
+def _frames(container_: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The decoded frames, with their alpha channel.
+
+    FFmpeg's own decoders of VP8 and VP9 drop the alpha channel, which Matroska stores next to each packet; libvpx keeps
+    it.
+    """
+    if stream.metadata.get("alpha_mode") != "1" or stream.codec_context.name not in _ALPHA_DECODERS:
+        yield from container_.decode(stream)
+        return
+    name = _ALPHA_DECODERS[stream.codec_context.name]
+    try:
+        decoder = av.VideoCodecContext.create(name, "r")
+    except av.codec.codec.UnknownCodecError as error:
+        raise UnusableError(f"has an alpha channel, and this build of PyAV lacks the decoder that reads it: {name}") from error
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.extradata = stream.codec_context.extradata
+    decoder.colorspace, decoder.color_range = stream.codec_context.colorspace, stream.codec_context.color_range
+    for packet in container_.demux(stream):
+        yield from decoder.decode(packet if packet.size else None)
 
 
 def _stamp(timed: av.Packet[Any] | av.VideoFrame, container_: InputContainer) -> int | None:
@@ -176,9 +211,29 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
     time_s = float(since * (frame.time_base or 0))
     if frame.is_corrupt:
         raise UnusableError(f"damaged: the frame at {time_s:.2f} s cannot be decoded whole")
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    image = _rgb(frame)
     side_data: Any = frame.side_data  # its stubs know no keys of its own
     if matrix := side_data.get(SideDataType.DISPLAYMATRIX):
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         image = upright_by_matrix(image, a, b, c, d)
     return Frame(time_s, image)
+
+
+def _rgb(frame: av.VideoFrame) -> Image.Image:
+    """A frame in RGB; an alpha channel is composited over white.
+
+    FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and the
+    limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full range.
+    """
+    has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    try:
+        pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+    except av.error.FFmpegError as error:
+        raise UnusableError(f"FFmpeg cannot convert its color space to RGB: {_color_space(frame)}") from error
+    image = Image.fromarray(pixels)
+    return over_white(image) if has_alpha else image
+
+
+def _color_space(frame: av.VideoFrame) -> str:
+    code = int(frame.colorspace)
+    return f"{frame.format.name}, matrix coefficients {_MATRICES.get(code, code)}"

@@ -1,0 +1,316 @@
+"""Decode an encoded audio file to mono samples, as FFmpeg does.
+
+FFmpeg (through PyAV) is the reference for what a file holds: how many samples, and which. Its PCM equals libsndfile's bit
+for bit. libsndfile decodes what FFmpeg cannot read or reads wrongly, and tells what the headers of a few formats declare.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from layerzoo.media import container
+from layerzoo.media.sample import UnusableError
+from layerzoo.media.sniff import Content, looks_like, reads_as_text, sniff
+
+# Containers and streams that hold audio. No playlists (hls, concat, dash), which make FFmpeg open other files.
+DEMUXERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,dsf,dts,dtshd,eac3,epaf,flac,flv,iff,ircam,loas,matroska,webm,"
+    "mlp,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,pvf,qcp,qoa,rm,shn,sox,tak,truehd,tta,voc,"
+    "w64,wav,wv,xwma"
+)
+BLOCK_SAMPLES = 1 << 20
+MAX_CHANNELS = 64
+
+# A bare sequence of codec frames: tags, or a frame that was cut in two, may be before the first and after the last one.
+_BARE_STREAMS = {"aac", "ac3", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "mpeg", "mpegts", "truehd"}
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"fLaC")
+# Containers outside libsndfile whose declared number of samples is exact.
+_EXACT_LENGTH = {"ape", "dsf", "tak", "tta", "wv"}
+_PCM = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# FFmpeg reads G.72x in WAV and AU with the bits of a byte in the other order, takes the remainder that libsndfile writes for
+# ALAC in CAF for priming samples, and has no decoder for NMS ADPCM.
+_FFMPEG_READS_WRONGLY = {"G721_32", "G723_24", "G723_40", "ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"} | {
+    "NMS_ADPCM_16",
+    "NMS_ADPCM_24",
+    "NMS_ADPCM_32",
+}
+# And integers of 16 or 24 valid bits in 32 for the floating point of an old program.
+_TAKEN_FOR_FLOAT = {"pcm_f16le", "pcm_f24le"}
+_READ_BY_LIBSNDFILE = {"wav", "aiff", "au", "caf", "w64", "flac", "voc"}
+# What libsndfile reports where a header leaves the length open.
+_UNKNOWN_FRAMES = (1 << 63) - 1
+
+
+class Segment(NamedTuple):
+    """Consecutive samples of one sample rate.
+
+    samples: (time,), the mean of the channels.
+    """
+
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+
+
+class _Header(NamedTuple):
+    """What libsndfile reads in a file's headers. missing: (present, declared) bytes of the first incomplete chunk."""
+
+    frames: int | None
+    format: str
+    subtype: str
+    missing: tuple[int, int] | None
+
+
+def read(file: BinaryIO) -> list[Segment]:
+    """Decode the audio of a file to its end.
+
+    Of several audio streams FFmpeg's best is taken. The sample rate may change in the middle, as it does in files that
+    were joined: each rate begins a new segment. Samples are those that FFmpeg decodes, without encoder delay where the
+    container declares one.
+
+    Raises: UnusableError when the file holds no audio, or less than its headers declare, or is damaged.
+    """
+    content = sniff(file)
+    if (content is not None and content.modality not in ("audio", "video")) or (content is None and reads_as_text(file)):
+        raise UnusableError(f"not a sound: {looks_like(file)}")
+    header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
+    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
+        return _by_libsndfile(file)
+    if missing := container.missing_bytes(file):
+        raise UnusableError(f"truncated: {missing} bytes are missing at the end")
+    if header is not None and header.missing is not None:
+        raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
+    if content is not None and content.format == "ogg":
+        return _ogg(file)
+    if len(parts := container.flac_parts(file)) > 1:
+        return [segment for part in parts for segment in read(part)]
+    try:
+        return _by_ffmpeg(file, content, header)
+    except av.error.FFmpegError as error:
+        if header is not None:
+            return _by_libsndfile(file)
+        if content is None:
+            raise UnusableError(f"not a sound that FFmpeg or libsndfile reads: {looks_like(file)}") from error
+        raise UnusableError(f"truncated or damaged: begins as {content.format}, then: {error.strerror}") from error
+
+
+def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None) -> list[Segment]:
+    decoder = _Decoder(file)
+    segments = decoder.segments()
+    if header is not None and header.format == "WAVEX" and decoder.codec in _TAKEN_FOR_FLOAT:
+        return _by_libsndfile(file)
+    samples = sum(len(segment.samples) for segment in segments)
+    declared = decoder.declared_samples
+    if header is not None and header.subtype in _PCM and content is not None and content.format != "voc":
+        declared = header.frames
+    if decoder.format == "mp3":
+        declared = container.mp3_samples(file)
+    if declared is not None and samples < declared:
+        raise UnusableError(f"truncated: {samples} of {declared} samples")
+    return segments
+
+
+class _Decoder:
+    """One pass of FFmpeg over a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.format = ""
+        self.declared_samples: int | None = None
+        self.codec = ""
+        self._blocks: list[NDArray[np.float32]] = []
+        self._rate = 0
+        self._segments: list[Segment] = []
+        self._next_pts: int | None = None
+
+    def segments(self) -> list[Segment]:
+        """Decode the whole file. Raises: UnusableError; av.error.FFmpegError."""
+        self._file.seek(0)
+        options = {"format_whitelist": DEMUXERS}
+        with av.open(self._file, "r", container_options=options, metadata_errors="replace") as opened:
+            stream: Any = opened.streams.best("audio")
+            if stream is None:
+                raise UnusableError(f"no audio stream: {looks_like(self._file)}")
+            if getattr(stream, "codec_context", None) is None:
+                raise UnusableError("damaged, or its audio is in an encoding that FFmpeg does not know")
+            self.format, self.codec = opened.format.name, stream.codec_context.name
+            if self.format in _EXACT_LENGTH and stream.duration and stream.time_base and stream.rate:
+                self.declared_samples = int(stream.duration * stream.time_base * stream.rate)
+            if self.codec == "flac":
+                stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            self._decode(opened, stream)
+        self._end_segment()
+        return self._segments
+
+    def _decode(self, opened: Any, stream: Any) -> None:
+        is_bare = self.format in _BARE_STREAMS
+        undecodable: str | None = None
+        for packet in opened.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.PatchWelcomeError:
+                raise
+            except av.error.FFmpegError:
+                if not _is_tag(packet) and not (is_bare and not self._has_samples()):
+                    undecodable = undecodable or self._where()
+                continue
+            for frame in frames:
+                if undecodable:
+                    raise UnusableError(f"damaged: the audio {undecodable} cannot be decoded")
+                self._add(frame)
+        if undecodable and not is_bare:
+            raise UnusableError(f"truncated: the audio {undecodable} cannot be decoded, and nothing follows it")
+
+    def _add(self, frame: Any) -> None:
+        if frame.sample_rate != self._rate:
+            self._end_segment()
+            self._rate, self._next_pts = frame.sample_rate, None
+        if self.format == "flac":
+            self._check_continuous(frame)
+        self._blocks.append(_mono(frame))
+
+    def _check_continuous(self, frame: Any) -> None:
+        """FFmpeg's FLAC reader silently skips what it cannot parse; the number of the next frame shows it."""
+        if frame.pts is None or frame.time_base is None or frame.time_base * frame.sample_rate != 1:
+            return  # another rate than that of the header: a joined part
+        if self._next_pts is not None and frame.pts > self._next_pts:
+            raise UnusableError(f"damaged: {frame.pts - self._next_pts} samples {self._where()} cannot be decoded")
+        self._next_pts = frame.pts + frame.samples
+
+    def _end_segment(self) -> None:
+        if self._blocks:
+            self._segments.append(Segment(np.concatenate(self._blocks), self._rate))
+            self._blocks = []
+
+    def _has_samples(self) -> bool:
+        return bool(self._blocks or self._segments)
+
+    def _where(self) -> str:
+        seconds = sum(len(segment.samples) / segment.sample_rate_hz for segment in self._segments)
+        seconds += sum(map(len, self._blocks)) / (self._rate or 1)
+        return f"at {seconds:.2f} s"
+
+
+def _is_tag(packet: Any) -> bool:
+    """Whether a packet that cannot be decoded is metadata, which joining files leaves between their frames."""
+    head = bytes(packet)[:64].lstrip(b"\0")
+    return not head or head.startswith(_TAGS)
+
+
+def _mono(frame: Any) -> NDArray[np.float32]:
+    """The mean of a frame's channels, (time,). Integers are scaled to -1..1 as libsndfile scales them."""
+    values = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    if channels > MAX_CHANNELS:
+        raise UnusableError(f"{channels} channels: at most {MAX_CHANNELS}")
+    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    scaled = _scaled(np.ascontiguousarray(values))
+    return scaled[:, 0] if channels == 1 else scaled.mean(axis=1)
+
+
+def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # infinities are refused later
+            return values.astype(np.float32)
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128) / np.float32(128)
+    return values.astype(np.float32) * np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
+
+
+def _ogg(file: BinaryIO) -> list[Segment]:
+    """Decode an Ogg file, which may be several joined ones.
+
+    FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each part is
+    decoded on its own.
+    """
+    links = container.ogg_links(file)
+    if not links or not links[-1].is_complete:
+        raise UnusableError("truncated: the last page of the Ogg stream is missing")
+    try:
+        segments = _Decoder(file).segments()
+    except av.error.FFmpegError as error:
+        if len(links) == 1:
+            try:
+                return _by_libsndfile(file)
+            except UnusableError:
+                raise UnusableError(f"truncated or damaged: begins as ogg, then: {error.strerror}") from error
+        return [segment for link in links for segment in _ogg_link(file, link)]
+    _check_ogg(segments, links)
+    return segments
+
+
+def _ogg_link(file: BinaryIO, link: container.OggLink) -> list[Segment]:
+    file.seek(link.start)
+    part = io.BytesIO(file.read(link.stop - link.start))
+    try:
+        segments = _Decoder(part).segments()
+    except av.error.FFmpegError as error:
+        raise UnusableError(f"damaged: the part from byte {link.start} on: {error.strerror}") from error
+    _check_ogg(segments, [link])
+    return segments
+
+
+def _check_ogg(segments: list[Segment], links: list[container.OggLink]) -> None:
+    """FFmpeg silently skips damaged pages: compare what is there with the positions that the pages declare."""
+    if any(link.samples is None for link in links):
+        return
+    declared = sum((link.samples or 0) / link.sample_rate_hz for link in links)
+    decoded = sum(len(segment.samples) / segment.sample_rate_hz for segment in segments)
+    slack = sum(link.frame_samples / link.sample_rate_hz for link in links)
+    if decoded < declared - slack:
+        raise UnusableError(f"damaged: {decoded:.2f} of {declared:.2f} s can be decoded")
+
+
+def _descriptor(file: BinaryIO) -> Any:
+    # By its descriptor: given a name, soundfile takes a suffix such as .raw at its word and asks for more.
+    file.seek(0)
+    return file.fileno() if hasattr(file, "name") else file
+
+
+def _header(file: BinaryIO) -> _Header | None:
+    """What libsndfile reads in the headers; None where it knows no such format."""
+    try:
+        with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
+            frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames
+            return _Header(frames, audio.format, audio.subtype, _missing(audio.extra_info))
+    except (soundfile.SoundFileError, OSError):
+        return None
+    finally:
+        file.seek(0)
+
+
+def _missing(log: str) -> tuple[int, int] | None:
+    """What libsndfile's log says of chunks that end after the file does."""
+    for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
+        # A few bytes are a sloppy header; a length near 2^31 or 2^32 was never filled in, as when writing to a pipe.
+        if int(declared) > int(present) + 8 and int(declared) not in container.UNKNOWN_LENGTHS:
+            return int(present), int(declared)
+    return None
+
+
+def _by_libsndfile(file: BinaryIO) -> list[Segment]:
+    try:
+        with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
+            mono = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(audio)])
+            if len(mono) < audio.frames != _UNKNOWN_FRAMES:
+                raise UnusableError(f"truncated: {len(mono)} of {audio.frames} samples")
+            return [Segment(mono, audio.samplerate)]
+    except soundfile.SoundFileError as error:
+        reason = str(error).rpartition(": ")[2].rstrip(".")
+        raise UnusableError(f"truncated or damaged: {reason}") from error
+    finally:
+        file.seek(0, os.SEEK_SET)
+
+
+def _mono_blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
+    while len(block := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
