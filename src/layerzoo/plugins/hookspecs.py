@@ -66,11 +66,13 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
 
     text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`. For a network
     that takes more than token ids and a mask, a :class:`layerzoo.media.text.TensorTokenizer`.
-    audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
+    audio: a callable from float32 samples at the model's rate, of one window, to an array the network takes; (time,)
+        for a network of one channel, else (channel, time).
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array.
 
-    Where a network takes sounds of any length, and not all of the array is sound, the callable gives arrays by the
-    names of the network's arguments, of which ``attention_mask`` has a 1 for each true position; those come first.
+    Where a network takes more than one array, the callable returns all of them by the names of the network's arguments,
+    the audio first. Of an array whose name ends in ``mask``, which is (position,), a 1 is a true position; these come
+    first. Samples of different length that are padded under a mask need one named ``attention_mask``.
     """
 
 

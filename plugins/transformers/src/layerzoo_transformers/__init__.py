@@ -75,7 +75,7 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
         if spec.modality == "text":
             return tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"))
         if spec.modality == "audio":
-            return audio_features(config_of(spec, files), files)
+            return audio_features(spec.id, config_of(spec, files), files, spec.args.get("part"))
     return None
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tokenizers
-import torch
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from layerzoo.errors import SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
-from layerzoo_transformers.parts import backbone_path, network_class
+from layerzoo_transformers.parts import accepts_any_argument, arguments, backbone_without_values
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's value for an unknown limit is 1e30."""
@@ -178,28 +175,13 @@ def tokenizer(model: str, config: Any, files: Files, part: str | None = None) ->
     loaded = LibraryTokenizer.of(files)
     if loaded.pads.keys() <= {_IDS, _MASK}:
         return loaded
-    return LibraryTokenizer(loaded.library, _taken(_backbone(config, part)))
+    network = backbone_without_values(config, "text", part)
+    mask = {_MASK} if accepts_any_argument(network) else set()
+    return LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
 
 
 def _has_tokenizer(files: Files) -> bool:
     return any(name.startswith(("tokenizer", "vocab", "spiece", "sentencepiece")) for name in files)
-
-
-def _backbone(config: Any, part: str | None = None) -> nn.Module:
-    """The module that reads texts, without values."""
-    config = copy.deepcopy(config)
-    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
-    with torch.device("meta"):
-        network = AutoModel.from_config(config)
-    backbone: nn.Module = network.get_submodule(backbone_path(network, "text") if part is None else part)
-    return backbone
-
-
-def _taken(network: nn.Module) -> frozenset[str]:
-    """The names of a network's arguments. An attention mask is among them where it accepts any name."""
-    parameters = inspect.signature(type(network).forward).parameters
-    accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    return frozenset(parameters) | ({_MASK} if accepts_any else set())
 
 
 def _usable(config: Any, part: Any, limit: int) -> int:
@@ -211,7 +193,8 @@ def _usable(config: Any, part: Any, limit: int) -> int:
     pad, positions = getattr(part, "pad_token_id", None), _largest(part, "max_position_embeddings")
     if positions is None or limit <= positions - (pad if isinstance(pad, int) and pad > 0 else 1) - 1:
         return limit
-    return min([limit, *(_positions_after_padding(module) or limit for module in _backbone(config).modules())])
+    modules = backbone_without_values(config, "text").modules()
+    return min([limit, *(_positions_after_padding(module) or limit for module in modules)])
 
 
 def _positions_after_padding(module: nn.Module) -> int | None:
