@@ -76,12 +76,20 @@ class TensorTokenizer(Tokenizer, Protocol):
     def truncation_side(self) -> Literal["left", "right"]:
         """The side on which tokens of a text that is too long are dropped."""
 
-    def tensors(self, text: str) -> Mapping[str, Sequence[int]]:
+    @property
+    def cuts_plainly(self) -> bool:
+        """Whether truncation drops tokens at one end, between the special ones, and changes nothing else. Otherwise
+        a text that is too long is tokenised a second time."""
+
+    def tensors(self, text: str, max_tokens: int | None = None) -> Mapping[str, Sequence[int]]:
         """Tokenise a text.
 
+        Args:
+            text: a checked text.
+            max_tokens: the longest sequence, including special tokens. None truncates nothing.
+
         Returns: by the name of the network's argument, an integer for each token, including the special tokens
-            ``prefix`` and ``suffix``. ``input_ids`` is among them; an attention mask of ones is not. Nothing is
-            truncated or padded.
+            ``prefix`` and ``suffix``. ``input_ids`` is among them; an attention mask of ones is not. Nothing is padded.
         """
 
 
@@ -166,8 +174,13 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
 
     if overlap is None:
         dropped = max(0, len(content) - room)
-        from_left = gives_tensors(tokenizer) and tokenizer.truncation_side == "left"
-        chunks = [chunk(dropped if from_left else 0)]
+        if dropped and gives_tensors(tokenizer) and not tokenizer.cuts_plainly:
+            cut = {name: list(values) for name, values in tokenizer.tensors(text, max_tokens).items()}
+            ids = cut.pop(IDS)
+            chunks = [Chunk(ids, (0, len(ids)), (before, after), MappingProxyType(cut))]
+        else:
+            from_left = gives_tensors(tokenizer) and tokenizer.truncation_side == "left"
+            chunks = [chunk(dropped if from_left else 0)]
         return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=dropped)
     starts = range(0, max(1, len(content) - overlap), room - overlap)
     first = before + overlap // 2

@@ -133,7 +133,7 @@ def _ramp(samples: int, channels: int) -> Samples:
 
 
 def _compared(extractor: Any, preprocess: AudioPreprocessor, taken: Sequence[str]) -> dict[str, Any]:
-    """The verdict, and how many clips it is about. A clip that is too short for the extractor itself is none of them."""
+    """The verdict, and how many clips it is about: not those that are too short for the extractor itself."""
     declared, compared, refused = preprocess.declared, 0, {}
     for name, (samples, rate) in clips(declared.channels, declared.window_s):
         try:

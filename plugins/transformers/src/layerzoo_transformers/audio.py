@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
-from layerzoo.errors import RepositoryError
+from layerzoo.errors import RepositoryError, SampleError
 from layerzoo.weights import Files
 from layerzoo_transformers.families import batching
 from layerzoo_transformers.frames import can_leave_out_padding, frame_and_hop
-from layerzoo_transformers.parts import arguments, backbone_without_values
+from layerzoo_transformers.parts import arguments, backbone_without_values, modality_of
 from layerzoo_transformers.processors import library_processor
 
 _MASK = "attention_mask"
@@ -31,11 +32,11 @@ def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
         return None
     channels = _channels(extractor)
     takes = {"sample_rate_hz": extractor.sampling_rate} | ({"channels": channels} if channels > 1 else {})
-    window = _window_s(extractor)
+    window, longest = _window_s(extractor), _longest_s(extractor)
     if window:
         return takes | {"window_s": window, "pad": "window"}
     known = _frames_of_padded(config)
-    return takes | ({"frame_hop_samples": list(known)} if known else {})
+    return takes | ({"window_s": longest} if longest else {}) | ({"frame_hop_samples": list(known)} if known else {})
 
 
 def _frames_of_padded(config: Any) -> tuple[int, int] | None:
@@ -64,17 +65,21 @@ def audio_features(
         return None
     noise = np.random.default_rng(0).normal(0, 0.1, _shape(extractor, _SECONDS)).astype(np.float32)
     main, *others = first = _made(extractor, noise)
+    window = _window_s(extractor)
+    checked = set(others) if window else set(others) - {_MASK}  # without a window, a mask is known to be taken
     extra: tuple[str, ...] = ()
-    if set(others) - {_MASK}:
+    if checked or modality_of(config) != "audio":
         takes = arguments(backbone_without_values(config, "audio", part))
-        extra = tuple(name for name in others if name in takes and name != _MASK)
+        if takes[0] == "input_ids":
+            raise RepositoryError(
+                f"{model}: its network of type '{config.model_type}' takes text, and audio next to it"
+            )
+        extra = tuple(name for name in others if name in takes and name in checked)
         main = main if main in takes else takes[0]
     _check_repeatable(model, extractor, noise, first, (next(iter(first)), *extra))
-    if _window_s(extractor):
+    if window:
         return partial(_windowed, extractor, main, extra)  # not a closure, which no process can send
-    if _frames_of_padded(config):
-        return partial(_masked, extractor, main, extra, always=True)
-    return partial(_masked, extractor, main, extra)
+    return partial(_masked, extractor, main, extra, always=_frames_of_padded(config) is not None)
 
 
 def _extractor(config: Any, files: Files) -> Any:
@@ -128,6 +133,8 @@ def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[s
     # In a list, and as tensors: so every extractor of the library takes audio, and returns what its network takes.
     returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **asked)
     main = extractor.model_input_names[0]
+    if len(returned[main]) != 1:
+        raise SampleError("audio", f"{type(extractor).__name__} splits it into {len(returned[main])} parts: shorten it")
     others = {
         name: np.asarray(tensor[0])
         for name, tensor in returned.items()
@@ -156,13 +163,8 @@ def _shape(extractor: Any, seconds: float) -> tuple[int, ...]:
 
 
 def _window_s(extractor: Any) -> float | None:
-    """How much audio an extractor takes into its output, whatever the length of the audio; None where the length
-    decides."""
-    shapes = [
-        next(iter(_made(extractor, np.zeros(_shape(extractor, seconds), np.float32)).values())).shape
-        for seconds in (_SECONDS, 2 * _SECONDS)
-    ]
-    if shapes[0] != shapes[1]:
+    """How much audio an extractor pads every clip to; None where the length of its output follows from the clip."""
+    if len({_length(extractor, seconds) for seconds in (_SECONDS, 2 * _SECONDS)}) > 1:
         return None
     rate = extractor.sampling_rate
     stated = [getattr(extractor, name, None) for name in ("nb_max_samples", "n_samples")]
@@ -170,4 +172,27 @@ def _window_s(extractor: Any) -> float | None:
     samples = [count for count in (*stated, default_s and default_s * rate) if count]
     if samples:
         return float(min(samples) / rate)
-    return float(extractor.max_length) / 100  # frames of 10 ms each, as Kaldi counts them
+    seconds = (getattr(extractor, "max_length", None) or 0) / 100  # frames of 10 ms each, as Kaldi counts them
+    is_window = seconds and _length(extractor, 1.5 * seconds) == _length(extractor, _SECONDS)
+    return float(seconds) if is_window else None
+
+
+def _longest_s(extractor: Any) -> float | None:
+    """The longest clip that an extractor takes as one, where it would truncate or split a longer one."""
+    call = inspect.signature(extractor.__call__).parameters
+    truncates = "truncation" in call and call["truncation"].default is True
+    samples = [
+        getattr(extractor, "n_samples", None),
+        call["max_length"].default if truncates and "max_length" in call else None,
+    ]
+    seconds = [count / extractor.sampling_rate for count in samples if isinstance(count, int)]
+    split_s = getattr(extractor, "max_audio_clip_s", None)
+    if split_s:
+        seconds.append(split_s - getattr(extractor, "overlap_chunk_second", 0))
+    return float(min(seconds)) if seconds else None
+
+
+def _length(extractor: Any, seconds: float) -> tuple[int, ...]:
+    """The shape of what an extractor returns for silence."""
+    made = _made(extractor, np.zeros(_shape(extractor, seconds), np.float32))
+    return next(iter(made.values())).shape

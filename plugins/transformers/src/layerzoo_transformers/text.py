@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import tokenizers
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from layerzoo.errors import SampleError, WeightsError
+from layerzoo.errors import RepositoryError, SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
@@ -21,6 +22,10 @@ _LIMIT = 1_000_000
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 _CONTENT = (1 << 31) - 1
 """A token id of no vocabulary, which stands for a text where special tokens are put around it."""
+
+
+_SEVERAL = -(1 << 31)
+"""Marks a tensor of several numbers for each token."""
 
 
 class LibraryTokenizer:
@@ -38,6 +43,8 @@ class LibraryTokenizer:
 
     def __init__(self, library: Any, takes: frozenset[str] | None = None) -> None:
         self.library = library
+        with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
+            library("", truncation=False, padding=False)  # the first call may change what follows, as a language
         prefix, suffix = _special_tokens(library)
         self.prefix: tuple[int, ...] = tuple(prefix)
         self.suffix: tuple[int, ...] = tuple(suffix)
@@ -47,9 +54,9 @@ class LibraryTokenizer:
         self.pads: Mapping[str, int] = {name: pads[name] for name in pads if takes is None or name in takes}
         self.padding_side: Literal["left", "right"] = library.padding_side
         self.truncation_side: Literal["left", "right"] = library.truncation_side
-        if _adds_nothing(library):
-            library("", truncation=False, padding=False)  # sets up the Rust tokenizer: no truncation, no padding
-            self._backend = library.backend_tokenizer
+        self.cuts_plainly = _adds_nothing(library)
+        if self.cuts_plainly:
+            self._backend = library.backend_tokenizer  # the call above has set it to neither truncate nor pad
 
     @classmethod
     def of(cls, files: Files, takes: frozenset[str] | None = None) -> LibraryTokenizer:
@@ -64,18 +71,21 @@ class LibraryTokenizer:
         ids = self.tensors(text)[_IDS]
         return list(ids[len(self.prefix) : len(ids) - len(self.suffix)])
 
-    def tensors(self, text: str) -> Mapping[str, Sequence[int]]:
-        """Return every tensor of a text, including special tokens, neither truncated nor padded.
+    def tensors(self, text: str, max_tokens: int | None = None) -> Mapping[str, Sequence[int]]:
+        """Return every tensor of a text, including special tokens, without padding.
 
+        max_tokens: where the text is truncated; None for nowhere.
         Raises: SampleError for a text that the library's tokenizer refuses, or that it puts other special tokens around
             than around any other text.
         """
-        if self._backend is not None:
+        if self._backend is not None and max_tokens is None:
             encoding = self._backend.encode(text)
             return {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
         name = type(self.library).__name__
         try:
-            made = self.library(text, truncation=False, padding=False, verbose=False)
+            made = self.library(
+                text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
+            )
         except Exception as error:
             raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
         ids = list(made[_IDS])
@@ -116,7 +126,11 @@ def _pads(library: Any) -> dict[str, int]:
         padded = library.pad(with_mask, padding="max_length", max_length=length + 1, padding_side="right")
     except Exception:  # noqa: BLE001 - a tokenizer that takes no text alone says so when it gets one
         return usual
-    return usual | {name: int(values[-1]) for name, values in padded.items() if len(values) == length + 1}
+    return usual | {
+        name: values[-1] if isinstance(values[-1], int) else _SEVERAL
+        for name, values in padded.items()
+        if len(values) == length + 1
+    }
 
 
 def _adds_nothing(library: Any) -> bool:
@@ -177,7 +191,13 @@ def tokenizer(model: str, config: Any, files: Files, part: str | None = None) ->
         return loaded
     network = backbone_without_values(config, "text", part)
     mask = {_MASK} if accepts_any_argument(network) else set()
-    return LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
+    tokenizer = LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
+    if several := [name for name, pad in tokenizer.pads.items() if pad == _SEVERAL]:
+        raise RepositoryError(
+            f"{model}: {type(loaded.library).__name__} returns several numbers for each token as {', '.join(several)}: "
+            "its network takes more than a text"
+        )
+    return tokenizer
 
 
 def _has_tokenizer(files: Files) -> bool:

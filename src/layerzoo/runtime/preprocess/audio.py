@@ -59,7 +59,7 @@ class AudioPreprocessor(Preprocessor):
         made = self._transformed(window) if self._transform else window.T
         inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made, dtype=np.float32)}
         mask = _mask(inputs)
-        if mask is None:
+        if mask is None or padded:
             return Row(inputs, valid=true, total=(self._window or true) if padded else true)
         row = Row(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
         return _filled(row) if self._filled_up and true >= self._frame else row
@@ -67,11 +67,21 @@ class AudioPreprocessor(Preprocessor):
     def _transformed(self, window: NDArray[np.float32]) -> Any:
         assert self._transform is not None
         try:
-            return self._transform(window.T)
+            return self._made(window)
         except Exception as error:
             if len(window) < self._least_transformed:
                 raise too_short("sound", len(window), self._least_transformed, self.declared.sample_rate_hz) from error
             raise
+
+    def _made(self, window: NDArray[np.float32]) -> Any:
+        """What the plugin's transformation returns. Raises: ValueError where that is no position at all."""
+        assert self._transform is not None
+        made = self._transform(window.T)
+        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made)}
+        mask = _mask(inputs)
+        if next(iter(inputs.values())).size == 0 or (mask is not None and not mask.any()):
+            raise ValueError("the feature extractor returns nothing")
+        return made
 
     @cached_property
     def _least_transformed(self) -> int:
@@ -80,7 +90,7 @@ class AudioPreprocessor(Preprocessor):
         def works(samples: int) -> bool:
             assert self._transform is not None
             try:
-                self._transform(self._zeros(samples).T)
+                self._made(self._zeros(samples))
             except Exception:  # noqa: BLE001 - that it fails is the answer
                 return False
             return True
