@@ -208,6 +208,8 @@ class AudioPreprocess:
     kind: Literal["audio"] = "audio"
     sample_rate_hz: int
     """Other sounds are resampled to it."""
+    channels: int = 1
+    """How many channels the network takes. 1: the mean of all channels. More: other audio is refused."""
     window_s: float | None = None
     """The longest stretch the network takes at once; longer sounds are split into windows. None: no limit."""
     pad: Literal["none", "window"] = "none"

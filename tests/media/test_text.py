@@ -99,13 +99,13 @@ def chunks(text: str, most: int, overlap: int) -> list[list[int]]:
 
 class TestTokenise:
     def test_what_fits_is_left_alone(self) -> None:
-        whole = Tokens([Chunk([1, 97, 98, 99, 2], (0, 5))], total=3, unknown=None, left_out=0)
+        whole = Tokens([Chunk([1, 97, 98, 99, 2], (0, 5), (1, 1))], total=3, unknown=None, left_out=0)
         assert tokenise("abc", Characters(), 5) == whole
         assert tokenise("abc", Characters(), 5, overlap=2) == whole
 
     def test_what_does_not_fit_is_cut_at_the_end_and_counted(self) -> None:
         tokens = tokenise("abcd", Characters(), 4)
-        assert tokens == Tokens([Chunk([1, 97, 98, 2], (0, 4))], total=4, unknown=None, left_out=2)
+        assert tokens == Tokens([Chunk([1, 97, 98, 2], (0, 4), (1, 1))], total=4, unknown=None, left_out=2)
 
     def test_chunks_hold_everything(self) -> None:
         assert chunks("abcde", 4, 0) == [[1, 97, 98, 2], [1, 99, 100, 2], [1, 101, 2]]

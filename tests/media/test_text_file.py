@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.errors import InputError, SampleError
+from layerzoo.media.lines import lines
 from layerzoo.media.samples import samples
 from layerzoo.media.text import decode
 
@@ -56,8 +57,34 @@ class TestLines:
     def test_a_byte_order_mark_is_no_text(self, tmp_path: Path) -> None:
         assert texts(written(tmp_path / "t.txt", b"\xef\xbb\xbfone\n")) == ["one"]
 
-    def test_only_line_feeds_end_lines(self, tmp_path: Path) -> None:
-        assert texts(written(tmp_path / "t.txt", "a\u2028b\x0bc\x85d\n")) == ["a\u2028b\x0bc\x85d"]
+    def test_a_line_ends_with_lf_crlf_or_cr(self, tmp_path: Path) -> None:
+        assert texts(written(tmp_path / "t.txt", "one\rtwo\rthree")) == ["one", "two", "three"]
+        assert texts(written(tmp_path / "t.txt", "one\rtwo\r\nthree\nfour\r")) == ["one", "two", "three", "four"]
+        assert texts(written(tmp_path / "t.txt", "one\n\rtwo\r\rthree")) == [
+            "one",
+            "[empty text]",
+            "two",
+            "[empty text]",
+            "three",
+        ]
+
+    def test_nothing_else_ends_a_line(self, tmp_path: Path) -> None:
+        line = "a\u2028b\x0bc\x85d\x0ce\x1cf\x1dg\x1eh\u2029i"
+        assert texts(written(tmp_path / "t.txt", f"{line}\n")) == [line]
+
+    def test_lines_are_those_of_universal_newlines_wherever_blocks_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written_lines = "a\r\n\r\rbc\n\r\nd\re" * 5
+        expected = io.StringIO(written_lines, newline=None).read().split("\n")
+        for block in range(1, 9):
+            monkeypatch.setattr("layerzoo.media.lines._BLOCK_BYTES", block)
+            assert [bytes(line).decode() for line in lines(io.BytesIO(written_lines.encode()))] == expected  # type: ignore[arg-type]
+
+    def test_a_cell_of_a_csv_is_what_the_csv_module_reads(self, tmp_path: Path) -> None:
+        for end in ("\n", "\r\n", "\r"):
+            path = written(tmp_path / "t.csv", f'id,text{end}1,"two{end}lines"{end}2,one{end}')
+            with path.open(newline="") as file:
+                expected = [row["text"] for row in csv.DictReader(file)]
+            assert texts(path) == expected
 
     def test_bytes_that_are_no_utf_8_fail_alone(self, tmp_path: Path) -> None:
         path = written(tmp_path / "t.txt", b"one\ncaf\xe9\ntwo\n")

@@ -10,7 +10,7 @@ import soxr
 from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
-from layerzoo.media.audio_file import MAX_CHANNELS, Segment
+from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, all_channels, mean_of_channels
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sound import Sound
 from layerzoo.media.source import Encoded, is_encoded, opened
@@ -20,25 +20,27 @@ SoundSource = Encoded | Sound | tuple[NDArray[Any], int]
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 
-def decode(source: SoundSource, sample_rate_hz: int) -> NDArray[np.float32]:
-    """Decode audio to mono samples at a sample rate.
+def decode(source: SoundSource, sample_rate_hz: int, channels: int = 1) -> NDArray[np.float32]:
+    """Decode audio to samples at a sample rate.
 
     Args:
         source: a path, the bytes of a file that FFmpeg or libsndfile reads, or such a file, open; a Sound; or a tuple
             (samples, rate in Hz).
         sample_rate_hz: of the result.
-    Returns: (time,) float32. A file is decoded to its end, to the samples that FFmpeg decodes; integer formats are
-        scaled to -1..1, floating point is taken as it is. Channels are averaged, then resampled by soxr in its high
-        quality.
+        channels: 1 for the mean of the channels. More: audio with another number of channels is refused.
+    Returns: (time,) float32; (time, channel) with several channels. A file is decoded to its end, to the samples that
+        FFmpeg decodes; integer formats are scaled to -1..1, floating point is taken as it is. Samples are resampled by
+        soxr in its high quality.
     Raises: SampleError when it is empty, holds no audio, less of it than its headers declare, frames that cannot be
         decoded, or samples that are not finite.
     """
+    mix = mean_of_channels if channels == 1 else all_channels(channels)
     with failing_as(name_of(source)):
         if isinstance(source, tuple):
-            segments = [_of_memory(source)]
+            segments = [_of_memory(source, mix)]
         elif is_encoded(source):
             with opened(source) as file:
-                segments = audio_file.read(file)
+                segments = audio_file.read(file, mix)
         else:
             raise UnusableError(_no_sound(source))
         resampled = [_resampled(segment, sample_rate_hz) for segment in segments]
@@ -54,7 +56,7 @@ def decode(source: SoundSource, sample_rate_hz: int) -> NDArray[np.float32]:
 def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
     """A sound in consecutive stretches of at most ``window_samples``: every sample is in exactly one.
 
-    samples: (time,). All but the last are of full length, so that their frames stay on one grid. A rest shorter than a
+    samples: (time,) or (time, channel). All but the last are of full length, so that their frames stay on one grid. A rest shorter than a
     tenth of a window is too little for a network to hear anything in: it and the window before it are halved instead.
     The length of a window is its number of true samples; nothing is padded here.
     """
@@ -76,14 +78,14 @@ def _resampled(segment: Segment, sample_rate_hz: int) -> NDArray[np.float32]:
     return resampled
 
 
-def _of_memory(source: tuple[Any, ...]) -> Segment:
+def _of_memory(source: tuple[Any, ...], mix: Mix) -> Segment:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
         raise UnusableError(_no_sound(source))
     samples, rate = source
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
         raise UnusableError(f"samples of shape {samples.shape}: a sound is (time,) or (time, channel)")
     scaled = _scaled(samples)
-    return Segment(scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32), int(rate))
+    return Segment(mix(scaled[:, None] if scaled.ndim == 1 else scaled), int(rate))
 
 
 def _is_rate(value: object) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import av
@@ -54,11 +54,34 @@ _UNKNOWN_FRAMES = (1 << 63) - 1
 class Segment(NamedTuple):
     """Consecutive samples of one sample rate.
 
-    samples: (time,), the mean of the channels.
+    samples: (time,), the mean of the channels; (time, channel) for a network that takes several.
     """
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
+
+
+Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""What becomes of the channels of a block, (time, channel)."""
+
+
+def mean_of_channels(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mix (time, channel) to (time,)."""
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def all_channels(count: int) -> Mix:
+    """Keep all channels. The mix raises UnusableError for audio that has not exactly ``count`` of them."""
+
+    def keep(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        if block.shape[1] != count:
+            raise UnusableError(
+                f"{block.shape[1]} channel(s), and this network takes {count}, as its own feature extractor does. "
+                f"Next: convert it, for example with `ffmpeg -i INPUT -ac {count} OUTPUT.wav`"
+            )
+        return block
+
+    return keep
 
 
 class _Header(NamedTuple):
@@ -70,7 +93,7 @@ class _Header(NamedTuple):
     missing: tuple[int, int] | None
 
 
-def read(file: BinaryIO) -> list[Segment]:
+def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
     """Decode the audio of a file to its end.
 
     Of several audio streams FFmpeg's best is taken. The sample rate may change in the middle, as it does in files that
@@ -84,30 +107,30 @@ def read(file: BinaryIO) -> list[Segment]:
         raise UnusableError(f"not a sound: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
     if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
-        return _by_libsndfile(file)
+        return _by_libsndfile(file, mix)
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
     if header is not None and header.missing is not None:
         raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
     if content is not None and content.format == "ogg":
-        return _ogg(file)
+        return _ogg(file, mix)
     if len(parts := container.flac_parts(file)) > 1:
-        return [segment for part in parts for segment in read(part)]
+        return [segment for part in parts for segment in read(part, mix)]
     try:
-        return _by_ffmpeg(file, content, header)
+        return _by_ffmpeg(file, content, header, mix)
     except av.error.FFmpegError as error:
         if header is not None:
-            return _by_libsndfile(file)
+            return _by_libsndfile(file, mix)
         if content is None:
             raise UnusableError(f"not a sound that FFmpeg or libsndfile reads: {looks_like(file)}") from error
         raise UnusableError(f"truncated or damaged: begins as {content.format}, then: {error.strerror}") from error
 
 
-def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None) -> list[Segment]:
-    decoder = _Decoder(file)
+def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None, mix: Mix) -> list[Segment]:
+    decoder = _Decoder(file, mix)
     segments = decoder.segments()
     if header is not None and header.format == "WAVEX" and decoder.codec in _TAKEN_FOR_FLOAT:
-        return _by_libsndfile(file)
+        return _by_libsndfile(file, mix)
     samples = sum(len(segment.samples) for segment in segments)
     declared = decoder.declared_samples
     if header is not None and header.subtype in _PCM and content is not None and content.format != "voc":
@@ -122,8 +145,9 @@ def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None) 
 class _Decoder:
     """One pass of FFmpeg over a file."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, mix: Mix) -> None:
         self._file = file
+        self._mix = mix
         self.format = ""
         self.declared_samples: int | None = None
         self.codec = ""
@@ -179,7 +203,7 @@ class _Decoder:
             self._rate, self._next_pts = frame.sample_rate, None
         if self.format == "flac":
             self._check_continuous(frame)
-        self._blocks.append(_mono(frame))
+        self._blocks.append(self._mix(_channels(frame)))
 
     def _check_continuous(self, frame: Any) -> None:
         """FFmpeg's FLAC reader silently skips what it cannot parse; the number of the next frame shows it."""
@@ -209,15 +233,14 @@ def _is_tag(packet: Any) -> bool:
     return not head or head.startswith(_TAGS)
 
 
-def _mono(frame: Any) -> NDArray[np.float32]:
-    """The mean of a frame's channels, (time,). Integers are scaled to -1..1 as libsndfile scales them."""
+def _channels(frame: Any) -> NDArray[np.float32]:
+    """The samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
     values = frame.to_ndarray()
     channels = frame.layout.nb_channels
     if channels > MAX_CHANNELS:
         raise UnusableError(f"{channels} channels: at most {MAX_CHANNELS}")
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
-    scaled = _scaled(np.ascontiguousarray(values))
-    return scaled[:, 0] if channels == 1 else scaled.mean(axis=1)
+    return _scaled(np.ascontiguousarray(values))
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -229,7 +252,7 @@ def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
     return values.astype(np.float32) * np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
 
 
-def _ogg(file: BinaryIO) -> list[Segment]:
+def _ogg(file: BinaryIO, mix: Mix) -> list[Segment]:
     """Decode an Ogg file, which may be several joined ones.
 
     FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each
@@ -239,24 +262,24 @@ def _ogg(file: BinaryIO) -> list[Segment]:
     if not links or not links[-1].is_complete:
         raise UnusableError("truncated: the last page of the Ogg stream is missing")
     if len(links) == 1:
-        return _ogg_link(file, links[0])
+        return _ogg_link(file, links[0], mix)
     try:
-        segments = _Decoder(file).segments()
+        segments = _Decoder(file, mix).segments()
         _check_ogg(segments, links)
     except (av.error.FFmpegError, UnusableError):
-        return [segment for link in links for segment in _ogg_link(file, link)]
+        return [segment for link in links for segment in _ogg_link(file, link, mix)]
     return segments
 
 
-def _ogg_link(file: BinaryIO, link: container.OggLink) -> list[Segment]:
+def _ogg_link(file: BinaryIO, link: container.OggLink, mix: Mix) -> list[Segment]:
     file.seek(link.start)
     part = io.BytesIO(file.read(link.stop - link.start))
     try:
-        segments = _Decoder(part).segments()
+        segments = _Decoder(part, mix).segments()
     except av.error.FFmpegError as error:
         reason = f"damaged: the Ogg stream from byte {link.start} on: {error.strerror}"
         try:
-            return _by_libsndfile(part)
+            return _by_libsndfile(part, mix)
         except UnusableError:
             raise UnusableError(reason) from error
     _check_ogg(segments, [link])
@@ -301,13 +324,13 @@ def _missing(log: str) -> tuple[int, int] | None:
     return None
 
 
-def _by_libsndfile(file: BinaryIO) -> list[Segment]:
+def _by_libsndfile(file: BinaryIO, mix: Mix) -> list[Segment]:
     try:
         with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
-            mono = np.concatenate([np.zeros(0, np.float32), *_mono_blocks(audio)])
-            if len(mono) < audio.frames != _UNKNOWN_FRAMES:
-                raise UnusableError(f"truncated: {len(mono)} of {audio.frames} samples")
-            return [Segment(mono, audio.samplerate)]
+            samples = np.concatenate([mix(np.zeros((0, audio.channels), np.float32)), *map(mix, _blocks(audio))])
+            if len(samples) < audio.frames != _UNKNOWN_FRAMES:
+                raise UnusableError(f"truncated: {len(samples)} of {audio.frames} samples")
+            return [Segment(samples, audio.samplerate)]
     except soundfile.SoundFileError as error:
         reason = str(error).rpartition(": ")[2].rstrip(".")
         raise UnusableError(f"truncated or damaged: {reason}") from error
@@ -315,7 +338,7 @@ def _by_libsndfile(file: BinaryIO) -> list[Segment]:
         file.seek(0, os.SEEK_SET)
 
 
-def _mono_blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+def _blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
     # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
     while len(block := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-        yield block.mean(axis=1)
+        yield block

@@ -8,19 +8,57 @@ from typing import BinaryIO
 from layerzoo.media.sample import UnusableError
 
 MAX_LINE_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 17
 
 
-def lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
-    """Each line without its end (LF or CRLF); an UnusableError in place of one longer than 16 MiB, which is not kept.
+def lines(file: BinaryIO, *, keep_ends: bool = False) -> Iterator[bytes | UnusableError]:
+    r"""Yield each line of a file.
 
-    A byte order mark at the beginning is left out; an end of line at the very end begins no further line.
+    A line ends with LF, CRLF or CR (``\n``, ``\r\n``, ``\r``). Nothing else ends a line: neither a form feed nor a
+    Unicode separator. An end of line at the end of the file begins no further line. A byte order mark at the beginning
+    is left out.
+
+    Args:
+        file: open for reading. A pipe is read as its data arrives.
+        keep_ends: whether each line keeps its end, as the csv module requires.
+
+    Yields: the bytes of a line; an UnusableError in place of a line of more than 16 MiB, which is not kept in memory.
     """
-    mark = b"\xef\xbb\xbf"
-    while line := file.readline(MAX_LINE_BYTES + 2):
-        line, mark = line.removeprefix(mark), b""
-        if len(line.rstrip(b"\r\n")) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE_BYTES)
-            yield UnusableError(f"a line of more than {MAX_LINE_BYTES >> 20} MiB")
-        else:
-            yield line.removesuffix(b"\n").removesuffix(b"\r")
+    for number, line in enumerate(_raw_lines(file)):
+        if isinstance(line, UnusableError):
+            yield line
+            continue
+        text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+        yield text if keep_ends else _without_end(text)
+
+
+def _raw_lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
+    """The lines with their ends; bytes.splitlines knows the three ends of a line and no others."""
+    read = getattr(file, "read1", file.read)
+    rest, skips = b"", False  # skips: the beginning of this line was too long, and has been reported
+    while block := read(_BLOCK_BYTES):
+        *whole, rest = (rest + block).splitlines(keepends=True)
+        if rest.endswith(b"\n"):  # after CR, LF may follow in the next block
+            whole.append(rest)
+            rest = b""
+        for line in whole:
+            if not skips:
+                yield _checked(line)
+            skips = False
+        if len(rest) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
+            ends = rest.endswith(b"\r")
+            if not skips:
+                yield _checked(rest)
+            rest, skips = (b"\r" if ends else b""), True
+    if rest and not skips:
+        yield _checked(rest)
+
+
+def _checked(line: bytes) -> bytes | UnusableError:
+    if len(line) > MAX_LINE_BYTES and len(_without_end(line)) > MAX_LINE_BYTES:
+        return UnusableError(f"a line of more than {MAX_LINE_BYTES >> 20} MiB")
+    return line
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")

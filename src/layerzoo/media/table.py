@@ -136,10 +136,11 @@ def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:
 
 
 def _csv_lines(file: BinaryIO) -> Iterator[str]:
-    for line in lines(file):
+    """Lines with their ends, which belong to a quoted cell, as of a file that is open with ``newline=""``."""
+    for line in lines(file, keep_ends=True):
         if isinstance(line, UnusableError):
             raise csv.Error(line)
-        yield line.decode("utf-8", "surrogateescape") + "\n"
+        yield line.decode("utf-8", "surrogateescape")
 
 
 def _check_delimiter(header: Sequence[str], delimiter: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from layerzoo.errors import EmptySampleError, UsageError
 from layerzoo.media.sample import UnusableError, failing_as
 
-__all__ = ["KnowsUnknown", "Tokenizer"]
+__all__ = ["KnowsUnknown", "TensorTokenizer", "Tokenizer"]
 
 OVERLAP_SHARE = 1 / 8
 """Of a chunk, what it shares with each neighbour where nothing else is asked for."""
@@ -58,16 +59,63 @@ class KnowsUnknown(Tokenizer, Protocol):
         """That token; None where nothing is unknown, as to a vocabulary of bytes."""
 
 
-class Chunk(NamedTuple):
-    """A stretch of a text as its network takes it.
+@runtime_checkable
+class TensorTokenizer(Tokenizer, Protocol):
+    """A tokenizer that returns every tensor its network takes, for networks that take more than token ids."""
 
-    ids: at most max_tokens, with the special tokens around them.
-    span: where the positions begin and end that stand for the text here. What lies outside is context: tokens that a
-    neighbour stands for, and special tokens that are not at an end of the text.
+    @property
+    def pads(self) -> Mapping[str, int]:
+        """The padding value of each tensor of the network, by the name of its argument. ``attention_mask`` is among
+        them if the network takes one."""
+
+    @property
+    def padding_side(self) -> Literal["left", "right"]:
+        """The side on which a text is padded to the longest input, for a network that was trained so."""
+
+    @property
+    def truncation_side(self) -> Literal["left", "right"]:
+        """The side on which tokens of a text that is too long are dropped."""
+
+    @property
+    def cuts_plainly(self) -> bool:
+        """Whether truncation drops tokens at one end, between the special ones, and changes nothing else. Otherwise
+        a text that is too long is tokenised a second time."""
+
+    def tensors(self, text: str, max_tokens: int | None = None) -> Mapping[str, Sequence[int]]:
+        """Tokenise a text.
+
+        Args:
+            text: a checked text.
+            max_tokens: the longest sequence, including special tokens. None truncates nothing.
+
+        Returns: by the name of the network's argument, an integer for each token, including the special tokens
+            ``prefix`` and ``suffix``. ``input_ids`` is among them; an attention mask of ones is not. Nothing is padded.
+        """
+
+
+def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
+    """Whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
+    return hasattr(tokenizer, "tensors")
+
+
+IDS = "input_ids"
+"""The name of the argument that takes the token ids."""
+
+
+class Chunk(NamedTuple):
+    """A part of a text as its network takes it.
+
+    ids: at most max_tokens, including special tokens.
+    span: the positions that stand for the text here. Outside are tokens that a neighbour stands for, and special tokens
+    that are not at an end of the text.
+    special: the number of special tokens before and after the tokens of the text.
+    others: what else the network takes, by the name of its argument, for the same positions as ids.
     """
 
     ids: list[int]
     span: tuple[int, int]
+    special: tuple[int, int] = (0, 0)
+    others: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class Tokens(NamedTuple):
@@ -100,27 +148,73 @@ def decode(source: str | bytes) -> str:
 
 
 def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int | None = None) -> Tokens:
-    """The tokens of a text, with the special ones around them.
+    """Tokenise a text, with the special tokens around it.
 
-    max_tokens: the longest sequence, special tokens included.
-    overlap: None cuts off what is too long at the end, as transformers' ``truncation=True`` does, and counts it; a
-        number splits it into consecutive chunks, of which neighbours share so many tokens and stand for half of them.
+    Args:
+        text: a checked text.
+        tokenizer: a plugin's. A :class:`TensorTokenizer` says on which side a text is truncated; others truncate on
+            the right.
+        max_tokens: the longest sequence, including special tokens.
+        overlap: None truncates what is too long, as transformers' ``truncation=True`` does, and counts it. A number
+            splits it into consecutive chunks. Neighbours share that many tokens, and each stands for half of them.
+
     Raises: EmptySampleError when there are no tokens at all; UsageError when max_tokens leaves no room for any.
     """
-    prefix, suffix = list(tokenizer.prefix), list(tokenizer.suffix)
+    before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     room = room_for(tokenizer, max_tokens, overlap or 0)
-    content = encode(text, tokenizer)
+    whole = _whole(text, tokenizer)
+    content = whole[IDS][before : len(whole[IDS]) - after]
     if not content:
         raise EmptySampleError("text", "no tokens: the tokenizer makes nothing of it")
-    shared = overlap or 0
-    end = min(room, len(content)) if overlap is None else len(content)
-    starts = range(0, max(1, end - shared), room - shared)
+
+    def chunk(start: int, span: tuple[int, int] | None = None) -> Chunk:
+        cut = {name: _cut(values, before, after, start, start + room) for name, values in whole.items()}
+        ids = cut.pop(IDS)
+        return Chunk(ids, span or (0, len(ids)), (before, after), MappingProxyType(cut))
+
+    if overlap is None:
+        dropped = max(0, len(content) - room)
+        if dropped and gives_tensors(tokenizer) and not tokenizer.cuts_plainly:
+            cut = {name: list(values) for name, values in tokenizer.tensors(text, max_tokens).items()}
+            ids = cut.pop(IDS)
+            chunks = [Chunk(ids, (0, len(ids)), (before, after), MappingProxyType(cut))]
+        else:
+            from_left = gives_tensors(tokenizer) and tokenizer.truncation_side == "left"
+            chunks = [chunk(dropped if from_left else 0)]
+        return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=dropped)
+    starts = range(0, max(1, len(content) - overlap), room - overlap)
+    first = before + overlap // 2
     chunks = []
     for start in starts:
-        ids = [*prefix, *content[start : min(start + room, end)], *suffix]
-        first = len(prefix) + shared // 2
-        chunks.append(Chunk(ids, (first if start else 0, len(ids) if start == starts[-1] else first + starts.step)))
-    return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=len(content) - end)
+        length = before + min(room, len(content) - start) + after
+        chunks.append(chunk(start, (first if start else 0, length if start == starts[-1] else first + starts.step)))
+    return Tokens(chunks, total=len(content), unknown=_unknown(tokenizer, content), left_out=0)
+
+
+def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
+    """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
+    if not gives_tensors(tokenizer):
+        return {IDS: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
+    stretches = [tokenizer.tensors(stretch) for stretch in _stretches(text, tokenizer)]
+    if len(stretches) == 1:
+        return {name: list(values) for name, values in stretches[0].items()}
+    before, after = len(tokenizer.prefix), len(tokenizer.suffix)
+    return {
+        name: [
+            *stretches[0][name][:before],
+            *(value for tensors in stretches for value in tensors[name][before : len(tensors[name]) - after]),
+            *stretches[-1][name][len(stretches[-1][name]) - after :],
+        ]
+        for name in stretches[0]
+    }
+
+
+def _cut(values: list[int], before: int, after: int, start: int, stop: int) -> list[int]:
+    """Some tokens of a text, with its special tokens around them. start, stop: counted without special tokens."""
+    end = len(values) - after
+    if start == 0 and before + stop >= end:
+        return values
+    return [*values[:before], *values[before + start : min(before + stop, end)], *values[end:]]
 
 
 def counts(text: str, tokens: Tokens) -> dict[str, int]:
@@ -160,18 +254,21 @@ def warning(report: Mapping[str, int], model: str) -> str | None:
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The tokens of a text, without special ones: what the tokenizer makes of it, or of one stretch after the other.
+    """The tokens of a text, without special ones. A long text is given to the tokenizer in stretches."""
+    return [token for stretch in _stretches(text, tokenizer) for token in tokenizer.encode(stretch)]
 
-    It is taken apart only where the tokenizer makes the same of what stands around the seam, whole and in two. A text
-    without such a place is given whole: 10 MB of Chinese without any punctuation take 2 GB, with it 240 MB.
+
+def _stretches(text: str, tokenizer: Tokenizer) -> Iterator[str]:
+    """A text, or the stretches of a long one.
+
+    It is split only where the tokenizer makes the same of what stands around the seam, whole and in two. A text without
+    such a place is kept whole: 10 MB of Chinese without any punctuation take 2 GB, with it 240 MB.
     """
-    tokens: list[int] = []
     start = 0
     while (seam := _seam(text, start, tokenizer)) is not None:
-        tokens += tokenizer.encode(text[start:seam])
+        yield text[start:seam]
         start = seam
-    tokens += tokenizer.encode(text[start:])
-    return tokens
+    yield text[start:]
 
 
 def _seam(text: str, start: int, tokenizer: Tokenizer) -> int | None:

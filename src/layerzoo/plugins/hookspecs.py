@@ -64,8 +64,10 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
-    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`.
-    audio: a callable from mono float32 samples at the model's rate, of one window, to an array the network takes.
+    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`. For a network
+    that takes more than token ids and a mask, a :class:`layerzoo.media.text.TensorTokenizer`.
+    audio: a callable from float32 samples at the model's rate, of one window, to an array the network takes; (time,)
+        for a network of one channel, else (channel, time).
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array, or to
         :class:`layerzoo.media.inputs.ImageInputs` where the network takes more than that.
     video: a callable from the list of a clip's frames, an RGB ``PIL.Image`` each, to (frame, channel, height, width) or
@@ -74,8 +76,9 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
     What is returned for images and videos is applied instead of the declared values: return None where these are to be
     applied. A callable has to be picklable, and several threads may call it at once.
 
-    Where a network takes sounds of any length, and not all of the array is sound, the callable gives arrays by the
-    names of the network's arguments, of which ``attention_mask`` has a 1 for each true position; those come first.
+    Where a network takes more than one array, the callable returns all of them by the names of the network's arguments,
+    the audio first. Of an array whose name ends in ``mask``, which is (position,), a 1 is a true position; these come
+    first. Samples of different length that are padded under a mask need one named ``attention_mask``.
     """
 
 

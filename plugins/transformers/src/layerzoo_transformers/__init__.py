@@ -76,9 +76,9 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
     """The library's own tokenizer, feature extractor, image processor or video processor."""
     with told_plainly(spec.id):
         if spec.modality == "text":
-            return tokenizer(spec.id, files)
+            return tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"))
         if spec.modality == "audio":
-            return audio_features(config_of(spec, files), files)
+            return audio_features(spec.id, config_of(spec, files), files, spec.args.get("part"))
         return image_processor(spec, config_of(spec, files), files)
 
 

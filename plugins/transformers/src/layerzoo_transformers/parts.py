@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -107,3 +108,34 @@ def _encoder(network: nn.Module, modality: str) -> str:
         return ""
     encoder = network.get_encoder()
     return next((path for path, module in network.named_modules() if module is encoder), "")
+
+
+def backbone_without_values(config: Any, modality: str, part: str | None = None) -> nn.Module:
+    """Build the module that is the backbone for a modality on the meta device.
+
+    Args:
+        config: the configuration of the whole network.
+        modality: of the input.
+        part: the path of the module, where it is declared.
+    """
+    config = copy.deepcopy(config)
+    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
+    with torch.device("meta"):
+        network = AutoModel.from_config(config)
+    backbone: nn.Module = network.get_submodule(backbone_path(network, modality) if part is None else part)
+    return backbone
+
+
+def arguments(network: nn.Module) -> tuple[str, ...]:
+    """The names of the arguments of a network's ``forward``, in their order."""
+    return tuple(
+        name
+        for name, parameter in inspect.signature(network.forward).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    )
+
+
+def accepts_any_argument(network: nn.Module) -> bool:
+    """Whether a network's ``forward`` takes arguments of any name."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -2,57 +2,143 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+import tokenizers
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from layerzoo.errors import WeightsError
+from layerzoo.errors import RepositoryError, SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
+from layerzoo_transformers.parts import accepts_any_argument, arguments, backbone_without_values
 
 _LIMIT = 1_000_000
-"""More tokens than any network takes; the library's word for an unknown limit is 1e30."""
+"""More tokens than any network takes; the library's value for an unknown limit is 1e30."""
+_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
+_CONTENT = (1 << 31) - 1
+"""A token id of no vocabulary, which stands for a text where special tokens are put around it."""
+
+
+_SEVERAL = -(1 << 31)
+"""Marks a tensor of several numbers for each token."""
 
 
 class LibraryTokenizer:
-    """A tokenizer of the library: pieces without special tokens, which stand apart as prefix and suffix."""
+    """A tokenizer of the library, which returns every tensor that a network takes (a ``TensorTokenizer``).
+
+    Args:
+        library: the tokenizer.
+        takes: the names of the arguments of the network's ``forward``; None for all that the tokenizer returns.
+    """
 
     unknown: int | None
-    """What stands for all that the vocabulary lacks."""
+    """The token for what the vocabulary lacks."""
     _backend: Any = None
-    """What the library itself would ask, with half as much done around it for each text."""
+    """The Rust tokenizer, where the library's own call adds nothing to it: the same result in half the time."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, takes: frozenset[str] | None = None) -> None:
         self.library = library
-        alone = self.encode("a")
-        dressed = list(library("a", truncation=False, padding=False)["input_ids"])
-        start = next(at for at in range(len(dressed)) if dressed[at : at + len(alone)] == alone)
-        self.prefix: tuple[int, ...] = tuple(dressed[:start])
-        self.suffix: tuple[int, ...] = tuple(dressed[start + len(alone) :])
+        with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
+            library("", truncation=False, padding=False)  # the first call may change what follows, as a language
+        prefix, suffix = _special_tokens(library)
+        self.prefix: tuple[int, ...] = tuple(prefix)
+        self.suffix: tuple[int, ...] = tuple(suffix)
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
         self.unknown = library.unk_token_id
-        # The calls above have left it as it is to be from here on: without truncation and padding.
-        self._backend = library.backend_tokenizer if _adds_nothing(library) else None
+        pads = _pads(library)
+        self.pads: Mapping[str, int] = {name: pads[name] for name in pads if takes is None or name in takes}
+        self.padding_side: Literal["left", "right"] = library.padding_side
+        self.truncation_side: Literal["left", "right"] = library.truncation_side
+        self.cuts_plainly = _adds_nothing(library)
+        if self.cuts_plainly:
+            self._backend = library.backend_tokenizer  # the call above has set it to neither truncate nor pad
 
     @classmethod
-    def of(cls, files: Files) -> LibraryTokenizer:
-        """The tokenizer that lies beside a model's config.json."""
+    def of(cls, files: Files, takes: frozenset[str] | None = None) -> LibraryTokenizer:
+        """Load the tokenizer next to a model's config.json. takes: as in the constructor."""
         folder = files["config.json"].parent
-        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False), takes)
 
     def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text without special tokens."""
         if self._backend is not None:
             return list(self._backend.encode(text, add_special_tokens=False).ids)
-        made = self.library(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
-        return list(made["input_ids"])
+        ids = self.tensors(text)[_IDS]
+        return list(ids[len(self.prefix) : len(ids) - len(self.suffix)])
+
+    def tensors(self, text: str, max_tokens: int | None = None) -> Mapping[str, Sequence[int]]:
+        """Return every tensor of a text, including special tokens, without padding.
+
+        max_tokens: where the text is truncated; None for nowhere.
+        Raises: SampleError for a text that the library's tokenizer refuses, or that it puts other special tokens around
+            than around any other text.
+        """
+        if self._backend is not None and max_tokens is None:
+            encoding = self._backend.encode(text)
+            return {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
+        name = type(self.library).__name__
+        try:
+            made = self.library(
+                text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
+            )
+        except Exception as error:
+            raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
+        ids = list(made[_IDS])
+        if tuple(ids[: len(self.prefix)]) != self.prefix or tuple(ids[len(ids) - len(self.suffix) :]) != self.suffix:
+            raise SampleError(
+                "text",
+                f"{name} puts other special tokens around it than {list(self.prefix)} and {list(self.suffix)}, "
+                "which it puts around other texts",
+            )
+        others = [name for name in self.pads if name in made and name not in (_IDS, _MASK)]
+        return {_IDS: ids} | {name: list(made[name]) for name in others}
+
+
+def _special_tokens(library: Any) -> tuple[Sequence[int], Sequence[int]]:
+    """The special tokens before and after any text, as the tokenizer defines them: no text is tokenised for it."""
+    if isinstance(library, PreTrainedTokenizerFast):
+        any_text = tokenizers.Tokenizer(tokenizers.models.WordLevel({"text": _CONTENT}, unk_token="text"))
+        if library.backend_tokenizer.post_processor is not None:
+            any_text.post_processor = library.backend_tokenizer.post_processor
+        ids = any_text.encode("text").ids
+    else:
+        ids = list(library.build_inputs_with_special_tokens([_CONTENT]))
+    at = ids.index(_CONTENT)
+    return ids[:at], ids[at + 1 :]
+
+
+def _pads(library: Any) -> dict[str, int]:
+    """The padding value of each tensor that a tokenizer returns, as it pads itself."""
+    usual = {_IDS: library.pad_token_id or 0, _MASK: 0}
+    if _adds_nothing(library):
+        return usual | ({_TYPES: library.pad_token_type_id} if _TYPES in library.model_input_names else {})
+    try:
+        made = library("a", truncation=False, padding=False, verbose=False)
+        length = len(made[_IDS])
+        if library.pad_token_id is None:
+            return usual | {name: 0 for name in made if name not in usual and len(made[name]) == length}
+        with_mask = {**made, _MASK: [1] * length}
+        padded = library.pad(with_mask, padding="max_length", max_length=length + 1, padding_side="right")
+    except Exception:  # noqa: BLE001 - a tokenizer that takes no text alone says so when it gets one
+        return usual
+    return usual | {
+        name: values[-1] if isinstance(values[-1], int) else _SEVERAL
+        for name, values in padded.items()
+        if len(values) == length + 1
+    }
 
 
 def _adds_nothing(library: Any) -> bool:
-    """Whether a tokenizer is the fast one of the library, which hands texts on as they are."""
+    """Whether a tokenizer is the fast one of the library, which gives texts to its backend as they are."""
     kind = type(library)
     return isinstance(library, PreTrainedTokenizerFast) and all(
-        getattr(kind, name) is getattr(PreTrainedTokenizerFast, name) for name in ("__call__", "_encode_plus")
+        getattr(kind, name) is getattr(PreTrainedTokenizerFast, name)
+        for name in ("__call__", "_encode_plus", "_convert_encoding", "set_truncation_and_padding")
     )
 
 
@@ -85,16 +171,62 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
         token = tokenizer.library.cls_token_id
         cls = token is not None and tokenizer.prefix[:1] == (token,)
     known = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
-    return {"max_tokens": int(min(known, default=512)), "cls_token": cls, "batching": batching(config)}
+    most = _usable(config, part, int(min(known, default=512)))
+    return {"max_tokens": most, "cls_token": cls, "batching": batching(config)}
 
 
-def tokenizer(model: str, files: Files) -> LibraryTokenizer | NoTokenizer:
-    """The tokenizer beside a checkpoint; without one, that of a bare architecture."""
-    return LibraryTokenizer.of(files) if "config.json" in files and _has_tokenizer(files) else NoTokenizer(model)
+def tokenizer(model: str, config: Any, files: Files, part: str | None = None) -> LibraryTokenizer | NoTokenizer:
+    """Load the tokenizer next to a checkpoint; for an architecture without a checkpoint, one that refuses texts.
+
+    Args:
+        model: the id of the model, for messages.
+        config: the configuration of the whole network.
+        files: the model's files.
+        part: the path of the module that is the backbone; None for the one that reads texts.
+    """
+    if "config.json" not in files or not _has_tokenizer(files):
+        return NoTokenizer(model)
+    loaded = LibraryTokenizer.of(files)
+    if loaded.pads.keys() <= {_IDS, _MASK}:
+        return loaded
+    network = backbone_without_values(config, "text", part)
+    mask = {_MASK} if accepts_any_argument(network) else set()
+    tokenizer = LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
+    if several := [name for name, pad in tokenizer.pads.items() if pad == _SEVERAL]:
+        raise RepositoryError(
+            f"{model}: {type(loaded.library).__name__} returns several numbers for each token as {', '.join(several)}: "
+            "its network takes more than a text"
+        )
+    return tokenizer
 
 
 def _has_tokenizer(files: Files) -> bool:
     return any(name.startswith(("tokenizer", "vocab", "spiece", "sentencepiece")) for name in files)
+
+
+def _usable(config: Any, part: Any, limit: int) -> int:
+    """How many tokens a network has positions for. limit: as its configuration and tokenizer state.
+
+    A network that counts positions from its padding token, as RoBERTa does, has no use for the entries of its position
+    table up to that one.
+    """
+    pad, positions = getattr(part, "pad_token_id", None), _largest(part, "max_position_embeddings")
+    if positions is None or limit <= positions - (pad if isinstance(pad, int) and pad > 0 else 1) - 1:
+        return limit
+    modules = backbone_without_values(config, "text").modules()
+    return min([limit, *(_positions_after_padding(module) or limit for module in modules)])
+
+
+def _positions_after_padding(module: nn.Module) -> int | None:
+    """How many positions a module has, if it counts them from its padding token; else None."""
+    table = getattr(module, "position_embeddings", None)
+    first, weight = getattr(table, "padding_idx", None), getattr(table, "weight", None)
+    maker = "create_position_ids_from_input_ids"
+    if first is None or weight is None:
+        return None
+    if not hasattr(module, maker) and not hasattr(sys.modules[type(module).__module__], maker):
+        return None
+    return int(weight.shape[0]) - int(first) - 1
 
 
 def _largest(config: Any, name: str) -> int | None:

@@ -46,31 +46,42 @@ class AudioPreprocessor(Preprocessor):
             return Prepared([Row({"sound": sound}, valid=whole, total=whole)])
         with needs("audio"):
             from layerzoo.media import audio
-        samples = audio.decode(source, self.declared.sample_rate_hz)
+        samples = audio.decode(source, self.declared.sample_rate_hz, self.declared.channels)
         windows = [samples] if self._window is None else audio.windows(samples, self._window)
         return Prepared([self._row(window) for window in windows])
 
     def _row(self, window: NDArray[np.float32]) -> Row:
+        """window: (time,), or (time, channel) for a network that takes several channels."""
         true = len(window)
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
-            window = np.pad(window, (0, (self._window or 0) - true))
-        made = self._transformed(window) if self._transform else window
-        if isinstance(made, Mapping):
-            mask = np.asarray(made["attention_mask"])
-            row = Row({**made, "attention_mask": mask}, valid=true * int(mask.sum()) // len(mask), total=true)
-            return _filled(row) if self._filled_up and true >= self._frame else row
-        sound = np.asarray(made, dtype=np.float32)
-        return Row({"sound": sound}, valid=true, total=(self._window or true) if padded else true)
+            window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
+        made = self._transformed(window) if self._transform else window.T
+        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made, dtype=np.float32)}
+        mask = _mask(inputs)
+        if mask is None or padded:
+            return Row(inputs, valid=true, total=(self._window or true) if padded else true)
+        row = Row(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
+        return _filled(row) if self._filled_up and true >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> Any:
         assert self._transform is not None
         try:
-            return self._transform(window)
+            return self._made(window)
         except Exception as error:
             if len(window) < self._least_transformed:
                 raise too_short("sound", len(window), self._least_transformed, self.declared.sample_rate_hz) from error
             raise
+
+    def _made(self, window: NDArray[np.float32]) -> Any:
+        """What the plugin's transformation returns. Raises: ValueError where that is no position at all."""
+        assert self._transform is not None
+        made = self._transform(window.T)
+        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made)}
+        mask = _mask(inputs)
+        if next(iter(inputs.values())).size == 0 or (mask is not None and not mask.any()):
+            raise ValueError("the feature extractor returns nothing")
+        return made
 
     @cached_property
     def _least_transformed(self) -> int:
@@ -79,7 +90,7 @@ class AudioPreprocessor(Preprocessor):
         def works(samples: int) -> bool:
             assert self._transform is not None
             try:
-                self._transform(np.zeros(samples, np.float32))
+                self._made(self._zeros(samples))
             except Exception:  # noqa: BLE001 - that it fails is the answer
                 return False
             return True
@@ -93,14 +104,19 @@ class AudioPreprocessor(Preprocessor):
 
     def silence(self, samples: int) -> Batch:
         """A batch of one silent sound."""
-        return self.collate([self._row(np.zeros(samples, np.float32))])
+        return self.collate([self._row(self._zeros(samples))])
+
+    def _zeros(self, samples: int) -> NDArray[np.float32]:
+        """Silence, (time,) or (time, channel)."""
+        channels = self.declared.channels
+        return np.zeros(samples if channels == 1 else (samples, channels), np.float32)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """On a `token` axis stand the patches of a spectrogram, band by band: true and padded ones take turns there,
         and all count, as they do in the network's own pooled vector."""
         if len({row.total for row in rows}) == 1 and all(_hides_nothing(row) for row in rows):
             rows = [_without_mask(row) for row in rows]
-        masked = self.declared.pad == "window" or "attention_mask" in rows[0].inputs
+        masked = self.declared.pad == "window" or _mask(rows[0].inputs) is not None
         pad = dict.fromkeys(rows[0].inputs, 0) if self.declared.batching == "tolerance" else None
         batch = collate(rows, pad=pad, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
         return replace(batch, frame_hop=self.declared.frame_hop_samples)
@@ -117,10 +133,11 @@ class AudioPreprocessor(Preprocessor):
             return None
         times = 2 if stretch else 1
         if self._window is None:
-            return self.collate([self._row(np.zeros(self.usual_samples * times, np.float32))] * count)
-        row = self._row(np.zeros(self.usual_samples, np.float32))
-        sound = row.inputs["sound"]  # of a fixed window, whose frames are more than its bands
-        return self.collate([replace(row, inputs={"sound": sound.repeat(times, axis=np.argmax(sound.shape))})] * count)
+            return self.collate([self._row(self._zeros(self.usual_samples * times))] * count)
+        row = self._row(self._zeros(self.usual_samples))
+        main, sound = next(iter(row.inputs.items()))  # of a fixed window, whose frames are more than its bands
+        longer = {**row.inputs, main: sound.repeat(times, axis=np.argmax(sound.shape))}
+        return self.collate([replace(row, inputs=longer)] * count)
 
 
 _LENGTHS = 8
@@ -136,6 +153,11 @@ def _filled(row: Row) -> Row:
         for name, array in row.inputs.items()
     }
     return replace(row, inputs=inputs, total=total)
+
+
+def _mask(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """The array that has a 1 for each true position, if there is one: it is named as the network's argument."""
+    return next((array for name, array in inputs.items() if name.endswith("mask")), None)
 
 
 def _hides_nothing(row: Row) -> bool:

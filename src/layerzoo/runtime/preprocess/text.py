@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
 from layerzoo.spec import EXAMPLE_TOKENS, Modality, TextPreprocess
+
+_NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class TextPreprocessor(Preprocessor):
@@ -42,11 +47,15 @@ class TextPreprocessor(Preprocessor):
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
-            return Prepared([self._row(self._ready(source))])
+            ids = self._ready(source)
+            return Prepared([self._row(ids, special=self._special(ids))])
         checked = text.decode(source)
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
         whole = len(tokens.chunks) == 1
-        rows = [self._row(chunk.ids, None if whole else chunk.span) for chunk in tokens.chunks]
+        rows = [
+            self._row(chunk.ids, None if whole else chunk.span, special=chunk.special, others=chunk.others)
+            for chunk in tokens.chunks
+        ]
         return Prepared(rows, text.counts(checked, tokens))
 
     def unknown_words(self, source: str | bytes) -> list[str]:
@@ -62,19 +71,38 @@ class TextPreprocessor(Preprocessor):
         ids: list[int] = tensor.tolist()
         return ids
 
-    def _row(self, ids: Sequence[int], span: tuple[int, int] | None = None) -> Row:
-        if self.declared.batching != "exact":
-            return token_row(ids, span, self._special(ids))
-        if len(ids) > self.declared.max_tokens:
-            raise SampleError("tensor", f"{len(ids)} tokens, and this network takes {self.declared.max_tokens}")
-        filled = [*ids, *[self._tokenizer.pad] * (self.declared.max_tokens - len(ids))]
-        return Row(
-            {"input_ids": np.array(filled, dtype=np.int64)},
-            len(ids),
-            len(filled),
-            span=span,
-            special=self._special(ids),
-        )
+    def _row(
+        self,
+        ids: Sequence[int],
+        span: tuple[int, int] | None = None,
+        *,
+        special: tuple[int, int] = (0, 0),
+        others: Mapping[str, Sequence[int]] = _NOTHING,
+    ) -> Row:
+        row = token_row(ids, span, special=special, others=others, masked="attention_mask" in self._pads)
+        return self._padded(row) if self.declared.batching == "exact" else row
+
+    def _padded(self, row: Row) -> Row:
+        """A row padded to the longest input, on the tokenizer's own side, for a network that was trained without a
+        mask."""
+        missing = self.declared.max_tokens - row.total
+        if missing < 0:
+            raise SampleError("tensor", f"{row.total} tokens, and this network takes {self.declared.max_tokens}")
+        left = text.gives_tensors(self._tokenizer) and self._tokenizer.padding_side == "left"
+        inputs = {
+            name: np.pad(array, (missing, 0) if left else (0, missing), constant_values=self._pads.get(name, 0))
+            for name, array in row.inputs.items()
+            if name != "attention_mask"
+        }
+        total = self.declared.max_tokens
+        return replace(row, inputs=inputs, total=total, offset=missing if left else 0)
+
+    @cached_property
+    def _pads(self) -> Mapping[str, int]:
+        """The padding value of each tensor, by the name of its argument."""
+        if text.gives_tensors(self._tokenizer):
+            return self._tokenizer.pads
+        return {text.IDS: self._tokenizer.pad, "attention_mask": 0}
 
     def _special(self, ids: Sequence[int]) -> tuple[int, int]:
         """Count the special tokens at the beginning and at the end of a row."""
@@ -84,21 +112,43 @@ class TextPreprocessor(Preprocessor):
         return begins * len(prefix), ends * len(suffix)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        return collate(rows, pad={"input_ids": self._tokenizer.pad, "attention_mask": 0}, masked=True)
+        return collate(rows, pad=self._pads, masked=True)
 
     def bucket(self, row: Row) -> Any:
-        """Where padding is not known to change nothing, rows of one length."""
-        return None if self.declared.batching in ("exact", "tolerance") else row.total
+        """Rows of one length where padding is not known to change nothing. A text that was tokenised before has token
+        ids only, and shares no batch with others of a network that takes more."""
+        length = None if self.declared.batching in ("exact", "tolerance") else row.total
+        return length, tuple(row.inputs)
 
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
         if stretch not in (None, "all", "length"):
             return None
         length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if stretch else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
-        return self.collate([token_row((ids * length)[:length])] * count)
+        others = {name: [0] * length for name in self._pads if name not in (text.IDS, "attention_mask")}
+        row = token_row((ids * length)[:length], others=others, masked="attention_mask" in self._pads)
+        return self.collate([row] * count)
 
 
-def token_row(ids: Sequence[int], span: tuple[int, int] | None = None, special: tuple[int, int] = (0, 0)) -> Row:
+def token_row(
+    ids: Sequence[int],
+    span: tuple[int, int] | None = None,
+    *,
+    special: tuple[int, int] = (0, 0),
+    others: Mapping[str, Sequence[int]] = _NOTHING,
+    masked: bool = True,
+) -> Row:
+    """Make a row of tokens.
+
+    Args:
+        ids: the token ids, including special tokens.
+        span: the positions that are pooled; None for all.
+        special: the number of special tokens before and after the tokens of the text.
+        others: other integers of each token, by the name of the network's argument.
+        masked: whether the network takes an attention mask.
+    """
     array = np.array(ids, dtype=np.int64)
-    inputs = {"input_ids": array, "attention_mask": np.ones_like(array)}
+    inputs = {text.IDS: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
+    if masked:
+        inputs["attention_mask"] = np.ones_like(array)
     return Row(inputs, valid=len(array), total=len(array), span=span, special=special)

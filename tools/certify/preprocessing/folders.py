@@ -1,0 +1,37 @@
+"""A model of a configuration and processor files in a folder of its own, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from layerzoo.runtime import Preprocessor, load_preprocess
+from layerzoo.spec import Modality, ModelSpec, Weights
+
+
+@contextmanager
+def preprocessor_of(modality: Modality, *saved: Callable[[Path], Any]) -> Iterator[tuple[Path, Preprocessor]]:
+    """Load the preprocessing of a model in a folder, as of any model in a user's folder.
+
+    Args:
+        modality: what the model takes.
+        saved: the ``save_pretrained`` of its configuration and of its processor.
+
+    Yields: the folder, and the preprocessing.
+    Raises: LayerzooError where layerzoo refuses it.
+    """
+    with TemporaryDirectory(prefix="certify-") as name:
+        folder = Path(name)
+        for save in saved:
+            save(folder)
+        weights = Weights(source=f"file:{folder}/")
+        spec = ModelSpec(id="certificate/model", modality=modality, builder="transformers", weights=weights)
+        yield folder, load_preprocess(spec)
+
+
+def plain(error: BaseException) -> str:
+    """An error in one line, without the id of the model and the path of its folder."""
+    return " ".join(str(error).split()).replace("certificate/model: ", "")[:200]
