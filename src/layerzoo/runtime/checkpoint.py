@@ -6,6 +6,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from layerzoo.errors import CacheError, PluginError, UnsafeWeightsError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.stored import InMemory, Safetensors, Stored
+from layerzoo.runtime.stored import InMemory, Joined, Safetensors, Stored
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo.weights.cache import converted_path, make_once
@@ -115,13 +116,30 @@ def open_checkpoint(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pick
 
 
 def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
-    if (name := files.checkpoint_name) is None:
+    name = files.checkpoint_name
+    if name is None:
         return _made_by_plugin(spec, files, hooks)
+    main = _stored_in(name, spec, files, hooks, allow_pickle)
+    modules = {
+        each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in files.module_weights
+    }
+    return Joined(main, modules) if modules else main
+
+
+def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
+    """The tensors of a module that runs after the network, under their own names."""
+    if name.endswith(".safetensors"):
+        return Safetensors.of(files, name)
+    read = partial(_read_pickle, name, files, allow_pickle)
+    return _converted(files[name], files.digests[name], read, made_by=hooks.identity)
+
+
+def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
         return Safetensors.of(files, name)
     return _converted(
-        path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=hooks.identity
+        path, files.digests[name], _reader(spec, files, hooks, name, allow_pickle), made_by=hooks.identity
     )
 
 
@@ -163,23 +181,24 @@ def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
 
 
 def _reader(
-    spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
+    spec: ModelSpec, files: Files, hooks: ModelHooks, name: str, allow_pickle: bool
 ) -> Callable[[], Mapping[str, Tensor]]:
     """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
 
     def read() -> Mapping[str, Tensor]:
         made = hooks.read_weights(spec, files)
-        return _read_pickle(path, files, allow_pickle) if made is None else made
+        return _read_pickle(name, files, allow_pickle) if made is None else made
 
     return read
 
 
-def _read_pickle(path: Path, files: Files, allow_pickle: bool) -> Mapping[str, Tensor]:
+def _read_pickle(name: str, files: Files, allow_pickle: bool) -> Mapping[str, Tensor]:
     """A pickled state dict, read by torch's restricted unpickler, which runs no code of the file's.
 
     That unpickler had holes before, so a file that nobody vouches for with a sha256 is opened only on request.
     """
-    if path.name not in files.verified and not allow_pickle:
+    path = files[name]
+    if name not in files.verified and not allow_pickle:
         raise UnsafeWeightsError(
             f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
             "registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
