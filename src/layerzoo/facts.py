@@ -23,7 +23,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, layer_from_dict
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -97,8 +97,8 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
     if not spec.weights.source.startswith("file:"):
         return []
     folder = Path(spec.weights.source.removeprefix("file:"))
-    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+    found = sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))) if folder.is_dir() else []
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
 @lru_cache(maxsize=64)

@@ -27,7 +27,7 @@ from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import frames_of, merge, sequence_axis
 from layerzoo.runtime.prefetch import prefetch
-from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor
+from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.spec import Layer, ModelSpec
@@ -83,6 +83,8 @@ def extract(
     column: str | None = None,
     chunks: bool = False,
     overlap: int | None = None,
+    prompt: str | None = None,
+    normalize: bool = False,
 ) -> Features:
     """Turn samples into a feature matrix for each layer asked for.
 
@@ -99,6 +101,10 @@ def extract(
         truncate it (``Features.report`` counts either).
     overlap: how many tokens neighbouring chunks share, so that each token is read with what stands around it; it is
         pooled from one of them. Else an eighth of a chunk.
+    prompt: what is put before every text: the name of one of the model's prompts, or a text, with the space that
+        separates it from the text. Else the model's default; an empty text: none.
+    normalize: divide every vector by its length, so that the dot product of two is their cosine. With ``pool="none"``
+        that is the vector at each position.
     Returns: :class:`Features`, one row a sample, in the order of the inputs.
     Raises: what :func:`load` does; InputError for inputs that cannot be used as a whole; SampleError for the first
         sample that cannot be used, where errors is ``"raise"``.
@@ -107,6 +113,7 @@ def extract(
         stream(
             model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
             batch_size=batch_size, errors=errors, column=column, chunks=chunks, overlap=overlap,
+            prompt=prompt, normalize=normalize,
         )
     )  # fmt: skip
 
@@ -125,6 +132,8 @@ def stream(
     column: str | None = None,
     chunks: bool = False,
     overlap: int | None = None,
+    prompt: str | None = None,
+    normalize: bool = False,
 ) -> Iterator[Features]:
     """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, in the order of the inputs.
 
@@ -144,16 +153,20 @@ def stream(
     else:
         backbone = load(model, layer=layer, pool=pool, weights=weights, device=device, precision=precision)
         pools = dict(backbone.pools)
+    if prompt is not None:
+        backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
+    if normalize:
+        _require_channels(backbone, pools)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     found = samples(inputs, backbone.preprocess.modality, column=column)
     limit = Limit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     backbone = _filled_up(backbone)
-    return _pieces(backbone, found, pools, limit, errors == "raise")
+    return _pieces(backbone, found, pools, limit, errors == "raise", normalize)
 
 
 def _pieces(
-    backbone: Backbone, found: Samples, pools: dict[str, str], limit: Limit, strict: bool
+    backbone: Backbone, found: Samples, pools: dict[str, str], limit: Limit, strict: bool, normalize: bool
 ) -> Iterator[Features]:
     waiting: dict[int, _Open] = {}
     report: Counter[str] = Counter()
@@ -165,11 +178,11 @@ def _pieces(
     for rows_done in done:
         _note(rows_done, waiting)
         if ready := _take_ready(waiting):
-            piece = _piece(backbone, pools, ready, strict)
+            piece = _piece(backbone, pools, ready, strict, normalize)
             any_good = any_good or len(piece) > 0
             report.update(piece.report)
             yield piece
-    last = _piece(backbone, pools, _take_ready(waiting), strict)
+    last = _piece(backbone, pools, _take_ready(waiting), strict, normalize)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
         logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
@@ -326,9 +339,9 @@ def _take_ready(waiting: dict[int, _Open]) -> list[_Open]:
     return ready
 
 
-def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool) -> Features:
+def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], strict: bool, normalize: bool) -> Features:
     """What has become of some samples. Raises: SampleError for the first that failed, if ``strict``."""
-    vectors = [_vectors(backbone, pools, one) for one in ready]
+    vectors = [_vectors(backbone, pools, one, normalize) for one in ready]
     failed = tuple(one.error for one in ready if one.error is not None)
     if failed and strict:
         raise failed[0]
@@ -341,22 +354,24 @@ def _piece(backbone: Backbone, pools: Mapping[str, str], ready: list[_Open], str
         ids=tuple(one.id for one, _ in good),
         by_layer={name: _matrix([found[name] for _, found in good]) for name in pools} if good else {},
         errors=failed,
-        provenance=_provenance(backbone, pools),
+        provenance=_provenance(backbone, pools, normalize),
         report=dict(report),
     )
 
 
-def _provenance(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(backbone: Backbone, pools: Mapping[str, str], normalize: bool) -> dict[str, Any]:
     read = {name: address for name, address in backbone.provenance["layers"].items() if name in pools}
     return {
         **backbone.provenance,
         "layers": read,
         "pooling": dict(pools),
+        "normalize": normalize,
         "overlap": backbone.preprocess.overlap,
+        "prompt": backbone.preprocess.prompt.text if isinstance(backbone.preprocess, TextPreprocessor) else None,
     }
 
 
-def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[str, FloatArray]:
+def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open, normalize: bool) -> dict[str, FloatArray]:
     """What a whole sample has become, by layer. A sample that became nan or inf has failed, and says so."""
     if one.error is not None:
         return {}
@@ -364,6 +379,8 @@ def _vectors(backbone: Backbone, pools: Mapping[str, str], one: _Open) -> dict[s
     for name, pool in pools.items():
         rows = [one.summaries[name][number] for number in range(one.rows)]
         found[name] = _vector(backbone, name, pool, rows, [one.weights[number] for number in range(one.rows)])
+        if normalize:
+            found[name] = _unit(found[name], _channel_axis(backbone, name, pool))
         if not np.isfinite(found[name]).all():
             one.error = SampleError(
                 one.id, f"its features at layer {name} are not finite (nan or inf) in {backbone.precision}"
@@ -377,6 +394,36 @@ def _vector(backbone: Backbone, name: str, pool: str, rows: list[FloatArray], we
         frames = np.stack([merge([row], [1], pool) for row in rows])
         return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
     return merge(rows, weights, pool, axis=sequence_axis(_layer(backbone, name)) or 0)
+
+
+_SHORTEST = 1e-12
+"""A vector is divided by this at least, so that a vector of zeros stays one, as in torch.nn.functional.normalize."""
+
+
+def _unit(vectors: FloatArray, axis: int) -> FloatArray:
+    """Vectors of unit length along an axis."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=axis, keepdims=True)
+    unit: FloatArray = (vectors / np.maximum(lengths, _SHORTEST)).astype(np.float32)
+    return unit
+
+
+def _channel_axis(backbone: Backbone, name: str, pool: str) -> int:
+    """The axis of a sample's features that is a vector: its channels."""
+    axes = _layer(backbone, name).axes
+    if pool != "none" or axes is None:
+        return -1
+    behind = [axis for axis in axes if axis != "batch"]
+    return behind.index("channel") - len(behind)
+
+
+def _require_channels(backbone: Backbone, pools: Mapping[str, str]) -> None:
+    """Raises: UsageError for a layer that is not pooled, and of which nobody knows which axis is a vector."""
+    for name, pool in pools.items():
+        if pool == "none" and "channel" not in (_layer(backbone, name).axes or ()):
+            raise UsageError(
+                f"{backbone.spec.id}, layer {name}: normalize=True with pool='none' needs a channel axis, and the axes "
+                f"are '{' '.join(_layer(backbone, name).axes or ('unknown',))}'. Pool the layer, or declare its axes"
+            )
 
 
 def _matrix(vectors: list[FloatArray]) -> Any:

@@ -21,7 +21,7 @@ from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into,
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
-from layerzoo.runtime.preprocess import Preprocessor, preprocessor
+from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.spec import Layer, ModelSpec
@@ -43,6 +43,7 @@ def load(
     precision: Precision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
+    prompt: str | None = None,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -57,6 +58,7 @@ def load(
         weights in it, too. Features of a sample alone and among others then agree as far as that precision goes.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
+    prompt: what is put before every text: the name of one of the model's prompts, or a text; else the model's default.
     Raises: UsageError, NotFoundError, LayerError, PoolingError, PluginError, MissingLibraryError, TraceError or
         WeightsError: see :mod:`layerzoo.errors`.
     """
@@ -72,10 +74,14 @@ def load(
     files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks, zoo)
     found, declared = as_found(spec, files, zoo)
     blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared)
+    if prompt is not None:
+        blueprint.preprocess = prompted(blueprint.preprocess, prompt, model=spec.id)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
     except CutError:  # the plugin's code has changed since it was traced, and its version has not
+        preprocess = blueprint.preprocess
         blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, fresh=True)
+        blueprint.preprocess = preprocess
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
 
 

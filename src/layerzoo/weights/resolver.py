@@ -138,7 +138,10 @@ def _regular_files(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     folders = module_folders(folder / MODULES) if MODULES in names else ()
     below = [
-        path.relative_to(folder).as_posix() for each in folders for path in sorted((folder / each).glob("*")) if path.is_file()
+        path.relative_to(folder).as_posix()
+        for each in folders
+        for path in sorted((folder / each).glob("*"))
+        if path.is_file()
     ]
     names += [name for name in below if is_companion(name, 0, folders)]
     names += module_weights(below, folders)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from layerzoo.errors import WeightsError
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
+from layerzoo_transformers.prompts import Prompts, library_tokenizer
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's word for an unknown limit is 1e30."""
@@ -20,6 +21,8 @@ class LibraryTokenizer:
 
     unknown: int | None
     """What stands for all that the vocabulary lacks."""
+    prompts: Prompts | None = None
+    """What may be put before every text, where the model's files say that."""
     _backend: Any = None
     """What the library itself would ask, with half as much done around it for each text."""
 
@@ -38,8 +41,7 @@ class LibraryTokenizer:
     @classmethod
     def of(cls, files: Files) -> LibraryTokenizer:
         """The tokenizer that lies beside a model's config.json."""
-        folder = files["config.json"].parent
-        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        return cls(library_tokenizer(files))
 
     def encode(self, text: str) -> list[int]:
         if self._backend is not None:
