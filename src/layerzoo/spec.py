@@ -382,7 +382,7 @@ def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
     }
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     if isinstance(given.get("image"), Mapping):
-        given["image"] = preprocess_from_dict(given["image"])
+        given["image"] = preprocess_from_dict({"kind": "image", **given["image"]})
     return kinds[data["kind"]](**given)
 
 

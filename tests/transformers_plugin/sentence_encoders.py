@@ -108,9 +108,7 @@ def random_model(folder: Path, seed: int) -> Path:
     for _ in range(draw.choice([0, 1, 2])):
         activation = draw.choice([torch.nn.Identity(), torch.nn.Tanh(), torch.nn.GELU(), torch.nn.ReLU()])
         modules.append(
-            Dense(
-                width, 24, bias=draw.random() < 0.7, activation_function=activation, use_residual=draw.random() < 0.3
-            )
+            Dense(width, 24, bias=draw.random() < 0.7, activation_function=activation, use_residual=draw.random() < 0.3)
         )
         width = 24
     modules += [LayerNorm(width)] if draw.random() < 0.3 else []

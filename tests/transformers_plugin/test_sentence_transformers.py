@@ -170,9 +170,7 @@ def test_a_prompt_stands_before_the_first_chunk_of_a_text(prompted: Path, declar
     assert_equal(chunked.values[1:], encoded(prompted, ["a fine film"]))
 
 
-def test_the_prompt_and_unit_length_from_the_command_line(
-    prompted: Path, zoo: Zoo, home: Path
-) -> None:
+def test_the_prompt_and_unit_length_from_the_command_line(prompted: Path, zoo: Zoo, home: Path) -> None:
     model = "mine/model"
     row = {"modality": "text", "builder": "transformers", "weights": f"file:{prompted}"}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {model: row}}))
@@ -186,7 +184,9 @@ def test_the_prompt_and_unit_length_from_the_command_line(
 
 
 @pytest.mark.parametrize("limit", [6, 30, 72])
-def test_max_seq_length_counts_and_not_the_tokenizers(limit: int, networks: Any, tmp_path: Path, declare: Declare) -> None:
+def test_max_seq_length_counts_and_not_the_tokenizers(
+    limit: int, networks: Any, tmp_path: Path, declare: Declare
+) -> None:
     folder = save(tmp_path / "model", networks("bert"), [Pooling(32)], transformer={"max_seq_length": limit})
     texts = [*TEXTS, " ".join(TEXTS * 4)]
     assert layerzoo.load(declare(folder)).preprocess.declared.max_tokens == limit
@@ -201,7 +201,9 @@ def test_truncate_dim_comes_before_unit_length(networks: Any, tmp_path: Path, de
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert"])
-def test_a_checkpoint_may_lack_the_networks_own_pooler(kind: str, networks: Any, tmp_path: Path, declare: Declare) -> None:
+def test_a_checkpoint_may_lack_the_networks_own_pooler(
+    kind: str, networks: Any, tmp_path: Path, declare: Declare
+) -> None:
     folder = save(tmp_path / "model", networks(kind), [Pooling(32, pooling_mode="cls")])
     if kind == "bert":
         tensors = load_file(folder / "model.safetensors")
@@ -219,7 +221,9 @@ def test_the_layers_of_the_network_keep_their_names_and_paths(networks: Any, tmp
     found, wanted = (layerzoo.extract(backbone, TEXTS) for backbone in (with_embedding, alone))
     for layer in alone.layers:
         assert np.array_equal(found[layer.name], wanted[layer.name])
-    assert with_embedding.blueprint.spec.layers[-2].name == "embedding"  # next to it: the pooler that no embedding needs
+    assert (
+        with_embedding.blueprint.spec.layers[-2].name == "embedding"
+    )  # next to it: the pooler that no embedding needs
 
 
 def test_a_cut_before_the_embedding_reads_none_of_its_weights(networks: Any, tmp_path: Path, declare: Declare) -> None:

@@ -21,7 +21,16 @@ from layerzoo_transformers import catalogue
 from layerzoo_transformers.audio import audio_features
 from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.configuration import config_of, without_cache
-from layerzoo_transformers.embedding import NAME, attach, has_library_embedding, library_embedding, projections
+from layerzoo_transformers.embedding import (
+    NAME,
+    ReturnedEmbedding,
+    attach,
+    has_library_embedding,
+    library_embedding,
+    library_method,
+    method_modules,
+    projections,
+)
 from layerzoo_transformers.families import family
 from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
@@ -40,7 +49,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     with told_plainly(spec.id):
         network = _whole(spec, files)
     part = _part(spec, network)
-    backbone: nn.Module = leave_out_padding(network.get_submodule(part))
+    backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
     if (made := _embedding(spec, files, network, part)) is not None:
         attach(backbone, made)
     return backbone if _has_values() else without_memory(backbone)
@@ -138,14 +147,19 @@ def _meant_files(spec: ModelSpec, files: Files) -> Files:
 
 def _embedding(spec: ModelSpec, files: Files, network: Any, part: str) -> nn.Module | None:
     """What computes the layer `embedding` from what the backbone returns; None for a model that has none."""
-    is_tower = part in network._modules and has_library_embedding(network.config, spec.modality)
-    library = library_embedding(network, spec.modality) if is_tower else None
+    library: nn.Module | None = None
+    if method_modules(network, spec.modality):
+        library = ReturnedEmbedding()
+    elif part in network._modules and has_library_embedding(network.config, spec.modality):
+        library = library_embedding(network, spec.modality)
     encoder = sentence_encoder(spec.id, files)
     return encoder.embedding(spec.modality, library) if encoder and spec.modality in encoder.modalities else library
 
 
 def _parts(spec: ModelSpec, network: Any) -> dict[str, str]:
     """The path of the backbone, and of what the embedding adds to it, each with its path there."""
+    if whole := method_modules(network, spec.modality):
+        return whole
     part = _part(spec, network)
     is_tower = part in network._modules and has_library_embedding(network.config, spec.modality)
     return {part: "", **(projections(network, spec.modality) if is_tower else {})}

@@ -93,7 +93,8 @@ def has_library_embedding(config: Any, modality: str) -> bool:
     kind = network_class(config)
     others = [method for name, method in _METHODS.items() if name != "text"]
     is_dual = hasattr(kind, _METHODS["text"]) and any(hasattr(kind, method) for method in others)
-    return is_dual and hasattr(kind, _METHODS[modality]) and family(config).get(NAME, True) is not False
+    is_whole = modality in family(config).get("methods", {})
+    return is_dual and (is_whole or hasattr(kind, _METHODS[modality])) and family(config).get(NAME, True) is not False
 
 
 def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
@@ -108,9 +109,51 @@ def projections(whole: Any, modality: str) -> Mapping[str, str]:
 
 def _used_modules(whole: Any, method: str) -> list[str]:
     """The children of a network that one of its methods names, the towers left out."""
-    named = inspect.unwrap(getattr(type(whole), method)).__code__.co_names
     paths = {backbone_path(whole, modality) for modality in _METHODS}
-    return [name for name in dict.fromkeys(named) if name in whole._modules and name not in paths]
+    return [name for name in _named_modules(whole, method) if name not in paths]
+
+
+def _named_modules(whole: Any, method: str) -> list[str]:
+    """The children of a network that one of its methods names."""
+    named = inspect.unwrap(getattr(type(whole), method)).__code__.co_names
+    return [name for name in dict.fromkeys(named) if name in whole._modules]
+
+
+def library_method(whole: Any, modality: str) -> LibraryMethod | None:
+    """The backbone of a network of which a method is the whole forward pass; None for any other."""
+    method: str | None = family(whole.config).get("methods", {}).get(modality)
+    return None if method is None else LibraryMethod(whole, method)
+
+
+def method_modules(whole: Any, modality: str) -> dict[str, str]:
+    """By its path in the whole network, the path of each module in :func:`library_method`."""
+    method: str | None = family(whole.config).get("methods", {}).get(modality)
+    return {} if method is None else {name: name for name in _named_modules(whole, method)}
+
+
+class LibraryMethod(nn.Module):
+    """A network whose forward pass is one of the library's methods."""
+
+    def __init__(self, whole: Any, method: str) -> None:
+        super().__init__()
+        self.config = whole.config
+        self._kind, self._method = type(whole), method
+        for name in _named_modules(whole, method):
+            self.add_module(name, getattr(whole, name))
+
+    def forward(self, *args: Tensor, **inputs: Tensor) -> Any:
+        stand_in = SimpleNamespace(config=self.config, **self._modules)
+        return getattr(self._kind, self._method)(stand_in, *args, **inputs)
+
+
+class ReturnedEmbedding(nn.Module):
+    """What a network returns as its embedding already."""
+
+    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
+        embedding: Tensor = output.pooler_output
+        return embedding
 
 
 class LibraryEmbedding(nn.Module):

@@ -11,7 +11,7 @@ from layerzoo.errors import RepositoryError
 from layerzoo.spec import MODALITIES, Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.audio import describe_audio
-from layerzoo_transformers.configuration import SUB_CONFIGS, raise_if_refused, read_config
+from layerzoo_transformers.configuration import has_tower, raise_if_refused, read_config
 from layerzoo_transformers.embedding import NAME, has_library_embedding
 from layerzoo_transformers.families import family
 from layerzoo_transformers.images import describe_images, describe_videos
@@ -72,13 +72,9 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
             f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is none of "
             f"{', '.join(MODALITIES)}"
         )
-    towers = [each for each in MODALITIES if each != main and _has_tower(config, each)]
+    towers = [each for each in MODALITIES if each != main and has_tower(config, each)]
     compares = main == "text" and hasattr(network, "get_text_features")
     return [*towers, main] if compares else [main, *towers]
-
-
-def _has_tower(config: Any, modality: Modality) -> bool:
-    return getattr(config, SUB_CONFIGS[modality][0], None) is not None
 
 
 def _declared(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, Any]:
@@ -99,10 +95,12 @@ def described(config: Any, files: Files, modality: Modality, encoder: SentenceEn
 
     encoder: what sentence-transformers' files next to the checkpoint say.
     """
-    default = default_of(config, modality, encoder)
     preprocess = _DESCRIBE[modality](config, files)
     if modality == "text" and preprocess is not None and encoder is not None and encoder.max_tokens is not None:
         preprocess = preprocess | {"max_tokens": encoder.max_tokens}
+    default = default_of(config, modality, encoder)
+    if default and default["pool"] == "cls" and modality == "text" and not (preprocess or {}).get("cls_token"):
+        default = {**default, "pool": "mean"}  # without a tokenizer nobody knows that there is such a token
     return {**({"preprocess": preprocess} if preprocess else {}), **({"default": default} if default else {})}
 
 

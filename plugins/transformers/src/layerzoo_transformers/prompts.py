@@ -29,7 +29,8 @@ class Prompts:
         As in sentence_transformers.base.modules.Transformer: those of the prompt alone, but for a special token at
         their end.
         """
-        ids: list[int] = list(self.library(prompt, truncation=True, padding=False)["input_ids"])
+        # truncation=True would stay in force for every text after this one
+        ids: list[int] = list(self.library(prompt, truncation=False, padding=False)["input_ids"])
         is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
         return len(ids) - is_closed
 
