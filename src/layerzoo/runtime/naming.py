@@ -87,13 +87,16 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
         return _name_network(trace, chain)
     inside, outside = _divided_calls(trace, chain.embedding)
     named = _name_network(replace(trace, calls=outside), chain)
-    return (*named, *(_embedding(call) for call in inside[:1]))
+    return (*named, *(_embedding(call, chain) for call in inside[:1]))
 
 
-def _embedding(call: Call) -> Layer:
+def _embedding(call: Call, chain: Chain) -> Layer:
     """The layer of an embedding. One vector a sample needs no second trace to tell which axis is which."""
-    is_vector = len(call.outputs.get(None, ())) == 2
-    return Layer(name="embedding", module=call.module, axes=("batch", "channel") if is_vector else None)
+    axes = chain.axes_of(_Place(call, None))
+    if len(call.outputs.get(None, ())) == 2:
+        axes = ("batch", "channel")
+    prefix = chain.prefix_tokens if axes is not None and "token" in axes else None
+    return Layer(name="embedding", module=call.module, axes=axes, prefix_tokens=prefix)
 
 
 def _divided_calls(trace: Trace, path: str) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
