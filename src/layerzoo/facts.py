@@ -161,8 +161,8 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
     if not spec.weights.source.startswith("file:"):
         return []
     folder = Path(spec.weights.source.removeprefix("file:"))
-    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+    found = sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))) if folder.is_dir() else []
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
 @lru_cache(maxsize=64)

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 @click.option(
     "--overlap", type=click.IntRange(min=0), metavar="N", help="Tokens that chunks share; else an eighth of a chunk."
 )
+@click.option("--prompt", metavar="NAME|TEXT", help="One of the model's prompts by name, or a text, before every text.")
+@click.option("--normalize", is_flag=True, help="Divide every vector by its length.")
 @click.option(
     "--no-special-tokens",
     is_flag=True,
@@ -119,7 +121,7 @@ def command(
     from layerzoo.registry import registry
 
     pool = _pooling(pools)
-    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size")}
+    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
     how["special_tokens"] = not options.pop("no_special_tokens")
     done = 0
     failed: list[SampleError] = []

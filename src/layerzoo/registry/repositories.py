@@ -28,7 +28,7 @@ from layerzoo.spec import ModelSpec
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@:]+))?(:(?P<modality>[a-z]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_FORMAT = 1
+_FORMAT = 2
 _DEFAULT_REVISION = "main"
 
 Plain = Mapping[str, Any]

@@ -406,7 +406,8 @@ def _outdated(spec: ModelSpec, zoo: Registry, error: Exception) -> LayerError | 
 
 def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     """The spec, with what it leaves unsaid filled in from the library's own knowledge of the model."""
-    if spec.preprocess is not None and not _is_incomplete(spec.preprocess):
+    is_told = spec.preprocess is not None and not _is_incomplete(spec.preprocess)
+    if is_told and (spec.plugin is not None or spec.default != Default()):  # a plugin says both, or means the usual
         return spec
     known = hooks.describe(_asked(spec), files) or {}
     try:

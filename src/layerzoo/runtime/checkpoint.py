@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.pickled import READER, read_pickle
-from layerzoo.runtime.stored import InMemory, Safetensors, Stored
+from layerzoo.runtime.stored import InMemory, Joined, Safetensors, Stored
 from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
@@ -168,6 +168,25 @@ def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
     """The tensors, and the entry of a training checkpoint that holds them."""
     if (name := files.checkpoint_name) is None:
         return _made_by_plugin(spec, files, hooks), None
+    main, entry = _stored_in(name, spec, files, hooks, allow_pickle)
+    modules = {
+        each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in files.module_weights
+    }
+    return (Joined(main, modules) if modules else main), entry
+
+
+def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
+    """The tensors of a module that runs after the network, under their own names."""
+    if name.endswith(".safetensors"):
+        return Safetensors.of(files, name)
+    read = partial(read_pickle, files[name], files, allow_pickle)
+    stored, _ = _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}")
+    return stored
+
+
+def _stored_in(
+    name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
+) -> tuple[Stored, str | None]:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
         return Safetensors.of(files, name), None

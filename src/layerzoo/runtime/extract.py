@@ -29,7 +29,7 @@ from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import Summary, frames_of, merge, sequence_axis
 from layerzoo.runtime.prefetch import prefetch
-from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor
+from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_pools
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
@@ -92,6 +92,8 @@ def extract(
     overlap: int | None = None,
     special_tokens: bool = True,
     trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
 ) -> Features:
     """Turn samples into a feature matrix for each layer asked for.
 
@@ -111,6 +113,10 @@ def extract(
     special_tokens: whether the special tokens of a text, such as [CLS] and [SEP], are pooled with its other tokens, as
         sentence-transformers does. False leaves them out of all poolings but ``cls``.
     trust_declaration: see :func:`load`.
+    prompt: what is put before every text: the name of one of the model's prompts, or a text, with the space that
+        separates it from the text. Else the model's default; an empty text: none.
+    normalize: divide every vector by its length, so that the dot product of two is their cosine. With ``pool="none"``
+        that is the vector at each position.
     Returns: :class:`Features`, one row a sample, in the order of the inputs.
     Raises: what :func:`load` does; InputError for inputs that cannot be used as a whole; SampleError for the first
         sample that cannot be used, where errors is ``"raise"``.
@@ -120,6 +126,7 @@ def extract(
             model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
             batch_size=batch_size, errors=errors, column=column, chunks=chunks, overlap=overlap,
             special_tokens=special_tokens, trust_declaration=trust_declaration,
+            prompt=prompt, normalize=normalize,
         )
     )  # fmt: skip
 
@@ -140,6 +147,8 @@ def stream(
     overlap: int | None = None,
     special_tokens: bool = True,
     trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
 ) -> Iterator[Features]:
     """As :func:`extract`, in pieces as they are done and in bounded memory: at least one, in the order of the inputs.
 
@@ -164,6 +173,10 @@ def stream(
             trust_declaration=trust_declaration,
         )  # fmt: skip
         pools = dict(backbone.pools)
+    if prompt is not None:
+        backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
+    if normalize:
+        _require_channels(backbone, pools)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     found = samples(inputs, backbone.preprocess.modality, column=column)
@@ -174,7 +187,7 @@ def stream(
             "register tokens of an image are never pooled"
         )
     backbone = _filled_up(backbone)
-    run = _Run(backbone, pools, _image_pools(backbone, pools), special_tokens)
+    run = _Run(backbone, pools, _image_pools(backbone, pools), special_tokens, normalize)
     return _pieces(run, found, limit, errors == "raise")
 
 
@@ -189,6 +202,8 @@ class _Run:
     """Pooling by layer name, as applied to each row: of frames that stay a sequence, the pooling of each image."""
     special_tokens: bool
     """Whether the special tokens of a text are pooled."""
+    normalize: bool
+    """Whether vectors are divided by their length."""
 
     @property
     def keeps_frames(self) -> bool:
@@ -464,10 +479,12 @@ def _provenance(run: _Run) -> dict[str, Any]:
         **backbone.provenance,
         "layers": read,
         "pooling": dict(run.pools),
+        "normalize": run.normalize,
         **({"image_pooling": dict(run.row_pools)} if run.keeps_frames else {}),
         **backbone.variation.to_plain(),
         **({"special_tokens": run.special_tokens} if backbone.preprocess.modality == "text" else {}),
         "overlap": backbone.preprocess.overlap,
+        "prompt": backbone.preprocess.prompt.text if isinstance(backbone.preprocess, TextPreprocessor) else None,
     }
 
 
@@ -482,6 +499,8 @@ def _vectors(run: _Run, one: _Open) -> dict[str, FloatArray]:
         if vector is None:
             one.error = SampleError(one.id, _nothing_left(run, name))
             break
+        if run.normalize:
+            vector = _unit(vector, _channel_axis(run.backbone, name, run.pools[name]))
         found[name] = vector
         if not np.isfinite(vector).all():
             one.error = SampleError(
@@ -512,6 +531,38 @@ def _nothing_left(run: _Run, name: str) -> str:
     if not run.special_tokens:
         left_out.append("its special tokens")
     return f"no positions are left to pool at layer {name} without {' and '.join(left_out) or 'padding'}"
+
+
+_SHORTEST = 1e-12
+"""A vector is divided by this at least, so that a vector of zeros stays one, as in torch.nn.functional.normalize."""
+
+
+def _unit(vectors: FloatArray, axis: int) -> FloatArray:
+    """Vectors of unit length along an axis."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=axis, keepdims=True)
+    unit: FloatArray = (vectors / np.maximum(lengths, _SHORTEST)).astype(np.float32)
+    return unit
+
+
+def _channel_axis(backbone: Backbone, name: str, pool: str) -> int:
+    """The axis of a sample's features that is a vector: its channels."""
+    axes = _layer(backbone, name).axes
+    if pool != "none" or axes is None or backbone.preprocess.rows_are_samples:
+        return -1
+    behind = [axis for axis in axes if axis != "batch"]
+    return behind.index("channel") - len(behind)
+
+
+def _require_channels(backbone: Backbone, pools: Mapping[str, str]) -> None:
+    """Raises: UsageError for a layer that is not pooled, and of which nobody knows which axis is a vector."""
+    if backbone.preprocess.rows_are_samples:
+        return
+    for name, pool in pools.items():
+        if pool == "none" and "channel" not in (_layer(backbone, name).axes or ()):
+            raise UsageError(
+                f"{backbone.spec.id}, layer {name}: normalize=True with pool='none' needs a channel axis, and the axes "
+                f"are '{' '.join(_layer(backbone, name).axes or ('unknown',))}'. Pool the layer, or declare its axes"
+            )
 
 
 def _matrix(vectors: list[FloatArray]) -> Any:

@@ -22,7 +22,7 @@ from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into,
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
-from layerzoo.runtime.preprocess import Preprocessor, preprocessor
+from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.spec import Layer, ModelSpec
@@ -45,6 +45,7 @@ def load(
     partial: bool = False,
     allow_pickle: bool = False,
     trust_declaration: bool = False,
+    prompt: str | None = None,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -61,6 +62,7 @@ def load(
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
     trust_declaration: use declared axes, prefix tokens, shapes and frame hop even where a trace of the network
         contradicts them; else that is a DeclarationError.
+    prompt: what is put before every text: the name of one of the model's prompts, or a text; else the model's default.
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
     """
@@ -76,12 +78,16 @@ def load(
     files = resolve(beside, weights, model=spec.id, want=want) if seed is None else _files_at_hand(spec, hooks, zoo)
     found, declared = as_found(spec, files, zoo)
     blueprint = Blueprint.of(found, files, hooks, zoo, declared=declared, trust_declaration=trust_declaration)
+    if prompt is not None:
+        blueprint.preprocess = prompted(blueprint.preprocess, prompt, model=spec.id)
     try:
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
     except CutError:  # code that the network is made of has changed since it was traced, and its version has not
+        preprocess = blueprint.preprocess
         blueprint = Blueprint.of(
             found, files, hooks, zoo, declared=declared, fresh=True, trust_declaration=trust_declaration
         )
+        blueprint.preprocess = preprocess
         return _load(blueprint, layer, pool, weights, seed, place, precision, allow_pickle, zoo)
 
 

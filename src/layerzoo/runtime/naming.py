@@ -67,6 +67,9 @@ class Chain:
     single: bool = False
     """Whether the library says that the network has one block. Without it, a single block is recognised only where
     nothing else can be the chain."""
+    embedding: str | None = None
+    """The path of the module that computes the embedding of the whole model from what the network returns. Nothing in
+    it is part of the network: it counts for no other layer."""
     behind: Mapping[str, str] = field(default_factory=dict)
     """Name of a layer → a regular expression for the path of its module: what follows the chain, where that is no norm,
     pooled vector and head. A star in the name counts the calls; without one the last call is meant."""
@@ -82,7 +85,30 @@ _BY_RULE = Chain()
 
 def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
     """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
-    ``branch.K.`` in front where branches run in parallel. Empty when no chain is found."""
+    ``branch.K.`` in front where branches run in parallel; and the embedding. Empty when none is found."""
+    if chain.embedding is None:
+        return _name_network(trace, chain)
+    inside, outside = _divided_calls(trace, chain.embedding)
+    named = _name_network(replace(trace, calls=outside), chain)
+    return (*named, *(_embedding(call, chain) for call in inside[:1]))
+
+
+def _embedding(call: Call, chain: Chain) -> Layer:
+    """The layer of an embedding. One vector a sample needs no second trace to tell which axis is which."""
+    axes = chain.axes_of(_Place(call, None))
+    if len(call.outputs.get(None, ())) == 2:
+        axes = ("batch", "channel")
+    prefix = chain.prefix_tokens if axes is not None and "token" in axes else None
+    return Layer(name="embedding", module=call.module, axes=axes, prefix_tokens=prefix)
+
+
+def _divided_calls(trace: Trace, path: str) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    """The calls of a module and of what is inside it, and all others."""
+    inside = tuple(call for call in trace.calls if f"{call.module}.".startswith(f"{path}."))
+    return inside, tuple(call for call in trace.calls if call not in inside)
+
+
+def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
     run = _Run(trace, branches=chain.branches)
     links = run.named(chain.modules) if chain.modules is not None else run.main_chain(chain.within, chain.single)
     behind = _behind(run, chain.behind)

@@ -139,6 +139,44 @@ class InMemory:
         return {name: self.tensors[name].detach().clone() for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A checkpoint, with the tensors of the modules that run after its network.
+
+    modules: by the folder of a module. A tensor of one is called by it: ``2_Dense/linear.weight``.
+    """
+
+    main: Stored
+    modules: Mapping[str, Stored]
+
+    @property
+    def label(self) -> str:
+        return self.main.label
+
+    def meta(self) -> dict[str, Tensor]:
+        found = self.main.meta()
+        for folder, stored in self.modules.items():
+            found |= {f"{folder}/{name}": tensor for name, tensor in stored.meta().items()}
+        return found
+
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
+        for _, stored, held in self._by_file(names):
+            stored.fetch(held, progress)
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        parts = [(prefix, stored.read(held)) for prefix, stored, held in self._by_file(names)]
+        return {f"{prefix}{name}": tensor for prefix, tensors in parts for name, tensor in tensors.items()}
+
+    def _by_file(self, names: Iterable[str]) -> list[tuple[str, Stored, list[str]]]:
+        """The names in each file, with what stands in front of them here."""
+        held: dict[str, list[str]] = {}
+        for name in names:
+            folder = name.rpartition("/")[0]
+            home = folder if folder in self.modules else ""
+            held.setdefault(home, []).append(name.removeprefix(f"{home}/") if home else name)
+        return [(f"{each}/" if each else "", self.modules.get(each, self.main), held[each]) for each in held]
+
+
 def _part(files: Files, name: str) -> _Part:
     path, rest = files[name], files.partial.get(name)
     if rest is not None:

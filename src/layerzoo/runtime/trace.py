@@ -311,7 +311,8 @@ class _Recorder(TorchDispatchMode):
                 continue
             paths[module] = path
             begin, finish = self._hooks(path)
-            handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
+            # First of all: what the module's own hooks call belongs to it.
+            handles.append(module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True))
             handles.append(module.register_forward_hook(finish))
         try:
             yield

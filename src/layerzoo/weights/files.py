@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -28,8 +28,6 @@ _SHARD = re.compile(r"-\d+-of-\d+\.")
 _LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
 _COMPANIONS = {".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
-# What sentence-transformers does after the network stands in folders of their own, by number: 1_Pooling, 2_Dense.
-_STEP = re.compile(r"\d_[A-Za-z]+/config\.json")
 # What transformers' Trainer leaves beside a checkpoint under the same suffixes.
 _NO_CHECKPOINTS = {
     "training_args.bin",
@@ -116,6 +114,13 @@ class Files:
         return self.named or checkpoint_of(self.paths)
 
     @property
+    def module_weights(self) -> tuple[str, ...]:
+        """The names of the files with tensors of modules that run after the network: ``2_Dense/model.safetensors``."""
+        return tuple(
+            name for name in self.paths if "/" in name and PurePosixPath(name).suffix in {".safetensors", *_PICKLED}
+        )
+
+    @property
     def digests(self) -> dict[str, str]:
         """The sha256 of files by name, in hex: reads those whose digest is not known already.
 
@@ -152,12 +157,18 @@ def is_checkpoint(name: str) -> bool:
     return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING))
 
 
-def is_companion(name: str, size: int) -> bool:
-    """Whether a file of a model, by its name and its number of bytes, is one that a builder may read beside the
-    checkpoint."""
+def is_companion(name: str, size: int, folders: Collection[str] = ()) -> bool:
+    """Return whether a builder may read a file of a model next to the checkpoint.
+
+    Args:
+        name: its name, with forward slashes.
+        size: its number of bytes.
+        folders: those of the modules that run after the network: see :mod:`layerzoo.weights.modules`.
+    """
     if size > _LARGEST_COMPANION_BYTES or is_checkpoint(name):
         return False
-    return bool(_STEP.fullmatch(name)) if "/" in name else PurePosixPath(name).suffix in _COMPANIONS
+    folder, _, _ = name.rpartition("/")
+    return (not folder or folder in folders) and PurePosixPath(name).suffix in _COMPANIONS
 
 
 def checkpoint_of(names: Iterable[str]) -> str | None:

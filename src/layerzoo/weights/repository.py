@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -24,6 +24,7 @@ from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import check_sha256, content_digest, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.listings import is_commit, keep, keep_seen, listing_at, listing_now, seen_commit
+from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.partial import About, PartialFile
 from layerzoo.weights.progress import FileProgress, Progress, of_file
@@ -193,7 +194,8 @@ class _Taking:
         paths = {name: self._whole(name) for name in self._companions()}
         partial: dict[str, PartialFile] = {}
         checkpoint = None if self._request.want == "nothing" else self._checkpoint()
-        for name in self._parts_of(checkpoint, paths):
+        modules = [] if self._request.want == "nothing" else self._module_weights()
+        for name in [*self._parts_of(checkpoint, paths), *modules]:
             if self._request.want == "partial" and self._can_be_partial(name):
                 partial[name] = self._in_part(name)
                 paths[name] = partial[name].path
@@ -212,7 +214,8 @@ class _Taking:
     def locked_files(self) -> dict[str, LockedFile]:
         """Digest and size of each file. The hub states the digests of large ones; small ones are fetched for theirs."""
         companions: dict[str, Path] = {}
-        names = [*self._companions(), *self._parts_of(self._checkpoint(), companions), *companions]
+        checkpoints = [*self._parts_of(self._checkpoint(), companions), *self._module_weights()]
+        names = [*self._companions(), *checkpoints, *companions]
         return {name: self._locked_file(self._stated(name), name) for name in sorted(names)}
 
     def _locked_file(self, file: RemoteFile, name: str) -> LockedFile:
@@ -227,7 +230,17 @@ class _Taking:
         """What a builder may read beside the checkpoint; of a single file, what has a digest declared."""
         if self._file:
             return [name for name in self._request.sha256 if name != self._file]
-        return sorted(name for name, file in self._remote.items() if is_companion(name, file.size))
+        return sorted(
+            name for name, file in self._remote.items() if is_companion(name, file.size, self._module_folders)
+        )
+
+    @cached_property
+    def _module_folders(self) -> tuple[str, ...]:
+        """The folders of the modules that run after the network; of a single file, none."""
+        return () if self._file or MODULES not in self._remote else module_folders(self._whole(MODULES))
+
+    def _module_weights(self) -> list[str]:
+        return list(module_weights(self._remote, self._module_folders))
 
     def _checkpoint(self) -> str | None:
         return self._file or checkpoint_of(self._remote)

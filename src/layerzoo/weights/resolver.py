@@ -13,6 +13,7 @@ from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import INDEX, Files, is_companion
+from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Want
 from layerzoo.weights.shards import shards_of
@@ -130,11 +131,20 @@ def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: It
 
 
 def _regular_files(folder: Path) -> list[str]:
-    """The names of the files in a folder, sorted. What is hidden is no part of a model, and of what is in folders below
-    only what a builder may read beside a checkpoint."""
+    """Return the names of the files in a folder, sorted; hidden files are no part of a model.
+
+    Of the folders below, only those count that modules.json names.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    below = (path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*")) if path.is_file())
-    names += [name for name in below if is_companion(name, 0)]
+    folders = module_folders(folder / MODULES) if MODULES in names else ()
+    below = [
+        path.relative_to(folder).as_posix()
+        for each in folders
+        for path in sorted((folder / each).glob("*"))
+        if path.is_file()
+    ]
+    names += [name for name in below if is_companion(name, 0, folders)]
+    names += module_weights(below, folders)
     if not names:
         raise WeightsError(f"the folder {folder} holds no files")
     return names

@@ -14,6 +14,7 @@ from layerzoo.spec import Weights
 from layerzoo.weights import network
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import is_commit, seen_commit
+from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION
 from layerzoo.weights.sources import Source, parse_source
@@ -95,7 +96,7 @@ def _use(
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
-    files = tuple(_meant(source, sha256, listing.files)) if listing else ()
+    files = tuple(_meant(source, sha256, listing)) if listing else ()
     return Use(model, source, sha256, commit, files)
 
 
@@ -109,18 +110,29 @@ def _seen(source: Source) -> str | None:
     return None
 
 
-def _meant(source: Source, declared: Iterable[str], files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
-    """The files of a repository that a source means: a checkpoint, its shards, and what may be read beside it."""
+def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterator[RemoteFile]:
+    """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
+    network, and what a builder may read next to these."""
     below = source.folder
-    inside = {each.name.removeprefix(below): each for each in files if each.name.startswith(below)}
+    inside = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
     named = source.path.removeprefix(below)
     checkpoint = named or _checkpoint(inside)
-    companions = set(declared) if named else {name for name, each in inside.items() if is_companion(name, each.size)}
+    folders = () if named else _module_folders(listing, below)
+    companions = {name for name, each in inside.items() if is_companion(name, each.size, folders)}
+    companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
     for name, each in inside.items():
         is_shard = in_shards and "/" not in name and name.endswith(".safetensors")
         if name == checkpoint or name in companions or is_shard:
             yield each
+
+
+def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
+    """Return the folders that the modules.json of a repository names, where that file was fetched."""
+    with suppress(MissingLibraryError, WeightsError):
+        if found := network.cached(listing.repo, listing.commit, f"{below}{MODULES}"):
+            return module_folders(found)
+    return ()
 
 
 def _checkpoint(names: Iterable[str]) -> str | None:

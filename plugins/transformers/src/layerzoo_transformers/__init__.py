@@ -21,6 +21,16 @@ from layerzoo_transformers import catalogue
 from layerzoo_transformers.audio import audio_features
 from layerzoo_transformers.checkpoint import mapped
 from layerzoo_transformers.configuration import config_of, sub_config, without_cache
+from layerzoo_transformers.embedding import (
+    NAME,
+    ReturnedEmbedding,
+    attach,
+    has_library_embedding,
+    library_embedding,
+    library_method,
+    method_modules,
+    projections,
+)
 from layerzoo_transformers.families import family
 from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
@@ -28,15 +38,21 @@ from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, network_class
 from layerzoo_transformers.plainly import told_plainly
+from layerzoo_transformers.prompts import prompts
+from layerzoo_transformers.sentence_transformers import sentence_encoder, without_modules
 from layerzoo_transformers.sizes import sized_config_of
 from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
 
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
+    files = _meant_files(spec, files)
     with told_plainly(spec.id):
         network = _whole(spec, files)
-    backbone: nn.Module = leave_out_padding(network.get_submodule(_part(spec, network)))
+    part = _part(spec, network)
+    backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
+    if (made := _embedding(spec, files, network, part)) is not None:
+        attach(backbone, made)
     return backbone if _has_values() else without_memory(backbone)
 
 
@@ -55,9 +71,12 @@ def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
+    files = _meant_files(spec, files)
     config = config_of(spec, files)
     with told_plainly(spec.id):
-        return {**described(config, files, spec.modality), "chain": _chain(config, spec.modality)}
+        known = described(config, files, spec.modality, sentence_encoder(spec.id, files))
+    has_embedding = known.get("default", {}).get("layer") == NAME
+    return {**known, "chain": _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})}
 
 
 def _chain(config: Any, modality: str) -> dict[str, Any]:
@@ -74,9 +93,13 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 @hookimpl
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
     """The library's own tokenizer, feature extractor, image processor or video processor."""
+    files = _meant_files(spec, files)
     with told_plainly(spec.id):
         if spec.modality == "text":
-            return tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"))
+            made = tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"))
+            if isinstance(made, LibraryTokenizer):
+                made.prompts = prompts(spec.id, files, made.library)
+            return made
         if spec.modality == "audio":
             return audio_features(spec.id, config_of(spec, files), files, spec.args.get("part"))
         return image_processor(spec, config_of(spec, files), files)
@@ -84,9 +107,24 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | L
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone."""
+    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone. And the
+    tensors of the modules that sentence-transformers runs after it."""
+    files = _meant_files(spec, files)
+    encoder = sentence_encoder(spec.id, files)
+    of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
+    own = {name: tensor for name, tensor in tensors.items() if name not in of_modules}
     with told_plainly(spec.id):
-        return mapped(sized_config_of(spec, files), tensors, partial(_part, spec)) or tensors
+        found = mapped(sized_config_of(spec, files), own, partial(_parts, spec)) or own
+    begins = encoder.tensor_names() if encoder else {}
+    return {
+        **found,
+        **{
+            ours + name.removeprefix(theirs): tensor
+            for theirs, ours in begins.items()
+            for name, tensor in of_modules.items()
+            if name.startswith(theirs)
+        },
+    }
 
 
 def _whole(spec: ModelSpec, files: Files) -> Any:
@@ -104,6 +142,31 @@ def _has_values() -> bool:
     """Whether tensors that are made here and now hold numbers."""
     probe = torch.empty(0)
     return type(probe) is Tensor and not probe.is_meta
+
+
+def _meant_files(spec: ModelSpec, files: Files) -> Files:
+    """The files of a model, without those of sentence-transformers where its `args` say ``modules: false``."""
+    return files if spec.args.get("modules", True) else without_modules(files)
+
+
+def _embedding(spec: ModelSpec, files: Files, network: Any, part: str) -> nn.Module | None:
+    """What computes the layer `embedding` from what the backbone returns; None for a model that has none."""
+    library: nn.Module | None = None
+    if method_modules(network, spec.modality):
+        library = ReturnedEmbedding()
+    elif part in network._modules and has_library_embedding(network.config, spec.modality):
+        library = library_embedding(network, spec.modality)
+    encoder = sentence_encoder(spec.id, files)
+    return encoder.embedding(spec.modality, library) if encoder and spec.modality in encoder.modalities else library
+
+
+def _parts(spec: ModelSpec, network: Any) -> dict[str, str]:
+    """The path of the backbone, and of what the embedding adds to it, each with its path there."""
+    if whole := method_modules(network, spec.modality):
+        return whole
+    part = _part(spec, network)
+    is_tower = part in network._modules and has_library_embedding(network.config, spec.modality)
+    return {part: "", **(projections(network, spec.modality) if is_tower else {})}
 
 
 def _part(spec: ModelSpec, network: nn.Module) -> str:

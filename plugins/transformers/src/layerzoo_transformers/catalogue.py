@@ -24,7 +24,7 @@ from layerzoo.errors import RepositoryError
 from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import SUB_CONFIGS
-from layerzoo_transformers.identify import UNMADE, described, modalities_of
+from layerzoo_transformers.identify import UNMADE, default_of, described, modalities_of
 from layerzoo_transformers.parts import network_class
 from layerzoo_transformers.plainly import quiet
 from layerzoo_transformers.stated import stated_params
@@ -123,6 +123,7 @@ def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) ->
             "weights": None if checkpoint is None else f"hf://{checkpoint}",
             "preprocess": _preprocess(config, modality),
             "published": None if checkpoint is None else _published(checkpoint, kind),
+            "default": default_of(config, modality, None),
         }
         yield name, {key: value for key, value in row.items() if value}
 

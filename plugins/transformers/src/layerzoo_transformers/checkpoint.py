@@ -19,16 +19,17 @@ from layerzoo_transformers.plainly import quiet
 from layerzoo_transformers.quantised import dequantising, without_quantisation
 
 
-def _whole(network: nn.Module) -> str:
-    return ""
+def _whole(network: nn.Module) -> Mapping[str, str]:
+    return {"": ""}
 
 
 def mapped(
-    config: Any, tensors: Mapping[str, Tensor], part: Callable[[nn.Module], str] = _whole
+    config: Any, tensors: Mapping[str, Tensor], parts: Callable[[nn.Module], Mapping[str, str]] = _whole
 ) -> Mapping[str, Tensor]:
     """The tensors by the names of the base network of a config; those that it does not have are left out.
 
-    part: tells of that network the path of the module that is wanted; names are relative to it.
+    parts: gives the paths of the modules of that network that are wanted, and the path of each in the backbone; the
+        empty path is the whole.
 
     A tensor that is taken over as it is stays the same object. One that is made of others is computed, or on the meta
     device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
@@ -45,9 +46,13 @@ def mapped(
             found[name] = tensors[origin]
         elif name not in misfits | report["missing_keys"]:
             found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
-    path = part(network)
-    prefix = f"{path}." if path else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    wanted = {f"{path}." if path else "": f"{own}." if own else "" for path, own in parts(network).items()}
+    return {
+        own + name.removeprefix(prefix): tensor
+        for prefix, own in wanted.items()
+        for name, tensor in found.items()
+        if name.startswith(prefix)
+    }
 
 
 def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:

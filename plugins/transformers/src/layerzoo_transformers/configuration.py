@@ -21,11 +21,27 @@ from layerzoo_transformers.plainly import remote_code
 
 SUB_CONFIGS = {
     "text": ("text_config",),
-    "vision": ("vision_config",),
+    "vision": ("vision_config", "image_config"),
     "audio": ("audio_config", "encoder_config"),
     "video": ("video_config", "vision_config"),
 }
 """By modality, what the part for it is called in the configuration of a network of several."""
+
+_OF_TOWERS = {
+    "text": ("text_config",),
+    "vision": ("vision_config", "image_config"),
+    "audio": ("audio_config",),
+    "video": ("video_config",),
+}
+"""By modality, what the configuration of a tower is called, where no other modality has one of that name."""
+
+
+def has_tower(config: Any, modality: str) -> bool:
+    """Return whether a network has a tower for a modality. families.toml says it of those that call it otherwise."""
+    declared: list[str] | None = family(config).get("towers")
+    if declared is not None:
+        return modality in declared
+    return any(getattr(config, name, None) is not None for name in _OF_TOWERS[modality])
 
 
 def config_of(spec: ModelSpec, files: Files) -> Any:

@@ -11,10 +11,13 @@ from layerzoo.errors import RepositoryError
 from layerzoo.spec import MODALITIES, Modality
 from layerzoo.weights import Files
 from layerzoo_transformers.audio import describe_audio
-from layerzoo_transformers.configuration import SUB_CONFIGS, raise_if_refused, read_config
+from layerzoo_transformers.configuration import has_tower, raise_if_refused, read_config
+from layerzoo_transformers.embedding import NAME, has_library_embedding
+from layerzoo_transformers.families import family
 from layerzoo_transformers.images import describe_images, describe_videos
 from layerzoo_transformers.parts import modality_of, network_class
 from layerzoo_transformers.plainly import remote_code
+from layerzoo_transformers.sentence_transformers import SentenceEncoder, sentence_encoder
 from layerzoo_transformers.text import describe_text
 
 _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
@@ -28,17 +31,6 @@ _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
 UNMADE = (ValueError, TypeError, KeyError, AttributeError, OSError)
 """What the library raises for files that are not as it wrote them."""
 _CONFIGURATIONS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
-_POOLING = "1_Pooling/config.json"
-_POOLS = {
-    "mean": "mean",
-    "mean_tokens": "mean",
-    "cls": "cls",
-    "cls_token": "cls",
-    "max": "max",
-    "max_tokens": "max",
-    "lasttoken": "last",
-}
-"""Our poolings, by sentence-transformers' words for them."""
 
 
 def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
@@ -46,12 +38,13 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
 
     Raises: RepositoryError, RemoteCodeError.
     """
+    encoder = sentence_encoder(model, files)
     if "config.json" not in files:
         return None
     config = read_config(model, files)
     main, *towers = modalities_of(model, config)
     try:
-        return [_declared(config, files, main), *(_tower(config, files, each) for each in towers)]
+        return [_declared(config, files, main, encoder), *(_tower(config, files, each, encoder) for each in towers)]
     except UNMADE as error:
         if any("auto_map" in _json(files.get(name)) for name in _CONFIGURATIONS):
             raise remote_code(model, "its tokenizer or processor is") from error
@@ -79,35 +72,36 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
             f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is none of "
             f"{', '.join(MODALITIES)}"
         )
-    towers = [each for each in MODALITIES if each != main and _has_tower(config, each)]
+    towers = [each for each in MODALITIES if each != main and has_tower(config, each)]
     compares = main == "text" and hasattr(network, "get_text_features")
     return [*towers, main] if compares else [main, *towers]
 
 
-def _has_tower(config: Any, modality: Modality) -> bool:
-    return getattr(config, SUB_CONFIGS[modality][0], None) is not None
-
-
-def _declared(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
+def _declared(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, Any]:
     summary = ", ".join(_networks(config))
-    return {"modality": modality, "summary": summary, **described(config, files, modality)}
+    return {"modality": modality, "summary": summary, **described(config, files, modality, encoder)}
 
 
-def _tower(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
+def _tower(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, Any]:
     """A tower beside the main one. What is wrong with its preprocessing is told to those who load it."""
     try:
-        return _declared(config, files, modality)
+        return _declared(config, files, modality, encoder)
     except (ImportError, *UNMADE):
         return {"modality": modality}
 
 
-def described(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
-    """What the library knows of a model for a modality, as keys of registry.yaml."""
+def described(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
+    """What the library knows of a model for a modality, as keys of registry.yaml.
+
+    encoder: what sentence-transformers' files next to the checkpoint say.
+    """
     preprocess = _DESCRIBE[modality](config, files)
-    if modality != "text" or preprocess is None:
-        return {} if preprocess is None else {"preprocess": preprocess}
-    default = default_of(files)
-    return {"preprocess": preprocess | _shorter(preprocess, files), **({"default": default} if default else {})}
+    if modality == "text" and preprocess is not None and encoder is not None and encoder.max_tokens is not None:
+        preprocess = preprocess | {"max_tokens": encoder.max_tokens}
+    default = default_of(config, modality, encoder)
+    if default and default["pool"] == "cls" and modality == "text" and not (preprocess or {}).get("cls_token"):
+        default = {**default, "pool": "mean"}  # without a tokenizer nobody knows that there is such a token
+    return {**({"preprocess": preprocess} if preprocess else {}), **({"default": default} if default else {})}
 
 
 def _networks(config: Any) -> Iterator[str]:
@@ -116,22 +110,11 @@ def _networks(config: Any) -> Iterator[str]:
     yield f"type {config.model_type}"
 
 
-def default_of(files: Files) -> dict[str, str] | None:
-    """The layer and pooling with which sentence-transformers reads a checkpoint; None for one that it has no part in.
-
-    What comes after its pooling (a dense layer, unit length) is no part of the network.
-    """
-    said = _json(files.get(_POOLING))
-    modes = [name.removeprefix("pooling_mode_") for name, value in said.items() if value is True]
-    modes += [said["pooling_mode"]] if isinstance(said.get("pooling_mode"), str) else []
-    pools = [_POOLS[mode] for mode in modes if mode in _POOLS]
-    return {"layer": "final", "pool": pools[0]} if len(pools) == 1 else None
-
-
-def _shorter(preprocess: dict[str, Any], files: Files) -> dict[str, int]:
-    """The number of tokens that sentence-transformers leaves of a text, where the network takes more."""
-    limit = _json(files.get("sentence_bert_config.json")).get("max_seq_length")
-    return {"max_tokens": limit} if isinstance(limit, int) and 0 < limit < preprocess["max_tokens"] else {}
+def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, str] | None:
+    """The layer that a model is used for, where that is its embedding; None for a network alone."""
+    has_embedding = encoder is not None and modality in encoder.modalities
+    pool = family(config).get("embedding_pool", "mean")
+    return {"layer": NAME, "pool": pool} if has_embedding or has_library_embedding(config, modality) else None
 
 
 def _json(path: Path | None) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def _tower(network: nn.Module, modality: str) -> str:
 def _encoder(network: nn.Module, modality: str) -> str:
     if modality not in ("text", "audio") or not isinstance(network, PreTrainedModel):
         return ""
-    if not getattr(network.config, "is_encoder_decoder", False):
+    # A configuration saved from the encoder alone says that there is no decoder, and its base network has both.
+    has_both = {"encoder", "decoder"} <= {name for name, child in network.named_children() if _is_network(child)}
+    if not (getattr(network.config, "is_encoder_decoder", False) or has_both):
         return ""
     encoder = network.get_encoder()
     return next((path for path, module in network.named_modules() if module is encoder), "")
@@ -139,3 +141,7 @@ def accepts_any_argument(network: nn.Module) -> bool:
     """Whether a network's ``forward`` takes arguments of any name."""
     parameters = inspect.signature(network.forward).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _is_network(module: nn.Module) -> bool:
+    return isinstance(module, PreTrainedModel)

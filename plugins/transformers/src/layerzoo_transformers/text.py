@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import tokenizers
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from layerzoo.errors import RepositoryError, SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
 from layerzoo_transformers.parts import accepts_any_argument, arguments, backbone_without_values
+from layerzoo_transformers.prompts import Prompts, library_tokenizer
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's value for an unknown limit is 1e30."""
@@ -38,6 +39,8 @@ class LibraryTokenizer:
 
     unknown: int | None
     """The token for what the vocabulary lacks."""
+    prompts: Prompts | None = None
+    """What may be put before every text, where the model's files say that."""
     _backend: Any = None
     """The Rust tokenizer, where the library's own call adds nothing to it: the same result in half the time."""
 
@@ -61,8 +64,7 @@ class LibraryTokenizer:
     @classmethod
     def of(cls, files: Files, takes: frozenset[str] | None = None) -> LibraryTokenizer:
         """Load the tokenizer next to a model's config.json. takes: as in the constructor."""
-        folder = files["config.json"].parent
-        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False), takes)
+        return cls(library_tokenizer(files), takes)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text without special tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerzoo.errors import PluginError
+from layerzoo.errors import PluginError, UsageError
 from layerzoo.media.text import Tokenizer
 from layerzoo.runtime.preprocess.audio import AudioPreprocessor
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
@@ -21,6 +21,7 @@ __all__ = [
     "TextPreprocessor",
     "VideoPreprocessor",
     "preprocessor",
+    "prompted",
 ]
 
 
@@ -57,3 +58,14 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
         else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
     )
     raise PluginError(f"{spec.id} {lacks}, so that its numbers would be a guess", plugin=spec.builder)
+
+
+def prompted(preprocess: Preprocessor, prompt: str, *, model: str) -> Preprocessor:
+    """Return the same preprocessing with a prompt before every text.
+
+    prompt: the name of one of the model's prompts, or a text. model: its id, for the message.
+    Raises: UsageError where the model takes no text, or has no prompt of that name.
+    """
+    if not isinstance(preprocess, TextPreprocessor):
+        raise UsageError(f"prompt={prompt!r} is for text, and {model} takes {preprocess.modality}")
+    return preprocess.prompted(prompt, model=model)

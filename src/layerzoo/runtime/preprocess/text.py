@@ -12,6 +12,7 @@ import numpy as np
 
 from layerzoo.errors import SampleError
 from layerzoo.media import text
+from layerzoo.media.prompts import Prompt, choose_prompt
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
@@ -30,6 +31,7 @@ class TextPreprocessor(Preprocessor):
         self.uneven_rows = declared.batching != "exact"
         self._tokenizer = tokenizer
         self.overlap = overlap
+        self.prompt = choose_prompt(None, tokenizer, model="")
 
     @property
     def tokenizer(self) -> text.Tokenizer:
@@ -43,20 +45,32 @@ class TextPreprocessor(Preprocessor):
         """
         room = text.room_for(self._tokenizer, self.declared.max_tokens, overlap or 0)
         shared = int(room * text.OVERLAP_SHARE) if overlap is None else overlap
-        return TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
+        made = TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
+        made.prompt = self.prompt
+        return made
+
+    def prompted(self, prompt: str, *, model: str) -> TextPreprocessor:
+        """Return the same preprocessing with another prompt before every text.
+
+        prompt: the name of one of the model's prompts, or a text. model: its id, for the message.
+        Raises: UsageError for a name that the model does not have.
+        """
+        made = TextPreprocessor(self.declared, self._tokenizer, overlap=self.overlap)
+        made.prompt = choose_prompt(prompt, self._tokenizer, model=model)
+        return made
 
     def rows(self, source: Any) -> Prepared:
         if is_tensor(source):
             ids = self._ready(source)
             return Prepared([self._row(ids, special=self._special(ids))])
-        checked = text.decode(source)
+        checked = self.prompt.text + text.decode(source)
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
         whole = len(tokens.chunks) == 1
         rows = [
             self._row(chunk.ids, None if whole else chunk.span, special=chunk.special, others=chunk.others)
             for chunk in tokens.chunks
         ]
-        return Prepared(rows, text.counts(checked, tokens))
+        return Prepared(_without_prompt(rows, self.prompt), text.counts(checked, tokens))
 
     def unknown_words(self, source: str | bytes) -> list[str]:
         """The words of a text that the vocabulary lacks as they stand, in their order. Raises: SampleError."""
@@ -128,6 +142,17 @@ class TextPreprocessor(Preprocessor):
         others = {name: [0] * length for name in self._pads if name not in (text.IDS, "attention_mask")}
         row = token_row((ids * length)[:length], others=others, masked="attention_mask" in self._pads)
         return self.collate([row] * count)
+
+
+def _without_prompt(rows: list[Row], prompt: Prompt) -> list[Row]:
+    """The rows of a text, the first of which says how many of its tokens the model does not pool."""
+    if prompt.excluded_tokens is None:
+        return rows
+    lengths = [prompt.excluded_tokens, *[0] * (len(rows) - 1)]
+    return [
+        replace(row, inputs={**row.inputs, "prompt_length": np.array([length], dtype=np.int64)})
+        for row, length in zip(rows, lengths, strict=True)
+    ]
 
 
 def token_row(

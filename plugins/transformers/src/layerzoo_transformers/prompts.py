@@ -1,0 +1,65 @@
+"""Tokenizers as sentence-transformers sets them up, and the prompts that it puts before texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers.normalizers import Lowercase, Sequence
+from transformers import AutoTokenizer
+
+from layerzoo.weights import Files
+from layerzoo_transformers.sentence_transformers import sentence_encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of a model, as :mod:`layerzoo.media.prompts` takes them."""
+
+    texts: Mapping[str, str]
+    default: str
+    is_pooled: bool
+    library: Any
+    """The library's tokenizer."""
+
+    def length(self, prompt: str) -> int:
+        """Return how many tokens of a text are those of the prompt, with the special tokens before it.
+
+        As in sentence_transformers.base.modules.Transformer: those of the prompt alone, but for a special token at
+        their end.
+        """
+        # truncation=True would stay in force for every text after this one
+        ids: list[int] = list(self.library(prompt, truncation=False, padding=False)["input_ids"])
+        is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
+        return len(ids) - is_closed
+
+
+def library_tokenizer(files: Files) -> Any:
+    """Load the tokenizer next to a config.json, as sentence-transformers does where the model is one of its own."""
+    encoder = sentence_encoder(files["config.json"].parent.name, files)
+    settings = encoder.tokenizer_settings if encoder else {}
+    folder = files["config.json"].parent
+    tokenizer = AutoTokenizer.from_pretrained(folder, **settings, local_files_only=True, trust_remote_code=False)
+    if encoder is not None and encoder.lower_case:
+        _lower_case(tokenizer)
+    return tokenizer
+
+
+def prompts(model: str, files: Files, library: Any) -> Prompts | None:
+    """The prompts of a model; None for one that is not of sentence-transformers."""
+    encoder = sentence_encoder(model, files)
+    if encoder is None:
+        return None
+    default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
+    return Prompts(encoder.prompts, default, encoder.pools_prompt, library)
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Make a tokenizer lower the case of texts first, in place."""
+    if not tokenizer.is_fast:
+        tokenizer.do_lower_case = True
+        return
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = Sequence([Lowercase(), *own])

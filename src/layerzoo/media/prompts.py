@@ -1,0 +1,78 @@
+"""Prompts: what is put before every text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from layerzoo.errors import UsageError, nearest
+from layerzoo.media.text import Tokenizer
+
+__all__ = ["KnowsPrompts", "Prompt", "Prompts", "choose_prompt"]
+
+_NAME = re.compile(r"[\w-]+")
+
+
+class Prompts(Protocol):
+    """The prompts of a model."""
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Each prompt by its name."""
+
+    @property
+    def default(self) -> str:
+        """The prompt that is put before a text where nothing else is asked for; empty for none."""
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the model pools the tokens of a prompt with those of the text."""
+
+    def length(self, prompt: str) -> int:
+        """Return how many tokens at the start of a sequence belong to a prompt, special tokens before it included."""
+
+
+@runtime_checkable
+class KnowsPrompts(Tokenizer, Protocol):
+    """A tokenizer of a model with prompts."""
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """Those prompts; None for a model without any."""
+
+
+class Prompt(NamedTuple):
+    """What is put before every text.
+
+    text: as it is, with the space that separates it from a text.
+    excluded_tokens: how many tokens the model leaves out of its pooling for it; None where it pools them all.
+    """
+
+    text: str = ""
+    excluded_tokens: int | None = None
+
+
+def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str) -> Prompt:
+    """Return the prompt that is asked for.
+
+    Args:
+        asked: the name of one of the model's prompts, or the text of any other; None: the model's default.
+        tokenizer: of the model.
+        model: its id, for the message.
+    Raises: UsageError for a single word that is no name of a prompt, where the model has prompts.
+    """
+    known = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
+    if asked is not None and not isinstance(asked, str):
+        raise UsageError(f"prompt={asked!r} is neither the name of a prompt nor a text")
+    if known is None:
+        return Prompt(asked or "")
+    text = known.default if asked is None else known.texts.get(asked, asked)
+    if asked and asked not in known.texts and any(known.texts.values()) and _NAME.fullmatch(asked):
+        close = nearest(asked, list(known.texts))
+        hint = f"Nearest: {', '.join(close)}. " if close else ""
+        raise UsageError(
+            f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
+            f"A prompt of one word that is meant as text ends with the space before the text: '{asked} '"
+        )
+    return Prompt(text, known.length(text) if text and not known.is_pooled else None)
