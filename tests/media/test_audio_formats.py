@@ -277,7 +277,8 @@ class TestLengths:
     @pytest.mark.parametrize(
         ("format", "codec"),
         [("wav", "libmp3lame"), ("ipod", "aac"), ("matroska", "aac"), ("webm", "libopus"), ("caf", "alac"),
-         ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2"), ("avi", "pcm_s16le"), ("ogg", "libopus"), ("mp3", "libmp3lame")],
+         ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2"), ("avi", "pcm_s16le"), ("ogg", "libopus"),
+         ("mp3", "libmp3lame")],
     )  # fmt: skip
     def test_a_truncated_file(self, format: str, codec: str, share: float) -> None:
         rate = 48_000 if codec == "libopus" else RATE

@@ -131,11 +131,14 @@ def command(
         with (
             _unwound_when_terminated(),
             FeatureWriter(out) as writer,
-        ):  # first, so that a file that cannot be written is told before the work
+        ):  # first, so that a file that cannot be written is reported before the work
             zoo = registry()
             _check_braces(inputs, model, layers, pools)
             spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
-            from layerzoo.runtime import load, stream  # not sooner: a model that is not there is told without torch
+            from layerzoo.runtime import (
+                load,
+                stream,
+            )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
             pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)

@@ -31,7 +31,7 @@ class FeatureWriter:
 
     What the file holds is ``Features.join`` of the batches; memory does not grow with their number. An exception,
     Ctrl-C included, leaves what stood there before, and no temporary file. So does a run in which every sample failed:
-    leaving the ``with`` block then raises :class:`EmptyResultError` where a file with samples stands there, and
+    leaving the ``with`` block then raises :class:`EmptyResultError` where that file has samples, and
     otherwise writes a file that lists the errors. While it writes, the target's folder holds the numbers once for
     ``.parquet`` and twice for the other formats.
 

@@ -122,7 +122,7 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
         if header is not None:
             return _by_libsndfile(file, mix)
         if content is None:
-            raise UnusableError(f"not a sound that FFmpeg or libsndfile reads: {looks_like(file)}") from error
+            raise UnusableError(f"no audio that FFmpeg or libsndfile reads: {looks_like(file)}") from error
         raise UnusableError(f"truncated or damaged: begins as {content.format}, then: {error.strerror}") from error
 
 
@@ -287,7 +287,7 @@ def _ogg_link(file: BinaryIO, link: container.OggLink, mix: Mix) -> list[Segment
 
 
 def _check_ogg(segments: list[Segment], links: list[container.OggLink]) -> None:
-    """FFmpeg silently skips damaged pages: compare what is there with the positions that the pages declare."""
+    """FFmpeg silently skips damaged pages: compare the decoded length with the positions that the pages declare."""
     if any(link.samples is None for link in links):
         return
     declared = sum((link.samples or 0) / link.sample_rate_hz for link in links)
@@ -318,7 +318,7 @@ def _header(file: BinaryIO) -> _Header | None:
 def _missing(log: str) -> tuple[int, int] | None:
     """What libsndfile's log says of chunks that end after the file does."""
     for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
-        # A few bytes are a sloppy header; a length near 2^31 or 2^32 was never filled in, as when writing to a pipe.
+        # A few bytes are a sloppy header; a length near 2^31 or 2^32 means unknown, as when writing to a pipe.
         if int(declared) > int(present) + 8 and int(declared) not in container.UNKNOWN_LENGTHS:
             return int(present), int(declared)
     return None

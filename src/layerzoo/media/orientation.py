@@ -31,7 +31,7 @@ _BY_MATRIX: dict[tuple[int, ...], Transpose] = {
 
 
 def upright_by_exif(image: Image) -> Image:
-    """The image as its EXIF orientation says it is to be shown; as it is without one, or where its EXIF is damaged."""
+    """Return the image turned as its EXIF orientation says; unchanged without one, or where its EXIF is damaged."""
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - Pillow raises whatever broken bytes lead it to
@@ -40,7 +40,7 @@ def upright_by_exif(image: Image) -> Image:
 
 
 def upright(image: Image, orientation: Any) -> Image:
-    """The image as an EXIF or TIFF orientation says it is to be shown; as it is where that is none of 2 to 8."""
+    """Return the image turned as an EXIF or TIFF orientation says; unchanged where that is none of 2 to 8."""
     return _transposed(image, _BY_EXIF.get(orientation) if isinstance(orientation, int) else None)
 
 

@@ -195,7 +195,7 @@ def _frames(container_: InputContainer, stream: av.VideoStream) -> Iterator[av.V
         decoder = av.VideoCodecContext.create(name, "r")
     except av.codec.codec.UnknownCodecError as error:
         raise UnusableError(
-            f"has an alpha channel, and this build of PyAV lacks the decoder that reads it: {name}"
+            f"has an alpha channel, whose decoder is missing from this build of PyAV: {name}"
         ) from error
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.extradata = stream.codec_context.extradata
