@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import layerzoo
 from layerzoo.cli import main
+from layerzoo.registry import registry
 from layerzoo.registry.entry import FIELDS
 from layerzoo.spec import ModelSpec, layer_from_dict
 
@@ -97,7 +99,22 @@ def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) 
 def test_words_and_filters_choose(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
     code, out, err = zoo(*arguments)
     assert (code, out.splitlines()) == (0, found)
-    assert bool(err) == (not found)
+    said = [line for line in err.splitlines() if not line.startswith("Left out: ")]
+    assert bool(said) == (not found)
+
+
+def test_a_filter_by_size_says_how_many_models_of_unknown_size_it_leaves_out(zoo: Zoo, home: Path) -> None:
+    layers = {"modality": "text", "builder": "toy"}
+    models = {"unsized": layers, "also-unsized": layers, "small": {**layers, "params": 10}}
+    (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": models}), encoding="utf-8")
+    for option in ("--max-params", "--min-params"):
+        for format_ in ("ids", "json", "table"):
+            err = zoo("list", "--plugin", "mine", option, "10", "--format", format_)[2]
+            assert "Left out: 2 models whose size is unknown until inspected." in err
+    assert "Left out" not in zoo("list", "--plugin", "mine")[2]
+    assert registry().unsized(plugin="mine", max_params=10) == 2
+    assert registry().unsized(plugin="mine", max_params=10, modality="vision") == registry().unsized() == 0
+    assert [spec.id for spec in layerzoo.models(plugin="mine", max_params=10)] == ["mine/small"]
 
 
 def test_show_prints_the_whole_declaration(zoo: Zoo) -> None:

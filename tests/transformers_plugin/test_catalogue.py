@@ -38,13 +38,14 @@ def _names(lines: list[dict[str, Any]]) -> Iterator[str]:
     ("name", "id", "modality"),
     [
         ("hf/bert", "hf/google-bert/bert-base-uncased", "text"),
-        ("hf/gpt2", "hf/openai-community/gpt2", "text"),
+        ("hf/gpt2", "hf/gpt2", "text"),  # the checkpoint states no size that the default configuration could agree with
+        ("hf/bloom", "hf/bloom", "text"),
         ("hf/vit", "hf/google/vit-base-patch16-224", "vision"),
         ("hf/clip", "hf/openai/clip-vit-base-patch32", "vision"),
         ("hf/clip_vision_model", "hf/openai/clip-vit-base-patch32", "vision"),
         ("hf/clip:text", "hf/openai/clip-vit-base-patch32:text", "text"),
         ("hf/clip_text_model", "hf/openai/clip-vit-base-patch32:text", "text"),
-        ("hf/clap", "hf/laion/clap-htsat-fused", "audio"),
+        ("hf/clap", "hf/clap", "audio"),
         ("hf/whisper", "hf/openai/whisper-tiny", "audio"),
         ("hf/videomae", "hf/MCG-NJU/videomae-base", "video"),
         ("hf/segformer", "hf/segformer", "vision"),  # the documentation names another network's checkpoint

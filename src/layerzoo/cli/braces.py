@@ -1,4 +1,4 @@
-"""Braces that were not quoted: a shell makes several words of ``block.{1..9}``, and only the first reaches the option."""
+"""Braces that were not quoted: a shell makes several words of ``block.{1..9}``, and one reaches the option."""
 
 from __future__ import annotations
 
