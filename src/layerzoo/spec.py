@@ -119,9 +119,11 @@ class Layer:
     shape: tuple[int, ...] | None = None
     """Size of each axis but the batch."""
     prefix_tokens: int | None = None
-    """How many tokens stand before those that cover the input (class, distillation and register tokens)."""
+    """How many tokens stand before those that cover the input (class, distillation and register tokens). Of a text they
+    are positions of the sample, not of its padded row, and are counted in each chunk."""
     suffix_tokens: int | None = None
-    """How many tokens stand behind those that cover the input (a detector's, which become objects)."""
+    """How many tokens stand after those that cover the input (a detector's, which become objects). Of a text they end
+    where the sample ends, before its padding."""
     last_tokens: int | None = None
     """Of the tokens only so many are meant, the last ones; None: all of them."""
     depth: float | None = None

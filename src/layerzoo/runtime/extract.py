@@ -259,7 +259,7 @@ def _run_batch(
     if len(batch) > 1 and backbone.variation:
         return [outcome for place in batch for outcome in _run_batch(backbone, [place], pools, waiting)]
     try:
-        summaries = backbone.summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
+        summaries = backbone.counted_summaries(backbone.preprocess.collate([row for _, _, row in batch]), pools)
     except LayerzooError:
         raise
     except Exception as error:  # noqa: BLE001 - the network and what feeds it are foreign code
@@ -305,7 +305,7 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
     collate_rows = backbone.preprocess.collate
 
     def read(batch: Batch) -> dict[str, FloatArray]:
-        return {name: rows[0].values for name, rows in backbone.summaries(batch, run.row_pools).items()}
+        return {name: rows[0] for name, rows in backbone.summaries(batch, run.row_pools).items()}
 
     with contextlib.suppress(Exception):  # a sample that the network fails on is told when it is run
         found = compare(read, collate_rows([row]), collate_rows([row, mate]))
