@@ -38,8 +38,8 @@ from layerzoo_transformers.processors import default_class
 
 _SIDE_PX = 224
 """The side of an example image for a network whose configuration names no size."""
-_PROBES = ((1, 1), (2, 3), (5, 2), (1, 4))
-"""Height and width of the example images, in units of that side: enough to be cut into tiles."""
+_PROBES = ((448, 672), (1120, 448))
+"""Height and width of further example images: large enough to be cut into tiles, of other proportions."""
 _LONGEST_SETTING = 400
 """Settings that are longer as JSON, such as the colours of a palette, are not repeated in a description."""
 _SERVICE = {"processor_class", "auto_map", "return_tensors", "device", "data_format", "input_data_format"}
@@ -205,7 +205,7 @@ def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
     if made is None or len(set(made)) > 1 or made[0] == size:
         return processor
     changed = type(processor)(**_settings_for(processor, size))
-    return changed if _sizes(changed, probes=_PROBES[:1]) == [size] else processor
+    return changed if _sizes(changed) == [size, size] else processor
 
 
 def _settings_for(processor: Any, size: tuple[int, int]) -> dict[str, Any]:
@@ -229,10 +229,10 @@ def _size_of(size: Any) -> dict[str, int]:
     return {side: length for side, length in known.items() if length is not None}
 
 
-def _sizes(processor: Any, probes: Sequence[tuple[int, int]] = _PROBES[:2]) -> list[tuple[int, int]] | None:
+def _sizes(processor: Any) -> list[tuple[int, int]] | None:
     """Height and width of what a processor makes of example images; None where it makes none of an image alone."""
     try:
-        made = [outputs(processor, [_example(height, width, _SIDE_PX)]) for height, width in probes]
+        made = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
     except Exception:  # noqa: BLE001 - why is said where the processor is probed
         return None
     found = [each.get(main_output(processor, each)) for each in made]
@@ -242,8 +242,8 @@ def _sizes(processor: Any, probes: Sequence[tuple[int, int]] = _PROBES[:2]) -> l
     return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
 
 
-def _example(height: int, width: int, side: int) -> Image.Image:
-    y, x = np.mgrid[: height * side, : width * side]
+def _example(height: int, width: int) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
 
 
@@ -298,8 +298,8 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
         return Probed(LibraryProcessor(processor, {}, is_clip), _named_size(processor), refused=reason)
 
     made = []
-    for height, width in _PROBES[:2] if is_clip else _PROBES:
-        image = _example(height, width, side)
+    for size in ((side, side), *_PROBES):
+        image = _example(*size)
         try:
             made.append(outputs(processor, [image] * 2 if is_clip else [image], is_clip=is_clip))
         except ImportError:
@@ -327,7 +327,7 @@ def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probe
     """square: the pixels made of a square image. Where the size varies, the example is the square of its short side."""
     size_px = int(square.shape[-2]), int(square.shape[-1])
     if variable_size:
-        example = _example(1, 1, min(size_px))
+        example = _example(min(size_px), min(size_px))
         made = outputs(call.processor, [example] * 2 if call.is_clip else [example], is_clip=call.is_clip)
         again = made[next(iter(call.arguments))]
         size_px = int(again.shape[-2]), int(again.shape[-1])
