@@ -34,7 +34,7 @@ from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
 from layerzoo_transformers.families import padding_errors
 from layerzoo_transformers.frames import frame_and_hop
-from layerzoo_transformers.parts import modality_of
+from layerzoo_transformers.parts import arguments, modality_of
 from layerzoo_transformers.text import describe_text
 
 LENGTHS = (9, 17, 64, 150, 400)
@@ -131,10 +131,32 @@ def _states(network: nn.Module, samples: Sequence[Tensor]) -> list[Tensor]:
     given = pad_sequence(list(samples), batch_first=True)
     mask = pad_sequence([torch.ones(len(sample), dtype=torch.long) for sample in samples], batch_first=True)
     named = {"input_values" if given.is_floating_point() else "input_ids": given, "attention_mask": mask}
+    if not given.is_floating_point():
+        named |= _of_tokens(network, given, mask)
     with torch.no_grad():
         output = network(**named, output_hidden_states=True)
     found = [output.get("last_hidden_state"), output.get("pooler_output"), *(output.get("hidden_states") or ())]
     return [state for state in found if isinstance(state, Tensor) and state.ndim <= 3]
+
+
+_OF_TOKENS = {
+    "token_type_ids": "type_vocab_size",
+    "input_shape_ids": "shape_vocab_size",
+    "input_pronunciation_ids": "pronunciation_vocab_size",
+}
+"""What networks take of each token in addition to its id, and the field for the number of its values."""
+
+
+def _of_tokens(network: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """What else a network takes of each token: values that follow from the token and its place, and another one where
+    a text is padded."""
+    takes, config, made = arguments(network), network.config, {}
+    for name, field in _OF_TOKENS.items():
+        values = getattr(config, field, 0)
+        count = values if isinstance(values, int) and values > 0 else 2
+        if name in takes and not hasattr(config, f"{field}s"):  # TAPAS has seven types for each token
+            made[name] = torch.where(mask == 1, (ids + torch.arange(ids.shape[1])) % count, count - 1)
+    return made
 
 
 def _distance(found: Tensor, alone: Tensor) -> float:

@@ -14,7 +14,8 @@ from tools.certify.preprocessing.folders import plain, preprocessor_of
 from tools.certify.preprocessing.record import Record
 from tools.certify.preprocessing.tokenizers import classes, small_tokenizer
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from layerzoo.errors import LayerzooError, SampleError
@@ -53,8 +54,8 @@ _PADDED_TYPE = "siglip"
 """A type whose texts are padded to the longest input, which is the only use of a padding side."""
 
 
-def records(names: Sequence[str] | None = None) -> Iterator[Record]:
-    """Compare every tokenizer, or those of some names, in its default and other configurations."""
+def records(names: Sequence[str] | None = None, configurations: Sequence[str] = tuple(VARIATIONS)) -> Iterator[Record]:
+    """Compare every tokenizer, or those of some names, in its default and other configurations, or some of them."""
     for name in classes() if names is None else names:
         with TemporaryDirectory(prefix="certify-") as folder:
             try:
@@ -63,7 +64,8 @@ def records(names: Sequence[str] | None = None) -> Iterator[Record]:
                 yield Record(kind="tokenizer", name=name, configuration="default", inputs=0, verdict="refused",
                              reason=plain(error))  # fmt: skip
                 continue
-            for configuration, fields in VARIATIONS.items():
+            for configuration in configurations:
+                fields = VARIATIONS[configuration]
                 if "padding_side" in fields and tokenizer.pad_token is None:
                     continue
                 yield _record(name, tokenizer, configuration, fields)
@@ -92,7 +94,9 @@ def _record(name: str, tokenizer: Any, configuration: str, fields: Mapping[str, 
 def _type_of(name: str) -> str:
     """A model type that takes text and has this tokenizer; one that takes the most tensors, where there is none."""
     types = (str(model_type) for model_type, tokenizer in TOKENIZER_MAPPING_NAMES.items() if tokenizer == name)
-    return next(filter(_takes_text, types), "bert")
+    known = [model_type for model_type in types if model_type in CONFIG_MAPPING_NAMES]
+    fewest_parts = sorted(known, key=lambda model_type: len(CONFIG_MAPPING[model_type].sub_configs))
+    return next(filter(_takes_text, fewest_parts), "bert")
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -215,18 +216,32 @@ def _usable(config: Any, part: Any, limit: int) -> int:
     pad, positions = getattr(part, "pad_token_id", None), _largest(part, "max_position_embeddings")
     if positions is None or limit <= positions - (pad if isinstance(pad, int) and pad > 0 else 1) - 1:
         return limit
+    if not _may_count_after_padding(part):
+        return limit
     modules = backbone_without_values(config, "text").modules()
     return min([limit, *(_positions_after_padding(module) or limit for module in modules)])
+
+
+_MAKER = "create_position_ids_from_input_ids"
+"""The library's name for what counts positions from the padding token: a function, or a method of the embeddings."""
+
+
+def _may_count_after_padding(part: Any) -> bool:
+    """Whether the module of the library that defines a network has the function. Most have not, and are not built."""
+    try:
+        module = importlib.import_module(type(part).__module__.replace(".configuration_", ".modeling_"))
+    except ImportError:
+        return True
+    return hasattr(module, _MAKER) or any(hasattr(member, _MAKER) for member in vars(module).values())
 
 
 def _positions_after_padding(module: nn.Module) -> int | None:
     """How many positions a module has, if it counts them from its padding token; else None."""
     table = getattr(module, "position_embeddings", None)
     first, weight = getattr(table, "padding_idx", None), getattr(table, "weight", None)
-    maker = "create_position_ids_from_input_ids"
     if first is None or weight is None:
         return None
-    if not hasattr(module, maker) and not hasattr(sys.modules[type(module).__module__], maker):
+    if not hasattr(module, _MAKER) and not hasattr(sys.modules[type(module).__module__], _MAKER):
         return None
     return int(weight.shape[0]) - int(first) - 1
 
