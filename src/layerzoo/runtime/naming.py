@@ -69,7 +69,8 @@ class Chain:
     nothing else can be the chain."""
     embedding: str | None = None
     """The path of the module that computes the embedding of the whole model from what the network returns. Nothing in
-    it is part of the network: it counts for no other layer."""
+    it is part of the network: it counts for no other layer. The empty path: what the network returns is the
+    embedding."""
     behind: Mapping[str, str] = field(default_factory=dict)
     """Name of a layer → a regular expression for the path of its module: what follows the chain, where that is no norm,
     pooled vector and head. A star in the name counts the calls; without one the last call is meant."""
@@ -86,8 +87,9 @@ _BY_RULE = Chain()
 def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
     """The layers that can be told from a trace: stem, block.I or stage.I, stage.I.block.J, norm, pooled, head, with
     ``branch.K.`` in front where branches run in parallel; and the embedding. Empty when none is found."""
-    if chain.embedding is None:
-        return _name_network(trace, chain)
+    if not chain.embedding:
+        returned = [] if chain.embedding is None else [_embedding(trace.calls[0], chain)]
+        return (*_name_network(trace, chain), *returned)
     inside, outside = _divided_calls(trace, chain.embedding)
     named = _name_network(replace(trace, calls=outside), chain)
     return (*named, *(_embedding(call, chain) for call in inside[:1]))

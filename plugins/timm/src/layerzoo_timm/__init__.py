@@ -17,6 +17,7 @@ from layerzoo.spec import ImagePreprocess
 from layerzoo.weights import Files
 from layerzoo_timm import catalogue
 from layerzoo_timm.checkpoint import map_checkpoint
+from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.identify import identify
 from layerzoo_timm.preprocess import preprocess_of
 
@@ -34,7 +35,14 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
     known = timm.get_pretrained_cfg(spec.args["name"])
     if known is None or spec.modality != "vision":
         return None
-    return {"preprocess": preprocess_of(known), "chain": _chains().get(_family(spec.args["name"]))}
+    chain = _chains().get(_family(spec.args["name"]))
+    described = {"preprocess": preprocess_of(known), "chain": chain}
+    # A tag says how many outputs its weights have; `num_classes` among the arguments of another model may differ.
+    if spec.args.get("num_classes", known.num_classes) != known.num_classes or not is_image_tower(
+        spec.args["name"], known
+    ):
+        return described
+    return described | {"chain": {**(chain or {}), "embedding": ""}, "default": DEFAULT}
 
 
 @hookimpl

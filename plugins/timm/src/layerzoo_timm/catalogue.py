@@ -10,6 +10,7 @@ from typing import Any
 import timm
 from timm.models import PretrainedCfg, model_entrypoint
 
+from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.preprocess import preprocess_of
 
 _SAFETENSORS = "model.safetensors"
@@ -43,6 +44,7 @@ def _model(name: str, known: PretrainedCfg) -> dict[str, Any]:
         "license": None if known.license == "unknown" else known.license,
         "weights": weights_of(known),
         "preprocess": preprocess_of(known),
+        "default": DEFAULT if is_image_tower(name, known) else None,
     }
     return {key: value for key, value in row.items() if value}
 

@@ -13,6 +13,7 @@ from timm.models._hub import load_model_config_from_path
 
 from layerzoo.errors import RepositoryError, nearest
 from layerzoo.weights import Files
+from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.preprocess import preprocess_of
 
 _FIELDS = {field.name for field in fields(PretrainedCfg)}
@@ -36,7 +37,8 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     written, _, arguments = load_model_config_from_path(path.parent)
     known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
     args = {"name": name, "num_classes": known.num_classes, **arguments}
-    return [{"modality": "vision", "summary": name, "args": args, "preprocess": preprocess_of(known)}]
+    found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess_of(known)}
+    return [{**found, "default": DEFAULT} if is_image_tower(name, known) else found]
 
 
 def _said(model: str, path: Path) -> dict[str, Any]:
