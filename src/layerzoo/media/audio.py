@@ -56,8 +56,8 @@ def decode(source: SoundSource, sample_rate_hz: int, channels: int = 1) -> NDArr
 def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
     """A sound in consecutive stretches of at most ``window_samples``: every sample is in exactly one.
 
-    samples: (time,) or (time, channel). All but the last are of full length, so that their frames stay on one grid. A rest shorter than a
-    tenth of a window is too little for a network to hear anything in: it and the window before it are halved instead.
+    samples: (time,) or (time, channel). All but the last are of full length, so that their frames stay on one grid. A
+    rest shorter than a tenth of a window is too little for a network: it and the window before it are halved instead.
     The length of a window is its number of true samples; nothing is padded here.
     """
     edges = [*range(0, max(1, len(samples)), window_samples), len(samples)]
