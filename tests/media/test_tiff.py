@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from itertools import product
@@ -186,6 +187,16 @@ class TestLayouts:
         stored = np.zeros((HEIGHT, WIDTH, 3)) + np.asarray(lab)[0, 0] / 255  # as in a file: a and b are signed
         red = np.asarray(decode(tiff(stored, 8, 8)))[0, 0].astype(int)
         assert np.abs(red - (255, 0, 0)).max() <= 12
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "zstd", "lzma"])
+    @pytest.mark.parametrize("predictor", [1, 2])
+    def test_what_pillow_compresses(self, compression: str, predictor: int) -> None:
+        values = np.round(65_535 * (1 - ramp)).astype(np.uint16)
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, "TIFF", compression=compression, tiffinfo={262: 0, 317: predictor})
+        with Image.open(io.BytesIO(file.getvalue())) as image:
+            assert image.tag_v2[262] == 0
+        assert worst(file.getvalue(), GREY) <= 1
 
 
 class TestRefusals:

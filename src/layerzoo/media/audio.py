@@ -69,7 +69,7 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
 def _resampled(segment: Segment, sample_rate_hz: int) -> NDArray[np.float32]:
     samples, rate = segment
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
-        raise UnusableError(f"a sample rate of {rate} Hz: sounds have {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
+        raise UnusableError(f"a sample rate of {rate} Hz: audio has {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     if not np.isfinite(samples).all():
         raise UnusableError("holds samples that are not finite (infinite or not a number)")
     if rate == sample_rate_hz or len(samples) == 0:

@@ -37,5 +37,5 @@ def fix_transparency(image: Image.Image) -> None:
     Colors that differ from it in their lower 8 bits alone become transparent too.
     """
     transparent, tile = image.info.get("transparency"), getattr(image, "tile", None)
-    if image.mode == "RGB" and isinstance(transparent, tuple) and tile and tile[0].args == "RGB;16B":
+    if image.mode == "RGB" and isinstance(transparent, tuple) and tile and tile[0][3] == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in transparent)

@@ -35,6 +35,7 @@ FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR, COLOR_MAP, EXTRA_SAMPLES, SAMPLE_
 STRIP_OFFSETS, STRIP_COUNTS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 273, 279, 322, 323, 324, 325
 
 _LOSSLESS = {1: "none", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "zstd"}
+_PREDICTED = set(_LOSSLESS) - {1, 32773}  # the others ignore the predictor, as libtiff does
 _COLORS = {0: 1, 1: 1, 2: 3}
 _NAMES = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
 _MOST_EXTRA_SAMPLES = 3  # as many as Pillow reads
@@ -172,7 +173,7 @@ def _plane(file: BinaryIO, layout: Layout, plane: int) -> NDArray[Any]:
         values[start : start + _ROWS_AT_ONCE] = _unpacked(
             rows[start : start + _ROWS_AT_ONCE], count, layout.bits, is_little=layout.tags.prefix == b"II"
         )
-    if layout.tags.get(PREDICTOR, 1) == 2:
+    if layout.tags.get(PREDICTOR, 1) == 2 and layout.compression in _PREDICTED:
         modulus = 2**layout.bits - 1
         for start, stop in _predicted_columns(layout):
             block = values[:, start * samples : stop * samples].reshape(layout.height, -1, samples)
