@@ -131,18 +131,20 @@ class Blueprint:
 
         layouts: those of the same architecture at another size or with another head. Raises: as :meth:`of`.
         """
-        spec = described(spec, hooks, files)
+        given, spec = spec, described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
         if not trust_declaration:
-            blueprint._check_declaration()
+            blueprint._check_declaration(_layers_at_another_size(given))
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
 
-    def _check_declaration(self) -> None:
+    def _check_declaration(self, elsewhere: Sequence[Layer]) -> None:
         """Refuse what is declared by hand and a trace contradicts. What a catalogue declares was traced.
 
+        Args:
+            elsewhere: layers whose shapes may have been stated for another size of the input.
         Raises: DeclarationError.
         """
         spec = self.spec
@@ -151,7 +153,6 @@ class Blueprint:
             check_cls_token(spec, self.preprocess, known.get("cls_token"))
         if not spec.layers or spec.traced_with:
             return
-        inherited = registry().model(spec.base).layers if spec.base else ()
         is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
         for layer in spec.layers:
             needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
@@ -171,7 +172,7 @@ class Blueprint:
                 modality=self.preprocess.modality,
                 rows=_BATCH,
                 example=reference_input(spec.preprocess) if spec.preprocess else "the example",
-                has_own_shape=layer not in inherited,
+                has_own_shape=layer not in elsewhere,
             )
         if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
             self._check_frames([layer for layer in spec.layers if "time" in (layer.axes or ())])
@@ -263,7 +264,6 @@ class Blueprint:
                 return {layer.name: _first_row(found[layer.name], layer, batch.size) for layer in layers}
 
             self.observed.note(layers, *compare(read, *example_pair(example)))
-            self.observed.checked.clear()  # a network can behave otherwise with its weights
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
@@ -351,6 +351,16 @@ class Blueprint:
 
 
 _END = 1 << 62
+
+
+def _layers_at_another_size(spec: ModelSpec) -> tuple[Layer, ...]:
+    """The layers that a model takes from its base; and, of one whose preprocess a program has replaced, all it had."""
+    inherited = registry().model(spec.base).layers if spec.base else ()
+    try:
+        known = registry().model(spec.id)
+    except NotFoundError:
+        return inherited
+    return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
 
 
 def _first_row(activation: Tensor, layer: Layer, rows: int) -> NDArray[np.float32]:
