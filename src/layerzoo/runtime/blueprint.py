@@ -74,7 +74,7 @@ class Blueprint:
     observed: Observed = field(default_factory=Observed, repr=False)
     """What values have shown of features that are random, or depend on the batch."""
     trusts_declaration: bool = False
-    """Whether a declaration stands that a trace contradicts."""
+    """Whether a declaration that a trace contradicts is kept."""
 
     @classmethod
     def of(
@@ -90,10 +90,10 @@ class Blueprint:
     ) -> Blueprint:
         """declared: what browsing says of the model, where its own files say more; the trace is kept under that.
         fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
-        trust_declaration: keep what is declared where a trace contradicts it.
+        trust_declaration: keep a declaration that a trace contradicts.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it,
-            DeclarationError when what is declared of a layer contradicts the trace."""
+            DeclarationError when a declaration contradicts the trace."""
         given, declared = spec, declared or spec
         spec = described(given, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
@@ -141,7 +141,7 @@ class Blueprint:
         return blueprint
 
     def _check_declaration(self, elsewhere: Sequence[Layer]) -> None:
-        """Refuse what is declared by hand and a trace contradicts. What a catalogue declares was traced.
+        """Refuse a declaration written by hand that a trace contradicts. Those of a catalogue were traced.
 
         Args:
             elsewhere: layers whose shapes may have been stated for another size of the input.
@@ -238,7 +238,7 @@ class Blueprint:
         }
 
     def variation(self, layers: Sequence[Layer]) -> Variation:
-        """What is known of layers whose features are random, or depend on the batch."""
+        """Report the layers whose features are random, or depend on the batch, as far as known."""
         return Variation.of(layers, self.found[0] if self.found else None, self.observed)
 
     def note_observed(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:

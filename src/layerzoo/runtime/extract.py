@@ -291,7 +291,7 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
     def read(batch: Batch) -> dict[str, FloatArray]:
         return {name: rows[0] for name, rows in backbone.summaries(batch, run.row_pools).items()}
 
-    with contextlib.suppress(Exception):  # a sample that the network fails on is told when it is run
+    with contextlib.suppress(Exception):  # a sample that the network fails on is reported when it is run
         found = compare(read, collate_rows([row]), collate_rows([row, mate]))
         backbone.blueprint.note_observed(layers, *found)
     if backbone.variation != before:
