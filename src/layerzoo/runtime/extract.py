@@ -322,6 +322,12 @@ def _check_network(backbone: Backbone, failure: Exception) -> None:
     try:
         backbone.activations(example)
     except Exception as error:
+        if backbone.variation.by_batch:
+            raise PluginError(
+                f"the network of {backbone.spec.id} computes statistics over the batch, and does not run on one sample "
+                f"alone: {summary(failure)}. Next: give its batch norms running statistics, or take an earlier layer",
+                plugin=backbone.spec.builder,
+            ) from error
         raise PluginError(
             f"the network of {backbone.spec.id} fails on any input: {summary(failure)}. If backbone.module was "
             "converted: load() takes precision=",
