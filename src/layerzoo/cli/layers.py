@@ -25,9 +25,7 @@ COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params
 @click.option(
     "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
 )
-@click.option(
-    "--trust-declaration", is_flag=True, help="With --trace: keep what is declared where the trace contradicts it."
-)
+@click.option("--trust-declaration", is_flag=True, help="With --trace: keep a declaration that the trace contradicts.")
 @click.option("--declare", is_flag=True, help="Print them as the `layers:` of a registry.yaml, with all that is known.")
 @format_option(piped="ids")
 def command(

@@ -48,7 +48,7 @@ class Features:
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
     times_s: tuple[tuple[float, ...], ...] = ()
-    """For each sample, the times of the frames that its rows stand for, in seconds from the start of the video. Given
+    """For each sample, the times of its frames, in seconds from the start of the video. Given
     for pool="none" where frames go through the network one by one; empty otherwise."""
 
     def __post_init__(self) -> None:

@@ -74,7 +74,7 @@ class Blueprint:
     observed: Observed = field(default_factory=Observed, repr=False)
     """What values have shown of features that are random, or depend on the batch."""
     trusts_declaration: bool = False
-    """Whether a declaration stands that a trace contradicts."""
+    """Whether a declaration that a trace contradicts is kept."""
 
     @classmethod
     def of(
@@ -90,10 +90,10 @@ class Blueprint:
     ) -> Blueprint:
         """declared: what browsing says of the model, where its own files say more; the trace is kept under that.
         fresh: trace again, whatever an earlier trace found, here or when the model was catalogued.
-        trust_declaration: keep what is declared where a trace contradicts it.
+        trust_declaration: keep a declaration that a trace contradicts.
 
         Raises: TraceError when the network does not run, LayerError when a declared layer does not fit it,
-            DeclarationError when what is declared of a layer contradicts the trace."""
+            DeclarationError when a declaration contradicts the trace."""
         given, declared = spec, declared or spec
         spec = described(given, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
@@ -131,18 +131,20 @@ class Blueprint:
 
         layouts: those of the same architecture at another size or with another head. Raises: as :meth:`of`.
         """
-        spec = described(spec, hooks, files)
+        given, spec = spec, described(spec, hooks, files)
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
         if not trust_declaration:
-            blueprint._check_declaration()
+            blueprint._check_declaration(_layers_at_another_size(given))
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
 
-    def _check_declaration(self) -> None:
-        """Refuse what is declared by hand and a trace contradicts. What a catalogue declares was traced.
+    def _check_declaration(self, elsewhere: Sequence[Layer]) -> None:
+        """Refuse a declaration written by hand that a trace contradicts. Those of a catalogue were traced.
 
+        Args:
+            elsewhere: layers whose shapes may have been stated for another size of the input.
         Raises: DeclarationError.
         """
         spec = self.spec
@@ -151,7 +153,6 @@ class Blueprint:
             check_cls_token(spec, self.preprocess, known.get("cls_token"))
         if not spec.layers or spec.traced_with:
             return
-        inherited = registry().model(spec.base).layers if spec.base else ()
         is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
         for layer in spec.layers:
             needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
@@ -171,7 +172,7 @@ class Blueprint:
                 modality=self.preprocess.modality,
                 rows=_BATCH,
                 example=reference_input(spec.preprocess) if spec.preprocess else "the example",
-                has_own_shape=layer not in inherited,
+                has_own_shape=layer not in elsewhere,
             )
         if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
             self._check_frames([layer for layer in spec.layers if "time" in (layer.axes or ())])
@@ -247,7 +248,7 @@ class Blueprint:
         }
 
     def variation(self, layers: Sequence[Layer]) -> Variation:
-        """What is known of layers whose features are random, or depend on the batch."""
+        """Report the layers whose features are random, or depend on the batch, as far as known."""
         return Variation.of(layers, self.found[0] if self.found else None, self.observed)
 
     def note_observed(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
@@ -273,7 +274,6 @@ class Blueprint:
                 return {layer.name: _first_row(found[layer.name], layer, batch.size) for layer in layers}
 
             self.observed.note(layers, *compare(read, *example_pair(example)))
-            self.observed.checked.clear()  # a network can behave otherwise with its weights
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
@@ -361,6 +361,16 @@ class Blueprint:
 
 
 _END = 1 << 62
+
+
+def _layers_at_another_size(spec: ModelSpec) -> tuple[Layer, ...]:
+    """The layers that a model takes from its base; and, of one whose preprocess a program has replaced, all it had."""
+    inherited = registry().model(spec.base).layers if spec.base else ()
+    try:
+        known = registry().model(spec.id)
+    except NotFoundError:
+        return inherited
+    return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
 
 
 def _first_row(activation: Tensor, layer: Layer, rows: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a trace of a network contradicts in its declaration."""
+"""Compare the declaration of a model with a trace of its network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_layer(
         rows: the size of the batch that was traced.
         example: the input that was traced, in words.
         has_own_shape: whether the declared shape was stated for this model, and not for the one that it builds on.
-    Raises: DeclarationError, which names what is declared and what the trace shows.
+    Raises: DeclarationError, which names the declaration and the result of the trace.
     """
     found = list(_contradictions(layer, shape, layout, modality, rows, example, has_own_shape))
     if found:

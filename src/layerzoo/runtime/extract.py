@@ -307,7 +307,7 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
     def read(batch: Batch) -> dict[str, FloatArray]:
         return {name: rows[0] for name, rows in backbone.summaries(batch, run.row_pools).items()}
 
-    with contextlib.suppress(Exception):  # a sample that the network fails on is told when it is run
+    with contextlib.suppress(Exception):  # a sample that the network fails on is reported when it is run
         found = compare(read, collate_rows([row]), collate_rows([row, mate]))
         backbone.blueprint.note_observed(layers, *found)
     if backbone.variation != before:
@@ -338,6 +338,12 @@ def _check_network(backbone: Backbone, failure: Exception) -> None:
     try:
         backbone.activations(example)
     except Exception as error:
+        if backbone.variation.by_batch:
+            raise PluginError(
+                f"the network of {backbone.spec.id} computes statistics over the batch, and does not run on one sample "
+                f"alone: {summary(failure)}. Next: give its batch norms running statistics, or take an earlier layer",
+                plugin=backbone.spec.builder,
+            ) from error
         line = line_of(failure, backbone.blueprint.hooks.folders if backbone.blueprint else ())
         where = f" (at {line})" if line else ""
         raise PluginError(

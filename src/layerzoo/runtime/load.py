@@ -201,7 +201,7 @@ def load_preprocess(model: str | ModelSpec) -> Preprocessor:
 def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> tuple[Layer, ...]:
     """The layers of a model with all that a fresh trace can tell; kept, so that browsing shows it from now on.
 
-    model: an id, or a spec. trust_declaration: keep what is declared where the trace contradicts it.
+    model: an id, or a spec. trust_declaration: keep a declaration that the trace contradicts.
     Raises: NotFoundError, PluginError, DeclarationError, TraceError, WeightsError.
     """
     zoo = registry()

@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float32]
 
 
 class Summary(NamedTuple):
-    """The pooled values of one row, and how many positions they stand for."""
+    """The pooled values of one row, and the number of positions that were pooled."""
 
     values: FloatArray
     positions: int | None
@@ -168,8 +168,8 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
     The positions of a layer follow from those of its rows. A network may add tokens before or after a row, shorten the
     row evenly, or pad it on the right to whole windows of attention.
 
-    Prefix and suffix tokens that the network itself adds stand at the ends of the padded row. Those that are positions
-    of the row, such as a tokenizer's special tokens, stand at the ends of the sample.
+    Prefix and suffix tokens that the network itself adds are at the ends of the padded row. Those that are positions
+    of the row, such as a tokenizer's special tokens, are at the ends of the sample.
 
     Args:
         positions: how many positions the layer has for this batch.

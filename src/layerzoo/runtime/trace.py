@@ -390,7 +390,7 @@ _VALUELESS = frozenset(
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation draws random numbers: one that may, and that is not told not to."""
+    """Whether an operation draws random numbers: one that can, and whose arguments do not disable it."""
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return False
     given = _arguments(func, args, kwargs)

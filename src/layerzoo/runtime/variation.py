@@ -70,7 +70,7 @@ class Variation:
 
     @classmethod
     def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
-        """What is known of some layers. trace: one that reaches them; None: nothing was traced yet."""
+        """Collect the findings of some layers. trace: one that reaches them; None: nothing was traced yet."""
         drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
         mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
         return cls(
@@ -86,12 +86,12 @@ class Variation:
         if self.by_batch:
             yield (
                 f"{model}: features at {_listed(self.by_batch)} depend on the other samples of a batch"
-                f"{_by(self.by_batch, 'statistics of the batch in')}. Each sample runs in a batch of its own"
+                f"{_by(self.by_batch, 'statistics of the batch in')}. Each sample runs in a separate batch"
             )
         if self.random:
             yield (
                 f"{model}: features at {_listed(self.random)} are random{_by(self.random, 'random numbers drawn in')}. "
-                f"Each sample runs in a batch of its own, after torch.manual_seed({SEED})"
+                f"Each sample runs in a separate batch, after torch.manual_seed({SEED})"
             )
 
     def to_plain(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _differ(one: NDArray[np.float32], other: NDArray[np.float32], tolerance: flo
         return True
     one, other = one.astype(np.float64), other.astype(np.float64)
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        return False  # such features are an error of their own
+        return False  # reported as an error elsewhere
     return bool(np.linalg.norm(one - other) > tolerance * max(np.linalg.norm(one), np.linalg.norm(other)))
 
 
