@@ -102,15 +102,12 @@ for number, line in enumerate(sys.stdin.read().splitlines()):
 """
 VERBS = [
     "layers noisy/image --trace --format jsonl",
-    "layers noisy/image --trace --declare",
     "show noisy/image --format json",
     "compare noisy/image noisy/image --format json",
     "extract a.png --model noisy/image --out a.npz",
     "pull noisy/image --partial --layer block.0 --format json",
     "lock noisy/image --format json",
     "catalogue build noisy --jobs 1",
-    "catalogue check noisy --jobs 1",
-    "list --plugin noisy --format ids",
     "plugin check noisy --format json",
 ]
 

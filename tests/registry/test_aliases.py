@@ -72,9 +72,9 @@ def test_a_model_is_built_on_an_alias() -> None:
 
 
 def test_an_alias_of_what_is_not_there_is_named(zoo: Zoo) -> None:
-    with pytest.raises(UnknownModelError, match="the alias 'lost' stands for starter/nothing: there is no model"):
+    with pytest.raises(UnknownModelError, match="the alias 'lost' leads to starter/nothing: there is no model"):
         layerzoo.load("lost")
-    assert "the alias 'lost' stands for starter/nothing" in zoo("show", "lost").err
+    assert "the alias 'lost' leads to starter/nothing" in zoo("show", "lost").err
 
 
 def test_an_alias_is_completed() -> None:

@@ -17,8 +17,8 @@ def expanded_by_shell(option: str, values: Sequence[str], words: Sequence[str], 
     Args:
         option: its name, as in ``--layer``.
         values: what it was given. Of ``LAYER=POOLING`` the layer counts.
-        words: the other words of the command line that mean nothing where they stand.
-        known: the names of the model's layers, as far as these are known.
+        words: the other words of the command line, which have no meaning at their place.
+        known: the names of the model's layers; empty where they are not known.
     """
     if not values:
         return None

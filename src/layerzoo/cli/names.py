@@ -62,7 +62,7 @@ def resolve_model_id(name: str) -> str:
 
 
 def known_layers(model: str | None) -> list[str]:
-    """The names of a model's layers as far as they are declared or traced; none for a model that is not known."""
+    """Return the names of a model's layers that are declared or traced; none for an unknown model."""
     from layerzoo.facts import traced_layers
 
     with contextlib.suppress(LayerzooError):

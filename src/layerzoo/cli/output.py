@@ -125,7 +125,7 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
 
     table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
     print_lines(table.lines(ruled=stdout().isatty()))
-    stdout().flush()  # what is said about a table, here or by a verb, stands below it
+    stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
         click.echo(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.", err=True)
     return table.left_out

@@ -25,7 +25,7 @@ def reserved_stdout() -> Iterator[None]:
 
     Within, ``print``, ``sys.stdout``, the descriptor 1 and so subprocesses and C code write to standard error. Where
     ``sys.stdout`` has no descriptor (a test has put another stream in its place), only the stream is replaced.
-    Raises: OSError where the data cannot be written, BrokenPipeError where nobody reads it any more.
+    Raises: OSError where the data cannot be written, BrokenPipeError where its reader has closed the pipe.
     """
     if _data:  # one command calls another
         yield
@@ -65,7 +65,7 @@ def _own_descriptor(stream: TextIO) -> Iterator[TextIO]:
 
 
 def _close(data: TextIO) -> None:
-    """Close a stream. What nobody takes is dropped: the error was raised when it was flushed."""
+    """Close a stream. Data that cannot be written is dropped: the error was raised when it was flushed."""
     with contextlib.suppress(OSError):
         data.flush()
         data.close()

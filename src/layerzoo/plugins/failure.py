@@ -56,7 +56,7 @@ class ImportFailure:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the beginning of what it says, or what is wrong with a hook."""
+    """An exception in one line: its type and the beginning of its message; of a hook, its mistake."""
     if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
         return told
     lines = str(error).strip().splitlines() or [""]

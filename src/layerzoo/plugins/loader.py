@@ -99,8 +99,8 @@ class PluginHooks:
             raise self._failed(hook, arguments, error) from error
 
     def _failed(self, hook: str, arguments: Mapping[str, Any], error: BaseException) -> PluginError:
-        """The error about a hook that raised, with the next step for what is wrong: the checkpoint, the declaration,
-        the repository or the plugin."""
+        """Return the error about a hook that raised, with the next step: correct the checkpoint, the declaration, the
+        repository or the plugin."""
         manifest, spec = self.manifest, arguments.get("spec")
         name = manifest.namespace
         model = spec.id if spec else arguments.get("model")

@@ -12,8 +12,8 @@ from layerzoo.spec import MODALITIES, Modality
 class Filters(TypedDict, total=False):
     """What a model must be to be found. What is left out, or None, may be anything.
 
-    A model that does not declare what is asked about is not found: nobody knows whether it fits. How many models a
-    filter by size leaves out for that reason, :meth:`Registry.unsized` counts.
+    A model that does not declare the filtered value is left out. :meth:`Registry.unsized` counts the models that a
+    filter by size leaves out for that reason.
     """
 
     modality: Modality | None

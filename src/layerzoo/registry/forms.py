@@ -293,7 +293,7 @@ class LayerForm(Form):
 
     module: Module
     """The dotted path of the module, as in `encoder.norm`; `.` is the network itself. An address as `zoo layers` prints
-    it may stand here too: `shared#4` (its fifth call), `blocks.0<` (its input), `mixer[1]` (its second output)."""
+    it is accepted too: `shared#4` (its fifth call), `blocks.0<` (its input), `mixer[1]` (its second output)."""
     call: Count = UNSET
     """Which call of the module, from 0, where it is called several times."""
     output: Output = UNSET

@@ -43,7 +43,7 @@ class InUse:
         return f"(m.source IN ({self.ids}){self._visible('m.source', 'm.id')})"
 
     def disable(self, entries: Iterable[str]) -> None:
-        """Take out more entries, such as the models that disabled aliases stand for."""
+        """Disable more entries, such as the targets of disabled aliases."""
         self.disabled = list(dict.fromkeys((*self.disabled, *entries)))
 
     def facets(self, installed: bool | None, views: Sequence[int] = ()) -> str:

@@ -25,7 +25,7 @@ class Mistake:
     nearest: tuple[str, ...] = ()
     """What was probably meant, the likeliest first."""
     lacks: str | None = None
-    """The key below ``loc`` that is missing, where that is what is wrong."""
+    """The missing key below ``loc``, where the mistake is that it is missing."""
 
     def __str__(self) -> str:
         """The message, after the keys that lead to what is wrong."""

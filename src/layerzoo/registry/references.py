@@ -71,7 +71,7 @@ class References:
     def _aliases(self, files: _Files) -> Iterator[Diagnostic]:
         disabled = self._stock.ask(Shelf.disabled)
         for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
-            if alias in disabled:  # what it stands for is disabled by this name
+            if alias in disabled:  # its target is disabled by this name
                 continue
             if error := self._reason(target, source):
                 message = f"the alias '{alias}' stands for {target}: {error}"

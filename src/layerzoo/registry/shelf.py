@@ -137,7 +137,7 @@ class Shelf:
     # ------------------------------------------------------------ aliases and diagnostics
 
     def target(self, alias: str) -> str | None:
-        """What an alias stands for; the nearest source counts.
+        """Return the target of an alias; the nearest source counts.
 
         alias: of a user's own, with or without the user's namespace, in which names without a slash are read.
         """

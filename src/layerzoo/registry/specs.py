@@ -112,7 +112,7 @@ class Specs:
 def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
     """The error about a model, which names the alias that led to it."""
     if name != model:
-        error.args = (f"the alias '{name}' stands for {model}: {error}",)
+        error.args = (f"the alias '{name}' leads to {model}: {error}",)
     return error
 
 

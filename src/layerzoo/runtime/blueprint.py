@@ -220,7 +220,7 @@ class Blueprint:
 
     def _with_single(self, found: Trace, kind: Ground) -> Trace:
         """The trace with the FLOPs of one sample, where some of the work may be the same for any number of samples."""
-        for size in (_LARGER_BATCH, 1):  # of one sample, copies that nobody needs are not made
+        for size in (_LARGER_BATCH, 1):  # for a single sample torch skips some copies
             with suppress(LayerzooError):  # a size that the network does not take says nothing
                 other = _trace_on(kind, self.spec, self.hooks, self.files, self.preprocess.example(size))
                 if (counted := found.with_single(other)) is not found:

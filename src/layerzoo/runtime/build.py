@@ -76,7 +76,7 @@ def ground(kind: Ground) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """Silence the loggers of torch: where a network does not run without values, torch logs a traceback of its own."""
+    """Silence the loggers of torch: where a network does not run without values, torch logs a traceback."""
 
     def drop(record: logging.LogRecord) -> bool:
         return False

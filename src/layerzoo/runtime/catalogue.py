@@ -211,12 +211,12 @@ def state_of(namespace: str) -> dict[str, str]:
 
 
 def settled(row: Row) -> list[Row]:
-    """Return the models that a traced row stands for.
+    """Return the models to list for a traced row.
 
     Of a checkpoint whose configuration is not known (``published`` in its row), a trace tells what another network of
     its architecture is like, the one of the library's default configuration. Where the size of that is one that the
-    checkpoint is known to have, the row keeps it. Else the checkpoint stands without size, cost and layers, and the
-    architecture stands next to it, without weights, under the first of its aliases.
+    checkpoint is known to have, the row keeps it. Else the checkpoint is listed without size, cost and layers, and the
+    architecture is listed next to it, without weights, under the first of its aliases.
 
     Args:
         row: as :func:`_trace_models` yields it. ``published``: ``params``, the least and the largest number of
@@ -239,7 +239,7 @@ def settled(row: Row) -> list[Row]:
 
 
 def _possible_ids(row: Row) -> list[str]:
-    """The ids of the models that a listed row may stand for: see :func:`settled`."""
+    """Return the ids of the models that may be listed for a row: see :func:`settled`."""
     return [row["id"], *(row.get("aliases", [])[:1] if _PUBLISHED in row else [])]
 
 

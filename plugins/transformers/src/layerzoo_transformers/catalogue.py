@@ -129,7 +129,7 @@ def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) ->
 
 
 def _published(checkpoint: str, kind: str) -> dict[str, Any]:
-    """What is known of a checkpoint without its files."""
+    """Return the summary and the plausible size of a checkpoint, which are read from its name."""
     published: dict[str, Any] = {"summary": f"{kind}, size unknown until inspected"}
     if params := stated_params(checkpoint):
         published["params"] = list(params)

@@ -1,4 +1,4 @@
-"""The size that the name of a published checkpoint states, as far as it states one."""
+"""Read the size that the name of a published checkpoint states."""
 
 from __future__ import annotations
 
