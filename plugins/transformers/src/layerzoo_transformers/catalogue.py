@@ -127,7 +127,7 @@ def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:
     a checkpoint, or needs a package that is not installed."""
     try:
         preprocess: dict[str, Any] | None = described(config, Files(), modality).get("preprocess")
-    except (ImportError, *UNMADE):
+    except (ImportError, RepositoryError, *UNMADE):
         return None
     if preprocess is not None and modality == "text":
         return {**preprocess, "cls_token": _starts_with_cls(config)}

@@ -97,7 +97,7 @@ def _tower(config: Any, files: Files, modality: Modality) -> dict[str, Any]:
     """A tower beside the main one. What is wrong with its preprocessing is told to those who load it."""
     try:
         return _declared(config, files, modality)
-    except (ImportError, *UNMADE):
+    except (ImportError, RepositoryError, *UNMADE):
         return {"modality": modality}
 
 
