@@ -11,7 +11,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
 from layerzoo.registry import registry
-from layerzoo.spec import Batching, ModelSpec, to_plain
+from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, VideoPreprocess, to_plain
 
 
 @click.command("show")
@@ -36,7 +36,7 @@ def command(model: str, format_: Format) -> None:
 _BATCHING: dict[Batching | None, str] = {
     "exact": "exact: all rows have one size",
     "tolerance": "tolerance: shorter rows are filled up under a mask",
-    "equal_lengths": "equal lengths only: what is filled up would change the features",
+    "equal_lengths": "equal sizes only: padding would change the features",
 }
 
 
@@ -50,12 +50,30 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "args", _listed(spec.args.to_dict())
     yield "base", spec.base
     yield "weights", spec.weights and spec.weights.source
-    yield "preprocess", spec.preprocess and _listed(to_plain(spec.preprocess))
+    yield "preprocess", spec.preprocess and _listed(_without_processor(to_plain(spec.preprocess)))
+    yield from _processor(spec)
     yield "batching", spec.preprocess and _BATCHING.get(spec.preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
     yield "layers", _layers(spec)
     yield "aliases", ", ".join(spec.aliases)
     yield "declared by", spec.plugin or "your own registry.yaml"
+
+
+_PROCESSOR = {"processor", "backend", "settings", "refused"}
+
+
+def _processor(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
+    """The processor of the model's library, which is called for every image; the values of `preprocess` describe it."""
+    image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else spec.preprocess
+    if isinstance(image, ImagePreprocess) and image.processor is not None:
+        yield "processor", f"{image.processor} of the library, backend {image.backend}: called for every input"
+        yield "settings", _listed(image.settings.to_dict())
+        yield "refused", image.refused
+
+
+def _without_processor(plain: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in plain.items() if key not in _PROCESSOR}
+    return {key: _without_processor(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _layers(spec: ModelSpec) -> str:
