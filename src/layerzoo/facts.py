@@ -21,9 +21,9 @@ from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.repositories import known_commit
-from layerzoo.spec import Layer, ModelSpec, layer_from_dict
+from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -33,6 +33,17 @@ def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
     except PluginError:  # no builder is installed that could have been traced
         return None
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
+
+
+def traced_preprocess(spec: ModelSpec) -> Preprocess | None:
+    """Return how the input of a model is preprocessed, as its library described it when it was last traced here; None
+    where it was not."""
+    try:
+        facts = read_facts(spec, registry())
+    except PluginError:  # no builder is installed that could have been traced
+        return None
+    kept = None if facts is None else facts.get("preprocess")
+    return None if kept is None else preprocess_from_dict(kept)
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:

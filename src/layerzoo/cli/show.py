@@ -11,7 +11,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
 from layerzoo.registry import registry
-from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, VideoPreprocess, to_plain
+from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
 
 @click.command("show")
@@ -50,9 +50,10 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "args", _listed(spec.args.to_dict())
     yield "base", spec.base
     yield "weights", spec.weights and spec.weights.source
-    yield "preprocess", spec.preprocess and _listed(_without_processor(to_plain(spec.preprocess)))
-    yield from _processor(spec)
-    yield "batching", spec.preprocess and _BATCHING.get(spec.preprocess.batching)
+    preprocess = spec.preprocess or _found(spec)
+    yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
+    yield from _processor(preprocess)
+    yield "batching", preprocess and _BATCHING.get(preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
     yield "layers", _layers(spec)
     yield "aliases", ", ".join(spec.aliases)
@@ -62,9 +63,20 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
 _PROCESSOR = {"processor", "backend", "settings", "refused"}
 
 
-def _processor(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
+def _found(spec: ModelSpec) -> Preprocess | None:
+    """What the model's library said of its preprocessing when it was last traced."""
+    from layerzoo.facts import traced_preprocess
+
+    return traced_preprocess(spec)
+
+
+def _unknown(spec: ModelSpec) -> str:
+    return f"none declared; its library knows, once it was traced: zoo layers --trace {spec.id}"
+
+
+def _processor(preprocess: Preprocess | None) -> Iterator[tuple[str, Any]]:
     """The processor of the model's library, which is called for every image; the values of `preprocess` describe it."""
-    image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else spec.preprocess
+    image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
     if isinstance(image, ImagePreprocess) and image.processor is not None:
         yield "processor", f"{image.processor} of the library, backend {image.backend}: called for every input"
         yield "settings", _listed(image.settings.to_dict())
