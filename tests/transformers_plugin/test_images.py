@@ -286,9 +286,9 @@ def test_pooling_leaves_out_what_the_pixel_mask_hides(folder: Folder) -> None:
         made = network(**inputs, output_hidden_states=True)
         feature_map, mask = network.backbone(inputs["pixel_values"], inputs["pixel_mask"])[-1]
     tokens = made.encoder_last_hidden_state[0][mask[0].flatten()]
-    found = layerzoo.extract(
-        model(where), [IMAGES["wide"]], layer=["stage.3", "neck.block.0", "query.block.0"], pool="mean"
-    )
+    stage = "module:backbone.model.encoder.stages.3"
+    layers = [stage, "neck.block.1", "query.block.0"]
+    found = layerzoo.extract(model(where), [IMAGES["wide"]], layer=layers, pool="mean")
     assert np.allclose(found[stage][0], feature_map[0][:, mask[0]].mean(1), atol=1e-5)
     assert np.allclose(found["neck.block.1"][0], tokens.mean(0), atol=1e-5)
     assert np.allclose(found["query.block.0"][0], made.decoder_hidden_states[1][0].mean(0), atol=1e-5)
