@@ -23,27 +23,21 @@ from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
 from layerzoo.registry import PluginManifest, Registry, registry
 from layerzoo.registry.repositories import known_commit
-from layerzoo.spec import Layer, ModelSpec, layer_from_dict
+from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
 _FORMAT = 8
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
     """The layers of a model with axes, shapes and costs, as a trace on this machine found them; None without one."""
-    try:
-        facts = read_facts(spec, registry())
-    except PluginError:  # no builder is installed that could have been traced
-        return None
+    facts = _facts_here(spec)
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
 
 
 def traced_params(spec: ModelSpec) -> int | None:
     """Return how many parameters the network of a model read when it was traced on this machine; None without a trace,
     or where the trace ended before the network did."""
-    try:
-        facts = read_facts(spec, registry())
-    except PluginError:  # no builder is installed that could have been traced
-        return None
+    facts = _facts_here(spec)
     if facts is None or facts["trace"]["unfinished"]:
         return None
     sizes: dict[str, int] = facts["trace"]["sizes"]
@@ -51,12 +45,24 @@ def traced_params(spec: ModelSpec) -> int | None:
 
 
 def traced_notices(spec: ModelSpec) -> tuple[str, ...]:
-    """What a trace or a run on this machine showed of features that are random, or depend on the batch; sentences."""
-    try:
-        facts = read_facts(spec, registry())
-    except PluginError:
-        return ()
+    """Return what a trace or a run on this machine showed of features that are random, or depend on the batch."""
+    facts = _facts_here(spec)
     return () if facts is None else tuple(facts["notices"])
+
+
+def traced_preprocess(spec: ModelSpec) -> Preprocess | None:
+    """Return how the input of a model is preprocessed, as its library described it when it was last traced here; None
+    where it was not."""
+    facts = _facts_here(spec)
+    kept = None if facts is None else facts.get("preprocess")
+    return None if kept is None else preprocess_from_dict(kept)
+
+
+def _facts_here(spec: ModelSpec) -> dict[str, Any] | None:
+    try:
+        return read_facts(spec, registry())
+    except PluginError:  # no builder is installed that could have been traced
+        return None
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:

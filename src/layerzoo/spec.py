@@ -165,8 +165,8 @@ EXAMPLE_SECONDS = 1
 class ImagePreprocess:
     """How an image becomes (channel, height, width) float32: resize, crop, divide by 255, normalize.
 
-    With ``processor``, the image processor of the model's library does all of it. The values then describe what it
-    does, as far as they can, and are not applied.
+    With ``processor``, the image processor of the model's library does all of it. The values then only
+    describe it, and are not applied.
     """
 
     kind: Literal["image"] = "image"

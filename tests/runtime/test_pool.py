@@ -327,3 +327,58 @@ def test_raw_activations_of_padded_rows_whose_axes_are_not_known_are_refused() -
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
     with pytest.raises(PoolingError, match="the padding of shorter samples cannot be removed"):
         rows_of(summarise(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
+
+
+# ---------------------------------------------------------------- padded images
+
+
+def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The pooled rows of images, of whose pixels a mask says which are no padding."""
+    pixels = torch.zeros(len(values), 3, *mask.shape[1:])
+    batch = Batch({"pixels": pixels}, image_mask=torch.from_numpy(mask))
+    rows = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    return np.stack([merge([row], [1], pool) for row in rows])
+
+
+def half_hidden() -> NDArray[np.bool_]:
+    """(2, 12, 20) pixels: of the second image, the last 8 columns and the last 4 rows are padding."""
+    mask = np.ones((2, 12, 20), np.bool_)
+    mask[1, 8:], mask[1, :, 12:] = False, False
+    return mask
+
+
+@pytest.mark.parametrize("pool", OVER_POSITIONS)
+@pytest.mark.parametrize(
+    "axes", ["batch channel height width", "batch height width channel", "batch width height channel"]
+)
+def test_padding_of_an_image_is_left_out_of_its_map(pool: str, axes: str) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
+    words = tuple(axes.split())
+    layer = Layer(name="stage.0", module="s", axes=words, shape=(4, 3, 5))
+    order = [("batch", "channel", "height", "width").index(word) for word in words]
+    found = masked(values.transpose(order).copy(), layer, pool, half_hidden())
+    wanted = [DEFINITIONS[pool](image.reshape(4, -1).T) for image in (values[0], values[1, :, :2, :3])]
+    if pool == "gram":  # a sum over positions, whatever their order
+        assert np.allclose(found, wanted, atol=1e-5)
+    else:
+        assert np.allclose(found, wanted, atol=1e-6)
+
+
+def test_padding_of_an_image_is_left_out_of_its_tokens() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 1 + 15 + 2, 4)).astype(np.float32)
+    layer = Layer(
+        name="block.0", module="b", axes=("batch", "token", "channel"), shape=(18, 4), prefix_tokens=1, suffix_tokens=2
+    )
+    shown = values[1, 1:16].reshape(3, 5, 4)[:2, :3].reshape(-1, 4)
+    found = masked(values, layer, "mean", half_hidden())
+    assert np.allclose(found, [values[0, 1:16].mean(0), shown.mean(0)], atol=1e-6)
+
+
+def test_tokens_that_are_no_map_of_the_image_all_count() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 15, 4)).astype(np.float32)
+    objects = Layer(
+        name="query.block.0", module="q", axes=("batch", "token", "channel"), shape=(15, 4), prefix_tokens=0
+    )
+    assert np.allclose(masked(values, objects, "mean", half_hidden()), values.mean(1), atol=1e-6)
+    other = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(14, 4), prefix_tokens=0)
+    assert np.allclose(masked(values[:, :14], other, "mean", half_hidden()), values[:, :14].mean(1), atol=1e-6)

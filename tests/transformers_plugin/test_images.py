@@ -193,6 +193,21 @@ def test_show_says_which_processor_a_model_has(zoo: Zoo, home: Path, folder: Fol
     assert "CLIPImageProcessorPil" in said.out
 
 
+def test_show_says_which_processor_a_model_in_a_folder_has_once_it_was_traced(zoo: Zoo, home: Path) -> None:
+    where = home / "m"
+    tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    AutoConfig.for_model("vit", image_size=32, patch_size=8, **tiny).save_pretrained(where)
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "resample": 3}
+    (where / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    declared = "{modality: vision, builder: transformers, weights: 'file:./m'}"
+    (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n  mine/m: {declared}\n", encoding="utf-8")
+    assert "none declared; its library knows" in zoo("show", "mine/m", "--format", "table").out
+    assert zoo("layers", "--trace", "mine/m").code == 0
+    shown = zoo("show", "mine/m", "--format", "table").out
+    assert "ViTImageProcessorPil" in shown
+    assert "resample 3" in shown
+
+
 def test_a_processor_can_be_sent_to_another_process(folder: Folder) -> None:
     ours = load_preprocess(model(folder("vit", {"image_processor_type": "ViTImageProcessor"})))
     (got,) = pickle.loads(pickle.dumps(ours))([IMAGES["odd"]]).inputs.values()
@@ -271,10 +286,10 @@ def test_pooling_leaves_out_what_the_pixel_mask_hides(folder: Folder) -> None:
         made = network(**inputs, output_hidden_states=True)
         feature_map, mask = network.backbone(inputs["pixel_values"], inputs["pixel_mask"])[-1]
     tokens = made.encoder_last_hidden_state[0][mask[0].flatten()]
-    found = layerzoo.extract(
-        model(where), [IMAGES["wide"]], layer=["stage.3", "neck.block.0", "query.block.0"], pool="mean"
-    )
-    assert np.allclose(found["stage.3"][0], feature_map[0][:, mask[0]].mean(1), atol=1e-5)
+    stage = "module:backbone.model.encoder.stages.3"
+    layers = [stage, "neck.block.1", "query.block.0"]
+    found = layerzoo.extract(model(where), [IMAGES["wide"]], layer=layers, pool="mean")
+    assert np.allclose(found[stage][0], feature_map[0][:, mask[0]].mean(1), atol=1e-5)
     assert np.allclose(found["neck.block.1"][0], tokens.mean(0), atol=1e-5)
     assert np.allclose(found["query.block.0"][0], made.decoder_hidden_states[1][0].mean(0), atol=1e-5)
 

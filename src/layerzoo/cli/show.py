@@ -10,9 +10,9 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
-from layerzoo.facts import traced_params
+from layerzoo.facts import traced_params, traced_preprocess
 from layerzoo.registry import registry
-from layerzoo.spec import Batching, ModelSpec, to_plain
+from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
 
 @click.command("show")
@@ -37,7 +37,7 @@ def command(model: str, format_: Format) -> None:
 _BATCHING: dict[Batching | None, str] = {
     "exact": "exact: all rows have one size",
     "tolerance": "tolerance: shorter rows are filled up under a mask",
-    "equal_lengths": "equal lengths only: what is filled up would change the features",
+    "equal_lengths": "equal sizes only: padding would change the features",
 }
 
 
@@ -51,8 +51,10 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "args", _listed(spec.args.to_dict())
     yield "base", spec.base
     yield "weights", spec.weights and spec.weights.source
-    yield "preprocess", spec.preprocess and _listed(to_plain(spec.preprocess))
-    yield "batching", spec.preprocess and _BATCHING.get(spec.preprocess.batching)
+    preprocess = spec.preprocess or _found(spec)
+    yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
+    yield from _processor(preprocess)
+    yield "batching", preprocess and _BATCHING.get(preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
     yield "layers", _layers(spec)
     yield "aliases", ", ".join(spec.aliases)
@@ -64,6 +66,32 @@ def _params(spec: ModelSpec) -> str | None:
         return count(spec.params)
     traced = traced_params(spec)
     return f"unknown until inspected: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
+
+
+_PROCESSOR = {"processor", "backend", "settings", "refused"}
+
+
+def _found(spec: ModelSpec) -> Preprocess | None:
+    """What the model's library said of its preprocessing when it was last traced."""
+    return traced_preprocess(spec)
+
+
+def _unknown(spec: ModelSpec) -> str:
+    return f"none declared; its library knows, once it was traced: zoo layers --trace {spec.id}"
+
+
+def _processor(preprocess: Preprocess | None) -> Iterator[tuple[str, Any]]:
+    """The processor of the model's library, which is called for every image; the values of `preprocess` describe it."""
+    image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
+    if isinstance(image, ImagePreprocess) and image.processor is not None:
+        yield "processor", f"{image.processor} of the library, backend {image.backend}: called for every input"
+        yield "settings", _listed(image.settings.to_dict())
+        yield "refused", image.refused
+
+
+def _without_processor(plain: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in plain.items() if key not in _PROCESSOR}
+    return {key: _without_processor(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _layers(spec: ModelSpec) -> str:

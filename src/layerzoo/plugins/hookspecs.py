@@ -73,8 +73,8 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
     video: a callable from the list of a clip's frames, an RGB ``PIL.Image`` each, to (frame, channel, height, width) or
         ``ImageInputs``; of a model whose frames go through the network one by one, a callable as for vision.
 
-    What is returned for images and videos is applied instead of the declared values: return None where these are to be
-    applied. A callable has to be picklable, and several threads may call it at once.
+    What is returned for images and videos is applied instead of the declared values: return None to have
+    these applied. A callable has to be picklable, and several threads may call it at once.
 
     Where a network takes more than one array, the callable returns all of them by the names of the network's arguments,
     the audio first. Of an array whose name ends in ``mask``, which is (position,), a 1 is a true position; these come

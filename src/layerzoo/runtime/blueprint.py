@@ -239,6 +239,7 @@ class Blueprint:
     def _facts(self, trace: Trace, ground: Ground) -> dict[str, Any]:
         return {
             "layers": [to_plain(each) for each in self.spec.layers],
+            "preprocess": None if self.spec.preprocess is None else to_plain(self.spec.preprocess),
             "trace": trace_to_plain(trace),
             "ground": ground,
             "layouts": layouts_to_plain(self.layouts),
@@ -448,7 +449,7 @@ def _asked(spec: ModelSpec) -> ModelSpec:
 
 
 def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
-    """What is declared, with what the library knows of a text's padding, or of the frames of a video."""
+    """Return the declaration, completed by the padding of texts or the frames of videos that the library knows."""
     if isinstance(declared, TextPreprocess) and isinstance(known, TextPreprocess):
         return replace(declared, batching=known.batching)
     if isinstance(declared, VideoPreprocess):

@@ -20,7 +20,7 @@ feature extractor and tokenizer class of the installed library.
 
 Each class is saved into a folder next to the configuration of a network, in its default configuration and in others.
 `layerzoo.runtime.load_preprocess` and the library read the same folder and get the same inputs: images of odd sizes,
-greyscale, tall, wide, of one pixel; videos, sounds and texts of such kinds. **Equal** means: every tensor that the
+greyscale, tall, wide, of one pixel; videos, audio and texts of such kinds. **Equal** means: every tensor that the
 network takes has the same shape and the same bits, for every input. **Refused** means: layerzoo raises one of its
 errors, which gives the reason. **Unequal** is a defect.
 

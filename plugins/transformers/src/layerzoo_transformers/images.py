@@ -1,6 +1,6 @@
 """The library's own image and video processors, called for every image and clip.
 
-Nothing of them is computed here. Which processor a model has follows from the files beside its checkpoint, else from
+Nothing of them is computed here. Which processor a model has follows from the files next to its checkpoint, else from
 its architecture. It is called on example images once, to learn the size of what it makes and whether it can be called
 with an image alone.
 """
@@ -146,7 +146,7 @@ def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool, passed: C
 def own_processor(config: Any, files: Files, modality: Modality) -> Any:
     """Return the library's processor for a model, on the PIL backend where its class has one.
 
-    It is the one that the files beside the checkpoint configure; else the one that the architecture is published with,
+    It is the one that the files next to the checkpoint configure; else the one that the architecture is published with,
     for images of the size that the configuration names. None where the library has none.
     """
     with quiet():
@@ -166,7 +166,7 @@ def _default_class(config: Any, modality: Modality) -> Any:
 
 
 def _beside(files: Files, config: Any) -> Any:
-    """The image processor that the files beside a checkpoint configure."""
+    """The image processor that the files next to a checkpoint configure."""
     named = "preprocessor_config.json" in files or "image_processor" in read_json(files.get("processor_config.json"))
     if not named and not (config.model_type == "timm_wrapper" and "config.json" in files):
         return None
@@ -178,7 +178,7 @@ def _beside(files: Files, config: Any) -> Any:
 
 
 def _beside_for_videos(files: Files) -> Any:
-    """The video processor that the files beside a checkpoint configure; None where they configure one for images."""
+    """The video processor that the files next to a checkpoint configure; None where they configure one for images."""
     written = read_json(files.get("preprocessor_config.json"))
     kinds = [str(written.get(key, "")) for key in ("video_processor_type", "image_processor_type")]
     where = [
@@ -304,7 +304,7 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
             made.append(outputs(processor, [image] * 2 if is_clip else [image], is_clip=is_clip))
         except ImportError:
             raise
-        except Exception as error:  # noqa: BLE001 - the reason is what is to be said
+        except Exception as error:  # noqa: BLE001 - the reason is reported
             return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(error)}")
         passed = _passed(processor, made[-1], arguments)
         if reason := _misshaped(processor, made[-1], is_clip, passed):
@@ -454,7 +454,7 @@ def settings_of(processor: Any) -> dict[str, Any]:
 
 
 def _described(processor: Any) -> dict[str, Any]:
-    """Interpolation, crop and normalization, as far as a processor's attributes say them."""
+    """Interpolation, crop and normalization, from the attributes of a processor."""
     factor = getattr(processor, "rescale_factor", 1 / 255) if getattr(processor, "do_rescale", True) else 1.0
     has_offset = any(getattr(processor, name, False) for name in ("rescale_offset", "offset"))
     offset = 1.0 if has_offset and getattr(processor, "do_rescale", True) else 0.0
