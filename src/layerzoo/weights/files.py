@@ -20,7 +20,7 @@ _INDICES = (INDEX, ".bin.index.json")
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
-_COMPANIONS = {".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
+_COMPANIONS = {".codes", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
 # What sentence-transformers does after the network stands in folders of their own, by number: 1_Pooling, 2_Dense.
 _STEP = re.compile(r"\d_[A-Za-z]+/config\.json")
 # What transformers' Trainer leaves beside a checkpoint under the same suffixes.
