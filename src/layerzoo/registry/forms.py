@@ -254,6 +254,9 @@ class AudioForm(Form):
 
     sample_rate_hz: Size = UNSET
     """Samples a second; other sounds are resampled."""
+    channels: Size = UNSET
+    """How many channels the network takes. 1, the default, is the mean of all channels; with more, audio of another
+    number of channels is refused."""
     window_s: Spread = UNSET
     """The longest piece that the network takes at once, in seconds; longer sounds are cut into such pieces."""
     pad: Literal["none", "window"] = UNSET

@@ -27,7 +27,7 @@ _ADAPTER = re.compile(r"adapter_model\.\w+")
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 _LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
-_COMPANIONS = {".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
+_COMPANIONS = {".codes", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
 # What transformers' Trainer leaves beside a checkpoint under the same suffixes.
 _NO_CHECKPOINTS = {
     "training_args.bin",

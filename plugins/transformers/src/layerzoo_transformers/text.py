@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ _CONTENT = (1 << 31) - 1
 """A token id of no vocabulary, which stands for a text where special tokens are put around it."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""For the library's own call, which sets where its tokenizer truncates before it runs it."""
 _SEVERAL = -(1 << 31)
 """Marks a tensor of several numbers for each token."""
 
@@ -81,14 +84,16 @@ class LibraryTokenizer:
         Raises: SampleError for a text that the library's tokenizer refuses, or that it puts other special tokens around
             than around any other text.
         """
-        if self._backend is not None and max_tokens is None:
+        if self._backend is not None:
             encoding = self._backend.encode(text)
-            return {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
+            made = {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
+            return made if max_tokens is None else {key: self._cut(values, max_tokens) for key, values in made.items()}
         name = type(self.library).__name__
         try:
-            made = self.library(
-                text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
-            )
+            with _ONE_AT_A_TIME:
+                made = self.library(
+                    text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
+                )
         except Exception as error:
             raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
         ids = list(made[_IDS])
@@ -100,6 +105,13 @@ class LibraryTokenizer:
             )
         others = [name for name in self.pads if name in made and name not in (_IDS, _MASK)]
         return {_IDS: ids} | {name: list(made[name]) for name in others}
+
+    def _cut(self, values: Sequence[int], max_tokens: int) -> Sequence[int]:
+        """Truncate between the special tokens, on the tokenizer's side."""
+        start, end = len(self.prefix), len(values) - len(self.suffix)
+        excess = max(0, len(values) - max_tokens)
+        kept = values[start + excess : end] if self.truncation_side == "left" else values[start : end - excess]
+        return [*values[:start], *kept, *values[end:]]
 
 
 def _special_tokens(library: Any) -> tuple[Sequence[int], Sequence[int]]:
