@@ -56,10 +56,26 @@ _OTHERS: dict[str, dict[str, Any]] = {
         },
     },
 }  # fmt: skip
-_ALIKE = ("aimv2", "blip", "chinese_clip", "clip", "clipseg", "metaclip_2", "owlv2", "owlvit", "siglip", "siglip2", "tipsv2")
+_ALIKE = (
+    "aimv2",
+    "blip",
+    "chinese_clip",
+    "clip",
+    "clipseg",
+    "metaclip_2",
+    "owlv2",
+    "owlvit",
+    "siglip",
+    "siglip2",
+    "tipsv2",
+)
 TYPES: dict[str, dict[str, Any]] = {**dict.fromkeys(_ALIKE, _PAIR), **_OTHERS}
 """The configuration of a small network, by model type."""
-VIDEO = {"frames": 4, "joint": True, "image": {"size_px": [32, 32], "resize": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1]}}
+VIDEO = {
+    "frames": 4,
+    "joint": True,
+    "image": {"size_px": [32, 32], "resize": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1]},
+}
 """How a video is preprocessed for those that take one."""
 
 
