@@ -186,9 +186,9 @@ def test_normalize_gives_unit_length_and_is_recorded(tmp_path: Path, declare: De
     assert (usual.provenance["normalize"], unit.provenance["normalize"]) == (False, True)
     tokens = layerzoo.extract("mine/vision", images, layer="block.0", pool="none", normalize=True).values
     assert np.allclose(np.linalg.norm(tokens, axis=-1), 1, atol=1e-5)
+    backbone = _without_axes("module:encoder.layers.0.self_attn.k_proj")
     with pytest.raises(UsageError, match="needs a channel axis"):
-        submodule = "module:encoder.layers.0.self_attn.k_proj"
-        layerzoo.extract(_without_axes(submodule), images, pool="none", normalize=True)
+        layerzoo.extract(backbone, images, pool="none", normalize=True)
 
 
 def _without_axes(selector: str) -> layerzoo.Backbone:

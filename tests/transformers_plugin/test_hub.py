@@ -225,7 +225,7 @@ def test_a_catalogued_checkpoint_is_what_its_own_files_say(connected: Hub, zoo: 
     assert backbone.spec.id == name
     assert (backbone.layers[0].name, backbone.layers[0].shape[-1]) == ("block.2", 32)
     assert (backbone.spec.default.layer, backbone.spec.preprocess.max_tokens) == ("embedding", 6)
-    assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+    assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "embedding", "pooled"]
 
 
 def test_its_default_architecture_from_chance_needs_no_connection(
