@@ -417,7 +417,7 @@ def _channel_axis(backbone: Backbone, name: str, pool: str) -> int:
 
 
 def _require_channels(backbone: Backbone, pools: Mapping[str, str]) -> None:
-    """Raises: UsageError for a layer that is not pooled, and of which nobody knows which axis is a vector."""
+    """Raises: UsageError for a layer that is not pooled, and whose channel axis is unknown."""
     for name, pool in pools.items():
         if pool == "none" and "channel" not in (_layer(backbone, name).axes or ()):
             raise UsageError(
