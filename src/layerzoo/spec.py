@@ -104,8 +104,9 @@ class Layer:
     """
 
     name: str
-    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``; of a detector
-    ``neck.block.3`` and ``query.norm``, of an auto-encoder ``bottleneck``."""
+    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``; ``embedding``
+    for what the whole model is used for, after projection, Dense and Normalize, comparable across the towers of a dual
+    encoder; of a detector ``neck.block.3`` and ``query.norm``, of an auto-encoder ``bottleneck``."""
     module: str
     """Dotted path of the submodule; the empty path is the network itself."""
     call: int | None = None

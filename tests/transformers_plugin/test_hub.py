@@ -55,7 +55,12 @@ def published(config: Any) -> dict[str, bytes | str]:
 def pooling(mode: str) -> dict[str, str]:
     """What sentence-transformers keeps beside a network."""
     return {
-        "modules.json": "[]",
+        "modules.json": json.dumps(
+            [
+                {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ]
+        ),
         "1_Pooling/config.json": json.dumps({"word_embedding_dimension": 32, f"pooling_mode_{mode}": True}),
         "sentence_bert_config.json": json.dumps({"max_seq_length": 6, "do_lower_case": False}),
     }
@@ -148,7 +153,7 @@ def test_a_branch_that_moved_is_looked_at_again(bert: Repository) -> None:
     bert.commit({**published(bert_config(num_hidden_layers=2)), **TOKENIZER, **pooling("cls_token")})
     backbone = layerzoo.load(BERT, layer=["block.*", "final"])
     assert len(backbone.layers) == 2
-    assert layerzoo.model(BERT).default.pool == "cls"
+    assert layerzoo.model(BERT).default.layer == "embedding"
 
 
 def test_a_lock_keeps_the_commit(bert: Repository, zoo: Zoo) -> None:
@@ -219,8 +224,8 @@ def test_a_catalogued_checkpoint_is_what_its_own_files_say(connected: Hub, zoo: 
     backbone = layerzoo.load("hf/bert", layer="block.-1")
     assert backbone.spec.id == name
     assert (backbone.layers[0].name, backbone.layers[0].shape[-1]) == ("block.2", 32)
-    assert (backbone.spec.default.pool, backbone.spec.preprocess.max_tokens) == ("cls", 6)
-    assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+    assert (backbone.spec.default.layer, backbone.spec.preprocess.max_tokens) == ("embedding", 6)
+    assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "embedding", "pooled"]
 
 
 def test_its_default_architecture_from_chance_needs_no_connection(
@@ -276,7 +281,7 @@ def test_a_sentence_encoder_is_read_as_sentence_transformers_reads_it(connected:
     connected.repository("acme/sentences").commit({**published(bert_config()), **TOKENIZER, **pooling(mode)})
     features = layerzoo.extract("hf/acme/sentences", ["a fine film a fine film a fine film"])
     spec = layerzoo.model("hf/acme/sentences")
-    assert (spec.default.layer, spec.default.pool, spec.preprocess.max_tokens) == ("final", pool, 6)
+    assert (spec.default.layer, spec.preprocess.max_tokens) == ("embedding", 6)
     ids = torch.tensor([[2, 5, 6, 7, 5, 3]])
     with torch.inference_mode():
         hidden = made(bert_config())(ids, torch.ones_like(ids)).last_hidden_state

@@ -73,6 +73,6 @@ def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str) -> Pro
         hint = f"Nearest: {', '.join(close)}. " if close else ""
         raise UsageError(
             f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
-            f"A prompt of one word that is meant as text ends with the space before the text: '{asked} '"
+            f"To give a prompt of one word as text, end it with the space before the text: '{asked} '"
         )
     return Prompt(text, known.length(text) if text and not known.is_pooled else None)

@@ -56,7 +56,8 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     the one of the right number is meant; ``prefix_tokens`` of those; ``suffix_tokens``, how many tokens stand behind
     those of the input and become objects; ``behind``, what follows the modules, where that is no norm, pooled vector
     and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
-    "decoder.layers.[0-9]+"}``, where a star counts the calls.
+    "decoder.layers.[0-9]+"}``, where a star counts the calls; ``embedding``, the path of the module that computes the
+    embedding of the whole model from what the network returns, or an empty path where the network returns it.
     """
 
 

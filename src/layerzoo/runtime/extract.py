@@ -560,7 +560,7 @@ def _channel_axis(backbone: Backbone, name: str, pool: str) -> int:
 
 
 def _require_channels(backbone: Backbone, pools: Mapping[str, str]) -> None:
-    """Raises: UsageError for a layer that is not pooled, and of which nobody knows which axis is a vector."""
+    """Raises: UsageError for a layer that is not pooled, and whose channel axis is unknown."""
     if backbone.preprocess.rows_are_samples:
         return
     for name, pool in pools.items():

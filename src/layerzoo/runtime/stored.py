@@ -168,7 +168,7 @@ class Joined:
         return {f"{prefix}{name}": tensor for prefix, tensors in parts for name, tensor in tensors.items()}
 
     def _by_file(self, names: Iterable[str]) -> list[tuple[str, Stored, list[str]]]:
-        """The names in each file, with what stands in front of them here."""
+        """The names in each file, with the prefix that they have here."""
         held: dict[str, list[str]] = {}
         for name in names:
             folder = name.rpartition("/")[0]

@@ -17,7 +17,7 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 def module_folders(path: Path) -> tuple[str, ...]:
     """Return the folders that a modules.json names, in its order; the root folder is not among them.
 
-    A file that is no list of modules names none: the plugin that reads it reports what is wrong.
+    A file that is no list of modules names none: the plugin that reads it reports the mistake.
     Raises: UnsafeWeightsError for a folder that leaves the model's own.
     """
     rows: object = None

@@ -37,12 +37,12 @@ def attach(backbone: nn.Module, embedding: nn.Module) -> nn.Module:
         either.
     """
     if hasattr(backbone, NAME):
-        raise ValueError(f"{type(backbone).__name__} has a module '{NAME}' of its own")
+        raise ValueError(f"{type(backbone).__name__} already has a module '{NAME}'")
     backbone.add_module(NAME, embedding)
     backbone.register_forward_pre_hook(_take_inputs, with_kwargs=True)
     pooler = getattr(backbone, "pooler", None)
     if isinstance(pooler, nn.Module) and "hidden_states" in inspect.signature(pooler.forward).parameters:
-        # Some checkpoints lack the pooler's tensors. What it receives is the last hidden state.
+        # The pooler's tensors are missing in some checkpoints. Its input is the last hidden state.
         runs_early = getattr(embedding, "needs_hidden_states_only", False)
         if runs_early:
             pooler.register_forward_pre_hook(_Before(backbone))

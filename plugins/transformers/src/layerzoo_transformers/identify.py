@@ -100,7 +100,7 @@ def described(config: Any, files: Files, modality: Modality, encoder: SentenceEn
         preprocess = preprocess | {"max_tokens": encoder.max_tokens}
     default = default_of(config, modality, encoder)
     if default and default["pool"] == "cls" and modality == "text" and not (preprocess or {}).get("cls_token"):
-        default = {**default, "pool": "mean"}  # without a tokenizer nobody knows that there is such a token
+        default = {**default, "pool": "mean"}  # without a tokenizer it is unknown whether there is such a token
     return {**({"preprocess": preprocess} if preprocess else {}), **({"default": default} if default else {})}
 
 

@@ -36,7 +36,7 @@ class Prompts:
 
 
 def library_tokenizer(files: Files) -> Any:
-    """Load the tokenizer next to a config.json, as sentence-transformers does where the model is one of its own."""
+    """Load the tokenizer next to a config.json, as sentence-transformers does for its models."""
     encoder = sentence_encoder(files["config.json"].parent.name, files)
     settings = encoder.tokenizer_settings if encoder else {}
     folder = files["config.json"].parent

@@ -53,7 +53,7 @@ class SentenceEncoder:
     model: str
     """Its id, for messages."""
     settings: Settings
-    """Of the network's own module: the length of a text, lower case, which of its outputs is meant."""
+    """Of the network's own module: the length of a text, lower case, which of its outputs counts."""
     modules: tuple[tuple[str, str, Settings], ...]
     """Folder, class and settings of each module after the network, in their order."""
     prompts: Mapping[str, str]
@@ -398,8 +398,8 @@ def _module(model: str, folder: str, kind: str, settings: Settings) -> nn.Module
     try:
         return _MODULES[kind](model, settings)
     except (KeyError, TypeError) as error:
-        told = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise RepositoryError(f"{model}: {folder}/config.json makes no {kind}: it {told}") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise RepositoryError(f"{model}: {folder}/config.json makes no {kind}: {reason}") from error
 
 
 def _pooling(model: str, settings: Settings) -> nn.Module:
