@@ -87,7 +87,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of one storage."""
+    """One storage, and how its values came about."""
 
     reference: StorageWeakRef
     """Tells whether the storage is still alive. While it exists, no other storage gets the same key."""
@@ -159,7 +159,7 @@ class Initialisation:
     def _outside(self, network: nn.Module, *kinds: str) -> list[_Memory]:
         """The living storages of some kinds that the network does not save.
 
-        What it saves is either filled from the checkpoint or, when the cut does not read it, dropped.
+        The checkpoint gives the others their values, or they are dropped because the cut does not read them.
         """
         saved = network.state_dict(keep_vars=True).values()
         filled = {_key(tensor) for tensor in saved if isinstance(tensor, Tensor)}
@@ -189,7 +189,7 @@ class Initialisation:
         self._make(tensor).is_parameter = True
 
     def skips_write_to(self, target: Any) -> bool:
-        """Whether a write to a tensor is to be skipped; if so, its memory is undefined from now on."""
+        """Whether to skip a write to a tensor. If so, its memory is undefined from now on."""
         if not self.skip or not isinstance(target, Tensor):
             return False
         memory = self._of(target)
