@@ -174,9 +174,12 @@ class Initialisation:
         return [memory for memory in alive if not memory.reference.expired()]
 
     def _of(self, tensor: Tensor) -> _Memory | None:
-        return self._memory.get(_key(tensor))
+        key = _key(tensor)
+        return None if key is None else self._memory.get(key)
 
-    def _make(self, tensor: Tensor) -> _Memory:
+    def _make(self, tensor: Tensor) -> _Memory | None:
+        if _key(tensor) is None:
+            return None
         storage = tensor.untyped_storage()
         key = int(storage._cdata)
         if key not in self._memory:
@@ -186,7 +189,8 @@ class Initialisation:
     # ------------------------------------------------------------ what the two modes report
 
     def note_parameter(self, tensor: Tensor) -> None:
-        self._make(tensor).is_parameter = True
+        if (memory := self._make(tensor)) is not None:
+            memory.is_parameter = True
 
     def skips_write_to(self, target: Any) -> bool:
         """Whether to skip a write to a tensor. If so, its memory is undefined from now on."""
@@ -215,6 +219,10 @@ class Initialisation:
         if undefined or random:
             for target in targets:
                 memory = self._make(target)
+                if memory is None:  # it cannot be followed any further
+                    self._has_read_undefined |= undefined
+                    self._has_read_random |= random
+                    continue
                 memory.is_undefined |= undefined
                 memory.is_random |= random
 
@@ -296,8 +304,12 @@ def _is_initialising() -> bool:
     return False
 
 
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def _key(tensor: Tensor) -> int | None:
+    """What two views of one tensor have in common; None for a tensor without memory of its own, as a sparse one."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return None
 
 
 def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
