@@ -215,6 +215,46 @@ def test_equal_shapes_are_blocks_and_the_stem_is_what_they_receive() -> None:
     }
 
 
+class Mixer(nn.Module):
+    """A block whose layers stand in a container, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mlp(x)
+
+
+class Few(nn.Module):
+    """Patches, made by several convolutions or one, through a number of blocks."""
+
+    def __init__(self, blocks: int, *, convolutions: int = 1) -> None:
+        super().__init__()
+        sizes = [3] + [8] * convolutions
+        self.stem = nn.Sequential(*(nn.Conv2d(one, 8, 2, 2) for one in sizes[:-1]))
+        self.blocks = nn.ModuleList(Mixer() for _ in range(blocks))
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_the_only_block_of_a_network_is_block_0(blocks: int) -> None:
+    names = named(Few(blocks))
+    assert [name for name in names if name.startswith("block")] == [f"block.{index}" for index in range(blocks)]
+    assert names["block.0"] == "blocks.0"
+
+
+def test_a_library_may_know_that_there_is_one_block() -> None:
+    found = {layer.name: layer.module for layer in name_layers(traced(Few(1, convolutions=3)), Chain(single=True))}
+    assert found["block.0"] == "blocks.0"
+
+
 def test_a_module_that_runs_several_times_is_named_with_its_calls() -> None:
     assert named(Repeated()) == {"stem": "embed"} | {f"block.{index}": f"layer0#{index}" for index in range(4)}
 

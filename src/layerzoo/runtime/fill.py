@@ -141,7 +141,7 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
         few = ", ".join(list(checkpoint.shapes)[:3])
         raise WeightsError(
             f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
-            f"It has {len(checkpoint.shapes)} tensors: {few}, … "
+            f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
             "If its keys are called differently, map them with `weights: {keys: …}`"
         )
     return found

@@ -87,7 +87,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of one storage."""
+    """One storage, and how its values came about."""
 
     reference: StorageWeakRef
     """Tells whether the storage is still alive. While it exists, no other storage gets the same key."""
@@ -159,7 +159,7 @@ class Initialisation:
     def _outside(self, network: nn.Module, *kinds: str) -> list[_Memory]:
         """The living storages of some kinds that the network does not save.
 
-        What it saves is either filled from the checkpoint or, when the cut does not read it, dropped.
+        The checkpoint gives the others their values, or they are dropped because the cut does not read them.
         """
         saved = network.state_dict(keep_vars=True).values()
         filled = {_key(tensor) for tensor in saved if isinstance(tensor, Tensor)}
@@ -174,9 +174,12 @@ class Initialisation:
         return [memory for memory in alive if not memory.reference.expired()]
 
     def _of(self, tensor: Tensor) -> _Memory | None:
-        return self._memory.get(_key(tensor))
+        key = _key(tensor)
+        return None if key is None else self._memory.get(key)
 
-    def _make(self, tensor: Tensor) -> _Memory:
+    def _make(self, tensor: Tensor) -> _Memory | None:
+        if _key(tensor) is None:
+            return None
         storage = tensor.untyped_storage()
         key = int(storage._cdata)
         if key not in self._memory:
@@ -186,10 +189,11 @@ class Initialisation:
     # ------------------------------------------------------------ what the two modes report
 
     def note_parameter(self, tensor: Tensor) -> None:
-        self._make(tensor).is_parameter = True
+        if (memory := self._make(tensor)) is not None:
+            memory.is_parameter = True
 
     def skips_write_to(self, target: Any) -> bool:
-        """Whether a write to a tensor is to be skipped; if so, its memory is undefined from now on."""
+        """Whether to skip a write to a tensor. If so, its memory is undefined from now on."""
         if not self.skip or not isinstance(target, Tensor):
             return False
         memory = self._of(target)
@@ -215,6 +219,10 @@ class Initialisation:
         if undefined or random:
             for target in targets:
                 memory = self._make(target)
+                if memory is None:  # it cannot be followed any further
+                    self._has_read_undefined |= undefined
+                    self._has_read_random |= random
+                    continue
                 memory.is_undefined |= undefined
                 memory.is_random |= random
 
@@ -296,8 +304,12 @@ def _is_initialising() -> bool:
     return False
 
 
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def _key(tensor: Tensor) -> int | None:
+    """What two views of one tensor have in common; None for a tensor without memory of its own, as a sparse one."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return None
 
 
 def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

@@ -44,6 +44,11 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[s
         )
     try:
         with torch.serialization.safe_globals(_SAFE_CLASSES):
+            if refused := _refused(path):
+                raise WeightsError(
+                    f"{path} cannot be read as a pickled state dict: it holds objects of {', '.join(refused)}, which "
+                    "are never unpickled. Next: save the state dict alone, best as safetensors"
+                )
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
@@ -54,11 +59,19 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[s
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, entry
 
 
+def _refused(path: Path) -> list[str]:
+    """The classes and functions in a pickle that the restricted unpickler refuses; none where that cannot be told."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # noqa: BLE001 - an old format, or no pickle at all: reading it says what is wrong
+        return []
+
+
 def _state_dict(loaded: Any) -> tuple[Any, str | None]:
     """The state dict of what was unpickled, and the entry that holds it; None where it is the whole."""
     if not isinstance(loaded, Mapping):
         return loaded, None
     for entry in _STATE_DICTS:
-        if isinstance(loaded.get(entry), Mapping):
+        if isinstance(loaded.get(entry), Mapping) and loaded[entry]:
             return loaded[entry], entry
     return loaded, None

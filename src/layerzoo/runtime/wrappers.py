@@ -32,6 +32,8 @@ def unwrappings(keys: Collection[str], own: Collection[str]) -> Iterator[tuple[s
     bases: list[Rename] = [lambda key: _without(_without_leading(key, removed), inserted), lambda key: key]
     if all(bases[0](key) == key for key in keys):
         del bases[0]
+    elif not set(own).isdisjoint(keys):  # a copy of the network under a prefix, next to the network itself
+        bases.reverse()
     for rename in bases:
         yield _label(keys, rename), rename
     for base in bases:
