@@ -258,7 +258,7 @@ def test_a_plugin_that_fails_ends_with_4(zoo: Zoo, install: Callable[..., None],
     assert found == Outcome(
         4,
         "zoo: the plugin 'misbehaving' failed in layerzoo_build for mine/net: LookupError: build went wrong\n"
-        "Next: pip install -U misbehaving-zoo; until that helps: zoo plugin disable misbehaving\n",
+        f"Next: correct the declaration of mine/net at {folder / 'registry.yaml'}:3: its `args`, its weights\n",
     )
 
 
