@@ -297,7 +297,8 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
     def refuse(reason: str) -> Probed:
         return Probed(LibraryProcessor(processor, {}, is_clip), _named_size(processor), refused=reason)
 
-    made = []
+    made: list[Mapping[str, Any]] = []
+    failures: list[Exception] = []
     for size in ((side, side), *_PROBES):
         image = _example(*size)
         try:
@@ -305,10 +306,13 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
         except ImportError:
             raise
         except Exception as error:  # noqa: BLE001 - the reason is reported
-            return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(error)}")
+            failures.append(error)  # one image may be too narrow, where others are not
+            continue
         passed = _passed(processor, made[-1], arguments)
         if reason := _misshaped(processor, made[-1], is_clip, passed):
             return refuse(reason)
+    if not made:
+        return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(failures[0])}")
     passed = _passed(processor, made[0], arguments)
     if missing := [name for name, is_needed in taken if is_needed and name not in passed.values()]:
         needed = ", ".join(missing)
