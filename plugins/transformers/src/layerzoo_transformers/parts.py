@@ -56,10 +56,12 @@ def forward_arguments(config: Any, modality: Modality, part: str | None = None) 
     """Return the arguments of the backbone's ``forward``, in order: by name, whether it must be given.
 
     part: the path of the submodule that is the backbone, where it is not the usual one for the modality.
+    Raises: RepositoryError where the library has no network for the configuration.
     """
-    parameters = inspect.signature(_backbone_class(config, modality, part).forward).parameters
-    named = [each for each in parameters.values() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    return {each.name: each.default is each.empty for each in named if each.name != "self"}
+    return {
+        name: parameter.default is parameter.empty
+        for name, parameter in _named_parameters(_backbone_class(config, modality, part))
+    }
 
 
 def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
@@ -68,12 +70,10 @@ def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
     if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
         return network_class(tower)
     try:
-        with torch.device("meta"):
-            network = AutoModel.from_config(config)
+        return type(backbone_without_values(config, modality, part))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"transformers has no network for this configuration of type '{config.model_type}': {error}"
         raise RepositoryError(message) from error
-    return type(network.get_submodule(backbone_path(network, modality) if part is None else part))
 
 
 def backbone_path(network: nn.Module, modality: str) -> str:
@@ -113,28 +113,43 @@ def _encoder(network: nn.Module, modality: str) -> str:
 
 
 def backbone_without_values(config: Any, modality: str, part: str | None = None) -> nn.Module:
-    """Build the module that is the backbone for a modality on the meta device.
+    """Build the module that is the backbone for a modality on the meta device, to be inspected and not changed.
 
     Args:
         config: the configuration of the whole network.
         modality: of the input.
         part: the path of the module, where it is declared.
     """
-    config = copy.deepcopy(config)
-    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
-    with torch.device("meta"):
-        network = AutoModel.from_config(config)
-    backbone: nn.Module = network.get_submodule(backbone_path(network, modality) if part is None else part)
-    return backbone
+    key = type(config), config.to_json_string(use_diff=False), modality, part
+    if key not in _WITHOUT_VALUES:
+        config = copy.deepcopy(config)
+        config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
+        with torch.device("meta"):
+            network = AutoModel.from_config(config)
+        path = backbone_path(network, modality) if part is None else part
+        while len(_WITHOUT_VALUES) >= _MOST_KEPT:
+            _WITHOUT_VALUES.pop(next(iter(_WITHOUT_VALUES)), None)
+        _WITHOUT_VALUES[key] = network.get_submodule(path)
+    return _WITHOUT_VALUES[key]
+
+
+_WITHOUT_VALUES: dict[Any, nn.Module] = {}
+"""The last networks built on the meta device: one load of a model inspects the same one several times."""
+_MOST_KEPT = 4
+
+
+def _named_parameters(module: Any) -> list[tuple[str, inspect.Parameter]]:
+    """The parameters of a ``forward``, without ``self`` and those that take any argument."""
+    return [
+        (name, parameter)
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
 
 
 def arguments(network: nn.Module) -> tuple[str, ...]:
     """The names of the arguments of a network's ``forward``, in their order."""
-    return tuple(
-        name
-        for name, parameter in inspect.signature(network.forward).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    )
+    return tuple(name for name, _ in _named_parameters(network))
 
 
 def accepts_any_argument(network: nn.Module) -> bool:
