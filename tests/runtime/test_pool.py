@@ -296,7 +296,7 @@ def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
     special_tokens = data.draw(st.booleans())
     prefix, suffix = (1, 1) if special_tokens else (0, 0)
     chunks = tokenise("x" * length, tokenizer, room, overlap=overlap).chunks
-    rows = [token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, (1, 1)) for chunk in chunks]
+    rows = [token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, special=(1, 1)) for chunk in chunks]
     rows = rows if special_tokens else [row.without_special() for row in rows]
     values = np.full((len(rows), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):

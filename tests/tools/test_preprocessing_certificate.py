@@ -9,7 +9,7 @@ from tools.certify.preprocessing import page
 from tools.certify.preprocessing.images import certified, image_processors, video_processors
 from tools.certify.preprocessing.record import Record
 
-_SLOW = {
+_SLOW = (
     "DepthPro",
     "Donut",
     "DeepseekVLHybrid",
@@ -19,7 +19,7 @@ _SLOW = {
     "SmolVLM",
     "Idefics3",
     "GotOcr2",
-}
+)
 """Classes that make images of more than a thousand pixels a side, or many tiles."""
 KINDS = ("CLIPImageProcessor", "ConvNextImageProcessor", "BeitImageProcessor", "EfficientNetImageProcessor",
          "VideoMAEVideoProcessor", "VivitImageProcessor", "Qwen2VLImageProcessor",

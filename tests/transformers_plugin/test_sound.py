@@ -172,7 +172,7 @@ def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
             (np.zeros((RATE, 65), np.float32), RATE),
             "samples of shape (16000, 65): a sound is (time,) or (time, channel)",
         ),
-        ((np.zeros(RATE, np.float32), 2_000_000), "a sample rate of 2000000 Hz: sounds have 1000 to 1000000"),
+        ((np.zeros(RATE, np.float32), 2_000_000), "a sample rate of 2000000 Hz: audio has 1000 to 1000000"),
         ((np.zeros(RATE, complex), RATE), "samples of complex128: give floating point or integers"),
     ],
     ids=["empty", "nan", "infinite", "65 channels", "2 MHz", "complex"],

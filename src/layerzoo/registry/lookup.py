@@ -150,10 +150,12 @@ class Registry:
         return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
 
     def ids_ending(self, name: str) -> list[str]:
-        """The ids of the models that are called so in some namespace: by the last part of their id or of an alias."""
+        """Return the ids of the models whose id ends with a name, after a slash; where there are none, of those that
+        have such an alias."""
+        if ids := [model for model in self.ids() if model.endswith(f"/{name}")]:
+            return ids
         aliases = self._stock.ask(lambda shelf: shelf.aliases_ending(name))
-        ids = [model for model in self.ids() if model.endswith(f"/{name}")]
-        return list(dict.fromkeys([*ids, *map(self._specs.resolved, aliases)]))
+        return list(dict.fromkeys(map(self._specs.resolved, aliases)))
 
     def default_model(self, modality: Modality) -> str:
         """The id of the model that is used for a modality when none is named. It need not be installed.

@@ -1,0 +1,138 @@
+"""Networks whose features are random or depend on the batch, and a text network with special tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchMean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0) / 2
+
+
+class Dropout(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5)
+
+
+class Noise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.from_numpy(np.random.normal(size=tuple(x.shape)).astype(np.float32)).to(x.device)
+
+
+class Skips(nn.Module):
+    """Random depth, without asking whether it is being trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if torch.rand(1) < 0.5 else 2 * x
+
+
+class Unused(nn.Module):
+    """Draws a random number that changes nothing, as wav2vec2 does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = torch.rand([])
+        return x if not self.training or skip < 0.5 else 2 * x
+
+
+class Masking(nn.Module):
+    """Shuffles the pixels and keeps half, as a masked auto-encoder does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.rand(x.shape[0], x.shape[2] * x.shape[3], device=x.device).argsort(1)[:, ::2]
+        return x.flatten(2).gather(2, kept[:, None].expand(-1, x.shape[1], -1)).unflatten(2, (x.shape[2], -1))
+
+
+KINDS: dict[str, Callable[[], nn.Module]] = {
+    "plain": nn.Identity,
+    "batch norm": lambda: nn.BatchNorm2d(4, track_running_stats=False),
+    "running batch norm": lambda: nn.BatchNorm2d(4),
+    "instance norm": lambda: nn.InstanceNorm2d(4),
+    "batch mean": BatchMean,
+    "dropout": Dropout,
+    "noise": Noise,
+    "skips": Skips,
+    "unused": Unused,
+    "masking": Masking,
+}
+
+
+class Image(nn.Module):
+    def __init__(self, kind: str, width: int) -> None:
+        super().__init__()
+        stride = int(os.environ.get("VARYING_STRIDE", "2"))
+        self.first = nn.Conv2d(3, 4, 3, stride=stride, padding=1)
+        self.odd = KINDS[kind]()
+        self.wide = nn.Linear(width, width) if width else nn.Identity()  # past the cut: large without being slow
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        second: Tensor = self.second(self.odd(self.first(x)))
+        if isinstance(self.wide, nn.Linear):
+            self.wide(second.new_zeros(1, self.wide.in_features))
+        return second
+
+
+class Words(nn.Module):
+    """Each token sees the mean of the valid ones. ``added`` learned tokens may stand before and after a row."""
+
+    def __init__(self, added: tuple[int, int]) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(64, 6)
+        self.front, self.back = (nn.Parameter(torch.zeros(1, count, 6)) for count in added)
+        nn.init.normal_(self.front)
+        nn.init.normal_(self.back)
+        self.mixed = nn.Identity()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        x = self.embed(input_ids)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mean = (x * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+        x = x + mean
+        x = torch.cat([self.front.expand(len(x), -1, -1), x, self.back.expand(len(x), -1, -1)], 1)
+        mixed: Tensor = self.mixed(x)
+        return mixed
+
+
+class Patches(nn.Module):
+    """Tokens of patches, after some of its own."""
+
+    def __init__(self, prefix: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 4, stride=4)
+        self.front = nn.Parameter(torch.randn(1, prefix, 6))
+        self.tokens = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.conv(x).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.tokens(torch.cat([self.front.expand(len(x), -1, -1), patches], 1))
+        return tokens
+
+
+class Frames(nn.Module):
+    """One frame of 10 samples, every 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = nn.Conv1d(1, 2, 10, stride=5)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        frames: Tensor = self.frames(sound[:, None])
+        return frames
+
+
+def build(spec: Any) -> nn.Module:
+    if spec.modality == "text":
+        return Words(tuple(spec.args.get("added", (0, 0))))
+    if spec.modality == "audio":
+        return Frames()
+    if spec.args["kind"] == "patches":
+        return Patches(spec.args["prefix"])
+    return Image(spec.args["kind"], spec.args.get("width", 0))
