@@ -13,7 +13,7 @@ import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
-from tools.certify.shrink import Shrink, small
+from tools.certify.shrink import Shrink, merged, small
 from transformers import (
     ASTFeatureExtractor,
     AutoConfig,
@@ -37,7 +37,7 @@ def saved(folder: Path, kind: str, extractor: Any, **fields: Any) -> Any:
     """A small network with random weights in a folder, as the library saves it. Returns: the network."""
     config = small(AutoConfig.for_model(kind).to_dict(), Shrink(layers=2))
     torch.manual_seed(0)
-    network = AutoModel.from_config(AutoConfig.for_model(kind, **{**config, **fields})).eval()
+    network = AutoModel.from_config(AutoConfig.for_model(kind, **merged(config, fields))).eval()
     network.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return network
@@ -87,7 +87,7 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
     "a sound repeated": (
         "clap",
         ClapFeatureExtractor(truncation="rand_trunc"),
-        {},
+        {"audio_config": {"hidden_size": 768}},  # the width of its last stage
         "norm",
         lambda network, **inputs: last_state(network.audio_model, **inputs).flatten(1).T,
     ),

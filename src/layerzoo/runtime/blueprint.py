@@ -13,7 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerzoo.errors import LayerError, LayerzooError, NotFoundError, PluginError, TraceError, UnknownLayerError
+from layerzoo.errors import (
+    LayerError,
+    LayerzooError,
+    NotFoundError,
+    PluginError,
+    RegistryError,
+    TraceError,
+    UnknownLayerError,
+)
 from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
@@ -369,7 +377,7 @@ def _layers_at_another_size(spec: ModelSpec) -> tuple[Layer, ...]:
     inherited = registry().model(spec.base).layers if spec.base else ()
     try:
         known = registry().model(spec.id)
-    except NotFoundError:
+    except (NotFoundError, RegistryError):
         return inherited
     return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
 
@@ -393,7 +401,7 @@ def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:
     is_current = all(here.get(name) == version for name, version in spec.traced_with.items())
     try:
         return is_current and zoo.model(spec.id) == spec
-    except NotFoundError:
+    except (NotFoundError, RegistryError):
         return False
 
 

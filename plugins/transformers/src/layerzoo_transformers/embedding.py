@@ -21,7 +21,7 @@ NAME = "embedding"
 """What the layer and the module are called."""
 PROMPT_LENGTH = "prompt_length"
 """The network input, (batch, 1), that says how many tokens of each row are a prompt that is not pooled."""
-_METHODS = {
+METHODS = {
     "text": "get_text_features",
     "vision": "get_image_features",
     "audio": "get_audio_features",
@@ -91,25 +91,25 @@ def has_library_embedding(config: Any, modality: str) -> bool:
     these have no embedding all the same.
     """
     kind = network_class(config)
-    others = [method for name, method in _METHODS.items() if name != "text"]
-    is_dual = hasattr(kind, _METHODS["text"]) and any(hasattr(kind, method) for method in others)
+    others = [method for name, method in METHODS.items() if name != "text"]
+    is_dual = hasattr(kind, METHODS["text"]) and any(hasattr(kind, method) for method in others)
     is_whole = modality in family(config).get("methods", {})
-    return is_dual and (is_whole or hasattr(kind, _METHODS[modality])) and family(config).get(NAME, True) is not False
+    return is_dual and (is_whole or hasattr(kind, METHODS[modality])) and family(config).get(NAME, True) is not False
 
 
 def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
     """The embedding of one tower of a network, as the library's own method computes it."""
-    return LibraryEmbedding(whole, backbone_path(whole, modality), _METHODS[modality])
+    return LibraryEmbedding(whole, backbone_path(whole, modality), METHODS[modality])
 
 
 def projections(whole: Any, modality: str) -> Mapping[str, str]:
     """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower."""
-    return {name: f"{NAME}.{name}" for name in _used_modules(whole, _METHODS[modality])}
+    return {name: f"{NAME}.{name}" for name in _used_modules(whole, METHODS[modality])}
 
 
 def _used_modules(whole: Any, method: str) -> list[str]:
     """The children of a network that one of its methods names, the towers left out."""
-    paths = {backbone_path(whole, modality) for modality in _METHODS}
+    paths = {backbone_path(whole, modality) for modality in METHODS}
     return [name for name in _named_modules(whole, method) if name not in paths]
 
 
