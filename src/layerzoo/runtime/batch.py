@@ -147,8 +147,8 @@ def _image_mask(rows: Sequence[Row]) -> Tensor | None:
 
 
 def _stack(arrays: Sequence[NDArray[Any]], pad: int | None) -> Tensor:
-    longest = max(array.shape[-1] for array in arrays)
-    if pad is not None and any(array.shape[-1] != longest for array in arrays):
+    if pad is not None and len({array.shape for array in arrays}) > 1:
+        longest = max(array.shape[-1] for array in arrays)
         arrays = [
             np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, longest - array.shape[-1])], constant_values=pad)
             for array in arrays
