@@ -282,8 +282,22 @@ class ProvenanceOfFeatures(Provenance):
 
     pooling: dict[str, str]
     """The pooling of each layer, by its name."""
+    normalize: bool
+    """Whether every vector was divided by its length."""
+    image_pooling: dict[str, str] | None
+    """The pooling of each frame's image, by layer, where the frames of a video stay a sequence."""
+    batch_dependent: dict[str, list[str]]
+    """By layer, the modules that compute with the other samples of a batch; such samples ran one at a time."""
+    random: dict[str, list[str]]
+    """By layer, the modules that draw random numbers in eval mode."""
+    seed: int | None
+    """What random numbers were drawn from, where there are any."""
+    special_tokens: bool | None
+    """Whether the special tokens of texts were pooled; None for other modalities."""
     overlap: int | None
-    """How many tokens the chunks of a long text share; None where it is truncated, and of what is no text."""
+    """How many tokens the chunks of a long text share; None where it is truncated, and for other modalities."""
+    prompt: str | None
+    """What was put before every text; None for other modalities."""
 
 
 class Printed(Shape):

@@ -480,17 +480,18 @@ def _times(one: _Open) -> tuple[float, ...]:
 
 def _provenance(run: _Run) -> dict[str, Any]:
     backbone = run.backbone
+    text_inputs = backbone.preprocess if isinstance(backbone.preprocess, TextPreprocessor) else None
     read = {name: address for name, address in backbone.provenance["layers"].items() if name in run.pools}
     return {
         **backbone.provenance,
         "layers": read,
         "pooling": dict(run.pools),
         "normalize": run.normalize,
-        **({"image_pooling": dict(run.row_pools)} if run.keeps_frames else {}),
+        "image_pooling": dict(run.row_pools) if run.keeps_frames else None,
         **backbone.variation.to_plain(),
-        **({"special_tokens": run.special_tokens} if backbone.preprocess.modality == "text" else {}),
+        "special_tokens": run.special_tokens if text_inputs else None,
         "overlap": backbone.preprocess.overlap,
-        "prompt": backbone.preprocess.prompt.text if isinstance(backbone.preprocess, TextPreprocessor) else None,
+        "prompt": text_inputs.prompt.text if text_inputs else None,
     }
 
 

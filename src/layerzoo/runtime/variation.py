@@ -95,14 +95,12 @@ class Variation:
             )
 
     def to_plain(self) -> dict[str, Any]:
-        """For provenance: nothing where features depend on nothing but the sample."""
-        plain: dict[str, Any] = {}
-        if self.by_batch:
-            plain["batch_dependent"] = {name: list(paths) for name, paths in self.by_batch.items()}
-        if self.random:
-            plain["random"] = {name: list(paths) for name, paths in self.random.items()}
-            plain["seed"] = SEED
-        return plain
+        """Serialize for provenance; empty where features depend on nothing but the sample."""
+        return {
+            "batch_dependent": {name: list(paths) for name, paths in self.by_batch.items()},
+            "random": {name: list(paths) for name, paths in self.random.items()},
+            "seed": SEED if self.random else None,
+        }
 
 
 def compare(read: Callable[[Batch], Values], alone: Batch, pair: Batch) -> tuple[set[str], set[str]]:
