@@ -29,10 +29,11 @@ def group() -> None:
 def list_command(format_: Format) -> None:
     """List the plugins that are installed.
 
-    None of them is imported. json has the keys namespace, distribution, version, module, path, state of the manifest
-    (ok, incomplete, invalid, unsupported, no registry file, not found, conflict, disabled), cause and fix of what stops
-    it, models (how many can be used), builders, last_import (null, or state, cause, fix, seconds, at; the state is ok,
-    failed, crashed or hung), and usable (whether its networks can be built, as far as is known).
+    None of them is imported. json has the keys namespace, distribution, version, module, path, project (the folder of
+    this machine that it was installed from, or null), state of the manifest (ok, incomplete, invalid, unsupported, no
+    registry file, not found, conflict, disabled), cause and fix of what stops it, models (how many can be used),
+    builders, last_import (null, or state, cause, fix, seconds, at; the state is ok, failed, crashed or hung), and
+    usable (whether its networks can be built, as far as is known).
     """
     zoo = registry()
     healths = [Health(plugin, zoo.outcome(plugin)) for plugin in zoo.plugins()]
@@ -172,10 +173,8 @@ def _row(health: Health) -> Row:
 
 
 def _plain(health: Health) -> dict[str, Any]:
-    manifest = asdict(health.plugin)
-    del manifest["project"]  # fix says what to do in it
     return {
-        **manifest,
+        **asdict(health.plugin),
         "builders": list(health.plugin.builders),
         "cause": health.cause,
         "fix": health.fix,
