@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -318,13 +320,38 @@ class ShapeOnly(Network):
         return F.relu(self.constant)
 
 
+class Pickled(Network):
+    """The values of a parameter are copied by pickling it."""
+
+    def change(self) -> None:
+        self.register_buffer("copied", pickle.loads(pickle.dumps(self.first.bias.detach())) * 2, persistent=False)
+
+    def shift(self) -> Tensor:
+        return self.get_buffer("copied")
+
+
+class InThread(Network):
+    """A buffer is computed in another thread."""
+
+    def change(self) -> None:
+        def compute() -> None:
+            self.register_buffer("computed", self.first.bias.detach() * 2, persistent=False)
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+
+    def shift(self) -> Tensor:
+        return self.get_buffer("computed")
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     kind.__name__: kind
     for kind in (
         Network, InitialisedBuffer, InitialisedInPlace, FromParameter, FromData, InList, InClosure, WrittenTo, AsNumber,
         AsNumbers, ThroughNumpy, Branches, Random, RandomNumber, View, ViewInList, SameObject, Unsaved, Unregistered,
         Copied, Aliased, FromComputedParameter, Orthogonal, OldWeightNorm, WeightNorm, OldSpectralNorm, SpectralNorm,
-        Recurrent, ShapeOnly,
+        Recurrent, ShapeOnly, Pickled, InThread,
     )
 }  # fmt: skip
 WITHOUT_INITIALISATION = [

@@ -17,6 +17,7 @@ OTHER = {"next_word.weight": torch.ones(8, 3)}
 QUANTISED: dict[str, dict[str, Tensor]] = {
     "compressed-tensors": {"hidden.weight": WEIGHT.to(torch.float8_e4m3fn), "hidden.weight_scale": torch.ones(1)},
     "fine-grained float8": {"hidden.weight": WEIGHT.to(torch.float8_e4m3fn), "hidden.weight_scale_inv": torch.ones(1)},
+    "a scale of an unknown name": {"hidden.weight": WEIGHT.to(torch.float8_e4m3fn), "hidden.multiplier": torch.ones(1)},
     "scales of their own": {"hidden.weight": WEIGHT.to(torch.float8_e5m2), "scales.hidden.weight": torch.ones(1)},
     "bitsandbytes": {"hidden.weight": WEIGHT.to(torch.int8), "hidden.SCB": torch.ones(3)},
     "4 bits": {"hidden.weight": torch.ones(12, 1, dtype=torch.uint8), "hidden.weight.absmax": torch.ones(1)},

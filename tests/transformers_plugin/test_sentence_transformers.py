@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tests.hub import Hub
 from tests.terminal import Zoo
@@ -24,7 +24,9 @@ from tests.transformers_plugin.sentence_encoders import (
     network_folder,
     random_model,
     save,
+    word_pieces,
 )
+from transformers import BartConfig, BartModel, CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 import layerzoo
 from layerzoo.errors import RepositoryError, UnsafeWeightsError, UsageError
@@ -298,3 +300,70 @@ def test_many_random_models_equal_encode(kind: str, seed: int, tmp_path: Path, d
     folder = random_model(tmp_path / "model", seed * len(KINDS) + KINDS.index(kind))
     assert_equal(layerzoo.extract(declare(folder), TEXTS).values, encoded(folder))
     shutil.rmtree(folder)
+
+
+# ---------------------------------------------------------------- settings of the network's own module
+
+
+def set_transformer(folder: Path, **settings: Any) -> Path:
+    """Change the settings of the Transformer module."""
+    path = folder / "sentence_bert_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return folder
+
+
+def test_the_length_with_which_the_tokenizer_is_called_counts(networks: Any, tmp_path: Path, declare: Declare) -> None:
+    folder = save(tmp_path / "model", networks("bert"), [Pooling(32)])
+    set_transformer(folder, processing_kwargs={"text": {"max_length": 6, "truncation": True}})
+    assert_equal(layerzoo.extract(declare(folder), TEXTS).values, encoded(folder))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"processing_kwargs": {"text": {"add_special_tokens": False}}},
+        {"processing_kwargs": {"common": {"truncation_side": "left"}}},
+        {"processing_kwargs": {"image": {"do_resize": False}}},
+        {"config_kwargs": {"num_hidden_layers": 1}},
+        {"model_args": {"add_pooling_layer": False}},
+    ],
+)
+def test_settings_that_are_not_followed_are_refused_by_name(
+    settings: dict[str, Any], networks: Any, tmp_path: Path, declare: Declare
+) -> None:
+    folder = set_transformer(save(tmp_path / "model", networks("bert"), [Pooling(32)]), **settings)
+    (group,) = settings
+    with pytest.raises(RepositoryError, match=f"has the settings {group}"):
+        layerzoo.load(declare(folder))
+
+
+def test_a_prompt_may_be_longer_than_the_limit(networks: Any, tmp_path: Path, declare: Declare) -> None:
+    folder = save(tmp_path / "model", networks("bert"), [Pooling(32, include_prompt=False)])
+    set_transformer(folder, max_seq_length=8)
+    prompt = "one two three four five six seven eight nine ten "
+    found = layerzoo.extract(declare(folder), TEXTS[:2], prompt=prompt).values
+    assert_equal(found, encoded(folder, TEXTS[:2], prompt=prompt))
+
+
+def test_a_network_whose_decoder_the_library_pools_is_refused(tmp_path: Path, declare: Declare) -> None:
+    config = BartConfig(
+        vocab_size=600, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48,
+    )  # fmt: skip
+    BartModel(config).save_pretrained(tmp_path / "bart")
+    word_pieces().save_pretrained(tmp_path / "bart")
+    folder = save(tmp_path / "model", tmp_path / "bart", [Pooling(32)])
+    with pytest.raises(RepositoryError, match="pools the output of the decoder"):
+        layerzoo.load(declare(folder))
+
+
+def test_a_dual_encoder_saved_by_sentence_transformers_has_its_projection(tmp_path: Path, declare: Declare) -> None:
+    part = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    text, vision = {**part, "vocab_size": 400, "eos_token_id": 4}, {**part, "image_size": 32, "patch_size": 8}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(tmp_path / "clip")
+    CLIPProcessor(
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}), word_pieces()
+    ).save_pretrained(tmp_path / "clip")
+    folder = tmp_path / "model"
+    SentenceTransformer(modules=[Transformer(str(tmp_path / "clip"))], device="cpu").save(str(folder))
+    assert_equal(layerzoo.extract(declare(folder), TEXTS[:3]).values, encoded(folder, TEXTS[:3]))

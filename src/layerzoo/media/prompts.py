@@ -29,8 +29,11 @@ class Prompts(Protocol):
     def is_pooled(self) -> bool:
         """Whether the model pools the tokens of a prompt with those of the text."""
 
-    def length(self, prompt: str) -> int:
-        """Return how many tokens at the start of a sequence belong to a prompt, special tokens before it included."""
+    def length(self, prompt: str, max_tokens: int) -> int:
+        """Return how many tokens at the start of a sequence belong to a prompt, special tokens before it included.
+
+        max_tokens: where a sequence is truncated.
+        """
 
 
 @runtime_checkable
@@ -53,13 +56,14 @@ class Prompt(NamedTuple):
     excluded_tokens: int | None = None
 
 
-def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str) -> Prompt:
+def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str, max_tokens: int) -> Prompt:
     """Return the prompt that is asked for.
 
     Args:
         asked: the name of one of the model's prompts, or the text of any other; None: the model's default.
         tokenizer: of the model.
         model: its id, for the message.
+        max_tokens: where its texts are truncated.
     Raises: UsageError for a single word that is no name of a prompt, where the model has prompts.
     """
     known = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
@@ -75,4 +79,4 @@ def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str) -> Pro
             f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
             f"To give a prompt of one word as text, end it with the space before the text: '{asked} '"
         )
-    return Prompt(text, known.length(text) if text and not known.is_pooled else None)
+    return Prompt(text, known.length(text, max_tokens) if text and not known.is_pooled else None)

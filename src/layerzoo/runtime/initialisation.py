@@ -113,7 +113,29 @@ class Initialisation:
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Skip and record what is built inside, in this thread."""
-        with _Operations(self), _Calls(self), self._without_truncated_normals():
+        with _Operations(self), _Calls(self), self._without_truncated_normals(), self._unseen_reads():
+            yield
+
+    @contextlib.contextmanager
+    def _unseen_reads(self) -> Iterator[None]:
+        """Note what no mode of this thread sees: a tensor that is pickled, and another thread that is started."""
+        pickled: Any = Tensor._reduce_ex_internal
+        start, thread = threading.Thread.start, threading.get_ident()
+
+        def noted(tensor: Tensor, protocol: int) -> Any:
+            if threading.get_ident() == thread:
+                self.note_read(tensor)
+            return pickled(tensor, protocol)
+
+        def started(other: threading.Thread) -> None:
+            if threading.get_ident() == thread:
+                self._has_read_undefined |= self.skip
+            start(other)
+
+        with (
+            mock.patch.object(Tensor, "_reduce_ex_internal", noted),
+            mock.patch.object(threading.Thread, "start", started),
+        ):
             yield
 
     @contextlib.contextmanager

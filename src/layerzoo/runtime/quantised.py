@@ -42,12 +42,22 @@ def refuse_scaled(
     label: what messages call the checkpoint.
     Raises: WeightsError naming a quantised tensor and what belongs to it.
     """
-    extra = [name for name in tensors if name not in own and _COMPANION.search(name)]
+    extra = [name for name in tensors if name not in own]
     for name, tensor in tensors.items():
         if tensor.dtype not in _NARROW or not (taken is None or name in taken) or name in extra:
             continue
-        if companion := next((other for other in extra if (name.rpartition(".")[0] or name) in other), None):
+        if companion := next((other for other in extra if _belongs_to(other, name)), None):
             raise _needs_scales(model, label, name, tensor, companion)
+
+
+def _belongs_to(other: str, name: str) -> bool:
+    """Whether a key that the network lacks may be the scale of a quantised tensor: by its name, or as it is in the same
+    module. Some libraries write underscores for the dots of a path."""
+    parent = name.rpartition(".")[0]
+    if _COMPANION.search(other) and (parent or name) in other:
+        return True
+    is_longer = other.replace(".", "_").startswith(name.replace(".", "_"))
+    return is_longer or bool(parent and other.startswith(f"{parent}."))
 
 
 def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:

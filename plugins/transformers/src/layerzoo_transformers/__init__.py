@@ -36,10 +36,10 @@ from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
-from layerzoo_transformers.parts import backbone_path, network_class
+from layerzoo_transformers.parts import backbone_path, is_encoder_of_pair, network_class
 from layerzoo_transformers.plainly import told_plainly
 from layerzoo_transformers.prompts import prompts
-from layerzoo_transformers.sentence_transformers import sentence_encoder, without_modules
+from layerzoo_transformers.sentence_transformers import LIBRARY, sentence_encoder, without_modules
 from layerzoo_transformers.sizes import sized_config_of
 from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
 
@@ -114,7 +114,7 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
     of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
     own = {name: tensor for name, tensor in tensors.items() if name not in of_modules}
     with told_plainly(spec.id):
-        found = mapped(sized_config_of(spec, files), own, partial(_parts, spec)) or own
+        found = mapped(sized_config_of(spec, files), own, partial(_parts, spec, files)) or own
     begins = encoder.tensor_names() if encoder else {}
     return {
         **found,
@@ -157,16 +157,23 @@ def _embedding(spec: ModelSpec, files: Files, network: Any, part: str) -> nn.Mod
     elif part in network._modules and has_library_embedding(network.config, spec.modality):
         library = library_embedding(network, spec.modality)
     encoder = sentence_encoder(spec.id, files)
-    return encoder.embedding(spec.modality, library) if encoder and spec.modality in encoder.modalities else library
+    if encoder is None or spec.modality not in encoder.modalities:
+        return library
+    if spec.modality == "text":
+        encoder.check_network(network.config, is_encoder=is_encoder_of_pair(network, part))
+    return encoder.embedding(spec.modality, library)
 
 
-def _parts(spec: ModelSpec, network: Any) -> dict[str, str]:
+def _parts(spec: ModelSpec, files: Files, network: Any) -> dict[str, str]:
     """The path of the backbone, and of what the embedding adds to it, each with its path there."""
     if whole := method_modules(network, spec.modality):
         return whole
     part = _part(spec, network)
-    is_tower = part in network._modules and has_library_embedding(network.config, spec.modality)
-    return {part: "", **(projections(network, spec.modality) if is_tower else {})}
+    if not (part in network._modules and has_library_embedding(network.config, spec.modality)):
+        return {part: ""}
+    encoder = sentence_encoder(spec.id, files)
+    inside = LIBRARY if encoder and spec.modality in encoder.modalities else ""
+    return {part: "", **projections(network, spec.modality, inside=inside)}
 
 
 def _part(spec: ModelSpec, network: nn.Module) -> str:

@@ -102,9 +102,13 @@ def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
     return LibraryEmbedding(whole, backbone_path(whole, modality), METHODS[modality])
 
 
-def projections(whole: Any, modality: str) -> Mapping[str, str]:
-    """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower."""
-    return {name: f"{NAME}.{name}" for name in _used_modules(whole, METHODS[modality])}
+def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
+    """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower.
+
+    inside: the path, within the module ``embedding``, of the one that has them.
+    """
+    owner = f"{NAME}.{inside}" if inside else NAME
+    return {name: f"{owner}.{name}" for name in _used_modules(whole, METHODS[modality])}
 
 
 def _used_modules(whole: Any, method: str) -> list[str]:

@@ -112,6 +112,12 @@ def _encoder(network: nn.Module, modality: str) -> str:
     return next((path for path, module in network.named_modules() if module is encoder), "")
 
 
+def is_encoder_of_pair(network: nn.Module, part: str) -> bool:
+    """Whether a part is the encoder of a network that has a decoder too."""
+    owner = network.get_submodule(part.rpartition(".")[0]) if part else network
+    return bool(part) and "decoder" in dict(owner.named_children())
+
+
 def backbone_without_values(config: Any, modality: str, part: str | None = None) -> nn.Module:
     """Build the module that is the backbone for a modality on the meta device, to be inspected and not changed.
 

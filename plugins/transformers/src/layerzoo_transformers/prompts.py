@@ -23,8 +23,9 @@ class Prompts:
     library: Any
     """The library's tokenizer."""
 
-    def length(self, prompt: str) -> int:
-        """Return how many tokens of a text are those of the prompt, with the special tokens before it.
+    def length(self, prompt: str, max_tokens: int) -> int:
+        """Return how many tokens of a text, truncated to ``max_tokens``, are those of the prompt, with the special
+        tokens before it.
 
         As in sentence_transformers.base.modules.Transformer: those of the prompt alone, but for a special token at
         their end.
@@ -32,7 +33,7 @@ class Prompts:
         # truncation=True would stay in force for every text after this one
         ids: list[int] = list(self.library(prompt, truncation=False, padding=False)["input_ids"])
         is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
-        return len(ids) - is_closed
+        return min(len(ids), max_tokens) - is_closed
 
 
 def library_tokenizer(files: Files) -> Any:

@@ -43,6 +43,60 @@ _LEGACY_POOLINGS = {
 }
 """Poolings by the switches of older releases, in the order in which several are concatenated."""
 
+LIBRARY = "library"
+"""The path, within the module ``embedding``, of what computes a tower's embedding as the library does."""
+_ENCODERS = frozenset(
+    [
+        "blenderbot",
+        "blenderbot-small",
+        "longt5",
+        "m2m_100",
+        "marian",
+        "moonshine",
+        "mt5",
+        "pegasus",
+        "pegasus_x",
+        "prophetnet",
+        "switch_transformers",
+        "t5",
+        "t5gemma",
+        "t5gemma2",
+        "t5gemma2_text",
+        "udop",
+        "umt5",
+        "whisper",
+    ]
+)
+"""Types of encoder-decoders of which only the encoder is run: ``_ENCODER_ONLY_MODELS`` of
+sentence_transformers.base.modules.transformer. Of others the output of the decoder is pooled."""
+_HUB = {
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+    "trust_remote_code",
+}
+"""Settings that say where files come from."""
+_USUAL_CALL: Mapping[str, Sequence[Any]] = {
+    "truncation": (True, "longest_first"),
+    "padding": (True, "longest"),
+    "return_tensors": ("pt",),
+}
+"""Arguments of a call of the processor that change nothing, with their values."""
+_HARMLESS = {
+    "attn_implementation",
+    "dtype",
+    "torch_dtype",
+    "device_map",
+    "low_cpu_mem_usage",
+    "use_cache",
+    "use_safetensors",
+}
+"""Settings of the configuration and the network that change no number but for its rounding: layerzoo has its own."""
+
 Settings = Mapping[str, Any]
 
 
@@ -71,6 +125,7 @@ class SentenceEncoder:
     def max_tokens(self) -> int | None:
         """How many tokens of a text count; None where the tokenizer and the network say that."""
         limit = self.tokenizer_settings.get("model_max_length", self.settings.get("max_seq_length"))
+        limit = _call_settings(self.settings).get("max_length", limit)
         return limit if isinstance(limit, int) and limit > 0 else None
 
     @property
@@ -92,6 +147,15 @@ class SentenceEncoder:
         """What the tensors of each module are called in the network, by what the checkpoint calls them: both are what
         the names begin with."""
         return {f"{folder}/": f"{NAME}.{index}." for index, (folder, _, _) in enumerate(self.modules, 1)}
+
+    def check_network(self, config: Any, *, is_encoder: bool) -> None:
+        """Check that the backbone is what sentence-transformers runs of a network.
+
+        config: of the whole network. is_encoder: whether the backbone is the encoder of an encoder-decoder.
+        Raises: RepositoryError where the library pools what the decoder returns.
+        """
+        if is_encoder and config.model_type not in _ENCODERS:
+            raise self._refused(f"pools the output of the decoder of a network of type '{config.model_type}'")
 
     def embedding(self, modality: str, library: nn.Module | None) -> SentenceEmbedding:
         """Return the module that computes the embedding.
@@ -154,6 +218,10 @@ def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
     if folder := str(rows[0].get("path", "")).strip("/"):
         raise _refused(model, f"its network is in the folder {folder}, and not in the repository's own")
     settings = _transformer_settings(model, files)
+    if unsupported := _unsupported(settings):
+        raise _refused(
+            model, f"its Transformer module has the settings {', '.join(unsupported)}, which layerzoo ignores"
+        )
     task = settings.get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         raise _refused(model, f"its network is for the task {task}, and not for embeddings")
@@ -174,6 +242,29 @@ def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
         for each in encoder.modules:
             _module(model, *each)
     return encoder
+
+
+def _call_settings(settings: Settings) -> dict[str, Any]:
+    """What the tokenizer is called with."""
+    given = settings.get("processing_kwargs") or {}
+    return {**(given.get("common") or {}), **(given.get("text") or {})}
+
+
+def _unsupported(settings: Settings) -> list[str]:
+    """The settings of the network's own module that would change its numbers, and that are not followed here."""
+    found = [
+        f"processing_kwargs.{name}"
+        for name in settings.get("processing_kwargs") or {}
+        if name not in ("common", "text")
+    ]
+    for name, value in _call_settings(settings).items():
+        is_length = name == "max_length" and isinstance(value, int) and value > 0
+        if not is_length and value not in _USUAL_CALL.get(name, ()):
+            found.append(f"processing_kwargs.text.{name}: {value}")
+    for group in ("config_kwargs", "config_args", "model_kwargs", "model_args"):
+        given = settings.get(group) or {}
+        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in _HUB | _HARMLESS]
+    return found
 
 
 def _settings_of(model: str, files: Files, row: Mapping[str, Any]) -> tuple[str, str, Settings]:
@@ -231,7 +322,7 @@ class SentenceEmbedding(nn.Module):
         for index, step in enumerate(steps, 1):
             self.add_module(str(index), step)
         if library is not None:
-            self.add_module("library", library)
+            self.add_module(LIBRARY, library)
 
     def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
         """(batch, channel) of the network's output.
@@ -239,7 +330,7 @@ class SentenceEmbedding(nn.Module):
         mask: (batch, token), 1 for each true token; None where all are.
         prompt_length: (batch, 1) tokens of each row that are not pooled; None: all are.
         """
-        library: nn.Module | None = self._modules.get("library")
+        library: nn.Module | None = self._modules.get(LIBRARY)
         value: Tensor = getattr(output, self._output_name) if library is None else library(output)
         if value.ndim == 4:
             value = value.flatten(2).transpose(1, 2)

@@ -22,6 +22,8 @@ from layerzoo_transformers.prompts import Prompts, library_tokenizer
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's value for an unknown limit is 1e30."""
+_UNKNOWN = 512
+"""How many tokens an architecture is stated to take that has neither a limit nor a tokenizer."""
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 _CONTENT = (1 << 31) - 1
 """A token id of no vocabulary, which stands for a text where special tokens are put around it."""
@@ -178,15 +180,16 @@ class NoTokenizer:
 def describe_text(config: Any, files: Files) -> dict[str, Any]:
     """How long a text may be, whether it starts with a classification token, and what padding does to the network."""
     part = sub_config(config, "text")
-    limits = [_largest(part, "max_position_embeddings"), _largest(part, "n_positions")]
-    cls = False
+    limits = [_largest(part, "max_position_embeddings")]  # `n_positions` of GPT-2 too, by its attribute_map; not of T5
+    cls, unlimited = False, _UNKNOWN
     if "config.json" in files and _has_tokenizer(files):
         tokenizer = LibraryTokenizer.of(files)
         limits.append(tokenizer.library.model_max_length)
+        unlimited = _LIMIT  # where neither the tokenizer nor the network has a limit, no text is truncated
         token = tokenizer.library.cls_token_id
         cls = token is not None and tokenizer.prefix[:1] == (token,)
     known = [limit for limit in limits if limit is not None and 0 < limit < _LIMIT]
-    most = _usable(config, part, int(min(known, default=512)))
+    most = _usable(config, part, int(min(known, default=unlimited)))
     return {"max_tokens": most, "cls_token": cls, "batching": batching(config)}
 
 

@@ -31,7 +31,7 @@ class TextPreprocessor(Preprocessor):
         self.uneven_rows = declared.batching != "exact"
         self._tokenizer = tokenizer
         self.overlap = overlap
-        self.prompt = choose_prompt(None, tokenizer, model="")
+        self.prompt = choose_prompt(None, tokenizer, model="", max_tokens=declared.max_tokens)
 
     @property
     def tokenizer(self) -> text.Tokenizer:
@@ -56,7 +56,7 @@ class TextPreprocessor(Preprocessor):
         Raises: UsageError for a name that the model does not have.
         """
         made = TextPreprocessor(self.declared, self._tokenizer, overlap=self.overlap)
-        made.prompt = choose_prompt(prompt, self._tokenizer, model=model)
+        made.prompt = choose_prompt(prompt, self._tokenizer, model=model, max_tokens=self.declared.max_tokens)
         return made
 
     def rows(self, source: Any) -> Prepared:
