@@ -116,7 +116,7 @@ class AsNumber(Network):
     """A parameter's value becomes a number of Python."""
 
     def change(self) -> None:
-        self.number = float(self.first.weight.mean().abs() * 100)
+        self.number = float(self.first.weight.detach().mean().abs() * 100)
 
     def shift(self) -> float:
         return self.number
