@@ -183,7 +183,15 @@ class Blueprint:
                 has_own_shape=layer not in elsewhere,
             )
         if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
-            self._check_frames([layer for layer in spec.layers if "time" in (layer.axes or ())])
+            told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in spec.layers]
+            self._check_frames([layer for layer in told if "time" in (layer.axes or ())])
+
+    def _axes_of(self, layer: Layer, *, is_costly: bool) -> tuple[str, ...] | None:
+        """The axes of a layer: as declared, else as traces at other lengths show them."""
+        if layer.axes is not None or is_costly:
+            return layer.axes
+        layout = self._infer(find_call(self.trace, layer, model=self.spec.id), layer)
+        return layout.axes if layout else None
 
     def _check_frames(self, layers: list[Layer]) -> None:
         """Compare the declared frames with those of layers on a time axis, at one length of the input or two."""

@@ -147,10 +147,16 @@ def seeded(device: torch.device | None = None) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
+_LOUDER = 4.0
+"""How much larger the values of the added row are."""
+
+
 def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     row = tensor[:1]
     if tensor.is_floating_point():
-        return torch.randn((2, *tensor.shape[1:]), generator=generator).to(tensor.dtype)
+        rows = torch.randn((2, *tensor.shape[1:]), generator=generator)
+        rows[1] *= _LOUDER  # so that an extreme over the batch is in the row that is added
+        return rows.to(tensor.dtype)
     if "mask" in name or tensor.ndim < 2:
         return torch.cat([row, row])
     other = row.flip(-1)  # of the same tokens
