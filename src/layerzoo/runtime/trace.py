@@ -122,7 +122,8 @@ class Trace:
         for (step, here), (_, there) in zip(self.flops, other.flops, strict=True):
             each = (there - here) // (other.batch_size - self.batch_size)
             alone = here + (1 - self.batch_size) * each
-            if alone * self.batch_size != here:
+            is_linear = each >= 0 and alone >= 0  # not where rows are joined before they are padded to whole windows
+            if is_linear and alone * self.batch_size != here:
                 single.append((step, alone))
         return replace(self, single=tuple(single))
 
