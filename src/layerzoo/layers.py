@@ -117,7 +117,7 @@ def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerE
 
 def _submodule(selector: str) -> Layer:
     address = selector.removeprefix("module:")
-    _, has_call, call = address.partition("#")
+    _, has_call, call = address.partition("[")[0].partition("#")  # a name of an output may hold anything
     if has_call and not re.match(r"\d", call):
         raise LayerError(f"'{selector}': the call after # is a number from 0, as in module:shared#4")
     return parse_address(address, name=selector)

@@ -116,7 +116,7 @@ def test_what_was_never_imported_may_be_good(zoo: Zoo) -> None:
 
 
 def test_a_row_has_the_documented_keys(zoo: Zoo) -> None:
-    keys = "namespace distribution version module path state cause fix models builders last_import usable"
+    keys = "namespace distribution version module path project state cause fix models builders last_import usable"
     assert all(set(row) == set(keys.split()) for row in _rows(zoo))
 
 
