@@ -59,8 +59,8 @@ def test_every_plugin_is_a_row(zoo: Zoo) -> None:
         "toy": "ok",
     }
     assert set(rows[0]) == {
-        "namespace", "distribution", "version", "module", "path", "project", "state", "cause", "fix", "models", "builders",
-        "last_import", "usable",
+        "namespace", "distribution", "version", "module", "path", "project", "state", "cause", "fix", "models",
+        "builders", "last_import", "usable",
     }  # fmt: skip
 
 
