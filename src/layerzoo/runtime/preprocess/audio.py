@@ -103,7 +103,7 @@ class AudioPreprocessor(Preprocessor):
         return min(EXAMPLE_SECONDS * self.declared.sample_rate_hz, self._window or _ANY)
 
     def silence(self, samples: int) -> Batch:
-        """A batch of one silent sound."""
+        """Return a batch of one silent clip."""
         return self.collate([self._row(self._zeros(samples))])
 
     def _zeros(self, samples: int) -> NDArray[np.float32]:
@@ -122,7 +122,7 @@ class AudioPreprocessor(Preprocessor):
         return replace(batch, frame_hop=self.declared.frame_hop_samples)
 
     def bucket(self, row: Row) -> Any:
-        """Sounds of one length: each is as long as it is, or was filled up before."""
+        """Clips of one length share a batch: each has its own length, or was padded before."""
         return tuple((name, array.shape) for name, array in row.inputs.items())
 
     def _may_pad(self, rows: Sequence[Row]) -> bool:
@@ -141,11 +141,11 @@ class AudioPreprocessor(Preprocessor):
 
 
 _LENGTHS = 8
-"""To how many lengths an octave sounds are filled up: 4 % longer in the mean, 12 % at most."""
+"""How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
 
 
 def _filled(row: Row) -> Row:
-    """A sound with zeros behind it, and a mask that says so: one of few lengths, whatever stands beside it."""
+    """Pad a clip with zeros, under a mask, to one of few lengths that do not depend on the rest of the batch."""
     step = max(1, (1 << (row.total.bit_length() - 1)) // _LENGTHS)
     total = -(-row.total // step) * step
     inputs = {
@@ -182,7 +182,7 @@ def least(works: Callable[[int], bool], enough: int) -> int:
 
 
 def too_short(id: str, samples: int, needed: int, rate_hz: int) -> SampleError:
-    """The error of a sound that is shorter than its network takes."""
+    """Return the error for a clip that is shorter than its network requires."""
     return SampleError(
         id,
         f"too short: {samples} samples at {rate_hz} Hz ({1000 * samples / rate_hz:.3g} ms), and this network needs "
