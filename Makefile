@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow lint bench dist docs catalogues published certify setup clean
+.PHONY: help demo test test-slow lint bench dist docs catalogues published certify torture setup clean
 help:
 	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import rules and the tests"
@@ -16,6 +16,7 @@ help:
 	@echo "make catalogues  the catalogues of timm and of transformers, traced anew where something changed, and what is published"
 	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
 	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again. Then measures what padding does to texts, and compares every processor and tokenizer with the library"
+	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
 	@echo "make clean  removes what these have made"
 
 demo: setup
@@ -62,6 +63,9 @@ certify: setup
 	$(BIN)/python -m tools.certify transformers
 	$(BIN)/python -m tools.certify.padding
 	$(BIN)/python -m tools.certify.preprocessing
+
+torture: setup
+	$(BIN)/python -m tools.torture
 
 setup: $(VENV)/.installed .samples/.installed
 

@@ -1,0 +1,37 @@
+"""The outcome of a kind of attack: a row of docs/torture.md."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of attacks of one kind.
+
+    Attributes:
+        attack: the kind of attack, such as ``SIGKILL during zoo extract``.
+        tried: how many attacks of this kind were run.
+        held: for how many of them the promise held.
+        promise: what must be true after each of them.
+        failures: what was seen where the promise did not hold, one line an attack, at most ten.
+    """
+
+    attack: str
+    tried: int
+    held: int
+    promise: str
+    failures: tuple[str, ...] = ()
+
+
+Family = Callable[[random.Random, Path, int], Iterator[Outcome]]
+"""Run a family of attacks.
+
+Args:
+    random: the only source of random numbers, seeded by the caller.
+    scratch: an empty folder for the files of the attacks.
+    count: how many attacks of each kind to run. ``make test`` passes a small number.
+"""
