@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -64,6 +64,14 @@ _BATCH = 2
 _LARGER_BATCH = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Dtypes:
+    """library: the dtype that the library computes in by default. stored: those of the checkpoint, by name."""
+
+    library: str
+    stored: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Blueprint:
     """A model whose declaration was completed by what its library knows and what a trace tells."""
@@ -83,6 +91,8 @@ class Blueprint:
     """What values have shown of features that are random, or depend on the batch."""
     trusts_declaration: bool = False
     """Whether a declaration that a trace contradicts is kept."""
+    dtypes: Dtypes | None = None
+    """The number formats of the checkpoint that was last opened; None for as long as none was."""
 
     @classmethod
     def of(
@@ -112,7 +122,10 @@ class Blueprint:
             found = (trace_from_plain(facts["trace"]), facts["ground"])
             observed = Observed.from_plain(facts["observed"])
             trusts = facts["trusts_declaration"]
-            return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared, observed, trusts)
+            kept = facts["dtypes"]
+            dtypes = None if kept is None else Dtypes(kept["library"], tuple(kept["stored"]))
+            completed = replace(spec, layers=layers)
+            return cls(completed, files, hooks, made, found, layouts, declared, observed, trusts, dtypes)
         if not fresh and _is_as_catalogued(given, zoo):
             return cls(spec, files, hooks, made, declared=declared)
         try:
@@ -261,6 +274,7 @@ class Blueprint:
             "layouts": layouts_to_plain(self.layouts),
             "observed": self.observed.to_plain(),
             "trusts_declaration": self.trusts_declaration,
+            "dtypes": None if self.dtypes is None else asdict(self.dtypes),
             "notices": list(Variation.of(self.spec.layers, trace, self.observed).notices(self.spec.id)),
         }
 
@@ -272,6 +286,13 @@ class Blueprint:
         """Keep what values have shown of some layers, so that it is found out once. random, by_batch: layer names."""
         self.observed.note(layers, random, by_batch)
         self._keep(registry())
+
+    def note_dtypes(self, library: str, stored: tuple[str, ...]) -> None:
+        """Keep the number formats of a checkpoint, so that browsing shows them. Those of most need no mention."""
+        found, kept = Dtypes(library, stored), self.dtypes or Dtypes("float32", ("float32",))
+        self.dtypes = found
+        if found != kept:
+            self._keep(registry())
 
     def _observe_example(self) -> None:
         """Run a small network for real, to see whether its features are random or depend on the batch."""

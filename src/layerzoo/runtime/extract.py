@@ -23,11 +23,12 @@ from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.pooling import width
-from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
+from layerzoo.runtime.backbone import Backbone, with_preprocess
 from layerzoo.runtime.batch import Batch, Row
 from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import Summary, frames_of, merge, sequence_axis
+from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_pools

@@ -19,7 +19,7 @@ from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
 from layerzoo_transformers import catalogue
 from layerzoo_transformers.audio import audio_features
-from layerzoo_transformers.checkpoint import mapped
+from layerzoo_transformers.checkpoint import keep_in_float32, mapped
 from layerzoo_transformers.configuration import config_of, sub_config, without_cache
 from layerzoo_transformers.embedding import (
     NAME,
@@ -91,6 +91,15 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 
 
 @hookimpl
+def layerzoo_dtype(spec: ModelSpec, files: Files) -> str:
+    """As ``from_pretrained`` without a ``dtype``: what config.json names, else that of the first tensor."""
+    files = _meant_files(spec, files)
+    encoder = sentence_encoder(spec.id, files)
+    named = (encoder and encoder.dtype) or getattr(config_of(spec, files), "dtype", None)
+    return "stored" if named is None else str(named).removeprefix("torch.")
+
+
+@hookimpl
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | LibraryTokenizer | NoTokenizer | None:
     """The library's own tokenizer, feature extractor, image processor or video processor."""
     files = _meant_files(spec, files)
@@ -128,14 +137,18 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
 
 
 def _whole(spec: ModelSpec, files: Files) -> Any:
-    """The base network in float32, whatever its checkpoint is kept in.
+    """The base network in torch's default dtype, whatever its checkpoint is stored in. Of a lower one than float32,
+    the parameters that the library keeps in float32 are in that.
 
     Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
     """
     how = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
     config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
-    return AutoModel.from_config(config, dtype=torch.float32, **how)
+    dtype = torch.get_default_dtype()
+    network = AutoModel.from_config(config, dtype=dtype, **how)
+    keep_in_float32(network, dtype)
+    return network
 
 
 def _has_values() -> bool:

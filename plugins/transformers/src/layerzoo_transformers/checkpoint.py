@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.core_model_loading import build_glob_alternation
 
 from layerzoo.runtime.quantised import is_narrow, refuse_scaled
 from layerzoo_transformers.parts import network_class
@@ -53,6 +54,20 @@ def mapped(
         for name, tensor in found.items()
         if name.startswith(prefix)
     }
+
+
+def keep_in_float32(network: Any, dtype: torch.dtype) -> None:
+    """Keep the parameters in float32 that ``from_pretrained`` keeps in it, in place.
+
+    network: as it was built in ``dtype``.
+    """
+    plan = network._get_dtype_plan(dtype)
+    if not plan:
+        return
+    pattern, names, _ = build_glob_alternation(list(plan))
+    for name, parameter in network.named_parameters():
+        if found := pattern.search(name):
+            parameter.data = parameter.data.to(plan[names[found.lastgroup]])
 
 
 def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:

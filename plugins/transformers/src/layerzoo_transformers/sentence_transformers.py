@@ -135,6 +135,15 @@ class SentenceEncoder:
         return {name: value for name, value in given.items() if name != "trust_remote_code"}
 
     @property
+    def dtype(self) -> str | None:
+        """The dtype that the library loads the network in; None for that of the checkpoint."""
+        for group in ("model_kwargs", "model_args", "config_kwargs", "config_args"):
+            given = self.settings.get(group) or {}
+            if named := given.get("dtype") or given.get("torch_dtype"):
+                return None if named == "auto" else str(named).removeprefix("torch.")
+        return None
+
+    @property
     def lower_case(self) -> bool:
         return bool(self.settings.get("do_lower_case", False))
 
@@ -372,17 +381,18 @@ def _max(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
 
 
 def _mean(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-    return _sum(tokens, mask) / _count(mask)
+    return (_sum(tokens, mask) / _count(mask)).to(tokens.dtype)
 
 
 def _mean_sqrt_len(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-    return _sum(tokens, mask) / _count(mask).sqrt()
+    return (_sum(tokens, mask) / _count(mask).sqrt()).to(tokens.dtype)
 
 
 def _weighted_mean(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
     """Weights are the positions from the first true token, from 1."""
     weights = mask * (torch.arange(1, mask.shape[1] + 1, device=mask.device)[None] - first)
-    return _sum(tokens, weights) / _count(weights)
+    total = (tokens * weights[..., None].to(_accumulated_in(tokens))).sum(1)
+    return (total / _count(weights)).to(tokens.dtype)
 
 
 def _last(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
@@ -393,7 +403,12 @@ def _last(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
 
 
 def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
-    return (tokens * weights[..., None].to(tokens.dtype)).sum(1)
+    return (tokens * weights[..., None].to(tokens.dtype)).sum(1, dtype=_accumulated_in(tokens))
+
+
+def _accumulated_in(tokens: Tensor) -> torch.dtype:
+    """As the library adds up: a format of 16 bits in float32."""
+    return torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
 
 
 def _count(weights: Tensor) -> Tensor:
