@@ -75,13 +75,13 @@ def _dtypes(spec: ModelSpec) -> str:
     if found is None:
         return "float32"
     library, stored = found
-    told = f"float32; the checkpoint is stored in {' and '.join(stored) or 'no floating-point format'}"
+    shown = f"float32; the checkpoint is stored in {' and '.join(stored) or 'no floating-point format'}"
     if library == "float32":
-        return told
+        return shown
     return (
-        f"{told}, in which its library computes by default: --precision library"
+        f"{shown}, in which its library computes by default: --precision library"
         if (library,) == stored
-        else (f"{told}, and its library computes in {library} by default: --precision library")
+        else (f"{shown}, and its library computes in {library} by default: --precision library")
     )
 
 

@@ -10,7 +10,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoTokenizer
 
 from layerzoo.weights import Files
-from layerzoo_transformers.sentence_transformers import sentence_encoder
+from layerzoo_transformers.sentence_transformers import SentenceEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,8 @@ class Prompts:
         return min(len(ids), max_tokens) - is_closed
 
 
-def library_tokenizer(files: Files) -> Any:
+def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
     """Load the tokenizer next to a config.json, as sentence-transformers does for its models."""
-    encoder = sentence_encoder(files["config.json"].parent.name, files)
     settings = encoder.tokenizer_settings if encoder else {}
     folder = files["config.json"].parent
     tokenizer = AutoTokenizer.from_pretrained(folder, **settings, local_files_only=True, trust_remote_code=False)
@@ -47,11 +46,8 @@ def library_tokenizer(files: Files) -> Any:
     return tokenizer
 
 
-def prompts(model: str, files: Files, library: Any) -> Prompts | None:
-    """The prompts of a model; None for one that is not of sentence-transformers."""
-    encoder = sentence_encoder(model, files)
-    if encoder is None:
-        return None
+def prompts(encoder: SentenceEncoder, library: Any) -> Prompts:
+    """The prompts of a model. library: its tokenizer."""
     default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
     return Prompts(encoder.prompts, default, encoder.pools_prompt, library)
 

@@ -6,10 +6,8 @@ their tests compare the two over saved models.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,19 +16,24 @@ from torch.nn import functional
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
+from layerzoo.weights.modules import MODULES
 from layerzoo_transformers.embedding import NAME
+from layerzoo_transformers.modules import NETWORKS, SETTINGS, Row, module_rows, network_files, read_file
 
-MODULES = "modules.json"
-_SETTINGS = "config_sentence_transformers.json"
 _TRANSFORMER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """What the settings of the network's own module are in; the first file that exists counts."""
-_TOKENS, _SENTENCE = "token_embeddings", "sentence_embedding"
+_TOKENS, _SENTENCE, _ALL_LAYERS = "token_embeddings", "sentence_embedding", "all_layer_embeddings"
 _INPUTS = {"text": "text", "image": "vision", "audio": "audio", "video": "video"}
 """Our modalities, by sentence-transformers' words for them."""
 _USUAL_INPUTS = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+_CLIP_INPUTS = {
+    "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
+    "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
+}
+"""Those of the module CLIPModel of older releases."""
 _USUAL_PROMPTS = {"query": "", "document": ""}
 """The prompts that every model has, unless its settings say otherwise."""
 _LEGACY_POOLINGS = {
@@ -106,6 +109,10 @@ class SentenceEncoder:
 
     model: str
     """Its id, for messages."""
+    folder: str
+    """The folder of its network; empty for the repository's own."""
+    is_static: bool
+    """Whether its network is a StaticEmbedding, which no configuration describes."""
     settings: Settings
     """Of the network's own module: the length of a text, lower case, which of its outputs counts."""
     modules: tuple[tuple[str, str, Settings], ...]
@@ -171,8 +178,10 @@ class SentenceEncoder:
 
         library: what computes the embedding of a tower as the library does, where the network has one.
         """
-        how = self._input(modality)
         steps = [_module(self.model, *each) for each in self.modules]
+        if self.is_static:
+            return SentenceEmbedding(steps, _SENTENCE, self.dimensions)
+        how = self._input(modality)
         begins_with = self.settings.get("module_output_name", _TOKENS)
         if how["method"] == "forward":
             return SentenceEmbedding(steps, begins_with, self.dimensions, how["method_output_name"])
@@ -199,34 +208,29 @@ class SentenceEncoder:
         return _refused(self.model, f"its Transformer module {why}, which layerzoo cannot do")
 
 
-def without_modules(files: Files) -> Files:
-    """The same files, as those of a network alone."""
-    return replace(files, paths={name: path for name, path in files.paths.items() if name != MODULES})
-
-
-def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
-    """Read what modules.json and the files that it names say; None where no file or no module is there.
+def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, SentenceEncoder | None]:
+    """Return the files of a model's network, and what runs after it; None where nothing does, or where `args` say
+    ``modules: false``.
 
     Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names.
     """
-    if MODULES not in files:
-        return None
-    rows = _json(model, files, MODULES)
-    if not rows:
-        return None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
-        raise RepositoryError(f"{model}: its {MODULES} is no list of modules, each with a 'type' and a 'path'")
-    kinds = [_kind(str(row["type"])) for row in rows]
-    unknown = [
-        str(row["type"]) for row, kind in zip(rows, kinds, strict=True) if kind not in ("Transformer", *_MODULES)
-    ]
-    if kinds[0] != "Transformer" and not unknown:
-        unknown = [str(rows[0]["type"])]
-    if unknown:
+    if MODULES not in files or read_file(model, files, MODULES) == []:
+        return files, None
+    rows = module_rows(model, files, args.get("route"))
+    own = network_files(files, rows[0].folder)
+    if not args.get("modules", True):
+        return replace(own, paths={name: path for name, path in own.paths.items() if name != MODULES}), None
+    return own, _sentence_encoder(model, own, rows)
+
+
+def _sentence_encoder(model: str, files: Files, rows: Sequence[Row]) -> SentenceEncoder:
+    known = [NETWORKS, *[_MODULES.keys()] * (len(rows) - 1)]
+    if unknown := [row.type for row, kinds in zip(rows, known, strict=True) if row.kind not in kinds]:
         raise _refused(model, f"{MODULES} names {', '.join(unknown)}, which layerzoo does not know")
-    if folder := str(rows[0].get("path", "")).strip("/"):
-        raise _refused(model, f"its network is in the folder {folder}, and not in the repository's own")
-    settings = _transformer_settings(model, files)
+    first = rows[0].kind
+    settings: Settings = {} if first == "StaticEmbedding" else _transformer_settings(model, files)
+    if first == "CLIPModel":
+        settings = {"modality_config": _CLIP_INPUTS, "module_output_name": _SENTENCE, **settings}
     if unsupported := _unsupported(settings):
         raise _refused(
             model, f"its Transformer module has the settings {', '.join(unsupported)}, which layerzoo ignores"
@@ -234,15 +238,17 @@ def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
     task = settings.get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         raise _refused(model, f"its network is for the task {task}, and not for embeddings")
-    said = _json(model, files, _SETTINGS) if _SETTINGS in files else {}
+    said = read_file(model, files, SETTINGS) if SETTINGS in files else {}
     prompts = {name: text or "" for name, text in (said.get("prompts") or {}).items()}
     default = said.get("default_prompt_name")
     if default is not None and default not in _USUAL_PROMPTS | prompts:
         raise RepositoryError(f"{model}: its default prompt '{default}' is none of its prompts ({', '.join(prompts)})")
     encoder = SentenceEncoder(
         model=model,
+        folder=rows[0].folder,
+        is_static=first == "StaticEmbedding",
         settings=settings,
-        modules=tuple(_settings_of(model, files, row) for row in rows[1:]),
+        modules=tuple((row.folder, row.kind, _settings_of(model, files, row.folder)) for row in rows[1:]),
         prompts=_USUAL_PROMPTS | prompts,
         default_prompt=default,
         dimensions=said.get("truncate_dim"),
@@ -276,19 +282,15 @@ def _unsupported(settings: Settings) -> list[str]:
     return found
 
 
-def _settings_of(model: str, files: Files, row: Mapping[str, Any]) -> tuple[str, str, Settings]:
-    folder = str(row.get("path", "")).strip("/")
+def _settings_of(model: str, files: Files, folder: str) -> Settings:
     name = f"{folder}/config.json"
-    return folder, _kind(str(row["type"])), _json(model, files, name) if name in files else {}
+    written = read_file(model, files, name) if folder and name in files else {}
+    return written if isinstance(written, dict) else {}
 
 
 def _transformer_settings(model: str, files: Files) -> Settings:
-    return next((said for name in _TRANSFORMER_SETTINGS if name in files and (said := _json(model, files, name))), {})
-
-
-def _kind(reference: str) -> str:
-    """The name of a class of sentence-transformers, whose modules moved between releases; of any other, all of it."""
-    return reference.rpartition(".")[2] if reference.startswith("sentence_transformers.") else reference
+    named = (name for name in _TRANSFORMER_SETTINGS if name in files)
+    return next((said for name in named if (said := read_file(model, files, name))), {})
 
 
 def _refused(model: str, why: str) -> RepositoryError:
@@ -296,13 +298,6 @@ def _refused(model: str, why: str) -> RepositoryError:
         f"{model}: {why}, so that its embedding cannot be computed. Next, for the layers of the network alone: declare "
         "a model in a registry.yaml with these `weights` and `args: {modules: false}`"
     )
-
-
-def _json(model: str, files: Files, name: str) -> Any:
-    try:
-        return json.loads(Path(files[name]).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RepositoryError(f"{model}: its {name} is no JSON: {error}") from error
 
 
 # ---------------------------------------------------------------- the network's part
@@ -326,8 +321,10 @@ class SentenceEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self._begins_with, self._dimensions, self._output_name = begins_with, dimensions, output_name
-        self.needs_hidden_states_only = library is None and output_name == "last_hidden_state"
-        self._count = len(steps)
+        needs_all = any(step.input_name == _ALL_LAYERS for step in steps)
+        self.needs_hidden_states_only = library is None and output_name == "last_hidden_state" and not needs_all
+        # A module that never runs, for lack of its input, is replaced by a stub, which has no names.
+        self._names = [(str(step.input_name), str(step.output_name)) for step in steps]
         for index, step in enumerate(steps, 1):
             self.add_module(str(index), step)
         if library is not None:
@@ -344,12 +341,14 @@ class SentenceEmbedding(nn.Module):
         if value.ndim == 4:
             value = value.flatten(2).transpose(1, 2)
         features = {self._begins_with: value}
+        if (layers := getattr(output, "hidden_states", None)) is not None:
+            features[_ALL_LAYERS] = torch.stack(tuple(layers))
         if mask is None or value.ndim < 3 or mask.shape[-1] != value.shape[1]:
             mask = torch.ones(value.shape[:2], dtype=torch.int64, device=value.device)
-        for index in range(1, self._count + 1):
+        for index, (taken, made) in enumerate(self._names, 1):
             step: Any = self._modules[str(index)]
-            if step.input_name in features:
-                features[step.output_name] = step(features[step.input_name], mask, prompt_length)
+            if taken in features:
+                features[made] = step(features[taken], mask, prompt_length)
         return features[_SENTENCE][..., : self._dimensions]
 
 
@@ -469,6 +468,23 @@ class Normalize(nn.Module):
         return functional.normalize(value, p=2, dim=-1)
 
 
+class WeightedLayerPooling(nn.Module):
+    """sentence_transformers.sentence_transformer.modules.WeightedLayerPooling."""
+
+    input_name, output_name = _ALL_LAYERS, _TOKENS
+
+    def __init__(self, num_hidden_layers: int = 12, layer_start: int = 4) -> None:
+        super().__init__()
+        self.layer_start = layer_start
+        self.layer_weights = nn.Parameter(torch.ones(num_hidden_layers + 1 - layer_start))
+
+    def forward(self, layers: Tensor, mask: Tensor, prompt_length: Tensor | None) -> Tensor:
+        """(batch, token, channel) of (layer, batch, token, channel)."""
+        used = layers[self.layer_start :]
+        weights = self.layer_weights[:, None, None, None].expand(used.size())
+        return (weights * used).sum(dim=0) / self.layer_weights.sum()
+
+
 class LayerNorm(nn.Module):
     """sentence_transformers.sentence_transformer.modules.LayerNorm."""
 
@@ -549,6 +565,9 @@ _MODULES: dict[str, Callable[[str, Settings], nn.Module]] = {
     "Pooling": _pooling,
     "Dense": _dense,
     "Normalize": _normalize,
+    "WeightedLayerPooling": lambda model, settings: WeightedLayerPooling(
+        settings.get("num_hidden_layers", 12), settings.get("layer_start", 4)
+    ),
     "LayerNorm": lambda model, settings: LayerNorm(settings["dimension"]),
     "Dropout": lambda model, settings: Dropout(settings.get("dropout", 0.2)),
 }

@@ -19,6 +19,7 @@ from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
 from layerzoo_transformers.parts import accepts_any_argument, arguments, backbone_without_values
 from layerzoo_transformers.prompts import Prompts, library_tokenizer
+from layerzoo_transformers.sentence_transformers import SentenceEncoder
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's value for an unknown limit is 1e30."""
@@ -68,9 +69,14 @@ class LibraryTokenizer:
             self._backend = library.backend_tokenizer  # the call above has set it to neither truncate nor pad
 
     @classmethod
-    def of(cls, files: Files, takes: frozenset[str] | None = None) -> LibraryTokenizer:
-        """Load the tokenizer next to a model's config.json. takes: as in the constructor."""
-        return cls(library_tokenizer(files), takes)
+    def of(
+        cls, files: Files, takes: frozenset[str] | None = None, *, encoder: SentenceEncoder | None = None
+    ) -> LibraryTokenizer:
+        """Load the tokenizer next to a model's config.json.
+
+        takes: as in the constructor. encoder: what the files of sentence-transformers say.
+        """
+        return cls(library_tokenizer(files, encoder), takes)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text without special tokens."""
@@ -177,13 +183,16 @@ class NoTokenizer:
         )
 
 
-def describe_text(config: Any, files: Files) -> dict[str, Any]:
-    """How long a text may be, whether it starts with a classification token, and what padding does to the network."""
+def describe_text(config: Any, files: Files, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
+    """How long a text may be, whether it starts with a classification token, and what padding does to the network.
+
+    encoder: what the files of sentence-transformers say.
+    """
     part = sub_config(config, "text")
     limits = [_largest(part, "max_position_embeddings")]  # `n_positions` of GPT-2 too, by its attribute_map; not of T5
     cls, unlimited = False, _UNKNOWN
     if "config.json" in files and _has_tokenizer(files):
-        tokenizer = LibraryTokenizer.of(files)
+        tokenizer = LibraryTokenizer.of(files, encoder=encoder)
         limits.append(tokenizer.library.model_max_length)
         unlimited = _LIMIT  # where neither the tokenizer nor the network has a limit, no text is truncated
         token = tokenizer.library.cls_token_id
@@ -193,7 +202,9 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
     return {"max_tokens": most, "cls_token": cls, "batching": batching(config)}
 
 
-def tokenizer(model: str, config: Any, files: Files, part: str | None = None) -> LibraryTokenizer | NoTokenizer:
+def tokenizer(
+    model: str, config: Any, files: Files, part: str | None = None, *, encoder: SentenceEncoder | None = None
+) -> LibraryTokenizer | NoTokenizer:
     """Load the tokenizer next to a checkpoint; for an architecture without a checkpoint, one that refuses texts.
 
     Args:
@@ -201,10 +212,11 @@ def tokenizer(model: str, config: Any, files: Files, part: str | None = None) ->
         config: the configuration of the whole network.
         files: the model's files.
         part: the path of the module that is the backbone; None for the one that reads texts.
+        encoder: what the files of sentence-transformers say.
     """
     if "config.json" not in files or not _has_tokenizer(files):
         return NoTokenizer(model)
-    loaded = LibraryTokenizer.of(files)
+    loaded = LibraryTokenizer.of(files, encoder=encoder)
     if loaded.pads.keys() <= {_IDS, _MASK}:
         return loaded
     network = backbone_without_values(config, "text", part)
