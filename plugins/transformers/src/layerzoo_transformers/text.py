@@ -46,6 +46,9 @@ class LibraryTokenizer:
 
     unknown: int | None
     """The token for what the vocabulary lacks."""
+    returns_mask: bool
+    """Whether the tokenizer returns an attention mask itself. Where texts are padded to one length, the network gets
+    one only then, as with the library's own call."""
     prompts: Prompts | None = None
     """What may be put before every text, where the model's files say that."""
     _backend: Any = None
@@ -53,8 +56,10 @@ class LibraryTokenizer:
 
     def __init__(self, library: Any, takes: frozenset[str] | None = None) -> None:
         self.library = library
+        self.returns_mask = _MASK in library.model_input_names
         with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
-            library("", truncation=False, padding=False)  # the first call may change what follows, as a language
+            made = library("", truncation=False, padding=False)  # the first call may change what follows: a language
+            self.returns_mask = _MASK in made
         prefix, suffix = _special_tokens(library)
         self.prefix: tuple[int, ...] = tuple(prefix)
         self.suffix: tuple[int, ...] = tuple(suffix)
