@@ -106,10 +106,10 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
     if reads_as_text(file) if content is None else content.modality not in ("audio", "video"):
         raise UnusableError(f"not a sound: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
-    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
-        return _by_libsndfile(file, mix)
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
+    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
+        return _by_libsndfile(file, mix)
     if header is not None and header.missing is not None:
         raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
     if content is not None and content.format == "ogg":
