@@ -38,7 +38,7 @@ from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.modules import network_folder
-from layerzoo_transformers.parts import backbone_path, is_encoder_of_pair, network_class
+from layerzoo_transformers.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
 from layerzoo_transformers.plainly import told_plainly
 from layerzoo_transformers.prompts import prompts
 from layerzoo_transformers.sentence_transformers import LIBRARY, SentenceEncoder, opened
@@ -60,7 +60,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
         return attach(static_network(encoder, files), encoder.embedding(spec.modality, None))
     with told_plainly(spec.id):
         network = _whole(spec, files)
-    part = _part(spec, network)
+    part = _part(spec, encoder, network)
     backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
     if (made := _embedding(spec, encoder, network, part)) is not None:
         attach(backbone, made)
@@ -89,7 +89,17 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     with told_plainly(spec.id):
         known = described(config, files, spec.modality, encoder)
     has_embedding = known.get("default", {}).get("layer") == NAME
-    return {**known, "chain": _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})}
+    chain = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
+    if spec.modality == "text" and encoder is not None and encoder.pools_decoder(config):
+        chain["within"] = _encoder_within(spec, encoder, config)
+    return {**known, "chain": chain}
+
+
+def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
+    """The path of the encoder in a backbone that is a whole encoder-decoder: its blocks are the named layers."""
+    network = backbone_without_values(config, "text", "")
+    whole = _part(spec, encoder, network)
+    return backbone_path(network, "text").removeprefix(f"{whole}." if whole else "")
 
 
 def _chain(config: Any, modality: str) -> dict[str, Any]:
@@ -123,7 +133,10 @@ def layerzoo_preprocess(
         return StaticTokenizer.of(encoder, files)
     with told_plainly(spec.id):
         if spec.modality == "text":
-            made = tokenizer(spec.id, config_of(spec, files), files, spec.args.get("part"), encoder=encoder)
+            config, part = config_of(spec, files), spec.args.get("part")
+            if part is None and encoder is not None and encoder.pools_decoder(config):
+                part = _part(spec, encoder, backbone_without_values(config, "text", ""))
+            made = tokenizer(spec.id, config, files, part, encoder=encoder)
             if isinstance(made, LibraryTokenizer) and encoder is not None:
                 made.prompts = prompts(encoder, made.library)
             return made
@@ -202,8 +215,6 @@ def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, p
         library = library_embedding(network, spec.modality)
     if encoder is None or spec.modality not in encoder.modalities:
         return library
-    if spec.modality == "text":
-        encoder.check_network(network.config, is_encoder=is_encoder_of_pair(network, part))
     return encoder.embedding(spec.modality, library)
 
 
@@ -211,13 +222,18 @@ def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> di
     """The path of the backbone, and of what the embedding adds to it, each with its path there."""
     if whole := method_modules(network, spec.modality):
         return whole
-    part = _part(spec, network)
+    part = _part(spec, encoder, network)
     if not (part in network._modules and has_library_embedding(network.config, spec.modality)):
         return {part: ""}
     inside = LIBRARY if encoder and spec.modality in encoder.modalities else ""
     return {part: "", **projections(network, spec.modality, inside=inside)}
 
 
-def _part(spec: ModelSpec, network: nn.Module) -> str:
+def _part(spec: ModelSpec, encoder: SentenceEncoder | None, network: nn.Module) -> str:
     given: str | None = spec.args.get("part")
-    return backbone_path(network, spec.modality) if given is None else given
+    if given is not None:
+        return given
+    part = backbone_path(network, spec.modality)
+    if encoder is None or spec.modality != "text" or not encoder.pools_decoder(network.config):
+        return part
+    return part.rpartition(".")[0] if is_encoder_of_pair(network, part) else part

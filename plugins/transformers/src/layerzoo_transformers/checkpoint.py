@@ -48,12 +48,21 @@ def mapped(
         elif name not in misfits | report["missing_keys"]:
             found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
     wanted = {f"{path}." if path else "": f"{own}." if own else "" for path, own in parts(network).items()}
-    return {
+    made = {
         own + name.removeprefix(prefix): tensor
         for prefix, own in wanted.items()
         for name, tensor in found.items()
         if name.startswith(prefix)
     }
+    # A checkpoint may hold the backbone alone, as it is saved from the class of an encoder. A name of the whole
+    # network's may be among its own.
+    names_there = {
+        own + name.removeprefix(prefix)
+        for prefix, own in wanted.items()
+        for name in network.state_dict(keep_vars=True)
+        if name.startswith(prefix)
+    }
+    return dict(tensors) if len(names_there & tensors.keys()) > len(names_there & made.keys()) else made
 
 
 def keep_in_float32(network: Any, dtype: torch.dtype) -> None:

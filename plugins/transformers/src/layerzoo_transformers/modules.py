@@ -14,6 +14,24 @@ from layerzoo.weights import Files
 from layerzoo.weights.modules import MODULES, folder_in
 
 SETTINGS = "config_sentence_transformers.json"
+_TRANSFORMER_SETTINGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""What the settings of the network's own module are in; the first file that exists counts."""
+HUB = frozenset(
+    {
+        "cache_dir",
+        "force_download",
+        "local_files_only",
+        "proxies",
+        "revision",
+        "subfolder",
+        "token",
+        "trust_remote_code",
+    }
+)
+"""Settings that say where files come from."""
 NETWORKS = frozenset({"Transformer", "CLIPModel", "StaticEmbedding"})
 """Modules that take texts, images or audio themselves: the first one of a model."""
 _ROUTERS = frozenset({"Router", "Asym"})
@@ -126,6 +144,19 @@ def network_files(files: Files, folder: str) -> Files:
     kept = {name: path for name, path in files.paths.items() if "/" in name or name in (MODULES, SETTINGS)}
     own = {name.removeprefix(f"{folder}/"): path for name, path in files.paths.items() if name.startswith(f"{folder}/")}
     return replace(files, paths={**kept, **own})
+
+
+def transformer_settings(model: str, files: Files) -> Mapping[str, Any]:
+    """Return the settings of the network's own module, as sentence-transformers wrote them."""
+    named = (name for name in _TRANSFORMER_SETTINGS if name in files)
+    return next((said for name in named if (said := read_file(model, files, name))), {})
+
+
+def config_changes(model: str, files: Files) -> dict[str, Any]:
+    """Return what sentence-transformers changes in a network's config.json when it loads it."""
+    settings = transformer_settings(model, files) if MODULES in files else {}
+    given = settings.get("config_kwargs") or settings.get("config_args") or {}
+    return {name: value for name, value in given.items() if name not in HUB}
 
 
 def read_file(model: str, files: Files, name: str) -> Any:

@@ -22,6 +22,8 @@ class Prompts:
     is_pooled: bool
     library: Any
     """The library's tokenizer."""
+    adds_special_tokens: bool = True
+    """Whether it puts special tokens around a text."""
 
     def length(self, prompt: str, max_tokens: int) -> int:
         """Return how many tokens of a text, truncated to ``max_tokens``, are those of the prompt, with the special
@@ -31,7 +33,9 @@ class Prompts:
         their end.
         """
         # truncation=True would stay in force for every text after this one
-        ids: list[int] = list(self.library(prompt, truncation=False, padding=False)["input_ids"])
+        added = self.adds_special_tokens
+        made = self.library(prompt, truncation=False, padding=False, add_special_tokens=added)
+        ids: list[int] = list(made["input_ids"])
         is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
         return min(len(ids), max_tokens) - is_closed
 
@@ -49,7 +53,7 @@ def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
 def prompts(encoder: SentenceEncoder, library: Any) -> Prompts:
     """The prompts of a model. library: its tokenizer."""
     default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
-    return Prompts(encoder.prompts, default, encoder.pools_prompt, library)
+    return Prompts(encoder.prompts, default, encoder.pools_prompt, library, encoder.adds_special_tokens)
 
 
 def _lower_case(tokenizer: Any) -> None:

@@ -18,13 +18,17 @@ from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
 from layerzoo.weights.modules import MODULES
 from layerzoo_transformers.embedding import NAME
-from layerzoo_transformers.modules import NETWORKS, SETTINGS, Row, module_rows, network_files, read_file
-
-_TRANSFORMER_SETTINGS = tuple(
-    f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+from layerzoo_transformers.modules import (
+    HUB,
+    NETWORKS,
+    SETTINGS,
+    Row,
+    module_rows,
+    network_files,
+    read_file,
+    transformer_settings,
 )
-"""What the settings of the network's own module are in; the first file that exists counts."""
+
 _TOKENS, _SENTENCE, _ALL_LAYERS = "token_embeddings", "sentence_embedding", "all_layer_embeddings"
 _INPUTS = {"text": "text", "image": "vision", "audio": "audio", "video": "video"}
 """Our modalities, by sentence-transformers' words for them."""
@@ -72,24 +76,15 @@ _ENCODERS = frozenset(
 )
 """Types of encoder-decoders of which only the encoder is run: ``_ENCODER_ONLY_MODELS`` of
 sentence_transformers.base.modules.transformer. Of others the output of the decoder is pooled."""
-_HUB = {
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "proxies",
-    "revision",
-    "subfolder",
-    "token",
-    "trust_remote_code",
-}
-"""Settings that say where files come from."""
 _USUAL_CALL: Mapping[str, Sequence[Any]] = {
-    "truncation": (True, "longest_first"),
+    "truncation": (True, "longest_first", "only_first"),
+    "add_special_tokens": (True, False),
     "padding": (True, "longest"),
     "return_tensors": ("pt",),
 }
-"""Arguments of a call of the processor that change nothing, with their values."""
+"""Arguments of a call of the processor that change nothing for a text alone, with their values."""
 _HARMLESS = {
+    "add_pooling_layer",
     "attn_implementation",
     "dtype",
     "torch_dtype",
@@ -98,7 +93,8 @@ _HARMLESS = {
     "use_cache",
     "use_safetensors",
 }
-"""Settings of the configuration and the network that change no number but for its rounding: layerzoo has its own."""
+"""Arguments with which the network is loaded that change no number but for its rounding: layerzoo has its own. Without
+its pooling layer a network has the same last hidden state."""
 
 Settings = Mapping[str, Any]
 
@@ -151,6 +147,11 @@ class SentenceEncoder:
         return None
 
     @property
+    def adds_special_tokens(self) -> bool:
+        """Whether the tokenizer puts special tokens around a text."""
+        return bool(_call_settings(self.settings).get("add_special_tokens", True))
+
+    @property
     def lower_case(self) -> bool:
         return bool(self.settings.get("do_lower_case", False))
 
@@ -164,14 +165,13 @@ class SentenceEncoder:
         the names begin with."""
         return {f"{folder}/": f"{NAME}.{index}." for index, (folder, _, _) in enumerate(self.modules, 1)}
 
-    def check_network(self, config: Any, *, is_encoder: bool) -> None:
-        """Check that the backbone is what sentence-transformers runs of a network.
+    def pools_decoder(self, config: Any) -> bool:
+        """Whether the library pools what the decoder of a network returns, and not its encoder.
 
-        config: of the whole network. is_encoder: whether the backbone is the encoder of an encoder-decoder.
-        Raises: RepositoryError where the library pools what the decoder returns.
+        config: of the whole network.
         """
-        if is_encoder and config.model_type not in _ENCODERS:
-            raise self._refused(f"pools the output of the decoder of a network of type '{config.model_type}'")
+        is_pair = not self.is_static and getattr(config, "is_encoder_decoder", False)
+        return bool(is_pair) and config.model_type not in _ENCODERS and "text" in self.modalities
 
     def embedding(self, modality: str, library: nn.Module | None) -> SentenceEmbedding:
         """Return the module that computes the embedding.
@@ -228,7 +228,7 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[Row]) -> Sentence
     if unknown := [row.type for row, kinds in zip(rows, known, strict=True) if row.kind not in kinds]:
         raise _refused(model, f"{MODULES} names {', '.join(unknown)}, which layerzoo does not know")
     first = rows[0].kind
-    settings: Settings = {} if first == "StaticEmbedding" else _transformer_settings(model, files)
+    settings: Settings = {} if first == "StaticEmbedding" else transformer_settings(model, files)
     if first == "CLIPModel":
         settings = {"modality_config": _CLIP_INPUTS, "module_output_name": _SENTENCE, **settings}
     if unsupported := _unsupported(settings):
@@ -276,9 +276,9 @@ def _unsupported(settings: Settings) -> list[str]:
         is_length = name == "max_length" and isinstance(value, int) and value > 0
         if not is_length and value not in _USUAL_CALL.get(name, ()):
             found.append(f"processing_kwargs.text.{name}: {value}")
-    for group in ("config_kwargs", "config_args", "model_kwargs", "model_args"):
+    for group in ("model_kwargs", "model_args"):
         given = settings.get(group) or {}
-        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in _HUB | _HARMLESS]
+        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in HUB | _HARMLESS]
     return found
 
 
@@ -286,11 +286,6 @@ def _settings_of(model: str, files: Files, folder: str) -> Settings:
     name = f"{folder}/config.json"
     written = read_file(model, files, name) if folder and name in files else {}
     return written if isinstance(written, dict) else {}
-
-
-def _transformer_settings(model: str, files: Files) -> Settings:
-    named = (name for name in _TRANSFORMER_SETTINGS if name in files)
-    return next((said for name in named if (said := read_file(model, files, name))), {})
 
 
 def _refused(model: str, why: str) -> RepositoryError:

@@ -42,6 +42,7 @@ class LibraryTokenizer:
     Args:
         library: the tokenizer.
         takes: the names of the arguments of the network's ``forward``; None for all that the tokenizer returns.
+        adds_special_tokens: whether special tokens are put around a text.
     """
 
     unknown: int | None
@@ -54,13 +55,14 @@ class LibraryTokenizer:
     _backend: Any = None
     """The Rust tokenizer, where the library's own call adds nothing to it: the same result in half the time."""
 
-    def __init__(self, library: Any, takes: frozenset[str] | None = None) -> None:
+    def __init__(self, library: Any, takes: frozenset[str] | None = None, *, adds_special_tokens: bool = True) -> None:
         self.library = library
+        self.adds_special_tokens = adds_special_tokens
         self.returns_mask = _MASK in library.model_input_names
         with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
             made = library("", truncation=False, padding=False)  # the first call may change what follows: a language
             self.returns_mask = _MASK in made
-        prefix, suffix = _special_tokens(library)
+        prefix, suffix = _special_tokens(library) if adds_special_tokens else ([], [])
         self.prefix: tuple[int, ...] = tuple(prefix)
         self.suffix: tuple[int, ...] = tuple(suffix)
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
@@ -81,7 +83,8 @@ class LibraryTokenizer:
 
         takes: as in the constructor. encoder: what the files of sentence-transformers say.
         """
-        return cls(library_tokenizer(files, encoder), takes)
+        adds_special_tokens = encoder is None or encoder.adds_special_tokens
+        return cls(library_tokenizer(files, encoder), takes, adds_special_tokens=adds_special_tokens)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text without special tokens."""
@@ -98,14 +101,19 @@ class LibraryTokenizer:
             than around any other text.
         """
         if self._backend is not None:
-            encoding = self._backend.encode(text)
+            encoding = self._backend.encode(text, add_special_tokens=self.adds_special_tokens)
             made = {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
             return made if max_tokens is None else {key: self._cut(values, max_tokens) for key, values in made.items()}
         name = type(self.library).__name__
         try:
             with _ONE_AT_A_TIME:
                 made = self.library(
-                    text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
+                    text,
+                    truncation=max_tokens is not None,
+                    max_length=max_tokens,
+                    padding=False,
+                    add_special_tokens=self.adds_special_tokens,
+                    verbose=False,
                 )
         except Exception as error:
             raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
@@ -226,7 +234,8 @@ def tokenizer(
         return loaded
     network = backbone_without_values(config, "text", part)
     mask = {_MASK} if accepts_any_argument(network) else set()
-    tokenizer = LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
+    takes = frozenset(arguments(network)) | mask
+    tokenizer = LibraryTokenizer(loaded.library, takes, adds_special_tokens=loaded.adds_special_tokens)
     if several := [name for name, pad in tokenizer.pads.items() if pad == _SEVERAL]:
         raise RepositoryError(
             f"{model}: {type(loaded.library).__name__} returns several numbers for each token as {', '.join(several)}: "
