@@ -134,6 +134,30 @@ def test_an_embedding_stored_in_16_bits_equals_encode(
     assert np.array_equal(found.values, wanted)
 
 
+@pytest.mark.parametrize("modality", ["text", "vision"])
+def test_the_tower_of_a_dual_encoder_stored_in_bfloat16_equals_the_librarys_method(
+    modality: str, tmp_path: Path, declare: Declare
+) -> None:
+    torch.manual_seed(0)
+    part = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    text, vision = {**part, "vocab_size": 400, "eos_token_id": 4}, {**part, "image_size": 32, "patch_size": 8}
+    config = AutoConfig.for_model("clip", text_config=text, vision_config=vision, projection_dim=16)
+    AutoModel.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path / "clip")
+    word_pieces().save_pretrained(tmp_path / "clip")
+    backbone = layerzoo.load(declare(tmp_path / "clip", modality), precision="library")
+    image = np.random.default_rng(0).integers(0, 255, (48, 40, 3), dtype=np.uint8)
+    batch = backbone.preprocess([TEXTS[1] if modality == "text" else image])
+    network = AutoModel.from_pretrained(tmp_path / "clip").eval()
+    with torch.no_grad():
+        if modality == "text":
+            wanted = network.get_text_features(**batch.inputs).pooler_output
+        else:
+            (pixels,) = batch.cast(torch.bfloat16).inputs.values()
+            wanted = network.get_image_features(pixel_values=pixels).pooler_output
+    assert backbone.layers[0].name == "embedding"
+    assert torch.equal(backbone.activations(batch)["embedding"], wanted)
+
+
 def test_float32_is_announced_where_the_library_computes_in_another_dtype(
     tmp_path: Path, declare: Declare, zoo: Zoo, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
@@ -26,7 +26,17 @@ from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import GROUNDS, Ground, build, build_random, build_uninitialised, faked, ground
+from layerzoo.runtime.build import (
+    GROUNDS,
+    MOST_KNOWN,
+    Ground,
+    build,
+    build_random,
+    build_uninitialised,
+    faked,
+    ground,
+    knowing_small_tensors,
+)
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
 from layerzoo.runtime.hooks import ModelHooks
@@ -536,16 +546,32 @@ def _trace_on(
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        with faked(network) if kind == "faked" else nullcontext():
-            sample = example if kind == "real" else _of_ones(example)
+        with faked(network) if kind == "faked" else nullcontext(), _knowing(spec):
+            sample = example if kind == "real" else _without_values(example, keeps_integers=_reads_sizes(spec))
             return trace(network, sample, until=until, has_values=kind == "real", folders=hooks.folders)
 
 
-def _of_ones(batch: Batch) -> Batch:
-    """A batch of the same shapes, made on whatever ground is in force."""
-    return replace(
-        batch, inputs={name: torch.ones(tensor.shape, dtype=tensor.dtype) for name, tensor in batch.inputs.items()}
-    )
+def _reads_sizes(spec: ModelSpec) -> bool:
+    """Whether the integers of an input may be sizes that the network reads, as those of images are, and no tokens."""
+    return spec.modality in ("vision", "video")
+
+
+def _knowing(spec: ModelSpec) -> AbstractContextManager[None]:
+    return knowing_small_tensors() if _reads_sizes(spec) else nullcontext()
+
+
+def _without_values(batch: Batch, *, keeps_integers: bool) -> Batch:
+    """A batch of the same shapes, made on whatever ground is in force.
+
+    keeps_integers: whether a few integers have their values, where the ground can hold any; else all is ones.
+    """
+
+    def made(tensor: Tensor) -> Tensor:
+        if keeps_integers and not tensor.is_floating_point() and tensor.numel() <= MOST_KNOWN:
+            return torch.tensor(tensor.tolist(), dtype=tensor.dtype)
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    return replace(batch, inputs={name: made(tensor) for name, tensor in batch.inputs.items()})
 
 
 def _told(probes: Probes) -> Iterator[tuple[str, Layout]]:
