@@ -611,9 +611,9 @@ def _filled_up(backbone: Backbone) -> Backbone:
 
 
 def _runs_in_lanes(backbone: Backbone) -> bool:
-    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit. A network
-    that draws random numbers runs alone: there is one generator."""
-    if backbone.precision == "float32" or backbone.variation.random:
+    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit, which
+    ``library`` promises too. A network that draws random numbers runs alone: there is one generator."""
+    if backbone.precision in ("float32", "library") or backbone.variation.random:
         return False
     return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
 

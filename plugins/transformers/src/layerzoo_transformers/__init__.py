@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
 from layerzoo.weights.modules import MODULES
 from layerzoo_transformers import catalogue
@@ -84,6 +85,8 @@ def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
+        if spec.modality != "text":
+            raise RepositoryError(f"{spec.id}: a StaticEmbedding takes text, and {spec.modality} is declared")
         return {**described_static(encoder, files), "chain": {"embedding": NAME}}
     config = config_of(spec, files)
     with told_plainly(spec.id):

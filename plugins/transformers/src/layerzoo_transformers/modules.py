@@ -130,7 +130,7 @@ def _mapping(key: str) -> tuple[str | None, str | None] | None:
 def network_folder(model: str, files: Files, route: str | None = None) -> str:
     """Return the folder of a repository that its network is in; empty for its own. Arguments and errors are those of
     :func:`module_rows`."""
-    rows = module_rows(model, files, route) if MODULES in files else []
+    rows = module_rows(model, files, route) if MODULES in files and read_file(model, files, MODULES) else []
     return rows[0].folder if rows else ""
 
 

@@ -214,7 +214,7 @@ def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, Se
 
     Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names.
     """
-    if MODULES not in files or read_file(model, files, MODULES) == []:
+    if MODULES not in files or not read_file(model, files, MODULES):
         return files, None
     rows = module_rows(model, files, args.get("route"))
     own = network_files(files, rows[0].folder)
