@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal
 
-# A length of 32 bits that was never filled in, because the file was written to a pipe.
+# A length of 32 bits that was never written, because the file went to a pipe.
 UNKNOWN_LENGTHS = range(0x7FFF0000, 1 << 32)
 _W64_HEADER = 24  # bytes of a chunk's identifier and length, which its length includes
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
@@ -85,7 +85,7 @@ def voc_end(file: BinaryIO, size: int) -> int:
 
 
 def nist_end(file: BinaryIO, size: int) -> int:
-    """Of NIST SPHERE, as far as it is not compressed."""
+    """Of NIST SPHERE; 0 for a compressed one."""
     file.seek(0)
     lines = file.read(_NIST_HEADER).split(b"end_head")[0]
     fields: dict[bytes, bytes] = dict(re.findall(rb"^(\w+) -\w+ (\S+)", lines, re.MULTILINE))

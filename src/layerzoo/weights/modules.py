@@ -1,5 +1,5 @@
 """The modules that a model of sentence-transformers consists of: modules.json names a folder for each, and a router
-names folders of its own."""
+names further folders."""
 
 from __future__ import annotations
 

@@ -318,7 +318,7 @@ class SentenceEmbedding(nn.Module):
         self._begins_with, self._dimensions, self._output_name = begins_with, dimensions, output_name
         needs_all = any(step.input_name == _ALL_LAYERS for step in steps)
         self.needs_hidden_states_only = library is None and output_name == "last_hidden_state" and not needs_all
-        # A module that never runs, for lack of its input, is replaced by a stub, which has no names.
+        # A module whose input is missing never runs, and is replaced by a stub, which has no names.
         self._names = [(str(step.input_name), str(step.output_name)) for step in steps]
         for index, step in enumerate(steps, 1):
             self.add_module(str(index), step)

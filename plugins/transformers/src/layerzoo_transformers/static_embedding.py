@@ -153,7 +153,7 @@ def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
         raise RepositoryError(f"{encoder.model}: next to its StaticEmbedding is no tokenizer.json")
     try:
         return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # of the Rust library, which has no class of its own for it
+    except Exception as error:  # the Rust library raises plain exceptions
         raise RepositoryError(f"{encoder.model}: its tokenizer.json makes no tokenizer: {error}") from error
 
 
@@ -164,6 +164,6 @@ def _truncation(backend: tokenizers.Tokenizer) -> tuple[int, Literal["left", "ri
 
 
 def _unknown(backend: tokenizers.Tokenizer) -> int | None:
-    """The id of the token that stands for what the vocabulary lacks."""
+    """The id of the token for words that the vocabulary does not have."""
     name = getattr(backend.model, "unk_token", None)
     return backend.token_to_id(name) if isinstance(name, str) else None
