@@ -243,6 +243,8 @@ class WeightsOfFeatures(Shape):
     """The entry of a training checkpoint that the weights were taken from: ``state_dict_ema``."""
     removed_prefix: str | None
     """What a training wrapper had added to the checkpoint keys and was removed from them: ``module.``."""
+    dtypes: list[str]
+    """The floating-point formats that the checkpoint is stored in, as torch names them. Empty for random weights."""
 
 
 class Loaded(Shape):
@@ -270,7 +272,12 @@ class Provenance(Shape):
     layers: dict[str, str]
     """Where each layer was read: its address (module, ``#CALL``, ``<`` for the input, ``[OUTPUT]``) by its name."""
     preprocess: spec.Preprocess
-    precision: Literal["float32", "bfloat16", "float16"]
+    precision: Literal["float32", "bfloat16", "float16", "library"]
+    """What was asked for."""
+    dtype: str
+    """What was computed in, as torch names it."""
+    library_dtype: str
+    """What the model's library computes in by default with this checkpoint."""
     device: str
     loaded: Loaded
     versions: dict[str, str | None]

@@ -611,7 +611,7 @@ def _filled_up(backbone: Backbone) -> Backbone:
 
 
 def _runs_in_lanes(backbone: Backbone) -> bool:
-    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit, which
+    """In float32 two clips at once gain 5 %, and would no longer be the library's own numbers to the bit, which
     ``library`` promises too. A network that draws random numbers runs alone: there is one generator."""
     if backbone.precision in ("float32", "library") or backbone.variation.random:
         return False
