@@ -116,9 +116,9 @@ def draw_audio(panel: SubFigure, result: AudioResult) -> None:
         panel,
         f"{len(result.classes)} audio clips from games: which are similar?",
         f"{result.model}, {result.layer} (best of {len(result.shares)} layers)",
-        "Clips with similar vectors are near each other, drawn as the spectrograms that the network receives. "
-        f"For {sum(result.matches)} of {len(result.classes)} (blue) the nearest vector has the same class; by chance "
-        f"this would be {result.chance * len(result.classes):.0f}. The network was trained on speech only.",
+        f"Clips with similar vectors are near each other. For {sum(result.matches)} of {len(result.classes)} (blue) "
+        f"the nearest vector has the same class; by chance {result.chance * len(result.classes):.0f} would. "
+        "The network was trained on speech only.",
     )
     colors = [BLUE if is_match else GREY for is_match in result.matches]
     tiles = [_tinted(spectrogram, color) for spectrogram, color in zip(result.spectrograms, colors, strict=True)]
@@ -133,9 +133,9 @@ def draw_videos(panel: SubFigure, result: VideoResult) -> None:
         panel,
         f"{count} videos, {frames} frames each: which are similar?",
         f"{result.model}, {result.layer}",
-        "Every frame compared with every other: frames of one video are similar, and a scene change shows as an edge. "
-        f"By the mean over all frames, “{result.names[first]}” and “{result.names[second]}” are most similar "
-        f"(outlined, cosine {result.similarity:.2f}).",
+        "The cosine of every pair of frames; a scene change shows as an edge. By the mean over all frames, "
+        f"“{result.names[first]}” and “{result.names[second]}” are most similar (outlined, cosine "
+        f"{result.similarity:.2f}).",
     )
     strips = panel.add_axes((0.145, 0.12, 0.33, 0.66))
     strips.imshow(_strips(result.thumbnails))
