@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_er
 
 def pytest_configure(config: pytest.Config) -> None:
     """A cache of this run's own, which its workers share: what an earlier state of the code left counts for nothing."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background of a shell ignores SIGINT, and so would the processes that the tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ["LAYERZOO_CACHE"] = _CACHE.name
         # huggingface_hub reads its settings once, when it is imported. It is to find no token and no file of the
