@@ -39,11 +39,11 @@ PRINTED = {
     ("layers", "starter/whisper-tiny-en"): "Layer",
     ("layers", "acme/vit-shelf", "block.*"): "Layer",
     ("compare", "starter/minilm-l6", "toy/next-word", "acme/vit-shelf"): "Comparison",
-    ("tokens", "starter/minilm-l6", "registry.yaml"): "TokensOfTexts",
-    ("tokens", "starter/minilm-l6", "registry.yaml", "--each"): "TokensOfText",
+    ("tokens", "starter/minilm-l6", "registry.yaml"): "TokenReport",
+    ("tokens", "starter/minilm-l6", "registry.yaml", "--each"): "TextReport",
     ("pull", "starter/minilm-l6", "--no-lock"): "Pulled",
     ("lock", "starter/minilm-l6"): "Locked",
-    ("cache", "list"): "Kept",
+    ("cache", "list"): "CacheEntry",
     ("cache", "verify"): "Verified",
     ("cache", "prune"): "Pruned",
     ("cache", "prune", "--all", "--dry-run"): "Pruned",
@@ -109,9 +109,9 @@ def test_the_stored_result_of_an_import_matches_the_schema(run: Run) -> None:
 @pytest.mark.parametrize("weights", [None, "random:0"])
 def test_provenance_matches_the_schema(weights: str | None, tmp_path: Path) -> None:
     features = layerzoo.extract("toy/next-word", ["the cat drinks"], layer=["block.0", "head"], weights=weights)
-    _check(features.provenance, "ProvenanceOfFeatures")
+    _check(features.provenance, "FeaturesProvenance")
     features.save(tmp_path / "features.npz")
-    _check(layerzoo.Features.load(tmp_path / "features.npz").provenance, "ProvenanceOfFeatures")
+    _check(layerzoo.Features.load(tmp_path / "features.npz").provenance, "FeaturesProvenance")
 
 
 def test_provenance_of_a_model_with_a_checkpoint_matches_the_schema(home: Path) -> None:
