@@ -10,8 +10,7 @@ from typing import Any
 import click
 import pytest
 from jsonschema import Draft202012Validator
-from tools.reference.json_page import SCHEMA_FILE
-from tools.reference.pages import FOLDER
+from tools.reference.json_output import json_schema
 
 import layerzoo
 from layerzoo.cli import main, zoo
@@ -20,7 +19,7 @@ from layerzoo.weights.cache import converted_path
 Install = Callable[..., None]
 Run = Callable[..., Any]
 
-SCHEMA = json.loads((FOLDER / SCHEMA_FILE).read_text(encoding="utf-8"))
+SCHEMA = json_schema()
 BROKEN = ("invalid_yaml", "no_registry", "raises", "crashes", "half_valid")
 FILE = """
 layerzoo: 1
