@@ -83,7 +83,7 @@ def certify(name: str, effort: Effort = _FULL) -> dict[str, Any]:
             return {**results, "excluded": row["excluded"]}
         modality: Any = tower or modality_of(AutoConfig.for_model(model_type))
         if modality is None:
-            return {**results, "other_modality": results["input"]}
+            return {**results, "unsupported_input": results["input"]}
         results["modality"] = modality
         return {**results, **_first_that_runs(model_type, modality, row, effort)}
     except Exception as error:  # noqa: BLE001 - any error of a network is its result

@@ -30,7 +30,7 @@ To pool them, declare their axes.
 **Hidden states** are the library's results with `output_hidden_states=True`, compared bit for bit with the named
 layers. `13 of 13` means that all are stems, blocks or stages. The others are listed by index."""
 
-STATUSES = ("exact", "not exact", "no names", "failed", "excluded", "other modality", "not run")
+STATUSES = ("exact", "not exact", "no names", "failed", "excluded", "unsupported input", "not run")
 _MAIN_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features", "pixel_values_videos")
 """Main inputs for text, images, audio and video. Types with another main input are not counted."""
 
@@ -44,7 +44,7 @@ def page(certificates: Certificates) -> str:
 
 def status(row: Row) -> str:
     """Return the status of a type: one of STATUSES."""
-    for key in ("failed", "excluded", "other_modality"):
+    for key in ("failed", "excluded", "unsupported_input"):
         if key in row:
             return key.replace("_", " ")
     if "layers" not in row:
@@ -68,7 +68,7 @@ def _counts(certificates: Certificates) -> Iterator[str]:
         *((f"exact, {modality}", count) for modality, count in sorted(by_modality.items())),
         ("exact, axes of all layers known", sum(not row["unknown_axes"] for row in exact)),
         ("layers of the exact ones", sum(row["layers"] for row in exact)),
-        *((word, counted[word]) for word in STATUSES if word not in ("exact", "other modality") and counted[word]),
+        *((word, counted[word]) for word in STATUSES if word not in ("exact", "unsupported input") and counted[word]),
         ("exact, with another main input", sum(status(row) == "exact" for row in types) - len(exact)),
         ("further towers of dual encoders", len(towers)),
         ("exact, further towers", sum(status(row) == "exact" for row in towers)),
@@ -93,8 +93,8 @@ def _reasons(certificates: Certificates) -> Iterator[str]:
 def _general_reason(row: Row) -> str:
     """Return the reason without details of one type."""
     match status(row):
-        case "other modality":
-            return "its main input has another modality"
+        case "unsupported input":
+            return "its main input has anunsupported input"
         case "failed" | "excluded" as word:
             return re.sub(r"\b\d+\b", "N", str(row[word])).replace(f"small/{row['name']}", "it")
         case "not exact" if not row["repeatable"]:
@@ -117,8 +117,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _reason(row: Row) -> str:
     match status(row):
-        case "other modality":
-            return f"its main input {row['other_modality']} has another modality"
+        case "unsupported input":
+            return f"its main input {row['unsupported_input']} has anunsupported input"
         case "failed" | "excluded" as word:
             return str(row[word])
         case "not exact" if not row["repeatable"]:
