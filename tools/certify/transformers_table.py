@@ -94,7 +94,7 @@ def _general_reason(row: Row) -> str:
     """Return the reason without details of one type."""
     match status(row):
         case "unsupported input":
-            return "its main input has anunsupported input"
+            return "its main input is not supported"
         case "failed" | "excluded" as word:
             return re.sub(r"\b\d+\b", "N", str(row[word])).replace(f"small/{row['name']}", "it")
         case "not exact" if not row["repeatable"]:
@@ -118,7 +118,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _reason(row: Row) -> str:
     match status(row):
         case "unsupported input":
-            return f"its main input {row['unsupported_input']} has anunsupported input"
+            return f"its main input {row['unsupported_input']} is not supported"
         case "failed" | "excluded" as word:
             return str(row[word])
         case "not exact" if not row["repeatable"]:
