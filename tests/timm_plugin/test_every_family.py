@@ -67,6 +67,6 @@ def test_a_cut_at_every_layer_gives_what_the_whole_network_gives(file: str) -> N
     with checkpointed(spec, network) as saved:
         whole = Whole.of(saved, network)
     assert whole.flaws() == {}
-    assert whole.beside(whole.backbone).differing == {}
-    differing = [name for name, found in some_alone(whole) if not torch.equal(found, whole.given[name])]
+    assert whole.compare(whole.backbone).differing == {}
+    differing = [name for name, found in some_alone(whole) if not torch.equal(found, whole.expected[name])]
     assert differing == []
