@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all a new machine needs: both set up what is missing first.
+# `make demo` and `make test` work on a new machine: both create the environment first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,23 +7,23 @@ FOLDERS := $(dir $(PROJECTS))
 
 .PHONY: help demo test test-slow lint bench dist docs catalogues published certify torture setup clean
 help:
-	@echo "make demo   pictures, tweets, sounds and videos through the starter models; writes demo/"
-	@echo "make test   style, types, import rules and the tests"
-	@echo "make test-slow  the tests that take too long for make test"
-	@echo "make bench  how long browsing, pictures, sounds, texts and loading take, and what a cut downloads"
+	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
+	@echo "make test   style, types, import contracts and the tests"
+	@echo "make test-slow  the tests that are too slow for make test"
+	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
-	@echo "make docs   the pages of docs/reference, written from the source"
-	@echo "make catalogues  the catalogues of timm and of transformers, traced anew where something changed, and what is published"
-	@echo "make published  src/layerzoo/published.jsonl, from the models of the plugins here"
-	@echo "make certify  runs every architecture of timm and a small one of every type of transformers, and writes docs/certified; what was run before is not run again. Then measures what padding does to texts, and compares every processor and tokenizer with the library"
+	@echo "make docs   generate docs/reference from the source"
+	@echo "make catalogues  update the catalogues of timm and transformers, and the list of published models"
+	@echo "make published  update src/layerzoo/published.jsonl from the plugins of this repository"
+	@echo "make certify  run and cut every timm architecture and every transformers type, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
-	@echo "make clean  removes what these have made"
+	@echo "make clean  remove the files that these commands created"
 
 demo: setup
 	$(BIN)/python -m examples.demo
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations 10
 
 test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow

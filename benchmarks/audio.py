@@ -1,14 +1,15 @@
-"""How fast sounds become features, and how right they are: ``python -m benchmarks.audio [ROUNDS [CLIPS]]``.
+"""Measure the speed and the error of features from audio: ``python -m benchmarks.audio [ROUNDS [CLIPS]]``.
 
-Clips of 1 to 15 s go through a network of the size of wav2vec2-base, with random weights, to the mean of its last
-block: by the library's own feature extractor and model in a loop of one, and in padded batches of 8 with a mask and the
-mean over the true frames, and under autocast in a loop of one, which shows what bfloat16 gives here; and by layerzoo.
-Each has a process of its own, in which its network is loaded, and warm, before the clock starts; then they take turns,
-from paths to pooled features. Ratios are taken within a round, in which what else the machine does slows all; shown are
-medians.
+Clips of 1 to 15 s go through a network of the size of wav2vec2-base with random weights, up to the mean of its last
+block. The contenders are layerzoo and the library's own feature extractor and model: one clip at a time, in padded
+batches of 8 with a mask and the mean over the valid frames, and one clip at a time under autocast in bfloat16.
 
-The truth is what the library gives for each clip alone; an error is the distance to it, relative to its length. Exits
-with 1 where a target is missed.
+Each contender runs in a separate process. Its network is loaded and warm before the clock starts. The contenders take
+turns, and each pass starts at file paths and ends at pooled features. Ratios are computed within a round, because load
+on the machine slows all contenders of a round. The medians are printed.
+
+The reference is the library's result for each clip alone. An error is the distance to it, relative to its length. Exits
+with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.audio_files import RATE_HZ, write_audio
 from benchmarks.measure import fresh_process, own_folder
-from benchmarks.sounds import RATE_HZ, write_sounds
 from benchmarks.turns import FloatArray, Run, Seconds, Verdict, in_turns, print_speeds, verdict
 
 _CLIPS = 60
@@ -31,11 +32,11 @@ _PADDED = 8
 """Clips in a padded batch."""
 _SEED = 5
 _SPEED = (("layerzoo float32", 1.0), ("layerzoo bfloat16", 1.8))
-"""Who should be how many times as fast as the fastest way of the library."""
+"""Contender and its target: how many times as fast as the fastest exact run of the library."""
 _EXACT = 1e-5
-_TRUTH = "library, one at a time"
-_RIVALS = (_TRUTH, f"library, padded batches of {_PADDED}")
-"""The ways of the library that are compared with; under autocast it is not exact."""
+_REFERENCE = "library, one at a time"
+_RIVALS = (_REFERENCE, f"library, padded batches of {_PADDED}")
+"""The runs of the library that speeds are compared with. Under autocast it is not exact."""
 
 Extract = Callable[[Sequence[Path]], FloatArray]
 
@@ -46,19 +47,19 @@ def main() -> None:
     with own_folder() as folder:
         with fresh_process() as process:
             process.submit(_write_network, folder / "network").result()
-        sounds = tuple(write_sounds(folder, clips))
-        total_s = sum(path.stat().st_size for path in sounds) / (2 * RATE_HZ)
-        seconds, features = in_turns(partial(_prepared, folder / "network", sounds), _CONTENDERS, rounds)
-    errors = {name: _errors(found, features[_TRUTH]) for name, found in features.items()}
-    print_speeds("seconds of sound a second", total_s, seconds, _columns(errors))
+        paths = tuple(write_audio(folder, clips))
+        total_s = sum(path.stat().st_size for path in paths) / (2 * RATE_HZ)
+        seconds, features = in_turns(partial(_prepared, folder / "network", paths), _CONTENDERS, rounds)
+    errors = {name: _errors(values, features[_REFERENCE]) for name, values in features.items()}
+    print_speeds("seconds of audio per second", total_s, seconds, _columns(errors))
     verdicts = [*_speed(seconds), _exactness(errors)]
-    for told, _ in verdicts:
-        print(told)
+    for message, _ in verdicts:
+        print(message)
     sys.exit(0 if all(reached for _, reached in verdicts) else 1)
 
 
 def _write_network(folder: Path) -> None:
-    """Weights and the feature extractor, as the library saves them."""
+    """Write weights and feature extractor with the library's ``save_pretrained``."""
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
@@ -67,13 +68,13 @@ def _write_network(folder: Path) -> None:
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
 
 
-def _prepared(network: Path, sounds: Sequence[Path], name: str) -> Run:
+def _prepared(network: Path, paths: Sequence[Path], name: str) -> Run:
     extract = _CONTENDERS[name](network)
-    return lambda: extract(sounds)
+    return lambda: extract(paths)
 
 
-def _by_library(folder: Path, *, together: int, precision: str = "float32") -> Extract:
-    """What a careful user writes: the library's extractor and model, and a mean over the true frames."""
+def _by_library(folder: Path, *, batch_size: int, precision: str = "float32") -> Extract:
+    """Return a careful user's code: the library's extractor and model, and a mean over the valid frames."""
     import soundfile
     import torch
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
@@ -82,16 +83,16 @@ def _by_library(folder: Path, *, together: int, precision: str = "float32") -> E
     network.eval()
 
     def batch(paths: Sequence[Path]) -> list[FloatArray]:
-        sounds = [soundfile.read(path, dtype="float32")[0] for path in paths]
-        inputs = extractor(sounds, sampling_rate=RATE_HZ, padding=True, return_tensors="pt")
+        waveforms = [soundfile.read(path, dtype="float32")[0] for path in paths]
+        inputs = extractor(waveforms, sampling_rate=RATE_HZ, padding=True, return_tensors="pt")
         frames = network._get_feat_extract_output_lengths(inputs["attention_mask"].sum(1))
         with torch.no_grad(), torch.autocast("cpu", dtype=getattr(torch, precision), enabled=precision != "float32"):
             states = network(**inputs).last_hidden_state
-        return [state[:true].float().mean(0).numpy() for state, true in zip(states, frames, strict=True)]
+        return [state[:valid].float().mean(0).numpy() for state, valid in zip(states, frames, strict=True)]
 
     def run(paths: Sequence[Path]) -> FloatArray:
-        starts = range(0, len(paths), together)
-        return np.stack([vector for start in starts for vector in batch(paths[start : start + together])])
+        starts = range(0, len(paths), batch_size)
+        return np.stack([vector for start in starts for vector in batch(paths[start : start + batch_size])])
 
     return run
 
@@ -107,23 +108,23 @@ def _by_layerzoo(folder: Path, *, precision: Any) -> Extract:
 
 
 _CONTENDERS: dict[str, Callable[[Path], Extract]] = {
-    _TRUTH: partial(_by_library, together=1),
-    _RIVALS[1]: partial(_by_library, together=_PADDED),
-    "library bfloat16, one at a time": partial(_by_library, together=1, precision="bfloat16"),
+    _REFERENCE: partial(_by_library, batch_size=1),
+    _RIVALS[1]: partial(_by_library, batch_size=_PADDED),
+    "library bfloat16, one at a time": partial(_by_library, batch_size=1, precision="bfloat16"),
     "layerzoo float32": partial(_by_layerzoo, precision="float32"),
     "layerzoo bfloat16": partial(_by_layerzoo, precision="bfloat16"),
 }
 
 
-def _errors(found: FloatArray, truth: FloatArray) -> FloatArray:
-    distances: FloatArray = np.linalg.norm(found - truth, axis=1) / np.linalg.norm(truth, axis=1)
+def _errors(values: FloatArray, reference: FloatArray) -> FloatArray:
+    distances: FloatArray = np.linalg.norm(values - reference, axis=1) / np.linalg.norm(reference, axis=1)
     return distances
 
 
 def _columns(errors: Mapping[str, FloatArray]) -> dict[str, dict[str, str]]:
     measures: dict[str, Callable[[FloatArray], Any]] = {"median error": np.median, "worst error": np.max}
     return {
-        heading: {name: f"{measure(found):.1e}" for name, found in errors.items()}
+        heading: {name: f"{measure(values):.1e}" for name, values in errors.items()}
         for heading, measure in measures.items()
     }
 
@@ -132,8 +133,8 @@ def _speed(seconds: Seconds) -> Iterator[Verdict]:
     fastest = [min(times) for times in zip(*(seconds[name] for name in _RIVALS), strict=True)]
     for name, target in _SPEED:
         ratio = statistics.median(best / ours for best, ours in zip(fastest, seconds[name], strict=True))
-        told = f"{name} is {ratio:.2f} times as fast as the fastest way of the library"
-        yield verdict(told, f"at least {target}", ratio >= target)
+        message = f"{name} is {ratio:.2f} times as fast as the fastest run of the library"
+        yield verdict(message, f"at least {target}", ratio >= target)
 
 
 def _exactness(errors: Mapping[str, FloatArray]) -> Verdict:

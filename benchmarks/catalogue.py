@@ -1,4 +1,4 @@
-"""A plugin with a catalogue as large as anybody's: made up, the same every time, and as varied as real ones."""
+"""A plugin with a large synthetic catalogue, generated with a fixed seed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PREPROCESS = {
 
 
 def write_plugin(site: Path, models: int) -> None:
-    """Install a plugin with so many models into a folder, as pip would have."""
+    """Install a plugin into a folder, as pip does. models: how many it declares."""
     package, metadata = site / f"{NAMESPACE}_zoo", site / f"{NAMESPACE}_zoo-1.0.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
@@ -43,11 +43,11 @@ def write_plugin(site: Path, models: int) -> None:
 
 
 def declarations(number: int) -> Iterator[dict[str, Any]]:
-    """So many models as a catalogue declares them, always the same ones."""
+    """Generate the declarations of a number of models, the same in every run."""
     draw = random.Random(_SEED)
-    latest: dict[str, str] = {}  # by modality: what the next one may be built on
-    for at in range(number):
-        model = _declaration(draw, at)
+    latest: dict[str, str] = {}  # by modality: the model that the next one may inherit from
+    for index in range(number):
+        model = _declaration(draw, index)
         base = latest.get(model["modality"])
         if base and draw.random() < _BASED_SHARE:
             model = {key: model[key] for key in ("id", "modality", "summary")} | {"base": base}
@@ -56,12 +56,12 @@ def declarations(number: int) -> Iterator[dict[str, Any]]:
         yield model
 
 
-def _declaration(draw: random.Random, at: int) -> dict[str, Any]:
+def _declaration(draw: random.Random, index: int) -> dict[str, Any]:
     family, subject = draw.choice(_FAMILIES), draw.choice(_SUBJECTS)
     size = draw.choice(list(_SIZES))
     modality = draw.choice(_MODALITIES)
     model: dict[str, Any] = {
-        "id": f"{family}_{size}.{subject.replace(' ', '-')}-{at}",
+        "id": f"{family}_{size}.{subject.replace(' ', '-')}-{index}",
         "modality": modality,
         "summary": f"{family.title()} {size}, trained on {subject} by group {draw.randrange(2000)}",
         "builder": NAMESPACE,

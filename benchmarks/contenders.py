@@ -1,7 +1,7 @@
-"""Ways from pictures to the pooled features of ResNet-50 after its second stage: those that users write, and layerzoo.
+"""Contenders that extract pooled features of ResNet-50 after its second stage from images: users' code and layerzoo.
 
-All have the weights of one file and timm's preprocessing for this network. Each is prepared once, which loads its
-network; what it then does again and again gives (picture, channel) float32.
+All use the weights of one file and timm's preprocessing for this network. Each is prepared once, which loads its
+network. Each measured run returns (image, channel) float32.
 """
 
 from __future__ import annotations
@@ -30,76 +30,76 @@ from layerzoo.runtime.precision import Precision
 from layerzoo.spec import FrozenMap
 
 BATCH = 32
-"""Pictures in one forward pass of every contender: what layerzoo takes by itself."""
+"""Images per forward pass of every contender: layerzoo's default."""
 _NETWORK, _MODULE, _LAYER = "resnet50", "layer2", "stage.1"
 _WORKERS = 2
 _SEED = 5
 
 Contender = Callable[[Path, Sequence[Path]], Run]
-"""weights, pictures → what is measured."""
+"""Weights and image paths → the measured run."""
 
 
 def write_weights(path: Path) -> None:
-    """Random weights of which every one counts: timm's own initialisation switches the branches of the blocks off."""
+    """Write random weights. timm's own initialisation would multiply the residual branches by zero."""
     torch.manual_seed(_SEED)
     save_file(timm.create_model(_NETWORK, zero_init_last=False).state_dict(), path)
 
 
-def script(weights: Path, pictures: Sequence[Path]) -> Run:
-    """What a user writes today: timm, a DataLoader and a hook."""
+def script(weights: Path, images: Sequence[Path]) -> Run:
+    """Return a usual user script: timm, a DataLoader and a hook."""
     network = _network(weights)
-    kept: list[Tensor] = []
-    network.get_submodule(_MODULE).register_forward_hook(lambda module, inputs, output: kept.append(output))
-    loader = _loader(pictures, _WORKERS)
+    outputs: list[Tensor] = []
+    network.get_submodule(_MODULE).register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    loader = _loader(images, _WORKERS)
 
     def run() -> FloatArray:
         features = []
         with torch.no_grad():
             for pixels in loader:
                 network(pixels)
-                features.append(_pooled(kept.pop()))
+                features.append(_pooled(outputs.pop()))
         return _matrix(features)
 
     return run
 
 
-def feature_extractor(weights: Path, pictures: Sequence[Path]) -> Run:
-    """torchvision's own extractor, which leaves out what comes after the layer."""
+def feature_extractor(weights: Path, images: Sequence[Path]) -> Run:
+    """Return torchvision's own extractor, which removes the modules after the layer."""
     network = torchvision.models.resnet50().eval()
     network.load_state_dict(load_file(weights))
-    extractor, loader = create_feature_extractor(network, {_MODULE: _LAYER}), _loader(pictures, _WORKERS)
+    extractor, loader = create_feature_extractor(network, {_MODULE: _LAYER}), _loader(images, _WORKERS)
     return partial(_features, lambda pixels: extractor(pixels)[_LAYER], loader)
 
 
-def features_only(weights: Path, pictures: Sequence[Path]) -> Run:
-    """timm's own extractor, made for the feature maps that detectors want."""
+def features_only(weights: Path, images: Sequence[Path]) -> Run:
+    """Return timm's own extractor, which is made for the feature maps of detectors."""
     network = timm.create_model(_NETWORK, features_only=True, out_indices=[2]).eval()
     network.load_state_dict(load_file(weights), strict=False)
-    return partial(_features, lambda pixels: network(pixels)[0], _loader(pictures, _WORKERS))
+    return partial(_features, lambda pixels: network(pixels)[0], _loader(images, _WORKERS))
 
 
-def layerzoo_as_it_comes(weights: Path, pictures: Sequence[Path], *, precision: Precision) -> Run:
-    """A loaded backbone, asked for the features of files."""
+def layerzoo_by_default(weights: Path, images: Sequence[Path], *, precision: Precision) -> Run:
+    """Return an extraction from files with a loaded backbone and default options."""
     backbone = _backbone(weights, precision)
-    return lambda: layerzoo.extract(backbone, pictures).values
+    return lambda: layerzoo.extract(backbone, images).values
 
 
-def streamed_through(weights: Path, pictures: Sequence[Path]) -> Iterator[Features]:
-    """The same, in pieces."""
-    yield from layerzoo.stream(_backbone(weights, "float32"), pictures)
+def streamed(weights: Path, images: Sequence[Path]) -> Iterator[Features]:
+    """Stream the features of files with a loaded backbone."""
+    yield from layerzoo.stream(_backbone(weights, "float32"), images)
 
 
-def bare(weights: Path, pictures: Sequence[Path], *, precision: Precision) -> Run:
-    """The cut network alone, on batches that are ready: nothing that reads pictures can be faster."""
+def bare(weights: Path, images: Sequence[Path], *, precision: Precision) -> Run:
+    """Return the cut network alone, on prepared batches: the upper limit for everything that reads files."""
     whole = _network(weights)
     cut = nn.Sequential(whole.conv1, whole.bn1, whole.act1, whole.maxpool, whole.layer1, whole.layer2)
     cut = cut.to(memory_format=torch.channels_last)
-    ready = [pixels.contiguous(memory_format=torch.channels_last) for pixels in _loader(pictures, 0)]
+    batches = [pixels.contiguous(memory_format=torch.channels_last) for pixels in _loader(images, 0)]
     context = contextlib.nullcontext() if precision == "float32" else torch.autocast("cpu", getattr(torch, precision))
 
     def run() -> FloatArray:
         with context:
-            return _features(cut, ready)
+            return _features(cut, batches)
 
     return run
 
@@ -108,15 +108,15 @@ CONTENDERS: dict[str, Contender] = {
     "timm, DataLoader, hook": script,
     "torchvision create_feature_extractor": feature_extractor,
     "timm features_only": features_only,
-    "layerzoo float32": partial(layerzoo_as_it_comes, precision="float32"),
-    "layerzoo bfloat16": partial(layerzoo_as_it_comes, precision="bfloat16"),
+    "layerzoo float32": partial(layerzoo_by_default, precision="float32"),
+    "layerzoo bfloat16": partial(layerzoo_by_default, precision="bfloat16"),
     "bare cut network float32": partial(bare, precision="float32"),
     "bare cut network bfloat16": partial(bare, precision="bfloat16"),
 }
 
 
-def prepared(weights: Path, pictures: Sequence[Path], name: str) -> Run:
-    return CONTENDERS[name](weights, pictures)
+def prepared(weights: Path, images: Sequence[Path], name: str) -> Run:
+    return CONTENDERS[name](weights, images)
 
 
 def _backbone(weights: Path, precision: Precision) -> Backbone:
@@ -124,7 +124,7 @@ def _backbone(weights: Path, precision: Precision) -> Backbone:
     return layerzoo.load(spec, layer=_LAYER, pool="mean", weights=weights, precision=precision)
 
 
-class _Pictures(Dataset[Tensor]):
+class _ImageFiles(Dataset[Tensor]):
     def __init__(self, paths: Sequence[Path]) -> None:
         network = timm.create_model(_NETWORK)
         self._paths = paths
@@ -138,8 +138,8 @@ class _Pictures(Dataset[Tensor]):
         return pixels
 
 
-def _loader(pictures: Sequence[Path], workers: int) -> DataLoader[Tensor]:
-    return DataLoader(_Pictures(pictures), BATCH, num_workers=workers)
+def _loader(images: Sequence[Path], workers: int) -> DataLoader[Tensor]:
+    return DataLoader(_ImageFiles(images), BATCH, num_workers=workers)
 
 
 def _network(weights: Path) -> Any:

@@ -1,7 +1,7 @@
-"""How much of a checkpoint a cut fetches: ``python -m benchmarks.downloads``.
+"""Measure how many bytes of a checkpoint a cut downloads: ``python -m benchmarks.downloads``.
 
-ViT-S/16 with random weights lies on a hub on the loopback; it is cut at block.5, then deeper, then loaded whole. What
-counts are the bytes that the server sends. Exits with 1 where they are more than 2 % above what the layers need.
+A hub on the loopback serves ViT-S/16 with random weights. The network is cut at block.5, cut deeper, and loaded whole.
+The bytes that the server sends are counted. Exits with 1 if they exceed the bytes that the layers need by over 2 %.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.hub import Hub
 
 _NETWORK = "vit_small_patch16_224"
 _CUTS = (("block.5", True), ("block.8", True), ("norm", False))
-_WASTE = 0.02
+_MAX_EXCESS = 0.02
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         os.environ |= hub.environment(folder / "hub")
         size = _publish(hub)
         rows = [_cut(hub, layer, is_partial, size) for layer, is_partial in _CUTS]
-    table = Table("cut at", "needed", "of the file", "fetched so far", "above the need", "requests", box=None)
+    table = Table("cut at", "needed", "of the file", "downloaded in total", "in excess", "requests", box=None)
     for row in rows:
         table.add_row(*row[:-1])
     Console(highlight=False, width=140).print(table)
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _publish(hub: Hub) -> int:
-    """Put the checkpoint on the hub, and declare a model of it. Returns: its size in bytes."""
+    """Commit the checkpoint to the hub and declare its model. Returns: its size in bytes."""
     import timm
     from safetensors.torch import save
 
@@ -49,13 +49,13 @@ def _publish(hub: Hub) -> int:
 def _cut(hub: Hub, layer: str, is_partial: bool, size: int) -> tuple[str, ...]:
     import layerzoo
 
-    asked = len(hub.requests)
+    requests = len(hub.requests)
     needed = layerzoo.load("mine/vit", layer=layer, partial=is_partial).provenance["loaded"]["bytes"]
     needed = needed if is_partial else size
     sent = hub.bytes_sent("*.safetensors")
-    above = sent / needed - 1
-    facts = (f"{needed:,}", f"{needed / size:.1%}", f"{sent:,}", f"{above:+.3%}", str(len(hub.requests) - asked))
-    return (layer if is_partial else "the whole", *facts, "missed" if above > _WASTE else "ok")
+    excess = sent / needed - 1
+    facts = (f"{needed:,}", f"{needed / size:.1%}", f"{sent:,}", f"{excess:+.3%}", str(len(hub.requests) - requests))
+    return (layer if is_partial else "whole network", *facts, "missed" if excess > _MAX_EXCESS else "ok")
 
 
 if __name__ == "__main__":

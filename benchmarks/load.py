@@ -1,12 +1,11 @@
-"""What loading a part of a network costs: ``python -m benchmarks.load [ROUNDS]``.
+"""Measure the time and memory of loading a part of a network: ``python -m benchmarks.load [ROUNDS]``.
 
-ViT-L/16 with random weights, in a safetensors file on the disk (and in the system's cache of it), is loaded up to
-block.5, to its end, and by timm alone: each time in a fresh process, in turns. The clock starts when the libraries are
-imported; what that took is shown beside. Memory is what the process has resident at its peak, and how much of it came
-after the imports. layerzoo loads with a trace of the network in its cache, as from the second load on, and without.
-What it reads is hashed for the provenance, which timm does not do.
+ViT-L/16 with random weights, from a safetensors file in the system's file cache, is loaded up to block.5, as a whole,
+and by timm. Each load runs in a fresh process, in turns. The clock starts after the imports; their time is printed in a
+separate column. Memory is the peak of resident memory, and its growth since the imports. layerzoo loads with a cached
+trace, as from the second load on, and without one. It hashes the tensors it reads for the provenance; timm does not.
 
-Shown are medians. Exits with 1 where the part takes more than a third of what the whole takes.
+The medians are printed. Exits with 1 if the part takes more than a third of the whole.
 """
 
 from __future__ import annotations
@@ -33,30 +32,30 @@ _SEED = 5
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What one load took, in a process of its own."""
+    """The cost of one load in a separate process."""
 
     import_s: float
     load_s: float
     peak_mb: float
     growth_mb: float
-    """The peak without what was resident after the imports."""
+    """The peak minus the resident memory after the imports."""
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else _ROUNDS
     with own_folder() as folder:
-        found = _in_turns(folder, rounds)
-    _print_table(found)
-    verdicts = [verdict for trace in ("traced", "untraced") for verdict in _shares(found, trace)]
-    for told, _ in verdicts:
-        print(told)
+        loadings = _in_turns(folder, rounds)
+    _print_table(loadings)
+    verdicts = [verdict for trace in ("traced", "untraced") for verdict in _shares(loadings, trace)]
+    for message, _ in verdicts:
+        print(message)
     sys.exit(0 if all(reached for _, reached in verdicts) else 1)
 
 
 def _in_turns(folder: Path, rounds: int) -> dict[str, list[Loading]]:
-    """By what was loaded, and how. The first round warms the caches, and is not counted."""
+    """Return the measured loads by name. The first round warms the caches and is not counted."""
     weights = folder / "vit.safetensors"
-    _alone(_write_weights, weights)
+    _in_fresh_process(_write_weights, weights)
     loads: dict[str, Callable[[], Any]] = {
         "timm": partial(_by_timm, weights),
         **{
@@ -65,21 +64,21 @@ def _in_turns(folder: Path, rounds: int) -> dict[str, list[Loading]]:
             for layer in (_PART, _WHOLE)
         },
     }
-    found: dict[str, list[Loading]] = {name: [] for name in loads}
+    loadings: dict[str, list[Loading]] = {name: [] for name in loads}
     for turn in range(rounds + 1):
         for name, load in loads.items():
             if name.endswith("untraced"):
                 shutil.rmtree(folder / "cache" / "traces", ignore_errors=True)
-            loading = _alone(_loading, load)
+            loading = _in_fresh_process(_loading, load)
             if turn > 0:
-                found[name].append(loading)
-    return found
+                loadings[name].append(loading)
+    return loadings
 
 
-def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What some work gives in a fresh process."""
+def _in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a function in a fresh process."""
     with fresh_process() as process:
-        return process.submit(work, *arguments).result()
+        return process.submit(function, *arguments).result()
 
 
 def _write_weights(path: Path) -> None:
@@ -96,7 +95,7 @@ def _loading(load: Callable[[], Any]) -> Loading:
     import safetensors.torch  # noqa: F401
 
     import layerzoo.runtime  # noqa: F401
-    import layerzoo_timm  # noqa: F401 - and with it timm
+    import layerzoo_timm  # noqa: F401 - imports timm
 
     imported = perf_counter()
     resident = resident_bytes()
@@ -104,7 +103,7 @@ def _loading(load: Callable[[], Any]) -> Loading:
     loaded = load()
     done = perf_counter()
     peak = peak_bytes()
-    del loaded  # until here it is needed, as by any user
+    del loaded  # kept alive until the peak is measured
     return Loading(imported - started, done - imported, peak / 1e6, (peak - resident) / 1e6)
 
 
@@ -123,12 +122,12 @@ def _by_timm(weights: Path) -> Any:
     return network
 
 
-def _print_table(found: dict[str, list[Loading]]) -> None:
+def _print_table(loadings_of: dict[str, list[Loading]]) -> None:
     table = Table(box=None)
     table.add_column("load", no_wrap=True)
     for heading in ("seconds", "best", "worst", "peak, MB", "since the imports", "imports, seconds"):
         table.add_column(heading, justify="right")
-    for name, loadings in found.items():
+    for name, loadings in loadings_of.items():
         times = [loading.load_s for loading in loadings]
         shown = (statistics.median(times), min(times), max(times))
         memory = (_median(loadings, "peak_mb"), _median(loadings, "growth_mb"))
@@ -137,16 +136,16 @@ def _print_table(found: dict[str, list[Loading]]) -> None:
     Console(highlight=False, width=140).print(table)
 
 
-def _shares(found: dict[str, list[Loading]], trace: str) -> list[tuple[str, bool]]:
-    """What the part takes of the whole, in words, and whether it is little enough."""
-    part, whole = found[f"layerzoo {_PART}, {trace}"], found[f"layerzoo {_WHOLE}, {trace}"]
-    told = []
-    for what, field in (("of the time", "load_s"), ("of the memory since the imports", "growth_mb")):
+def _shares(loadings: dict[str, list[Loading]], trace: str) -> list[tuple[str, bool]]:
+    """Compare the part with the whole. Returns: messages, and whether the target is reached."""
+    part, whole = loadings[f"layerzoo {_PART}, {trace}"], loadings[f"layerzoo {_WHOLE}, {trace}"]
+    verdicts = []
+    for quantity, field in (("of the time", "load_s"), ("of the memory since the imports", "growth_mb")):
         share = _median(part, field) / _median(whole, field)
         reached = share <= _SHARE
-        words = f"{_PART} takes {share:.0%} {what} of the whole, {trace} (target: at most {_SHARE:.0%})"
-        told.append((words if reached else f"{words}  MISSED", reached))
-    return told
+        message = f"{_PART} takes {share:.0%} {quantity} of the whole, {trace} (target: at most {_SHARE:.0%})"
+        verdicts.append((message if reached else f"{message}  MISSED", reached))
+    return verdicts
 
 
 def _median(loadings: Sequence[Loading], field: str) -> float:

@@ -1,4 +1,4 @@
-"""Measuring with the clock, repeated, and shown as one small table of median, worst and target; and memory."""
+"""Measure time and memory, and print a table of medians, best and worst times, and targets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What something took, every time it was tried."""
+    """The times of the repetitions of one measurement."""
 
-    what: str
+    name: str
     seconds: tuple[float, ...]
     target_s: float | None = None
-    """What the median should stay below; None: it is measured for the record."""
+    """The limit of the median; None if there is no target."""
 
     @property
     def median_s(self) -> float:
@@ -37,13 +37,13 @@ class Measured:
         return self.target_s is not None and self.median_s >= self.target_s
 
 
-def measured(what: str, calls: Iterable[Callable[[], Any]], target_s: float | None = None) -> Measured:
-    """How long each of some calls takes."""
-    return Measured(what, tuple(map(_seconds, calls)), target_s)
+def measured(name: str, calls: Iterable[Callable[[], Any]], target_s: float | None = None) -> Measured:
+    """Measure the time of each call."""
+    return Measured(name, tuple(map(_seconds, calls)), target_s)
 
 
 def process(command: Sequence[str], **options: Any) -> Callable[[], None]:
-    """A call that runs a whole process, which must end well. options: of ``subprocess.run``."""
+    """Return a function that runs a process, which must succeed. options: of ``subprocess.run``."""
 
     def run() -> None:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, **options)
@@ -53,8 +53,8 @@ def process(command: Sequence[str], **options: Any) -> Callable[[], None]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """An empty working directory with a cache and a configuration of its own, also for processes that are started in
-    it: no file of the user's counts."""
+    """Provide an empty working directory with a separate cache and configuration, without the user's files. Child
+    processes use them too."""
     with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name:
         folder = Path(name)
         os.environ |= {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config")}
@@ -64,22 +64,22 @@ def own_folder() -> Iterator[Path]:
 
 
 def fresh_process() -> ProcessPoolExecutor:
-    """A process that has imported nothing yet."""
+    """Start a process without any imported module."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def peak_bytes() -> int:
-    """The most memory that this process had resident, as Linux counts it, since it began or :func:`forget_peak`."""
+    """Return the peak of resident memory since the start of this process or the last :func:`forget_peak`."""
     return _status("VmHWM")
 
 
 def resident_bytes() -> int:
-    """The memory that this process has resident now."""
+    """Return the resident memory of this process."""
     return _status("VmRSS")
 
 
 def forget_peak() -> None:
-    """From here on, what this process has resident now is its peak."""
+    """Reset the peak to the current resident memory."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
@@ -89,14 +89,14 @@ def _status(field: str) -> int:
 
 
 def print_table(rows: Iterable[Measured]) -> None:
-    """One line a measure, in milliseconds; what misses its target is marked."""
+    """Print one line per measurement, in milliseconds; missed targets are marked."""
     table = Table(box=None)
-    table.add_column("what", no_wrap=True)
+    table.add_column("measurement", no_wrap=True)
     for heading in ("median", "best", "worst", "target"):
         table.add_column(f"{heading}, ms" if heading == "median" else heading, justify="right")
     for row in rows:
         target = "" if row.target_s is None else f"< {_ms(row.target_s)}{'  MISSED' if row.is_missed else ''}"
-        table.add_row(row.what, _ms(row.median_s), _ms(min(row.seconds)), _ms(max(row.seconds)), target)
+        table.add_row(row.name, _ms(row.median_s), _ms(min(row.seconds)), _ms(max(row.seconds)), target)
     Console(highlight=False, width=140).print(table)
 
 

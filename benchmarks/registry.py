@@ -1,7 +1,7 @@
-"""How long lookups take with 100,000 models installed: ``python -m benchmarks.registry [MODELS]``.
+"""Measure look-ups with 100,000 installed models: ``python -m benchmarks.registry [MODELS]``.
 
-A made-up catalogue is installed into a temporary folder, compiled once, and asked in this process, then from a shell.
-Prints milliseconds; exits with 1 where a median misses its target.
+A synthetic catalogue is installed into a temporary folder, compiled once, and queried in this process and from a shell.
+Prints milliseconds. Exits with 1 if a median misses its target.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def main() -> None:
     models = int(sys.argv[1]) if len(sys.argv) > 1 else MODELS
     with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as name:
         folder = Path(name)
-        _settle_in(folder)
+        _isolate(folder)
         write_plugin(folder / "site", models)
         rows = [*_opening(), *_lookups(Registry()), *_searches(Registry()), *_overviews(Registry()), *_processes()]
     print_table(rows)
     sys.exit(1 if any(row.is_missed for row in rows) else 0)
 
 
-def _settle_in(folder: Path) -> None:
-    """Nothing of the user's counts, in this process and its children."""
+def _isolate(folder: Path) -> None:
+    """Hide the user's files from this process and its children."""
     os.environ |= {
         "LAYERZOO_CACHE": str(folder / "cache"),
         "XDG_CONFIG_HOME": str(folder / "config"),
@@ -62,7 +62,7 @@ def _settle_in(folder: Path) -> None:
 
 
 def _opening() -> Iterator[Measured]:
-    yield measured("compile everything", [Registry])
+    yield measured("compile the index", [Registry])
     yield measured("open the registry", [Registry] * 20)
 
 
@@ -71,12 +71,12 @@ def _lookups(zoo: Registry) -> Iterator[Measured]:
     ids = draw.sample(zoo.ids(plugin=NAMESPACE), 1000)
     yield measured("a model by id", [partial(zoo.model, model) for model in ids], LOOKUP_S)
     misspelt = [f"{model[:-8]}x{model[-7:]}" for model in ids[:20]]
-    yield measured("did you mean", [partial(_nothing, zoo, model) for model in misspelt])
+    yield measured("nearest names of an unknown id", [partial(_look_up_unknown, zoo, model) for model in misspelt])
     prefixes = [model[: draw.randrange(len(model))] for model in ids[:100]]
-    yield measured("names that begin so", [partial(zoo.names, prefix, limit=_PAGE) for prefix in prefixes])
+    yield measured("names with a prefix", [partial(zoo.names, prefix, limit=_PAGE) for prefix in prefixes])
 
 
-def _nothing(zoo: Registry, model: str) -> None:
+def _look_up_unknown(zoo: Registry, model: str) -> None:
     try:
         zoo.model(model)
     except UnknownModelError:
@@ -91,14 +91,14 @@ def _searches(zoo: Registry) -> Iterator[Measured]:
             zoo.models(**filters, limit=_PAGE)
             zoo.count(**filters)
 
-        what = " ".join(f"{name}={value!r}" for name, value in filters.items())
-        yield measured(f"first {_PAGE} and count of {what}", [search] * 10, SEARCH_S)
+        query = " ".join(f"{name}={value!r}" for name, value in filters.items())
+        yield measured(f"first {_PAGE} and count of {query}", [search] * 10, SEARCH_S)
 
 
 def _overviews(zoo: Registry) -> Iterator[Measured]:
     yield measured("all ids", [zoo.ids] * 5)
     yield measured("all plugins", [zoo.plugins] * 5)
-    yield measured("everything that is wrong", [zoo.problems] * 5)
+    yield measured("all problems", [zoo.problems] * 5)
 
 
 def _processes() -> Iterator[Measured]:

@@ -1,7 +1,7 @@
-"""How long a shell waits for the command line: ``python -m benchmarks.startup``.
+"""Measure the start-up time of the command line: ``python -m benchmarks.startup``.
 
-Whole processes on a warm index, with everything that is installed here, in turns with a bare interpreter and with what
-a list of timm's models costs without layerzoo. Prints milliseconds; exits with 1 where a target is missed.
+Whole processes with a warm index and all installed plugins take turns with a bare interpreter and with
+``timm.list_models()``. Prints milliseconds. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.measure import Measured, measured, print_table, process
 LIST_S = 0.12
 """On two quiet cores."""
 FASTER = 30
-"""Than importing timm for a list of its models."""
+"""The target ratio of ``timm.list_models()`` to ``zoo list``."""
 _ROUNDS = 20
 _TIMM_ROUNDS = 3
 _VERBS = (
@@ -34,7 +34,7 @@ _VERBS = (
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="layerzoo-benchmark-") as cache:
         os.environ["LAYERZOO_CACHE"] = cache
-        os.chdir(cache)  # where no file of the user's counts
+        os.chdir(cache)  # without the user's files
         rows = _in_turns()
     print_table(rows.values())
     ratio = rows["timm"].median_s / rows[_VERBS[0]].median_s
@@ -43,12 +43,12 @@ def main() -> None:
 
 
 def _in_turns() -> dict[str, Measured]:
-    """All are measured in the same minutes, so that what else the machine does slows all of them."""
+    """Measure all commands in turns, so that load on the machine slows all of them."""
     zoo = str(Path(sys.executable).with_name("zoo"))
     calls: dict[str, Callable[[], None]] = {verb: process([zoo, *verb.split()]) for verb in _VERBS}
     calls["python"] = process([sys.executable, "-c", "pass"])
     for call in calls.values():
-        call()  # warms the index and the bytecode
+        call()  # warms the index and compiles bytecode
     calls["timm"] = process([sys.executable, "-c", "import timm; timm.list_models()"])
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(_ROUNDS):

@@ -1,10 +1,11 @@
-"""How fast texts become features: ``python -m benchmarks.text [ROUNDS [TEXTS]]``.
+"""Measure the speed of features from texts: ``python -m benchmarks.text [ROUNDS [TEXTS]]``.
 
-2,100 real tweets go through MiniLM, in the ways of :mod:`benchmarks.text_contenders`: from texts to the mean of their
-tokens' vectors, after the last block and after the third. Each has a process of its own, in which its network is
-loaded, and warm, before the clock starts; then they take turns. Ratios are taken within a round; shown are medians.
+2,100 real tweets go through MiniLM, with the contenders of :mod:`benchmarks.text_contenders`: from texts to the mean
+over their tokens, after the last block and after the third. Each contender runs in a separate process. Its network is
+loaded and warm before the clock starts. The contenders take turns. Ratios are computed within a round, and medians are
+printed.
 
-Exits with 1 where a target is missed.
+Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _SPEED = (
     (f"layerzoo {LAST}", "sentence-transformers", 1.0),
     (f"layerzoo {EARLY}", "sentence-transformers", 2.0),
 )
-"""Who should be how many times as fast as whom."""
+"""Contender, other contender, and the target for the ratio of their speeds."""
 _DISTANCE = 1e-5
-"""The most that the vectors of a text may differ, as 1 - cosine, from those of the bare network at the same layer."""
+"""The largest cosine distance between a text's vector and that of the bare network at the same layer."""
 
 
 def main() -> None:
@@ -48,15 +49,17 @@ def main() -> None:
     cosines = _cosines(features)
     print_speeds("texts/s", len(texts), seconds, cosine_column(cosines))
     verdicts = [*speed_verdicts(seconds, _SPEED), *_agreement(cosines)]
-    for told, _ in verdicts:
-        print(told)
+    for message, _ in verdicts:
+        print(message)
     sys.exit(0 if all(reached for _, reached in verdicts) else 1)
 
 
 def _cosines(features: Mapping[str, FloatArray]) -> dict[str, float]:
-    """The smallest cosine of each contender's vectors to those of the bare network at its layer."""
+    """Return the smallest cosine between each contender's vectors and those of the bare network at its layer."""
     layers = {name: EARLY if name.endswith(EARLY) else LAST for name in features}
-    return {name: smallest_cosine(found, features[f"bare network {layers[name]}"]) for name, found in features.items()}
+    return {
+        name: smallest_cosine(values, features[f"bare network {layers[name]}"]) for name, values in features.items()
+    }
 
 
 def _agreement(cosines: Mapping[str, float]) -> Iterator[Verdict]:

@@ -1,8 +1,7 @@
-"""Ways from texts to the mean of their tokens' vectors in MiniLM: those that users write, and layerzoo.
+"""Contenders that compute the mean over the tokens of texts in MiniLM: users' code and layerzoo.
 
-All have the weights and the tokenizer of the starter model, and take texts up to its longest input. Each is prepared
-once, which loads its network; what it then does again and again gives (text, channel) float32, in the order of the
-texts.
+All use the weights and the tokenizer of the starter model, and truncate texts to its limit. Each is prepared once,
+which loads its network. Each measured run returns (text, channel) float32, in the order of the texts.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from layerzoo.weights import resolve
 MODEL, EARLY, LAST = "starter/minilm-l6", "block.2", "block.5"
 _BLOCKS = {EARLY: 3, LAST: 6}
 _BATCH = 32
-"""Texts in one forward pass, where somebody has to say: the libraries' own default, or what is usual."""
+"""Texts per forward pass, for contenders with a fixed batch size: the libraries' default."""
 _TOKENS = 2048
 """Tokens in one forward pass of the bare network."""
 
@@ -33,19 +32,19 @@ Contender = Callable[[Sequence[str]], Run]
 
 
 def feature_pipeline(texts: Sequence[str]) -> Run:
-    """transformers' pipeline as it comes, one text after the other: in a batch it would give the padding too."""
+    """Return transformers' pipeline, one text at a time: in a batch it would also return the padding."""
     extractor = pipeline("feature-extraction", model=str(_folder()), device="cpu")
     options = {"truncation": True, "max_length": _max_tokens()}
 
     def run() -> FloatArray:
-        found = extractor(list(texts), **options)
-        return np.stack([np.mean(one[0], axis=0, dtype=np.float32) for one in found])
+        states = extractor(list(texts), **options)
+        return np.stack([np.mean(state[0], axis=0, dtype=np.float32) for state in states])
 
     return run
 
 
 def loop(texts: Sequence[str]) -> Run:
-    """What a user writes: a tokenizer that pads, a network, and a mean under the mask."""
+    """Return a usual user script: a tokenizer that pads, a network, and a mean under the attention mask."""
     tokenizer, network = AutoTokenizer.from_pretrained(_folder()), AutoModel.from_pretrained(_folder()).eval()
 
     def features(batch: Sequence[str]) -> Tensor:
@@ -55,11 +54,11 @@ def loop(texts: Sequence[str]) -> Run:
         means: Tensor = (hidden * mask).sum(1) / mask.sum(1)
         return means
 
-    return lambda: _matrix(features(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH))
+    return lambda: _matrix(features(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH))
 
 
 def sentence_transformers(texts: Sequence[str]) -> Run:
-    """The library that this network was made with."""
+    """Return sentence-transformers, the library that this network was trained with."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
 
@@ -67,30 +66,30 @@ def sentence_transformers(texts: Sequence[str]) -> Run:
     model = SentenceTransformer(modules=[words, Pooling(words.get_embedding_dimension())], device="cpu")
 
     def run() -> FloatArray:
-        found: FloatArray = model.encode(list(texts), show_progress_bar=False)
-        return found
+        vectors: FloatArray = model.encode(list(texts), show_progress_bar=False)
+        return vectors
 
     return run
 
 
-def layerzoo_as_it_comes(texts: Sequence[str], *, layer: str) -> Run:
-    """A loaded backbone, asked for the features of texts."""
+def layerzoo_by_default(texts: Sequence[str], *, layer: str) -> Run:
+    """Return an extraction from texts with a loaded backbone and default options."""
     backbone = layerzoo.load(MODEL, layer=layer, pool="mean")
     return lambda: layerzoo.extract(backbone, texts).values
 
 
 def bare(texts: Sequence[str], *, layer: str) -> Run:
-    """The network up to a layer alone, on tokens that are ready, in batches of one length: nothing is padded."""
+    """Return the network up to a layer, on prepared tokens in batches of equal length, without padding."""
     tokenizer, network = AutoTokenizer.from_pretrained(_folder()), AutoModel.from_pretrained(_folder()).eval()
     network.encoder.layer = network.encoder.layer[: _BLOCKS[layer]]
     network.pooler = None
     tokens = tokenizer(list(texts), truncation=True, max_length=_max_tokens(), padding=False)["input_ids"]
-    ready, order = _buckets(tokens)
-    back = np.argsort(order)
+    batches, order = _buckets(tokens)
+    original_order = np.argsort(order)
 
     def run() -> FloatArray:
-        features = _matrix(network(batch).last_hidden_state.mean(1) for batch in ready)
-        return features[back]
+        features = _matrix(network(batch).last_hidden_state.mean(1) for batch in batches)
+        return features[original_order]
 
     return run
 
@@ -99,8 +98,8 @@ CONTENDERS: dict[str, Contender] = {
     "transformers pipeline": feature_pipeline,
     "transformers in a loop": loop,
     "sentence-transformers": sentence_transformers,
-    f"layerzoo {LAST}": partial(layerzoo_as_it_comes, layer=LAST),
-    f"layerzoo {EARLY}": partial(layerzoo_as_it_comes, layer=EARLY),
+    f"layerzoo {LAST}": partial(layerzoo_by_default, layer=LAST),
+    f"layerzoo {EARLY}": partial(layerzoo_by_default, layer=EARLY),
     f"bare network {LAST}": partial(bare, layer=LAST),
     f"bare network {EARLY}": partial(bare, layer=EARLY),
 }
@@ -121,15 +120,16 @@ def _max_tokens() -> int:
 
 
 def _buckets(tokens: Sequence[Sequence[int]]) -> tuple[list[Tensor], list[int]]:
-    """Batches of one length, the longest first; and which texts stand in them, one after the other."""
+    """Return batches of equal length, the longest first, and the indices of their texts in this order."""
     by_length: dict[int, list[int]] = {}
-    for place, ids in enumerate(tokens):
-        by_length.setdefault(len(ids), []).append(place)
+    for index, ids in enumerate(tokens):
+        by_length.setdefault(len(ids), []).append(index)
     batches: list[list[int]] = []
-    for length, places in sorted(by_length.items(), reverse=True):
+    for length, indices in sorted(by_length.items(), reverse=True):
         size = max(1, _TOKENS // length)
-        batches += [places[at : at + size] for at in range(0, len(places), size)]
-    return [torch.tensor([tokens[at] for at in batch]) for batch in batches], [at for batch in batches for at in batch]
+        batches += [indices[start : start + size] for start in range(0, len(indices), size)]
+    order = [index for batch in batches for index in batch]
+    return [torch.tensor([tokens[index] for index in batch]) for batch in batches], order
 
 
 def _matrix(features: Iterable[Any]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What can be learnt from a feature matrix with scikit-learn: the few measures that the demo takes."""
+"""The measures of the demo: scikit-learn on a feature matrix."""
 
 from __future__ import annotations
 
@@ -25,46 +25,46 @@ FOLDS = 5
 
 
 def score_of_vectors(vectors: FloatArray, labels: Sequence[str]) -> Score:
-    """How often a logistic regression on standardised vectors is right about rows that it has not seen.
+    """Return the cross-validated accuracy of a logistic regression on standardised vectors.
 
-    Hundreds of features and a few thousand rows overfit at scikit-learn's C = 1; one stronger penalty for all.
+    Hundreds of features and a few thousand rows overfit at scikit-learn's C = 1, so C is 0.01 for all layers.
     """
     return _score(make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)), vectors, labels)
 
 
 def score_of_words(texts: Sequence[str], labels: Sequence[str]) -> Score:
-    """The same from the counts of words, weighted by how rare they are: what no network is needed for."""
+    """Return the accuracy of a logistic regression on TF-IDF word counts, without a network."""
     return _score(make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000)), texts, labels)
 
 
 def score_of_majority(labels: Sequence[str]) -> Score:
-    """The same from nothing: always the most frequent label."""
+    """Return the accuracy of always predicting the most frequent label."""
     return _score(DummyClassifier(strategy="most_frequent"), np.zeros((len(labels), 1)), labels)
 
 
-def nearest_is_of_same_kind(vectors: FloatArray, kinds: Sequence[str]) -> list[bool]:
-    """(n, m) → for each row whether the other row with the greatest cosine is of its kind."""
+def nearest_has_same_class(vectors: FloatArray, classes: Sequence[str]) -> list[bool]:
+    """Return, for each row of (n, m), whether the other row with the greatest cosine has the same class."""
     similarity = cosine_similarity(vectors)
     np.fill_diagonal(similarity, -np.inf)
-    return [kinds[nearest] == kind for nearest, kind in zip(similarity.argmax(axis=1), kinds, strict=True)]
+    return [classes[nearest] == label for nearest, label in zip(similarity.argmax(axis=1), classes, strict=True)]
 
 
-def chance_of_same_kind(kinds: Sequence[str]) -> float:
-    """How often any other row, drawn at random, is of the same kind."""
-    return sum(count * (count - 1) for count in Counter(kinds).values()) / (len(kinds) * (len(kinds) - 1))
+def chance_of_same_class(classes: Sequence[str]) -> float:
+    """Return the probability that another row, drawn at random, has the same class."""
+    return sum(count * (count - 1) for count in Counter(classes).values()) / (len(classes) * (len(classes) - 1))
 
 
 def closest_pair(vectors: FloatArray) -> tuple[int, int, float]:
-    """The two rows with the greatest cosine, and that cosine."""
+    """Return the two rows with the greatest cosine, and that cosine."""
     similarity = np.triu(cosine_similarity(vectors), k=1)
     first, second = np.unravel_index(similarity.argmax(), similarity.shape)
     return int(first), int(second), float(similarity[first, second])
 
 
-def grid_places(vectors: FloatArray, columns: int) -> NDArray[np.intp]:
-    """(n, m) → (n, 2): a row and a column for each vector, such that similar vectors are near each other.
+def grid_positions(vectors: FloatArray, columns: int) -> NDArray[np.intp]:
+    """(n, m) → (n, 2): assign each vector a row and a column, so that similar vectors are near each other.
 
-    t-SNE gives a map, and every place of the map goes to the cell that makes the sum of all moves smallest.
+    t-SNE maps the vectors to the plane. Its points are assigned to grid cells with the smallest sum of squared moves.
     """
     rows = -(-len(vectors) // columns)
     cells = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
@@ -72,8 +72,8 @@ def grid_places(vectors: FloatArray, columns: int) -> NDArray[np.intp]:
     plane = tsne.fit_transform(vectors)
     spread = (rankdata(plane, axis=0) - 0.5) / len(vectors) * [rows, columns] - 0.5
     moves = ((spread[:, None] - cells) ** 2).sum(axis=-1)
-    places: NDArray[np.intp] = cells[linear_sum_assignment(moves)[1]]
-    return places
+    positions: NDArray[np.intp] = cells[linear_sum_assignment(moves)[1]]
+    return positions
 
 
 def _score(classifier: Any, rows: Any, labels: Sequence[str]) -> Score:

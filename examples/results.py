@@ -1,4 +1,4 @@
-"""What each chapter of the demo finds, ready to be drawn."""
+"""The results of the demo, as the figure draws them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Score:
-    """A share of right answers, with its standard error over the folds of a cross-validation."""
+    """An accuracy, with its standard error over the folds of a cross-validation."""
 
     mean: float
     error: float
@@ -21,7 +21,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TweetResult:
-    """How well the sentiment of tweets can be learnt from each layer."""
+    """The accuracy of sentiment classification at each layer."""
 
     model: str
     count: int
@@ -31,67 +31,67 @@ class TweetResult:
     untrained: Sequence[Score]
     """Per layer, with random weights."""
     words: Score
-    """From the counts of words, without a network."""
+    """From word counts, without a network."""
     majority: Score
-    """From nothing: always the most frequent sentiment."""
+    """From the most frequent sentiment."""
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """Pictures as vectors, and what the network's own classifier takes them for."""
+class ImageResult:
+    """Images as vectors, and the predictions of the network's own classifier."""
 
     model: str
     layer: str
     names: Sequence[str]
     thumbnails: FloatArray
-    """(picture, height, width, 3), 0 to 1: what the network received."""
+    """The network's input: (image, height, width, 3), 0 to 1."""
     vectors: FloatArray
-    """(picture, channel)"""
-    recognised: Sequence[bool | None]
-    """Whether the classifier's first answer is the label; None where a picture has no label."""
+    """(image, channel)"""
+    correct: Sequence[bool | None]
+    """Whether the predicted class is the label; None for an image without a label."""
 
 
 @dataclass(frozen=True)
-class SoundResult:
-    """Sounds as vectors, at the layer where most have a sound of their own kind nearest to them."""
+class AudioResult:
+    """Audio clips as vectors, at the layer where most clips have a nearest neighbour of the same class."""
 
     model: str
     shares: Mapping[str, float]
-    """Per layer that was tried, the share of sounds whose nearest neighbour is of their kind."""
+    """By layer, the share of clips whose nearest neighbour has the same class."""
     chance: float
-    """The same share, were the neighbour drawn at random."""
+    """The same share for a neighbour drawn at random."""
     layer: str
-    kinds: Sequence[str]
+    classes: Sequence[str]
     spectrograms: Sequence[FloatArray]
-    """Per sound (mel band, time): what the network received, without the padding."""
+    """The network's input per clip: (mel band, time), without padding."""
     vectors: FloatArray
-    """(sound, channel) at ``layer``"""
-    found: Sequence[bool]
-    """Per sound, whether its nearest neighbour at ``layer`` is of its kind."""
+    """(clip, channel) at ``layer``"""
+    matches: Sequence[bool]
+    """Per clip, whether its nearest neighbour at ``layer`` has the same class."""
 
 
 @dataclass(frozen=True)
-class ClipResult:
-    """Video clips as sequences of vectors, one a frame."""
+class VideoResult:
+    """Videos as sequences of vectors, one per frame."""
 
     model: str
     layer: str
     names: Sequence[str]
     thumbnails: FloatArray
-    """(clip, frame, height, width, 3), 0 to 1: what the network received."""
+    """The network's input: (video, frame, height, width, 3), 0 to 1."""
     frames: FloatArray
-    """(clip, frame, channel)"""
+    """(video, frame, channel)"""
     closest: tuple[int, int]
-    """The two clips whose mean vectors are most similar."""
+    """The two videos whose mean vectors are most similar."""
     similarity: float
-    """The cosine of those two."""
+    """The cosine of these two."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All chapters."""
+    """The results of all four parts."""
 
     tweets: TweetResult
-    pictures: PictureResult
-    sounds: SoundResult
-    clips: ClipResult
+    images: ImageResult
+    audio: AudioResult
+    videos: VideoResult

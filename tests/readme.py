@@ -1,4 +1,4 @@
-"""README.md as it is executed: its blocks of code, its commands with what they print, and the files it speaks of."""
+"""The executable parts of README.md: code blocks, commands with their output, and the files that they use."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _SET_UP = ("make", "git", "pip")
-"""Commands that make the surroundings in which the others run."""
+"""Commands that set up the environment for the others."""
 _ANYTHING = "..."
 
 
 class Block(NamedTuple):
-    """Fenced code. line: the number of its first line in the page, from 1."""
+    """A fenced code block. line: the number of its first line in the page, from 1."""
 
     line: int
     code: str
 
 
 class Command(NamedTuple):
-    """What stands after ``$``, and the lines below it, which it prints. line: its number in the page."""
+    """The text after ``$``, and the expected output below it. line: its number in the page, from 1."""
 
     line: int
     text: str
@@ -35,19 +35,19 @@ class Command(NamedTuple):
 
 
 def readme_blocks(language: str, page: str = README) -> list[Block]:
-    """The blocks of one language, in order."""
-    found = (match for match in _BLOCK.finditer(page) if match["language"] == language)
-    return [Block(page.count("\n", 0, match.start("code")) + 1, match["code"]) for match in found]
+    """Return the code blocks of one language, in order."""
+    matches = (match for match in _BLOCK.finditer(page) if match["language"] == language)
+    return [Block(page.count("\n", 0, match.start("code")) + 1, match["code"]) for match in matches]
 
 
 def readme_commands(page: str = README) -> list[Command]:
-    """The commands of all console blocks, in order, without those that set up."""
+    """Return the commands of all console blocks, in order, without set-up commands."""
     commands = (command for block in readme_blocks("console", page) for command in _commands(block))
     return [command for command in commands if command.text.split()[0] not in _SET_UP]
 
 
 def readme_program(page: str = README) -> str:
-    """All Python blocks as one program. Its lines have the page's numbers, and so have its tracebacks."""
+    """Join all Python blocks into one program with the line numbers of the page, so that tracebacks refer to it."""
     lines = [""] * (page.count("\n") + 1)
     for block in readme_blocks("python", page):
         code = block.code.splitlines()
@@ -56,13 +56,13 @@ def readme_program(page: str = README) -> str:
 
 
 def prints(expected: Sequence[str], printed: str) -> bool:
-    """Whether a command printed what is expected of it. A line of three dots stands for any lines, or none."""
+    """Whether a command printed the expected lines. A line of three dots matches any number of lines."""
     pattern = "".join(r"(?:.*\n)*" if line == _ANYTHING else rf"{re.escape(line.rstrip())} *\n" for line in expected)
     return re.fullmatch(pattern, printed if printed.endswith("\n") else f"{printed}\n") is not None
 
 
-def lay_out(folder: Path, samples: Path) -> None:
-    """Put the files that the page speaks of into a folder: two pictures, speech, a clip, and three tweets."""
+def write_files(folder: Path, samples: Path) -> None:
+    """Write the files that the page uses into a folder: two images, speech, a video, and three tweets."""
     (folder / "photos").mkdir()
     for source, target in (
         ("skimage/data/chelsea.png", "photos/cat.png"),

@@ -1,4 +1,4 @@
-"""The command line, run in the process of a test."""
+"""Run the command line in the process of a test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Said(NamedTuple):
-    """How a command ended, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What is published: what is in the wheels, the core alone, each plugin alone, and the starter with everything."""
+"""The published distributions: content of the wheels, the core alone, each plugin alone, and the starter."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tests.distributions import (
     build,
     empty_installation,
     install,
-    install_beside_links,
+    install_with_links,
     open_wheel,
 )
-from tests.readme import ROOT, lay_out
+from tests.readme import ROOT, write_files
 
 from layerzoo import Features
 
 Wheels = dict[str, Wheel]
 
-# ---------------------------------------------------------------- what is in the wheels
+# ---------------------------------------------------------------- content of the wheels
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name if folder != ROOT else CORE)
-def test_a_wheel_holds_its_package_its_registry_and_its_license(folder: Path, wheels: Wheels):
+def test_a_wheel_contains_its_package_registry_and_license(folder: Path, wheels: Wheels):
     (wheel,) = (wheel for wheel in wheels.values() if wheel.folder == folder)
     source = folder / "src" / wheel.package
     modules = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
@@ -46,7 +46,7 @@ def test_a_wheel_holds_its_package_its_registry_and_its_license(folder: Path, wh
     assert wheel.file(".dist-info/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
-def test_all_describe_themselves_and_come_in_one_version(wheels: Wheels):
+def test_all_wheels_have_complete_metadata_and_one_version(wheels: Wheels):
     for wheel in wheels.values():
         facts = wheel.metadata
         assert facts["Summary"]
@@ -59,8 +59,9 @@ def test_all_describe_themselves_and_come_in_one_version(wheels: Wheels):
     assert len({wheel.metadata["Version"] for wheel in wheels.values()}) == 1
 
 
-def test_what_they_require_of_each_other_exists(wheels: Wheels):
-    for requirement in (each for wheel in wheels.values() for each in wheel.requires if each.name.startswith(CORE)):
+def test_the_wheels_require_existing_versions_and_extras_of_each_other(wheels: Wheels):
+    requirements = (requirement for wheel in wheels.values() for requirement in wheel.requires)
+    for requirement in (requirement for requirement in requirements if requirement.name.startswith(CORE)):
         required = wheels[requirement.name].metadata
         assert requirement.specifier.contains(required["Version"])
         assert requirement.extras <= set(required.get_all("Provides-Extra", ()))
@@ -76,38 +77,43 @@ def test_what_they_require_of_each_other_exists(wheels: Wheels):
         ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-transformers", "layerzoo-video"}),
     ],
 )
-def test_an_extra_brings_a_plugin(extra: str, plugins: set[str], wheels: Wheels):
-    assert _brought_by(extra, wheels[CORE]) == plugins
+def test_an_extra_installs_its_plugin(extra: str, plugins: set[str], wheels: Wheels):
+    assert _plugins_of_extra(extra, wheels[CORE]) == plugins
 
 
-def test_all_brings_every_plugin(wheels: Wheels):
-    assert _brought_by("all", wheels[CORE]) == set(wheels) - {CORE}
+def test_the_extra_all_installs_every_plugin(wheels: Wheels):
+    assert _plugins_of_extra("all", wheels[CORE]) == set(wheels) - {CORE}
 
 
-def test_the_registry_names_the_plugins_that_are_published(wheels: Wheels):
-    said = yaml.safe_load(wheels[CORE].file("/registry.yaml"))["plugins"]
+def test_the_registry_lists_the_published_plugins(wheels: Wheels):
+    listed = yaml.safe_load(wheels[CORE].file("/registry.yaml"))["plugins"]
     plugins = [wheel for wheel in wheels.values() if wheel.name != CORE]
     lines = {wheel.name: wheel.file("/entry_points.txt").decode().split() for wheel in plugins}
-    assert {name: facts["package"] for name, facts in said.items()} == {line[1]: name for name, line in lines.items()}
+    assert {name: facts["package"] for name, facts in listed.items()} == {line[1]: name for name, line in lines.items()}
     assert all(line == [f"[{CORE}]", line[1], "=", wheels[name].package] for name, line in lines.items())
 
 
-def test_a_source_archive_makes_the_same_wheel(wheels: Wheels, tmp_path: Path):
+def test_a_source_archive_builds_the_same_wheel(wheels: Wheels, tmp_path: Path):
     assert build(ROOT, tmp_path).files == wheels[CORE].files
 
 
-def test_an_editable_install_leaves_no_copy_of_the_registry(tmp_path: Path):
+def test_an_editable_install_contains_no_copy_of_the_registry(tmp_path: Path):
     program = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, tmp_path], cwd=ROOT, check=True, capture_output=True)
     (path,) = tmp_path.glob("*.whl")
     assert not [name for name in open_wheel(ROOT, path).files if name.startswith("layerzoo/")]
 
 
-def _brought_by(extra: str, core: Wheel) -> set[str]:
-    """The plugins that an extra brings, also by way of other extras."""
-    asked = [each for each in core.requires if each.marker and each.marker.evaluate({"extra": extra})]
-    others = {other for each in asked if each.name == CORE for other in each.extras}
-    return {each.name for each in asked if each.name != CORE}.union(*(_brought_by(other, core) for other in others))
+def _plugins_of_extra(extra: str, core: Wheel) -> set[str]:
+    """Return the plugins that an extra installs, directly or through other extras."""
+    required = [
+        requirement
+        for requirement in core.requires
+        if requirement.marker and requirement.marker.evaluate({"extra": extra})
+    ]
+    other_extras = {other for requirement in required if requirement.name == CORE for other in requirement.extras}
+    direct = {requirement.name for requirement in required if requirement.name != CORE}
+    return direct.union(*(_plugins_of_extra(other, core) for other in other_extras))
 
 
 # ---------------------------------------------------------------- the core alone
@@ -115,7 +121,7 @@ def _brought_by(extra: str, core: Wheel) -> set[str]:
 
 @pytest.fixture(scope="module")
 def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The core alone, with what it depends on from the package index."""
+    """Install the core alone, with its dependencies from the package index."""
     folder = tmp_path_factory.mktemp("core")
     alone = empty_installation(folder)
     dist = wheels[CORE].path.parent
@@ -135,45 +141,45 @@ def test_the_core_alone_can_be_browsed(core: Installation):
     assert core.program("import layerzoo; print([spec.id for spec in layerzoo.models()])") == "['toy/next-word']"
 
 
-def test_the_core_alone_reads_features(core: Installation):
+def test_the_core_alone_loads_features(core: Installation):
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     Features(("a", "b"), {"block.0": values}).save(core.home / "features.parquet")
     program = "import layerzoo; print(layerzoo.Features.load('features.parquet').values.tolist())"
     assert json.loads(core.program(program)) == values.tolist()
 
 
-def test_the_core_alone_says_which_plugin_is_missing(core: Installation, samples: Path):
+def test_the_core_alone_names_the_missing_plugin(core: Installation, samples: Path):
     advice = "Next: pip install layerzoo-starter"
-    code, told = core.zoo("show", "starter/minilm-l6")
-    assert (code, told.splitlines()[-1]) == (3, advice)
-    assert told.startswith("zoo: starter/minilm-l6 is not installed. It is a text model")
-    picture = str(samples / "skimage/data/coffee.png")
-    code, told = core.zoo("extract", picture, "--out", "f.parquet")
-    assert (code, told.splitlines()[-1]) == (3, advice)
-    assert "starter/efficientnet-lite0 is not installed" in told
+    code, printed = core.zoo("show", "starter/minilm-l6")
+    assert (code, printed.splitlines()[-1]) == (3, advice)
+    assert printed.startswith("zoo: starter/minilm-l6 is not installed. It is a text model")
+    image = str(samples / "skimage/data/coffee.png")
+    code, printed = core.zoo("extract", image, "--out", "f.parquet")
+    assert (code, printed.splitlines()[-1]) == (3, advice)
+    assert "starter/efficientnet-lite0 is not installed" in printed
     assert not (core.home / "f.parquet").exists()
 
 
 @pytest.mark.parametrize("use", ["load('toy/next-word')", "extract('toy/next-word', ['the cat'])", "Backbone"])
-def test_the_core_alone_says_that_torch_is_missing(use: str, core: Installation):
+def test_the_core_alone_reports_that_torch_is_missing(use: str, core: Installation):
     program = f"import layerzoo\ntry: layerzoo.{use}\nexcept layerzoo.LayerzooError as error: print(error)"
     advice = "this needs torch, which is not installed. Next: pip install 'layerzoo[torch]'"
     assert core.program(program).startswith(advice)
 
 
-def test_a_command_that_needs_torch_says_so_without_a_traceback(core: Installation):
+def test_a_command_reports_missing_torch_without_a_traceback(core: Installation):
     code, printed = core.zoo("layers", "--trace", "toy/next-word")
     assert (code, printed.count("\n")) == (4, 1)
     assert printed.startswith("zoo: this needs torch, which is not installed.")
 
 
-def test_the_doctor_finds_nothing_wrong_with_the_core_alone(core: Installation):
+def test_the_doctor_finds_no_problem_with_the_core_alone(core: Installation):
     code, printed = core.zoo("doctor", "--format", "json")
     (toy,) = (finding for finding in json.loads(printed) if finding["what"] == "plugin toy")
     assert (code, toy["state"], toy["fix"]) == (0, "missing", "pip install 'layerzoo[starter]'")
 
 
-# ---------------------------------------------------------------- one plugin alone, and only what it requires
+# ---------------------------------------------------------------- one plugin alone, with only its requirements
 
 
 @pytest.mark.parametrize(
@@ -191,29 +197,29 @@ def test_the_doctor_finds_nothing_wrong_with_the_core_alone(core: Installation):
 def test_a_plugin_alone_extracts(
     extra: str, sample: str, model: dict[str, Any], wheels: Wheels, samples: Path, tmp_path: Path
 ):
-    alone = install_beside_links(tmp_path, f"layerzoo[{extra}]", wheels)
+    alone = install_with_links(tmp_path, f"layerzoo[{extra}]", wheels)
     (alone.home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/small": model}}))
-    asked = ("--model", "mine/small", "--weights", "random:0", "--out", "features.parquet")
-    code, printed = alone.zoo("extract", str(samples / sample), *asked)
+    options = ("--model", "mine/small", "--weights", "random:0", "--out", "features.parquet")
+    code, printed = alone.zoo("extract", str(samples / sample), *options)
     assert code == 0, printed
 
 
 def test_frames_alone_can_be_imported(wheels: Wheels, tmp_path: Path):
-    frames = install_beside_links(tmp_path, "layerzoo[frames]", wheels)
+    frames = install_with_links(tmp_path, "layerzoo[frames]", wheels)
     assert frames.program("import layerzoo_video, layerzoo.runtime, layerzoo.media.video") == ""
 
 
-# ---------------------------------------------------------------- the starter: everything
+# ---------------------------------------------------------------- the starter plugin with all its requirements
 
 
 @pytest.fixture(scope="module")
 def starter(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Installation:
-    installation = install_beside_links(tmp_path_factory.mktemp("starter"), "layerzoo[starter]", wheels)
-    lay_out(installation.home, samples)
+    installation = install_with_links(tmp_path_factory.mktemp("starter"), "layerzoo[starter]", wheels)
+    write_files(installation.home, samples)
     return installation
 
 
-def test_the_starter_brings_what_it_needs_and_nothing_of_the_checkout(starter: Installation, wheels: Wheels):
+def test_the_starter_installs_its_requirements_and_uses_nothing_of_the_checkout(starter: Installation, wheels: Wheels):
     program = "import importlib.util as u; print(*(u.find_spec(name).origin for name in {!r}))"
     origins = starter.program(program.format([wheel.package for wheel in wheels.values()])).split()
     environment = starter.python.parents[1]
@@ -221,19 +227,23 @@ def test_the_starter_brings_what_it_needs_and_nothing_of_the_checkout(starter: I
     assert len(origins) == len(wheels)
 
 
-@pytest.mark.parametrize(
-    ("sample", "model", "shape"),
-    [
-        ("photos/cat.png", "starter/efficientnet-lite0", (1, 1280)),
-        ("speech.wav", "starter/whisper-tiny-en", (1, 384)),
-        ("tweets.txt", "starter/minilm-l6", (3, 384)),
-        ("clip.mp4", "starter/efficientnet-lite0-video", (1, 1280)),
-    ],
-)
-def test_a_file_of_every_kind_becomes_features(sample: str, model: str, shape: tuple[int, int], starter: Installation):
-    code, printed = starter.zoo("extract", sample, "--out", "features.parquet")
-    assert code == 0, printed
-    features = Features.load(starter.home / "features.parquet")
-    assert features.provenance["model"] == model
-    assert features.values.shape == shape
-    assert np.isfinite(features.values).all()
+def test_features_are_extracted_from_a_file_of_every_modality(starter: Installation):
+    expected = {
+        "photos/cat.png": ("starter/efficientnet-lite0", (1, 1280)),
+        "speech.wav": ("starter/whisper-tiny-en", (1, 384)),
+        "tweets.txt": ("starter/minilm-l6", (3, 384)),
+        "clip.mp4": ("starter/efficientnet-lite0-video", (1, 1280)),
+    }
+    # One process for all four: importing torch and transformers takes longer than the extraction.
+    starter.program(
+        "import contextlib\n"
+        "from layerzoo.cli import main\n"
+        f"for number, sample in enumerate({list(expected)}):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main(['extract', sample, '--out', f'{number}.parquet'])\n"
+    )
+    for number, (model, shape) in enumerate(expected.values()):
+        features = Features.load(starter.home / f"{number}.parquet")
+        assert features.provenance["model"] == model
+        assert features.values.shape == shape
+        assert np.isfinite(features.values).all()

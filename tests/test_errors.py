@@ -1,4 +1,4 @@
-"""Errors travel between processes with their facts."""
+"""Errors can be pickled with their attributes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_a_pickled_error_keeps_its_message_and_facts(error: LayerzooError):
+def test_a_pickled_error_keeps_its_message_and_attributes(error: LayerzooError):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)

@@ -1,4 +1,4 @@
-"""What traces found is kept; whatever becomes of the files, it costs no more than another trace."""
+"""Traces are cached. A damaged or outdated file only causes another trace."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from layerzoo.runtime import trace_layers
 SPEC = "toy/next-word"
 
 
-def kept(home: Path) -> Path:
-    (found,) = (home.parent / "cache/traces").iterdir()
-    return found
+def cached_trace(home: Path) -> Path:
+    (path,) = (home.parent / "cache/traces").iterdir()
+    return path
 
 
-def test_what_a_trace_found_is_known_without_another(home: Path) -> None:
+def test_a_trace_is_read_from_the_cache(home: Path) -> None:
     assert traced_layers(layerzoo.model(SPEC)) is None
     layers = trace_layers(SPEC)
     assert traced_layers(layerzoo.model(SPEC)) == layers
-    before = kept(home).stat().st_mtime_ns
+    before = cached_trace(home).stat().st_mtime_ns
     layerzoo.load(SPEC)
-    assert kept(home).stat().st_mtime_ns == before
+    assert cached_trace(home).stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,26 @@ def test_what_a_trace_found_is_known_without_another(home: Path) -> None:
         lambda written: written.replace(b'"depth": 0.5', b'"depth": 0.7'),
         lambda written: written.partition(b"\n")[2],
     ],
-    ids=["empty", "no JSON", "no text", "no facts", "other facts", "cut short", "changed", "no digest"],
+    ids=["empty", "not JSON", "not text", "no facts", "other facts", "truncated", "changed", "no digest"],
 )
 def test_a_damaged_file_is_traced_again(home: Path, damage: Callable[[bytes], bytes]) -> None:
     layers = trace_layers(SPEC)
-    written = kept(home).read_bytes()
-    kept(home).write_bytes(damage(written))
-    assert kept(home).read_bytes() != written
+    written = cached_trace(home).read_bytes()
+    cached_trace(home).write_bytes(damage(written))
+    assert cached_trace(home).read_bytes() != written
     assert traced_layers(layerzoo.model(SPEC)) is None
     assert layerzoo.extract(SPEC, ["cat"], layer="module:hidden").values.shape == (1, 3)
     assert traced_layers(layerzoo.model(SPEC)) == layers
 
 
-def test_where_no_builder_is_installed_there_was_no_trace(home: Path) -> None:
+def test_a_model_without_an_installed_builder_has_no_trace(home: Path) -> None:
     (home / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  mine/net: {modality: text, builder: gone, preprocess: {max_tokens: 8}}\n"
     )
     assert traced_layers(registry().model("mine/net")) is None
 
 
-def test_a_plugin_that_is_edited_without_a_new_version_is_traced_again(
+def test_a_plugin_whose_files_change_is_traced_again(
     install_copy: Callable[[str], Path],
 ) -> None:
     package = install_copy("varying")
@@ -79,13 +79,13 @@ def test_a_plugin_that_is_edited_without_a_new_version_is_traced_again(
     assert traced_layers(layerzoo.model("varying/image")) is None
 
 
-def test_a_network_that_is_no_longer_as_it_was_traced_says_so_when_it_first_runs(
+def test_a_network_that_differs_from_its_trace_is_an_error_at_its_first_run(
     install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("varying")
     images = [np.full((16, 16, 3), level, np.uint8) for level in (10, 200)]
     before = layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")
-    monkeypatch.setenv("VARYING_STRIDE", "4")  # the same tensors, and other shapes
+    monkeypatch.setenv("VARYING_STRIDE", "4")  # the same tensors with other activation shapes
     with pytest.raises(CutError, match=r"stage.0: the network gives \(2, 4, 4, 4\) .* and \(4, 8, 8\) .* was traced"):
         layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")
     after = layerzoo.extract("varying/image", images, layer="stage.0", pool="none", weights="random:0")

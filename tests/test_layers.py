@@ -1,4 +1,4 @@
-"""Addresses of layers: what `zoo layers` prints can be written wherever a layer is named."""
+"""Addresses of layers: addresses printed by `zoo layers` are accepted in selectors and registry files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAYERS = st.builds(
 
 
 @given(_LAYERS)
-def test_an_address_read_back_is_the_same_layer(layer: Layer) -> None:
+def test_a_parsed_address_gives_the_same_layer(layer: Layer) -> None:
     assert parse_address(layer.address, name=layer.name) == layer
     (selected,) = select([], f"module:{layer.address}", model="acme/net")
     assert (selected.module, selected.call, selected.output, selected.at) == (
@@ -34,7 +34,7 @@ def test_an_address_read_back_is_the_same_layer(layer: Layer) -> None:
 
 
 @given(_LAYERS)
-def test_a_registry_file_takes_an_address_as_the_keys_that_it_stands_for(layer: Layer) -> None:
+def test_an_address_in_a_registry_file_equals_its_separate_keys(layer: Layer) -> None:
     address = layer.address if layer.module else f".{layer.address}"
     for written in (address, {"module": address}):
         data = {"modality": "text", "builder": "toy", "layers": {"block.0": written}}
@@ -45,7 +45,7 @@ def test_a_registry_file_takes_an_address_as_the_keys_that_it_stands_for(layer: 
         assert Layer(**declared) == layer
 
 
-def test_a_range_may_stand_in_any_part_of_an_address() -> None:
+def test_any_part_of_an_address_may_be_a_range() -> None:
     data = {
         "modality": "text",
         "builder": "toy",
@@ -62,7 +62,7 @@ def test_a_range_may_stand_in_any_part_of_an_address() -> None:
 @pytest.mark.parametrize(
     "wrong", ["a#", "a#x", "a<#1", "a[1]<", "a[", "a]", "a[]", "a#1#2", "a<<", "a..b", "a b", "a.", ".a", "#1<x"]
 )
-def test_what_is_no_address_is_one_mistake_that_says_what_is(wrong: str) -> None:
+def test_an_invalid_address_is_one_mistake_that_shows_the_syntax(wrong: str) -> None:
     data = {"modality": "text", "builder": "toy", "layers": {"block.0": wrong}}
     _, mistakes = check_model("mine/net", data, Path())
     (mistake,) = mistakes
@@ -71,12 +71,12 @@ def test_what_is_no_address_is_one_mistake_that_says_what_is(wrong: str) -> None
 
 
 @pytest.mark.parametrize("wrong", ["module:a#", "module:a<#1", "module:a[1]<", "module:a["])
-def test_a_selector_that_is_no_address_is_refused(wrong: str) -> None:
+def test_a_selector_with_an_invalid_address_is_refused(wrong: str) -> None:
     with pytest.raises(LayerError, match="as in"):
         select([], wrong, model="acme/net")
 
 
-def test_an_address_and_a_key_that_disagree_are_a_mistake() -> None:
+def test_an_address_that_contradicts_a_key_is_a_mistake() -> None:
     layers = {"a": {"module": "x#1", "call": 2}, "b": {"module": "x#1", "call": 1}}
     _, (mistake,) = check_model("mine/net", {"modality": "text", "builder": "toy", "layers": layers}, Path())
     assert mistake.loc == ("layers", "a")

@@ -1,4 +1,4 @@
-"""README.md does what it says: its code runs, its commands print what stands below them, its plugin works."""
+"""README.md is correct: its code runs, its commands print the expected output, and its plugin works."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.distributions import Installation, Wheel, build, install_beside_links
-from tests.readme import README, Command, lay_out, prints, readme_blocks, readme_commands, readme_program
+from tests.distributions import Installation, Wheel, build, install_with_links
+from tests.readme import README, Command, prints, readme_blocks, readme_commands, readme_program, write_files
 
 PAGE = """\
 ```console
@@ -30,10 +30,10 @@ y = x + 1
 
 @pytest.fixture(scope="module")
 def installation(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Installation:
-    """What the page tells to install, built and installed; in the working directory are the page's files."""
-    made = install_beside_links(tmp_path_factory.mktemp("readme"), "layerzoo[starter]", wheels)
-    lay_out(made.home, samples)
-    return made
+    """Install the packages of the page, and write its files into the working directory."""
+    environment = install_with_links(tmp_path_factory.mktemp("readme"), "layerzoo[starter]", wheels)
+    write_files(environment.home, samples)
+    return environment
 
 
 def test_the_page_has_code_and_commands():
@@ -48,7 +48,7 @@ def test_the_code_runs(installation: Installation):
 
 
 @pytest.mark.parametrize("command", readme_commands(), ids=lambda command: command.text)
-def test_a_command_prints_what_stands_below_it(command: Command, installation: Installation):
+def test_a_command_prints_the_expected_output(command: Command, installation: Installation):
     code, printed = installation.run(command.text)
     assert code == 0, printed
     assert not command.output or prints(command.output, printed), f"README.md:{command.line} printed\n{printed}"
@@ -62,7 +62,7 @@ def test_the_registry_file_declares_models(installation: Installation, tmp_path:
     assert {"mine/shelf-v2", "mine/tiny-bert"} <= set(printed.splitlines())
 
 
-def test_the_plugin_in_full_is_all_it_takes(wheels: dict[str, Wheel], tmp_path: Path, samples: Path):
+def test_the_complete_plugin_works(wheels: dict[str, Wheel], tmp_path: Path, samples: Path):
     section = README.partition("## A plugin, in full")[2]
     project = tmp_path / "acme"
     for language, target in (
@@ -75,18 +75,18 @@ def test_the_plugin_in_full_is_all_it_takes(wheels: dict[str, Wheel], tmp_path: 
         (project / target).write_text(block.code, encoding="utf-8")
     acme = build(project, tmp_path / "dist", "--wheel")
 
-    installation = install_beside_links(tmp_path, acme.name, {**wheels, acme.name: acme})
-    lay_out(installation.home, samples)
+    installation = install_with_links(tmp_path, acme.name, {**wheels, acme.name: acme})
+    write_files(installation.home, samples)
     (command,) = re.findall(r"`(zoo extract [^`]*)`", section)
     code, printed = installation.run(command)
     assert code == 0, printed
     assert "2 samples through acme/tiny-cnn at stage.1 (mean)" in printed
 
 
-# ---------------------------------------------------------------- how the page is read
+# ---------------------------------------------------------------- parsing of the page
 
 
-def test_commands_come_with_what_they_print_and_without_those_that_set_up():
+def test_commands_include_their_output_and_exclude_set_up():
     assert readme_commands(PAGE) == [
         Command(3, "zoo list", ("toy/next-word",)),
         Command(5, "zoo show toy/next-word", ("...",)),
@@ -111,5 +111,5 @@ def test_a_program_has_the_line_numbers_of_its_page():
         (["..."], "", True),
     ],
 )
-def test_three_dots_stand_for_any_lines(expected: list[str], printed: str, same: bool):
+def test_three_dots_match_any_lines(expected: list[str], printed: str, same: bool):
     assert prints(expected, printed) is same

@@ -1,6 +1,6 @@
-"""Writes src/layerzoo/published.jsonl: the models of the plugins of this repository, which can be installed.
+"""Write src/layerzoo/published.jsonl, the models of the plugins in this repository.
 
-``python -m tools.published`` (or ``make published``) after a plugin's models changed; a test compares.
+Run ``python -m tools.published`` (or ``make published``) after the models of a plugin changed; a test compares it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def published() -> str:
-    """The file as it should be."""
+    """Return the content of the file."""
     plugins = [_plugin(path.parent) for path in sorted(_ROOT.glob("plugins/*/pyproject.toml"))]
     with tempfile.TemporaryDirectory(prefix="layerzoo-published-") as cache:
         zoo = Registry(Surroundings((core(), *plugins), ()), cache=Path(cache))

@@ -1,4 +1,4 @@
-"""The demo on a handful of real samples: every chapter says what it found, keeps its features, and is drawn."""
+"""The demo on a few real samples: every part returns results, saves its features, and is drawn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from examples.demo import tell_clips, tell_pictures, tell_sounds, tell_tweets
+from examples.demo import classify_tweets, compare_audio, compare_images, compare_videos
 from examples.figure import save_figure
 from examples.results import Results
-from examples.samples import clips, photographs, pictures, sounds, tweets
+from examples.samples import audio_clips, imagenet_images, photographs, tweets, video_clips
 from PIL import Image
 
 from layerzoo import Features
@@ -22,19 +22,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(samples: Path, folder: Path) -> Results:
-    """The demo's results on 30 tweets, 6 pictures, 8 sounds and the last 3 clips, with their files in ``folder``."""
-    (paths, classes), (others, names) = pictures(samples), photographs(samples)
+    """The demo's results on 30 tweets, 6 images, 8 audio clips and the last 3 videos; files are in ``folder``."""
+    (paths, classes), (others, names) = imagenet_images(samples), photographs(samples)
     return Results(
-        tweets=tell_tweets(folder, *tweets(samples, per_class=10)),
-        pictures=tell_pictures(folder, paths[:4], classes[:4], others[:2], names[:2]),
-        sounds=tell_sounds(folder, *(values[:8] for values in sounds(samples))),
-        clips=tell_clips(folder, *(values[-3:] for values in clips(samples))),
+        tweets=classify_tweets(folder, *tweets(samples, per_class=10)),
+        images=compare_images(folder, paths[:4], classes[:4], others[:2], names[:2]),
+        audio=compare_audio(folder, *(values[:8] for values in audio_clips(samples))),
+        videos=compare_videos(folder, *(values[-3:] for values in video_clips(samples))),
     )
 
 
-def test_every_kind_of_sample_leaves_its_features(results: Results, folder: Path):
+def test_features_of_every_kind_of_sample_are_saved(results: Results, folder: Path):
     counts = {path.stem: len(Features.load(path)) for path in folder.glob("*.parquet")}
-    assert counts == {"tweets": 30, "pictures": 6, "sounds": 8, "clips": 3}
+    assert counts == {"tweets": 30, "images": 6, "audio": 8, "videos": 3}
 
 
 def test_every_layer_is_scored_with_and_without_training(results: Results):
@@ -45,19 +45,19 @@ def test_every_layer_is_scored_with_and_without_training(results: Results):
     assert results.tweets.trained != results.tweets.untrained
 
 
-def test_pictures_with_a_label_are_recognised(results: Results):
-    assert results.pictures.recognised == [True, True, True, True, None, None]
+def test_labelled_images_are_classified_correctly(results: Results):
+    assert results.images.correct == [True, True, True, True, None, None]
 
 
-def test_a_clip_and_its_distorted_copy_are_the_closest(results: Results):
-    assert [results.clips.names[index] for index in results.clips.closest] == [
+def test_a_video_and_its_distorted_copy_are_the_closest(results: Results):
+    assert [results.videos.names[index] for index in results.videos.closest] == [
         "man in a car",
         "man in a car, distorted",
     ]
 
 
-def test_all_of_it_is_one_picture(results: Results, folder: Path):
+def test_all_results_are_drawn_in_one_figure(results: Results, folder: Path):
     save_figure(results, folder / "demo.png")
-    with Image.open(folder / "demo.png") as picture:
-        assert picture.size == (1760, 1100)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
+    with Image.open(folder / "demo.png") as image:
+        assert image.size == (1760, 1100)
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 1000

@@ -1,15 +1,16 @@
-"""A model hub on the loopback, for tests of real downloads: real HTTP, small repositories, faults on demand.
+"""A model hub on the loopback, for tests of real downloads: real HTTP, small repositories, injected faults.
 
-It answers what huggingface_hub asks of https://huggingface.co about models, from repositories that a test creates:
+It implements the requests of huggingface_hub for models, with repositories that a test creates:
 
     with Hub() as hub:
         repository = hub.repository("acme/vit")
         revision = repository.commit({"config.json": "{}", "model.safetensors": weights})
         hub.cut("*.safetensors", after_bytes=1000, times=1)
         hf_hub_download("acme/vit", "model.safetensors", endpoint=hub.url, cache_dir=tmp_path)
-        assert hub.bytes_sent("*.safetensors") == 1000 + len(weights)    # cut, and fetched again
+        assert hub.bytes_sent("*.safetensors") == 1000 + len(weights)    # the file was requested twice
 
-In a process of its own, ``hub.run(program, home)`` or the variables of ``hub.environment(home)`` are all it takes.
+``hub.run(program, home)`` runs a program in a separate process that uses this hub. ``hub.environment(home)`` returns
+the environment variables for it.
 """
 
 from tests.hub.repository import Repository

@@ -1,4 +1,4 @@
-"""What a hub holds, and what it says of it in answer to which URL."""
+"""The repositories and files of a hub, and its responses to requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = r"(?P<name>[^/]+/[^/]+)"
 
 
 class Refused(Exception):
-    """A request that gets ``answer`` and nothing else."""
+    """A request that is refused with ``answer``."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -22,7 +22,10 @@ class Refused(Exception):
 
 
 class Contents:
-    """Repositories, and files outside of them. ``cdn``: the URL below which large files are, if not here."""
+    """Repositories, and files outside of them.
+
+    cdn: the base URL of large files; None to serve them directly.
+    """
 
     def __init__(self, cdn: str | None = None) -> None:
         self.cdn = cdn
@@ -30,22 +33,22 @@ class Contents:
         self.files: dict[str, bytes] = {}
 
     def answer(self, request: Request) -> Answer:
-        """The answer to a request; a refusal is one too."""
+        """Return the answer to a request, which may be a refusal."""
         try:
             return self._answer(request)
         except Refused as refused:
             return refused.answer
 
     def _answer(self, request: Request) -> Answer:
-        if found := re.fullmatch(r"/files/(.+)", request.path):
-            return self._file(request, unquote(found[1]))
-        if found := re.fullmatch(rf"/cdn/{_NAME}/(?P<sha256>\w+)/.+", request.path):
-            return self._large_file(request, found["name"], found["sha256"])
-        if found := re.fullmatch(rf"/{_NAME}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", request.path):
-            return self._resolve(request, *(unquote(part) for part in found.groups()))
-        if found := re.fullmatch(rf"/api/models/{_NAME}(?P<verb>/.+)?", request.path):
-            verb = [unquote(part) for part in (found["verb"] or "").split("/")[1:]]
-            return self._api(request, found["name"], verb)
+        if match := re.fullmatch(r"/files/(.+)", request.path):
+            return self._file(request, unquote(match[1]))
+        if match := re.fullmatch(rf"/cdn/{_NAME}/(?P<sha256>\w+)/.+", request.path):
+            return self._large_file(request, match["name"], match["sha256"])
+        if match := re.fullmatch(rf"/{_NAME}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", request.path):
+            return self._resolve(request, *(unquote(part) for part in match.groups()))
+        if match := re.fullmatch(rf"/api/models/{_NAME}(?P<verb>/.+)?", request.path):
+            verb = [unquote(part) for part in (match["verb"] or "").split("/")[1:]]
+            return self._api(request, match["name"], verb)
         raise Refused(error(404, message="Sorry, we can't find the page you are looking for."))
 
     # ------------------------------------------------------------ files
@@ -56,9 +59,9 @@ class Contents:
         return content(request, self.files[name])
 
     def _resolve(self, request: Request, name: str, revision: str, file: str) -> Answer:
-        repository = self._seen(request, name)
+        repository = self._visible(request, name)
         if not _may_read(request, repository):
-            raise Refused(_gate(request, repository))
+            raise Refused(_gated(request, repository))
         commit = _commit(repository, revision)
         if file not in commit.files:
             raise Refused(error(404, "EntryNotFound", "Entry not found", X_Repo_Commit=commit.revision))
@@ -69,11 +72,11 @@ class Contents:
         if self.cdn is None or not blob.lfs:
             return content(request, blob.content, **headers)
         url = f"{self.cdn}/{name}/{blob.sha256}/{quote(file)}"
-        elsewhere = Answer(302, {"Location": url, "Accept-Ranges": "bytes"}, f"Found. Redirecting to {url}".encode())
-        return elsewhere.with_headers(**headers)
+        redirect = Answer(302, {"Location": url, "Accept-Ranges": "bytes"}, f"Found. Redirecting to {url}".encode())
+        return redirect.with_headers(**headers)
 
     def _large_file(self, request: Request, name: str, sha256: str) -> Answer:
-        """Whoever knows the address may read it, and its ETag is the storage's own: so it is at the real one."""
+        """Serve a file of the CDN without a token and with the storage's own ETag, as the real CDN does."""
         for commit in self.repositories[name].commits.values():
             for blob in commit.files.values():
                 if blob.lfs and blob.sha256 == sha256:
@@ -83,7 +86,7 @@ class Contents:
     # ------------------------------------------------------------ the API
 
     def _api(self, request: Request, name: str, verb: list[str]) -> Answer:
-        repository = self._seen(request, name)
+        repository = self._visible(request, name)
         match verb:
             case [] | ["revision", _]:
                 commit = _commit(repository, verb[1] if verb else "main")
@@ -99,8 +102,8 @@ class Contents:
                 return _json([_logged(commit) for commit in _commit(repository, revision).history()])
         raise Refused(error(404, message="Not Found"))
 
-    def _seen(self, request: Request, name: str) -> Repository:
-        """The repository, if the client may know that it exists."""
+    def _visible(self, request: Request, name: str) -> Repository:
+        """Return the repository, if the client may know that it exists."""
         repository = self.repositories.get(name)
         if repository is None or (repository.private and not _may_read(request, repository)):
             raise Refused(error(404 if request.token else 401, "RepoNotFound", "Repository not found"))
@@ -111,7 +114,7 @@ def _may_read(request: Request, repository: Repository) -> bool:
     return repository.token in (None, request.token)
 
 
-def _gate(request: Request, repository: Repository) -> Answer:
+def _gated(request: Request, repository: Repository) -> Answer:
     restricted = f"Access to model {repository.name} is restricted"
     if request.token is None:
         return error(401, "GatedRepo", f"{restricted}. You must have access to it and be authenticated to access it.")
@@ -157,10 +160,10 @@ def _tree(commit: Commit, folder: str, *, recursive: bool) -> Answer:
 
 
 def _refs(repository: Repository) -> dict[str, list[dict[str, str]]]:
-    def told(kind: str, refs: dict[str, Commit]) -> list[dict[str, str]]:
+    def formatted(kind: str, refs: dict[str, Commit]) -> list[dict[str, str]]:
         return [{"name": n, "ref": f"refs/{kind}/{n}", "targetCommit": commit.revision} for n, commit in refs.items()]
 
-    branches, tags = told("heads", repository.branches), told("tags", repository.tags)
+    branches, tags = formatted("heads", repository.branches), formatted("tags", repository.tags)
     return {"branches": branches, "tags": tags, "converts": [], "pullRequests": []}
 
 

@@ -1,4 +1,4 @@
-"""One request, and the answer to it."""
+"""A request and its answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from urllib.parse import unquote
 
 @dataclass
 class Request:
-    """What a client asked, and what it was sent.
+    """A client's request, and the size of the response.
 
-    path: as in the URL, quoted, without the query. range: the Range header. token: what followed ``Bearer``.
-    sent: bytes of the body that went out so far, 0 for a HEAD.
+    path: as in the URL, quoted, without the query.
+    range: the Range header.
+    token: the value after ``Bearer``.
+    sent: bytes of the body that were sent so far, 0 for a HEAD.
     """
 
     method: str
@@ -29,16 +31,17 @@ class Request:
     sent: int = 0
 
     def matches(self, path: str, method: str = "*") -> bool:
-        """Whether this request is meant by two patterns as ``fnmatch`` has them."""
+        """Whether path and method match two patterns of ``fnmatch``."""
         return fnmatchcase(unquote(self.path), path) and fnmatchcase(self.method, method)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sends.
+    """The server's response.
 
-    close_after: bytes of the body after which the connection is closed, in the middle of what was promised; ``reset``
-    closes it as a crashing machine does. The body's length is the Content-Length, unless a header says another.
+    close_after: bytes of the body after which the connection is closed early.
+    reset: close the connection as a crashing machine does.
+    The Content-Length is the length of the body, unless a header sets another.
     """
 
     status: int
@@ -49,7 +52,7 @@ class Answer:
     bytes_per_second: float | None = None
 
     def with_headers(self, **headers: str | None) -> Answer:
-        """The same with other headers; ``None`` leaves one out, and ``_`` stands for a hyphen."""
+        """Return a copy with other headers. ``None`` removes a header, and ``_`` means a hyphen."""
         changed = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         return replace(self, headers={name: value for name, value in changed.items() if value is not None})
 
@@ -58,24 +61,24 @@ Respond = Callable[[Request], Answer]
 
 
 def error(status: int, code: str | None = None, message: str = "", **headers: str) -> Answer:
-    """A refusal, in the hub's words. code: ``EntryNotFound``, ``RevisionNotFound``, ``RepoNotFound``, ``GatedRepo``."""
-    told = {"X_Error_Code": code, "X_Error_Message": message or None}
-    return Answer(status, {"Content-Type": "text/plain"}, message.encode()).with_headers(**told, **headers)
+    """Return a refusal of the hub. code: ``EntryNotFound``, ``RevisionNotFound``, ``RepoNotFound``, ``GatedRepo``."""
+    error_headers = {"X_Error_Code": code, "X_Error_Message": message or None}
+    return Answer(status, {"Content-Type": "text/plain"}, message.encode()).with_headers(**error_headers, **headers)
 
 
-@lru_cache  # many ranges of one large file are asked for
+@lru_cache  # clients request many ranges of one large file
 def _md5(data: bytes) -> str:
     return hashlib.md5(data).hexdigest()
 
 
 def content(request: Request, data: bytes, **headers: str) -> Answer:
-    """A file, or the range of it that was asked for."""
+    """Return a file, or its requested range."""
     whole = Answer(200, {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}, data)
     whole = whole.with_headers(**({} if "ETag" in headers else {"ETag": f'"{_md5(data)}"'}), **headers)
-    asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.range or "")
-    if asked is None or asked.groups() == ("", ""):
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", request.range or "")
+    if match is None or match.groups() == ("", ""):
         return whole
-    first, last = asked.groups()
+    first, last = match.groups()
     start = int(first) if first else max(0, len(data) - int(last))
     stop = min(int(last) + 1, len(data)) if first and last else len(data)
     if start >= stop:

@@ -1,4 +1,4 @@
-"""What can go wrong between a hub and its client."""
+"""Faults between a hub and its client."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _TRY_AGAIN = [429, 500, 502, 503, 504]
 
 
 class When(TypedDict, total=False):
-    """Which of the requests for a path go wrong.
+    """Which requests for a path fail.
 
-    method: ``GET``, ``HEAD``, or ``*`` for all. after: so many of them go well first. times: then so many go wrong;
-    all, if it is not given.
+    method: ``GET``, ``HEAD``, or ``*`` for all.
+    after: the number of requests that succeed first.
+    times: the number of requests that fail then; all by default.
     """
 
     method: str
@@ -45,9 +46,9 @@ class _Planned:
 
 
 class Faults:
-    """The faults of a hub. Each is for the requests whose path matches a pattern (``*.safetensors``): see ``When``.
+    """The faults of a hub. Each applies to requests whose path matches a pattern (``*.safetensors``), see ``When``.
 
-    A fault of the body (cut, slow, …) is for GET, any other for all methods, unless ``method`` says which.
+    Faults of the body (cut, slow, …) apply to GET, others to all methods, unless ``method`` is given.
     """
 
     def __init__(self) -> None:
@@ -55,46 +56,46 @@ class Faults:
         self._lock = threading.Lock()
 
     def inject(self, path: str, fault: Fault, **when: Unpack[When]) -> None:
-        """A fault of a test's own: it is given the request, and what answers it as if nothing were wrong."""
+        """Add a custom fault. It receives the request and the function that answers it without a fault."""
         with self._lock:
             self._planned.append(_Planned(path, fault, **when))
 
     def heal(self) -> None:
-        """No more faults."""
+        """Remove all faults."""
         with self._lock:
             self._planned.clear()
 
     def with_faults(self, request: Request, respond: Respond) -> Answer:
-        """The answer, as what is due to go wrong leaves it. The fault planned last comes first."""
+        """Return the answer after all due faults. The fault that was added last is applied first."""
         with self._lock:
             due = [planned.fault for planned in self._planned if planned.is_due(request)]
         for fault in due:
             respond = _through(fault, respond)
         return respond(request)
 
-    # ------------------------------------------------------------ no answer, or another one
+    # ------------------------------------------------------------ a missing or different answer
 
     def fail(
         self, path: str, status: int = 503, *, code: str | None = None, retry_after: int = 0, **when: Unpack[When]
     ) -> None:
-        """Refuse with a status; ``code`` is the hub's ``X-Error-Code``, ``retry_after`` is in seconds."""
+        """Refuse with a status. code: the hub's ``X-Error-Code``. retry_after: in seconds."""
         headers = {"Retry_After": str(retry_after)} if status in _TRY_AGAIN else {}
         self.inject(path, lambda request, respond: error(status, code, **headers), **when)
 
     def hang_up(self, path: str, **when: Unpack[When]) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         self.inject(path, lambda request, respond: _no_answer(), **when)
 
     def redirect_loop(self, path: str, **when: Unpack[When]) -> None:
-        """Send the client to where it is, for ever."""
+        """Redirect the client to the same URL, without end."""
         self.inject(path, lambda request, respond: Answer(302, {"Location": request.path}), **when)
 
     def set_header(self, path: str, name: str, value: str | None, **when: Unpack[When]) -> None:
-        """Say something wrong about what is sent, as in ETag or Content-Length; ``None``: leave the header out."""
+        """Send a wrong header, such as ETag or Content-Length; ``None`` removes it."""
         self.inject(path, lambda request, respond: respond(request).with_headers(**{name: value}), **when)
 
     def meanwhile(self, path: str, action: Callable[[], object], **when: Unpack[When]) -> None:
-        """Do something before a request is answered: commit, move a tag, rewrite a file, wait."""
+        """Call a function before a request is answered: commit, move a tag, rewrite a file, wait."""
 
         def act(request: Request, respond: Respond) -> Answer:
             action()
@@ -105,64 +106,63 @@ class Faults:
     # ------------------------------------------------------------ the body
 
     def cut(self, path: str, after_bytes: int, *, reset: bool = False, **when: Unpack[When]) -> None:
-        """Close the connection in the middle of a body; ``reset`` as a machine that crashes."""
+        """Close the connection in the middle of a body. reset: close it as a crashing machine does."""
         cut = _changed(lambda answer: replace(answer, close_after=after_bytes, reset=reset))
         self.inject(path, cut, **_for_get(when))
 
     def truncate(self, path: str, to_bytes: int, **when: Unpack[When]) -> None:
-        """Send the beginning only, as if it were all there is."""
+        """Send only the start of the body, as if it were complete."""
         self.inject(path, _changed(lambda answer: replace(answer, body=answer.body[:to_bytes])), **_for_get(when))
 
     def corrupt(self, path: str, at: int = 0, **when: Unpack[When]) -> None:
-        """Turn over the bits of one byte of the body."""
+        """Invert the bits of one byte of the body."""
         self.inject(path, _changed(lambda answer: replace(answer, body=_damaged(answer.body, at))), **_for_get(when))
 
     def slow(self, path: str, bytes_per_second: float, **when: Unpack[When]) -> None:
-        """Send the body drop by drop."""
+        """Send the body at a limited rate."""
         slow = _changed(lambda answer: replace(answer, bytes_per_second=bytes_per_second))
         self.inject(path, slow, **_for_get(when))
 
     # ------------------------------------------------------------ ranges
 
     def ignore_ranges(self, path: str, **when: Unpack[When]) -> None:
-        """Send the whole file with a 200, whatever range was asked for."""
+        """Send the whole file with status 200, for any requested range."""
         self.inject(path, lambda request, respond: respond(replace(request, range=None)), **_for_get(when))
 
     def wrong_content_range(self, path: str, shift: int = 1, **when: Unpack[When]) -> None:
-        """Say that a range begins and ends elsewhere."""
+        """Send a Content-Range that is shifted by some bytes."""
         self.inject(path, _changed(lambda answer: _shifted(answer, shift)), **_for_get(when))
 
-    # ------------------------------------------------------------ any of them
+    # ------------------------------------------------------------ random faults
 
     def misbehave(
         self, path: str, seed: int, *, rate: float = 0.5, kinds: str = "fail hang_up cut reset ranges"
     ) -> None:
-        """Let requests go wrong at random.
+        """Let requests fail at random.
 
-        What happens to the n-th request for the same range of a path depends on the seed alone, not on which thread
-        comes first.
+        The fault of the n-th request for a range of a path depends only on the seed, not on the order of threads.
         """
         seen: Counter[str] = Counter()
         lock = threading.Lock()
 
         def at_random(request: Request, respond: Respond) -> Answer:
             with lock:
-                asked = f"{request.method} {request.path} {request.range}"
-                seen[asked] += 1
-                chance = random.Random(f"{seed} {asked} {seen[asked]}")
-            if chance.random() >= rate:
+                key = f"{request.method} {request.path} {request.range}"
+                seen[key] += 1
+                rng = random.Random(f"{seed} {key} {seen[key]}")
+            if rng.random() >= rate:
                 return respond(request)
-            match chance.choice(kinds.split()):
+            match rng.choice(kinds.split()):
                 case "fail":
-                    return error(chance.choice(_TRY_AGAIN), Retry_After="0")
+                    return error(rng.choice(_TRY_AGAIN), Retry_After="0")
                 case "hang_up":
                     return _no_answer()
                 case "ranges":
                     return respond(replace(request, range=None))
                 case kind:
                     answer = respond(request)
-                    place = chance.randrange(len(answer.body) + 1)
-                    return replace(answer, close_after=place, reset=kind == "reset")
+                    position = rng.randrange(len(answer.body) + 1)
+                    return replace(answer, close_after=position, reset=kind == "reset")
 
         self.inject(path, at_random)
 
@@ -180,7 +180,7 @@ def _for_get(when: When) -> When:
 
 
 def _no_answer() -> Answer:
-    raise ConnectionAbortedError("the server hangs up")
+    raise ConnectionAbortedError("the server closes the connection")
 
 
 def _damaged(body: bytes, at: int) -> bytes:
@@ -188,6 +188,6 @@ def _damaged(body: bytes, at: int) -> bytes:
 
 
 def _shifted(answer: Answer, by: int) -> Answer:
-    told = answer.headers.get("Content-Range", "")
-    said = re.sub(r"(\d+)-(\d+)", lambda found: f"{int(found[1]) + by}-{int(found[2]) + by}", told)
-    return answer.with_headers(Content_Range=said or None)
+    correct = answer.headers.get("Content-Range", "")
+    shifted = re.sub(r"(\d+)-(\d+)", lambda match: f"{int(match[1]) + by}-{int(match[2]) + by}", correct)
+    return answer.with_headers(Content_Range=shifted or None)

@@ -1,4 +1,4 @@
-"""Repositories as a hub keeps them: commits of files, with branches and tags. In memory, with git's own ids."""
+"""Repositories of a hub in memory: commits of files, with branches, tags and git's ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-# What the real hub's .gitattributes puts into LFS, whatever its size; anything from 10 MB on goes there too.
+# The real hub's .gitattributes puts these into LFS at any size. Files of 10 MB or more go there too.
 _LFS_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".npz", ".model", ".zip"}
 _LFS_FROM_BYTES = 10_000_000
 _FIRST_COMMIT_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -18,7 +18,7 @@ _FIRST_COMMIT_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Blob:
-    """One content of a file. ``lfs``: git holds a pointer to it, and its ETag is its sha256."""
+    """The content of a file. lfs: git stores a pointer to it, and its ETag is its sha256."""
 
     content: bytes
     lfs: bool
@@ -29,13 +29,13 @@ class Blob:
 
     @cached_property
     def pointer(self) -> bytes:
-        """What git holds in place of a large file."""
+        """The pointer that git stores in place of a large file."""
         size = len(self.content)
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {size}\n".encode()
 
     @cached_property
     def id(self) -> str:
-        """The object id that git gives it: a sha1."""
+        """Git's object id, a sha1."""
         return _object_id("blob", self.pointer if self.lfs else self.content)
 
     @property
@@ -45,7 +45,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Commit:
-    """The files of a repository at one moment. ``revision``: 40 hex digits."""
+    """The files of a repository at one commit. revision: 40 hex digits."""
 
     revision: str
     parent: Commit | None
@@ -54,7 +54,7 @@ class Commit:
     files: dict[str, Blob]
 
     def history(self) -> Iterator[Commit]:
-        """This commit and those before it, newest first."""
+        """Yield this commit and its ancestors, newest first."""
         commit: Commit | None = self
         while commit is not None:
             yield commit
@@ -68,16 +68,16 @@ class Commit:
         return {str(folder) for path in self.files for folder in PurePosixPath(path).parents} - {"."}
 
     def listing(self, folder: str = "", *, recursive: bool = True) -> list[dict[str, Any]]:
-        """The entries below a folder, as the hub's tree API gives them."""
-        below = f"{folder}/" if folder else ""
-        paths = sorted(path for path in {*self.files, *self._folders} if path.startswith(below))
-        return [self.entry(path) for path in paths if recursive or "/" not in path.removeprefix(below)]
+        """Return the entries in a folder, as the hub's tree API does."""
+        prefix = f"{folder}/" if folder else ""
+        paths = sorted(path for path in {*self.files, *self._folders} if path.startswith(prefix))
+        return [self.entry(path) for path in paths if recursive or "/" not in path.removeprefix(prefix)]
 
     def entry(self, path: str) -> dict[str, Any]:
-        """One file or folder, as the hub's tree and paths-info APIs give it."""
+        """Return one file or folder, as the hub's tree and paths-info APIs do."""
         blob = self.files.get(path)
         if blob is None:
-            return {"type": "directory", "oid": _tree(_below(path, self.files)).hex(), "size": 0, "path": path}
+            return {"type": "directory", "oid": _tree(_files_in(path, self.files)).hex(), "size": 0, "path": path}
         entry = {"type": "file", "oid": blob.id, "size": len(blob.content), "path": path}
         if blob.lfs:
             entry["lfs"] = {"oid": blob.sha256, "size": len(blob.content), "pointerSize": len(blob.pointer)}
@@ -85,9 +85,10 @@ class Commit:
 
 
 class Repository:
-    """A model repository. ``token``: the only one that may read it; without one, everybody may.
+    """A model repository.
 
-    A gated repository shows its files' names to everybody; a private one does not exist without the token.
+    token: the token that is required to read files; None if none is required.
+    private: whether the repository is invisible without the token. A gated repository lists its files without it.
     """
 
     def __init__(self, name: str, *, token: str | None = None, private: bool = False) -> None:
@@ -106,9 +107,11 @@ class Repository:
         branch: str = "main",
         lfs: bool | None = None,
     ) -> str:
-        """Add, change or (``None``) delete files; a folder on disk adds what it holds. Returns: the new revision.
+        """Add, change or delete files.
 
-        lfs: whether these files are kept in LFS; ``None``: by name and size, as on the real hub.
+        files: the content by name, None to delete a file; or a folder whose files are added.
+        lfs: whether these files are stored in LFS; None decides by name and size, as on the real hub.
+        Returns: the new revision.
         """
         parent = self.branches.get(branch)
         changed = _read(files) if isinstance(files, Path) else files
@@ -125,22 +128,22 @@ class Repository:
         return revision
 
     def branch(self, name: str, revision: str = "main") -> None:
-        """Start or move a branch."""
+        """Create or move a branch."""
         self.branches[name] = self.at(revision)
 
     def tag(self, name: str, revision: str = "main") -> None:
-        """Make or move a tag."""
+        """Create or move a tag."""
         self.tags[name] = self.at(revision)
 
     def rewrite(self, revision: str, files: Mapping[str, bytes | str]) -> None:
-        """Change files without a new commit, as only a broken or hostile server does: ETags change, ids stay."""
+        """Change files without a new commit, as a broken or hostile server could: ETags change, ids do not."""
         commit = self.at(revision)
         for name, content in files.items():
             lfs = commit.files[name].lfs if name in commit.files else None
             commit.files[name] = _blob(name, content, lfs)
 
     def at(self, revision: str) -> Commit:
-        """The commit that a branch, a tag or 40 hex digits stand for. Raises: KeyError."""
+        """Return the commit of a branch, a tag or 40 hex digits. Raises: KeyError."""
         return {**self.commits, **self.tags, **self.branches}[revision]
 
 
@@ -150,11 +153,11 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 def _blob(name: str, content: bytes | str, lfs: bool | None) -> Blob:
     data = content.encode() if isinstance(content, str) else content
-    is_large = PurePosixPath(name).suffix in _LFS_SUFFIXES or len(data) >= _LFS_FROM_BYTES
-    return Blob(data, is_large if lfs is None else lfs)
+    uses_lfs = PurePosixPath(name).suffix in _LFS_SUFFIXES or len(data) >= _LFS_FROM_BYTES
+    return Blob(data, uses_lfs if lfs is None else lfs)
 
 
-def _below(folder: str, files: Mapping[str, Blob]) -> dict[str, Blob]:
+def _files_in(folder: str, files: Mapping[str, Blob]) -> dict[str, Blob]:
     return {path.removeprefix(f"{folder}/"): blob for path, blob in files.items() if path.startswith(f"{folder}/")}
 
 
@@ -166,10 +169,10 @@ def _object_id(kind: str, content: bytes) -> str:
 
 
 def _tree(files: Mapping[str, Blob]) -> bytes:
-    """The id of a folder, 20 bytes."""
+    """Return the id of a folder, 20 bytes."""
     entries = {name: ("100644", bytes.fromhex(blob.id)) for name, blob in files.items() if "/" not in name}
     for folder in {name.split("/")[0] for name in files if "/" in name}:
-        entries[f"{folder}/"] = ("40000", _tree(_below(folder, files)))  # git sorts it as if its name ended in a slash
+        entries[f"{folder}/"] = ("40000", _tree(_files_in(folder, files)))  # git sorts folders with a trailing slash
     lines = [f"{mode} {name.rstrip('/')}\0".encode() + digest for name, (mode, digest) in sorted(entries.items())]
     return bytes.fromhex(_object_id("tree", b"".join(lines)))
 

@@ -1,4 +1,4 @@
-"""The server: a hub's contents and faults, on a loopback connection."""
+"""The HTTP server of a hub, on the loopback."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.hub.exchange import Answer, Request
 from tests.hub.faults import Faults
 from tests.hub.repository import Repository
 
-_PIECE_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 class Hub(Faults):
-    """A hub, while its ``with`` block runs. Faults are planned with the methods of :class:`Faults`.
+    """A hub that runs in a ``with`` block. The methods of :class:`Faults` inject faults.
 
-    tls: serve https, under a certificate that :meth:`environment` makes trusted. cdn: send those who ask for a large
-    file to another host, as https://huggingface.co does.
+    tls: serve https, with a certificate that the variables of :meth:`environment` trust.
+    cdn: redirect requests for large files to another host, as https://huggingface.co does.
     """
 
     def __init__(self, *, tls: bool = False, cdn: bool = False) -> None:
@@ -51,8 +51,8 @@ class Hub(Faults):
             )
 
     def __enter__(self) -> Self:
-        # It looks that often for its end, in seconds.
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        poll_interval_s = 0.02
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(poll_interval_s,))
         self._thread.start()
         return self
 
@@ -65,41 +65,41 @@ class Hub(Faults):
 
     @property
     def url(self) -> str:
-        """What ``HF_ENDPOINT`` is to be."""
+        """The value for ``HF_ENDPOINT``."""
         return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def authority(self) -> Path:
-        """The certificate of who signed the server's (PEM), for ``SSL_CERT_FILE``."""
+        """The certificate of the authority that signed the server's certificate (PEM), for ``SSL_CERT_FILE``."""
         return Path(self._folder.name) / "authority.pem"
 
     def repository(self, name: str, *, token: str | None = None, private: bool = False) -> Repository:
-        """A new, empty repository; see :class:`Repository`."""
+        """Create an empty repository; see :class:`Repository`."""
         repository = self._contents.repositories[name] = Repository(name, token=token, private=private)
         return repository
 
     def file(self, name: str, data: bytes) -> str:
-        """Put a file outside of all repositories, or another content into it. Returns: its URL."""
+        """Create or change a file outside of all repositories. Returns: its URL."""
         self._contents.files[name] = data
         return f"{self.url}/files/{quote(name)}"
 
     def bytes_sent(self, path: str = "*") -> int:
-        """Bytes of all bodies sent for requests whose path matches."""
+        """Return the number of bytes sent in bodies for requests whose path matches."""
         return sum(request.sent for request in self.requests if request.matches(path))
 
     def environment(self, home: Path, **variables: str) -> dict[str, str]:
-        """Variables under which a process uses this hub alone, and keeps what it fetches in a home of its own."""
-        foreign = re.compile(r"HF_|HUGGING|TRANSFORMERS_|SSL_CERT_|.*_proxy$", re.IGNORECASE)
-        ours = {name: value for name, value in os.environ.items() if not foreign.match(name)}
-        ours |= {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        # No word to anybody about who is asking, and plain HTTP in place of Xet's protocol, which this hub has not.
-        ours |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_XET": "1"}
+        """Return environment variables for a process that uses only this hub and stores downloads in ``home``."""
+        excluded = re.compile(r"HF_|HUGGING|TRANSFORMERS_|SSL_CERT_|.*_proxy$", re.IGNORECASE)
+        environment = {name: value for name, value in os.environ.items() if not excluded.match(name)}
+        environment |= {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        # No telemetry, and plain HTTP instead of Xet's protocol, which this hub does not support.
+        environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_HUB_DISABLE_XET": "1"}
         if self.authority.exists():
-            ours["SSL_CERT_FILE"] = str(self.authority)
-        return ours | variables
+            environment["SSL_CERT_FILE"] = str(self.authority)
+        return environment | variables
 
     def run(self, program: str, home: Path, **variables: str) -> tuple[int, str]:
-        """Run a Python program that knows this hub only. Returns: its exit code, and what it printed."""
+        """Run a Python program that uses only this hub. Returns: its exit code and its output."""
         environment = self.environment(home, **variables)
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -111,7 +111,7 @@ class Hub(Faults):
         return done.returncode, done.stdout.strip()
 
     def answer(self, request: Request) -> Answer:
-        """What is sent for a request. Raises: ConnectionAbortedError where a fault closes the connection instead."""
+        """Return the answer to a request. Raises: ConnectionAbortedError if a fault closes the connection instead."""
         self.requests.append(request)
         return self.with_faults(request, self._contents.answer)
 
@@ -120,10 +120,10 @@ class Hub(Faults):
 
 
 class _Server(ThreadingHTTPServer):
-    """Threads end with the server: whoever still waits on a connection finds it closed."""
+    """A server whose threads end with it. Waiting clients find their connection closed."""
 
     daemon_threads = False
-    request_queue_size = 128  # connections that wait to be accepted: clients ask for many ranges at once
+    request_queue_size = 128  # pending connections: clients request many ranges at once
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -136,12 +136,12 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close without saying goodbye first, which a reset (``SO_LINGER`` of 0) must not."""
+        """Close without a shutdown, which a reset (``SO_LINGER`` of 0) requires."""
         self._open.discard(request)
         self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error of the server's; anything else is, and shows."""
+        """Ignore clients that disconnect; report every other error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -149,14 +149,14 @@ class _Server(ThreadingHTTPServer):
         self.closing.set()
         self.shutdown()
         for connection in list(self._open):
-            with contextlib.suppress(OSError):  # the client may have been quicker
+            with contextlib.suppress(OSError):  # the client may have closed it already
                 connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are two writes: a client would wait 40 ms for the second
+    disable_nagle_algorithm = True  # headers and body are two writes, and Nagle delays the second by 40 ms
     server: _Server
 
     def do_GET(self) -> None:
@@ -181,10 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         body = b"" if request.method == "HEAD" else answer.body[: answer.close_after]
-        piece = _PIECE_BYTES if answer.bytes_per_second is None else max(1, int(answer.bytes_per_second / 20))
-        for start in range(0, len(body), piece):
-            part = body[start : start + piece]
-            request.sent += len(part)  # before it goes out: whoever has read it finds it counted
+        chunk = _CHUNK_BYTES if answer.bytes_per_second is None else max(1, int(answer.bytes_per_second / 20))
+        for start in range(0, len(body), chunk):
+            part = body[start : start + chunk]
+            request.sent += len(part)  # counted before it is sent, so that it is counted when a client has read it
             self.wfile.write(part)
             if answer.bytes_per_second and self.server.closing.wait(len(part) / answer.bytes_per_second):
                 break
@@ -197,4 +197,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on stderr: :attr:`Hub.requests` is the log."""
+        """Print nothing: :attr:`Hub.requests` is the log."""

@@ -1,4 +1,4 @@
-"""Results of jobs that are kept the moment they are there."""
+"""A ledger stores the result of each job as soon as it is known."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from layerzoo.jobs.ledger import Ledger
 VERSIONS = {"timm": "1.0.31"}
 
 
-def test_a_job_with_a_result_is_not_done_again(tmp_path: Path) -> None:
-    Ledger(tmp_path / "kept" / "timm.jsonl", VERSIONS).add("resnet18", {"layers": 15})
-    again = Ledger(tmp_path / "kept" / "timm.jsonl", VERSIONS)
+def test_a_job_with_a_result_is_not_open(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledgers" / "timm.jsonl", VERSIONS).add("resnet18", {"layers": 15})
+    again = Ledger(tmp_path / "ledgers" / "timm.jsonl", VERSIONS)
     assert again.open_jobs(["resnet10t", "resnet18"]) == ["resnet10t"]
     assert again.results() == {"resnet18": {"layers": 15}}
 
@@ -27,12 +27,12 @@ def test_the_latest_result_of_a_job_counts(tmp_path: Path) -> None:
     assert ledger.results() == {"resnet18": {"layers": 15}}
 
 
-def test_results_of_other_versions_count_for_nothing(tmp_path: Path) -> None:
+def test_results_of_other_versions_are_ignored(tmp_path: Path) -> None:
     Ledger(tmp_path / "timm.jsonl", {"timm": "1.0.30"}).add("resnet18", {"layers": 15})
     assert Ledger(tmp_path / "timm.jsonl", VERSIONS).open_jobs(["resnet18"]) == ["resnet18"]
 
 
-def test_a_line_that_was_cut_off_costs_its_own_result_only(tmp_path: Path) -> None:
+def test_a_truncated_line_loses_only_its_own_result(tmp_path: Path) -> None:
     path = tmp_path / "timm.jsonl"
     ledger = Ledger(path, VERSIONS)
     ledger.add("resnet10t", {"layers": 11})
@@ -43,7 +43,7 @@ def test_a_line_that_was_cut_off_costs_its_own_result_only(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 40, b"\xff\xfe", b"[1]", b"5", b"{}", b'{"name": "x"}', b""], ids=str)
-def test_what_is_no_result_counts_for_nothing(tmp_path: Path, garbage: bytes) -> None:
+def test_garbage_is_ignored(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "timm.jsonl"
     path.write_bytes(garbage)
     ledger = Ledger(path, VERSIONS)
@@ -51,7 +51,7 @@ def test_what_is_no_result_counts_for_nothing(tmp_path: Path, garbage: bytes) ->
     assert ledger.results() == {"resnet18": {"layers": 15}}
 
 
-def test_a_line_that_was_cut_off_behind_braces_is_none(tmp_path: Path) -> None:
+def test_a_line_truncated_after_braces_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "timm.jsonl"
     ledger = Ledger(path, VERSIONS)
     ledger.add("resnet18", {"rows": [{"args": {"nested": {}}, "layers": 15}]})
@@ -65,19 +65,19 @@ def add_many(path: Path, name: str) -> None:
         Ledger(path, VERSIONS).add(f"{name}{number}", {"layers": [name * 100_000]})
 
 
-def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_two_processes_can_add_results_at_once(tmp_path: Path) -> None:
     path = tmp_path / "timm.jsonl"
     fork = multiprocessing.get_context("fork")
     running = [fork.Process(target=add_many, args=(path, name)) for name in "ab"]
-    for each in running:
-        each.start()
-    for each in running:
-        each.join()
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
     assert len(Ledger(path, VERSIONS).results()) == 40
 
 
-def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()  # no folder can be made below a file, not even by root
+def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # not even root can create a folder in a file
     ledger = Ledger(tmp_path / "file" / "timm.jsonl", VERSIONS)
     with pytest.raises(CacheError, match=r"timm\.jsonl cannot be read: Not a directory"):
         ledger.results()
@@ -85,8 +85,8 @@ def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
         ledger.add("resnet18", {})
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "timm.jsonl").symlink_to("/dev/full")
     with pytest.raises(CacheError, match="No space left on device"):
         Ledger(tmp_path / "timm.jsonl", VERSIONS).add("resnet18", {})

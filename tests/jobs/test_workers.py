@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: whatever one of them does, the others have their results."""
+"""Jobs run in separate processes: a failing job does not affect the results of the others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONG_S = 60.0
 
 
 def misbehave(name: str) -> Mapping[str, Any]:
-    """What a network may do; a function of a module, so that another process finds it."""
+    """Fail in the way that the name says. It is a module-level function, so that other processes can import it."""
     if name == "raises":
         raise ValueError("it does not run\nand this is why")
     if name == "crashes":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if name == "leaves":
+    if name == "exits":
         os._exit(3)
     if name == "is interrupted":
         os.kill(os.getpid(), signal.SIGINT)
@@ -31,7 +31,7 @@ def misbehave(name: str) -> Mapping[str, Any]:
         time.sleep(LONG_S)
     if name == "takes all memory":
         return {"bytes": len(bytearray(2 << 30))}
-    return {"did": name}
+    return {"done": name}
 
 
 def outcomes(*names: str, limits: Limits, processes: int = 1) -> dict[str, Mapping[str, Any]]:
@@ -40,56 +40,56 @@ def outcomes(*names: str, limits: Limits, processes: int = 1) -> dict[str, Mappi
 
 def test_every_job_has_its_own_result() -> None:
     names = ["a", "b", "c", "d", "e"]
-    assert outcomes(*names, limits=Limits(LONG_S), processes=2) == {name: {"did": name} for name in names}
+    assert outcomes(*names, limits=Limits(LONG_S), processes=2) == {name: {"done": name} for name in names}
 
 
-def test_what_goes_wrong_costs_its_own_result_only() -> None:
-    found = outcomes("raises", "crashes", "leaves", "well", limits=Limits(LONG_S))
-    assert found == {
+def test_a_failing_job_loses_only_its_own_result() -> None:
+    results_of_jobs = outcomes("raises", "crashes", "exits", "succeeds", limits=Limits(LONG_S))
+    assert results_of_jobs == {
         "raises": {"failed": "ValueError: it does not run"},
         "crashes": {"failed": "its process ended with signal SIGSEGV"},
-        "leaves": {"failed": "its process ended with code 3"},
-        "well": {"did": "well"},
+        "exits": {"failed": "its process ended with code 3"},
+        "succeeds": {"done": "succeeds"},
     }
 
 
-def test_a_job_that_hangs_is_ended() -> None:
-    began = time.monotonic()
-    found = outcomes("hangs", "hangs", limits=Limits(seconds=1), processes=2)
-    assert found == {"hangs": {"failed": "it took longer than 1 s"}}
-    assert time.monotonic() - began < LONG_S / 2
+def test_a_job_that_hangs_is_terminated() -> None:
+    start = time.monotonic()
+    results_of_jobs = outcomes("hangs", "hangs", limits=Limits(seconds=1), processes=2)
+    assert results_of_jobs == {"hangs": {"failed": "it took longer than 1 s"}}
+    assert time.monotonic() - start < LONG_S / 2
 
 
-def test_a_job_that_takes_too_much_memory_is_refused_it() -> None:
-    found = outcomes("takes all memory", "well", limits=Limits(LONG_S, memory_bytes=1 << 30))
-    assert found == {"takes all memory": {"failed": "MemoryError"}, "well": {"did": "well"}}
+def test_a_job_that_exceeds_the_memory_limit_fails() -> None:
+    results_of_jobs = outcomes("takes all memory", "succeeds", limits=Limits(LONG_S, memory_bytes=1 << 30))
+    assert results_of_jobs == {"takes all memory": {"failed": "MemoryError"}, "succeeds": {"done": "succeeds"}}
 
 
-def test_no_process_is_left_when_the_results_are_no_longer_wanted() -> None:
+def test_closing_the_results_ends_all_processes() -> None:
     running = results(["a", "hangs", "hangs"], misbehave, Limits(LONG_S), processes=2)
-    assert next(running) == ("a", {"did": "a"})
+    assert next(running) == ("a", {"done": "a"})
     running.close()
     assert multiprocessing.active_children() == []
 
 
-def test_ctrl_c_is_not_for_the_workers() -> None:
-    assert outcomes("is interrupted", limits=Limits(LONG_S)) == {"is interrupted": {"did": "is interrupted"}}
+def test_workers_ignore_ctrl_c() -> None:
+    assert outcomes("is interrupted", limits=Limits(LONG_S)) == {"is interrupted": {"done": "is interrupted"}}
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 class Unloadable:
-    """Work that cannot be had in another process."""
+    """A callable that cannot be unpickled in another process."""
 
     def __call__(self, name: str) -> Mapping[str, Any]:
-        return {"did": name}
+        return {"done": name}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return sys.exit, (7,)
 
 
-def test_work_that_cannot_be_loaded_fails_as_a_process_that_ends() -> None:
-    found = dict(results(["a", "b"], Unloadable(), Limits(LONG_S), processes=1))
-    assert {each["failed"] for each in found.values()} == {"its process ended with code 7"}
+def test_a_callable_that_cannot_be_unpickled_fails_every_job() -> None:
+    results_of_jobs = dict(results(["a", "b"], Unloadable(), Limits(LONG_S), processes=1))
+    assert {result["failed"] for result in results_of_jobs.values()} == {"its process ended with code 7"}
 
 
 KILLED = """
@@ -106,13 +106,13 @@ if __name__ == "__main__":
 WORK = "import os, time\ndef work(name):\n    time.sleep(0.3)\n    return {'process': os.getpid()}\n"
 
 
-def test_a_worker_ends_quietly_when_its_parent_was_killed(tmp_path: Path) -> None:
+def test_a_worker_exits_without_a_traceback_after_its_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "layerzoo_work.py").write_text(WORK)
     (tmp_path / "killed.py").write_text(KILLED)
     done = subprocess.run([sys.executable, tmp_path / "killed.py"], capture_output=True, text=True, timeout=LONG_S)
     assert done.returncode == -signal.SIGKILL
     assert "Traceback" not in done.stderr
-    until = time.monotonic() + LONG_S
-    while Path(f"/proc/{done.stdout.strip()}").exists() and time.monotonic() < until:
+    deadline = time.monotonic() + LONG_S
+    while Path(f"/proc/{done.stdout.strip()}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{done.stdout.strip()}").exists()

@@ -1,4 +1,4 @@
-"""What is printed as JSON, by real commands about real models, has the shape that docs/reference/json.md tells."""
+"""The JSON output of real commands on real models matches the schema in docs/reference."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import click
 import pytest
 from jsonschema import Draft202012Validator
-from tools.reference.json_page import SCHEMA_FILE
-from tools.reference.pages import FOLDER
+from tools.reference.json_output import json_schema
 
 import layerzoo
 from layerzoo.cli import main, zoo
@@ -20,13 +19,13 @@ from layerzoo.weights.cache import converted_path
 Install = Callable[..., None]
 Run = Callable[..., Any]
 
-SCHEMA = json.loads((FOLDER / SCHEMA_FILE).read_text(encoding="utf-8"))
+SCHEMA = json_schema()
 BROKEN = ("invalid_yaml", "no_registry", "raises", "crashes", "half_valid")
 FILE = """
 layerzoo: 1
 models:
-  one: {modality: text, builder: toy, summry: A key that is misspelt}
-  two: {modality: sound}
+  one: {modality: text, builder: toy, summry: A misspelt key}
+  two: {modality: image}
 aliases: {three: mine/nothing}
 """
 
@@ -39,11 +38,11 @@ PRINTED = {
     ("layers", "starter/whisper-tiny-en"): "Layer",
     ("layers", "acme/vit-shelf", "block.*"): "Layer",
     ("compare", "starter/minilm-l6", "toy/next-word", "acme/vit-shelf"): "Comparison",
-    ("tokens", "starter/minilm-l6", "registry.yaml"): "TokensOfTexts",
-    ("tokens", "starter/minilm-l6", "registry.yaml", "--each"): "TokensOfText",
+    ("tokens", "starter/minilm-l6", "registry.yaml"): "TokenReport",
+    ("tokens", "starter/minilm-l6", "registry.yaml", "--each"): "TextReport",
     ("pull", "starter/minilm-l6", "--no-lock"): "Pulled",
     ("lock", "starter/minilm-l6"): "Locked",
-    ("cache", "list"): "Kept",
+    ("cache", "list"): "CacheEntry",
     ("cache", "verify"): "Verified",
     ("cache", "prune"): "Pruned",
     ("cache", "prune", "--all", "--dry-run"): "Pruned",
@@ -58,17 +57,20 @@ PRINTED = {
     ("registry", "check", "registry.yaml"): "Diagnostic",
     ("--no-plugins", "doctor"): "Finding",
 }
-"""What each command prints, or prints an array of."""
+"""The definition of the objects that each command prints, alone or in an array."""
 
 
 @pytest.fixture
 def run(install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line with good and broken plugins and a file of the user's that is wrong: what it prints."""
+    """Return a function that runs the command line with good and broken plugins and an invalid user file.
+
+    It returns the standard output.
+    """
     install("good", *BROKEN)
     (home / "registry.yaml").write_text(FILE, encoding="utf-8")
-    kept = converted_path("0" * 64, "torch-1")
-    kept.parent.mkdir(parents=True)
-    kept.touch()
+    converted = converted_path("0" * 64, "torch-1")
+    converted.parent.mkdir(parents=True)
+    converted.touch()
 
     def printed(*arguments: str) -> str:
         capsys.readouterr()
@@ -80,47 +82,47 @@ def run(install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run
 
 
 @pytest.mark.parametrize(("arguments", "kind"), PRINTED.items(), ids=map(" ".join, PRINTED))
-def test_what_a_command_prints_has_the_shape(arguments: tuple[str, ...], kind: str, run: Run) -> None:
-    answer = json.loads(run(*arguments, "--format", "json"))
-    objects = answer if isinstance(answer, list) else [answer]
+def test_the_output_of_a_command_matches_the_schema(arguments: tuple[str, ...], kind: str, run: Run) -> None:
+    output = json.loads(run(*arguments, "--format", "json"))
+    objects = output if isinstance(output, list) else [output]
     assert objects
-    for each in objects:
-        _check(each, kind)
+    for item in objects:
+        _check(item, kind)
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("layers", "toy/next-word"), ("plugin", "list")], ids=" ".join)
-def test_json_lines_are_the_same_objects(arguments: tuple[str, ...], run: Run) -> None:
+def test_json_lines_contain_the_same_objects(arguments: tuple[str, ...], run: Run) -> None:
     lines = run(*arguments, "--format", "jsonl").splitlines()
     assert [json.loads(line) for line in lines] == json.loads(run(*arguments, "--format", "json"))
 
 
-def test_what_is_remembered_of_an_import_has_the_shape(run: Run) -> None:
+def test_the_stored_result_of_an_import_matches_the_schema(run: Run) -> None:
     run("plugin", "check", "acme")
     run("plugin", "check", "raising")
     plugins = json.loads(run("plugin", "list", "--format", "json"))
-    assert sum(each["last_import"] is not None for each in plugins) >= 2
-    for each in plugins:
-        _check(each, "Plugin")
+    assert sum(plugin["last_import"] is not None for plugin in plugins) >= 2
+    for plugin in plugins:
+        _check(plugin, "Plugin")
 
 
 @pytest.mark.parametrize("weights", [None, "random:0"])
-def test_provenance_has_the_shape(weights: str | None, tmp_path: Path) -> None:
+def test_provenance_matches_the_schema(weights: str | None, tmp_path: Path) -> None:
     features = layerzoo.extract("toy/next-word", ["the cat drinks"], layer=["block.0", "head"], weights=weights)
-    _check(features.provenance, "ProvenanceOfFeatures")
+    _check(features.provenance, "FeaturesProvenance")
     features.save(tmp_path / "features.npz")
-    _check(layerzoo.Features.load(tmp_path / "features.npz").provenance, "ProvenanceOfFeatures")
+    _check(layerzoo.Features.load(tmp_path / "features.npz").provenance, "FeaturesProvenance")
 
 
-def test_provenance_of_a_model_with_a_checkpoint_has_the_shape(home: Path) -> None:
+def test_provenance_of_a_model_with_a_checkpoint_matches_the_schema(home: Path) -> None:
     backbone = layerzoo.load("starter/whisper-tiny-en", layer="block.0")
     assert backbone.provenance["weights"]["sha256"]
     _check(backbone.provenance, "Provenance")
 
 
-def test_every_command_that_prints_json_is_tried() -> None:
-    tried = [[word for word in arguments if not word.startswith("-")] for arguments in PRINTED]
+def test_every_command_that_prints_json_is_tested() -> None:
+    tested = [[word for word in arguments if not word.startswith("-")] for arguments in PRINTED]
     commands = list(_with_format(zoo, click.Context(zoo)))
-    assert [words for words in commands if words not in [each[: len(words)] for each in tried]] == []
+    assert [words for words in commands if words not in [command[: len(words)] for command in tested]] == []
 
 
 def _check(instance: Any, kind: str) -> None:
@@ -129,7 +131,7 @@ def _check(instance: Any, kind: str) -> None:
 
 
 def _with_format(group: click.Group, context: click.Context, *path: str) -> Iterator[list[str]]:
-    """The commands that have the option --format, each by its words."""
+    """Return the words of every command with the option --format."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):

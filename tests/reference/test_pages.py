@@ -1,4 +1,4 @@
-"""docs/reference says what the source says, the same on every machine, and no link in the docs leads nowhere."""
+"""docs/reference is up to date and reproducible, and every link in the documentation has a target."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_what_the_source_says(name: str) -> None:
+def test_a_page_is_up_to_date(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "out of date. Next: make docs"
 
 
-def test_nothing_else_lies_beside_the_pages() -> None:
+def test_the_folder_contains_only_the_generated_pages() -> None:
     assert {path.name for path in FOLDER.iterdir()} == set(PAGES)
 
 
-def test_neither_a_terminal_nor_a_hash_changes_a_page() -> None:
+def test_pages_do_not_depend_on_the_terminal_or_the_hash_seed() -> None:
     program = (
         "import json; from tools.reference.pages import PAGES; print(json.dumps({n: t() for n, t in PAGES.items()}))"
     )
@@ -36,9 +36,9 @@ def test_neither_a_terminal_nor_a_hash_changes_a_page() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(document: Path) -> None:
-    lost = [target for target in LINK.findall(document.read_text(encoding="utf-8")) if not _exists(document, target)]
-    assert lost == []
+def test_every_link_has_a_target(document: Path) -> None:
+    links = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [target for target in links if not _exists(document, target)] == []
 
 
 def _exists(document: Path, target: str) -> bool:
@@ -50,6 +50,6 @@ def _exists(document: Path, target: str) -> bool:
 
 
 def _headings(path: Path) -> set[str]:
-    """The anchors of a page, as GitHub makes them."""
+    """Return the anchors of a page, as GitHub generates them."""
     titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

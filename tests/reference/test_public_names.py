@@ -1,4 +1,4 @@
-"""What may be imported is what the page lists, and each of it is typed and explained."""
+"""The API page lists every public name, and every public name has annotations and a docstring."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ ERRORS = "layerzoo.errors"
 
 
 def _objects() -> Iterator[tuple[str, griffe.Object]]:
-    """Every public name, and what a class offers, by its dotted path."""
+    """Yield every public name and every public member of a class, with its dotted path."""
     for path in PUBLIC_MODULES:
         for name in public_names(path):
-            found = definition(f"{path}.{name}")
-            yield found.path, found
-            if isinstance(found, griffe.Class):
-                yield from ((member.path, member) for member in public_members(found))
+            public = definition(f"{path}.{name}")
+            yield public.path, public
+            if isinstance(public, griffe.Class):
+                yield from ((member.path, member) for member in public_members(public))
 
 
-def _is_called_or_read(found: griffe.Object) -> bool:
-    """Functions, classes and properties; what the fields of a dataclass are is said where it is not plain."""
-    return not isinstance(found, griffe.Attribute) or "property" in found.labels
+def _needs_a_docstring(public: griffe.Object) -> bool:
+    """Whether this is a function, a class or a property. The fields of a dataclass may be self-explanatory."""
+    return not isinstance(public, griffe.Attribute) or "property" in public.labels
 
 
-OBJECTS = {path: found for path, found in _objects() if _is_called_or_read(found)}
+OBJECTS = {path: public for path, public in _objects() if _needs_a_docstring(public)}
 
 
 @pytest.mark.parametrize("path", PUBLIC_MODULES)
-def test_all_of_a_module_is_what_its_page_lists(path: str) -> None:
+def test_the_page_lists_every_public_name_of_a_module(path: str) -> None:
     if path == ERRORS:
         listed = re.findall(r"^## (\w+)$", errors_page(), re.M)
     else:
@@ -49,16 +49,16 @@ def test_all_of_a_module_is_what_its_page_lists(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PUBLIC_MODULES)
-def test_all_of_a_module_can_be_imported_and_is_documented_where_it_is_defined(path: str) -> None:
+def test_every_public_name_can_be_imported_and_has_the_documented_definition(path: str) -> None:
     module = importlib.import_module(path)
     for name in module.__all__:
-        found = getattr(module, name)
-        if inspect.isclass(found) or inspect.isfunction(found):
-            assert definition(f"{path}.{name}").path == f"{found.__module__}.{found.__qualname__}"
+        public = getattr(module, name)
+        if inspect.isclass(public) or inspect.isfunction(public):
+            assert definition(f"{path}.{name}").path == f"{public.__module__}.{public.__qualname__}"
 
 
 @pytest.mark.parametrize("path", PUBLIC_MODULES)
-def test_all_of_a_module_stands_there_once_and_nothing_private_does(path: str) -> None:
+def test_public_names_are_unique_and_not_private(path: str) -> None:
     names = list(importlib.import_module(path).__all__)
     assert len(set(names)) == len(names)
     assert not [name for name in names if name.startswith("_")]
@@ -74,20 +74,20 @@ def test_every_error_is_public() -> None:
     assert set(errors.__all__) == set(below(errors.LayerzooError))
 
 
-def test_a_name_that_is_listed_is_there_and_no_other_is() -> None:
+def test_only_listed_names_are_attributes_of_the_package() -> None:
     assert set(layerzoo.__all__) <= set(dir(layerzoo))
     with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
         _ = layerzoo.no_such_name
 
 
 @pytest.mark.parametrize("path", OBJECTS)
-def test_it_has_a_docstring(path: str) -> None:
+def test_a_public_name_has_a_docstring(path: str) -> None:
     assert OBJECTS[path].docstring is not None
 
 
-@pytest.mark.parametrize("path", [path for path, found in OBJECTS.items() if isinstance(found, griffe.Function)])
-def test_it_is_annotated(path: str) -> None:
+@pytest.mark.parametrize("path", [path for path, public in OBJECTS.items() if isinstance(public, griffe.Function)])
+def test_a_public_function_is_annotated(path: str) -> None:
     function = OBJECTS[path]
     assert isinstance(function, griffe.Function)
     assert function.returns is not None
-    assert [each.name for each in parameters(function) if each.annotation is None] == []
+    assert [parameter.name for parameter in parameters(function) if parameter.annotation is None] == []

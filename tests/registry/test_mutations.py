@@ -206,11 +206,13 @@ def test_a_broken_model_leaves_its_neighbours_as_they_are(folder: Path, model: d
     assert ("acme/broken" in models) == (not diagnostics)
 
 
-def test_the_command_checks_mutated_files_without_a_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_checks_mutated_files_without_a_traceback(
+    small_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     @settings(max_examples=30, database=None)
     @given(mutated(), st.sampled_from(["table", "json", "github"]))
     def check(text: bytes, format_: str) -> None:
-        (home / "draft.yaml").write_bytes(text)
+        (small_home / "draft.yaml").write_bytes(text)
         with pytest.raises(SystemExit) as caught:
             main(["registry", "check", "draft.yaml", "--namespace", "acme", "--format", format_])
         assert caught.value.code in (0, 1)

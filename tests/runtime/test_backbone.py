@@ -95,8 +95,17 @@ def test_a_converted_module_runs_in_its_own_precision() -> None:
         torch.testing.assert_close(activation.float(), expected[name], rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("model", ["starter/minilm-l6", "starter/whisper-tiny-en", "starter/efficientnet-lite0"])
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ("starter/minilm-l6", "bfloat16"),
+        ("starter/efficientnet-lite0", "float16"),
+        pytest.param("starter/minilm-l6", "float16", marks=pytest.mark.slow),
+        pytest.param("starter/efficientnet-lite0", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("starter/whisper-tiny-en", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("starter/whisper-tiny-en", "float16", marks=pytest.mark.slow),
+    ],
+)
 def test_a_lower_precision_gives_what_autocast_gives_in_less_memory(model: str, precision: Precision) -> None:
     dtype: torch.dtype = getattr(torch, precision)
     names = [layer.name for layer in layerzoo.model(model).layers]

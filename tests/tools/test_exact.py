@@ -1,4 +1,4 @@
-"""A certificate is worth something if it can be refused."""
+"""The comparison of cuts with the whole network detects differences and meaningless equality."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ def whole() -> Iterator[Whole]:
         yield Whole.of(saved, network)
 
 
-def test_a_network_of_other_weights_differs_from_its_cuts_at_every_layer(whole: Whole) -> None:
+def test_a_network_with_other_weights_differs_from_the_cuts_at_every_layer(whole: Whole) -> None:
     other = timm.create_model("test_resnet")
     disturb(other, seed=1)
-    beside = Whole.of(whole.spec, other)
-    assert all(set(each.differing) == set(each.layers) for each in beside.passes())
+    passes = Whole.of(whole.spec, other).passes()
+    assert all(set(run.differing) == set(run.layers) for run in passes)
 
 
-def test_cuts_are_made_at_all_layers_and_at_three_alone_with_less_of_the_checkpoint(whole: Whole) -> None:
+def test_all_layers_are_cut_together_and_three_alone_with_less_of_the_checkpoint(whole: Whole) -> None:
     passes = list(whole.passes())
-    assert [len(each.layers) for each in passes] == [len(whole.spec.layers), 1, 1, 1]
+    assert [len(run.layers) for run in passes] == [len(whole.spec.layers), 1, 1, 1]
     assert passes[1].share_read < 0.1 < passes[2].share_read < 0.5 < passes[3].share_read
-    assert not any(each.differing for each in passes)
+    assert not any(run.differing for run in passes)
 
 
-def test_a_disturbed_network_gives_something_at_every_layer(whole: Whole) -> None:
+def test_a_disturbed_network_has_meaningful_activations_at_every_layer(whole: Whole) -> None:
     assert whole.flaws() == {}
 
 
 @pytest.mark.parametrize(
-    ("activation", "told"),
+    ("activation", "reason"),
     [
-        (torch.zeros(2, 3), "is constant"),
-        (torch.tensor([1.0, float("nan")]), "is not finite"),
-        (torch.tensor([1.0, float("inf")]), "is not finite"),
+        (torch.zeros(2, 3), "constant"),
+        (torch.tensor([1.0, float("nan")]), "not finite"),
+        (torch.tensor([1.0, float("inf")]), "not finite"),
         (torch.tensor([0.0, 1.0]), None),
     ],
 )
-def test_what_is_constant_or_not_finite_proves_nothing(activation: torch.Tensor, told: str | None) -> None:
-    assert flaw(activation) == told
+def test_a_constant_or_infinite_activation_is_a_flaw(activation: torch.Tensor, reason: str | None) -> None:
+    assert flaw(activation) == reason
 
 
-def test_intermediates_that_are_no_layers_are_told_by_their_module(whole: Whole) -> None:
-    found = intermediates(whole.network, whole.batch, whole.by_layer())
-    assert found == {"given": 5, "equal": 4, "which": "stage.{0..3}", "other": {"0": "[act1]"}}
+def test_an_intermediate_that_is_not_a_layer_is_reported_with_its_module(whole: Whole) -> None:
+    comparison = intermediates(whole.network, whole.batch, whole.by_layer())
+    assert comparison == {"count": 5, "equal": 4, "which": "stage.{0..3}", "other": {"0": "[act1]"}}
 
 
-def test_a_network_without_intermediates_says_so(whole: Whole) -> None:
+def test_a_network_without_intermediates_is_reported(whole: Whole) -> None:
     assert intermediates(torch.nn.Identity(), whole.batch, {}) == {"none": "no such method"}

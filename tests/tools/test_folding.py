@@ -1,4 +1,4 @@
-"""Many names of layers in few words."""
+"""The short form of layer names."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ from tools.certify.folding import folded
         ([], ""),
     ],
 )
-def test_numbers_become_ranges_and_stars(names: list[str], expected: str) -> None:
+def test_names_are_folded_into_ranges_and_stars(names: list[str], expected: str) -> None:
     assert folded(names) == expected

@@ -1,4 +1,4 @@
-"""A program that uses layerzoo. It is not run: a type checker reads it, and ``assert_type`` holds what it finds."""
+"""A program that uses layerzoo. A type checker checks it, with ``assert_type``; it is not run."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def extract(folder: Path) -> NDArray[Any]:
     return Features.load("features.parquet").values
 
 
-def train(sounds: Iterator[Sound]) -> torch.Tensor:
+def train(clips: Iterator[Sound]) -> torch.Tensor:
     backbone = layerzoo.load("starter/whisper-tiny-en", layer="block.2", weights="random:0", precision="bfloat16")
     assert_type(backbone, Backbone)
     assert_type(backbone.spec, ModelSpec)
-    batch = backbone.preprocess(list(sounds))
+    batch = backbone.preprocess(list(clips))
     assert_type(batch, layerzoo.Batch)
     assert_type(backbone.activations(batch), dict[str, torch.Tensor])
     assert_type(layerzoo.build("starter/whisper-tiny-en"), torch.nn.Module)

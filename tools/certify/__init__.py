@@ -1,4 +1,4 @@
-"""Runs every network of a library for real, and writes down for which of them a cut is exact.
+"""Run every network of a library, and record for which networks a cut is exact.
 
-``python -m tools.certify timm`` (or ``make certify``); a run that was stopped goes on where it was.
+``python -m tools.certify timm`` (or ``make certify``). An interrupted run continues where it stopped.
 """

@@ -1,4 +1,4 @@
-"""``python -m tools.certify LIBRARY``: runs what was not run yet, then writes docs/certified/LIBRARY.jsonl and .md."""
+"""``python -m tools.certify LIBRARY``: run networks without a result, write docs/certified/LIBRARY.jsonl and .md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tools.certify.findings import Findings
+from tools.certify.certificates import Certificates
 from tools.certify.table import page as timm_page
 from tools.certify.transformers_table import page as transformers_page
 
@@ -23,56 +23,61 @@ _ROOT = Path(__file__).parents[2]
 _PAGES = _ROOT / "docs" / "certified"
 _LEDGERS = _ROOT / ".certify"
 _WRITERS = {"timm": timm_page, "transformers": transformers_page}
-"""By library, what writes its page."""
+"""By library, the function that generates its page."""
 _MEMORY_BYTES = 10 << 30
-"""A network of 60 million parameters takes less than 3 GB, with its copies and what it gives at its layers."""
+"""A network of 60 million parameters takes less than 3 GB, including its copies and activations."""
+_FORMAT = "2"
+"""Increase when the keys or the wording of results change. Ledgers of other formats are ignored."""
 
 
 def main() -> None:
-    """Run, keep, write."""
-    asked = _arguments()
-    library = import_module(f"tools.certify.{asked.library}")
-    ledger = Ledger(_LEDGERS / f"{asked.library}.jsonl", library.versions())
-    rows, written = _PAGES / f"{asked.library}.jsonl", _PAGES / f"{asked.library}.md"
-    if not asked.table:
-        names = [name for name in library.architectures() if any(fnmatchcase(name, each) for each in asked.only)]
-        _run(library.certify, names if asked.again else ledger.open_jobs(names), ledger, asked)
-    if found := ledger.results():
-        _merged(library, found, rows).write(rows)
-    written.write_text(_WRITERS[asked.library](Findings.read(rows)), encoding="utf-8")
+    """Run networks, store their results, and write the page."""
+    arguments = _arguments()
+    library = import_module(f"tools.certify.{arguments.library}")
+    ledger = Ledger(_LEDGERS / f"{arguments.library}.jsonl", {**library.versions(), "format": _FORMAT})
+    rows, page = _PAGES / f"{arguments.library}.jsonl", _PAGES / f"{arguments.library}.md"
+    if not arguments.table:
+        patterns = arguments.only
+        names = [name for name in library.architectures() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        _run(library.certify, names if arguments.again else ledger.open_jobs(names), ledger, arguments)
+    if results_here := ledger.results():
+        _merged(library, results_here, rows).write(rows)
+    page.write_text(_WRITERS[arguments.library](Certificates.read(rows)), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.certify", description=__doc__)
     parser.add_argument("library", choices=list(_WRITERS))
     parser.add_argument("--only", nargs="+", metavar="PATTERN", default=["*"], help="networks, as in 'vit_tiny*'")
-    parser.add_argument("--again", action="store_true", help="run also what has a result")
-    parser.add_argument("--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes; else one a core")
-    parser.add_argument("--seconds", type=float, metavar="N", default=300, help="what one network may take")
-    parser.add_argument("--table", action="store_true", help="run nothing; write the page from the results there are")
+    parser.add_argument("--again", action="store_true", help="also run networks that have a result")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", default=os.cpu_count(), help="processes (default: one per core)"
+    )
+    parser.add_argument("--seconds", type=float, metavar="N", default=300, help="time limit per network")
+    parser.add_argument("--table", action="store_true", help="run nothing; write the page from existing results")
     return parser.parse_args()
 
 
-def _run(work: Work, names: Sequence[str], ledger: Ledger, asked: argparse.Namespace) -> None:
-    """Every result is kept the moment it is there."""
+def _run(work: Work, names: Sequence[str], ledger: Ledger, arguments: argparse.Namespace) -> None:
+    """Run networks and store each result at once."""
     with tempfile.TemporaryDirectory(prefix="certify-") as cache:
-        os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes: traces are made anew
-        limits = Limits(asked.seconds, _MEMORY_BYTES)
-        for count, (name, result) in enumerate(results(names, work, limits, processes=asked.jobs), start=1):
+        os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes, without cached traces
+        limits = Limits(arguments.seconds, _MEMORY_BYTES)
+        for count, (name, result) in enumerate(results(names, work, limits, processes=arguments.jobs), start=1):
             ledger.add(name, result)
             sys.stderr.write(f"{count}/{len(names)} {name} {result.get('failed', '')}\n")
 
 
-def _merged(library: Any, found: Mapping[str, Result], kept: Path) -> Findings:
-    """What was found on this machine, over what is kept of the same versions, for every architecture there is."""
+def _merged(library: Any, new: Mapping[str, Result], stored: Path) -> Certificates:
+    """Merge the results of this machine with the stored ones of the same versions, for every architecture."""
     versions: dict[str, str] = library.versions()
-    earlier = Findings.read(kept) if kept.exists() else None
+    earlier = Certificates.read(stored) if stored.exists() else None
     known = {row["name"]: row for row in earlier.rows} if earlier and earlier.versions == versions else {}
     rows = (
-        {"name": name, **library.known(name), **(found.get(name) or known.get(name) or {})}
+        {"name": name, **library.known(name), **(new.get(name) or known.get(name) or {})}
         for name in library.architectures()
     )
-    return Findings.of(versions, library.MAX_PARAMS, rows)
+    return Certificates.of(versions, library.MAX_PARAMS, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether cuts of a network give what the whole network gives: bit for bit, in float32, on the same batch."""
+"""Compare cuts of a network with the whole network: bit for bit, in float32, on the same batch."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from layerzoo.runtime.network import meant
 from layerzoo.spec import Layer, ModelSpec, Weights
 
 _NOISE = 0.03
-"""Added to every parameter, uniformly from -0.03 to 0.03: as much as a usual initialisation, and more than the zeros
-and the 1e-6 with which heads and scales of residual branches begin, behind which anything would be equal."""
+"""The range of the uniform noise that is added to every parameter. It is as large as a usual initialisation. Heads and
+scales of residual branches are initialised to zero or 1e-6, and everything after them would be equal without noise."""
 _MEMORY = Path("/dev/shm")
-"""A folder in memory: checkpoints of hundreds of networks need not go through a disk."""
+"""A folder in memory, for the checkpoints of hundreds of networks."""
 
 Sample = Callable[[layerzoo.Batch], layerzoo.Batch]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass of a cut network, beside the whole one."""
+    """One forward pass of a cut network, compared with the whole network."""
 
     layers: tuple[str, ...]
     differing: Mapping[str, str]
-    """Layer name → in what it differs; empty where all are equal to the bit."""
+    """Layer name → the difference; empty if all layers are equal bit for bit."""
     share_read: float
-    """Of the bytes of the checkpoint."""
+    """Bytes read of the checkpoint, divided by its size."""
 
 
 def disturb(network: nn.Module, seed: int = 0) -> None:
-    """Move everything that is learned away from where it was initialised, in place."""
+    """Add noise to all parameters and running statistics, in place."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -53,14 +53,14 @@ def disturb(network: nn.Module, seed: int = 0) -> None:
 
 
 def save(network: nn.Module, path: Path) -> None:
-    """The network's state dict as safetensors; a tensor with several names is saved under each."""
+    """Save the state dict as safetensors. A tensor with several names is saved under each."""
     state = network.state_dict()
     save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}, path)
 
 
 @contextmanager
 def checkpointed(spec: ModelSpec, network: nn.Module) -> Iterator[ModelSpec]:
-    """The spec with a checkpoint of the network, which is there for as long as the context lasts."""
+    """Provide the spec with a checkpoint of the network, which exists until the context ends."""
     with tempfile.TemporaryDirectory(prefix="certify-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         path = Path(folder) / "weights.safetensors"
         save(network, path)
@@ -68,7 +68,7 @@ def checkpointed(spec: ModelSpec, network: nn.Module) -> Iterator[ModelSpec]:
 
 
 def noise_like(batch: layerzoo.Batch, seed: int = 0) -> layerzoo.Batch:
-    """A batch of the same shapes, whose samples are noise, and differ."""
+    """Return a batch of the same shapes whose samples are noise and differ from each other."""
     generator = torch.Generator().manual_seed(seed)
     inputs = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in batch.inputs.items()}
     return layerzoo.Batch(inputs=inputs)
@@ -76,22 +76,23 @@ def noise_like(batch: layerzoo.Batch, seed: int = 0) -> layerzoo.Batch:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole network, what it gives at its layers, and cuts of it beside."""
+    """A whole network, its activations at its layers, and comparisons of its cuts with them."""
 
     spec: ModelSpec
     backbone: layerzoo.Backbone
     """Cut at all layers, in the order in which they run."""
     network: nn.Module
     batch: layerzoo.Batch
-    given: Mapping[str, Tensor]
-    """Layer name → what the network gives there, read by plain forward hooks."""
+    expected: Mapping[str, Tensor]
+    """Layer name → the activation of the whole network, read by plain forward hooks."""
 
     @classmethod
     def of(cls, spec: ModelSpec, network: nn.Module, sample: Sample | None = None) -> Whole:
-        """spec: with its layers, and a checkpoint with the weights of the network.
+        """Run the whole network.
 
-        network: the whole one; it is brought into the memory format of the product.
-        sample: what the network is run on, made of an example of its input; noise where it is not given.
+        spec: with its layers, and a checkpoint with the weights of the network.
+        network: the whole network; it is converted to layerzoo's memory format.
+        sample: makes the batch from an example of the input; noise by default.
         """
         backbone = _cut(spec, *(layer.name for layer in spec.layers))
         example = backbone.preprocess.example(2)
@@ -101,94 +102,94 @@ class Whole:
         network = lay_out(network.eval(), layout)
         return cls(spec, backbone, network, batch, hooked(network, backbone.layers, batch))
 
-    def beside(self, backbone: layerzoo.Backbone) -> Pass:
-        """What a cut gives, beside what the whole network gives."""
-        found = backbone.activations(self.batch)
-        differences = {name: _difference(tensor, self.given[name]) for name, tensor in found.items()}
+    def compare(self, backbone: layerzoo.Backbone) -> Pass:
+        """Run a cut, and compare its activations with those of the whole network."""
+        activations = backbone.activations(self.batch)
+        differences = {name: _difference(tensor, self.expected[name]) for name, tensor in activations.items()}
         loaded = backbone.provenance["loaded"]
         return Pass(
-            layers=tuple(found),
-            differing={name: told for name, told in differences.items() if told is not None},
+            layers=tuple(activations),
+            differing={name: difference for name, difference in differences.items() if difference is not None},
             share_read=loaded["bytes"] / loaded["of_bytes"],
         )
 
     def passes(self) -> Iterator[Pass]:
-        """All layers in one pass; then the first, the middle and the last alone, each loaded anew."""
-        yield self.beside(self.backbone)
+        """Run all layers in one pass; then load and run the first, the middle and the last layer alone."""
+        yield self.compare(self.backbone)
         names = [layer.name for layer in self.backbone.layers]
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
-            yield self.beside(_cut(self.spec, name))
+            yield self.compare(_cut(self.spec, name))
 
     def is_repeatable(self) -> bool:
-        """Whether the whole network gives the same twice."""
+        """Whether a second pass of the whole network gives the same activations."""
         again = hooked(self.network, self.backbone.layers, self.batch)
-        return all(torch.equal(again[name], tensor) for name, tensor in self.given.items())
+        return all(torch.equal(again[name], tensor) for name, tensor in self.expected.items())
 
     def flaws(self) -> dict[str, str]:
-        """Layer name → why what the network gives there proves nothing by being equal to something else."""
-        return {name: told for name, tensor in self.given.items() if (told := flaw(tensor)) is not None}
+        """Return, by layer name, why equality with the activation of the whole network proves nothing."""
+        return {name: reason for name, tensor in self.expected.items() if (reason := flaw(tensor)) is not None}
 
     def by_layer(self) -> dict[Layer, Tensor]:
-        """What the network gives, by layer."""
-        return {layer: self.given[layer.name] for layer in self.backbone.layers}
+        """Return the activations of the whole network by layer."""
+        return {layer: self.expected[layer.name] for layer in self.backbone.layers}
 
 
 def _cut(spec: ModelSpec, *names: str) -> layerzoo.Backbone:
-    """A cut of raw activations, which need no axes."""
+    """Load a cut that returns raw activations, which requires no axes."""
     return layerzoo.load(spec, layer=names, pool="none")
 
 
 def hooked(network: nn.Module, layers: Iterable[Layer], batch: layerzoo.Batch) -> dict[str, Tensor]:
-    """What a network gives at each layer, copied the moment it is there, by plain forward hooks."""
-    given: dict[str, Tensor] = {}
-    handles = [_hook(network, layer, given) for layer in layers]
+    """Return the activation at each layer, copied inside a plain forward hook before later operations overwrite it."""
+    activations: dict[str, Tensor] = {}
+    handles = [_hook(network, layer, activations) for layer in layers]
     with torch.no_grad():
         batch.run(network)
     for handle in handles:
         handle.remove()
-    return given
+    return activations
 
 
-def _hook(network: nn.Module, layer: Layer, given: dict[str, Tensor]) -> Any:
+def _hook(network: nn.Module, layer: Layer, activations: dict[str, Tensor]) -> Any:
     calls = 0
 
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         nonlocal calls
         if calls == (layer.call or 0):
             key = layer.output if layer.at == "output" else None
-            given[layer.name] = meant(_picked(output, key), layer).clone()
+            activations[layer.name] = meant(_selected(output, key), layer).clone()
         calls += 1
 
-    def keep_received(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def keep_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         keep(module, args, (args or tuple(kwargs.values()))[0])
 
     module = network.get_submodule(layer.module)
     if layer.at == "input":
-        return module.register_forward_pre_hook(keep_received, with_kwargs=True)
+        return module.register_forward_pre_hook(keep_input, with_kwargs=True)
     return module.register_forward_hook(keep)
 
 
-def _picked(output: Any, key: int | str | None) -> Tensor:
-    """The tensor that a layer means; without a key, the only one there is."""
-    chosen = output if key is None else output[key]
-    if isinstance(chosen, Tensor):
-        return chosen
-    items = chosen.values() if isinstance(chosen, Mapping) else chosen
+def _selected(output: Any, key: int | str | None) -> Tensor:
+    """Return the tensor that a key selects; without a key, the only tensor of the output."""
+    selected = output if key is None else output[key]
+    if isinstance(selected, Tensor):
+        return selected
+    items = selected.values() if isinstance(selected, Mapping) else selected
     (tensor,) = [item for item in items if isinstance(item, Tensor)]
     return tensor
 
 
 def flaw(activation: Tensor) -> str | None:
-    """Why an activation proves nothing by being equal to another; None when it does."""
+    """Return why equality with an activation proves nothing: it is constant or not finite. None otherwise."""
     if not bool(activation.isfinite().all()):
-        return "is not finite"
-    return "is constant" if activation.min() == activation.max() else None
+        return "not finite"
+    return "constant" if activation.min() == activation.max() else None
 
 
-def _difference(found: Tensor, expected: Tensor) -> str | None:
-    if found.shape != expected.shape:
-        return f"is {tuple(found.shape)} for {tuple(expected.shape)}"
-    if torch.equal(found, expected):
+def _difference(activation: Tensor, expected: Tensor) -> str | None:
+    if activation.shape != expected.shape:
+        return f"shape {tuple(activation.shape)} instead of {tuple(expected.shape)}"
+    if torch.equal(activation, expected):
         return None
-    distance = (found - expected).norm() / expected.norm()
-    return f"differs by {distance:.1g} of its length"
+    distance = (activation - expected).norm() / expected.norm()
+    return f"relative difference {distance:.1g}"

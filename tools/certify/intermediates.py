@@ -1,4 +1,4 @@
-"""Which places of a network are what timm's own ``forward_intermediates`` gives, found out by comparing values."""
+"""Match the results of timm's own ``forward_intermediates`` to layers, by comparing values."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from layerzoo.spec import Layer
 _MAIN = re.compile(r"(branch\.\d+\.)?(stem|(block|stage)\.\d+)")
 
 
-def intermediates(network: nn.Module, batch: layerzoo.Batch, given: Mapping[Layer, Tensor]) -> dict[str, Any]:
-    """What each of timm's intermediates is; the order of axes and prefix tokens do not count.
+def intermediates(network: nn.Module, batch: layerzoo.Batch, activations: Mapping[Layer, Tensor]) -> dict[str, Any]:
+    """Match each of timm's intermediates to a layer, ignoring the order of axes and prefix tokens.
 
-    given: what the network gives at its layers, on this batch and in this memory format.
-    Returns: how many are ``given``; how many of them are ``equal`` to stems, blocks or stages, bit for bit, and which
-    these are; what each of the ``other`` ones is, by its number: another layer, the path of a module in brackets, or in
-    words the nearest layer. ``{"none": why}`` where timm has no such method, or it fails.
+    activations: those of the network at its layers, on this batch and in this memory format.
+    Returns: ``count``, the number of intermediates; ``equal``, how many equal a stem, block or stage bit for bit;
+    ``which``, the names of these layers; ``other``, by index of the remaining intermediates, the name of another layer,
+    the path of a module in brackets, or the nearest layer. ``{"none": reason}`` if timm has no such method or it fails.
     """
     method = getattr(network, "forward_intermediates", None)
     if method is None:
@@ -30,29 +30,31 @@ def intermediates(network: nn.Module, batch: layerzoo.Batch, given: Mapping[Laye
     (pixels,) = batch.inputs.values()
     try:
         with torch.no_grad():
-            theirs = [_positions(found, 1) for found in method(pixels, intermediates_only=True)]
-    except Exception as error:  # noqa: BLE001 - that it fails is the answer
+            theirs = [_positions(output, 1) for output in method(pixels, intermediates_only=True)]
+    except Exception as error:  # noqa: BLE001 - the failure is the result
         return {"none": f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"}
-    ours = {layer.name: form for layer, found in given.items() if (form := _of_layer(layer, found)) is not None}
-    in_order = sorted(ours, key=lambda name: not _MAIN.fullmatch(name))  # a stage is often its last block, too
-    places = [next((name for name in in_order if torch.equal(ours[name], form)), None) for form in theirs]
-    unknown = {index: theirs[index] for index, place in enumerate(places) if place is None}
-    modules = _modules_giving(network, pixels, unknown) if unknown else {}
-    main = [place for place in places if place is not None and _MAIN.fullmatch(place)]
+    ours = {
+        layer.name: values for layer, output in activations.items() if (values := _of_layer(layer, output)) is not None
+    }
+    in_order = sorted(ours, key=lambda name: not _MAIN.fullmatch(name))  # a stage often equals its last block
+    matches = [next((name for name in in_order if torch.equal(ours[name], values)), None) for values in theirs]
+    unmatched = {index: theirs[index] for index, match in enumerate(matches) if match is None}
+    modules = _modules_returning(network, pixels, unmatched) if unmatched else {}
+    main = [match for match in matches if match is not None and _MAIN.fullmatch(match)]
     return {
-        "given": len(theirs),
+        "count": len(theirs),
         "equal": len(main),
         "which": folded(main),
         "other": {
-            str(index): place or (f"[{modules[index]}]" if index in modules else _nearest(theirs[index], ours))
-            for index, place in enumerate(places)
-            if place not in main
+            str(index): match or (f"[{modules[index]}]" if index in modules else _nearest(theirs[index], ours))
+            for index, match in enumerate(matches)
+            if match not in main
         },
     }
 
 
 def _of_layer(layer: Layer, activation: Tensor) -> Tensor | None:
-    """(sample, position, channel) without prefix tokens; None for what has no positions."""
+    """Return (sample, position, channel) without prefix tokens; None for an activation without positions."""
     axes = layer.axes or ()
     if len(axes) < 3 or axes[0] != "batch" or "channel" not in axes:
         return None
@@ -60,45 +62,49 @@ def _of_layer(layer: Layer, activation: Tensor) -> Tensor | None:
 
 
 def _positions(activation: Tensor, channel: int) -> Tensor:
-    """(sample, position, channel)"""
+    """Return (sample, position, channel). channel: the index of the channel axis."""
     return activation.movedim(channel, -1).flatten(1, -2)
 
 
-def _modules_giving(network: nn.Module, pixels: Tensor, wanted: Mapping[int, Tensor]) -> dict[int, str]:
-    """The first module that returns each of some values, by the number of the value."""
-    found: dict[int, str] = {}
+def _modules_returning(network: nn.Module, pixels: Tensor, wanted: Mapping[int, Tensor]) -> dict[int, str]:
+    """Return, by index of the wanted values, the path of the first module that returns them."""
+    paths: dict[int, str] = {}
 
-    def look(path: str, output: Any) -> None:
+    def compare(path: str, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim < 3:
             return
         for index, value in wanted.items():
-            if index not in found and _is(output, value):
-                found[index] = path
+            if index not in paths and _equals(output, value):
+                paths[index] = path
 
     handles = [
-        module.register_forward_hook(lambda module, args, output, path=path: look(path, output))
+        module.register_forward_hook(lambda module, args, output, path=path: compare(path, output))
         for path, module in network.named_modules()
     ]
     with torch.no_grad():
         network(pixels)
     for handle in handles:
         handle.remove()
-    return found
+    return paths
 
 
-def _is(output: Tensor, value: Tensor) -> bool:
-    """Whether what a module returns is a value, whichever axis its channels are, apart from tokens in front."""
+def _equals(output: Tensor, value: Tensor) -> bool:
+    """Whether the output of a module equals a value, for either channel axis and without leading tokens."""
     if output.shape[0] != value.shape[0] or output.numel() < value.numel():
         return False
-    forms = [_positions(output, channel) for channel in (1, output.ndim - 1) if output.shape[channel] == value.shape[2]]
-    return any(torch.equal(form[:, form.shape[1] - value.shape[1] :], value) for form in forms)
+    candidates = [
+        _positions(output, channel) for channel in (1, output.ndim - 1) if output.shape[channel] == value.shape[2]
+    ]
+    return any(torch.equal(values[:, values.shape[1] - value.shape[1] :], value) for values in candidates)
 
 
-def _nearest(form: Tensor, ours: Mapping[str, Tensor]) -> str:
+def _nearest(values: Tensor, ours: Mapping[str, Tensor]) -> str:
     distances = {
-        name: float((other - form).norm() / other.norm()) for name, other in ours.items() if other.shape == form.shape
+        name: float((other - values).norm() / other.norm())
+        for name, other in ours.items()
+        if other.shape == values.shape
     }
     if not distances:
-        return "of another size than any layer"
+        return "no layer of this size"
     name = min(distances, key=lambda name: distances[name])
-    return f"{distances[name]:.1g} from {name}"
+    return f"{name} with relative difference {distances[name]:.1g}"

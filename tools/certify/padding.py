@@ -1,9 +1,9 @@
-"""What filling samples up does to networks: ``python -m tools.certify.padding [TYPE…]`` writes it down for the plugin.
+"""Measure the effect of padding: ``python -m tools.certify.padding [TYPE…]`` writes the plugin's padding.toml.
 
-A small network of each type, with random weights that were moved away from their initialisation, is given texts of
-random words, or noise as sounds: each alone, and all beside each other, filled up on the right under a mask. How far
-the true positions of any hidden state are apart, relative to their length, is the error of the type. Of networks for
-sound, those are measured that make frames of raw samples.
+A small network of each type runs on texts of random tokens, or on noise as audio: each sample alone, and all in one
+batch, padded on the right under an attention mask. Its weights are random, with noise added to the initialisation. The
+error of a type is the largest difference between the valid positions of a hidden state, relative to their length.
+Audio networks are measured if they compute frames from raw audio.
 """
 
 from __future__ import annotations
@@ -38,85 +38,86 @@ from layerzoo_transformers.parts import arguments, modality_of
 from layerzoo_transformers.text import describe_text
 
 LENGTHS = (9, 17, 64, 150, 400)
-"""Tokens of the texts; what is longer than a network takes is cut to that."""
+"""Lengths of the texts in tokens, limited to the longest input of the network."""
 SAMPLES = (1_500, 5_000, 9_999, 16_000, 40_321)
-"""Of the sounds."""
-_WRITTEN = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
+"""Lengths of the audio clips in samples."""
+_TABLE = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
 _LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
 
 
 def main() -> None:
-    asked = sys.argv[1:]
+    requested = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="certify-") as cache:
         os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes
-        errors = {} if not asked else dict(padding_errors())
-        types = asked or [name for name in architectures() if "/" not in name]  # those with one are towers of others
-        for name, found in results(types, measure, _LIMITS, processes=os.cpu_count() or 1):
+        errors = {} if not requested else dict(padding_errors())
+        types = requested or [name for name in architectures() if "/" not in name]  # names with a slash are towers
+        for name, result in results(types, measure, _LIMITS, processes=os.cpu_count() or 1):
             errors.pop(name, None)
-            if "error" in found:
-                errors[name] = found["error"]
-            if "outside" not in found:
-                sys.stderr.write(f"{name} {found}\n")
-            _WRITTEN.write_text(_toml(errors), encoding="utf-8")
+            if "error" in result:
+                errors[name] = result["error"]
+            if "other_modality" not in result:
+                sys.stderr.write(f"{name} {result}\n")
+            _TABLE.write_text(_toml(errors), encoding="utf-8")
 
 
 def _toml(errors: Mapping[str, float]) -> str:
     head = (
         f"# Written by `python -m tools.certify.padding` with transformers {version('transformers')} and torch "
         f"{version('torch')}: edits belong there.\n"
-        "# How far the features of a text, or a sound, are from those of it alone, relative to their length, where\n"
-        "# longer ones stand in its batch and it is filled up on the right under a mask: the largest over the hidden\n"
-        "# states of a small network with random weights, by model type. Types that are missing were not measured.\n"
+        "# The effect of padding, by model type: the difference between the features of a sample in a batch, padded\n"
+        "# on the right under an attention mask, and those of the sample alone, relative to their length. It is the\n"
+        "# largest over the hidden states of a small network with random weights. Missing types were not measured.\n"
     )
     return head + "".join(f"{json.dumps(name)} = {error:.1e}\n" for name, error in sorted(errors.items()))
 
 
 def measure(name: str) -> dict[str, Any]:
-    """The error of a model type; of one that takes neither text nor raw sound in frames, what it takes."""
+    """Return the error of a model type; for a type without text or raw audio input, its modality."""
     torch.set_num_threads(1)
     config = AutoConfig.for_model(name)
     modality = modality_of(config)
     if modality != "text" and not (modality == "audio" and frame_and_hop(config)):
-        return {"outside": str(modality)}
+        return {"other_modality": str(modality)}
     failure: Exception | None = None
-    for given in _small_configurations(name):
+    for fields in _small_configurations(name):
         try:
-            return {"error": padding_error(*_built(name, given))}
-        except Exception as raised:  # noqa: BLE001 - whatever does not fit together shows in its own way
+            return {"error": padding_error(*_built(name, fields))}
+        except Exception as raised:  # noqa: BLE001 - sizes that do not fit together raise many errors
             failure = raised
     return {"failed": f"{type(failure).__name__}: {str(failure)[:200]}"}
 
 
 def padding_error(network: nn.Module, samples: Sequence[Tensor]) -> float:
-    """How far what a network gives for samples of different length is from what it gives for each alone.
+    """Measure the difference between the outputs for a padded batch and for each sample alone.
 
-    network: of transformers. samples: word numbers, (token,) each; or sounds, (sample,) each.
-    Returns: the largest distance between the true positions of a hidden state, or between pooled vectors, relative to
-    the length of that of the text alone; infinite where they cannot be compared.
+    network: a network of transformers.
+    samples: token ids, (token,) each, or audio, (sample,) each.
+    Returns: the largest distance between the valid positions of a hidden state, or between pooled vectors, relative to
+    the length of those of the sample alone; infinite if they cannot be compared.
     """
-    together = _states(network, samples)
+    batched = _states(network, samples)
     errors = [
         _distance(state[index], state_alone[0])
         for index, sample in enumerate(samples)
-        for state, state_alone in zip(together, _states(network, [sample]), strict=True)
+        for state, state_alone in zip(batched, _states(network, [sample]), strict=True)
     ]
     return max(errors)
 
 
-def _built(name: str, given: Mapping[str, Any]) -> tuple[nn.Module, list[Tensor]]:
-    """A small network, moved away from its initialisation, and samples for it: random words, or noise."""
-    config = AutoConfig.for_model(name, **given)
+def _built(name: str, fields: Mapping[str, Any]) -> tuple[nn.Module, list[Tensor]]:
+    """Return a small network with disturbed weights, and samples for it: random tokens, or noise."""
+    config = AutoConfig.for_model(name, **fields)
     modality = modality_of(config) or "text"
-    args = FrozenMap({"model_type": name, "config": given})
+    args = FrozenMap({"model_type": name, "config": fields})
     network = layerzoo.build(ModelSpec(id=f"small/{name}", modality=modality, builder="transformers", args=args))
     disturb(network)
     if modality == "audio":
         return network, [torch.randn(samples) for samples in SAMPLES]
-    most = describe_text(config, Files())["max_tokens"]
-    lengths = sorted({min(length, most) for length in LENGTHS})
+    max_tokens = describe_text(config, Files())["max_tokens"]
+    lengths = sorted({min(length, max_tokens) for length in LENGTHS})
     blank = layerzoo.Batch({"input_ids": torch.zeros(len(lengths), lengths[-1], dtype=torch.long)})
-    words = sample_like(blank, config).inputs["input_ids"]
-    return network, [row[:length] for row, length in zip(words, lengths, strict=True)]
+    ids = sample_like(blank, config).inputs["input_ids"]
+    return network, [row[:length] for row, length in zip(ids, lengths, strict=True)]
 
 
 def _small_configurations(name: str) -> Iterator[dict[str, Any]]:
@@ -126,46 +127,53 @@ def _small_configurations(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _states(network: nn.Module, samples: Sequence[Tensor]) -> list[Tensor]:
-    """Every hidden state and pooled vector that a network gives for samples, filled up on the right under a mask; but
-    for the states of several streams a text, (stream, text, token, channel), which the last state is made of."""
-    given = pad_sequence(list(samples), batch_first=True)
+    """Return every hidden state and pooled vector for samples that are padded on the right under an attention mask.
+
+    The states of several streams per text, (stream, text, token, channel), are excluded; the last state contains them.
+    """
+    values = pad_sequence(list(samples), batch_first=True)
     mask = pad_sequence([torch.ones(len(sample), dtype=torch.long) for sample in samples], batch_first=True)
-    named = {"input_values" if given.is_floating_point() else "input_ids": given, "attention_mask": mask}
-    if not given.is_floating_point():
-        named |= _of_tokens(network, given, mask)
+    inputs = {"input_values" if values.is_floating_point() else "input_ids": values, "attention_mask": mask}
+    if not values.is_floating_point():
+        inputs |= _token_features(network, values, mask)
     with torch.no_grad():
-        output = network(**named, output_hidden_states=True)
-    found = [output.get("last_hidden_state"), output.get("pooler_output"), *(output.get("hidden_states") or ())]
-    return [state for state in found if isinstance(state, Tensor) and state.ndim <= 3]
+        output = network(**inputs, output_hidden_states=True)
+    states = [output.get("last_hidden_state"), output.get("pooler_output"), *(output.get("hidden_states") or ())]
+    return [state for state in states if isinstance(state, Tensor) and state.ndim <= 3]
 
 
-_OF_TOKENS = {
+_TOKEN_FEATURES = {
     "token_type_ids": "type_vocab_size",
     "input_shape_ids": "shape_vocab_size",
     "input_pronunciation_ids": "pronunciation_vocab_size",
 }
-"""What networks take of each token in addition to its id, and the field for the number of its values."""
+"""Inputs of a network for each token in addition to its id, and the configuration field with their number of values."""
 
 
-def _of_tokens(network: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """What else a network takes of each token: values that follow from the token and its place, and another one where
-    a text is padded."""
-    takes, config, made = arguments(network), network.config, {}
-    for name, field in _OF_TOKENS.items():
+def _token_features(network: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Return the further inputs of a network for each token.
+
+    Their values follow from the token and its position, with a different value for padding.
+    """
+    accepted, config, features = arguments(network), network.config, {}
+    for name, field in _TOKEN_FEATURES.items():
         values = getattr(config, field, 0)
         count = values if isinstance(values, int) and values > 0 else 2
-        if name in takes and not hasattr(config, f"{field}s"):  # TAPAS has seven types for each token
-            made[name] = torch.where(mask == 1, (ids + torch.arange(ids.shape[1])) % count, count - 1)
-    return made
+        if name in accepted and not hasattr(config, f"{field}s"):  # TAPAS has seven types for each token
+            features[name] = torch.where(mask == 1, (ids + torch.arange(ids.shape[1])) % count, count - 1)
+    return features
 
 
-def _distance(found: Tensor, alone: Tensor) -> float:
-    """found: in a batch, perhaps filled up on the right; alone: by itself; (position, channel) or (channel,)."""
-    if found.ndim == alone.ndim == 2 and len(found) > len(alone):
-        found = found[: len(alone)]
-    if found.shape != alone.shape:
+def _distance(batched: Tensor, alone: Tensor) -> float:
+    """Return the relative difference between a state in a batch, possibly padded on the right, and the state alone.
+
+    Both are (position, channel) or (channel,).
+    """
+    if batched.ndim == alone.ndim == 2 and len(batched) > len(alone):
+        batched = batched[: len(alone)]
+    if batched.shape != alone.shape:
         return math.inf
-    distance = float((found - alone).norm() / alone.norm())
+    distance = float((batched - alone).norm() / alone.norm())
     return distance if math.isfinite(distance) else math.inf
 
 

@@ -1,8 +1,7 @@
-"""Small configurations: the same architecture with fewer and narrower layers, made of a default one by the names of
-its fields.
+"""Derive a small configuration from a default one: the same architecture with fewer and narrower layers.
 
-Whatever is a width is divided by one number, so that what must fit together still does; what counts layers, experts
-or tokens is cut down. Fields that no rule knows stay as they are.
+Rules recognise fields by their names. All widths are divided by one number, so that they still fit together. Numbers of
+layers, experts and tokens are limited. Fields that no rule matches keep their values.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _COUNTS: dict[str, int] = {
     r"num_queries|num_denoising|num_object_queries": 20,
     r"num_frames|frames_per_clip": 8,
 }
-"""By a regular expression for the name of a field, what it is cut down to."""
+"""By a regular expression for the name of a field, its limit."""
 
 _WIDTH = re.compile(
     r".*(hidden|intermediate|embed|embd|channels?|filters|rank|inner|ffn|mlp|conv_dim|d_model|d_ff|d_kv|d_inner"
@@ -50,48 +49,49 @@ _TOKEN = re.compile(r".*_token_(id|index)|pad_token|.*_index")
 
 @dataclass(frozen=True, slots=True)
 class Shrink:
-    """How small.
+    """The size of a small configuration.
 
-    width: what every width is divided by.
-    rows: fields that are set as they are, by name; a mapping goes into the configuration of a part.
+    width: the divisor of every width.
+    layers: the number of layers.
+    rows: fields that are set to given values, by name; a mapping applies to the configuration of a part.
     """
 
     width: int = 16
     layers: int = LAYERS
     side_px: int | None = 128
-    """About how high and wide pictures are; None: as they are."""
+    """Approximate height and width of images; None keeps the default."""
     rows: Mapping[str, Any] = field(default_factory=dict)
 
 
 def small(config: Mapping[str, Any], shrink: Shrink) -> dict[str, Any]:
-    """The arguments that make a configuration small. config: its plain form, all values default."""
-    if "depths" in config:  # what counts layers counts stages there
+    """Return the fields that make a configuration small. config: the default configuration as a dictionary."""
+    if "depths" in config:  # the number of layers is the number of stages there
         shrink = replace(shrink, layers=LAYERS)
     vocabulary = next(
         (value for name, value in config.items() if name == "vocab_size" and isinstance(value, int)), None
     )
-    layers = _own_layers(config)
+    layers = _number_of_layers(config)
     part = replace(shrink, rows={})
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in config.items():
         if name == "image_size" and shrink.side_px is not None:
-            found[name] = _side(value, config.get("patch_size"), shrink.side_px)
+            fields[name] = _side(value, config.get("patch_size"), shrink.side_px)
             continue
         if isinstance(value, Mapping):
             if "model_type" in value:
-                found[name] = {**_own(value), **small(value, part)}
-            elif any(key.endswith("section") for key in value if isinstance(key, str)):  # rotary angles, by direction
-                found[name] = {**value, **small(value, part)}
+                fields[name] = {**_changed_fields(value), **small(value, part)}
+            elif any(key.endswith("section") for key in value if isinstance(key, str)):  # rotary angles by direction
+                fields[name] = {**value, **small(value, part)}
             continue
-        made = _made(name, value, shrink, layers, vocabulary)
-        if made is not None and made != value:
-            found[name] = made
-    found |= _fitting_heads({**config, **found})
-    return merged(found, shrink.rows)
+        smaller = _smaller(name, value, shrink, layers, vocabulary)
+        if smaller is not None and smaller != value:
+            fields[name] = smaller
+    fields |= _fitting_heads({**config, **fields})
+    return merged(fields, shrink.rows)
 
 
 def _fitting_heads(config: Mapping[str, Any]) -> dict[str, Any]:
-    """As many heads as divide the width, where they share it."""
+    """Return a number of heads that divides the width, for attention that splits the width among its heads."""
     width, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if not (isinstance(width, int) and isinstance(heads, int)) or config.get("head_dim") or width % heads == 0:
         return {}
@@ -99,69 +99,69 @@ def _fitting_heads(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fewer for name in ("num_attention_heads", "num_key_value_heads") if isinstance(config.get(name), int)}
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping over another, at every depth. What is None above is left out."""
-    found = dict(below)
-    for name, value in above.items():
-        if isinstance(value, Mapping) and isinstance(found.get(name), Mapping):
-            found[name] = merged(found[name], value)
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings recursively. The second takes precedence; its value "default" removes a key."""
+    result = dict(base)
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(result.get(name), Mapping):
+            result[name] = merged(result[name], value)
         elif value == "default":
-            found.pop(name, None)
+            result.pop(name, None)
         else:
-            found[name] = value
-    return found
+            result[name] = value
+    return result
 
 
-def _own(part: Mapping[str, Any]) -> dict[str, Any]:
-    """In what the configuration of a part is unlike the default one of its type, which it names."""
+def _changed_fields(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields in which the configuration of a part differs from the default of its model type."""
     try:
-        usual = AutoConfig.for_model(part["model_type"]).to_dict()
-    except (KeyError, ValueError):  # a part that is no model type of its own
-        usual = {}
-    unlike = {name: value for name, value in part.items() if name in usual and value != usual[name]}
-    unlike.pop("num_labels", None)  # follows from the names of labels
-    return {**unlike, "model_type": part["model_type"]}
+        default = AutoConfig.for_model(part["model_type"]).to_dict()
+    except (KeyError, ValueError):  # the part is not a separate model type
+        default = {}
+    changed = {name: value for name, value in part.items() if name in default and value != default[name]}
+    changed.pop("num_labels", None)  # follows from the names of labels
+    return {**changed, "model_type": part["model_type"]}
 
 
 def _side(value: Any, patch: Any, side_px: int) -> Any:
-    """A smaller side of a picture, of whole patches; both sides alike."""
+    """Return a smaller image side that is a multiple of the patch size. A pair is changed element by element."""
     if isinstance(value, list | tuple):
-        return [_side(each, patch, side_px) for each in value]
+        return [_side(side, patch, side_px) for side in value]
     if not isinstance(value, int) or value <= 2 * side_px:
         return value
     step = patch if isinstance(patch, int) else 32
     return step * 8 if side_px % step else side_px
 
 
-def _own_layers(config: Mapping[str, Any]) -> int | None:
+def _number_of_layers(config: Mapping[str, Any]) -> int | None:
     names = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "depth")
     return next((config[name] for name in names if isinstance(config.get(name), int)), None)
 
 
-def _made(name: str, value: Any, shrink: Shrink, layers: int | None, vocabulary: int | None) -> Any:
+def _smaller(name: str, value: Any, shrink: Shrink, layers: int | None, vocabulary: int | None) -> Any:
     if isinstance(value, bool) or value is None:
         return None
     if _TOKEN.fullmatch(name) and isinstance(value, int) and vocabulary is not None:
         return value if value < _VOCABULARY else _VOCABULARY - 1 - value % 97
     if isinstance(value, int):
-        for pattern, most in _COUNTS.items():
+        for pattern, limit in _COUNTS.items():
             if re.fullmatch(pattern, name) and "feat_extract" not in name:
-                return min(value, shrink.layers if most == LAYERS else most)
+                return min(value, shrink.layers if limit == LAYERS else limit)
         return _narrow(value, shrink.width) if _is_width(name) else None
     if isinstance(value, list | tuple) and value:
-        return _made_list(name, value, shrink, layers)
+        return _smaller_list(name, value, shrink, layers)
     return None
 
 
-def _made_list(name: str, value: list[Any] | tuple[Any, ...], shrink: Shrink, layers: int | None) -> Any:
+def _smaller_list(name: str, value: list[Any] | tuple[Any, ...], shrink: Shrink, layers: int | None) -> Any:
     if layers is not None and layers > shrink.layers and len(value) == layers:
-        half = shrink.layers // 2  # the first are often unlike the others, and the last ends a period
+        half = shrink.layers // 2  # the first often differ from the others, and the last ends a period
         return [*value[:half], *value[len(value) - (shrink.layers - half) :]]
     if not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
         return None
-    for pattern, most in _COUNTS.items():
+    for pattern, limit in _COUNTS.items():
         if re.fullmatch(pattern, name):
-            return [min(item, most) for item in value]
+            return [min(item, limit) for item in value]
     if name.endswith("section"):
         return _sections(value, sum(value) // shrink.width)
     if re.search(r"(layer|block)_?(indexes|indices|idx)|_indexes|layers$|block_indexes", name) and layers is not None:
@@ -170,7 +170,7 @@ def _made_list(name: str, value: list[Any] | tuple[Any, ...], shrink: Shrink, la
 
 
 def _sections(sizes: Sequence[int], total: int) -> list[int]:
-    """Sections in about the same proportions that add up to ``total``; none is empty, if there is enough for all."""
+    """Return sections in about the same proportions with the sum ``total``, each at least 1 if possible."""
     shares = [max(1, size * total // sum(sizes)) for size in sizes]
     shares[0] = max(1, total - sum(shares[1:]))
     return shares

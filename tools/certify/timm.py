@@ -1,4 +1,4 @@
-"""timm: every architecture, traced; the exact cut of every one with up to 60 million parameters."""
+"""timm: trace every architecture, and cut every one with up to 60 million parameters."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ from layerzoo.runtime.load import trace_layers
 from layerzoo.spec import FrozenMap, ModelSpec
 
 MAX_PARAMS = 60_000_000
-"""Larger networks are traced, and not run."""
+"""Larger networks are traced but not run."""
 _DEPENDS_ON = ("layerzoo", "layerzoo-timm", "timm", "torch")
 
 
 def versions() -> dict[str, str]:
-    """Of all that a result depends on."""
+    """Return the versions of all distributions that a result depends on."""
     return {name: version(name) for name in _DEPENDS_ON}
 
 
 def architectures() -> list[str]:
-    """Every name that ``timm.create_model`` takes."""
+    """Return every name that ``timm.create_model`` accepts."""
     names: list[str] = timm.list_models()
     return names
 
 
 def known(name: str) -> dict[str, Any]:
-    """What timm says of an architecture without making it: its model file, how many pretrained tags it has, and what
-    those need whose weights are not safetensors in a repository of timm's own."""
+    """Return timm's facts about an architecture, without building it.
+
+    Returns: its model file, its number of pretrained tags, and the source of weights that are not safetensors in a timm
+    repository.
+    """
     tags = _tags().get(name, ())
     needs = {tag: need for tag in tags if (need := _needs(tag)) is not None}
-    said = {"file": model_entrypoint(name).__module__.rpartition(".")[2], "tags": len(tags)}
-    return {**said, "needs": needs} if needs else said
+    facts = {"file": model_entrypoint(name).__module__.rpartition(".")[2], "tags": len(tags)}
+    return {**facts, "needs": needs} if needs else facts
 
 
 def certify(name: str) -> dict[str, Any]:
-    """Everything that is found out about an architecture by running it."""
+    """Trace an architecture, run its cuts, and return the results."""
     torch.set_num_threads(1)
     spec = declared(name)
     params = spec.params or _count(name)
@@ -69,7 +72,7 @@ def certify(name: str) -> dict[str, Any]:
 
 
 def declared(name: str) -> ModelSpec:
-    """The architecture as the zoo declares it; without a declaration, as its builder knows it."""
+    """Return the declared spec of an architecture; without a declaration, a minimal spec for the builder."""
     try:
         return layerzoo.model(f"timm/{name}")
     except UnknownModelError:
@@ -77,42 +80,42 @@ def declared(name: str) -> ModelSpec:
 
 
 def _run(spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
-    """Cuts beside the whole network, and timm's own intermediates beside its layers."""
+    """Compare cuts with the whole network, and timm's own intermediates with its layers."""
     disturb(network)
     with checkpointed(spec, network) as saved:
         whole = Whole.of(saved, network)
         passes = list(whole.passes())
-    differing = {name: told for each in passes for name, told in each.differing.items()}
-    found = {
-        "cuts": {each.layers[0]: round(each.share_read, 4) for each in passes[1:]},
+    differing = {name: difference for run in passes for name, difference in run.differing.items()}
+    results = {
+        "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
         "differing": differing,
         "flaws": whole.flaws(),
         "unrepeatable": bool(differing) and not whole.is_repeatable(),
         "intermediates": intermediates(whole.network, whole.batch, whole.by_layer()),
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in results.items() if value}
 
 
 def _count(name: str) -> int:
-    """The parameters of an architecture, which is not made for that."""
+    """Count the parameters of an architecture on the meta device."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in timm.create_model(name).parameters())
 
 
 @cache
 def _tags() -> Mapping[str, Sequence[str]]:
-    """Pretrained tags by architecture, as full names."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Return the full names of the pretrained tags by architecture."""
+    tags: dict[str, list[str]] = defaultdict(list)
     for tag in timm.list_pretrained():
-        found[tag.partition(".")[0]].append(tag)
-    return found
+        tags[tag.partition(".")[0]].append(tag)
+    return tags
 
 
 def _needs(tag: str) -> str | None:
-    """What it takes to have the weights of a tag, where `zoo pull` alone may not do."""
-    known = timm.get_pretrained_cfg(tag)
-    if not known.hf_hub_id:
-        return f"not on the hub: download {known.url or known.file}, and load with `weights=PATH`"
-    if known.hf_hub_id.startswith("timm/"):
+    """Return how to obtain the weights of a tag if `zoo pull` alone may not suffice."""
+    config = timm.get_pretrained_cfg(tag)
+    if not config.hf_hub_id:
+        return f"not on the hub: download {config.url or config.file} and load it with `weights=PATH`"
+    if config.hf_hub_id.startswith("timm/"):
         return None
-    return f"hf://{known.hf_hub_id}, a repository of others: a pickle there needs `--allow-pickle`, or a lock"
+    return f"hf://{config.hf_hub_id}, not a timm repository: a pickle in it requires `--allow-pickle` or a lock"

@@ -1,52 +1,52 @@
-"""docs/certified/transformers.md, written from docs/certified/transformers.jsonl and nothing else."""
+"""Generate docs/certified/transformers.md from docs/certified/transformers.jsonl."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from tools.certify.findings import Findings, Row
+from tools.certify.certificates import Certificates, Row, layer_reasons
 from tools.certify.table import markdown_table
 
 _OPENING = """<!-- Written by `make certify`. Edits belong in tools/certify. -->
 
-# transformers, type by type
+# transformers: certified model types
 
-The names of the layers of every model type that transformers has a base network for, and whether a cut at them gives
-what the whole network gives.
+The layer names of every model type with a base network in transformers, and whether a cut at these layers equals the
+whole network.
 
-A small network of each type ran for real, with random weights, on two samples: noise, or any words. Its layers were
-read by plain forward hooks. Beside it ran what layerzoo makes of its checkpoint: all named layers in one pass, then the
-first, the middle and the last one alone, each loaded anew with its own part of the checkpoint. **Exact** means: equal
-to the bit, in float32, at each of these layers, and none of them constant or infinite.
+A small network of each type ran with random weights on two samples of noise or random tokens, and plain forward hooks
+read its layers. Cuts of layerzoo ran on the same samples, from a checkpoint of the same weights: all named layers in
+one pass, then the first, the middle and the last layer alone, each loaded with its part of the checkpoint. **Exact**
+means that every one of these layers is equal bit for bit in float32, and that no activation is constant or infinite.
 
-**Part** is what of the network is the backbone for its modality: a tower, the encoder before a decoder; else the whole.
+**Part** is the path of the backbone for the modality: a tower, or the encoder of an encoder-decoder. It is empty for
+the whole network.
 
-**Axes unknown** are layers whose axes no trace can tell and nobody has declared. They give raw activations; to pool
-them, their axes must be declared.
+**Unknown axes** are layers whose axes follow neither from a trace nor from a declaration. They return raw activations.
+To pool them, declare their axes.
 
-**Hidden states** are what the library gives with `output_hidden_states=True`, compared to the bit with the named
-layers. Where they are all stems, blocks or stages in their order, their number stands alone; what the others are stands
-behind."""
+**Hidden states** are the library's results with `output_hidden_states=True`, compared bit for bit with the named
+layers. `13 of 13` means that all are stems, blocks or stages. The others are listed by index."""
 
-STATUSES = ("exact", "not exact", "no names", "failed", "excluded", "outside", "not run")
-_FOUR = ("input_ids", "pixel_values", "input_values", "input_features", "pixel_values_videos")
-"""Main inputs that are a text, a picture, a sound or a video. What counts is every type whose main input is one."""
+STATUSES = ("exact", "not exact", "no names", "failed", "excluded", "unsupported input", "not run")
+_MAIN_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features", "pixel_values_videos")
+"""Main inputs for text, images, audio and video. Types with another main input are not counted."""
 
 
-def page(findings: Findings) -> str:
-    """The whole page."""
-    versions = ", ".join(f"{name} {number}" for name, number in findings.versions.items())
-    parts = [_OPENING, f"Found with {versions}.", *_counts(findings), *_reasons(findings), *_types(findings)]
-    return "\n\n".join(parts) + "\n"
+def page(certificates: Certificates) -> str:
+    """Generate the whole page."""
+    versions = ", ".join(f"{name} {number}" for name, number in certificates.versions.items())
+    sections = (part for section in (_counts, _reasons, _types) for part in section(certificates))
+    return "\n\n".join([_OPENING, f"Results with {versions}.", *sections]) + "\n"
 
 
 def status(row: Row) -> str:
-    """How far a type came: one of STATUSES."""
-    for word in ("failed", "excluded", "outside"):
-        if word in row:
-            return word
+    """Return the status of a type: one of STATUSES."""
+    for key in ("failed", "excluded", "unsupported_input"):
+        if key in row:
+            return key.replace("_", " ")
     if "layers" not in row:
         return "not run"
     if not row["layers"]:
@@ -54,93 +54,89 @@ def status(row: Row) -> str:
     return "not exact" if row["differing"] or row["flaws"] else "exact"
 
 
-def _counts(findings: Findings) -> Iterator[str]:
-    types = [row for row in findings.rows if "/" not in row["name"]]
-    towers = [row for row in findings.rows if "/" in row["name"]]
-    counting = [row for row in types if row.get("input") in _FOUR]
+def _counts(certificates: Certificates) -> Iterator[str]:
+    types = [row for row in certificates.rows if "/" not in row["name"]]
+    towers = [row for row in certificates.rows if "/" in row["name"]]
+    counting = [row for row in types if row.get("input") in _MAIN_INPUTS]
     counted = Counter(map(status, counting))
     exact = [row for row in counting if status(row) == "exact"]
     by_modality = Counter(row["modality"] for row in exact)
     rows = [
         ("model types", len(types)),
-        (f"whose main input is one of {', '.join(_FOUR)}", len(counting)),
-        ("of these: exact", len(exact)),
+        (f"with a main input among {', '.join(_MAIN_INPUTS)}", len(counting)),
+        ("exact", len(exact)),
         *((f"exact, {modality}", count) for modality, count in sorted(by_modality.items())),
         ("exact, axes of all layers known", sum(not row["unknown_axes"] for row in exact)),
-        ("layers in the exact ones", sum(row["layers"] for row in exact)),
-        *((word, counted[word]) for word in STATUSES if word not in ("exact", "outside") and counted[word]),
-        ("exact, of the other types", sum(status(row) == "exact" for row in types) - len(exact)),
-        ("other towers of dual encoders", len(towers)),
-        ("exact, of these", sum(status(row) == "exact" for row in towers)),
+        ("layers of the exact ones", sum(row["layers"] for row in exact)),
+        *((word, counted[word]) for word in STATUSES if word not in ("exact", "unsupported input") and counted[word]),
+        ("exact, with another main input", sum(status(row) == "exact" for row in types) - len(exact)),
+        ("further towers of dual encoders", len(towers)),
+        ("exact, further towers", sum(status(row) == "exact" for row in towers)),
     ]
     yield "## Counts"
-    yield markdown_table(("what", "how many"), ((what, f"{count:,}") for what, count in rows))
+    yield markdown_table(("", "count"), ((label, f"{count:,}") for label, count in rows))
 
 
-def _reasons(findings: Findings) -> Iterator[str]:
-    """Why types are not exact, the most frequent reason first."""
+def _reasons(certificates: Certificates) -> Iterator[str]:
+    """List the reasons of types that are not exact, the most frequent first."""
     grouped: dict[str, list[str]] = defaultdict(list)
-    for row in findings.rows:
+    for row in certificates.rows:
         if status(row) != "exact":
-            grouped[_kind(row)].append(row["name"])
-    yield "## Why not"
+            grouped[_general_reason(row)].append(row["name"])
+    yield "## Reasons"
     in_order = sorted(grouped.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     yield markdown_table(
-        ("why", "how many", "types"), ((why, str(len(names)), _listed(names)) for why, names in in_order)
+        ("reason", "count", "types"), ((reason, str(len(names)), ", ".join(names)) for reason, names in in_order)
     )
 
 
-def _kind(row: Row) -> str:
-    """A reason without what is particular to one type."""
+def _general_reason(row: Row) -> str:
+    """Return the reason without details of one type."""
     match status(row):
-        case "outside":
-            return "its main input is none of the four modalities"
+        case "unsupported input":
+            return "its main input is not supported"
         case "failed" | "excluded" as word:
             return re.sub(r"\b\d+\b", "N", str(row[word])).replace(f"small/{row['name']}", "it")
         case "not exact" if not row["repeatable"]:
-            return "the network itself gives something else each time"
+            return "the network is not repeatable"
         case word:
             return word
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _types(findings: Findings) -> Iterator[str]:
+def _types(certificates: Certificates) -> Iterator[str]:
     yield "## Types"
-    heading = ("type", "input", "part", "layers", "exact", "axes unknown", "hidden states")
-    yield markdown_table(heading, (_cells(row) for row in findings.rows))
+    heading = ("type", "input", "part", "layers", "exact", "unknown axes", "hidden states")
+    yield markdown_table(heading, (_cells(row) for row in certificates.rows))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    exact = f"all {row['layers']}" if status(row) == "exact" else _why(row)
+    exact = f"all {row['layers']}" if status(row) == "exact" else _reason(row)
     named = (row["name"], row.get("modality", ""), row.get("part", ""), row.get("names", ""))
     return (*named, exact, ", ".join(row.get("unknown_axes", ())), _hidden_states(row))
 
 
-def _why(row: Row) -> str:
+def _reason(row: Row) -> str:
     match status(row):
-        case "outside":
-            return f"takes {row['outside']}, which is none of the four modalities"
+        case "unsupported input":
+            return f"its main input {row['unsupported_input']} is not supported"
         case "failed" | "excluded" as word:
             return str(row[word])
         case "not exact" if not row["repeatable"]:
-            return "the network itself gives something else each time"
+            return "the network is not repeatable"
         case "not exact":
-            return "; ".join(f"{name} {how}" for kind in ("differing", "flaws") for name, how in row[kind].items())
+            return "; ".join(layer_reasons(row))
         case word:
             return word
 
 
 def _hidden_states(row: Row) -> str:
-    found = row.get("hidden_states", {"none": ""})
-    if "none" in found:
-        return str(found["none"])
-    places = found["places"]
+    comparison = row.get("hidden_states", {"none": ""})
+    if "none" in comparison:
+        return str(comparison["none"])
+    layers = comparison["layers"]
     others = [
-        f"{index} is {place or 'no named layer'}"
-        for index, place in enumerate(places)
-        if place is None or not place.startswith(("stem", "block", "stage"))
+        f"{index} is {layer or 'no named layer'}"
+        for index, layer in enumerate(layers)
+        if layer is None or not layer.startswith(("stem", "block", "stage"))
     ]
-    return f"{len(places) - len(others)} of {len(places)}" + (f": {'; '.join(others)}" if others else "")
+    return f"{len(layers) - len(others)} of {len(layers)}" + (f": {'; '.join(others)}" if others else "")

@@ -1,1 +1,1 @@
-"""Writes docs/reference from the source: what a program, a terminal and an author of registry.yaml can rely on."""
+"""Generate docs/reference from the source: the Python API, the command line, registry.yaml, errors and JSON."""

@@ -1,4 +1,4 @@
-"""The page of every name that programs and plugins may import."""
+"""Generate the page of all names that programs and plugins may import."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _COMPUTED = {"property", "cached"}
 
 
 def api_page() -> str:
-    """Every public module, and every name of its ``__all__`` where it is met first."""
+    """Document every public module, and every name of its ``__all__`` at its first occurrence."""
     shown: dict[str, str] = {}
     return page(
         "Python API",
-        "Everything that a program or a plugin may import. What is not on this page is not promised.",
+        "All names that a program or a plugin may import. Other names are not public and may change.",
         bullets(f"{link(path, f'Module {path}')}: {sentence(_summary(path))}" for path in PUBLIC_MODULES),
         *(part for path in PUBLIC_MODULES for part in _module_parts(path, shown)),
     )
@@ -35,49 +35,49 @@ def _module_parts(path: str, shown: dict[str, str]) -> Iterator[str]:
     yield f"## Module {path}"
     yield prose(docstring.value) if docstring else ""
     if path == ERRORS:
-        yield "They have [a page of their own](errors.md)."
+        yield "See [errors](errors.md)."
         return
     elsewhere = []
     for name in public_names(path):
-        found = definition(f"{path}.{name}")
-        if found.path.startswith(f"{ERRORS}."):
-            elsewhere.append(f"`{path}.{name}` is {link(found.path, name, page='errors.md')}")
-        elif found.path in shown:
-            elsewhere.append(f"`{path}.{name}` is {link(shown[found.path])}")
+        public = definition(f"{path}.{name}")
+        if public.path.startswith(f"{ERRORS}."):
+            elsewhere.append(f"`{path}.{name}` is {link(public.path, name, page='errors.md')}")
+        elif public.path in shown:
+            elsewhere.append(f"`{path}.{name}` is {link(shown[public.path])}")
         else:
-            shown[found.path] = f"{path}.{name}"
-            yield from _name_parts(f"{path}.{name}", found)
+            shown[public.path] = f"{path}.{name}"
+            yield from _name_parts(f"{path}.{name}", public)
     yield bullets(elsewhere)
 
 
-def _name_parts(path: str, found: griffe.Object) -> Iterator[str]:
+def _name_parts(path: str, public: griffe.Object) -> Iterator[str]:
     yield f"### {path}"
-    if isinstance(found, griffe.Class):
-        yield from _class_parts(path, found)
-    elif isinstance(found, griffe.Function):
-        yield from function_parts(path, found)
-    elif isinstance(found, griffe.Attribute):
-        yield code(f"{found.name}{_typed(found)}")
-        yield prose(found.docstring.value) if found.docstring else ""
+    if isinstance(public, griffe.Class):
+        yield from _class_parts(path, public)
+    elif isinstance(public, griffe.Function):
+        yield from function_parts(path, public)
+    elif isinstance(public, griffe.Attribute):
+        yield code(f"{public.name}{_typed(public)}")
+        yield prose(public.docstring.value) if public.docstring else ""
 
 
 def function_parts(name: str, function: griffe.Function) -> Iterator[str]:
-    """A signature, the types it names, and what the docstring says."""
+    """Document a function: its signature, the type aliases in it, and its docstring."""
     yield code(signature(name, function))
     if notes := alias_notes(function):
         yield f"Here {', '.join(f'`{note}`' for note in notes)}."
-    yield _docstring(function, [each.name for each in parameters(function)])
+    yield _docstring(function, [parameter.name for parameter in parameters(function)])
 
 
-def _class_parts(path: str, found: griffe.Class) -> Iterator[str]:
-    members = list(public_members(found))
-    attributes = [each for each in members if isinstance(each, griffe.Attribute)]
-    yield f"{_kind(found)}."
-    yield _docstring(found, [each.name for each in [*found.parameters, *attributes]])
-    made = constructor(found)
-    if made is not None:
-        yield from function_parts(path, made)
-    yield bullets(attribute_line(each, found) for each in attributes)
+def _class_parts(path: str, owner: griffe.Class) -> Iterator[str]:
+    members = list(public_members(owner))
+    attributes = [member for member in members if isinstance(member, griffe.Attribute)]
+    yield f"{_kind(owner)}."
+    yield _docstring(owner, [argument.name for argument in [*owner.parameters, *attributes]])
+    init = constructor(owner)
+    if init is not None:
+        yield from function_parts(path, init)
+    yield bullets(attribute_line(attribute, owner) for attribute in attributes)
     for method in members:
         if isinstance(method, griffe.Function):
             yield f"#### {path}.{method.name}"
@@ -85,42 +85,42 @@ def _class_parts(path: str, found: griffe.Class) -> Iterator[str]:
 
 
 def attribute_line(attribute: griffe.Attribute, owner: griffe.Class) -> str:
-    """An attribute in one line: its name, type, default, and what is said of it."""
-    said = f": {sentence(attribute.docstring.value)}" if attribute.docstring else ""
+    """Document an attribute in one line: name, type, default and docstring."""
+    description = f": {sentence(attribute.docstring.value)}" if attribute.docstring else ""
     property_ = " (property)" if "property" in attribute.labels else ""
-    return f"`{attribute.name}{_typed(attribute, owner)}`{property_}{said}"
+    return f"`{attribute.name}{_typed(attribute, owner)}`{property_}{description}"
 
 
 def _typed(attribute: griffe.Attribute, owner: griffe.Class | None = None) -> str:
-    """Type and value. An attribute without a type has that of the argument it is made of."""
-    made = None if owner is None else constructor(owner)
-    if attribute.annotation is not None or made is None or attribute.name not in made.parameters:
+    """Return type and value. An attribute without a type has that of the constructor argument of its name."""
+    init = None if owner is None else constructor(owner)
+    if attribute.annotation is not None or init is None or attribute.name not in init.parameters:
         annotation = "" if attribute.annotation is None else f": {attribute.annotation}"
         return f"{annotation}{_value(attribute)}"
-    return f": {made.parameters[attribute.name].annotation}"
+    return f": {init.parameters[attribute.name].annotation}"
 
 
 def _value(attribute: griffe.Attribute) -> str:
-    """What it is by default; ``field(default_factory=dict)`` is said as what it makes."""
+    """Return the default. ``field(default_factory=dict)`` is written as ``dict()``."""
     value = attribute.value
     if value is None or _COMPUTED & attribute.labels:
         return ""
     if isinstance(value, griffe.ExprCall) and str(value.function) == "field":
-        value = next(f"{each.value}()" for each in value.arguments if isinstance(each, griffe.ExprKeyword))
+        value = next(f"{argument.value}()" for argument in value.arguments if isinstance(argument, griffe.ExprKeyword))
     shown = " ".join(str(value).split())
     return f" = {shown}" if len(shown) <= _LONGEST_VALUE else ""
 
 
-def _kind(found: griffe.Class) -> str:
-    bases = [str(base) for base in found.bases]
-    if "dataclass" in found.labels:
+def _kind(owner: griffe.Class) -> str:
+    bases = [str(base) for base in owner.bases]
+    if "dataclass" in owner.labels:
         return "A dataclass"
     if "NamedTuple" in bases:
         return "A named tuple"
     if "TypedDict" in bases:
-        return "Keyword arguments, each of which may be left out"
-    return "A protocol" if "Protocol" in bases else f"A class{f', of {bases[0]}' if bases else ''}"
+        return "Keyword arguments, all optional"
+    return "A protocol" if "Protocol" in bases else f"A class{f' derived from {bases[0]}' if bases else ''}"
 
 
-def _docstring(found: griffe.Object, names: list[str]) -> str:
-    return prose(found.docstring.value, names) if found.docstring else ""
+def _docstring(documented: griffe.Object, names: list[str]) -> str:
+    return prose(documented.docstring.value, names) if documented.docstring else ""

@@ -1,4 +1,4 @@
-"""The page of the command line, as click knows it."""
+"""Generate the page of the command line from click's commands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tools.reference.markdown import bullets, code, link, page, prose
 
 from layerzoo.cli import zoo
 
-_KEPT = "\b\n"
+_VERBATIM = "\b\n"
 
 
 def cli_page() -> str:
-    """Every command with its arguments and options."""
+    """Document every command with its arguments and options."""
     context = click.Context(zoo, info_name="zoo", **zoo.context_settings)
     commands = list(_commands(zoo, context))
     return page(
@@ -22,13 +22,13 @@ def cli_page() -> str:
         _text(zoo.help),
         bullets(_options(context)),
         _text(zoo.epilog),
-        bullets(f"{link(each.command_path)}: {each.command.get_short_help_str(200)}" for each in commands),
-        *(part for each in commands for part in _parts(each)),
+        bullets(f"{link(command.command_path)}: {command.command.get_short_help_str(200)}" for command in commands),
+        *(part for command in commands for part in _parts(command)),
     )
 
 
 def _commands(group: click.Group, context: click.Context) -> Iterator[click.Context]:
-    """Every command below a group, each with the context in which it is called."""
+    """Yield the context of every command in a group and its subgroups."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if command is not None and not command.hidden:
@@ -47,11 +47,12 @@ def _parts(context: click.Context) -> Iterator[str]:
     yield bullets(_options(context))
 
 
-def _text(said: str | None) -> str:
-    """What ``--help`` says. Paragraphs that keep their lines there are blocks here."""
-    paragraphs = inspect.cleandoc(said or "").split("\n\n")
+def _text(help_text: str | None) -> str:
+    """Convert a help text to Markdown. Paragraphs that click does not wrap become code blocks."""
+    paragraphs = inspect.cleandoc(help_text or "").split("\n\n")
     return "\n\n".join(
-        code(each.removeprefix(_KEPT), "text") if each.startswith(_KEPT) else prose(each) for each in paragraphs
+        code(paragraph.removeprefix(_VERBATIM), "text") if paragraph.startswith(_VERBATIM) else prose(paragraph)
+        for paragraph in paragraphs
     )
 
 
@@ -59,5 +60,5 @@ def _options(context: click.Context) -> Iterator[str]:
     for parameter in context.command.params:
         record = parameter.get_help_record(context)
         if record is not None:
-            names, said = record
-            yield f"`{names}`: {' '.join(said.split())}" if said else f"`{names}`"
+            names, description = record
+            yield f"`{names}`: {' '.join(description.split())}" if description else f"`{names}`"

@@ -1,4 +1,4 @@
-"""The page of the errors."""
+"""Generate the page of the errors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _MODULE = "layerzoo.errors"
 
 
 def errors_page() -> str:
-    """The tree, then each error with its exit code and what it carries."""
+    """Draw the tree of errors, then document each error with its exit code and attributes."""
     docstring = module(_MODULE).docstring
     tree = list(_tree(errors.LayerzooError, 0))
     return page(
         "Errors",
         prose(docstring.value) if docstring else "",
-        "\n".join(f"{'  ' * depth}- {link(each.__name__)} · exit code {each.exit_code}" for each, depth in tree),
-        *(part for each, _ in tree for part in _error_parts(each)),
+        "\n".join(f"{'  ' * depth}- {link(error.__name__)} · exit code {error.exit_code}" for error, depth in tree),
+        *(part for error, _ in tree for part in _error_parts(error)),
     )
 
 
 def _tree(error: type[errors.LayerzooError], depth: int) -> Iterator[tuple[type[errors.LayerzooError], int]]:
-    """An error and those below it, each with its depth."""
+    """Yield an error and its subclasses, with their depth in the tree."""
     yield error, depth
     for child in error.__subclasses__():
         if child.__module__ == _MODULE:
@@ -35,11 +35,11 @@ def _tree(error: type[errors.LayerzooError], depth: int) -> Iterator[tuple[type[
 
 
 def _error_parts(error: type[errors.LayerzooError]) -> Iterator[str]:
-    found = definition(f"{_MODULE}.{error.__name__}")
+    documented = definition(f"{_MODULE}.{error.__name__}")
     bases = " and ".join(_base(base) for base in error.__bases__)
     yield f"## {error.__name__}"
-    yield f"Of {bases}. Exit code {error.exit_code}."
-    yield prose(found.docstring.value) if found.docstring else ""
+    yield f"Derived from {bases}. Exit code {error.exit_code}."
+    yield prose(documented.docstring.value) if documented.docstring else ""
     yield bullets(_attributes(error))
 
 
@@ -48,14 +48,14 @@ def _base(base: type) -> str:
 
 
 def _attributes(error: type[errors.LayerzooError]) -> Iterator[str]:
-    """What an error carries, and what it has of its bases."""
+    """Document the attributes of an error, including inherited ones."""
     for owner in error.__mro__:
         if owner.__module__ == _MODULE:
-            found = definition(f"{_MODULE}.{owner.__name__}")
-            if isinstance(found, griffe.Class):
-                yield from (attribute_line(each, found) for each in _own_attributes(found))
+            documented = definition(f"{_MODULE}.{owner.__name__}")
+            if isinstance(documented, griffe.Class):
+                yield from (attribute_line(attribute, documented) for attribute in _attributes_of_class(documented))
 
 
-def _own_attributes(found: griffe.Class) -> list[griffe.Attribute]:
-    members = public_members(found)
-    return [each for each in members if isinstance(each, griffe.Attribute) and each.name != "exit_code"]
+def _attributes_of_class(owner: griffe.Class) -> list[griffe.Attribute]:
+    members = public_members(owner)
+    return [member for member in members if isinstance(member, griffe.Attribute) and member.name != "exit_code"]

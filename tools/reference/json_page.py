@@ -1,4 +1,4 @@
-"""The page of what is printed as JSON."""
+"""Generate the page of the JSON output."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tools.reference.json_output import OUTPUT, json_schema
 from tools.reference.markdown import bullets, page, prose, sentence
 from tools.reference.schema import Wording, in_order
-from tools.reference.shapes import PRINTED, json_schema
 
 SCHEMA_FILE = "json.schema.json"
-_JSON = Wording(types={}, optional="may be left out")
+_JSON = Wording(types={}, optional="optional")
 
 
 def json_page() -> str:
-    """What each command prints, then the objects it consists of."""
+    """Document the output of each command, then the objects in it."""
     schema = json_schema()
     return page(
         "JSON",
-        "With `--format json` a command prints one object, or an array of them; with `--format jsonl` the same objects "
-        "one a line. Keys may be added in later versions; none changes its meaning or goes without a notice in the "
+        "With `--format json` a command prints one object, or an array of objects; with `--format jsonl` it prints the "
+        "same objects, one per line. Later versions may add keys. Changed and removed keys are announced in the "
         "changelog.",
-        f"The same as a JSON Schema: [{SCHEMA_FILE}]({SCHEMA_FILE}), each kind under `$defs`.",
+        f"As a JSON Schema: [{SCHEMA_FILE}]({SCHEMA_FILE}), with each object under `$defs`.",
         bullets(
-            f"{_JSON.values(of_key)}: {sentence(of_key['description'])}"
-            for of_key in schema["$defs"][PRINTED]["properties"].values()
+            f"{_JSON.values(schema_of_key)}: {sentence(schema_of_key['description'])}"
+            for schema_of_key in schema["$defs"][OUTPUT]["properties"].values()
         ),
-        *(part for name in in_order(schema["$defs"], PRINTED) for part in _parts(name, schema["$defs"][name])),
+        *(part for name in in_order(schema["$defs"], OUTPUT) for part in _parts(name, schema["$defs"][name])),
     )
 
 
 def json_schema_file() -> str:
-    """The schema, to be read by programs."""
+    """Return the JSON Schema as text."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

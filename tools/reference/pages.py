@@ -1,4 +1,4 @@
-"""The pages of docs/reference, and what writes each."""
+"""The pages of docs/reference and their generators."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ PAGES: dict[str, Callable[[], str]] = {
     "json.md": json_page,
     SCHEMA_FILE: json_schema_file,
 }
-"""What makes the text of each file, by its name."""
+"""The function that generates each file, by its name."""

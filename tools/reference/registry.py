@@ -1,4 +1,4 @@
-"""The page of registry.yaml."""
+"""Generate the page of registry.yaml."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from layerzoo.spec import AXES, MODALITIES
 _SECTIONS = {
     "HeadForm": "File",
     "ModelForm": "Model",
-    "ImageForm": "Preprocess of pictures",
-    "AudioForm": "Preprocess of sounds",
+    "ImageForm": "Preprocess of images",
+    "AudioForm": "Preprocess of audio",
     "TextForm": "Preprocess of texts",
     "VideoForm": "Preprocess of videos",
     "LayerForm": "Layer",
@@ -56,25 +56,32 @@ _HEAD = forms.CatalogueHeadForm.__name__
 
 
 def registry_page() -> str:
-    """Every key of the format, then the words that may stand behind some of them."""
+    """Document every key of the format, then the values of some of them."""
     definitions = _definitions()
     return page(
         "registry.yaml",
-        "The one format in which models are declared: in a plugin's file, in your own, and in layerzoo's. Text stays "
-        "text (`no`, `010` and `1:30` too). `zoo registry check FILE` finds everything that is wrong in a file, and "
-        "`zoo registry schema` prints a JSON Schema for editors.",
-        "What is required of a model and its preprocess, but for the modality, may be left out where the model's "
-        "`base` has it.",
+        "The format in which plugins, users and layerzoo itself declare models. Scalars are strict: `no`, `010` and "
+        "`1:30` are text. `zoo registry check FILE` reports all mistakes of a file, and `zoo registry schema` prints a "
+        "JSON Schema for editors.",
+        "A model with a `base` inherits every key that it does not declare, also required ones, except `modality`.",
         *(part for name in [_ROOT, *in_order(definitions, _ROOT)] for part in _parts(name, definitions[name])),
         *_catalogue(definitions[_HEAD]),
-        *_words(),
+        *_vocabulary(),
     )
 
 
 def _definitions() -> dict[str, Any]:
-    """The forms as JSON Schema, with what is checked beside them: models one by one, and keys that a base may have."""
-    asked: list[type[forms.Form]] = [forms.HeadForm, forms.ModelForm, forms.CatalogueHeadForm, *_PREPROCESS.values()]
-    _, schema = models_json_schema([(form, "validation") for form in asked])
+    """Return the JSON Schema of all forms.
+
+    Two rules are added that are checked separately: models are validated one by one, and a base may have required keys.
+    """
+    requested: list[type[forms.Form]] = [
+        forms.HeadForm,
+        forms.ModelForm,
+        forms.CatalogueHeadForm,
+        *_PREPROCESS.values(),
+    ]
+    _, schema = models_json_schema([(form, "validation") for form in requested])
     definitions: dict[str, Any] = schema["$defs"]
     definitions[_ROOT]["properties"]["layerzoo"] |= {"const": FORMAT}
     definitions[_ROOT]["properties"]["models"]["additionalProperties"] = {"$ref": _MODEL}
@@ -97,37 +104,39 @@ def _parts(name: str, definition: dict[str, Any]) -> Iterator[str]:
 
 
 def _catalogue(head: dict[str, Any]) -> Iterator[str]:
-    """What a file of many models is, which has the keys of a model and two more."""
+    """Document catalogue files, whose lines have the keys of a model and two more."""
     yield "## Catalogue"
-    yield prose(_said_of_module("layerzoo.registry.catalogue"))
+    yield prose(_module_docstring("layerzoo.registry.catalogue"))
     yield from _parts(_HEAD, head)
     yield "## Table of layers"
-    yield prose(_said_of_module("layerzoo.registry.layer_table"))
+    yield prose(_module_docstring("layerzoo.registry.layer_table"))
     yield bullets(f"`{letter}`: {word}" for letter, word in LETTERS.items())
 
 
-def _words() -> Iterator[str]:
+def _vocabulary() -> Iterator[str]:
     yield "## Modalities"
-    yield bullets(f"`{each}`" for each in MODALITIES)
+    yield bullets(f"`{modality}`" for modality in MODALITIES)
     yield "## Axes"
-    yield prose(_said("layerzoo.spec.AXES"))
-    yield bullets(f"`{each}`" for each in AXES)
+    yield prose(_attribute_docstring("layerzoo.spec.AXES"))
+    yield bullets(f"`{axis}`" for axis in AXES)
     yield "## Poolings"
-    yield bullets(f"`{each.name}`: {each.summary}" for each in POOLINGS.values())
+    yield bullets(f"`{pooling.name}`: {pooling.summary}" for pooling in POOLINGS.values())
     yield "## Sources of weights"
-    yield prose(_said("layerzoo.spec.Weights.source"))
+    yield prose(_attribute_docstring("layerzoo.spec.Weights.source"))
     yield "## Selectors of layers"
     select = function("layerzoo.layers.select")
-    yield prose(select.docstring.value if select.docstring else "", [each.name for each in parameters(select)])
+    yield prose(
+        select.docstring.value if select.docstring else "", [parameter.name for parameter in parameters(select)]
+    )
     yield "## Codes of diagnostics"
     yield bullets(f"`{code}`: {meaning}" for code, meaning in MEANINGS.items())
 
 
-def _said(path: str) -> str:
+def _attribute_docstring(path: str) -> str:
     docstring = attribute(path).docstring
     return docstring.value if docstring else ""
 
 
-def _said_of_module(path: str) -> str:
+def _module_docstring(path: str) -> str:
     docstring = module(path).docstring
     return docstring.value if docstring else ""

@@ -1,4 +1,4 @@
-"""A JSON Schema in words."""
+"""Describe a JSON Schema in words."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """How readers of one format call things."""
+    """The terms of one format."""
 
     types: Mapping[str, str]
-    """Words for the types of JSON Schema; one that is missing is called as it is there."""
+    """Terms for the types of JSON Schema, which are the default."""
     headings: Mapping[str, str] = field(default_factory=dict)
-    """Of the sections about definitions, where these are not called as the definitions are."""
+    """By definition, the heading of its section. The name of the definition is the default."""
     needed: str = ""
-    """Said of a key that must be there."""
+    """The remark for a required key."""
     optional: str = ""
-    """Said of one that need not."""
+    """The remark for an optional key."""
 
     def keys(self, schema: Schema) -> Iterator[str]:
-        """One line for each key of an object: what may stand behind it, whether it is needed, what is said of it."""
-        for key, of_key in schema.get("properties", {}).items():
+        """Yield one line for each key of an object: its values, whether it is required, and its description."""
+        for key, schema_of_key in schema.get("properties", {}).items():
             is_needed = key in schema.get("required", ())
-            remarks = [self.values(of_key), self.needed if is_needed else self._absence(of_key)]
-            said = f": {sentence(of_key['description'])}" if "description" in of_key else ""
-            yield f"`{key}` ({'; '.join(filter(None, remarks))}){said}"
+            remarks = [self.values(schema_of_key), self.needed if is_needed else self._absence(schema_of_key)]
+            description = f": {sentence(schema_of_key['description'])}" if "description" in schema_of_key else ""
+            yield f"`{key}` ({'; '.join(filter(None, remarks))}){description}"
 
     def values(self, schema: Schema) -> str:
-        """What may stand behind a key."""
+        """Describe the values of a key."""
         if "$ref" in schema:
             return link(self.headings.get(_name(schema), _name(schema)))
         if "const" in schema:
@@ -42,7 +42,7 @@ class Wording:
         if "enum" in schema:
             return " or ".join(map(_shown, schema["enum"]))
         if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-            return " or ".join(dict.fromkeys(self.values(each) for each in alternatives if each))
+            return " or ".join(dict.fromkeys(self.values(alternative) for alternative in alternatives if alternative))
         if schema.get("type") == "array":
             return f"{self._type('array')} of {self._items(schema)}"
         if isinstance(values := schema.get("additionalProperties"), Mapping) and values:
@@ -50,9 +50,9 @@ class Wording:
         kinds = schema.get("type", "anything")
         return " or ".join(map(self._type, [kinds] if isinstance(kinds, str) else kinds))
 
-    def _absence(self, of_key: Schema) -> str:
-        default = of_key.get("default")
-        return self.optional if default in (None, [], {}, "") else f"left out when {_shown(default)}"
+    def _absence(self, schema_of_key: Schema) -> str:
+        default = schema_of_key.get("default")
+        return self.optional if default in (None, [], {}, "") else f"default {_shown(default)}"
 
     def _items(self, schema: Schema) -> str:
         if fixed := schema.get("prefixItems"):
@@ -64,26 +64,26 @@ class Wording:
 
 
 def in_order(definitions: Mapping[str, Schema], root: str) -> Iterator[str]:
-    """The definitions that one leads to, as they are met."""
+    """Yield the definitions that a definition refers to, directly or not, in the order of their first occurrence."""
     pending, seen = [root], {root}
     while pending:
-        for name in _named(definitions[pending.pop(0)]):
+        for name in _references(definitions[pending.pop(0)]):
             if name not in seen:
                 seen.add(name)
                 pending.append(name)
                 yield name
 
 
-def _named(schema: object) -> Iterator[str]:
-    """The definitions that a schema mentions, in the order in which it does."""
+def _references(schema: object) -> Iterator[str]:
+    """Yield the definitions that a schema refers to, in order."""
     if isinstance(schema, Mapping):
         if "$ref" in schema:
             yield _name(schema)
-        for each in schema.values():
-            yield from _named(each)
+        for item in schema.values():
+            yield from _references(item)
     elif isinstance(schema, list):
-        for each in schema:
-            yield from _named(each)
+        for item in schema:
+            yield from _references(item)
 
 
 def _name(schema: Schema) -> str:

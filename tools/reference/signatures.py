@@ -1,4 +1,4 @@
-"""Signatures, with types as they stand in the source."""
+"""Format signatures with the types of the source."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from tools.reference.source import definition, is_alias_of_types
 
 _WIDTH = 100
 _OWNERS = frozenset({"self", "cls"})
-_BEFORE = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
+_STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 
 
 def signature(name: str, function: griffe.Function) -> str:
-    """A call and what it returns: on one line where there is room, else a line a parameter."""
+    """Format a signature on one line if it fits, otherwise with one line per parameter."""
     returns = "" if function.name == "__init__" else f" -> {function.returns}"
     return _call(name, parameters(function), returns)
 
 
 def parameters(function: griffe.Function) -> list[griffe.Parameter]:
-    """What a caller gives."""
-    return [each for each in function.parameters if each.name not in _OWNERS]
+    """Return the parameters that a caller passes."""
+    return [parameter for parameter in function.parameters if parameter.name not in _OWNERS]
 
 
 def alias_notes(function: griffe.Function) -> list[str]:
-    """The names for types in a signature, and what they stand for: ``Precision = Literal[…]``."""
-    expressions = [each.annotation for each in function.parameters] + [function.returns]
-    return list(dict.fromkeys(note for each in expressions for note in _aliases(each)))
+    """Return the definitions of the type aliases in a signature, as in ``Precision = Literal[…]``."""
+    annotations = [parameter.annotation for parameter in function.parameters] + [function.returns]
+    return list(dict.fromkeys(note for annotation in annotations for note in _aliases(annotation)))
 
 
 def _aliases(expression: str | griffe.Expr | None) -> Iterator[str]:
     if not isinstance(expression, griffe.Expr):
         return
-    for each in expression.iterate(flat=True):
-        if isinstance(each, griffe.ExprName) and each.canonical_path.startswith("layerzoo."):
-            found = definition(each.canonical_path)
-            if is_alias_of_types(found) and isinstance(found, griffe.Attribute):
-                yield f"{each.name} = {found.value}"
+    for part in expression.iterate(flat=True):
+        if isinstance(part, griffe.ExprName) and part.canonical_path.startswith("layerzoo."):
+            alias = definition(part.canonical_path)
+            if is_alias_of_types(alias) and isinstance(alias, griffe.Attribute):
+                yield f"{part.name} = {alias.value}"
 
 
-def _call(name: str, given: list[griffe.Parameter], returns: str) -> str:
-    shown = list(_with_star(given))
-    line = f"{name}({', '.join(shown)}){returns}"
-    return line if len(line) <= _WIDTH else "\n".join([f"{name}(", *(f"    {each}," for each in shown), f"){returns}"])
+def _call(name: str, declared: list[griffe.Parameter], returns: str) -> str:
+    texts = list(_with_star(declared))
+    line = f"{name}({', '.join(texts)}){returns}"
+    return line if len(line) <= _WIDTH else "\n".join([f"{name}(", *(f"    {text}," for text in texts), f"){returns}"])
 
 
-def _with_star(given: list[griffe.Parameter]) -> Iterator[str]:
+def _with_star(declared: list[griffe.Parameter]) -> Iterator[str]:
     is_starred = False
-    for each in given:
-        if each.kind is griffe.ParameterKind.keyword_only and not is_starred:
+    for parameter in declared:
+        if parameter.kind is griffe.ParameterKind.keyword_only and not is_starred:
             is_starred = True
             yield "*"
-        is_starred = is_starred or each.kind is griffe.ParameterKind.var_positional
-        yield _parameter(each)
+        is_starred = is_starred or parameter.kind is griffe.ParameterKind.var_positional
+        yield _parameter(parameter)
 
 
-def _parameter(each: griffe.Parameter) -> str:
-    name = _BEFORE.get(each.kind, "") if each.kind else ""
-    annotation = "" if each.annotation is None else f": {each.annotation}"
-    default = "" if each.default is None or name else f"{' = ' if annotation else '='}{each.default}"
-    return f"{name}{each.name}{annotation}{default}"
+def _parameter(parameter: griffe.Parameter) -> str:
+    stars = _STARS.get(parameter.kind, "") if parameter.kind else ""
+    annotation = "" if parameter.annotation is None else f": {parameter.annotation}"
+    default = "" if parameter.default is None or stars else f"{' = ' if annotation else '='}{parameter.default}"
+    return f"{stars}{parameter.name}{annotation}{default}"

@@ -1,4 +1,4 @@
-"""The source of layerzoo as it is written: names, signatures and docstrings, read by griffe; nothing of it runs."""
+"""Read names, signatures and docstrings of layerzoo with griffe, without importing it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ PUBLIC_MODULES = (
     "layerzoo.media.text",
     "layerzoo.errors",
 )
-"""The modules that programs and plugins may import from. What each offers is its ``__all__``."""
+"""The modules that programs and plugins may import. Their public names are those of ``__all__``."""
 
 
 @cache
 def package() -> griffe.Module:
-    """The whole package."""
-    found = griffe.load("layerzoo", search_paths=[ROOT / "src"])
-    if not isinstance(found, griffe.Module):
-        raise TypeError(f"layerzoo is a {found.kind.value}, not a module")
-    return found
+    """Return the whole package."""
+    loaded = griffe.load("layerzoo", search_paths=[ROOT / "src"])
+    if not isinstance(loaded, griffe.Module):
+        raise TypeError(f"layerzoo is a {loaded.kind.value}, not a module")
+    return loaded
 
 
 def module(path: str) -> griffe.Module:
-    """A module by its dotted path."""
-    found = _member(path)
-    if not isinstance(found, griffe.Module):
-        raise TypeError(f"{path} is a {found.kind.value}, not a module")
-    return found
+    """Return a module by its dotted path."""
+    member = _member(path)
+    if not isinstance(member, griffe.Module):
+        raise TypeError(f"{path} is a {member.kind.value}, not a module")
+    return member
 
 
 def public_names(path: str) -> list[str]:
-    """The ``__all__`` of a module, sorted as it is written."""
+    """Return the ``__all__`` of a module, in the order of the source."""
     exports = module(path).exports
     if exports is None:
         raise LookupError(f"{path} has no __all__")
@@ -52,9 +52,9 @@ def public_names(path: str) -> list[str]:
 
 
 def definition(path: str) -> griffe.Object:
-    """What a dotted path means, wherever it is defined: imports are followed.
+    """Return the definition of a dotted path, following imports.
 
-    A name that is imported wins over a submodule of the same name, as it does in Python.
+    An imported name takes precedence over a submodule of the same name, as in Python.
     """
     parent, _, name = path.rpartition(".")
     if (imported := module(parent).imports.get(name)) is not None:
@@ -63,45 +63,45 @@ def definition(path: str) -> griffe.Object:
 
 
 def attribute(path: str) -> griffe.Attribute:
-    """A constant, or an attribute of a class, by its dotted path."""
-    found = _member(path)
-    if not isinstance(found, griffe.Attribute):
-        raise TypeError(f"{path} is a {found.kind.value}, not an attribute")
-    return found
+    """Return a constant, or an attribute of a class, by its dotted path."""
+    member = _member(path)
+    if not isinstance(member, griffe.Attribute):
+        raise TypeError(f"{path} is a {member.kind.value}, not an attribute")
+    return member
 
 
 def function(path: str) -> griffe.Function:
-    """A function by its dotted path."""
-    found = _member(path)
-    if not isinstance(found, griffe.Function):
-        raise TypeError(f"{path} is a {found.kind.value}, not a function")
-    return found
+    """Return a function by its dotted path."""
+    member = _member(path)
+    if not isinstance(member, griffe.Function):
+        raise TypeError(f"{path} is a {member.kind.value}, not a function")
+    return member
 
 
 def public_members(owner: griffe.Class) -> Iterator[griffe.Object]:
-    """What a class offers by itself: public names, and the special methods that have something to say."""
+    """Yield the public members that a class defines, and its special methods with a docstring."""
     for name, member in owner.members.items():
         if isinstance(member, griffe.Object) and name != "__init__":
-            is_told = name.startswith("__") and member.docstring is not None
-            if is_told or not name.startswith("_"):
+            is_documented = name.startswith("__") and member.docstring is not None
+            if is_documented or not name.startswith("_"):
                 yield member
 
 
 def constructor(owner: griffe.Class) -> griffe.Function | None:
-    """The ``__init__`` of a class where one is written; that of a dataclass is its fields."""
-    found = owner.members.get("__init__")
-    return found if isinstance(found, griffe.Function) and "dataclass" not in owner.labels else None
+    """Return the ``__init__`` that a class defines; None for a dataclass, whose fields describe it."""
+    init = owner.members.get("__init__")
+    return init if isinstance(init, griffe.Function) and "dataclass" not in owner.labels else None
 
 
-def is_alias_of_types(found: griffe.Object) -> bool:
-    """Whether this is a name for a type, such as ``Modality``."""
-    return isinstance(found, griffe.Attribute) and isinstance(
-        found.value, griffe.ExprSubscript | griffe.ExprBinOp | griffe.ExprName
+def is_alias_of_types(candidate: griffe.Object) -> bool:
+    """Whether this is a type alias, such as ``Modality``."""
+    return isinstance(candidate, griffe.Attribute) and isinstance(
+        candidate.value, griffe.ExprSubscript | griffe.ExprBinOp | griffe.ExprName
     )
 
 
 def _member(path: str) -> griffe.Object:
-    found = package()[path.split(".")[1:]] if "." in path else package()
-    if not isinstance(found, griffe.Object):
-        raise LookupError(f"{path} is not defined where it is looked for")
-    return found
+    member = package()[path.split(".")[1:]] if "." in path else package()
+    if not isinstance(member, griffe.Object):
+        raise LookupError(f"{path} is imported, not defined there")
+    return member

@@ -119,14 +119,15 @@ class _Release:
     @property
     def entry_points(self) -> list[EntryPoint]:
         """Its entry points of the group. Raises: whatever broken metadata leads to."""
-        text = self.metadata.read_text("entry_points.txt")
-        if text and f"[{GROUP}]" in text:  # parsing those of every installed distribution would take most of the scan
-            return list(self.metadata.entry_points.select(group=GROUP))
-        return []
+        return list(self.metadata.entry_points.select(group=GROUP))
 
 
 def _distributions() -> Iterator[_Release]:
-    """Every installed distribution once: the first on ``sys.path`` hides others of its name, as it does for imports."""
+    """Yield every installed distribution that may have plugins, once.
+
+    The first on ``sys.path`` hides others of its name, as it does for imports. The METADATA of distributions without
+    plugins is not parsed: with 125 distributions that is 90 % of the time of a scan.
+    """
     from importlib.metadata import DistributionFinder
 
     seen: set[str] = set()
@@ -136,10 +137,29 @@ def _distributions() -> Iterator[_Release]:
             continue
         with contextlib.suppress(Exception):  # a finder of another tool that fails hides only what it would have found
             for distribution in find(DistributionFinder.Context()):
+                name, _ = _folder_name(distribution)
+                if name and not _may_have_plugins(distribution):
+                    seen.add(canonical(name))
+                    continue
                 release = _release(distribution)
                 if release is not None and canonical(release.name) not in seen:
                     seen.add(canonical(release.name))
                     yield release
+
+
+def _folder_name(distribution: Distribution) -> tuple[str, str]:
+    """Return the name and the version in the name of a distribution's folder, such as acme_zoo-1.0.dist-info."""
+    folder = Path(str(getattr(distribution, "_path", ""))).name  # there is no public way to it
+    name, _, version = folder.removesuffix(".dist-info").removesuffix(".egg-info").partition("-")
+    return name, version
+
+
+def _may_have_plugins(distribution: Distribution) -> bool:
+    """Return whether the entry points of a distribution name the group, or cannot be read."""
+    try:
+        return f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or "")
+    except Exception:  # noqa: BLE001 - damage is described later
+        return True
 
 
 def _release(distribution: Distribution) -> _Release | None:
@@ -152,10 +172,8 @@ def _release(distribution: Distribution) -> _Release | None:
         damage = "its METADATA is missing or damaged"
         if isinstance(error, UnicodeDecodeError):
             damage = "its METADATA is not UTF-8 text"
-    # The folder is called acme_zoo-1.0.dist-info. There is no public way to it when the metadata does not say its name.
-    folder = getattr(distribution, "_path", None)
-    name, _, version = Path(str(folder)).name.removesuffix(".dist-info").removesuffix(".egg-info").partition("-")
-    return _Release(distribution, canonical(name), version or None, damage) if folder and name else None
+    name, version = _folder_name(distribution)
+    return _Release(distribution, canonical(name), version or None, damage) if name else None
 
 
 # ---------------------------------------------------------------- their entry points

@@ -1,4 +1,4 @@
-"""Photographs in the number and the sizes that folders of them have: cut out of real ones, the same every time."""
+"""Photographs of usual sizes, cropped from real ones with a fixed seed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from PIL import Image
 _SAMPLES = Path(__file__).parents[1] / ".samples"
 _SCIENCE = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "rocket.jpg")
 _SIZES_PX = ((500, 375), (500, 375), (375, 500), (500, 333), (333, 500), (500, 500), (640, 480))
-"""Width and height; the first are those of most pictures of ImageNet."""
+"""Width and height. The first are the most frequent sizes in ImageNet."""
 _SEED = 5
 _SHARE = (0.6, 1.0)
-"""How much of a photograph's longest fitting cut is taken."""
+"""The size of a crop, as a share of the largest possible crop."""
 _QUALITY = (75, 95)
 
 
-def write_pictures(folder: Path, number: int) -> list[Path]:
-    """So many JPEG files. Returns: their paths, in order."""
+def write_images(folder: Path, number: int) -> list[Path]:
+    """Write JPEG files. Returns: their paths, in order."""
     draw = random.Random(_SEED)
     photographs = [Image.open(path).convert("RGB") for path in _photographs()]
-    paths = [folder / f"{at:04}.jpg" for at in range(number)]
-    for at, path in enumerate(paths):
-        picture = _cut(photographs[at % len(photographs)], draw.choice(_SIZES_PX), draw)
-        picture.save(path, quality=draw.randint(*_QUALITY))
+    paths = [folder / f"{index:04}.jpg" for index in range(number)]
+    for index, path in enumerate(paths):
+        image = _crop(photographs[index % len(photographs)], draw.choice(_SIZES_PX), draw)
+        image.save(path, quality=draw.randint(*_QUALITY))
     return paths
 
 
@@ -36,7 +36,7 @@ def _photographs() -> list[Path]:
     return [*imagenet, *science, *lessons]
 
 
-def _cut(photograph: Image.Image, size_px: tuple[int, int], draw: random.Random) -> Image.Image:
+def _crop(photograph: Image.Image, size_px: tuple[int, int], draw: random.Random) -> Image.Image:
     share = draw.uniform(*_SHARE) * min(photograph.width / size_px[0], photograph.height / size_px[1])
     width, height = size_px[0] * share, size_px[1] * share
     left, top = draw.uniform(0, photograph.width - width), draw.uniform(0, photograph.height - height)
