@@ -26,7 +26,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 import layerzoo
 from layerzoo import Features, ModelSpec
 from layerzoo.runtime import Backbone
-from layerzoo.runtime.backbone import Precision
+from layerzoo.runtime.precision import Precision
 from layerzoo.spec import FrozenMap
 
 BATCH = 32

@@ -25,7 +25,7 @@ from layerzoo.registry import PluginManifest, Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
-_FORMAT = 8
+_FORMAT = 9
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -48,6 +48,14 @@ def traced_notices(spec: ModelSpec) -> tuple[str, ...]:
     """Return what a trace or a run on this machine showed of features that are random, or depend on the batch."""
     facts = _facts_here(spec)
     return () if facts is None else tuple(facts["notices"])
+
+
+def traced_dtypes(spec: ModelSpec) -> tuple[str, tuple[str, ...]] | None:
+    """Return the dtype that a model's library computes in by default, and those that its checkpoint is stored in; None
+    where it was not loaded here."""
+    facts = _facts_here(spec)
+    kept = None if facts is None else facts["dtypes"]
+    return None if kept is None else (kept["library"], tuple(kept["stored"]))
 
 
 def traced_preprocess(spec: ModelSpec) -> Preprocess | None:

@@ -244,6 +244,25 @@ def wav(pcm: bytes, riff: int, data: int) -> bytes:
     return b"RIFF" + struct.pack("<I", riff) + head + b"data" + struct.pack("<I", data) + pcm
 
 
+_PCM_TYPES = "PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW"
+_CUT_IN_A_FRAME = {
+    "WAV": f"PCM_U8 {_PCM_TYPES} IMA_ADPCM MS_ADPCM GSM610 G721_32",
+    "WAVEX": "PCM_24 FLOAT",
+    "RF64": "PCM_U8 PCM_24 FLOAT",
+    "W64": "PCM_U8 PCM_16 FLOAT MS_ADPCM",
+    "AIFF": f"PCM_S8 {_PCM_TYPES} IMA_ADPCM GSM610",
+    "AU": "PCM_S8 PCM_24 DOUBLE ULAW G721_32",
+    "CAF": "PCM_S8 PCM_24 FLOAT ALAC_16",
+    "FLAC": "PCM_S8 PCM_16 PCM_24",
+    "OGG": "VORBIS OPUS",
+    "VOC": "PCM_16 ULAW",
+    "NIST": "PCM_16 PCM_24",
+    "SVX": "PCM_16",
+    "MP3": "MPEG_LAYER_III",
+}
+_LAST_BYTE_IS_NO_SAMPLE = {("WAV", "GSM610"), ("VOC", "PCM_16"), ("VOC", "ULAW")}
+
+
 class TestLengths:
     @pytest.mark.parametrize(
         ("riff", "data"),
@@ -284,6 +303,28 @@ class TestLengths:
         rate = 48_000 if codec == "libopus" else RATE
         data = by_ffmpeg(tone(440, 3, rate, 2), format, codec, rate, 48_000 if "wma" in codec else None)
         assert refusal(data[: int(share * len(data))]).startswith("truncated")
+
+    @pytest.mark.parametrize("cut", [1, 3, 5, 1000])
+    @pytest.mark.parametrize(
+        ("format", "subtype"),
+        [(name, subtype) for name, subtypes in _CUT_IN_A_FRAME.items() for subtype in subtypes.split()],
+    )
+    def test_a_file_that_is_cut_in_its_last_frame(self, format: str, subtype: str, cut: int) -> None:
+        channels = 1 if subtype in ("GSM610", "G721_32") or format == "SVX" else 2
+        data = by_libsndfile(tone(300, channels=channels)[:16_001], format, subtype)
+        whole = decode(data, RATE)
+        # A last byte that makes the length even, or ends the file, is none of a sample.
+        if cut == 1 and (format, subtype) in _LAST_BYTE_IS_NO_SAMPLE:
+            assert np.array_equal(decode(data[:-1], RATE), whole)
+        else:
+            assert refusal(data[:-cut]).startswith("truncated")
+
+    @pytest.mark.parametrize("data", [64_001, 64_000], ids=["odd", "even"])
+    def test_a_wav_with_other_chunks_after_its_samples_is_whole(self, data: int) -> None:
+        pcm = bytes(64_000) + b"\0" * (data % 2)
+        after = b"LIST" + struct.pack("<I", 4) + b"INFO"
+        file = wav(pcm, 0, data) + b"\0" * (data % 2) + after
+        assert len(decode(file, RATE)) == 32_000
 
     @pytest.mark.parametrize(("format", "codec"), [("adts", "aac"), ("ac3", "ac3"), ("mp2", "mp2")])
     def test_a_cut_stream_that_declares_no_length_gives_what_is_there(self, format: str, codec: str) -> None:

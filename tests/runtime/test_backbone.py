@@ -16,7 +16,7 @@ from torch import nn
 import layerzoo
 from layerzoo.errors import UsageError
 from layerzoo.runtime import Backbone
-from layerzoo.runtime.backbone import Precision, in_precision
+from layerzoo.runtime.precision import Precision, in_precision
 
 SCRIPT = """
 import pickle, sys, layerzoo

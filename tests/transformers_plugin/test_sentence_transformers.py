@@ -26,7 +26,7 @@ from tests.transformers_plugin.sentence_encoders import (
     save,
     word_pieces,
 )
-from transformers import BartConfig, BartModel, CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+from transformers import AutoConfig, AutoModel, CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 import layerzoo
 from layerzoo.errors import RepositoryError, UnsafeWeightsError, UsageError
@@ -321,11 +321,10 @@ def test_the_length_with_which_the_tokenizer_is_called_counts(networks: Any, tmp
 @pytest.mark.parametrize(
     "settings",
     [
-        {"processing_kwargs": {"text": {"add_special_tokens": False}}},
+        {"processing_kwargs": {"text": {"padding": "max_length"}}},
         {"processing_kwargs": {"common": {"truncation_side": "left"}}},
         {"processing_kwargs": {"image": {"do_resize": False}}},
-        {"config_kwargs": {"num_hidden_layers": 1}},
-        {"model_args": {"add_pooling_layer": False}},
+        {"model_args": {"quantization_config": {"load_in_8bit": True}}},
     ],
 )
 def test_settings_that_are_not_followed_are_refused_by_name(
@@ -345,16 +344,68 @@ def test_a_prompt_may_be_longer_than_the_limit(networks: Any, tmp_path: Path, de
     assert_equal(found, encoded(folder, TEXTS[:2], prompt=prompt))
 
 
-def test_a_network_whose_decoder_the_library_pools_is_refused(tmp_path: Path, declare: Declare) -> None:
-    config = BartConfig(
-        vocab_size=600, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48,
-    )  # fmt: skip
-    BartModel(config).save_pretrained(tmp_path / "bart")
-    word_pieces().save_pretrained(tmp_path / "bart")
-    folder = save(tmp_path / "model", tmp_path / "bart", [Pooling(32)])
-    with pytest.raises(RepositoryError, match="pools the output of the decoder"):
-        layerzoo.load(declare(folder))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"processing_kwargs": {"text": {"add_special_tokens": False, "truncation": "only_first"}}},
+        {"config_kwargs": {"num_hidden_layers": 1, "trust_remote_code": False}},
+        {"config_args": {"hidden_act": "relu"}},
+        {"model_args": {"add_pooling_layer": False, "attn_implementation": "eager"}},
+    ],
+    ids=["without special tokens", "fewer blocks", "another activation", "without a pooling layer"],
+)
+def test_settings_of_the_network_are_followed(
+    settings: dict[str, Any], networks: Any, tmp_path: Path, declare: Declare
+) -> None:
+    pooling = Pooling(32, pooling_mode=("mean", "cls"), include_prompt=False)
+    folder = save(tmp_path / "model", networks("bert"), [pooling], transformer={"max_seq_length": 12})
+    set_transformer(folder, **settings)
+    assert_equal(layerzoo.extract(declare(folder), TEXTS).values, encoded(folder))
+    found = layerzoo.extract("mine/model", TEXTS[:3], prompt="to find: ").values
+    assert_equal(found, encoded(folder, TEXTS[:3], prompt="to find: "))
+
+
+_PAIR = {
+    "vocab_size": 400, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 80,
+    "bos_token_id": 3, "eos_token_id": 4, "pad_token_id": 1, "decoder_start_token_id": 4,
+}  # fmt: skip
+_PAIRS: dict[str, dict[str, Any]] = {
+    "bart": _PAIR,
+    "mbart": _PAIR,
+    "plbart": _PAIR,
+    "mvp": _PAIR,
+    "led": {**_PAIR, "max_encoder_position_embeddings": 80, "max_decoder_position_embeddings": 80,
+            "attention_window": 8},
+    "fsmt": {**_PAIR, "src_vocab_size": 400, "tgt_vocab_size": 400, "langs": ["en", "de"]},
+    "bigbird_pegasus": {**_PAIR, "block_size": 4, "num_random_blocks": 1},
+    "pegasus": _PAIR,
+    "m2m_100": _PAIR,
+    "prophetnet": {"vocab_size": 400, "hidden_size": 32, "num_encoder_layers": 2, "num_decoder_layers": 2,
+                   "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4, "encoder_ffn_dim": 48,
+                   "decoder_ffn_dim": 48, "max_position_embeddings": 80, "pad_token_id": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in ("bart", "prophetnet") else pytest.param(kind, marks=pytest.mark.slow) for kind in _PAIRS],
+)
+def test_an_encoder_decoder_equals_encode_whichever_of_the_two_the_library_pools(
+    kind: str, tmp_path: Path, declare: Declare
+) -> None:
+    torch.manual_seed(0)
+    network = AutoModel.from_config(AutoConfig.for_model(kind, **_PAIRS[kind])).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    network.save_pretrained(tmp_path / "pair")
+    word_pieces().save_pretrained(tmp_path / "pair")
+    folder = save(tmp_path / "model", tmp_path / "pair", [Pooling(32, pooling_mode=("mean", "lasttoken"))])
+    backbone = layerzoo.load(declare(folder))
+    assert_equal(layerzoo.extract(backbone, TEXTS).values, encoded(folder, batch_size=1))
+    assert_equal(layerzoo.extract(backbone, TEXTS[:1]).values, encoded(folder, TEXTS[:1]))
+    assert {"stem", "block.0", "block.1"} <= {layer.name for layer in backbone.blueprint.spec.layers}
 
 
 def test_a_dual_encoder_saved_by_sentence_transformers_has_its_projection(tmp_path: Path, declare: Declare) -> None:

@@ -140,22 +140,30 @@ def test_a_text_that_is_too_long_is_truncated_on_the_tokenizers_side(side: str, 
         assert prepared.report["truncated"] == (total + sum(row.special) > 12) or text.endswith("</s>")
 
 
+@pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "attention_mask"]])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_network_that_is_padded_to_its_longest_input_is_padded_on_the_tokenizers_side(
-    side: str, tmp_path: Path
+@pytest.mark.parametrize("model_type", ["siglip", "siglip2"])
+def test_a_network_that_is_padded_to_its_longest_input_gets_all_that_the_tokenizer_returns(
+    model_type: str, side: str, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "files").mkdir()
     tokenizer = small_tokenizer("BertTokenizer", tmp_path / "files")
-    spec = saved(tmp_path / "model", "siglip", tokenizer, {"padding_side": side, "model_max_length": 16})
+    fields = {"padding_side": side, "model_max_length": 16, "model_input_names": names}
+    spec = saved(tmp_path / "model", model_type, tokenizer, fields)
     library = AutoTokenizer.from_pretrained(tmp_path / "model")
     text = "a fine film"
-    expected = library(text, padding="max_length", return_tensors="pt")["input_ids"]
-    network = AutoModel.from_pretrained(tmp_path / "model").text_model
-    assert torch.equal(preprocess(spec)([text]).inputs["input_ids"], expected)
+    given = library([text, LONG], padding="max_length", truncation=True, return_tensors="pt")
+    assert list(given) == names
+    whole = AutoModel.from_pretrained(tmp_path / "model")
+    batch = preprocess(spec)([text, LONG])
+    assert batch.inputs.keys() == given.keys()
+    assert all(torch.equal(batch.inputs[name], given[name]) for name in names)
     with torch.no_grad():
-        output = network(input_ids=expected, output_hidden_states=True)
-    true = (expected[0] != library.pad_token_id).nonzero().ravel()
-    found = layerzoo.extract(spec, [text, LONG], layer=["block.-1", "pooled"])
+        embedding = whole.get_text_features(**given).pooler_output
+        output = whole.text_model(**given, output_hidden_states=True)
+    true = (given["input_ids"][0] != library.pad_token_id).nonzero().ravel()
+    found = layerzoo.extract(spec, [text, LONG], layer=["block.-1", "pooled", "embedding"])
+    np.testing.assert_allclose(found["embedding"], embedding.numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["pooled"][0], output.pooler_output[0].numpy(), rtol=1e-4, atol=1e-5)
     state = output.hidden_states[-1][0, true].mean(0).numpy()
     np.testing.assert_allclose(found["block.1"][0], state, rtol=1e-4, atol=1e-5)

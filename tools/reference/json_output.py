@@ -244,6 +244,8 @@ class WeightsProvenance(JsonObject):
     """The entry of a training checkpoint that holds the weights, such as ``state_dict_ema``."""
     removed_prefix: str | None
     """The prefix of a training wrapper that was removed from the checkpoint keys, such as ``module.``."""
+    dtypes: list[str]
+    """The floating-point dtypes that the checkpoint is stored in, as torch names them. Empty for random weights."""
 
 
 class Loaded(JsonObject):
@@ -271,7 +273,12 @@ class Provenance(JsonObject):
     layers: dict[str, str]
     """The address of each layer by name: module, ``#CALL``, ``<`` for the input, ``[OUTPUT]``."""
     preprocess: spec.Preprocess
-    precision: Literal["float32", "bfloat16", "float16"]
+    precision: Literal["float32", "bfloat16", "float16", "library"]
+    """The requested precision."""
+    dtype: str
+    """The dtype of the computation, as torch names it."""
+    library_dtype: str
+    """The dtype that the model's library uses by default with this checkpoint."""
     device: str
     loaded: Loaded
     versions: dict[str, str | None]

@@ -71,10 +71,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=OneOf(["float32", "bfloat16", "float16"]),
+    type=OneOf(["float32", "bfloat16", "float16", "library"]),
     default="float32",
     show_default=True,
-    help="What the network computes in.",
+    help="What the network computes in. library: as the model's library does by default with this checkpoint.",
 )
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As torch names it: cpu, cuda, mps.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows in one forward pass.")

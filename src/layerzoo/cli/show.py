@@ -10,7 +10,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, count, format_option, print_one
-from layerzoo.facts import traced_params, traced_preprocess
+from layerzoo.facts import traced_dtypes, traced_params, traced_preprocess
 from layerzoo.registry import registry
 from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
@@ -54,6 +54,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     preprocess = spec.preprocess or _found(spec)
     yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
     yield from _processor(preprocess)
+    yield "computes in", _dtypes(spec)
     yield "batching", preprocess and _BATCHING.get(preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"
     yield "layers", _layers(spec)
@@ -66,6 +67,22 @@ def _params(spec: ModelSpec) -> str | None:
         return count(spec.params)
     traced = traced_params(spec)
     return f"unknown until inspected: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
+
+
+def _dtypes(spec: ModelSpec) -> str:
+    """What features are computed in, next to what the checkpoint is stored in and the library computes in."""
+    found = traced_dtypes(spec)
+    if found is None:
+        return "float32"
+    library, stored = found
+    shown = f"float32; the checkpoint is stored in {' and '.join(stored) or 'no floating-point format'}"
+    if library == "float32":
+        return shown
+    return (
+        f"{shown}, in which its library computes by default: --precision library"
+        if (library,) == stored
+        else (f"{shown}, and its library computes in {library} by default: --precision library")
+    )
 
 
 _PROCESSOR = {"processor", "backend", "settings", "refused"}

@@ -19,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from layerzoo.media import container
+from layerzoo.media.declared_length import UNKNOWN_LENGTHS
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.sniff import Content, looks_like, reads_as_text, sniff
 
@@ -106,10 +107,10 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
     if reads_as_text(file) if content is None else content.modality not in ("audio", "video"):
         raise UnusableError(f"not a sound: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
-    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
-        return _by_libsndfile(file, mix)
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
+    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
+        return _by_libsndfile(file, mix)
     if header is not None and header.missing is not None:
         raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
     if content is not None and content.format == "ogg":
@@ -319,7 +320,7 @@ def _missing(log: str) -> tuple[int, int] | None:
     """What libsndfile's log says of chunks that end after the file does."""
     for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
         # A few bytes are a sloppy header; a length near 2^31 or 2^32 means unknown, as when writing to a pipe.
-        if int(declared) > int(present) + 8 and int(declared) not in container.UNKNOWN_LENGTHS:
+        if int(declared) > int(present) + 8 and int(declared) not in UNKNOWN_LENGTHS:
             return int(present), int(declared)
     return None
 

@@ -9,25 +9,25 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
+from layerzoo.media.declared_length import UNKNOWN_LENGTHS, audio_end
+
 _MAX_INDEX_BYTES = 1 << 26
 _SEARCH_BYTES = 1 << 20
 _OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
-# A RIFF length that was never filled in, because the file was written to a pipe.
-UNKNOWN_LENGTHS = range(0x7FFF0000, 1 << 32)
 
 
 def missing_bytes(file: BinaryIO) -> int:
     """How many bytes a container declares beyond the end of its file; 0 where it is whole, or declares nothing.
 
-    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), AIFF, CAF and ASF. What a transport stream, MP3 or FLV
-    lost at its end, no header tells.
+    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), Wave64, AIFF, AU, CAF, VOC, NIST SPHERE, ASF, and MP3
+    with a Xing header. Other MP3, a transport stream and FLV have no header that states their length.
     """
     file.seek(0)
     head = file.read(12)
     present = file.seek(0, os.SEEK_END)
     if head[:4] == b"RIFF":
         length = int.from_bytes(head[4:8], "little")
-        declared = 0 if length in UNKNOWN_LENGTHS else length
+        declared = 0 if length in UNKNOWN_LENGTHS else length  # some writers count its own 8 bytes, and some do not
     elif head[:4] == b"\x1a\x45\xdf\xa3":
         declared = _matroska_end(file)
     elif re.match(rb".{4}(ftyp|moov|mdat|wide|free|skip|pnot)", head, re.DOTALL):
@@ -40,7 +40,8 @@ def missing_bytes(file: BinaryIO) -> int:
     elif head[:4] == b"\x30\x26\xb2\x75":
         declared = _asf_end(file)
     else:
-        declared = 0
+        declared = _xing_end(file)
+    declared = max(declared, audio_end(file, present))
     file.seek(0)
     return max(0, declared - present)
 
@@ -180,11 +181,33 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
     return parts
 
 
-def mp3_samples(file: BinaryIO) -> int | None:
-    """The samples that an MP3 file must at least hold; None where no Xing or Info header counts its frames.
+class _Xing(NamedTuple):
+    """The first frame of an MP3 file, which counts the others.
 
-    Other headers and the bit rate give an estimate only. Source: the LAME tag, revision 1; ISO/IEC 11172-3, 2.4.2.3.
+    start: where it begins in the file. data: its first bytes. at: where the Xing or Info tag is in them.
     """
+
+    start: int
+    data: bytes
+    at: int
+
+    @property
+    def flags(self) -> int:
+        return self.data[self.at + 7]
+
+    def field(self, bit: int) -> int:
+        """Where the field of a flag is in the data: frames 1, bytes 2, table of contents 4, quality 8, LAME tag 16."""
+        sizes = {1: 4, 2: 4, 4: 100, 8: 4}
+        return self.at + 8 + sum(size for flag, size in sizes.items() if flag < bit and self.flags & flag)
+
+    def number(self, bit: int) -> int | None:
+        """The number in a field of four bytes; None where it is not there."""
+        at = self.field(bit)
+        return int.from_bytes(self.data[at : at + 4], "big") if self.flags & bit else None
+
+
+def _xing(file: BinaryIO) -> _Xing | None:
+    """The Xing or Info tag of an MP3 file. Source: the LAME tag, revision 1; ISO/IEC 11172-3, 2.4.2.3."""
     file.seek(0)
     head = file.read(10)
     start = 0
@@ -194,21 +217,38 @@ def mp3_samples(file: BinaryIO) -> int | None:
         file.seek(start)
         head = file.read(10)
     file.seek(start)
-    data = file.read(2048).lstrip(b"\0")
+    padded = file.read(2048)
+    data = padded.lstrip(b"\0")
     file.seek(0)
     if len(data) < 64 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
         return None
     is_mpeg_1, is_mono = bool(data[1] & 8), data[3] >> 6 == 3
     at = 4 + ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17))
-    if data[at : at + 4] not in (b"Xing", b"Info") or not data[at + 7] & 1:
+    found = data[at : at + 4] in (b"Xing", b"Info")
+    return _Xing(start + len(padded) - len(data), data, at) if found else None
+
+
+def _xing_end(file: BinaryIO) -> int:
+    """Where the frames of an MP3 file end by its Xing or Info tag; 0 where none says so."""
+    tag = _xing(file)
+    length = None if tag is None else tag.number(2)
+    return 0 if tag is None or length is None else tag.start + length
+
+
+def mp3_samples(file: BinaryIO) -> int | None:
+    """The samples that an MP3 file must at least hold; None where no Xing or Info header counts its frames.
+
+    Other headers and the bit rate give an estimate only.
+    """
+    tag = _xing(file)
+    frames = None if tag is None else tag.number(1)
+    if tag is None or frames is None:
         return None
-    frame = 1152 if is_mpeg_1 else 576
-    frames = int.from_bytes(data[at + 8 : at + 12], "big")
+    frame = 1152 if tag.data[1] & 8 else 576
     # Less a frame that the end may be cut off in, and the delay and padding of the encoder: 12 bits each, in the LAME
     # tag.
-    flags = data[at + 7]
-    lame = at + 8 + 4 * bool(flags & 1) + 4 * bool(flags & 2) + 100 * bool(flags & 4) + 4 * bool(flags & 8)
-    trimmed = int.from_bytes(data[lame + 21 : lame + 24], "big")
+    lame = tag.field(16)
+    trimmed = int.from_bytes(tag.data[lame + 21 : lame + 24], "big")
     return max(0, (frames - 1) * frame - (trimmed >> 12) - (trimmed & 0xFFF))
 
 

@@ -70,7 +70,8 @@ class TensorTokenizer(Tokenizer, Protocol):
 
     @property
     def padding_side(self) -> Literal["left", "right"]:
-        """The side on which a text is padded to the longest input, for a network that was trained so."""
+        """The side on which a text is padded to the longest input, for a network that was trained so. A tokenizer with
+        an attribute ``returns_mask`` that is true passes an attention mask with it; any other passes none."""
 
     @property
     def truncation_side(self) -> Literal["left", "right"]:
@@ -96,6 +97,12 @@ class TensorTokenizer(Tokenizer, Protocol):
 def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
     """Whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
     return hasattr(tokenizer, "tensors")
+
+
+def returns_mask(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer returns an attention mask for a text that is padded to the longest input: it says so in an
+    attribute ``returns_mask``, which others need not have."""
+    return bool(getattr(tokenizer, "returns_mask", False))
 
 
 IDS = "input_ids"

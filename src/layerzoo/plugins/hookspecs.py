@@ -24,6 +24,7 @@ __all__ = [
     "layerzoo_build",
     "layerzoo_catalogue",
     "layerzoo_describe",
+    "layerzoo_dtype",
     "layerzoo_identify",
     "layerzoo_preprocess",
     "layerzoo_read_weights",
@@ -58,6 +59,16 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
     "decoder.layers.[0-9]+"}``, where a star counts the calls; ``embedding``, the path of the module that computes the
     embedding of the whole model from what the network returns, or an empty path where the network returns it.
+    """
+
+
+@hookspec(firstresult=True)
+def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
+    """The dtype that the library computes in by default with this checkpoint, as torch names it: ``bfloat16``.
+
+    ``stored``: that of the checkpoint's first floating-point tensor. None: float32, as with most libraries. It is
+    reported where it is not float32, and used for ``precision="library"``: then :func:`layerzoo_build` runs while it is
+    ``torch.get_default_dtype()``.
     """
 
 

@@ -62,6 +62,11 @@ class PluginHooks:
         facts: dict[str, Any] | None = self._ask("layerzoo_describe", spec=spec, files=files)
         return facts
 
+    def dtype(self, spec: ModelSpec, files: Files) -> str | None:
+        """The dtype that the library computes in by default."""
+        name: str | None = self._ask("layerzoo_dtype", spec=spec, files=files)
+        return name
+
     def preprocess(self, spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
         """Preprocessing where declared values are not enough."""
         part: Callable[..., Any] | Tokenizer | None = self._ask("layerzoo_preprocess", spec=spec, files=files)

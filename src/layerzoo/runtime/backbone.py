@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,12 @@ from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.pool import Summary, pooled_counts, rows_of, summarise
+from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.trace import named_tensors
 from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
-
-Precision = Literal["float32", "bfloat16", "float16"]
-"""What a network computes in: float32 throughout, or what autocast has in the other two, and the rest in float32."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class Backbone:
 
     module: an ordinary, trainable ``torch.nn.Module``; called with a batch it returns a dict of layer name → raw
     activation (axes as ``spec`` says). Past the cut it holds stubs that raise. In a lower precision than float32 it has
-    its weights in that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``.
+    its weights in that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``. With
+    the precision ``library`` all of it computes in ``provenance["dtype"]``, without autocast.
     preprocess: turns inputs into a batch for ``module``; works alone.
     provenance: where every number comes from; JSON-able.
 
@@ -227,28 +226,6 @@ def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=layout)
-    return network
-
-
-_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Modules that do nothing with their tensors but what autocast converts them for."""
-
-
-def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network with the tensors in ``dtype`` that autocast would convert to it at each call, in place.
-
-    The numbers are the same, in less memory, and a pass over one sample saves reading all weights once more. Only of
-    modules of exactly these classes: others may compute with their weights, as a weight norm does. And nothing that is
-    shared with a module that keeps float32.
-    """
-    if dtype is torch.float32:
-        return network
-    modules = list(network.modules())
-    others = {id(tensor) for module in modules if type(module) not in _CAST for tensor in module._parameters.values()}
-    for module in modules:
-        for tensor in module._parameters.values() if type(module) in _CAST else ():
-            if tensor is not None and tensor.dtype is torch.float32 and id(tensor) not in others:
-                tensor.data = tensor.data.to(dtype)
     return network
 
 

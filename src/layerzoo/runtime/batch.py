@@ -100,6 +100,13 @@ class Batch:
         inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
         return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets, image_mask=image_mask)
 
+    def cast(self, dtype: torch.dtype) -> Batch:
+        """Return the batch with its floating-point inputs in another dtype."""
+        inputs = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.inputs.items()
+        }
+        return replace(self, inputs=inputs)
+
     def run(self, network: nn.Module) -> Any:
         """What a network returns for this batch."""
         tensors = list(self.inputs.values())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, fields, replace
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -26,7 +26,17 @@ from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import GROUNDS, Ground, build, build_random, build_uninitialised, faked, ground
+from layerzoo.runtime.build import (
+    GROUNDS,
+    MOST_KNOWN,
+    Ground,
+    build,
+    build_random,
+    build_uninitialised,
+    faked,
+    ground,
+    knowing_small_tensors,
+)
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
 from layerzoo.runtime.hooks import ModelHooks
@@ -64,6 +74,14 @@ _BATCH = 2
 _LARGER_BATCH = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Dtypes:
+    """library: the dtype that the library computes in by default. stored: those of the checkpoint, by name."""
+
+    library: str
+    stored: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Blueprint:
     """A model whose declaration was completed by what its library knows and what a trace tells."""
@@ -83,6 +101,8 @@ class Blueprint:
     """What values have shown of features that are random, or depend on the batch."""
     trusts_declaration: bool = False
     """Whether a declaration that a trace contradicts is kept."""
+    dtypes: Dtypes | None = None
+    """The number formats of the checkpoint that was last opened; None for as long as none was."""
 
     @classmethod
     def of(
@@ -112,7 +132,10 @@ class Blueprint:
             found = (trace_from_plain(facts["trace"]), facts["ground"])
             observed = Observed.from_plain(facts["observed"])
             trusts = facts["trusts_declaration"]
-            return cls(replace(spec, layers=layers), files, hooks, made, found, layouts, declared, observed, trusts)
+            kept = facts["dtypes"]
+            dtypes = None if kept is None else Dtypes(kept["library"], tuple(kept["stored"]))
+            completed = replace(spec, layers=layers)
+            return cls(completed, files, hooks, made, found, layouts, declared, observed, trusts, dtypes)
         if not fresh and _is_as_catalogued(given, zoo):
             return cls(spec, files, hooks, made, declared=declared)
         try:
@@ -261,6 +284,7 @@ class Blueprint:
             "layouts": layouts_to_plain(self.layouts),
             "observed": self.observed.to_plain(),
             "trusts_declaration": self.trusts_declaration,
+            "dtypes": None if self.dtypes is None else asdict(self.dtypes),
             "notices": list(Variation.of(self.spec.layers, trace, self.observed).notices(self.spec.id)),
         }
 
@@ -272,6 +296,13 @@ class Blueprint:
         """Keep what values have shown of some layers, so that it is found out once. random, by_batch: layer names."""
         self.observed.note(layers, random, by_batch)
         self._keep(registry())
+
+    def note_dtypes(self, library: str, stored: tuple[str, ...]) -> None:
+        """Keep the number formats of a checkpoint, so that browsing shows them. Those of most need no mention."""
+        found, kept = Dtypes(library, stored), self.dtypes or Dtypes("float32", ("float32",))
+        self.dtypes = found
+        if found != kept:
+            self._keep(registry())
 
     def _observe_example(self) -> None:
         """Run a small network for real, to see whether its features are random or depend on the batch."""
@@ -515,16 +546,32 @@ def _trace_on(
         raise TraceError(f"{spec.id}: no example input of that size")
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
-        with faked(network) if kind == "faked" else nullcontext():
-            sample = example if kind == "real" else _of_ones(example)
+        with faked(network) if kind == "faked" else nullcontext(), _knowing(spec):
+            sample = example if kind == "real" else _without_values(example, keeps_integers=_reads_sizes(spec))
             return trace(network, sample, until=until, has_values=kind == "real", folders=hooks.folders)
 
 
-def _of_ones(batch: Batch) -> Batch:
-    """A batch of the same shapes, made on whatever ground is in force."""
-    return replace(
-        batch, inputs={name: torch.ones(tensor.shape, dtype=tensor.dtype) for name, tensor in batch.inputs.items()}
-    )
+def _reads_sizes(spec: ModelSpec) -> bool:
+    """Whether the integers of an input may be sizes that the network reads, as those of images are, and no tokens."""
+    return spec.modality in ("vision", "video")
+
+
+def _knowing(spec: ModelSpec) -> AbstractContextManager[None]:
+    return knowing_small_tensors() if _reads_sizes(spec) else nullcontext()
+
+
+def _without_values(batch: Batch, *, keeps_integers: bool) -> Batch:
+    """A batch of the same shapes, made on whatever ground is in force.
+
+    keeps_integers: whether a few integers have their values, where the ground can hold any; else all is ones.
+    """
+
+    def made(tensor: Tensor) -> Tensor:
+        if keeps_integers and not tensor.is_floating_point() and tensor.numel() <= MOST_KNOWN:
+            return torch.tensor(tensor.tolist(), dtype=tensor.dtype)
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    return replace(batch, inputs={name: made(tensor) for name, tensor in batch.inputs.items()})
 
 
 def _told(probes: Probes) -> Iterator[tuple[str, Layout]]:

@@ -7,9 +7,11 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
+from unittest import mock
 
 import torch
 from torch import nn
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
@@ -71,6 +73,21 @@ def ground(kind: Ground) -> Iterator[None]:
         with _without_log(), FakeTensorMode(allow_non_fake_inputs=True):
             yield
     else:
+        yield
+
+
+MOST_KNOWN = 256
+"""Of a fake tensor, up to how many elements have known values: enough for the sizes of the images of a batch."""
+
+
+@contextlib.contextmanager
+def knowing_small_tensors() -> Iterator[None]:
+    """Let fake tensors of a few elements have values, where these follow from numbers that are written in code.
+
+    torch does so for tensors of a single element. A network that reads the size of an image from a tensor then runs
+    without values of its weights. Its trace holds for images of the size of the example.
+    """
+    with mock.patch.object(fake_tensor, "CONSTANT_NUMEL_LIMIT", MOST_KNOWN):
         yield
 
 

@@ -166,12 +166,16 @@ def _announce_removed(label: str, removed: str) -> None:
 
 def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> tuple[Stored, str | None]:
     """The tensors, and the entry of a training checkpoint that holds them."""
-    if (name := files.checkpoint_name) is None:
+    name, in_folders = files.checkpoint_name, files.module_weights
+    if name is None and not in_folders:
         return _made_by_plugin(spec, files, hooks), None
-    main, entry = _stored_in(name, spec, files, hooks, allow_pickle)
-    modules = {
-        each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in files.module_weights
-    }
+    main: Stored
+    entry: str | None = None
+    if name is None:  # all tensors are in the folders of modules, the network's own too
+        main = InMemory({}, ", ".join(in_folders))
+    else:
+        main, entry = _stored_in(name, spec, files, hooks, allow_pickle)
+    modules = {each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in in_folders}
     return (Joined(main, modules) if modules else main), entry
 
 

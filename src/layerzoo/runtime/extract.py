@@ -23,11 +23,12 @@ from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.pooling import width
-from layerzoo.runtime.backbone import Backbone, Precision, with_preprocess
+from layerzoo.runtime.backbone import Backbone, with_preprocess
 from layerzoo.runtime.batch import Batch, Row
 from layerzoo.runtime.lanes import in_lanes
 from layerzoo.runtime.load import load
 from layerzoo.runtime.pool import Summary, frames_of, merge, sequence_axis
+from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import AudioPreprocessor, Prepared, Preprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_pools
@@ -610,9 +611,9 @@ def _filled_up(backbone: Backbone) -> Backbone:
 
 
 def _runs_in_lanes(backbone: Backbone) -> bool:
-    """In float32 two sounds at once gain 5 %, and would no longer be the library's own numbers to the bit. A network
-    that draws random numbers runs alone: there is one generator."""
-    if backbone.precision == "float32" or backbone.variation.random:
+    """In float32 two clips at once gain 5 %, and would no longer be the library's own numbers to the bit, which
+    ``library`` promises too. A network that draws random numbers runs alone: there is one generator."""
+    if backbone.precision in ("float32", "library") or backbone.variation.random:
         return False
     return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
 

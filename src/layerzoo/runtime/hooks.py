@@ -61,6 +61,10 @@ class ModelHooks:
     def describe(self, spec: ModelSpec, files: Files) -> Mapping[str, Any] | None:
         return self._first_mapping("layerzoo_describe", spec, lambda plugin: plugin.describe(spec, files))
 
+    def dtype(self, spec: ModelSpec, files: Files) -> str | None:
+        """The dtype that the model's library computes in by default; None where no plugin says one."""
+        return self._first(lambda plugin: plugin.dtype(spec, files))
+
     def preprocess(self, spec: ModelSpec, files: Files) -> Any:
         return self._first(lambda plugin: plugin.preprocess(spec, files))
 

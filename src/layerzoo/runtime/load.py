@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
-from layerzoo.runtime.backbone import Backbone, Precision, in_precision, lay_out, memory_format
+from layerzoo.runtime.backbone import Backbone, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
 from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised
@@ -22,6 +23,15 @@ from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into,
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
 from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.precision import (
+    Precision,
+    announce_other_dtype,
+    computing_in,
+    dtype_name,
+    floating_dtypes,
+    in_precision,
+    library_dtype,
+)
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
@@ -58,6 +68,8 @@ def load(
     device: as torch names it: ``cpu``, ``cuda:1``, ``mps``.
     precision: ``float32``; or ``bfloat16`` / ``float16``, in which torch's autocast computes what bears it, with its
         weights in it, too. Features of a sample alone and among others then agree as far as that precision goes.
+        Or ``library``, which is what the model's library computes in by default with this checkpoint: for transformers
+        and sentence-transformers the format that it is stored in. Where that is not float32, loading in float32 warns.
     partial: of weights on a server, fetch what the layer needs and leave the rest there.
     allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. It runs no code either way.
     trust_declaration: use declared axes, prefix tokens, shapes and frame hop even where a trace of the network
@@ -117,30 +129,71 @@ def _load(
     cut = blueprint.cut(layers)
     for notice in blueprint.variation(cut.layers).notices(blueprint.spec.id):
         logging.getLogger("layerzoo").warning("%s", notice)
-    network, loaded = _filled(blueprint, cut, seed, allow_pickle)
-    dtype: torch.dtype = getattr(torch, precision)
-    network = lay_out(in_precision(network, dtype).to(device), memory_format(blueprint.preprocess))
+    filled = _filled(blueprint, cut, seed, allow_pickle, precision)
+    network = filled.network if precision == "library" else in_precision(filled.network, filled.dtype)
+    network = lay_out(network.to(device), memory_format(blueprint.preprocess))
+    is_cast = precision == "library" and filled.dtype is not torch.float32
     return Backbone(
         spec=blueprint.spec,
-        module=CutNetwork(network, cut, dtype).eval(),
+        module=CutNetwork(network, cut, filled.dtype, is_cast=is_cast).eval(),
         preprocess=blueprint.preprocess,
         pools=pools,
         device=device,
         precision=precision,
-        provenance=provenance(blueprint, cut, loaded, weights, seed is not None, precision, device, zoo),
+        provenance=provenance(
+            blueprint,
+            cut,
+            filled.loaded,
+            weights,
+            seed is not None,
+            {"precision": precision, "dtype": dtype_name(filled.dtype), "library_dtype": dtype_name(filled.library)},
+            device,
+            zoo,
+        ),
         blueprint=blueprint,
     )
 
 
-def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool) -> tuple[torch.nn.Module, Loaded]:
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A network with its weights. dtype: what it computes in. library: what its library would compute in."""
+
+    network: torch.nn.Module
+    loaded: Loaded
+    dtype: torch.dtype
+    library: torch.dtype
+
+
+def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool, precision: Precision) -> _Filled:
     spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
-    if seed is None:
+    said = hooks.dtype(spec, files)
+    # Without the checkpoint, `stored` is float32 here. It is opened with the network at hand.
+    library = library_dtype(said, (), model=spec.id, plugin=spec.builder)
+    built_in = library if precision == "library" else torch.float32
+    if seed is not None:
+        with computing_in(built_in):
+            network = build_random(spec, hooks, files, seed)
+        check_structure(network, cut, spec.id)
+        trim(network, cut)
+        loaded = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
+        return _Filled(network, loaded, _dtype(precision, library), library)
+    with computing_in(built_in):
         network = build_to_fill(spec, hooks, files)
-        return network, load_into(network, cut, _checkpoint(network, cut, blueprint, allow_pickle), model=spec.id)
-    network = build_random(spec, hooks, files, seed)
-    check_structure(network, cut, spec.id)
-    trim(network, cut)
-    return network, Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
+    checkpoint = _checkpoint(network, cut, blueprint, allow_pickle)
+    stored = checkpoint.stored.meta().values()
+    library = library_dtype(said, stored, model=spec.id, plugin=spec.builder)
+    if precision == "library" and library is not built_in:
+        with computing_in(library):
+            network = build_to_fill(spec, hooks, files)
+    blueprint.note_dtypes(dtype_name(library), floating_dtypes(stored))
+    if precision == "float32" and library is not torch.float32:
+        announce_other_dtype(spec.id, library)
+    return _Filled(network, load_into(network, cut, checkpoint, model=spec.id), _dtype(precision, library), library)
+
+
+def _dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
+    """What a network computes in."""
+    return library if precision == "library" else getattr(torch, precision)
 
 
 def _checkpoint(network: torch.nn.Module, cut: Cut, blueprint: Blueprint, allow_pickle: bool = False) -> Checkpoint:

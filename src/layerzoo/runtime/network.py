@@ -41,13 +41,17 @@ class CutNetwork(nn.Module):
     activation, in the order in which the layers were asked for. One forward pass runs at a time: further threads wait.
 
     dtype: what autocast computes in; float32: as the module's own tensors are.
+    is_cast: the network itself is in ``dtype``: its inputs are cast to it, and nothing runs under autocast.
     """
 
-    def __init__(self, network: nn.Module, cut: Cut, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: nn.Module, cut: Cut, dtype: torch.dtype = torch.float32, *, is_cast: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.cut = cut
         self.dtype = dtype
+        self.is_cast = is_cast
         self._turn = threading.Lock()
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -57,7 +61,7 @@ class CutNetwork(nn.Module):
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
         """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
-        batch = as_batch(inputs)
+        batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
         found: dict[str, Tensor] = {}
         with self._turn, self._tapped(read, found), contextlib.suppress(_Reached), self._autocast(batch):
             batch.run(self.network)
@@ -69,7 +73,7 @@ class CutNetwork(nn.Module):
         return {layer.name: found[layer.name] for layer in self.cut.layers}
 
     def _autocast(self, batch: Batch) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype is torch.float32:
+        if self.dtype is torch.float32 or self.is_cast:
             return contextlib.nullcontext()
         return torch.autocast(next(iter(batch.inputs.values())).device.type, dtype=self.dtype)
 

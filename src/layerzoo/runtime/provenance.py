@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,7 @@ def provenance(
     loaded: Loaded,
     weights: str | os.PathLike[str] | None,
     is_random: bool,
-    precision: str,
+    numbers: Mapping[str, str],
     device: torch.device,
     zoo: Registry,
 ) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def provenance(
     preprocessing, and the versions of all that took part.
 
     weights: what the caller gave in place of the declared ones. is_random: that this was a seed.
+    numbers: the precision asked for, the dtype computed in, and the one that the library computes in by default.
     """
     spec, files = blueprint.spec, blueprint.files
     assert spec.preprocess is not None
@@ -44,10 +46,11 @@ def provenance(
             **_weights(spec, files, weights, is_random),
             "entry": loaded.entry,
             "removed_prefix": loaded.removed,
+            "dtypes": list(blueprint.dtypes.stored) if blueprint.dtypes and not is_random else [],
         },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": to_plain(spec.preprocess),
-        "precision": precision,
+        **numbers,
         "device": str(device),
         "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
         "versions": {

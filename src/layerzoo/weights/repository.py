@@ -237,7 +237,9 @@ class _Taking:
     @cached_property
     def _module_folders(self) -> tuple[str, ...]:
         """The folders of the modules that run after the network; of a single file, none."""
-        return () if self._file or MODULES not in self._remote else module_folders(self._whole(MODULES))
+        if self._file or MODULES not in self._remote:
+            return ()
+        return module_folders(lambda name: self._whole(name) if name in self._remote else None)
 
     def _module_weights(self) -> list[str]:
         return list(module_weights(self._remote, self._module_folders))

@@ -136,7 +136,7 @@ def _regular_files(folder: Path) -> list[str]:
     Of the folders below, only those count that modules.json names.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    folders = module_folders(folder / MODULES) if MODULES in names else ()
+    folders = module_folders(lambda name: folder / name) if MODULES in names else ()
     below = [
         path.relative_to(folder).as_posix()
         for each in folders

@@ -14,7 +14,7 @@ from layerzoo.spec import Weights
 from layerzoo.weights import network
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import is_commit, seen_commit
-from layerzoo.weights.modules import MODULES, module_folders, module_weights
+from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION
 from layerzoo.weights.sources import Source, parse_source
@@ -130,8 +130,7 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
 def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
     """Return the folders that the modules.json of a repository names, where that file was fetched."""
     with suppress(MissingLibraryError, WeightsError):
-        if found := network.cached(listing.repo, listing.commit, f"{below}{MODULES}"):
-            return module_folders(found)
+        return module_folders(lambda name: network.cached(listing.repo, listing.commit, f"{below}{name}"))
     return ()
 
 

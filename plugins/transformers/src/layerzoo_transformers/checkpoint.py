@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.core_model_loading import build_glob_alternation
 
 from layerzoo.runtime.quantised import is_narrow, refuse_scaled
 from layerzoo_transformers.parts import network_class
@@ -47,12 +48,35 @@ def mapped(
         elif name not in misfits | report["missing_keys"]:
             found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
     wanted = {f"{path}." if path else "": f"{own}." if own else "" for path, own in parts(network).items()}
-    return {
+    made = {
         own + name.removeprefix(prefix): tensor
         for prefix, own in wanted.items()
         for name, tensor in found.items()
         if name.startswith(prefix)
     }
+    # A checkpoint may hold the backbone alone, as it is saved from the class of an encoder. A name of the whole
+    # network's may be among its own.
+    names_there = {
+        own + name.removeprefix(prefix)
+        for prefix, own in wanted.items()
+        for name in network.state_dict(keep_vars=True)
+        if name.startswith(prefix)
+    }
+    return dict(tensors) if len(names_there & tensors.keys()) > len(names_there & made.keys()) else made
+
+
+def keep_in_float32(network: Any, dtype: torch.dtype) -> None:
+    """Keep the parameters in float32 that ``from_pretrained`` keeps in it, in place.
+
+    network: as it was built in ``dtype``.
+    """
+    plan = network._get_dtype_plan(dtype)
+    if not plan:
+        return
+    pattern, names, _ = build_glob_alternation(list(plan))
+    for name, parameter in network.named_parameters():
+        if found := pattern.search(name):
+            parameter.data = parameter.data.to(plan[names[found.lastgroup]])
 
 
 def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:

@@ -17,6 +17,7 @@ from layerzoo.errors import RepositoryError, nearest
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo_transformers.families import family
+from layerzoo_transformers.modules import config_changes
 from layerzoo_transformers.plainly import remote_code
 
 SUB_CONFIGS = {
@@ -81,7 +82,8 @@ def read_config(model: str, files: Files) -> Any:
     if own_code:
         _tell_own_code(model, str(name))
     try:
-        return AutoConfig.from_pretrained(files["config.json"], trust_remote_code=False)
+        changes = config_changes(model, files)
+        return AutoConfig.from_pretrained(files["config.json"], trust_remote_code=False, **changes)
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         told = next(filter(None, str(error).splitlines()), type(error).__name__)
         message = f"{model}: transformers {__version__} cannot make sense of its config.json: {told}"

@@ -17,11 +17,11 @@ from layerzoo_transformers.families import family
 from layerzoo_transformers.images import describe_images, describe_videos
 from layerzoo_transformers.parts import modality_of, network_class
 from layerzoo_transformers.plainly import remote_code
-from layerzoo_transformers.sentence_transformers import SentenceEncoder, sentence_encoder
+from layerzoo_transformers.sentence_transformers import SentenceEncoder, opened
+from layerzoo_transformers.static_embedding import described_static
 from layerzoo_transformers.text import describe_text
 
 _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
-    "text": describe_text,
     "vision": describe_images,
     "audio": describe_audio,
     "video": describe_videos,
@@ -38,7 +38,9 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
 
     Raises: RepositoryError, RemoteCodeError.
     """
-    encoder = sentence_encoder(model, files)
+    files, encoder = opened(model, files, {})
+    if encoder is not None and encoder.is_static:
+        return [{"modality": "text", "summary": "StaticEmbedding", **described_static(encoder, files)}]
     if "config.json" not in files:
         return None
     config = read_config(model, files)
@@ -95,7 +97,7 @@ def described(config: Any, files: Files, modality: Modality, encoder: SentenceEn
 
     encoder: what sentence-transformers' files next to the checkpoint say.
     """
-    preprocess = _DESCRIBE[modality](config, files)
+    preprocess = describe_text(config, files, encoder) if modality == "text" else _DESCRIBE[modality](config, files)
     if modality == "text" and preprocess is not None and encoder is not None and encoder.max_tokens is not None:
         preprocess = preprocess | {"max_tokens": encoder.max_tokens}
     default = default_of(config, modality, encoder)

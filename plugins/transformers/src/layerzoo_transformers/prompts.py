@@ -10,7 +10,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoTokenizer
 
 from layerzoo.weights import Files
-from layerzoo_transformers.sentence_transformers import sentence_encoder
+from layerzoo_transformers.sentence_transformers import SentenceEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Prompts:
     is_pooled: bool
     library: Any
     """The library's tokenizer."""
+    adds_special_tokens: bool = True
+    """Whether it puts special tokens around a text."""
 
     def length(self, prompt: str, max_tokens: int) -> int:
         """Return how many tokens of a text, truncated to ``max_tokens``, are those of the prompt, with the special
@@ -31,14 +33,15 @@ class Prompts:
         their end.
         """
         # truncation=True would stay in force for every text after this one
-        ids: list[int] = list(self.library(prompt, truncation=False, padding=False)["input_ids"])
+        added = self.adds_special_tokens
+        made = self.library(prompt, truncation=False, padding=False, add_special_tokens=added)
+        ids: list[int] = list(made["input_ids"])
         is_closed = bool(ids) and ids[-1] in self.library.all_special_ids
         return min(len(ids), max_tokens) - is_closed
 
 
-def library_tokenizer(files: Files) -> Any:
+def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
     """Load the tokenizer next to a config.json, as sentence-transformers does for its models."""
-    encoder = sentence_encoder(files["config.json"].parent.name, files)
     settings = encoder.tokenizer_settings if encoder else {}
     folder = files["config.json"].parent
     tokenizer = AutoTokenizer.from_pretrained(folder, **settings, local_files_only=True, trust_remote_code=False)
@@ -47,13 +50,10 @@ def library_tokenizer(files: Files) -> Any:
     return tokenizer
 
 
-def prompts(model: str, files: Files, library: Any) -> Prompts | None:
-    """The prompts of a model; None for one that is not of sentence-transformers."""
-    encoder = sentence_encoder(model, files)
-    if encoder is None:
-        return None
+def prompts(encoder: SentenceEncoder, library: Any) -> Prompts:
+    """The prompts of a model. library: its tokenizer."""
     default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
-    return Prompts(encoder.prompts, default, encoder.pools_prompt, library)
+    return Prompts(encoder.prompts, default, encoder.pools_prompt, library, encoder.adds_special_tokens)
 
 
 def _lower_case(tokenizer: Any) -> None:

@@ -6,10 +6,8 @@ their tests compare the two over saved models.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,19 +16,28 @@ from torch.nn import functional
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
+from layerzoo.weights.modules import MODULES
 from layerzoo_transformers.embedding import NAME
-
-MODULES = "modules.json"
-_SETTINGS = "config_sentence_transformers.json"
-_TRANSFORMER_SETTINGS = tuple(
-    f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+from layerzoo_transformers.modules import (
+    HUB,
+    NETWORKS,
+    SETTINGS,
+    Row,
+    module_rows,
+    network_files,
+    read_file,
+    transformer_settings,
 )
-"""What the settings of the network's own module are in; the first file that exists counts."""
-_TOKENS, _SENTENCE = "token_embeddings", "sentence_embedding"
+
+_TOKENS, _SENTENCE, _ALL_LAYERS = "token_embeddings", "sentence_embedding", "all_layer_embeddings"
 _INPUTS = {"text": "text", "image": "vision", "audio": "audio", "video": "video"}
 """Our modalities, by sentence-transformers' words for them."""
 _USUAL_INPUTS = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+_CLIP_INPUTS = {
+    "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
+    "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
+}
+"""Those of the module CLIPModel of older releases."""
 _USUAL_PROMPTS = {"query": "", "document": ""}
 """The prompts that every model has, unless its settings say otherwise."""
 _LEGACY_POOLINGS = {
@@ -69,24 +76,15 @@ _ENCODERS = frozenset(
 )
 """Types of encoder-decoders of which only the encoder is run: ``_ENCODER_ONLY_MODELS`` of
 sentence_transformers.base.modules.transformer. Of others the output of the decoder is pooled."""
-_HUB = {
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "proxies",
-    "revision",
-    "subfolder",
-    "token",
-    "trust_remote_code",
-}
-"""Settings that say where files come from."""
 _USUAL_CALL: Mapping[str, Sequence[Any]] = {
-    "truncation": (True, "longest_first"),
+    "truncation": (True, "longest_first", "only_first"),
+    "add_special_tokens": (True, False),
     "padding": (True, "longest"),
     "return_tensors": ("pt",),
 }
-"""Arguments of a call of the processor that change nothing, with their values."""
+"""Arguments of a call of the processor that change nothing for a text alone, with their values."""
 _HARMLESS = {
+    "add_pooling_layer",
     "attn_implementation",
     "dtype",
     "torch_dtype",
@@ -95,7 +93,8 @@ _HARMLESS = {
     "use_cache",
     "use_safetensors",
 }
-"""Settings of the configuration and the network that change no number but for its rounding: layerzoo has its own."""
+"""Arguments with which the network is loaded that change no number but for its rounding: layerzoo has its own. Without
+its pooling layer a network has the same last hidden state."""
 
 Settings = Mapping[str, Any]
 
@@ -106,6 +105,10 @@ class SentenceEncoder:
 
     model: str
     """Its id, for messages."""
+    folder: str
+    """The folder of its network; empty for the repository's own."""
+    is_static: bool
+    """Whether its network is a StaticEmbedding, which no configuration describes."""
     settings: Settings
     """Of the network's own module: the length of a text, lower case, which of its outputs counts."""
     modules: tuple[tuple[str, str, Settings], ...]
@@ -135,6 +138,20 @@ class SentenceEncoder:
         return {name: value for name, value in given.items() if name != "trust_remote_code"}
 
     @property
+    def dtype(self) -> str | None:
+        """The dtype that the library loads the network in; None for that of the checkpoint."""
+        for group in ("model_kwargs", "model_args", "config_kwargs", "config_args"):
+            given = self.settings.get(group) or {}
+            if named := given.get("dtype") or given.get("torch_dtype"):
+                return None if named == "auto" else str(named).removeprefix("torch.")
+        return None
+
+    @property
+    def adds_special_tokens(self) -> bool:
+        """Whether the tokenizer puts special tokens around a text."""
+        return bool(_call_settings(self.settings).get("add_special_tokens", True))
+
+    @property
     def lower_case(self) -> bool:
         return bool(self.settings.get("do_lower_case", False))
 
@@ -148,22 +165,23 @@ class SentenceEncoder:
         the names begin with."""
         return {f"{folder}/": f"{NAME}.{index}." for index, (folder, _, _) in enumerate(self.modules, 1)}
 
-    def check_network(self, config: Any, *, is_encoder: bool) -> None:
-        """Check that the backbone is what sentence-transformers runs of a network.
+    def pools_decoder(self, config: Any) -> bool:
+        """Whether the library pools what the decoder of a network returns, and not its encoder.
 
-        config: of the whole network. is_encoder: whether the backbone is the encoder of an encoder-decoder.
-        Raises: RepositoryError where the library pools what the decoder returns.
+        config: of the whole network.
         """
-        if is_encoder and config.model_type not in _ENCODERS:
-            raise self._refused(f"pools the output of the decoder of a network of type '{config.model_type}'")
+        is_pair = not self.is_static and getattr(config, "is_encoder_decoder", False)
+        return bool(is_pair) and config.model_type not in _ENCODERS and "text" in self.modalities
 
     def embedding(self, modality: str, library: nn.Module | None) -> SentenceEmbedding:
         """Return the module that computes the embedding.
 
         library: what computes the embedding of a tower as the library does, where the network has one.
         """
-        how = self._input(modality)
         steps = [_module(self.model, *each) for each in self.modules]
+        if self.is_static:
+            return SentenceEmbedding(steps, _SENTENCE, self.dimensions)
+        how = self._input(modality)
         begins_with = self.settings.get("module_output_name", _TOKENS)
         if how["method"] == "forward":
             return SentenceEmbedding(steps, begins_with, self.dimensions, how["method_output_name"])
@@ -190,34 +208,29 @@ class SentenceEncoder:
         return _refused(self.model, f"its Transformer module {why}, which layerzoo cannot do")
 
 
-def without_modules(files: Files) -> Files:
-    """The same files, as those of a network alone."""
-    return replace(files, paths={name: path for name, path in files.paths.items() if name != MODULES})
-
-
-def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
-    """Read what modules.json and the files that it names say; None where no file or no module is there.
+def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, SentenceEncoder | None]:
+    """Return the files of a model's network, and what runs after it; None where nothing does, or where `args` say
+    ``modules: false``.
 
     Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names.
     """
-    if MODULES not in files:
-        return None
-    rows = _json(model, files, MODULES)
-    if not rows:
-        return None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
-        raise RepositoryError(f"{model}: its {MODULES} is no list of modules, each with a 'type' and a 'path'")
-    kinds = [_kind(str(row["type"])) for row in rows]
-    unknown = [
-        str(row["type"]) for row, kind in zip(rows, kinds, strict=True) if kind not in ("Transformer", *_MODULES)
-    ]
-    if kinds[0] != "Transformer" and not unknown:
-        unknown = [str(rows[0]["type"])]
-    if unknown:
+    if MODULES not in files or not read_file(model, files, MODULES):
+        return files, None
+    rows = module_rows(model, files, args.get("route"))
+    own = network_files(files, rows[0].folder)
+    if not args.get("modules", True):
+        return replace(own, paths={name: path for name, path in own.paths.items() if name != MODULES}), None
+    return own, _sentence_encoder(model, own, rows)
+
+
+def _sentence_encoder(model: str, files: Files, rows: Sequence[Row]) -> SentenceEncoder:
+    known = [NETWORKS, *[_MODULES.keys()] * (len(rows) - 1)]
+    if unknown := [row.type for row, kinds in zip(rows, known, strict=True) if row.kind not in kinds]:
         raise _refused(model, f"{MODULES} names {', '.join(unknown)}, which layerzoo does not know")
-    if folder := str(rows[0].get("path", "")).strip("/"):
-        raise _refused(model, f"its network is in the folder {folder}, and not in the repository's own")
-    settings = _transformer_settings(model, files)
+    first = rows[0].kind
+    settings: Settings = {} if first == "StaticEmbedding" else transformer_settings(model, files)
+    if first == "CLIPModel":
+        settings = {"modality_config": _CLIP_INPUTS, "module_output_name": _SENTENCE, **settings}
     if unsupported := _unsupported(settings):
         raise _refused(
             model, f"its Transformer module has the settings {', '.join(unsupported)}, which layerzoo ignores"
@@ -225,15 +238,17 @@ def sentence_encoder(model: str, files: Files) -> SentenceEncoder | None:
     task = settings.get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         raise _refused(model, f"its network is for the task {task}, and not for embeddings")
-    said = _json(model, files, _SETTINGS) if _SETTINGS in files else {}
+    said = read_file(model, files, SETTINGS) if SETTINGS in files else {}
     prompts = {name: text or "" for name, text in (said.get("prompts") or {}).items()}
     default = said.get("default_prompt_name")
     if default is not None and default not in _USUAL_PROMPTS | prompts:
         raise RepositoryError(f"{model}: its default prompt '{default}' is none of its prompts ({', '.join(prompts)})")
     encoder = SentenceEncoder(
         model=model,
+        folder=rows[0].folder,
+        is_static=first == "StaticEmbedding",
         settings=settings,
-        modules=tuple(_settings_of(model, files, row) for row in rows[1:]),
+        modules=tuple((row.folder, row.kind, _settings_of(model, files, row.folder)) for row in rows[1:]),
         prompts=_USUAL_PROMPTS | prompts,
         default_prompt=default,
         dimensions=said.get("truncate_dim"),
@@ -261,25 +276,16 @@ def _unsupported(settings: Settings) -> list[str]:
         is_length = name == "max_length" and isinstance(value, int) and value > 0
         if not is_length and value not in _USUAL_CALL.get(name, ()):
             found.append(f"processing_kwargs.text.{name}: {value}")
-    for group in ("config_kwargs", "config_args", "model_kwargs", "model_args"):
+    for group in ("model_kwargs", "model_args"):
         given = settings.get(group) or {}
-        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in _HUB | _HARMLESS]
+        found += [f"{group}.{name}: {value}" for name, value in given.items() if name not in HUB | _HARMLESS]
     return found
 
 
-def _settings_of(model: str, files: Files, row: Mapping[str, Any]) -> tuple[str, str, Settings]:
-    folder = str(row.get("path", "")).strip("/")
+def _settings_of(model: str, files: Files, folder: str) -> Settings:
     name = f"{folder}/config.json"
-    return folder, _kind(str(row["type"])), _json(model, files, name) if name in files else {}
-
-
-def _transformer_settings(model: str, files: Files) -> Settings:
-    return next((said for name in _TRANSFORMER_SETTINGS if name in files and (said := _json(model, files, name))), {})
-
-
-def _kind(reference: str) -> str:
-    """The name of a class of sentence-transformers, whose modules moved between releases; of any other, all of it."""
-    return reference.rpartition(".")[2] if reference.startswith("sentence_transformers.") else reference
+    written = read_file(model, files, name) if folder and name in files else {}
+    return written if isinstance(written, dict) else {}
 
 
 def _refused(model: str, why: str) -> RepositoryError:
@@ -287,13 +293,6 @@ def _refused(model: str, why: str) -> RepositoryError:
         f"{model}: {why}, so that its embedding cannot be computed. Next, for the layers of the network alone: declare "
         "a model in a registry.yaml with these `weights` and `args: {modules: false}`"
     )
-
-
-def _json(model: str, files: Files, name: str) -> Any:
-    try:
-        return json.loads(Path(files[name]).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RepositoryError(f"{model}: its {name} is no JSON: {error}") from error
 
 
 # ---------------------------------------------------------------- the network's part
@@ -317,8 +316,10 @@ class SentenceEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self._begins_with, self._dimensions, self._output_name = begins_with, dimensions, output_name
-        self.needs_hidden_states_only = library is None and output_name == "last_hidden_state"
-        self._count = len(steps)
+        needs_all = any(step.input_name == _ALL_LAYERS for step in steps)
+        self.needs_hidden_states_only = library is None and output_name == "last_hidden_state" and not needs_all
+        # A module whose input is missing never runs, and is replaced by a stub, which has no names.
+        self._names = [(str(step.input_name), str(step.output_name)) for step in steps]
         for index, step in enumerate(steps, 1):
             self.add_module(str(index), step)
         if library is not None:
@@ -335,12 +336,14 @@ class SentenceEmbedding(nn.Module):
         if value.ndim == 4:
             value = value.flatten(2).transpose(1, 2)
         features = {self._begins_with: value}
+        if (layers := getattr(output, "hidden_states", None)) is not None:
+            features[_ALL_LAYERS] = torch.stack(tuple(layers))
         if mask is None or value.ndim < 3 or mask.shape[-1] != value.shape[1]:
             mask = torch.ones(value.shape[:2], dtype=torch.int64, device=value.device)
-        for index in range(1, self._count + 1):
+        for index, (taken, made) in enumerate(self._names, 1):
             step: Any = self._modules[str(index)]
-            if step.input_name in features:
-                features[step.output_name] = step(features[step.input_name], mask, prompt_length)
+            if taken in features:
+                features[made] = step(features[taken], mask, prompt_length)
         return features[_SENTENCE][..., : self._dimensions]
 
 
@@ -372,17 +375,18 @@ def _max(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
 
 
 def _mean(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-    return _sum(tokens, mask) / _count(mask)
+    return (_sum(tokens, mask) / _count(mask)).to(tokens.dtype)
 
 
 def _mean_sqrt_len(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-    return _sum(tokens, mask) / _count(mask).sqrt()
+    return (_sum(tokens, mask) / _count(mask).sqrt()).to(tokens.dtype)
 
 
 def _weighted_mean(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
     """Weights are the positions from the first true token, from 1."""
     weights = mask * (torch.arange(1, mask.shape[1] + 1, device=mask.device)[None] - first)
-    return _sum(tokens, weights) / _count(weights)
+    total = (tokens * weights[..., None].to(_accumulated_in(tokens))).sum(1)
+    return (total / _count(weights)).to(tokens.dtype)
 
 
 def _last(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
@@ -393,7 +397,12 @@ def _last(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
 
 
 def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
-    return (tokens * weights[..., None].to(tokens.dtype)).sum(1)
+    return (tokens * weights[..., None].to(tokens.dtype)).sum(1, dtype=_accumulated_in(tokens))
+
+
+def _accumulated_in(tokens: Tensor) -> torch.dtype:
+    """As the library adds up: a format of 16 bits in float32."""
+    return torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
 
 
 def _count(weights: Tensor) -> Tensor:
@@ -452,6 +461,23 @@ class Normalize(nn.Module):
 
     def forward(self, value: Tensor, mask: Tensor, prompt_length: Tensor | None) -> Tensor:
         return functional.normalize(value, p=2, dim=-1)
+
+
+class WeightedLayerPooling(nn.Module):
+    """sentence_transformers.sentence_transformer.modules.WeightedLayerPooling."""
+
+    input_name, output_name = _ALL_LAYERS, _TOKENS
+
+    def __init__(self, num_hidden_layers: int = 12, layer_start: int = 4) -> None:
+        super().__init__()
+        self.layer_start = layer_start
+        self.layer_weights = nn.Parameter(torch.ones(num_hidden_layers + 1 - layer_start))
+
+    def forward(self, layers: Tensor, mask: Tensor, prompt_length: Tensor | None) -> Tensor:
+        """(batch, token, channel) of (layer, batch, token, channel)."""
+        used = layers[self.layer_start :]
+        weights = self.layer_weights[:, None, None, None].expand(used.size())
+        return (weights * used).sum(dim=0) / self.layer_weights.sum()
 
 
 class LayerNorm(nn.Module):
@@ -534,6 +560,9 @@ _MODULES: dict[str, Callable[[str, Settings], nn.Module]] = {
     "Pooling": _pooling,
     "Dense": _dense,
     "Normalize": _normalize,
+    "WeightedLayerPooling": lambda model, settings: WeightedLayerPooling(
+        settings.get("num_hidden_layers", 12), settings.get("layer_start", 4)
+    ),
     "LayerNorm": lambda model, settings: LayerNorm(settings["dimension"]),
     "Dropout": lambda model, settings: Dropout(settings.get("dropout", 0.2)),
 }

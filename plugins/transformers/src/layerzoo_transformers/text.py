@@ -19,6 +19,7 @@ from layerzoo_transformers.configuration import sub_config
 from layerzoo_transformers.families import batching
 from layerzoo_transformers.parts import accepts_any_argument, arguments, backbone_without_values
 from layerzoo_transformers.prompts import Prompts, library_tokenizer
+from layerzoo_transformers.sentence_transformers import SentenceEncoder
 
 _LIMIT = 1_000_000
 """More tokens than any network takes; the library's value for an unknown limit is 1e30."""
@@ -41,20 +42,27 @@ class LibraryTokenizer:
     Args:
         library: the tokenizer.
         takes: the names of the arguments of the network's ``forward``; None for all that the tokenizer returns.
+        adds_special_tokens: whether special tokens are put around a text.
     """
 
     unknown: int | None
     """The token for what the vocabulary lacks."""
+    returns_mask: bool
+    """Whether the tokenizer returns an attention mask itself. Where texts are padded to one length, the network gets
+    one only then, as with the library's own call."""
     prompts: Prompts | None = None
     """What may be put before every text, where the model's files say that."""
     _backend: Any = None
     """The Rust tokenizer, where the library's own call adds nothing to it: the same result in half the time."""
 
-    def __init__(self, library: Any, takes: frozenset[str] | None = None) -> None:
+    def __init__(self, library: Any, takes: frozenset[str] | None = None, *, adds_special_tokens: bool = True) -> None:
         self.library = library
+        self.adds_special_tokens = adds_special_tokens
+        self.returns_mask = _MASK in library.model_input_names
         with contextlib.suppress(Exception):  # one that takes no text alone says so when it gets one
-            library("", truncation=False, padding=False)  # the first call may change what follows, as a language
-        prefix, suffix = _special_tokens(library)
+            made = library("", truncation=False, padding=False)  # the first call may change what follows: a language
+            self.returns_mask = _MASK in made
+        prefix, suffix = _special_tokens(library) if adds_special_tokens else ([], [])
         self.prefix: tuple[int, ...] = tuple(prefix)
         self.suffix: tuple[int, ...] = tuple(suffix)
         self.pad: int = library.pad_token_id if library.pad_token_id is not None else 0
@@ -68,9 +76,15 @@ class LibraryTokenizer:
             self._backend = library.backend_tokenizer  # the call above has set it to neither truncate nor pad
 
     @classmethod
-    def of(cls, files: Files, takes: frozenset[str] | None = None) -> LibraryTokenizer:
-        """Load the tokenizer next to a model's config.json. takes: as in the constructor."""
-        return cls(library_tokenizer(files), takes)
+    def of(
+        cls, files: Files, takes: frozenset[str] | None = None, *, encoder: SentenceEncoder | None = None
+    ) -> LibraryTokenizer:
+        """Load the tokenizer next to a model's config.json.
+
+        takes: as in the constructor. encoder: what the files of sentence-transformers say.
+        """
+        adds_special_tokens = encoder is None or encoder.adds_special_tokens
+        return cls(library_tokenizer(files, encoder), takes, adds_special_tokens=adds_special_tokens)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text without special tokens."""
@@ -87,14 +101,19 @@ class LibraryTokenizer:
             than around any other text.
         """
         if self._backend is not None:
-            encoding = self._backend.encode(text)
+            encoding = self._backend.encode(text, add_special_tokens=self.adds_special_tokens)
             made = {_IDS: encoding.ids, _TYPES: encoding.type_ids} if _TYPES in self.pads else {_IDS: encoding.ids}
             return made if max_tokens is None else {key: self._cut(values, max_tokens) for key, values in made.items()}
         name = type(self.library).__name__
         try:
             with _ONE_AT_A_TIME:
                 made = self.library(
-                    text, truncation=max_tokens is not None, max_length=max_tokens, padding=False, verbose=False
+                    text,
+                    truncation=max_tokens is not None,
+                    max_length=max_tokens,
+                    padding=False,
+                    add_special_tokens=self.adds_special_tokens,
+                    verbose=False,
                 )
         except Exception as error:
             raise SampleError("text", f"{name} does not take it: {' '.join(str(error).split())}") from error
@@ -177,13 +196,16 @@ class NoTokenizer:
         )
 
 
-def describe_text(config: Any, files: Files) -> dict[str, Any]:
-    """How long a text may be, whether it starts with a classification token, and what padding does to the network."""
+def describe_text(config: Any, files: Files, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
+    """How long a text may be, whether it starts with a classification token, and what padding does to the network.
+
+    encoder: what the files of sentence-transformers say.
+    """
     part = sub_config(config, "text")
     limits = [_largest(part, "max_position_embeddings")]  # `n_positions` of GPT-2 too, by its attribute_map; not of T5
     cls, unlimited = False, _UNKNOWN
     if "config.json" in files and _has_tokenizer(files):
-        tokenizer = LibraryTokenizer.of(files)
+        tokenizer = LibraryTokenizer.of(files, encoder=encoder)
         limits.append(tokenizer.library.model_max_length)
         unlimited = _LIMIT  # where neither the tokenizer nor the network has a limit, no text is truncated
         token = tokenizer.library.cls_token_id
@@ -193,7 +215,9 @@ def describe_text(config: Any, files: Files) -> dict[str, Any]:
     return {"max_tokens": most, "cls_token": cls, "batching": batching(config)}
 
 
-def tokenizer(model: str, config: Any, files: Files, part: str | None = None) -> LibraryTokenizer | NoTokenizer:
+def tokenizer(
+    model: str, config: Any, files: Files, part: str | None = None, *, encoder: SentenceEncoder | None = None
+) -> LibraryTokenizer | NoTokenizer:
     """Load the tokenizer next to a checkpoint; for an architecture without a checkpoint, one that refuses texts.
 
     Args:
@@ -201,15 +225,17 @@ def tokenizer(model: str, config: Any, files: Files, part: str | None = None) ->
         config: the configuration of the whole network.
         files: the model's files.
         part: the path of the module that is the backbone; None for the one that reads texts.
+        encoder: what the files of sentence-transformers say.
     """
     if "config.json" not in files or not _has_tokenizer(files):
         return NoTokenizer(model)
-    loaded = LibraryTokenizer.of(files)
+    loaded = LibraryTokenizer.of(files, encoder=encoder)
     if loaded.pads.keys() <= {_IDS, _MASK}:
         return loaded
     network = backbone_without_values(config, "text", part)
     mask = {_MASK} if accepts_any_argument(network) else set()
-    tokenizer = LibraryTokenizer(loaded.library, frozenset(arguments(network)) | mask)
+    takes = frozenset(arguments(network)) | mask
+    tokenizer = LibraryTokenizer(loaded.library, takes, adds_special_tokens=loaded.adds_special_tokens)
     if several := [name for name, pad in tokenizer.pads.items() if pad == _SEVERAL]:
         raise RepositoryError(
             f"{model}: {type(loaded.library).__name__} returns several numbers for each token as {', '.join(several)}: "

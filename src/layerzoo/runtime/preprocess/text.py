@@ -97,16 +97,17 @@ class TextPreprocessor(Preprocessor):
         return self._padded(row) if self.declared.batching == "exact" else row
 
     def _padded(self, row: Row) -> Row:
-        """A row padded to the longest input, on the tokenizer's own side, for a network that was trained without a
-        mask."""
+        """A row padded to the longest input, on the tokenizer's own side, for a network that was trained so. It has an
+        attention mask only where the tokenizer returns one itself."""
         missing = self.declared.max_tokens - row.total
         if missing < 0:
             raise SampleError("tensor", f"{row.total} tokens, and this network takes {self.declared.max_tokens}")
         left = text.gives_tensors(self._tokenizer) and self._tokenizer.padding_side == "left"
+        is_masked = text.returns_mask(self._tokenizer)
         inputs = {
             name: np.pad(array, (missing, 0) if left else (0, missing), constant_values=self._pads.get(name, 0))
             for name, array in row.inputs.items()
-            if name != "attention_mask"
+            if is_masked or name != "attention_mask"
         }
         total = self.declared.max_tokens
         return replace(row, inputs=inputs, total=total, offset=missing if left else 0)

@@ -1,0 +1,97 @@
+"""The number format that a network computes in, next to the one that its checkpoint is stored in."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from layerzoo.errors import PluginError
+
+Precision = Literal["float32", "bfloat16", "float16", "library"]
+"""What a network computes in. `float32`: throughout. `bfloat16`, `float16`: what torch's autocast converts is computed
+in that format, and the rest in float32. `library`: as the model's library computes with this checkpoint by default; for
+transformers that is the format that the checkpoint is stored in, and for timm and torchvision it is float32."""
+
+STORED = "stored"
+"""What the hook ``layerzoo_dtype`` returns for the format of the checkpoint's first floating-point tensor."""
+_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Modules that do nothing with their tensors but what autocast converts them for."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype as torch writes it, without ``torch.``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plugin: str) -> torch.dtype:
+    """Return the dtype that the model's library computes in by default.
+
+    Args:
+        said: what the hook ``layerzoo_dtype`` returned.
+        stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
+        model: the model's id, for messages.
+        plugin: the plugin that was asked.
+    Raises: PluginError for a name that is no floating-point dtype of torch.
+    """
+    if said is None:
+        return torch.float32
+    if said == STORED:
+        kinds = (tensor.dtype for tensor in stored)
+        return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), torch.float32)
+    found = getattr(torch, said, None)
+    if not (isinstance(found, torch.dtype) and found.is_floating_point):
+        message = f"the hook layerzoo_dtype answers {said!r} for {model}, which is no floating-point dtype of torch"
+        raise PluginError(message, plugin=plugin)
+    return found
+
+
+@contextlib.contextmanager
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Make ``dtype`` torch's default inside: a network that is built there has its parameters in it."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def floating_dtypes(tensors: Iterable[Tensor]) -> tuple[str, ...]:
+    """Return the names of the floating-point dtypes among some tensors, sorted."""
+    return tuple(sorted({dtype_name(tensor.dtype) for tensor in tensors if tensor.is_floating_point()}))
+
+
+@lru_cache(maxsize=256)
+def announce_other_dtype(model: str, library: torch.dtype) -> None:
+    """Warn, once a process, that the model's library computes in another dtype than float32 by default."""
+    name = dtype_name(library)
+    logging.getLogger("layerzoo").warning(
+        "%s: features are computed in float32; with this checkpoint its library computes in %s by default. To compute "
+        "as the library does: precision='library' (--precision library)",
+        model,
+        name,
+    )
+
+
+def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network with the tensors in ``dtype`` that autocast would convert to it at each call, in place.
+
+    The numbers are the same, in less memory, and a pass over one sample saves reading all weights once more. Only of
+    modules of exactly these classes: others may compute with their weights, as a weight norm does. And nothing that is
+    shared with a module that keeps float32.
+    """
+    if dtype is torch.float32:
+        return network
+    modules = list(network.modules())
+    others = {id(tensor) for module in modules if type(module) not in _CAST for tensor in module._parameters.values()}
+    for module in modules:
+        for tensor in module._parameters.values() if type(module) in _CAST else ():
+            if tensor is not None and tensor.dtype is torch.float32 and id(tensor) not in others:
+                tensor.data = tensor.data.to(dtype)
+    return network
