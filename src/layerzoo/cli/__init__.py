@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from layerzoo.cli.printable import print_anything, printable_lines
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
 from layerzoo.errors import LayerzooError
+from layerzoo.local_files import NO_LOCAL_FILES
 from layerzoo.notices import listen
+from layerzoo.printable import print_anything, printable_lines
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -44,7 +45,7 @@ Exit codes:
 
 
 _IS_RESERVED = "_layerzoo_reserved"
-_ANYWHERE = ("--no-plugins", "--offline")
+_ANYWHERE = ("--no-plugins", "--no-local-files", "--offline")
 """Options of all verbs."""
 
 
@@ -144,9 +145,14 @@ class Verbs(LazyGroup):
 )
 @click.version_option(package_name="layerzoo", prog_name="zoo")
 @click.option("--no-plugins", is_flag=True, help="Leave all plugins out, as LAYERZOO_NO_PLUGINS=1 does.")
+@click.option(
+    "--no-local-files",
+    is_flag=True,
+    help=f"Ignore registry.yaml and layerzoo.lock of the working directory, as {NO_LOCAL_FILES}=1 does.",
+)
 @click.option("--offline", is_flag=True, help="Open no connection, as LAYERZOO_OFFLINE=1 does.")
 @click.pass_context
-def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
+def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: bool) -> None:
     """One zoo for every backbone: name a model and a layer, get a feature matrix.
 
     Data goes to standard output, everything else to standard error. On a terminal it is a table; in a pipe it is ids or
@@ -154,6 +160,8 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
     """
     if offline:
         ctx.with_resource(environment("LAYERZOO_OFFLINE", "1"))
+    if no_local_files:
+        ctx.with_resource(environment(NO_LOCAL_FILES, "1"))
     if no_plugins:
         from layerzoo.registry.discovery import without_plugins
 

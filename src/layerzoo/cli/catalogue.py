@@ -14,9 +14,9 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.output import counted, print_lines, size
-from layerzoo.cli.printable import printable
 from layerzoo.disk import atomic_path, cache_dir, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest
+from layerzoo.printable import printable
 from layerzoo.registry import registry
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from layerzoo.cli.choice import OneOf
-from layerzoo.cli.printable import printable, printable_json, speaks_unicode
 from layerzoo.cli.streams import stdout
+from layerzoo.printable import printable, printable_json, speaks_unicode
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])

@@ -14,13 +14,22 @@ What a mistake costs:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from layerzoo.registry.diagnostics import Code, Diagnostic
-from layerzoo.registry.document import Document, DocumentError, Loc, read_document
+from layerzoo.registry.document import (
+    Document,
+    DocumentError,
+    Loc,
+    UnreadableError,
+    decoded,
+    parse_document,
+    read_registry,
+)
 from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, shorten
 from layerzoo.registry.places import Place
@@ -63,6 +72,10 @@ class Head:
     """Id by modality."""
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     """``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
+    sha256: str | None = None
+    """Of the file, as it was read."""
+    unreadable: str | None = None
+    """Why the file is no registry at all: a pipe, a folder, not text, too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +88,21 @@ class Compiled:
 
 def compile_registry(source: Source, version: str | None) -> Compiled:
     """Compile a registry.yaml. version: layerzoo's own, for ``requires``; None where it is not known."""
+    sha256 = None
     try:
-        document = read_document(Path(source.path))
+        raw = read_registry(Path(source.path))
+        sha256 = hashlib.sha256(raw).hexdigest()
+        document = parse_document(decoded(raw))
     except DocumentError as error:
         found = placed(source, error.place, "syntax", error.message)
-        return Compiled(Head(state="invalid", cause=str(found)), [found])
+        unreadable = error.message if isinstance(error, UnreadableError) else None
+        return Compiled(Head(state="invalid", cause=str(found), sha256=sha256, unreadable=unreadable), [found])
     except OSError as error:
-        found = placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
-        return Compiled(Head(state="invalid", cause=str(found)), [found])
-    return _Compiler(source, document, version).compiled()
+        reason = f"cannot be read: {error.strerror}"
+        found = placed(source, Place(1, 1), "unreadable", reason)
+        return Compiled(Head(state="invalid", cause=str(found), unreadable=reason), [found])
+    compiled = _Compiler(source, document, version).compiled()
+    return replace(compiled, head=replace(compiled.head, sha256=sha256))
 
 
 class _Compiler:

@@ -76,6 +76,29 @@ class Shelf:
         )
         return int(number)
 
+    def declared(self, source: int) -> list[str]:
+        """The ids that a source declares, in its order, hidden and disabled ones included."""
+        sql = "SELECT id FROM models WHERE source = ? ORDER BY row"
+        return [found for (found,) in self._database.rows(sql, (source,))]
+
+    def bases(self, source: int) -> list[tuple[str, str]]:
+        """Model and base of each model of a source that is built on another."""
+        return self._database.rows("SELECT id, base FROM models WHERE source = ? AND base IS NOT NULL", (source,))
+
+    def covered(self, entry: str) -> int:
+        """How many models of the files in use an entry of ``disable`` means."""
+        sql = f"SELECT count(*) FROM models AS m WHERE m.source IN ({self._in_use.ids}) AND {covered(entry, 'm.id')}"
+        ((number,),) = self._database.rows(sql)
+        return int(number)
+
+    def taken_out(self, entries: Sequence[str]) -> set[str]:
+        """The user's own models that some entries of ``disable`` mean, and the aliases among the entries."""
+        own = [each.id for each in self.sources if each.source.role == "user"]
+        names = {name for source in own for name in self.declared(source)}
+        meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
+        wildcards = [entry for entry in meant if entry.endswith("/*")]
+        return (names & meant) | {name for name in names if any(covers(each, name) for each in wildcards)}
+
     def ids(self, limit: int) -> list[str]:
         """Some ids, and all of them where there are not more than the limit."""
         sql = f"SELECT m.id FROM models AS m WHERE {self._in_use.models} LIMIT {limit}"

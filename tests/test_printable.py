@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.cli.printable import print_anything, printable, printable_json, printable_lines, speaks_unicode
+from layerzoo.printable import print_anything, printable, printable_json, printable_lines, speaks_unicode
 
 HOSTILE = st.text(st.sampled_from("\x1b[]0;31mHJ\x07\\\x9b\x9d\u202e\u2066\x00\r\n\t\x7fab漢"), max_size=40)
 
