@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from layerzoo.printable import printable_name
+
 __all__ = [
     "AccessDeniedError",
     "CacheError",
@@ -111,6 +113,8 @@ class NotFoundError(LayerzooError):
     exit_code = 3
 
     def __init__(self, message: str, *, asked: str, nearest: Sequence[str] = ()) -> None:
+        if (shown := printable_name(asked)) != asked:  # a line break in a name must not look like one of the message
+            message = message.replace(asked, shown)
         super().__init__(message)
         self.asked = asked
         self.nearest: tuple[str, ...] = tuple(nearest)

@@ -25,7 +25,7 @@ def local_folder() -> Path | None:
         return None
     try:
         here = Path.cwd()
-        return None if os.path.samefile(here, user_folder()) else here
+        return None if here.samefile(user_folder()) else here
     except FileNotFoundError:
         return _existing_folder()
     except OSError:

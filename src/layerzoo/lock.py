@@ -66,7 +66,7 @@ class Lock:
         try:
             raw = read_small(path, MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError) as error:
-            if os.path.islink(path):
+            if path.is_symlink():
                 raise LockError(f"{path} cannot be read: it is a link to nothing. {_mend(path)}") from error
             return cls(path)
         except OSError as error:

@@ -10,6 +10,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf, WholeNumber
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, Row, count, counted, print_rows
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
@@ -142,13 +143,13 @@ def print_models(
     if unsized := zoo.unsized(**filters):
         stdout().flush()
         hint = "To find out the size of one: zoo layers --trace MODEL"
-        click.echo(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}", err=True)
+        say(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}")
     if not rows:
-        click.echo(_nothing_found(zoo, filters), err=True)
+        say(_nothing_found(zoo, filters))
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:
-        click.echo(f"The first {limit} of {number:,}.", err=True)
+        say(f"The first {limit} of {number:,}.")
     if problems := zoo.problems():
-        click.echo(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor", err=True)
+        say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
 
 
 def _columns(availability: str) -> tuple[str, ...]:

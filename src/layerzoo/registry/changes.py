@@ -1,7 +1,7 @@
 """What the user's own files change, in one line: a folder must not change an experiment silently.
 
-The registry.yaml and the layerzoo.lock of the working directory are named at the first lookup of a process. Those of the
-user's configuration directory are named once a model is asked for that follows from them.
+The registry.yaml and the layerzoo.lock of the working directory are named at the first lookup of a process. Those of
+the user's configuration directory are named once a model is asked for that follows from them.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
 
     Without it a model is at the commit of the user's own lock, else at the revision that its declaration names.
     """
-    names = sorted({*lock.models, *own.models}, key=lambda name: name != asked)
+    names = sorted(dict.fromkeys((*lock.models, *own.models)), key=lambda name: name != asked)
     moved = [name for name in names if _revision(lock, own, name) != _revision(own, lock, name)]
     steps = [f"{name} ({_ref(_revision(own, lock, name))} → {_ref(_revision(lock, own, name))})" for name in moved]
     if steps:
