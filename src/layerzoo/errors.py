@@ -54,6 +54,9 @@ __all__ = [
 ]
 
 
+_LONGEST_COMPARED = 200
+
+
 class LayerzooError(Exception):
     """The root: every error of this package. All can be pickled, to be raised by a worker process."""
 
@@ -316,7 +319,13 @@ class EmptySampleError(SampleError):
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
-    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole."""
+    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole.
+
+    Names of more than 200 characters have no closest ones: the comparison takes time that grows with their square.
+    """
+    if len(asked) > _LONGEST_COMPARED:
+        return []
+    names = [name for name in names if len(name) <= _LONGEST_COMPARED]
     lowered = {name.lower(): name for name in names}
     tails = {name.lower().rsplit("/", 1)[-1]: name for name in names}
     found = [lowered[key] for key in get_close_matches(asked.lower(), list(lowered), n=limit, cutoff=0.6)]

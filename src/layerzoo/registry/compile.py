@@ -24,6 +24,7 @@ from layerzoo.registry.diagnostics import Code, Diagnostic
 from layerzoo.registry.document import (
     Document,
     DocumentError,
+    Fault,
     Loc,
     UnreadableError,
     decoded,
@@ -49,6 +50,10 @@ _OWNERS = {
     "defaults": ("core",),
     "plugins": ("core",),
 }
+MAX_DISABLED = 400
+"""How many entries ``disable`` may have: each namespace among them is a condition of every query."""
+MAX_LAYERS_OF_FILE = 200_000
+"""How many layers the models of a file may declare together. timm's whole catalogue has 83,000."""
 _FILES = {"core": "layerzoo's own file", "plugin": "a plugin's file", "user": "a user's own file"}
 
 
@@ -114,6 +119,11 @@ class _Compiler:
         self._version = version
         self._folder = Path(source.path).parent
         self._data: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
+        self._faulty = {fault.loc for fault in document.faults}
+        self._faults_of_models: dict[Loc, list[Fault]] = {}
+        for fault in document.faults:
+            self._faults_of_models.setdefault(fault.loc[:2], []).append(fault)
+        self._layers = 0
 
     def compiled(self) -> Compiled:
         if unsupported := next(self._unsupported(), None):
@@ -139,8 +149,7 @@ class _Compiler:
 
     def _own(self, mistakes: list[Mistake]) -> list[Mistake]:
         """Without those that only follow from a fault of the same value: YAML's aliases are read as nothing."""
-        faulty = {fault.loc for fault in self._document.faults}
-        return [mistake for mistake in mistakes if mistake.loc not in faulty or mistake.code == "unknown-key"]
+        return [mistake for mistake in mistakes if mistake.loc not in self._faulty or mistake.code == "unknown-key"]
 
     def _unsupported(self) -> Iterator[Diagnostic]:
         """Another version of the format, or of layerzoo, is said before its keys are called unknown."""
@@ -165,6 +174,10 @@ class _Compiler:
                 allowed = " or ".join(_FILES[owner] for owner in owners)
                 message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
                 yield Mistake((key,), "unknown-key", message, on_key=True)
+        disable = self._data.get("disable")
+        if isinstance(disable, list) and len(disable) > MAX_DISABLED:
+            message = f"{len(disable):,} entries, and there may be {MAX_DISABLED}: disable a NAMESPACE/* instead"
+            yield Mistake(("disable",), "wrong-value", message)
         catalogue = self._data.get("catalogue")
         if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
             yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
@@ -198,7 +211,13 @@ class _Compiler:
         """One model. first: the name under which the file has the same id before."""
         loc: Loc = ("models", name)
         model_id = full_id(name, self._source)
+        if self._layers > MAX_LAYERS_OF_FILE:
+            message = f"the models before it declare more than {MAX_LAYERS_OF_FILE:,} layers together"
+            return None, [
+                self._diagnostic(Mistake(loc, "wrong-value", message, on_key=True), inside=loc, model=model_id)
+            ]
         plain, mistakes = check_model(model_id, data, self._folder)
+        self._layers += len(plain.get("layers", ())) if plain else 0
         mistakes = self._own([replace(mistake, loc=(*loc, *mistake.loc)) for mistake in mistakes])
         found = self._faults(inside=loc, model=model_id)
         found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
@@ -244,7 +263,7 @@ class _Compiler:
         """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
         return [
             placed(self._source, fault.place, fault.code, fault.message, model=model)
-            for fault in self._document.faults
+            for fault in (self._faults_of_models.get(inside, ()) if len(inside) == 2 else self._document.faults)
             if fault.loc[: len(inside)] == inside
             and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
         ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest
+from layerzoo.errors import LayerzooError, NotFoundError, RegistryError
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.in_use import covers
@@ -22,10 +22,14 @@ from layerzoo.registry.shelf import Shelf
 from layerzoo.registry.source import Source, full_id
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import COMPARED_NAMES, Unknown
+from layerzoo.registry.unknown import COMPARED_NAMES, Unknown, few_hints, nearest_within_limit
 
 if TYPE_CHECKING:
     from layerzoo.registry.document import Document, Loc
+
+
+_HINTS = 20
+"""For how many names that lead nowhere the nearest ones are looked for."""
 
 
 class References:
@@ -43,7 +47,11 @@ class References:
 
         Looked for once, and kept until one of the files changes.
         """
-        return self._stock.ask(lambda shelf: shelf.loose_ends(self._found))
+        return self._stock.ask(lambda shelf: shelf.loose_ends(self._with_few_hints))
+
+    def _with_few_hints(self) -> list[Diagnostic]:
+        with few_hints(_HINTS):
+            return list(self._found())
 
     def place_of(self, model: str) -> str | None:
         """Where a model is declared, as FILE:LINE; of a line in a catalogue, the file alone."""
@@ -119,8 +127,7 @@ class References:
     def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
-                ids = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES))
-                close = _nearest_entries(entry, ids)
+                close = _nearest_entries(entry, lambda: self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES)))
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
@@ -158,12 +165,15 @@ class References:
         return not self._stock.surroundings.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
 
 
-def _nearest_entries(entry: str, ids: Sequence[str]) -> list[str]:
+def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
     """What was probably meant by an entry of ``disable``."""
     if not entry.endswith("/*"):
-        return nearest(entry, ids)
-    namespaces = sorted({each.partition("/")[0] for each in ids})
-    return [f"{namespace}/*" for namespace in nearest(entry.removesuffix("/*"), namespaces)]
+        return nearest_within_limit(entry, ids)
+
+    def namespaces() -> list[str]:
+        return sorted({each.partition("/")[0] for each in ids()})
+
+    return [f"{namespace}/*" for namespace in nearest_within_limit(entry.removesuffix("/*"), namespaces)]
 
 
 def _diagnostic(

@@ -20,6 +20,8 @@ from layerzoo.registry.selection import Selection
 from layerzoo.registry.source import Source
 from layerzoo.registry.words import similar
 
+MAX_ALIASES = 32
+"""How many aliases may lead to one another."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -178,7 +180,7 @@ class Shelf:
     def _targets(self, entry: str) -> list[str]:
         """The ids that an entry of ``disable`` means where it is an alias, or an alias of one."""
         found = [entry]
-        while (target := self.target(found[-1])) is not None and target not in found:
+        while len(found) <= MAX_ALIASES and (target := self.target(found[-1])) is not None and target not in found:
             found.append(target)
         return found[1:]
 

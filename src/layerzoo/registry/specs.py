@@ -11,12 +11,15 @@ from layerzoo.registry.in_use import Row
 from layerzoo.registry.inherit import inherit
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.repositories import Repositories
+from layerzoo.registry.shelf import MAX_ALIASES
 from layerzoo.registry.source import Source
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown
+from layerzoo.registry.unknown import Unknown, few_hints
 from layerzoo.spec import ModelSpec
 
 _KEPT_BASES = 1000
+MAX_BASES = 100
+"""How many models may be built on one another."""
 
 
 class Specs:
@@ -36,7 +39,7 @@ class Specs:
         seen = {name}
         while self.find(name) is None:
             target = self._target(name)
-            if target is None or target in seen:
+            if target is None or target in seen or len(seen) > MAX_ALIASES:
                 return name
             seen.add(name := target)
         return name
@@ -62,20 +65,24 @@ class Specs:
         for row in rows:
             if len(bases) > _KEPT_BASES:
                 bases.clear()
+            yield self._plain_heir(row, bases)
+
+    def _plain_heir(self, row: Row, bases: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+        with few_hints(0):  # nobody reads the message
             try:
                 plain = self._inherited(row, (), bases)
                 _built({**plain, "layers": ()})  # layers were checked where they are declared
             except LayerzooError:
-                yield None
-            else:
-                yield plain
+                return None
+        return plain
 
     def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """As :meth:`whole`; None when the base cannot be used."""
-        try:
-            return self.whole(row, aliases)
-        except LayerzooError:
-            return None
+        with few_hints(0):
+            try:
+                return self.whole(row, aliases)
+            except LayerzooError:
+                return None
 
     def _target(self, alias: str) -> str | None:
         return self._stock.ask(lambda shelf: shelf.target(alias))
@@ -86,6 +93,8 @@ class Specs:
         if "base" not in own:
             return own
         heirs = (*heirs, own["id"])
+        if len(heirs) > MAX_BASES:
+            raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
         if (named := own["base"]) in bases:
             return inherit({**own, "base": bases[named]["id"]}, bases[named])
         own["base"] = self.resolved(named)

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 
 _PIECE = re.compile(r"[^\W\d_]+|\d+")
+MAX_PIECES = 64
+"""How many words, or runs of letters and of digits in them, a search may have."""
 
 
 def pieces(text: str) -> list[str]:
@@ -56,7 +58,8 @@ def match(text: str) -> Match | None:
 
 def similar(text: str) -> str | None:
     """A question to the table ``names`` for what shares the beginning of a word; None where the text has no word."""
-    return " OR ".join(f'"{piece[:3]}" *' for piece in pieces(text)) or None
+    some = dict.fromkeys(piece[:3] for piece in pieces(text)[:MAX_PIECES])
+    return " OR ".join(f'"{piece}" *' for piece in some) or None
 
 
 def _anywhere(text: str) -> str:
