@@ -40,7 +40,7 @@ class Filters(TypedDict, total=False):
 
 LARGEST_NUMBER = 2**63 - 1
 """What an index can hold."""
-_MAX_CHARACTERS = 1_000
+_MAX_CHARACTERS = 10_000
 _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
     *("min_params", "max_params", "size_px"),
     *("rate_hz", "width", "max_width"),
@@ -68,11 +68,11 @@ def check_filters(filters: Filters) -> None:
 
 def _check_text(text: str) -> None:
     """Raises: UsageError for more words than an index can be asked for in reasonable time."""
-    count = len(pieces(text)) if len(text) <= _MAX_CHARACTERS else MAX_PIECES + 1
+    count = len(set(pieces(text))) if len(text) <= _MAX_CHARACTERS else MAX_PIECES + 1
     if count > MAX_PIECES:
         raise UsageError(
-            f"a search has at most {MAX_PIECES} words (runs of letters, and of digits) and {_MAX_CHARACTERS:,} "
-            f"characters, and this one has {len(text):,} characters"
+            f"a search has at most {MAX_PIECES} different words (runs of letters, and of digits) and "
+            f"{_MAX_CHARACTERS:,} characters; this one has {len(set(pieces(text))):,} words and {len(text):,} characters"
         )
 
 
