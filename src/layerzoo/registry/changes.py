@@ -201,7 +201,7 @@ def _changes(shelf: Shelf, local: IndexedSource) -> list[str]:
     taken_out = shelf.taken_out(disabled)
     disabled_own = sorted(own_ids & taken_out)
     others = [entry for entry in disabled if entry not in disabled_own]
-    touched = {*hidden, *moved, *hidden_aliases, *taken_out}
+    touched = {*hidden, *moved, *hidden_aliases, *taken_out, *disabled}
     bases = {name: base for each in own for name, base in shelf.bases(each.id)}
     changed = [name for name in bases if name not in touched and _reaches(name, bases, own_aliases, touched, disabled)]
     added = [name for name in ids if name not in own_ids]
@@ -219,7 +219,7 @@ def _changes(shelf: Shelf, local: IndexedSource) -> list[str]:
 
 def _counted(shelf: Shelf, entry: str) -> str:
     count = shelf.covered(entry) if entry.endswith("/*") else 0
-    return f"{entry} ({count:,} models)" if count else entry
+    return f"{entry} ({count:,} model{'' if count == 1 else 's'})" if count else entry
 
 
 def _reaches(

@@ -40,7 +40,7 @@ class Filters(TypedDict, total=False):
 
 LARGEST_NUMBER = 2**63 - 1
 """What an index can hold."""
-_MAX_CHARACTERS = 10_000
+_MAX_CHARACTERS = 20_000
 _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
     *("min_params", "max_params", "size_px"),
     *("rate_hz", "width", "max_width"),
