@@ -39,7 +39,7 @@ class Count(click.ParamType[int]):
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
+        found = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
         if not found:
             self.fail(f"'{value}' is not a number of parameters such as 500k, 25M or 1.5G", param, ctx)
         return int(float(found[1]) * _UNITS[found[2]])
@@ -51,7 +51,7 @@ class Size(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", str(value).strip().lower())
+        found = re.fullmatch(r"(\d{1,18})(?:[x×](\d{1,18}))?", str(value).strip().lower())
         if not found:
             self.fail(f"'{value}' is not a size such as 224 or, height first, 384x256", param, ctx)
         return int(found[1]), int(found[2] or found[1])

@@ -72,7 +72,7 @@ def _check_text(text: str) -> None:
     if count > MAX_PIECES:
         raise UsageError(
             f"a search has at most {MAX_PIECES} different words (runs of letters, and of digits) and "
-            f"{_MAX_CHARACTERS:,} characters; this one has {len(set(pieces(text))):,} words and {len(text):,} characters"
+            f"{_MAX_CHARACTERS:,} characters; this one has {len(set(pieces(text))):,} and {len(text):,}"
         )
 
 
@@ -91,7 +91,7 @@ def check_order(sort: str | None, limit: int | None) -> None:
     if sort is not None and sort.removeprefix("-") not in SORTS:
         raise no_such("sort key", sort, SORTS)
     if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
-        raise UsageError(f"a limit is a number from 0 to {LARGEST_NUMBER:,}, not {_short(limit)}")
+        raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 
 
 def no_such(noun: str, asked: str, names: Sequence[str]) -> UsageError:

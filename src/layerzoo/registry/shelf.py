@@ -173,6 +173,11 @@ class Shelf:
                 return target
         return None
 
+    def targets(self) -> dict[str, str]:
+        """The target of every alias; of one that several files have, that of the nearest."""
+        sql = "SELECT alias, target FROM aliases WHERE source = ?"
+        return {alias: to for each in reversed(self._in_use.here) for alias, to in self._database.rows(sql, (each.id,))}
+
     def aliases_ending(self, name: str) -> list[str]:
         """The aliases whose last part is this name."""
         return [alias for alias, _ in self.aliases() if alias.rpartition("/")[2] == name]
@@ -202,8 +207,10 @@ class Shelf:
 
     @property
     def _same_name(self) -> str:
-        same = f"b.alias = a.target OR '{USER_NAMESPACE}/' || b.alias = a.target"
-        return f"SELECT 1 FROM aliases AS b WHERE ({same}) AND b.source IN ({self._in_use.ids})"
+        # Two values to look up in the index: an OR of expressions would compare every alias with every other.
+        own = f"{USER_NAMESPACE}/"
+        short = f"CASE WHEN substr(a.target, 1, {len(own)}) = '{own}' THEN substr(a.target, {len(own) + 1}) END"
+        return f"SELECT 1 FROM aliases AS b WHERE b.alias IN (a.target, {short}) AND b.source IN ({self._in_use.ids})"
 
     def _aliases_where(self, condition: str) -> list[tuple[Source, str, str]]:
         counts = f"a.source IN ({self._in_use.ids}) AND {condition}"
