@@ -229,8 +229,8 @@ def test_a_lock_that_cannot_be_used_stops_what_needs_it(home: Path, told: list[s
         "binary": b"\x00\xff",
         "large": b" " * 16_000_001,
         "twice": b'{"layerzoo_lock": 1, "models": {}, "models": {}}',
-        "size": b'{"layerzoo_lock": 1, "models": {"m": {"source": "s", "revision": null, "files": {"f": {"sha256": "%s", '
-        b'"size": 1e400}}}}}' % (b"a" * 64),
+        "size": b'{"layerzoo_lock": 1, "models": {"m": {"source": "s", "revision": null, "files": '
+        b'{"f": {"sha256": "%s", "size": 1e400}}}}}' % (b"a" * 64),
     }
     if kind == "pipe":
         os.mkfifo(path)

@@ -17,6 +17,9 @@ from layerzoo.registry.stock import Stock
 from layerzoo.registry.unknown import Unknown, few_hints
 from layerzoo.spec import ModelSpec
 
+Bases = dict[str, dict[str, Any] | LayerzooError]
+"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+
 _KEPT_BASES = 1000
 MAX_BASES = 100
 """How many models may be built on one another."""
@@ -61,13 +64,13 @@ class Specs:
 
     def plain_heirs(self, rows: Iterable[Row]) -> Iterator[dict[str, Any] | None]:
         """The plain form of models that have a base, with what the base says; None where that cannot be used."""
-        bases: dict[str, dict[str, Any]] = {}
+        bases: Bases = {}
         for row in rows:
             if len(bases) > _KEPT_BASES:
                 bases.clear()
             yield self._plain_heir(row, bases)
 
-    def _plain_heir(self, row: Row, bases: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
         with few_hints(0):  # nobody reads the message
             try:
                 plain = self._inherited(row, (), bases)
@@ -87,7 +90,7 @@ class Specs:
     def _target(self, alias: str) -> str | None:
         return self._stock.ask(lambda shelf: shelf.target(alias))
 
-    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: Bases) -> dict[str, Any]:
         """The plain form of a model and its base. bases: those that are known; more are added."""
         own = dict(row.spec)
         if "base" not in own:
@@ -95,13 +98,19 @@ class Specs:
         heirs = (*heirs, own["id"])
         if len(heirs) > MAX_BASES:
             raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
-        if (named := own["base"]) in bases:
-            return inherit({**own, "base": bases[named]["id"]}, bases[named])
+        if (known := bases.get(named := own["base"])) is not None:
+            if isinstance(known, LayerzooError):
+                raise known
+            return inherit({**own, "base": known["id"]}, known)
         own["base"] = self.resolved(named)
         if own["base"] in heirs:
             raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
-        bases[named] = self._inherited(self._base(row, own), heirs, bases)
-        return inherit(own, bases[named])
+        try:
+            base = bases[named] = self._inherited(self._base(row, own), heirs, bases)
+        except LayerzooError as error:
+            bases[named] = error
+            raise
+        return inherit(own, base)
 
     def _base(self, row: Row, own: dict[str, Any]) -> Row:
         if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
