@@ -15,7 +15,7 @@ __all__ = ["parse_address", "select"]
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 10_000
 _MAX_NAMES = 20_000
-"""How many layers one name with ranges may stand for. The most that a model of a catalogue here has are 146."""
+"""How many layers one name with ranges may declare or select. The most that a model of a catalogue here has are 146."""
 _MAX_DIGITS = 9
 _MAX_CHARACTERS = 1_000
 """The length of a selector. The longest name of a layer in the catalogues here has 16."""
@@ -51,7 +51,7 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
             )
     if (count := prod(map(len, left))) > _MAX_NAMES:
         shown = f"{count:,}" if count < 10**15 else "more than 10^15"
-        raise LayerError(f"'{_short(name)}' stands for {shown} layers, more than {_MAX_NAMES:,}")
+        raise LayerError(f"'{_short(name)}' has ranges for {shown} layers, more than {_MAX_NAMES:,}")
     pairs = zip(product(*left), product(*right), strict=True)
     return ((_filled(name, ours), _filled(path, theirs)) for ours, theirs in pairs)
 

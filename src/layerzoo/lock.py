@@ -123,8 +123,8 @@ def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
             revision = None if model["revision"] is None else _hex(model["revision"], 40)
             yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else _shorten(str(error))
-        raise LockError(f"{path} is no valid lock ({told}). {_mend(path)}") from error
+        reason = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else _shorten(str(error))
+        raise LockError(f"{path} is no valid lock ({reason}). {_mend(path)}") from error
 
 
 def _mend(path: Path) -> str:
@@ -133,12 +133,12 @@ def _mend(path: Path) -> str:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Of a key that stands twice, a reader may see one value and Python take the other."""
+    """Build an object. A reader may see one value of a duplicate key and Python use the other."""
     plain = dict(pairs)
     if len(plain) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{_show(twice)} stands in it twice")
+        raise ValueError(f"{_show(twice)} is a duplicate key")
     return plain
 
 

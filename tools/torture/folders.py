@@ -1,6 +1,6 @@
 """Attacks by a folder: registries, locks and names in a working directory, and selectors that ask for too much.
 
-Each attack is a command of ``zoo`` in a process of its own, forked from this one, which has imported the command line.
+Each attack is a command of ``zoo``, in a process forked from this one, which has imported the command line.
 """
 
 # ruff: noqa: E501 - tables of attacks
@@ -228,7 +228,7 @@ def _environment(scratch: Path) -> Iterator[None]:
 
 
 class _Zoo:
-    """Runs commands, each in a folder of its own."""
+    """Run commands in folders below a scratch folder."""
 
     def __init__(self, scratch: Path) -> None:
         import layerzoo.cli
@@ -274,7 +274,7 @@ def _become(folder: Path, streams: Sequence[Path], arguments: Sequence[str]) -> 
         for descriptor, stream in enumerate(streams, start=1):
             os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        logging.root.handlers.clear()  # those of pytest, which a process of its own would not have
+        logging.root.handlers.clear()  # those of pytest
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             errors = "backslashreplace" if name == "stderr" else "strict"
             setattr(sys, name, open(descriptor, "w", encoding="utf-8", errors=errors, closefd=False))  # noqa: SIM115

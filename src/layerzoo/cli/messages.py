@@ -28,7 +28,7 @@ def say(*lines: str) -> None:
 
 
 def error_lines(error: LayerzooError) -> list[str]:
-    """Return the lines of an error's message, such as nobody else's text can look like a line of ours.
+    """Return the lines of an error's message, none of which a name in it can forge.
 
     Further lines of a message are indented, unless they are the places that a RegistryError lists or begin with Next.
     """
@@ -39,8 +39,8 @@ def error_lines(error: LayerzooError) -> list[str]:
     if listed := "\n".join(diagnostics):
         message = message.removesuffix(listed).removesuffix("\n")
     first, *others = message.split("\n")
-    told = [line if line.startswith((_NEXT, _INDENT)) else f"{_INDENT}{line}" for line in others]
-    return [first, *told, *(line.replace("\t", " ") for each in diagnostics for line in each.split("\n"))]
+    more = [line if line.startswith((_NEXT, _INDENT)) else f"{_INDENT}{line}" for line in others]
+    return [first, *more, *(line.replace("\t", " ") for each in diagnostics for line in each.split("\n"))]
 
 
 @contextlib.contextmanager

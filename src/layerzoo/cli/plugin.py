@@ -113,8 +113,8 @@ def disable_command(name: str) -> None:
     for plugin in disabled:
         say(f"The plugin '{plugin.namespace}' ({plugin.release}) is disabled.")
     namespaces = {plugin.namespace for plugin in disabled}
-    for heir in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
-        say(f"The namespace '{heir.namespace}' is now that of {heir.release}.")
+    for successor in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
+        say(f"The namespace '{successor.namespace}' is now that of {successor.release}.")
 
 
 @group.command("enable")

@@ -69,8 +69,8 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
         for _ in texts:
             pass
         print_one(Row(spec.id, total.plain, list(total.facts())), format_)
-    for told in filter(None, (*total.notes(), warning(total.report, spec.id))):
-        say(f"{told}.")
+    for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
+        say(f"{note}.")
     if total.failed:
         say(f"{total.failed} of {counted(total.texts, 'text')} could not be used.")
         sys.exit(1)

@@ -51,5 +51,5 @@ def missing(name: str, *, hint: bool = True) -> str:
         close = nearest(wanted, [path.name for path in Path(parent).iterdir()]) if hint else []
     except (OSError, ValueError):
         close = []
-    told = f". Nearest: {', '.join(shown(Path(parent, found)) for found in close)}" if close else ""
-    return f"no such file or folder{told}"
+    nearest_names = f". Nearest: {', '.join(shown(Path(parent, found)) for found in close)}" if close else ""
+    return f"no such file or folder{nearest_names}"

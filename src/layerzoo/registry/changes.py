@@ -276,7 +276,7 @@ def _ref(revision: str) -> str:
 
 
 def _lock_of_the_user() -> Lock:
-    """The lock in the configuration directory, as far as it can be used."""
+    """Return the lock in the configuration directory; an empty one where it cannot be used."""
     path = user_folder() / LOCK_NAME
     with contextlib.suppress(LockError):
         return Lock.read(path)

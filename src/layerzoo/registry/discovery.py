@@ -38,7 +38,7 @@ class Surroundings:
     published: str = PUBLISHED
     """The list of models that can be installed."""
     local_file: str | None = None
-    """The one of ``user_files`` that is there because it lies in the working directory."""
+    """The one of ``user_files`` in the working directory."""
 
     @property
     def version(self) -> str | None:

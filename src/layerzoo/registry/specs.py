@@ -71,7 +71,7 @@ class Specs:
             yield self._plain_heir(row, bases)
 
     def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
-        with few_hints(0):  # nobody reads the message
+        with few_hints(0):  # the message is not shown
             try:
                 plain = self._inherited(row, (), bases)
                 _built({**plain, "layers": ()})  # layers were checked where they are declared
