@@ -21,7 +21,7 @@ from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_fo
 from layerzoo.small_files import read_small
 
 FILE_NAME = LOCK_NAME
-MAX_BYTES = 16_000_000
+MAX_BYTES = 4_000_000
 """The size of a lock that is still read. The 2,046 models of timm's catalogue make one of 1.1 MB."""
 _FORMAT = 1
 _MAX_SIZE = 2**63

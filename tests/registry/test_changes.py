@@ -227,7 +227,7 @@ def test_a_lock_that_cannot_be_used_stops_what_needs_it(home: Path, told: list[s
     path = home / "layerzoo.lock"
     content = {
         "binary": b"\x00\xff",
-        "large": b" " * 16_000_001,
+        "large": b" " * 4_000_001,
         "twice": b'{"layerzoo_lock": 1, "models": {}, "models": {}}',
         "size": b'{"layerzoo_lock": 1, "models": {"m": {"source": "s", "revision": null, "files": '
         b'{"f": {"sha256": "%s", "size": 1e400}}}}}' % (b"a" * 64),

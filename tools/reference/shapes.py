@@ -256,6 +256,25 @@ class Loaded(Shape):
     """Of what was read: name and bytes of each tensor, by name. Null for random weights."""
 
 
+class UserFile(Shape):
+    """A registry.yaml or a layerzoo.lock of the user's that counted."""
+
+    file: str
+    """Its name."""
+    where: Literal["working directory", "configuration directory"]
+    sha256: str | None
+    """Of its bytes; None where it could not be read."""
+
+
+class LocalFiles(Shape):
+    """The user's own files that counted, so that two experiments can be compared."""
+
+    ignored: bool
+    """Whether those of the working directory were ignored: ``--no-local-files``."""
+    files: list[UserFile]
+    """Registry files, the nearest first, then the lock."""
+
+
 class Provenance(Shape):
     """Where what a backbone computes comes from."""
 
@@ -272,6 +291,7 @@ class Provenance(Shape):
     preprocess: spec.Preprocess
     precision: Literal["float32", "bfloat16", "float16"]
     device: str
+    local_files: LocalFiles
     loaded: Loaded
     versions: dict[str, str | None]
     """Of python and of every library that took part."""

@@ -448,10 +448,10 @@ def _bombs(zoo: _Zoo) -> Outcome:
     }  # fmt: skip
     locked = {"source": "hf://acme/net", "revision": "1" * 40, "files": {}}
     locks = {
-        "many models": json.dumps({"layerzoo_lock": 1, "models": {f"hf/acme/n{at}": locked for at in range(100_000)}}),
+        "many models": json.dumps({"layerzoo_lock": 1, "models": {f"hf/acme/n{at}": locked for at in range(34_000)}}),
         "nested": '{"layerzoo_lock": 1, "models": ' + '{"a": ' * 200_000,
-        "digits": '{"layerzoo_lock": ' + "9" * 5_000_000 + "}",
-        "keys": '{"layerzoo_lock": 1, "models": {' + ", ".join('"a": 1' for _ in range(500_000)) + "}}",
+        "digits": '{"layerzoo_lock": ' + "9" * 3_500_000 + "}",
+        "keys": '{"layerzoo_lock": 1, "models": {' + ", ".join('"a": 1' for _ in range(400_000)) + "}}",
     }
     bombs = [("registry.yaml", kind, f"layerzoo: 1\n{text}") for kind, text in registries.items()]
     bombs += [("layerzoo.lock", kind, text) for kind, text in locks.items()]

@@ -46,6 +46,10 @@ class Compared:
         return {self.kind: self.name, "values": self.values, "differs": self.differs}
 
 
+_MOST_MODELS = 200
+"""How many models one comparison may have. The time for its table grows with the square of their number."""
+
+
 @click.command("compare")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL MODEL…", shell_complete=candidates.models)
 @click.option("--differing", is_flag=True, help="Only what is not the same for all.")
@@ -72,6 +76,8 @@ def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
     """
     if len(names) < 2:
         raise click.UsageError("comparing takes two models or more")
+    if len(names) > _MOST_MODELS:
+        raise click.UsageError(f"comparing takes at most {_MOST_MODELS} models, and {len(names):,} are named")
     specs = [registry().model(resolve_model_id(name)) for name in names]
     layers = [traced_layers(spec) or spec.layers for spec in specs]
     rows = [

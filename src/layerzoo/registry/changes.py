@@ -255,7 +255,8 @@ def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
     steps = [f"{name} ({_ref(_revision(own, lock, name))} → {_ref(_revision(lock, own, name))})" for name in moved]
     if steps:
         yield f"moves {_few(steps)}"
-    same = [name for name in lock.models if name not in set(moved)]
+    differing = set(moved)
+    same = [name for name in lock.models if name not in differing]
     if same:
         yield f"pins {_few(same)}"
 
