@@ -16,3 +16,8 @@ class Said(NamedTuple):
 
 Zoo = Callable[..., Said]
 """Runs ``zoo`` with some arguments."""
+
+
+def beside_local_files(err: str) -> str:
+    """Return what a command says on standard error next to the line that names the files of the working directory."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("using "))

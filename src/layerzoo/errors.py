@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from layerzoo.printable import printable_name
+
 __all__ = [
     "AccessDeniedError",
     "CacheError",
@@ -50,6 +52,9 @@ __all__ = [
     "UsageError",
     "WeightsError",
 ]
+
+
+_LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
@@ -111,6 +116,8 @@ class NotFoundError(LayerzooError):
     exit_code = 3
 
     def __init__(self, message: str, *, asked: str, nearest: Sequence[str] = ()) -> None:
+        if (shown := printable_name(asked)) != asked:  # a line break in a name must not look like one of the message
+            message = message.replace(asked, shown)
         super().__init__(message)
         self.asked = asked
         self.nearest: tuple[str, ...] = tuple(nearest)
@@ -312,7 +319,13 @@ class EmptySampleError(SampleError):
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
-    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole."""
+    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole.
+
+    Names of more than 200 characters have no closest ones: the comparison takes time that grows with their square.
+    """
+    if len(asked) > _LONGEST_COMPARED:
+        return []
+    names = [name for name in names if len(name) <= _LONGEST_COMPARED]
     lowered = {name.lower(): name for name in names}
     tails = {name.lower().rsplit("/", 1)[-1]: name for name in names}
     found = [lowered[key] for key in get_close_matches(asked.lower(), list(lowered), n=limit, cutoff=0.6)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
 
 from layerzoo.errors import LayerError, UnknownLayerError, nearest
 from layerzoo.spec import Layer
@@ -12,6 +14,15 @@ __all__ = ["parse_address", "select"]
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MAX_RANGE = 10_000
+_MAX_NAMES = 20_000
+"""How many layers one name with ranges may declare or select. The most that a model of a catalogue here has are 146."""
+_MAX_DIGITS = 9
+_MAX_CHARACTERS = 1_000
+"""The length of a selector. The longest name of a layer in the catalogues here has 16."""
+MAX_SELECTORS = 10_000
+"""How many layers may be asked for at once."""
+MAX_PATTERNS = 500
+"""How many of them may be patterns, each of which is compared with every layer."""
 _ADDRESS = re.compile(
     r"(?P<module>[^#<\[\]]*)(?:#(?P<call>\d+))?(?P<input><)?(?:\[(?:\"(?P<quoted>.*)\"|(?P<output>.+))\])?", re.DOTALL
 )
@@ -28,23 +39,42 @@ def expand(name: str, path: str) -> Iterator[tuple[str, str]]:
     ranges_of_name, ranges_of_path = _RANGE.findall(name), _RANGE.findall(path)
     if len(ranges_of_name) != len(ranges_of_path):
         raise LayerError(
-            f"'{name}: {path}' has {len(ranges_of_name)} range(s) on the left and {len(ranges_of_path)} on the right"
+            f"'{_short(name)}: {_short(path)}' has {len(ranges_of_name)} range(s) on the left and "
+            f"{len(ranges_of_path)} on the right"
         )
-    if not ranges_of_name:
-        yield name, path
-        return
-    left, right = _numbers(*ranges_of_name[0]), _numbers(*ranges_of_path[0])
-    if len(left) != len(right):
-        raise LayerError(f"'{name}: {path}': a range of {len(left)} on the left, of {len(right)} on the right")
-    for i, j in zip(left, right, strict=True):
-        yield from expand(_RANGE.sub(str(i), name, count=1), _RANGE.sub(str(j), path, count=1))
+    left = [_numbers(*limits) for limits in ranges_of_name]
+    right = [_numbers(*limits) for limits in ranges_of_path]
+    for ours, theirs in zip(left, right, strict=True):
+        if len(ours) != len(theirs):
+            raise LayerError(
+                f"'{_short(name)}: {_short(path)}': a range of {len(ours)} on the left, of {len(theirs)} on the right"
+            )
+    if (count := prod(map(len, left))) > _MAX_NAMES:
+        shown = f"{count:,}" if count < 10**15 else "more than 10^15"
+        raise LayerError(f"'{_short(name)}' has ranges for {shown} layers, more than {_MAX_NAMES:,}")
+    pairs = zip(product(*left), product(*right), strict=True)
+    return ((_filled(name, ours), _filled(path, theirs)) for ours, theirs in pairs)
+
+
+def _filled(text: str, numbers: Sequence[int]) -> str:
+    """Put a number in the place of each range."""
+    rest = iter(numbers)
+    return _RANGE.sub(lambda _: str(next(rest)), text)
 
 
 def _numbers(first: str, last: str) -> range:
+    if len(first) > _MAX_DIGITS or len(last) > _MAX_DIGITS:
+        raise LayerError(
+            f"the range {{{_short(first)}..{_short(last)}}} has a number of more than {_MAX_DIGITS} digits"
+        )
     start, stop = int(first), int(last)
     if stop < start or stop - start >= _MAX_RANGE:
         raise LayerError(f"the range {{{first}..{last}}} is empty or too long")
     return range(start, stop + 1)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def parse_address(address: str, *, name: str = "") -> Layer:
@@ -58,14 +88,14 @@ def parse_address(address: str, *, name: str = "") -> Layer:
     Raises: LayerError for any other text.
     """
     found = _ADDRESS.fullmatch(address)
-    if found is None:
+    if found is None or len(found["call"] or "") > _MAX_DIGITS:
         raise LayerError(
-            f"'{address}' is not the address of a layer: PATH, then #CALL, < for the input and [OUTPUT], each optional "
-            "and in this order, as in blocks.0, shared#4, blocks.0<, mixer[1]"
+            f"'{_short(address)}' is not the address of a layer: PATH, then #CALL, < for the input and [OUTPUT], each "
+            "optional and in this order, as in blocks.0, shared#4, blocks.0<, mixer[1]"
         )
     output: int | str | None = found["quoted"]
     if (plain := found["output"]) is not None:
-        output = int(plain) if plain.isdecimal() else plain
+        output = int(plain) if plain.isdecimal() and len(plain) <= _MAX_DIGITS else plain
     return Layer(
         name=name,
         module="" if found["module"] == "." else found["module"],
@@ -84,11 +114,39 @@ def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]
     ``penultimate`` (the input of the classifier), ``@0.5`` (the layer nearest to half of the FLOPs) or
     ``module:ADDRESS`` (any submodule, see :func:`parse_address`): ``module:PATH``, ``module:PATH#CALL``,
     ``module:PATH<``, ``module:PATH[OUTPUT]``.
-    Raises: UnknownLayerError, or LayerError when the selector needs what is not known.
+    Raises: UnknownLayerError, or LayerError when the selector needs what is not known, or is too long.
     """
+    return select_all(layers, [selector], model=model)
+
+
+def select_all(layers: Sequence[Layer], selectors: Sequence[str], *, model: str) -> list[Layer]:
+    """Return the layers that several selectors mean, one selector after the other; each layer once.
+
+    Args:
+        layers: all that the model has.
+        selectors: as for :func:`select`. At most 10,000, and 500 of them patterns.
+        model: its id, for the message.
+    Raises: as :func:`select`; LayerError also for too many selectors.
+    """
+    asked = list(dict.fromkeys(selectors))
+    by_name = {layer.name: layer for layer in layers}
+    patterns = sum(selector not in by_name for selector in asked)
+    if len(asked) > MAX_SELECTORS or patterns > MAX_PATTERNS:
+        raise LayerError(
+            f"{len(asked):,} layers are asked for, {patterns:,} of them by a pattern or a name that {model} does not "
+            f"have. At most {MAX_SELECTORS:,} and {MAX_PATTERNS:,} can be asked for at once"
+        )
+    chosen = (layer for selector in asked for layer in _selected(layers, by_name, selector, model))
+    return list(dict.fromkeys(chosen))
+
+
+def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str, model: str) -> list[Layer]:
+    if len(selector) > _MAX_CHARACTERS:
+        raise LayerError(
+            f"'{_short(selector)}' has {len(selector):,} characters, and a selector has at most {_MAX_CHARACTERS:,}"
+        )
     if selector.startswith("module:"):
         return [_submodule(selector)]
-    by_name = {layer.name: layer for layer in layers}
     if selector in by_name:
         return [by_name[selector]]
     if selector == "final":
@@ -103,7 +161,8 @@ def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]
     unknown = next((name for name in names if name not in by_name), None) if names else selector
     if unknown is not None:
         raise unknown_layer(unknown, list(by_name), model)
-    return [layer for layer in layers if layer.name in set(names)]
+    wanted = set(names)
+    return [layer for layer in layers if layer.name in wanted]
 
 
 def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerError:
@@ -128,7 +187,7 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
     if _RANGE.search(selector):
         for name, _ in expand(selector, selector):
             yield from _names(name, names)
-    elif negative := re.search(r"(?<=\.)-\d+(?=\.|$)", selector):
+    elif negative := re.search(r"(?<=\.)-\d{1,9}(?=\.|$)", selector):
         head, star, tail = selector.partition("*")
         if star and len(head) < negative.start():  # which is the last depends on what the star stands for
             for number in sorted(_counted(head, names)):
@@ -137,7 +196,7 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
         counted = _from_the_end(selector, negative, names)
         yield from [selector] if counted is None else _names(counted, names)
     elif "*" in selector:
-        pattern = re.compile(re.escape(selector).replace(r"\*", r"\d+"))
+        pattern = re.compile(re.escape(selector).replace(r"\*", r"\d++"))  # possessive: no backtracking
         yield from (name for name in names if pattern.fullmatch(name))
     else:
         yield selector
@@ -153,7 +212,8 @@ def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) 
 
 def _counted(head: str, names: Sequence[str]) -> set[int]:
     """The numbers that stand behind ``head`` in names."""
-    return {int(found[1]) for name in names if (found := re.match(re.escape(head) + r"(\d+)(?=\.|$)", name))}
+    alike = (name for name in names if name.startswith(head))
+    return {int(found[1]) for name in alike if (found := re.match(re.escape(head) + r"(\d{1,9})(?=\.|$)", name))}
 
 
 def _last(layers: Sequence[Layer], model: str) -> Layer:
@@ -161,7 +221,7 @@ def _last(layers: Sequence[Layer], model: str) -> Layer:
     if not repeated:
         names = ", ".join(layer.name for layer in layers) or "none"
         raise LayerError(f"{model} has no block.N or stage.N, so 'last' means nothing. Its layers: {names}")
-    return max(repeated, key=lambda layer: (layer.depth or 0.0, int(layer.name.rpartition(".")[2])))
+    return max(repeated, key=lambda layer: (layer.depth or 0.0, int(layer.name.rpartition(".")[2][:_MAX_DIGITS])))
 
 
 def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:

@@ -6,9 +6,9 @@ it stood for, and the size and sha256 of each file. Standard library only, so th
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -17,10 +17,15 @@ from typing import Any
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, OutputError
+from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.small_files import read_small
 
-FILE_NAME = "layerzoo.lock"
+FILE_NAME = LOCK_NAME
+MAX_BYTES = 4_000_000
+"""The size of a lock that is still read. The 2,046 models of timm's catalogue make one of 1.1 MB."""
 _FORMAT = 1
-_BESIDE = "registry.yaml"
+_MAX_SIZE = 2**63
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,15 @@ class Lock:
         """
         path = path or lock_path()
         try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
+            raw = read_small(path, MAX_BYTES)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if path.is_symlink():
+                raise LockError(f"{path} cannot be read: it is a link to nothing. {_mend(path)}") from error
             return cls(path)
         except OSError as error:
-            raise LockError(f"{path} cannot be read: {error.strerror}. Without it no model is pinned by it") from error
+            raise LockError(
+                f"{path} cannot be read: {error.strerror}. Without it no model is pinned by it. {_mend(path)}"
+            ) from error
         return cls(path, dict(_models(path, raw)), hashlib.sha256(raw).hexdigest())
 
     def with_models(self, models: Mapping[str, LockedModel]) -> Lock:
@@ -88,41 +97,80 @@ class Lock:
 
 
 def lock_path() -> Path:
-    """Where the lock that counts here is, or would be: in the working directory where a registry.yaml or a lock is
-    there, else in the user's configuration directory."""
-    import platformdirs
+    """Return where the lock that counts here is, or would be.
 
-    with contextlib.suppress(OSError):  # the working directory may have been removed
-        here = Path.cwd()
-        if (here / FILE_NAME).is_file() or (here / _BESIDE).is_file():
-            return here / FILE_NAME
-    return platformdirs.user_config_path("layerzoo") / FILE_NAME
+    That is in the working directory where a registry.yaml or a lock is there, else in the user's configuration
+    directory. Anything of that name counts: what is not a file is an error when it is read.
+    """
+    here = local_folder()
+    if here is not None and (os.path.lexists(here / LOCK_NAME) or os.path.lexists(here / REGISTRY_NAME)):
+        return here / LOCK_NAME
+    return user_folder() / LOCK_NAME
 
 
 def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
     try:
-        plain = json.loads(raw)
+        plain = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_distinct)
+        if not isinstance(plain, dict):
+            raise ValueError("it is not an object")
         if plain["layerzoo_lock"] != _FORMAT:
             raise LockError(
-                f"{path} is of format {plain['layerzoo_lock']}, and this layerzoo reads {_FORMAT}. "
+                f"{path} is of format {_show(plain['layerzoo_lock'])}, and this layerzoo reads {_FORMAT}. "
                 "Next: pip install --upgrade layerzoo, or make the lock again: zoo lock"
             )
-        for name, model in plain["models"].items():
-            files = {each: LockedFile(_hex(facts["sha256"], 64), int(facts["size"])) for each, facts in _items(model)}
+        for name, model in _object(plain["models"], "models").items():
+            files = {each: _file(facts) for each, facts in _object(model["files"], "files").items()}
             revision = None if model["revision"] is None else _hex(model["revision"], 40)
-            yield name, LockedModel(str(model["source"]), revision, files)
+            yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = f"it has no {error}" if isinstance(error, KeyError) else error
-        message = f"{path} is no valid lock ({told}). Next: take it from version control, or remove it and zoo lock"
-        raise LockError(message) from error
+        reason = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else _shorten(str(error))
+        raise LockError(f"{path} is no valid lock ({reason}). {_mend(path)}") from error
 
 
-def _items(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from model["files"].items()
+def _mend(path: Path) -> str:
+    local = "; or ignore the files of this folder: --no-local-files" if path.parent == local_folder() else ""
+    return f"Next: take it from version control, or remove it and zoo lock{local}"
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object. A reader may see one value of a duplicate key and Python use the other."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{_show(twice)} is a duplicate key")
+    return plain
+
+
+def _file(facts: Any) -> LockedFile:
+    size = facts["size"]
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAX_SIZE:
+        raise ValueError(f"the size {_show(size)} is no number of bytes")
+    return LockedFile(_hex(facts["sha256"], 64), size)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {_show(value)} and not an object")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{_show(value)} should be printable text")
+    return value
 
 
 def _hex(value: Any, digits: int) -> str:
     """A digest or a commit, which becomes part of file names. Raises: ValueError for anything else."""
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
-        raise ValueError(f"{value!r} should be {digits} hex digits")
+        raise ValueError(f"{_show(value)} should be {digits} hex digits")
     return value
+
+
+def _show(value: Any) -> str:
+    return _shorten(repr(value))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

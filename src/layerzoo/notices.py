@@ -1,9 +1,15 @@
-"""What a person who waits is told. The library itself prints nothing: whoever has a screen listens."""
+"""Notices to the person who waits. A notice is one line; a warning is one line on the logger ``layerzoo``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from layerzoo.printable import printable_name
+
+if TYPE_CHECKING:
+    import logging
 
 _PATIENCE_S = 1.0
 _listeners: list[Callable[[str], None]] = []
@@ -31,6 +37,31 @@ def told_when_slow(notice: Callable[[], str]) -> Iterator[None]:
         timer.cancel()
 
 
+def warn(message: str) -> None:
+    """Log a warning, as one line. Without a configuration of logging, Python prints it on standard error.
+
+    Args:
+        message: the whole text. Names in it may hold anything: see :mod:`layerzoo.printable`.
+    """
+    logger().warning("%s", message)
+
+
+def logger() -> logging.Logger:
+    """Return the logger ``layerzoo``, which logs every record as one line that cannot drive a terminal."""
+    import logging
+
+    found = logging.getLogger("layerzoo")
+    if _escape not in found.filters:
+        found.addFilter(_escape)
+    return found
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    """Replace the message of a record. Records of plugins pass here too: they log to the same logger."""
+    record.msg, record.args = printable_name(record.getMessage()), ()
+    return True
+
+
 def _tell(notice: str) -> None:
     for listener in _listeners:
-        listener(notice)
+        listener(printable_name(notice))

@@ -140,7 +140,11 @@ def test_a_file_written_by_hand_keeps_its_comments(install: Install) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"\xff\xfe", "is not UTF-8 text"), (b"a\n" * 60_000, "is larger than 100 kB"), (None, "cannot be read")],
+    [
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"a\n" * 60_000, "cannot be read: it is larger than 100 kB"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_damaged_file_disables_nothing_and_is_told(install: Install, content: bytes | None, told: str) -> None:
     install("good")

@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.terminal import beside_local_files
 
 from layerzoo.disk import cache_dir
+from layerzoo.errors import RegistryError
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.database import FILE_NAME, Database
 from layerzoo.registry.notes import Notes
@@ -69,9 +72,9 @@ def obey_permissions() -> None:
 
 
 def ask(**options: Any) -> list[str]:
-    """The ids that another process finds, which must say nothing else. options: of subprocess.run."""
+    """The ids that another process finds, which must say nothing but which file it uses. options: of subprocess.run."""
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False, **options)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, beside_local_files(done.stderr)) == (0, "")
     return list(json.loads(done.stdout))
 
 
@@ -296,7 +299,7 @@ def test_processes_that_start_at_once_agree(known: list[str], number: int) -> No
     ]
     for child in children:
         out, err = child.communicate()
-        assert (child.returncode, err, json.loads(out)) == (0, "", known)
+        assert (child.returncode, beside_local_files(err), json.loads(out)) == (0, "", known)
     assert len(compiled(index_file())) == len(set(compiled(index_file())))
 
 
@@ -403,11 +406,14 @@ def test_a_file_that_comes_and_goes_is_there_or_not(home: Path) -> None:
 
 @pytest.fixture
 def problem(home: Path) -> Callable[[], str]:
-    """What is said about ./registry.yaml, which costs nobody else anything."""
+    """What is said about ./registry.yaml, without which nothing is looked up: it might change what is found."""
 
     def say() -> str:
         zoo = registry()
-        assert zoo.model("toy/next-word")
+        for question in (lambda: zoo.model("toy/next-word"), zoo.ids, zoo.models, zoo.entries):
+            with pytest.raises(RegistryError, match="--no-local-files") as caught:
+                question()
+            assert str(home / "registry.yaml") in str(caught.value)
         (said,) = zoo.problems()
         assert said.path == str(home / "registry.yaml")
         return str(said)
@@ -425,6 +431,21 @@ def test_a_pipe_of_that_name_is_not_waited_for(home: Path, problem: Callable[[],
     assert "it is a pipe or a device, and not a file" in problem()
 
 
+def test_a_socket_of_that_name_is_not_read(home: Path, problem: Callable[[], str]) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind("registry.yaml")
+        assert "it is a socket, and not a file" in problem()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\x00\x01\x02", "U+0000"), (b"\xff\xfe\x00", "not UTF-8"), (b"# too large\n" * 400_000, "larger than 4 MB")],
+)
+def test_what_is_no_text_is_no_registry(home: Path, problem: Callable[[], str], content: bytes, said: str) -> None:
+    (home / "registry.yaml").write_bytes(content)
+    assert said in problem()
+
+
 def test_a_device_is_not_read(home: Path, problem: Callable[[], str]) -> None:
     (home / "registry.yaml").symlink_to("/dev/zero")
     assert "it is a pipe or a device, and not a file" in problem()
@@ -438,20 +459,21 @@ def test_a_link_that_leads_nowhere_is_told(home: Path, problem: Callable[[], str
 
 def test_a_link_is_followed_as_soon_as_it_leads_somewhere(home: Path) -> None:
     (home / "registry.yaml").symlink_to("target")
-    assert "mine/net" not in registry().ids()
+    with pytest.raises(RegistryError, match="No such file"):
+        registry().ids()
     declare(home / "target", "net")
     assert "mine/net" in registry().ids()
 
 
 def test_an_unreadable_file_is_told_and_read_as_soon_as_it_may_be(home: Path) -> None:
-    program = "from layerzoo.registry import Registry; zoo = Registry(); print(*zoo.problems(), *zoo.ids(), sep='\\n')"
+    program = "from layerzoo.registry import Registry; zoo = Registry(); print(*zoo.problems(), sep='\\n'); zoo.ids()"
     declare(home / "registry.yaml", "net")
     (home / "registry.yaml").chmod(0o000)
     done = subprocess.run(
-        [sys.executable, "-c", program], preexec_fn=obey_permissions, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], preexec_fn=obey_permissions, capture_output=True, text=True, check=False
     )
     assert "registry.yaml:1:1: cannot be read: Permission denied" in done.stdout
-    assert "toy/next-word" in done.stdout
+    assert "RegistryError" in done.stderr
     if os.geteuid() == 0:
         assert "mine/net" in Registry().ids()  # the superuser may, though the file is as it was
     (home / "registry.yaml").chmod(0o644)

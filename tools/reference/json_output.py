@@ -259,6 +259,25 @@ class Loaded(JsonObject):
     """The sha256 of the read tensors: name and bytes of each, sorted by name. None for random weights."""
 
 
+class UserFile(JsonObject):
+    """A registry.yaml or layerzoo.lock of the user that counted."""
+
+    file: str
+    """Its name."""
+    where: Literal["working directory", "configuration directory"]
+    sha256: str | None
+    """The sha256 of its bytes; None if it could not be read."""
+
+
+class LocalFiles(JsonObject):
+    """The user's own files that counted, so that two experiments can be compared."""
+
+    ignored: bool
+    """Whether those of the working directory were ignored: ``--no-local-files``."""
+    files: list[UserFile]
+    """Registry files, the nearest first, then the lock."""
+
+
 class Provenance(JsonObject):
     """The origin of a backbone's activations."""
 
@@ -280,6 +299,7 @@ class Provenance(JsonObject):
     library_dtype: str
     """The dtype that the model's library uses by default with this checkpoint."""
     device: str
+    local_files: LocalFiles
     loaded: Loaded
     versions: dict[str, str | None]
     """The versions of Python and of all libraries that were used."""

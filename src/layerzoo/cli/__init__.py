@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from layerzoo.cli.printable import print_anything, printable_lines
+from layerzoo.cli.messages import error_lines, escaped_stderr, say
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
 from layerzoo.errors import LayerzooError
+from layerzoo.local_files import NO_LOCAL_FILES
 from layerzoo.notices import listen
+from layerzoo.printable import print_anything, printable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -44,7 +46,7 @@ Exit codes:
 
 
 _IS_RESERVED = "_layerzoo_reserved"
-_ANYWHERE = ("--no-plugins", "--offline")
+_ANYWHERE = ("--no-plugins", "--no-local-files", "--offline")
 """Options of all verbs."""
 
 
@@ -144,9 +146,14 @@ class Verbs(LazyGroup):
 )
 @click.version_option(package_name="layerzoo", prog_name="zoo")
 @click.option("--no-plugins", is_flag=True, help="Leave all plugins out, as LAYERZOO_NO_PLUGINS=1 does.")
+@click.option(
+    "--no-local-files",
+    is_flag=True,
+    help=f"Ignore registry.yaml and layerzoo.lock of the working directory, as {NO_LOCAL_FILES}=1 does.",
+)
 @click.option("--offline", is_flag=True, help="Open no connection, as LAYERZOO_OFFLINE=1 does.")
 @click.pass_context
-def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
+def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: bool) -> None:
     """One zoo for every backbone: name a model and a layer, get a feature matrix.
 
     Data goes to standard output, everything else to standard error. On a terminal it is a table; in a pipe it is ids or
@@ -154,6 +161,8 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
     """
     if offline:
         ctx.with_resource(environment("LAYERZOO_OFFLINE", "1"))
+    if no_local_files:
+        ctx.with_resource(environment(NO_LOCAL_FILES, "1"))
     if no_plugins:
         from layerzoo.registry.discovery import without_plugins
 
@@ -169,9 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         answer(zoo, instruction, variable=_COMPLETION)
         sys.exit(0)
     print_anything(sys.stdout)
-    if sys.stderr.isatty():
-        listen(lambda notice: click.echo(notice, err=True))
-    code = _run(arguments)
+    with escaped_stderr():
+        if sys.stderr.isatty():
+            listen(say)
+        code = _run(arguments)
     reserve_until_exit()
     sys.exit(code)
 
@@ -185,10 +195,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(help_.format_message())
         return 0
     except click.ClickException as error:
-        click.echo(_complaint(error), err=True)
+        say(*_complaint(error))
         return error.exit_code
     except LayerzooError as error:
-        click.echo(f"zoo: {printable_lines(str(error))}", err=True)
+        first, *others = error_lines(error)
+        say(f"zoo: {first}", *others)
         return error.exit_code
     except BrokenPipeError:
         # The reader has seen enough (`zoo list | head`).
@@ -196,28 +207,28 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 1  # as click does when it is the one to notice
     except UnicodeEncodeError as error:
         # Output takes anything, so it is an argument: bytes that are no text, which no name can be compared with.
-        click.echo(f"zoo: {error.object!r} is not valid UTF-8", err=True)
+        say(f"zoo: {error.object!r} is not valid UTF-8")
         return click.UsageError.exit_code
     except OSError as error:
         if error.filename is not None:
             raise
         # Without a file's name it is the standard output that failed: a full disk, behind `>`.
         _discard_output()
-        click.echo(f"zoo: standard output cannot be written: {error.strerror}", err=True)
+        say(f"zoo: standard output cannot be written: {error.strerror}")
         return 1
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
 
 
-def _complaint(error: click.ClickException) -> str:
+def _complaint(error: click.ClickException) -> list[str]:
     """What is wrong with the command line, the nearest things that would be right, and where to read on."""
-    message = printable_lines(error.format_message())
+    message = printable(error.format_message())
     if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
         message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     if ctx is None:
-        return f"zoo: {message}"
-    return f"{ctx.command_path}: {message}\n{ctx.get_usage()}\nMore: {ctx.command_path} --help"
+        return [f"zoo: {message}"]
+    return [f"{ctx.command_path}: {message}", *ctx.get_usage().split("\n"), f"More: {ctx.command_path} --help"]
 
 
 def _open_streams() -> None:

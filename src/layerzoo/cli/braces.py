@@ -9,6 +9,7 @@ _NUMBER = re.compile(r"\d+")
 _FAMILIES = "stem|block|stage|branch|norm|pooled|embedding|head|neck|query|bottleneck"
 _LAYER = re.compile(rf"({_FAMILIES})(\.(\d+|{_FAMILIES}))*|module:.+")
 """What layers are called in every architecture."""
+_LONGEST_NAME = 200
 
 
 def expanded_by_shell(option: str, values: Sequence[str], words: Sequence[str], known: Collection[str]) -> str | None:
@@ -47,6 +48,8 @@ def _is_layer(word: str, given: str, known: Collection[str]) -> bool:
 def _as_range(names: Sequence[str]) -> str | None:
     """The selector that a shell made these names of, where one number counts up in them."""
     first = names[0]
+    if len(first) > _LONGEST_NAME:
+        return None
     for found in _NUMBER.finditer(first):
         head, tail = first[: found.start()], first[found.end() :]
         if list(names) == [f"{head}{int(found[0]) + step}{tail}" for step in range(len(names))]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, Row, format_option, print_rows, size
 from layerzoo.disk import cache_dir
@@ -51,7 +52,7 @@ def list_command(format_: Format) -> None:
     """
     inventory = _inventory(())
     print_rows((_listed(item) for item in inventory.items), format_, _LIST_COLUMNS)
-    click.echo(_total(inventory), err=True)
+    say(_total(inventory))
 
 
 @group.command("verify")
@@ -75,9 +76,9 @@ def verify_command(ctx: click.Context, models: Sequence[str], format_: Format) -
 
     found = list(verdicts(_inventory(models)))
     print_rows(map(_verified, found), format_, _VERIFY_COLUMNS)
-    click.echo(_summary(found), err=True)
+    say(_summary(found))
     for advice in _advice(found):
-        click.echo(advice, err=True)
+        say(advice)
     ctx.exit(1 if any(verdict.state in ("damaged", "drifted") for verdict in found) else 0)
 
 
@@ -127,10 +128,10 @@ def prune_command(
     done = [remove(each, dry_run=dry_run) for each in chosen]
     if done or format_ != "table":
         print_rows(map(_pruned, done), format_, _PRUNE_COLUMNS)
-    click.echo(_outcome(done, inventory, dry_run=dry_run), err=True)
+    say(_outcome(done, inventory, dry_run=dry_run))
     if choice == "all" and not hub and (shared := [item for item in inventory.items if item.kind == "hub"]):
         kept = f"Kept in huggingface_hub's cache: {_counted(len(shared))}, {size(_bytes(shared))}"
-        click.echo(f"{kept}. To remove that for all programs: --hub", err=True)
+        say(f"{kept}. To remove that for all programs: --hub")
     ctx.exit(1 if any(each.state in ("in use", "failed") for each in done) else 0)
 
 

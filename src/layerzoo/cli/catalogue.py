@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_lines, size
-from layerzoo.cli.printable import printable
 from layerzoo.disk import atomic_path, cache_dir, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest
 from layerzoo.registry import registry
@@ -81,7 +81,7 @@ def build_command(
     with _told_if_unwritable(target), atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     models = sum(map(len, (*kept, *traced)))
-    click.echo(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}", err=True)
+    say(f"{target}: {counted(models, 'model')}, {size(len(text.encode()))}")
     ctx.exit(1 if _report_failures(traced) else 0)
 
 
@@ -104,9 +104,9 @@ def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: in
     names, shipped = _chosen(architectures(namespace), only, namespace), shipped_text(namespace)
     traced = _traced(namespace, names, jobs, seconds, keep=False)
     found = list(differences(namespace, traced, shipped))
-    print_lines(map(printable, found))
+    print_lines(found)
     _report_failures(traced)
-    click.echo(f"{counted(len(names), 'architecture')}, {counted(len(found), 'difference')}", err=True)
+    say(f"{counted(len(names), 'architecture')}, {counted(len(found), 'difference')}")
     ctx.exit(1 if found else 0)
 
 
@@ -137,12 +137,12 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
     for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
         found.append(each)
         if not was_known and len(found) % 50 == 0:
-            click.echo(f"{len(found)} of {counted(len(names), 'architecture')}", err=True)
+            say(f"{len(found)} of {counted(len(names), 'architecture')}")
     return found
 
 
 def _report_failures(traced: Sequence[Traced]) -> int:
     failed = [row for rows in traced for row in rows if "failed" in row]
     for cause, count in Counter(row["failed"] for row in failed).most_common():
-        click.echo(f"{counted(count, 'model')} without layers: {printable(cause)}", err=True)
+        say(f"{counted(count, 'model')} without layers: {cause}")
     return len(failed)

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import resolve_model_id
-from layerzoo.cli.output import Format, count, format_option, print_lines, print_table, to_json
+from layerzoo.cli.output import Format, count, format_option, print_json, print_lines, print_table
 from layerzoo.facts import traced_layers
 from layerzoo.layers import select
 from layerzoo.pooling import width
@@ -45,6 +46,10 @@ class Compared:
         return {self.kind: self.name, "values": self.values, "differs": self.differs}
 
 
+_MOST_MODELS = 200
+"""How many models one comparison may have. The time for its table grows with the square of their number."""
+
+
 @click.command("compare")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL MODEL…", shell_complete=candidates.models)
 @click.option("--differing", is_flag=True, help="Only what is not the same for all.")
@@ -71,6 +76,8 @@ def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
     """
     if len(names) < 2:
         raise click.UsageError("comparing takes two models or more")
+    if len(names) > _MOST_MODELS:
+        raise click.UsageError(f"comparing takes at most {_MOST_MODELS} models, and {len(names):,} are named")
     specs = [registry().model(resolve_model_id(name)) for name in names]
     layers = [traced_layers(spec) or spec.layers for spec in specs]
     rows = [
@@ -159,10 +166,11 @@ def _print(models: list[str], rows: list[Compared], format_: Format) -> None:
     if format_ == "ids":
         print_lines(models)
     elif format_ == "jsonl":
-        print_lines([to_json({"models": models}), *(to_json(row.to_dict()) for row in rows)])
+        for plain in ({"models": models}, *(row.to_dict() for row in rows)):
+            print_json(plain)
     elif format_ == "json":
         facts, layers = ([row.to_dict() for row in rows if row.kind == kind] for kind in ("fact", "layer"))
-        print_lines([to_json({"models": models, "facts": facts, "layers": layers}, indent=2)])
+        print_json({"models": models, "facts": facts, "layers": layers}, indent=2)
     else:
         _print_table(models, rows)
 
@@ -179,4 +187,4 @@ def _print_table(models: list[str], rows: list[Compared]) -> None:
         print_lines([*(f"{heading} {model}" for heading, model in zip(headings, models, strict=True)), ""])
     print_table([[name, *row.shown] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)
     if any(row.kind == "layer" for row in rows):
-        click.echo("\nOf a layer: its depth · the parameters up to it · the FLOPs up to it.", err=True)
+        say("", "Of a layer: its depth · the parameters up to it · the FLOPs up to it.")

@@ -17,8 +17,8 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
 from layerzoo.cli.choice import OneOf
-from layerzoo.cli.printable import printable
 from layerzoo.cli.streams import stdout
+from layerzoo.printable import printable
 
 _CURSOR = "\0"  # stands in no command line, so that the word it is in is the one to complete
 _FIELDS = "\t"

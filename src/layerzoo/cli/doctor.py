@@ -13,8 +13,7 @@ from typing import Literal
 
 import click
 
-from layerzoo.cli.output import Format, Row, format_option, print_rows
-from layerzoo.cli.streams import stdout
+from layerzoo.cli.output import Format, Row, format_option, print_lines, print_rows
 from layerzoo.disk import cache_dir
 from layerzoo.errors import LayerzooError, UnknownModelError
 from layerzoo.plugins.checkup import check_up
@@ -61,7 +60,7 @@ def command(ctx: click.Context, time_limit: float, format_: Format) -> None:
     if format_ == "table":
         # A marker below a line would not stay there in a column of a table.
         for problem in zoo.problems():
-            click.echo(f"\n{problem.marked()}", file=stdout())
+            print_lines(["", *problem.marked().split("\n")])
     ctx.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
 
 

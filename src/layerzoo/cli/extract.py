@@ -15,6 +15,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import OneOf
+from layerzoo.cli.messages import say, terminal
 
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
@@ -152,11 +153,11 @@ def command(
                     advance(len(piece) + len(piece.errors))
         _tell(backbone, done, out, report, passed_over)
     except EmptyResultError:
-        click.echo(f"{out} is left as it was: no sample gave features.", err=True)
+        say(f"{out} is left as it was: no sample gave features.")
     for error in failed:
-        click.echo(f"failed: {error}", err=True)
+        say(f"failed: {error}")
     if failed:
-        click.echo(f"{len(failed)} of {done + len(failed)} samples could not be used.", err=True)
+        say(f"{len(failed)} of {done + len(failed)} samples could not be used.")
         sys.exit(1)
 
 
@@ -212,7 +213,7 @@ def _progress() -> Iterator[Callable[[int], None]]:
         SpinnerColumn(),
         TextColumn("{task.completed} samples"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(file=terminal()),
         transient=True,
     ) as progress:
         task = progress.add_task("", total=None)
@@ -221,18 +222,15 @@ def _progress() -> Iterator[Callable[[int], None]]:
 
 def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    click.echo(
-        f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}", err=True
-    )
+    say(f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
-        click.echo(
+        say(
             f"{truncated} of them truncated, which left out {report['left_out']} of {report['tokens']} tokens; "
-            "--chunks takes them whole",
-            err=True,
+            "--chunks takes them whole"
         )
     if chunked := report.get("chunked", 0):
-        click.echo(f"{chunked} of them split into chunks", err=True)
+        say(f"{chunked} of them split into chunks")
     if passed_over:
         few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
         many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
-        click.echo(f"{len(passed_over)} {many} passed over: {few}", err=True)
+        say(f"{len(passed_over)} {many} passed over: {few}")

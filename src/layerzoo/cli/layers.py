@@ -8,9 +8,9 @@ import re
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, resolve_model_id
-from layerzoo.cli.output import Format, Row, count, format_option, print_rows
-from layerzoo.cli.streams import stdout
+from layerzoo.cli.output import Format, Row, count, format_option, print_lines, print_rows
 from layerzoo.facts import traced_layers, traced_notices
 from layerzoo.layers import select
 from layerzoo.registry import registry
@@ -54,13 +54,13 @@ def command(
     if pattern is not None:
         layers = tuple(select(layers, pattern, model=spec.id))
     if declare:
-        click.echo("layers:\n" + "\n".join(map(_declaration, layers)), file=stdout())
+        print_lines(["layers:", *map(_declaration, layers)])
         return
     print_rows(map(_row, layers), format_, COLUMNS)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
-        click.echo(f"\nShapes and FLOPs: for {reference_input(spec.preprocess)}.", err=True)
+        say("", f"Shapes and FLOPs: for {reference_input(spec.preprocess)}.")
     for notice in traced_notices(spec):
-        click.echo(notice, err=True)
+        say(notice)
 
 
 def _layers(spec: ModelSpec, trace: bool, trust_declaration: bool) -> tuple[Layer, ...]:
@@ -71,7 +71,7 @@ def _layers(spec: ModelSpec, trace: bool, trust_declaration: bool) -> tuple[Laye
     layers = traced_layers(spec) or spec.layers
     if not layers or any(layer.shape is None or layer.flops is None for layer in layers):
         hint = "Shapes and costs are not known yet" if layers else "The layers are not declared"
-        click.echo(f"{hint}. To find out: zoo layers --trace {spec.id}", err=True)
+        say(f"{hint}. To find out: zoo layers --trace {spec.id}")
     return layers
 
 

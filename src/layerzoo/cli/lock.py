@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model
 from layerzoo.cli.output import Format, Row, format_option, print_rows
 from layerzoo.errors import NotFoundError, UnknownModelError, UsageError
@@ -57,11 +58,11 @@ def command(
     print_rows(rows, format_, _COLUMNS if format_ != "table" else _COLUMNS[:-1])
     if format_ == "table":
         # Whole sentences with two commits in them: a column of a table has no room for those.
-        click.echo(
-            "".join(f"{row.id}: {detail}\n" for row in rows if (detail := row.plain()["detail"])), err=True, nl=False
-        )
+        for row in rows:
+            if detail := row.plain()["detail"]:
+                say(f"{row.id}: {detail}")
     count = len(Lock.read().models)
-    click.echo(f"{count} {'model is' if count == 1 else 'models are'} locked in {lock.path}", err=True)
+    say(f"{count} {'model is' if count == 1 else 'models are'} locked in {lock.path}")
     ctx.exit(1 if check and any(row.plain()["state"] != "unchanged" for row in rows) else 0)
 
 

@@ -10,6 +10,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf, WholeNumber
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, Row, count, counted, print_rows
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
@@ -38,7 +39,7 @@ class Count(click.ParamType[int]):
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
+        found = re.fullmatch(r"(\d{1,18}(?:\.\d+)?)([kmgb]?)", str(value).strip().lower())
         if not found:
             self.fail(f"'{value}' is not a number of parameters such as 500k, 25M or 1.5G", param, ctx)
         return int(float(found[1]) * _UNITS[found[2]])
@@ -50,7 +51,7 @@ class Size(click.ParamType[tuple[int, int]]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", str(value).strip().lower())
+        found = re.fullmatch(r"(\d{1,18})(?:[x×](\d{1,18}))?", str(value).strip().lower())
         if not found:
             self.fail(f"'{value}' is not a size such as 224 or, height first, 384x256", param, ctx)
         return int(found[1]), int(found[2] or found[1])
@@ -142,13 +143,13 @@ def print_models(
     if unsized := zoo.unsized(**filters):
         stdout().flush()
         hint = "To find out the size of one: zoo layers --trace MODEL"
-        click.echo(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}", err=True)
+        say(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}")
     if not rows:
-        click.echo(_nothing_found(zoo, filters), err=True)
+        say(_nothing_found(zoo, filters))
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:
-        click.echo(f"The first {limit} of {number:,}.", err=True)
+        say(f"The first {limit} of {number:,}.")
     if problems := zoo.problems():
-        click.echo(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor", err=True)
+        say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
 
 
 def _columns(availability: str) -> tuple[str, ...]:

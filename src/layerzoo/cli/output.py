@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from layerzoo.cli.choice import OneOf
-from layerzoo.cli.printable import printable, printable_json, speaks_unicode
+from layerzoo.cli.messages import say
 from layerzoo.cli.streams import stdout
+from layerzoo.printable import printable, printable_json, speaks_unicode
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -56,9 +57,9 @@ def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> 
     if format_ == "json":
         _print_array(rows)
     elif format_ == "jsonl":
-        print_lines(to_json(row.plain()) for row in rows)
+        _write_lines(to_json(row.plain()) for row in rows)
     else:
-        print_lines(printable(row.id) for row in rows)
+        print_lines(row.id for row in rows)
     return []
 
 
@@ -69,9 +70,9 @@ def print_one(row: Row, format_: Format) -> None:
 
         print_lines(fact_lines(row.cells, width=terminal_width()))
     elif format_ == "ids":
-        print_lines([printable(row.id)])
+        print_lines([row.id])
     else:
-        print_lines([to_json(row.plain(), indent=2 if format_ == "json" else None)])
+        print_json(row.plain(), indent=2 if format_ == "json" else None)
 
 
 def count(number: int | None) -> str | None:
@@ -98,7 +99,16 @@ def size(count: int) -> str:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines on standard output."""
+    """Print lines on standard output, without what would drive a terminal."""
+    _write_lines(map(printable, lines))
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value as JSON on standard output."""
+    _write_lines([to_json(value, indent=indent)])
+
+
+def _write_lines(lines: Iterable[str]) -> None:
     # click.echo flushes after every line, which takes a second for a hundred thousand.
     stdout().writelines(f"{line}\n" for line in lines)
 
@@ -107,7 +117,7 @@ def _print_array(rows: Iterable[Row]) -> None:
     """One element after the other: an array of everything would be in memory twice."""
     elements = (indent(to_json(row.plain(), indent=2), "  ") for row in rows)
     if (first := next(elements, None)) is None:
-        print_lines(["[]"])
+        _write_lines(["[]"])
         return
     stdout().write(f"[\n{first}")
     stdout().writelines(f",\n{element}" for element in elements)
@@ -127,5 +137,5 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
     print_lines(table.lines(ruled=stdout().isatty()))
     stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
-        click.echo(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.", err=True)
+        say(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.")
     return table.left_out

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, Row, format_option, print_lines, print_one, print_rows
 from layerzoo.errors import UsageError
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
@@ -40,7 +41,7 @@ def list_command(format_: Format) -> None:
     left_out = print_rows((_row(health) for health in healths), format_, _LIST_COLUMNS)
     _print_causes(healths, left_out)
     if format_ == "table" and any(health.plugin.is_usable and not health.is_usable for health in healths):
-        click.echo("An import that failed is tried again by: zoo plugin check NAME", err=True)
+        say("An import that failed is tried again by: zoo plugin check NAME")
 
 
 @group.command("show")
@@ -108,12 +109,12 @@ def disable_command(name: str) -> None:
     whatever is wrong with it, and is kept in disabled-plugins.txt in your configuration directory.
     """
     if not (disabled := disable(name, _installed())):
-        click.echo(f"{name} is disabled already. To undo: zoo plugin enable {name}", err=True)
+        say(f"{name} is disabled already. To undo: zoo plugin enable {name}")
     for plugin in disabled:
-        click.echo(f"The plugin '{plugin.namespace}' ({plugin.release}) is disabled.", err=True)
+        say(f"The plugin '{plugin.namespace}' ({plugin.release}) is disabled.")
     namespaces = {plugin.namespace for plugin in disabled}
-    for heir in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
-        click.echo(f"The namespace '{heir.namespace}' is now that of {heir.release}.", err=True)
+    for successor in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
+        say(f"The namespace '{successor.namespace}' is now that of {successor.release}.")
 
 
 @group.command("enable")
@@ -123,13 +124,13 @@ def enable_command(name: str) -> None:
     entries = enable(name, _installed())
     called = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
     if not entries:
-        click.echo(f"{name} is not disabled.", err=True)
+        say(f"{name} is not disabled.")
     elif not called:
-        click.echo(f"{name} is no longer disabled. It is not installed.", err=True)
+        say(f"{name} is no longer disabled. It is not installed.")
     for plugin in called if entries else ():
-        click.echo(f"The plugin '{plugin.namespace}' ({plugin.release}) is enabled.", err=True)
+        say(f"The plugin '{plugin.namespace}' ({plugin.release}) is enabled.")
         if not plugin.is_usable:
-            click.echo(f"It cannot be used: {plugin.cause}\nNext: {plugin.fix}", err=True)
+            say(f"It cannot be used: {plugin.cause}", f"Next: {plugin.fix}")
 
 
 def _installed() -> tuple[Installed, ...]:

@@ -11,10 +11,12 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
+from layerzoo.cli.messages import say, terminal
 from layerzoo.cli.names import find_model, known_layers
 from layerzoo.cli.output import Format, Row, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
+from layerzoo.printable import printable_name
 from layerzoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def _lock(commits: Mapping[ModelSpec, str]) -> None:
     added = {spec.id: lock_model(spec, commit) for spec, commit in commits.items() if spec.id not in known}
     if added:
         lock = change_lock(lambda lock: lock.with_models(added))
-        click.echo(f"Locked in {lock.path}: {', '.join(added)}", err=True)
+        say(f"Locked in {lock.path}: {', '.join(added)}")
 
 
 class _Meter:
@@ -113,11 +115,11 @@ def _meter(model: str) -> Iterator[_Meter]:
         TransferSpeedColumn,
     )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(file=terminal()), transient=True) as progress:
         task = progress.add_task(model, total=None)
 
         def show(name: str, fetched: int) -> None:
-            progress.update(task, completed=fetched, description=f"{model} {name}")
+            progress.update(task, completed=fetched, description=printable_name(f"{model} {name}"))
 
         yield _Meter(show)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -13,8 +12,8 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf
-from layerzoo.cli.output import counted
-from layerzoo.cli.streams import stdout
+from layerzoo.cli.messages import say
+from layerzoo.cli.output import counted, print_json, print_lines
 from layerzoo.errors import UsageError
 from layerzoo.registry import Diagnostic
 
@@ -56,7 +55,7 @@ def check_command(ctx: click.Context, files: Sequence[str], namespace: str | Non
     problems = [problem for of_file in found.values() for problem in of_file]
     _PRINTERS[format_](problems)
     if format_ == "table":
-        click.echo(_summary(len(problems), sum(map(bool, found.values())), len(found)), err=True)
+        say(_summary(len(problems), sum(map(bool, found.values())), len(found)))
     ctx.exit(1 if problems else 0)
 
 
@@ -68,7 +67,7 @@ def schema_command() -> None:
     """
     from layerzoo.registry.json_schema import json_schema
 
-    click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2), file=stdout())
+    print_json(json_schema(), indent=2)
 
 
 def _shown(problem: Diagnostic) -> Diagnostic:
@@ -85,11 +84,11 @@ def _summary(problems: int, broken: int, files: int) -> str:
 
 def _print_table(problems: Sequence[Diagnostic]) -> None:
     for problem in problems:
-        click.echo(problem.marked(), file=stdout())
+        print_lines(problem.marked().split("\n"))
 
 
 def _print_json(problems: Sequence[Diagnostic]) -> None:
-    click.echo(json.dumps([asdict(problem) for problem in problems], ensure_ascii=False, indent=2), file=stdout())
+    print_json([asdict(problem) for problem in problems], indent=2)
 
 
 def _print_github(problems: Sequence[Diagnostic]) -> None:
@@ -102,7 +101,7 @@ def _print_github(problems: Sequence[Diagnostic]) -> None:
             "title": each.code,
         }
         properties = ",".join(f"{name}={_escaped(str(fact), in_property=True)}" for name, fact in facts.items())
-        click.echo(f"::error {properties}::{_escaped(each.message)}", file=stdout())
+        print_lines([f"::error {properties}::{_escaped(each.message)}"])
 
 
 _PRINTERS: dict[str, Callable[[Sequence[Diagnostic]], None]] = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.cells import cell_len, chop_cells
 
-from layerzoo.cli.printable import printable
 from layerzoo.cli.streams import stdout
+from layerzoo.printable import printable
 
 _GAP = "  "
 _DEFAULT_WIDTH = 80

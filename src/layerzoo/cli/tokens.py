@@ -12,6 +12,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.extract import as_input
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model_for
 from layerzoo.cli.output import Format, Row, counted, format_option, print_one, print_rows
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
@@ -68,10 +69,10 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
         for _ in texts:
             pass
         print_one(Row(spec.id, total.plain, list(total.facts())), format_)
-    for told in filter(None, (*total.notes(), warning(total.report, spec.id))):
-        click.echo(f"{told}.", err=True)
+    for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
+        say(f"{note}.")
     if total.failed:
-        click.echo(f"{total.failed} of {counted(total.texts, 'text')} could not be used.", err=True)
+        say(f"{total.failed} of {counted(total.texts, 'text')} could not be used.")
         sys.exit(1)
 
 

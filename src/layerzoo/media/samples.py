@@ -69,11 +69,16 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None) -> Sa
     return Samples(chain([first], items), passed_over)
 
 
+_HINTS = 20
+"""For how many names that nothing has the nearest ones are looked for."""
+
+
 class _Finder:
     def __init__(self, modality: Modality, column: str | None, passed_over: list[str]) -> None:
         self.modality = modality
         self.column = column
         self.passed_over = passed_over
+        self.missing = 0
 
     def found(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
@@ -169,7 +174,8 @@ class _Finder:
                 paths.matches(named), f"no file matches that is of the model's kind ({NOUNS[self.modality]})"
             )
         else:
-            raise UnusableError(paths.missing(named))
+            self.missing += 1
+            raise UnusableError(paths.missing(named, hint=self.missing <= _HINTS))
 
     def _of_standard_input(self) -> Iterator[Item]:
         if self.modality == "text":

@@ -15,6 +15,9 @@ from layerzoo.registry.discovery import Surroundings
 from layerzoo.registry.installed import CORE_NAMESPACE, FILE_NAME, GROUP, USER_NAMESPACE, Installed
 from layerzoo.registry.lookup import Registry
 from layerzoo.registry.source import is_namespace
+from layerzoo.small_files import read_small
+
+_MAX_PROJECT_BYTES = 1_000_000
 
 
 def check(file: str, namespace: str | None = None) -> list[Diagnostic]:
@@ -67,14 +70,15 @@ def _in_development(path: Path) -> Iterator[Installed]:
     """The plugin whose project names the file's folder as its package."""
     for folder in path.parents:
         try:
-            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            written = read_small(folder / "pyproject.toml", _MAX_PROJECT_BYTES).decode()
+            project = tomllib.loads(written)["project"]
             packages = project["entry-points"][GROUP]
             names = [name for name, package in packages.items() if package == path.parent.name]
             yield from (
                 Installed(namespace=name, distribution=str(project["name"]), version=None, module=path.parent.name)
                 for name in names
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # there is none, it is damaged, or it is not that of a plugin
 
 

@@ -14,13 +14,23 @@ What a mistake costs:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from layerzoo.registry.diagnostics import Code, Diagnostic
-from layerzoo.registry.document import Document, DocumentError, Loc, read_document
+from layerzoo.registry.document import (
+    Document,
+    DocumentError,
+    Fault,
+    Loc,
+    UnreadableError,
+    decoded,
+    parse_document,
+    read_registry,
+)
 from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, shorten
 from layerzoo.registry.places import Place
@@ -40,6 +50,10 @@ _OWNERS = {
     "defaults": ("core",),
     "plugins": ("core",),
 }
+MAX_DISABLED = 400
+"""How many entries ``disable`` may have: each namespace among them is a condition of every query."""
+MAX_LAYERS_OF_FILE = 200_000
+"""How many layers the models of a file may declare together. timm's whole catalogue has 58,020."""
 _FILES = {"core": "layerzoo's own file", "plugin": "a plugin's file", "user": "a user's own file"}
 
 
@@ -63,6 +77,10 @@ class Head:
     """Id by modality."""
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     """``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
+    sha256: str | None = None
+    """Of the file, as it was read."""
+    unreadable: str | None = None
+    """Why the file is no registry at all: a pipe, a folder, not text, too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +93,21 @@ class Compiled:
 
 def compile_registry(source: Source, version: str | None) -> Compiled:
     """Compile a registry.yaml. version: layerzoo's own, for ``requires``; None where it is not known."""
+    sha256 = None
     try:
-        document = read_document(Path(source.path))
+        raw = read_registry(Path(source.path))
+        sha256 = hashlib.sha256(raw).hexdigest()
+        document = parse_document(decoded(raw))
     except DocumentError as error:
         found = placed(source, error.place, "syntax", error.message)
-        return Compiled(Head(state="invalid", cause=str(found)), [found])
+        unreadable = error.message if isinstance(error, UnreadableError) else None
+        return Compiled(Head(state="invalid", cause=str(found), sha256=sha256, unreadable=unreadable), [found])
     except OSError as error:
-        found = placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
-        return Compiled(Head(state="invalid", cause=str(found)), [found])
-    return _Compiler(source, document, version).compiled()
+        reason = f"cannot be read: {error.strerror}"
+        found = placed(source, Place(1, 1), "unreadable", reason)
+        return Compiled(Head(state="invalid", cause=str(found), unreadable=reason), [found])
+    compiled = _Compiler(source, document, version).compiled()
+    return replace(compiled, head=replace(compiled.head, sha256=sha256))
 
 
 class _Compiler:
@@ -95,6 +119,11 @@ class _Compiler:
         self._version = version
         self._folder = Path(source.path).parent
         self._data: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
+        self._faulty = {fault.loc for fault in document.faults}
+        self._faults_of_models: dict[Loc, list[Fault]] = {}
+        for fault in document.faults:
+            self._faults_of_models.setdefault(fault.loc[:2], []).append(fault)
+        self._layers = 0
 
     def compiled(self) -> Compiled:
         if unsupported := next(self._unsupported(), None):
@@ -120,8 +149,7 @@ class _Compiler:
 
     def _own(self, mistakes: list[Mistake]) -> list[Mistake]:
         """Without those that only follow from a fault of the same value: YAML's aliases are read as nothing."""
-        faulty = {fault.loc for fault in self._document.faults}
-        return [mistake for mistake in mistakes if mistake.loc not in faulty or mistake.code == "unknown-key"]
+        return [mistake for mistake in mistakes if mistake.loc not in self._faulty or mistake.code == "unknown-key"]
 
     def _unsupported(self) -> Iterator[Diagnostic]:
         """Another version of the format, or of layerzoo, is said before its keys are called unknown."""
@@ -146,6 +174,10 @@ class _Compiler:
                 allowed = " or ".join(_FILES[owner] for owner in owners)
                 message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
                 yield Mistake((key,), "unknown-key", message, on_key=True)
+        disable = self._data.get("disable")
+        if isinstance(disable, list) and len(disable) > MAX_DISABLED:
+            message = f"{len(disable):,} entries, and there may be {MAX_DISABLED}: disable a NAMESPACE/* instead"
+            yield Mistake(("disable",), "wrong-value", message)
         catalogue = self._data.get("catalogue")
         if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
             yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
@@ -179,7 +211,13 @@ class _Compiler:
         """One model. first: the name under which the file has the same id before."""
         loc: Loc = ("models", name)
         model_id = full_id(name, self._source)
+        if self._layers > MAX_LAYERS_OF_FILE:
+            message = f"the models before it declare more than {MAX_LAYERS_OF_FILE:,} layers together"
+            return None, [
+                self._diagnostic(Mistake(loc, "wrong-value", message, on_key=True), inside=loc, model=model_id)
+            ]
         plain, mistakes = check_model(model_id, data, self._folder)
+        self._layers += len(plain.get("layers", ())) if plain else 0
         mistakes = self._own([replace(mistake, loc=(*loc, *mistake.loc)) for mistake in mistakes])
         found = self._faults(inside=loc, model=model_id)
         found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
@@ -225,7 +263,7 @@ class _Compiler:
         """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
         return [
             placed(self._source, fault.place, fault.code, fault.message, model=model)
-            for fault in self._document.faults
+            for fault in (self._faults_of_models.get(inside, ()) if len(inside) == 2 else self._document.faults)
             if fault.loc[: len(inside)] == inside
             and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
         ]

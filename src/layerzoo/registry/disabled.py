@@ -16,7 +16,7 @@ from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageErro
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Code, Diagnostic
 from layerzoo.registry.installed import CORE_DISTRIBUTION, CORE_NAMESPACE, Installed
-from layerzoo.registry.source import open_source
+from layerzoo.small_files import read_small
 
 FILE_NAME = "disabled-plugins.txt"
 _HEADER = "# Plugins that layerzoo leaves out, one a line: written by `zoo plugin disable` and `zoo plugin enable`."
@@ -140,11 +140,7 @@ def _edit(change: Callable[[list[str]], list[str]]) -> None:
 def _lines(path: Path) -> list[str]:
     """Raises: RegistryError when the file is there and cannot be read."""
     try:
-        with open_source(str(path)) as file:
-            raw = file.read(_MAX_BYTES + 1)
-        if len(raw) <= _MAX_BYTES:
-            return raw.decode("utf-8-sig").splitlines()
-        problem = f"is larger than {_MAX_BYTES // 1000} kB"
+        return read_small(path, _MAX_BYTES).decode("utf-8-sig").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
     except UnicodeDecodeError:

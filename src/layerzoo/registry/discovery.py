@@ -9,9 +9,9 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 from layerzoo.environment import environment
+from layerzoo.local_files import local_folder, user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.disabled import Disabled, read_disabled
@@ -37,6 +37,8 @@ class Surroundings:
     """Whether plugins count at all."""
     published: str = PUBLISHED
     """The list of models that can be installed."""
+    local_file: str | None = None
+    """The one of ``user_files`` in the working directory."""
 
     @property
     def version(self) -> str | None:
@@ -61,7 +63,8 @@ def look_around(notes: Notes) -> Surroundings:
     # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
     known = {os.path.realpath(each.path) for each in installed if each.path}
     files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
-    return Surroundings(installed, files, disabled, has_plugins)
+    local = next((file for file in files if file == local_registry()), None)
+    return Surroundings(installed, files, disabled, has_plugins, local_file=local)
 
 
 @contextlib.contextmanager
@@ -98,13 +101,16 @@ def _absolute(folder: str) -> str:
 
 def _user_files() -> Iterator[str]:
     """The user's own files, the nearest first."""
-    import platformdirs
+    if local := local_registry():
+        yield local
+    yield str(user_folder() / FILE_NAME)
 
-    with contextlib.suppress(OSError):  # the working directory may have been removed
-        here = Path.cwd()
-        if not (here / "src" / "layerzoo" / "registry").is_dir():  # in a checkout of layerzoo it is the core's file
-            yield str(here / FILE_NAME)
-    yield str(platformdirs.user_config_path("layerzoo") / FILE_NAME)
+
+def local_registry() -> str | None:
+    """Return the path of the registry.yaml of the working directory, which need not exist; None where none counts."""
+    here = local_folder()
+    # In a checkout of layerzoo it is the core's own file.
+    return None if here is None or (here / "src" / "layerzoo" / "registry").is_dir() else str(here / FILE_NAME)
 
 
 # ---------------------------------------------------------------- which of the plugins count

@@ -6,6 +6,7 @@ Only ``true``/``false``, ``null``/``~``/nothing, decimal whole numbers and decim
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import yaml
 
 from layerzoo.registry.diagnostics import Code
 from layerzoo.registry.places import Lines, Place
-from layerzoo.registry.source import open_source
+from layerzoo.small_files import read_small
 
 MAX_BYTES = 4_000_000
 """A file for people is smaller; what is generated belongs into a catalogue, one model a line."""
@@ -42,6 +43,10 @@ class DocumentError(Exception):
         super().__init__(message)
         self.message = message
         self.place = place
+
+
+class UnreadableError(DocumentError):
+    """The file is no text, or too large: it is no registry with a mistake in it, but something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,22 @@ def read_document(path: Path) -> Document:
 
     Raises: DocumentError when the text is not of the strict form, OSError when it cannot be read.
     """
-    with open_source(path) as file:
-        raw = file.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise DocumentError(
+    raw = read_registry(path)
+    return parse_document(decoded(raw))
+
+
+def read_registry(path: Path) -> bytes:
+    """Read a registry.yaml. Raises: UnreadableError when it is too large, OSError when it cannot be read."""
+    try:
+        return read_small(path, MAX_BYTES)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise UnreadableError(
             f"the file is larger than {MAX_BYTES // 1_000_000} MB; a large catalogue goes into a models.jsonl, "
             "one model a line, named by `catalogue: models.jsonl`",
-            Lines(raw[:1000].decode("utf-8-sig", "replace")).place(0, 1),
-        )
-    return parse_document(decoded(raw))
+            Place(1, 1),
+        ) from None
 
 
 def decoded(raw: bytes, number: int | None = None) -> str:
@@ -98,7 +110,7 @@ def decoded(raw: bytes, number: int | None = None) -> str:
         # The codec counts bytes after the mark; what comes before the first wrong byte is valid.
         rest = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
         start = len(error.object[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
-        raise DocumentError("the file is not UTF-8 text", Lines(rest, number).place(start, start + 1)) from None
+        raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).place(start, start + 1)) from None
 
 
 def parse_document(text: str, number: int | None = None) -> Document:
@@ -106,7 +118,7 @@ def parse_document(text: str, number: int | None = None) -> Document:
     lines = Lines(text, number)
     if found := _FORBIDDEN.search(text):
         message = f"the character U+{ord(found[0]):04X} cannot stand in a text file"
-        raise DocumentError(message, lines.place(found.start(), found.end()))
+        raise UnreadableError(message, lines.place(found.start(), found.end()))
     try:
         return _Reader(yaml.parse(text, Loader=_LOADER), lines).document()
     except yaml.MarkedYAMLError as error:

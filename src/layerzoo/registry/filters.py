@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from layerzoo.errors import UsageError, nearest
+from layerzoo.registry.words import MAX_PIECES, pieces
 from layerzoo.spec import MODALITIES, Modality
 
 
@@ -37,6 +38,14 @@ class Filters(TypedDict, total=False):
     """Whether it is installed (if nothing is said), or published and not installed. None: either."""
 
 
+LARGEST_NUMBER = 2**63 - 1
+"""What an index can hold."""
+_MAX_CHARACTERS = 20_000
+_NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
+    *("min_params", "max_params", "size_px"),
+    *("rate_hz", "width", "max_width"),
+)
+
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
 """What models can be sorted by; size_px by its area."""
 
@@ -48,6 +57,27 @@ def check_filters(filters: Filters) -> None:
             raise no_such("filter", name, list(Filters.__annotations__))
     if (modality := filters.get("modality")) is not None:
         check_modality(modality)
+    if (text := filters.get("text")) is not None:
+        _check_text(text)
+    for name in _NUMBERS:
+        value = filters.get(name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and not 0 <= number <= LARGEST_NUMBER:
+                raise UsageError(f"{name} is a number from 0 to {LARGEST_NUMBER:,}, and this is {_short(number)}")
+
+
+def _check_text(text: str) -> None:
+    """Raises: UsageError for more words than an index can be asked for in reasonable time."""
+    count = len(set(pieces(text))) if len(text) <= _MAX_CHARACTERS else MAX_PIECES + 1
+    if count > MAX_PIECES:
+        raise UsageError(
+            f"a search has at most {MAX_PIECES} different words (runs of letters, and of digits) and "
+            f"{_MAX_CHARACTERS:,} characters; this one has {len(set(pieces(text))):,} and {len(text):,}"
+        )
+
+
+def _short(number: int) -> str:
+    return f"{number:,}" if abs(number) < 10**30 else "a number of more than 30 digits"
 
 
 def check_modality(modality: str) -> None:
@@ -60,8 +90,8 @@ def check_order(sort: str | None, limit: int | None) -> None:
     """Raises: UsageError for a key that models cannot be sorted by, or a negative limit."""
     if sort is not None and sort.removeprefix("-") not in SORTS:
         raise no_such("sort key", sort, SORTS)
-    if limit is not None and limit < 0:
-        raise UsageError(f"a limit is a number from 0, not {limit}")
+    if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
+        raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 
 
 def no_such(noun: str, asked: str, names: Sequence[str]) -> UsageError:

@@ -76,7 +76,11 @@ class InUse:
 
     def _visible(self, source: str, id: str) -> str:
         """The end of a condition that leaves out what is hidden or disabled."""
-        return self._not_hidden(source, id) + "".join(f" AND NOT {covered(entry, id)}" for entry in self.disabled)
+        exact = ", ".join(f"'{entry}'" for entry in self.disabled if not entry.endswith("/*"))
+        namespaces = [entry for entry in self.disabled if entry.endswith("/*")]
+        # One IN for all ids: SQLite refuses an expression that is more than 1,000 levels deep.
+        condition = self._not_hidden(source, id) + (f" AND {id} NOT IN ({exact})" if exact else "")
+        return condition + "".join(f" AND NOT {covered(entry, id)}" for entry in namespaces)
 
     def _not_hidden(self, source: str, id: str) -> str:
         """Within a namespace the nearer file counts: a hand-written one before its catalogue, ./ before the user's."""

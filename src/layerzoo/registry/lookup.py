@@ -9,6 +9,7 @@ from typing import Any, TypeVar, Unpack
 
 from layerzoo.disk import cache_dir
 from layerzoo.errors import NotFoundError, PluginError, UsageError
+from layerzoo.registry.changes import Changes, UserFile
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.discovery import Surroundings
 from layerzoo.registry.entry import Entry
@@ -42,6 +43,7 @@ class Registry:
         self._repositories = Repositories(self._stock, self._manifests)
         self._unknown = Unknown(self._stock, self._manifests, self._repositories)
         self._specs = Specs(self._stock, self._unknown, self._repositories)
+        self._changes = Changes(self._stock, self._specs)
         self._heirs = Heirs(self._specs)
         self._references = References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
 
@@ -49,6 +51,13 @@ class Registry:
     def surroundings(self) -> Surroundings:
         """The plugins and files that this zoo consists of."""
         return self._stock.surroundings
+
+    def user_files(self) -> list[UserFile]:
+        """Return the user's own files that count here: registry files, the nearest first, then the lock.
+
+        Raises: LockError when the lock cannot be used.
+        """
+        return self._changes.files()
 
     # ------------------------------------------------------------ models
 
@@ -60,6 +69,7 @@ class Registry:
         looked at; RegistryError when the model is declared and not valid; PluginError when the file
         of its plugin cannot be used.
         """
+        self._changes.announce(id)
         return self._specs.named(id)
 
     def repository(self, id: str) -> Repository | None:
@@ -86,6 +96,7 @@ class Registry:
                 "a model that is not installed has no declaration here. "
                 "What is known of it: layerzoo.registry.registry().entries(installed=False)"
             )
+        self._changes.announce()
         names: dict[str, list[str]] = {}
         for alias, target in self._stock.ask(Shelf.aliases):
             names.setdefault(target, []).append(alias)
@@ -96,6 +107,7 @@ class Registry:
 
     def weights(self) -> dict[str, Weights]:
         """The weights of :meth:`models`, by id of those that have some, without reading their layers."""
+        self._changes.announce()
         rows = self._ask({}, lambda selection: selection.rows(layers=False))
         specs = (self._specs.usable(row) for row in rows)
         return {spec.id: spec.weights for spec in specs if spec and spec.weights}
@@ -103,11 +115,13 @@ class Registry:
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """The ids of :meth:`models`, without reading the models; also of models that could be installed."""
         check_order(sort, limit)
+        self._changes.announce()
         return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
         """As :meth:`ids`, with all that a list shows of a model."""
         check_order(sort, limit)
+        self._changes.announce()
         return self._ask(filters, lambda selection: selection.entries(sort, limit))
 
     def count(self, **filters: Unpack[Filters]) -> int:

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+_CHUNK = 256
 _BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -43,9 +44,18 @@ class Lines:
         What is missing at the end of a line or of the text is marked at the last thing that is there.
         """
         if start >= len(self._text) or self._text[start] in "\r\n":
-            start = max(len(self._text[:start].rstrip()) - 1, 0)
+            start = self._last_before(start)
         number = bisect_right(self._starts, start) - 1
         line = self._lines[number]
         column = start - self._starts[number]
         end = min(stop - self._starts[number], len(line.rstrip()))
         return Place(self._first + number, column + 1, max(end - column, 1), line)
+
+    def _last_before(self, start: int) -> int:
+        """The position of the last character before ``start`` that is not white space; 0 where there is none."""
+        while start > 0:
+            begin = max(start - _CHUNK, 0)
+            if found := len(self._text[begin:start].rstrip()):
+                return begin + found - 1
+            start = begin
+        return 0

@@ -8,24 +8,31 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest
+from layerzoo.errors import LayerzooError, NotFoundError, RegistryError
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.in_use import covers
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.places import Place
 from layerzoo.registry.repositories import Repositories
-from layerzoo.registry.shelf import Shelf
+from layerzoo.registry.shelf import MAX_ALIASES, Shelf
 from layerzoo.registry.source import Source, full_id
 from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import COMPARED_NAMES, Unknown
+from layerzoo.registry.unknown import COMPARED_NAMES, Unknown, few_hints, nearest_within_limit
 
 if TYPE_CHECKING:
     from layerzoo.registry.document import Document, Loc
+
+
+_MOST = 1_000
+"""How many names that lead nowhere are listed."""
+_HINTS = 20
+"""For how many names that lead nowhere the nearest ones are looked for."""
 
 
 class References:
@@ -43,7 +50,16 @@ class References:
 
         Looked for once, and kept until one of the files changes.
         """
-        return self._stock.ask(lambda shelf: shelf.loose_ends(self._found))
+        return self._stock.ask(lambda shelf: shelf.loose_ends(self._with_few_hints))
+
+    def _with_few_hints(self) -> list[Diagnostic]:
+        found = self._found()
+        with few_hints(_HINTS):
+            told = list(islice(found, _MOST))
+        if next(found, None) is not None:
+            message = f"more than {_MOST:,} names lead nowhere; the others are not listed"
+            told.append(Diagnostic.at(Place(1, 1), path=told[-1].path, code="reference", message=message))
+        return told
 
     def place_of(self, model: str) -> str | None:
         """Where a model is declared, as FILE:LINE; of a line in a catalogue, the file alone."""
@@ -76,21 +92,23 @@ class References:
             if error := self._reason(target, source):
                 message = f"the alias '{alias}' stands for {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
+        targets = self._stock.ask(Shelf.targets)
         for source, alias, target in self._stock.ask(Shelf.aliases_of_aliases):
-            if self._specs.find(alias) is None and self._leads_back(alias):
+            if self._leads_back(alias, targets) and self._specs.find(alias) is None:
                 message = f"the alias '{alias}' stands for {target}, which leads back to it, and to no model"
                 yield _diagnostic(source, files.alias(source, alias), message)
 
-    def _leads_back(self, alias: str) -> bool:
-        seen: set[str] = set()
-        name: str | None = alias
-        while name is not None and name not in seen and self._specs.find(name) is None:
-            seen.add(name)
-            name = self._target(name)
-        return name == alias
-
-    def _target(self, alias: str) -> str | None:
-        return self._stock.ask(lambda shelf: shelf.target(alias))
+    def _leads_back(self, alias: str, targets: dict[str, str]) -> bool:
+        """Whether an alias leads to itself by way of other aliases, none of which is a model."""
+        seen: list[str] = []
+        name = alias
+        while name not in seen and len(seen) <= MAX_ALIASES:
+            seen.append(name)
+            step = targets.get(name) or targets.get(name.removeprefix(f"{USER_NAMESPACE}/"))
+            if step is None:
+                return False
+            name = step
+        return name == alias and all(self._specs.find(each) is None for each in seen)
 
     def _bases(self, files: _Files) -> Iterator[Diagnostic]:
         for row in self._stock.ask(self._heirs.unusable):
@@ -119,8 +137,7 @@ class References:
     def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
-                ids = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES))
-                close = _nearest_entries(entry, ids)
+                close = _nearest_entries(entry, lambda: self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES)))
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
@@ -158,12 +175,15 @@ class References:
         return not self._stock.surroundings.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
 
 
-def _nearest_entries(entry: str, ids: Sequence[str]) -> list[str]:
+def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
     """What was probably meant by an entry of ``disable``."""
     if not entry.endswith("/*"):
-        return nearest(entry, ids)
-    namespaces = sorted({each.partition("/")[0] for each in ids})
-    return [f"{namespace}/*" for namespace in nearest(entry.removesuffix("/*"), namespaces)]
+        return nearest_within_limit(entry, ids)
+
+    def namespaces() -> list[str]:
+        return sorted({each.partition("/")[0] for each in ids()})
+
+    return [f"{namespace}/*" for namespace in nearest_within_limit(entry.removesuffix("/*"), namespaces)]
 
 
 def _diagnostic(
@@ -185,27 +205,25 @@ class _Files:
     def __init__(self, catalogues: list[str]) -> None:
         self._catalogues = catalogues
         self._documents: dict[str, Document | None] = {}
+        self._keys: dict[tuple[str, str], dict[str, str]] = {}
 
     def place(self, source: Source, loc: Loc) -> Place:
         document = self._document(source.path)
         return document.value_place(loc) if document else Place(1, 1)
 
     def alias(self, source: Source, alias: str) -> Place:
-        def is_it(name: str) -> bool:
-            return alias == (name if source.role == "user" else full_id(name, source))
-
-        return self.place(source, ("aliases", self._key(source, "aliases", is_it)))
+        return self.place(source, ("aliases", self._key(source, "aliases", alias)))
 
     def model(self, source: Source, model: str) -> Place:
         """The key of a model in a registry.yaml."""
-        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        name = self._key(source, "models", model)
         document = self._document(source.path)
         return document.key_place(("models", name)) if document else Place(1, 1)
 
     def base(self, source: Source, model: str) -> Place:
         if source.path in self._catalogues:
             return _place_in_catalogue(source, model)
-        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        name = self._key(source, "models", model)
         return self.place(source, ("models", name, "base"))
 
     def written_base(self, source: Source, model: str) -> str | None:
@@ -213,7 +231,7 @@ class _Files:
         if source.path in self._catalogues:
             return None
         models = self._section(source, "models")
-        name = self._key(source, "models", lambda name: full_id(name, source) == model)
+        name = self._key(source, "models", model)
         form = models.get(name) if isinstance(models, dict) else None
         base = form.get("base") if isinstance(form, dict) else None
         if not isinstance(base, str):
@@ -226,9 +244,15 @@ class _Files:
         at = written.index(entry) if isinstance(written, list) and entry in written else 0
         return self.place(source, (section, at))
 
-    def _key(self, source: Source, section: str, is_it: Callable[[str], bool]) -> str:
-        written = self._section(source, section)
-        return next(filter(is_it, written if isinstance(written, dict) else ()), "")
+    def _key(self, source: Source, section: str, asked: str) -> str:
+        """The key under which a section has a model or an alias."""
+        if (keys := self._keys.get((source.path, section))) is None:
+            keys = self._keys[source.path, section] = {}
+            written = self._section(source, section)
+            is_as_written = section == "aliases" and source.role == "user"
+            for name in written if isinstance(written, dict) else ():
+                keys.setdefault(name if is_as_written else full_id(name, source), name)
+        return keys.get(asked, "")
 
     def _section(self, source: Source, section: str) -> object:
         document = self._document(source.path)

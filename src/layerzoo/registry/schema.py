@@ -246,7 +246,7 @@ def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[s
 
 
 # The models of a catalogue have the same few declarations, and a third of compiling them would be to write these out.
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _pairs(declared: str, module: str) -> tuple[tuple[str, str], ...]:
     """Names and paths of a declaration; one more than there may be where there are too many."""
     return tuple(islice(expand(declared, module), MAX_LAYERS + 1))
@@ -318,9 +318,11 @@ def _absolute(source: str, folder: Path) -> str:
 
 
 def _renamed_keys(keys: Mapping[str, str], mistakes: list[Mistake]) -> Iterator[list[str]]:
+    count = 0
     for old, new in keys.items():
         try:
-            for pair in islice(expand(old, new), MAX_LAYERS):
+            for pair in islice(expand(old, new), MAX_LAYERS - count):
+                count += 1
                 yield list(pair)
         except LayerError as error:
             mistakes.append(Mistake(("weights", "keys", old), "wrong-value", str(error), on_key=True))

@@ -114,8 +114,9 @@ class Selection:
         asked = [(table, wanted) for table, wanted in (("names", words.names), ("words", words.words)) if wanted]
         first, *others = (table for table, _ in asked)
         tables = f"{first} CROSS JOIN facets AS f ON f.row = {first}.rowid"
-        tables += "".join(f" CROSS JOIN {table} ON {table}.rowid = f.row" for table in others)
-        matching = [f"{table} MATCH ?" for table, _ in asked]
+        # Joined, a second index would be searched again for every row that the first one finds.
+        matching = [f"{first} MATCH ?"]
+        matching += [f"f.row IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)" for table in others]
         return tables, " AND ".join([*matching, self._conditions]), [*(wanted for _, wanted in asked), *self._values]
 
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:

@@ -20,6 +20,8 @@ from layerzoo.registry.selection import Selection
 from layerzoo.registry.source import Source
 from layerzoo.registry.words import similar
 
+MAX_ALIASES = 32
+"""How many aliases may lead to one another."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -75,6 +77,29 @@ class Shelf:
             f"SELECT count(*) FROM models AS m WHERE m.source = ? AND {self._in_use.models}", (source,)
         )
         return int(number)
+
+    def declared(self, source: int) -> list[str]:
+        """The ids that a source declares, in its order, hidden and disabled ones included."""
+        sql = "SELECT id FROM models WHERE source = ? ORDER BY row"
+        return [found for (found,) in self._database.rows(sql, (source,))]
+
+    def bases(self, source: int) -> list[tuple[str, str]]:
+        """Model and base of each model of a source that is built on another."""
+        return self._database.rows("SELECT id, base FROM models WHERE source = ? AND base IS NOT NULL", (source,))
+
+    def covered(self, entry: str) -> int:
+        """How many models of the files in use an entry of ``disable`` means."""
+        sql = f"SELECT count(*) FROM models AS m WHERE m.source IN ({self._in_use.ids}) AND {covered(entry, 'm.id')}"
+        ((number,),) = self._database.rows(sql)
+        return int(number)
+
+    def taken_out(self, entries: Sequence[str]) -> set[str]:
+        """The user's own models that some entries of ``disable`` mean, and the aliases among the entries."""
+        own = [each.id for each in self.sources if each.source.role == "user"]
+        names = {name for source in own for name in self.declared(source)}
+        meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
+        wildcards = [entry for entry in meant if entry.endswith("/*")]
+        return (names & meant) | {name for name in names if any(covers(each, name) for each in wildcards)}
 
     def ids(self, limit: int) -> list[str]:
         """Some ids, and all of them where there are not more than the limit."""
@@ -148,6 +173,11 @@ class Shelf:
                 return target
         return None
 
+    def targets(self) -> dict[str, str]:
+        """The target of every alias; of one that several files have, that of the nearest."""
+        sql = "SELECT alias, target FROM aliases WHERE source = ?"
+        return {alias: to for each in reversed(self._in_use.here) for alias, to in self._database.rows(sql, (each.id,))}
+
     def aliases_ending(self, name: str) -> list[str]:
         """The aliases whose last part is this name."""
         return [alias for alias, _ in self.aliases() if alias.rpartition("/")[2] == name]
@@ -155,7 +185,7 @@ class Shelf:
     def _targets(self, entry: str) -> list[str]:
         """The ids that an entry of ``disable`` means where it is an alias, or an alias of one."""
         found = [entry]
-        while (target := self.target(found[-1])) is not None and target not in found:
+        while len(found) <= MAX_ALIASES and (target := self.target(found[-1])) is not None and target not in found:
             found.append(target)
         return found[1:]
 
@@ -177,8 +207,10 @@ class Shelf:
 
     @property
     def _same_name(self) -> str:
-        same = f"b.alias = a.target OR '{USER_NAMESPACE}/' || b.alias = a.target"
-        return f"SELECT 1 FROM aliases AS b WHERE ({same}) AND b.source IN ({self._in_use.ids})"
+        # Two values to look up in the index: an OR of expressions would compare every alias with every other.
+        own = f"{USER_NAMESPACE}/"
+        short = f"CASE WHEN substr(a.target, 1, {len(own)}) = '{own}' THEN substr(a.target, {len(own) + 1}) END"
+        return f"SELECT 1 FROM aliases AS b WHERE b.alias IN (a.target, {short}) AND b.source IN ({self._in_use.ids})"
 
     def _aliases_where(self, condition: str) -> list[tuple[Source, str, str]]:
         counts = f"a.source IN ({self._in_use.ids}) AND {condition}"

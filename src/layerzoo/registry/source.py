@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -66,22 +63,6 @@ def settled_fingerprint(path: str) -> str | None:
         time.sleep(_TICK_NS / 1e9)
         found = fingerprint(path)
     return found
-
-
-def open_source(path: str | Path) -> BinaryIO:
-    """A file that declares models, to be read. Raises: OSError, also for a pipe or a device, which might never end."""
-    # Without O_NONBLOCK, to open a pipe is to wait for whoever writes into it.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, and not a file", path)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb")
 
 
 def _status(path: str) -> os.stat_result | None:

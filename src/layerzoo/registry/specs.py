@@ -11,12 +11,18 @@ from layerzoo.registry.in_use import Row
 from layerzoo.registry.inherit import inherit
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.repositories import Repositories
+from layerzoo.registry.shelf import MAX_ALIASES
 from layerzoo.registry.source import Source
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown
+from layerzoo.registry.unknown import Unknown, few_hints
 from layerzoo.spec import ModelSpec
 
+Bases = dict[str, dict[str, Any] | LayerzooError]
+"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+
 _KEPT_BASES = 1000
+MAX_BASES = 100
+"""How many models may be built on one another."""
 
 
 class Specs:
@@ -36,7 +42,7 @@ class Specs:
         seen = {name}
         while self.find(name) is None:
             target = self._target(name)
-            if target is None or target in seen:
+            if target is None or target in seen or len(seen) > MAX_ALIASES:
                 return name
             seen.add(name := target)
         return name
@@ -58,41 +64,53 @@ class Specs:
 
     def plain_heirs(self, rows: Iterable[Row]) -> Iterator[dict[str, Any] | None]:
         """The plain form of models that have a base, with what the base says; None where that cannot be used."""
-        bases: dict[str, dict[str, Any]] = {}
+        bases: Bases = {}
         for row in rows:
             if len(bases) > _KEPT_BASES:
                 bases.clear()
+            yield self._plain_heir(row, bases)
+
+    def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
+        with few_hints(0):  # the message is not shown
             try:
                 plain = self._inherited(row, (), bases)
                 _built({**plain, "layers": ()})  # layers were checked where they are declared
             except LayerzooError:
-                yield None
-            else:
-                yield plain
+                return None
+        return plain
 
     def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """As :meth:`whole`; None when the base cannot be used."""
-        try:
-            return self.whole(row, aliases)
-        except LayerzooError:
-            return None
+        with few_hints(0):
+            try:
+                return self.whole(row, aliases)
+            except LayerzooError:
+                return None
 
     def _target(self, alias: str) -> str | None:
         return self._stock.ask(lambda shelf: shelf.target(alias))
 
-    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: Bases) -> dict[str, Any]:
         """The plain form of a model and its base. bases: those that are known; more are added."""
         own = dict(row.spec)
         if "base" not in own:
             return own
         heirs = (*heirs, own["id"])
-        if (named := own["base"]) in bases:
-            return inherit({**own, "base": bases[named]["id"]}, bases[named])
+        if len(heirs) > MAX_BASES:
+            raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
+        if (known := bases.get(named := own["base"])) is not None:
+            if isinstance(known, LayerzooError):
+                raise known
+            return inherit({**own, "base": known["id"]}, known)
         own["base"] = self.resolved(named)
         if own["base"] in heirs:
             raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
-        bases[named] = self._inherited(self._base(row, own), heirs, bases)
-        return inherit(own, bases[named])
+        try:
+            base = bases[named] = self._inherited(self._base(row, own), heirs, bases)
+        except LayerzooError as error:
+            bases[named] = error
+            raise
+        return inherit(own, base)
 
     def _base(self, row: Row, own: dict[str, Any]) -> Row:
         if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":

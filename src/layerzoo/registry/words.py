@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 
 _PIECE = re.compile(r"[^\W\d_]+|\d+")
+MAX_PIECES = 32
+"""How many different runs of letters and of digits a search may have."""
 
 
 def pieces(text: str) -> list[str]:
@@ -33,11 +35,11 @@ def matches(text: str) -> list[Match]:
     that have some of the words, whole words of the summary, beginnings of them, and the rest. The last has all that any
     of the others has.
     """
-    words = [found for word in text.split() if (found := pieces(word))]
+    words = [found for word in dict.fromkeys(text.split()) if (found := pieces(word))]
     if not words:
         return []
     begun = [f"{_phrase(word)} *" for word in words]
-    whole = " AND ".join(f'"{piece}"' for word in words for piece in word)
+    whole = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
     anywhere = _anywhere(text)
     return [
         Match(names=" AND ".join(map(_phrase, words))),
@@ -56,11 +58,12 @@ def match(text: str) -> Match | None:
 
 def similar(text: str) -> str | None:
     """A question to the table ``names`` for what shares the beginning of a word; None where the text has no word."""
-    return " OR ".join(f'"{piece[:3]}" *' for piece in pieces(text)) or None
+    some = dict.fromkeys(piece[:3] for piece in pieces(text)[:MAX_PIECES])
+    return " OR ".join(f'"{piece}" *' for piece in some) or None
 
 
 def _anywhere(text: str) -> str:
-    return " AND ".join(f'"{piece}" *' for piece in pieces(text))
+    return " AND ".join(f'"{piece}" *' for piece in dict.fromkeys(pieces(text)))
 
 
 def _phrase(word: list[str]) -> str:

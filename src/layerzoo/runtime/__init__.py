@@ -1,6 +1,7 @@
 """Cut and extract. The only place that imports torch."""
 
 from layerzoo.extras import needs
+from layerzoo.notices import logger
 
 with needs("torch"):
     from layerzoo.runtime.backbone import Backbone
@@ -23,3 +24,5 @@ __all__ = [
     "stream",
     "trace_layers",
 ]
+
+logger()  # from here on, whatever is logged to it is one line that cannot drive a terminal

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from layerzoo.facts import library_versions
+from layerzoo.local_files import are_ignored
 from layerzoo.registry import Registry
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
@@ -52,12 +53,18 @@ def provenance(
         "preprocess": to_plain(spec.preprocess),
         **numbers,
         "device": str(device),
+        "local_files": _local_files(zoo),
         "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
         "versions": {
             "python": platform.python_version(),
             **library_versions(spec, zoo),
         },
     }
+
+
+def _local_files(zoo: Registry) -> dict[str, Any]:
+    """The user's own registry files and lock, with their digests, so that two experiments can be compared."""
+    return {"ignored": are_ignored(), "files": [each.to_dict() for each in zoo.user_files()]}
 
 
 def _weights(spec: ModelSpec, files: Files, weights: str | os.PathLike[str] | None, is_random: bool) -> dict[str, Any]:

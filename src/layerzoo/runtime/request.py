@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from layerzoo.errors import LayerError, UnknownLayerError, UsageError
-from layerzoo.layers import select
+from layerzoo.layers import MAX_PATTERNS, select, select_all
 from layerzoo.pooling import check_pooling
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.spec import Layer
@@ -26,9 +26,9 @@ def choose_layers(blueprint: Blueprint, layer: LayerChoice) -> tuple[Layer, ...]
         raise UsageError(f"layer={layer!r} is neither the name of a layer nor a list of names")
     if not selectors:
         raise UsageError("no layer is asked for: leave `layer` out for the model's default")
-    chosen = [found for selector in selectors for found in select(spec.layers, selector, model=spec.id)]
+    chosen = select_all(spec.layers, selectors, model=spec.id)
     known = {found.name for found in spec.layers}
-    return tuple(found if found.name in known else blueprint.complete(found) for found in dict.fromkeys(chosen))
+    return tuple(found if found.name in known else blueprint.complete(found) for found in chosen)
 
 
 def choose_pools(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:
@@ -73,6 +73,9 @@ def _given(blueprint: Blueprint, layers: Sequence[Layer], pool: PoolChoice) -> d
         return dict.fromkeys(asked, pool)
     if not isinstance(pool, Mapping) or not all(isinstance(word, str) for pair in pool.items() for word in pair):
         raise UsageError(f"pool={pool!r} is neither the name of a pooling nor a mapping from layers to such names")
+    most = MAX_PATTERNS + len(blueprint.spec.layers)
+    if len(pool) > most:
+        raise UsageError(f"poolings are given for {len(pool):,} layers, and at most {most:,} can be")
     given: dict[str, str] = {}
     for selector, name in pool.items():
         meant = {layer.name for layer in select(blueprint.spec.layers, selector, model=blueprint.spec.id)}

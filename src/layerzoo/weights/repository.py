@@ -19,6 +19,7 @@ from layerzoo.errors import (
     ServerError,
 )
 from layerzoo.lock import Lock, LockedFile, LockedModel
+from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import check_sha256, content_digest, sha256
@@ -57,6 +58,7 @@ def take(request: Request) -> Files:
     """
     lock = Lock.read()
     locked = lock.models.get(request.model or "")
+    announce_lock(lock, request.model)
     origin = commit_of(request.source, locked, model=request.model, lock_sha256=lock.sha256)
     listing = _listing_for(request.source, origin, model=request.model)
     digests = {name: each.sha256 for name, each in locked.files.items()} if locked else {}

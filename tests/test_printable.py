@@ -10,33 +10,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.cli.printable import print_anything, printable, printable_json, printable_lines, speaks_unicode
+from layerzoo.printable import (
+    print_anything,
+    printable,
+    printable_json,
+    printable_lines,
+    printable_name,
+    speaks_unicode,
+)
 
-HOSTILE = st.text(st.sampled_from("\x1b[]0;31mHJ\x07\\\x9b\x9d\u202e\u2066\x00\r\n\t\x7fab漢"), max_size=40)
+MARKS = "\u202e\u2066\u200b\u2028\udce9\U000e0041"
+HOSTILE = st.text(st.sampled_from(f"\x1b[]0;31mHJ\x07\\\x9b\x9d{MARKS}\x00\r\n\t\x7fab漢"), max_size=40)
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("plain, 漢字 and é", "plain, 漢字 and é"),
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("\x1b]0;a title\x07after", "after"),
-        ("\x1b]8;;https://evil.example\x1b\\link\x1b]8;;\x1b\\", "link"),
-        ("\x1b]52;c;c2VjcmV0", ""),
-        ("\x9b2Jcleared", "cleared"),
-        ("\x1b[2J\x1b[Hhome\x1bcreset", "homereset"),
-        ("one\r\ntwo\tthree\x00", "one two three "),
-        ("abc\u202etxt.exe", "abc txt.exe"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x1b]0;a title\x07after", r"\x1b]0;a title\x07after"),
+        ("\x9b2Jcleared", r"\x9b2Jcleared"),
+        ("one\r\ntwo\tthree\x00\x7f", r"one two three\x00\x7f"),
+        ("abc\u202etxt.exe", r"abc\u202etxt.exe"),
+        ("zero\u200bwidth\ufeff\u00ad\u2060\u3164", r"zero\u200bwidth\ufeff\xad\u2060\u3164"),
+        ("line\u2028paragraph\u2029", "line paragraph "),
+        ("tag\U000e0041", r"tag\U000e0041"),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), r"caf\udce9"),
     ],
 )
-def test_what_a_terminal_obeys_is_taken_out(text: str, shown: str) -> None:
+def test_what_a_terminal_obeys_is_shown_as_an_escape(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(HOSTILE)
 def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
     assert not any(unicodedata.category(each) in ("Cc", "Cf") for each in printable(text))
-    assert set(printable_lines(text)) - set("\n") <= set(printable(text)) | set(" ")
+    assert "\n" not in printable_name(text)
+    for line in (printable_name(text), *printable_lines(text).split("\n")):
+        assert not any(unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp") for each in line)
+
+
+def test_a_line_break_in_a_name_is_shown() -> None:
+    assert printable_name("a.jpg\nfailed: b.jpg") == r"a.jpg\nfailed: b.jpg"
 
 
 @given(HOSTILE)

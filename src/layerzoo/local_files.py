@@ -1,0 +1,47 @@
+"""The registry.yaml and the layerzoo.lock of the working directory, and the switch that ignores both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NO_LOCAL_FILES = "LAYERZOO_NO_LOCAL_FILES"
+"""The environment variable that ignores them, as ``zoo --no-local-files`` does."""
+REGISTRY_NAME = "registry.yaml"
+LOCK_NAME = "layerzoo.lock"
+
+
+def are_ignored() -> bool:
+    """Return whether the environment says that the files of the working directory do not count."""
+    return os.environ.get(NO_LOCAL_FILES, "") not in ("", "0")
+
+
+def local_folder() -> Path | None:
+    """Return the working directory where its files count, else None.
+
+    None as well where it was removed, and where it is the folder of the user's own configuration.
+    """
+    if are_ignored():
+        return None
+    try:
+        here = Path.cwd()
+        return None if here.samefile(user_folder()) else here
+    except FileNotFoundError:
+        return _existing_folder()
+    except OSError:
+        return None
+
+
+def user_folder() -> Path:
+    """Return the folder of the user's own registry.yaml and layerzoo.lock. It may not exist."""
+    import platformdirs
+
+    return platformdirs.user_config_path("layerzoo")
+
+
+def _existing_folder() -> Path | None:
+    """Return the working directory; None where it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
