@@ -12,6 +12,8 @@ from layerzoo.weights.sources import check_inside
 MODULES = "modules.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """What the tensors of a module are stored in, the first that exists."""
+_MOST = 100
+"""More modules than any model has; the plugin that reads a longer list refuses it."""
 
 
 def module_folders(path: Path) -> tuple[str, ...]:
@@ -23,7 +25,7 @@ def module_folders(path: Path) -> tuple[str, ...]:
     rows: object = None
     with contextlib.suppress(OSError, ValueError, RecursionError):
         rows = json.loads(path.read_text(encoding="utf-8"))
-    named = [row.get("path") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    named = [row.get("path") for row in rows[:_MOST] if isinstance(row, dict)] if isinstance(rows, list) else []
     folders = dict.fromkeys(each.strip("/") for each in named if isinstance(each, str) and each.strip("/"))
     return tuple(check_inside(folder, of=str(path)) for folder in folders)
 
