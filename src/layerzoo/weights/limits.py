@@ -45,9 +45,9 @@ def check_total(sizes: list[int], *, of: str) -> None:
     """Refuse small files that are too many, or too large together. Raises: TooLargeError."""
     if len(sizes) > _MOST_FILES or sum(sizes) > _MOST_BYTES:
         raise TooLargeError(
-            f"{of}: next to its checkpoint are {len(sizes):,} small files of {sum(sizes):,} bytes together, and at most "
-            f"{_MOST_FILES:,} of {_MOST_BYTES:,} bytes are fetched. Next: another checkpoint, or the files that count in "
-            "a folder of their own as weights=FOLDER"
+            f"{of}: next to its checkpoint are {len(sizes):,} small files of {sum(sizes):,} bytes together, and at "
+            f"most {_MOST_FILES:,} of {_MOST_BYTES:,} bytes are fetched. Next: another checkpoint, or the files that "
+            "count in a folder of their own as weights=FOLDER"
         )
 
 

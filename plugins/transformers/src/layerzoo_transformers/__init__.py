@@ -37,8 +37,9 @@ from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.parts import backbone_path, is_encoder_of_pair, network_class
-from layerzoo_transformers.plainly import told_plainly
+from layerzoo_transformers.plainly import told_plainly, without_hub_kernels
 from layerzoo_transformers.prompts import prompts
+from layerzoo_transformers.references import check_files
 from layerzoo_transformers.sentence_transformers import LIBRARY, sentence_encoder, without_modules
 from layerzoo_transformers.sizes import sized_config_of
 from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
@@ -49,16 +50,17 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     files = _meant_files(spec, files)
     with told_plainly(spec.id):
         network = _whole(spec, files)
-    part = _part(spec, network)
-    backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
-    if (made := _embedding(spec, files, network, part)) is not None:
-        attach(backbone, made)
+        part = _part(spec, network)
+        backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
+        if (made := _embedding(spec, files, network, part)) is not None:
+            attach(backbone, made)
     return backbone if _has_values() else without_memory(backbone)
 
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     """Of a network with several towers, a model for each."""
+    check_files(model, files)
     with told_plainly(model):
         return identify(model, files)
 
@@ -72,8 +74,8 @@ def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
 @hookimpl
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     files = _meant_files(spec, files)
-    config = config_of(spec, files)
     with told_plainly(spec.id):
+        config = config_of(spec, files)
         known = described(config, files, spec.modality, sentence_encoder(spec.id, files))
     has_embedding = known.get("default", {}).get("layer") == NAME
     return {**known, "chain": _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})}
@@ -110,10 +112,10 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
     """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone. And the
     tensors of the modules that sentence-transformers runs after it."""
     files = _meant_files(spec, files)
-    encoder = sentence_encoder(spec.id, files)
     of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
     own = {name: tensor for name, tensor in tensors.items() if name not in of_modules}
     with told_plainly(spec.id):
+        encoder = sentence_encoder(spec.id, files)
         found = mapped(sized_config_of(spec, files), own, partial(_parts, spec, files)) or own
     begins = encoder.tensor_names() if encoder else {}
     return {
@@ -135,7 +137,8 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
     how = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
     config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
-    return AutoModel.from_config(config, dtype=torch.float32, **how)
+    with without_hub_kernels():
+        return AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False, **how)
 
 
 def _has_values() -> bool:
@@ -145,7 +148,11 @@ def _has_values() -> bool:
 
 
 def _meant_files(spec: ModelSpec, files: Files) -> Files:
-    """The files of a model, without those of sentence-transformers where its `args` say ``modules: false``."""
+    """The files of a model, without those of sentence-transformers where its `args` say ``modules: false``.
+
+    Raises: OutsideRepositoryError for files that name what lies outside of their repository.
+    """
+    check_files(spec.id, files)
     return files if spec.args.get("modules", True) else without_modules(files)
 
 

@@ -292,7 +292,7 @@ def _refused(model: str, why: str) -> RepositoryError:
 def _json(model: str, files: Files, name: str) -> Any:
     try:
         return json.loads(Path(files[name]).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its {name} is no JSON: {error}") from error
 
 
