@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from layerzoo.bounds import check_counts, check_input
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.isolation import without_network
 from layerzoo.plugins import hookspecs
@@ -99,6 +100,9 @@ class PluginHooks:
     def _ask(self, hook: str, **arguments: Any) -> Any:
         spec: ModelSpec | None = arguments.get("spec")
         model = spec.id if spec else arguments.get("model", f"the catalogue of {self.manifest.namespace}")
+        if spec is not None:
+            check_counts(spec.args.to_dict(), of=model)
+            check_input(spec.preprocess, of=model)
         try:
             with without_network(model):
                 return getattr(self._manager.hook, hook)(**arguments)

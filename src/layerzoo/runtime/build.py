@@ -5,30 +5,97 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from layerzoo.errors import PluginError
+from layerzoo.bounds import free_memory
+from layerzoo.errors import LayerzooError, PluginError, TooLargeError, UnsafeWeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.initialisation import seeded, to_fill
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
+_MOST_MODULES = 200_000
+"""Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
+_MOST_BUFFER_BYTES = 1 << 32
+"""Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
+
 
 def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """The whole architecture of a spec in eval mode, as its builder makes it here and now."""
-    network = hooks.build(spec, files)
+    """The whole architecture of a spec in eval mode, as its builder makes it here and now.
+
+    Raises: PluginError, TooLargeError.
+    """
+    with _bounded(spec.id):
+        network = hooks.build(spec, files)
     if not isinstance(network, nn.Module):
         raise PluginError(
             f"the builder '{spec.builder}' made {type(network).__name__} of {spec.id}, not a torch.nn.Module",
             plugin=spec.builder,
         )
+    buffers = {id(buffer): buffer.numel() * buffer.element_size() for buffer in network.buffers()}
+    if (size := sum(buffers.values())) > _MOST_BUFFER_BYTES:
+        raise TooLargeError(
+            f"{spec.id}: its constants (tables of positions, masks) take {size:,} bytes, and at most "
+            f"{_MOST_BUFFER_BYTES:,} are computed"
+        )
     return network.eval()
+
+
+@contextlib.contextmanager
+def _bounded(model: str) -> Iterator[None]:
+    """Stop a builder that makes modules without end, as a number of layers in a file can have it do."""
+    thread, count = threading.get_ident(), 0
+
+    def registered(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        nonlocal count
+        if threading.get_ident() == thread:
+            count += 1
+            if count > _MOST_MODULES:
+                raise TooLargeError(
+                    f"{model}: its network has more than {_MOST_MODULES:,} modules, which is more than any in use has"
+                )
+
+    handle = register_module_module_registration_hook(registered)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def check_memory(params: int, *, model: str) -> None:
+    """Refuse a network whose values do not fit the memory that is free.
+
+    Args:
+        params: how many numbers it has.
+        model: its id, for the message.
+    Raises: TooLargeError.
+    """
+    needed, free = 4 * params, free_memory()
+    if free is not None and needed > free:
+        raise TooLargeError(
+            f"{model}: its network of {params:,} parameters takes {needed:,} bytes, and {free:,} are free. Next: a "
+            "machine with more memory"
+        )
+
+
+def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
+    """Refuse a network whose values do not fit the memory, before it is built with values. Raises: TooLargeError."""
+    try:
+        with ground("meta"):
+            network = build_uninitialised(spec, hooks, files)
+    except UnsafeWeightsError:
+        raise
+    except LayerzooError:  # one that cannot be built without values
+        return
+    check_memory(sum(parameter.numel() for parameter in network.parameters()), model=spec.id)
 
 
 def build_to_fill(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:

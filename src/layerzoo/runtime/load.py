@@ -15,7 +15,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, Precision, in_precision, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
-from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised
+from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised, check_memory
 from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
@@ -137,6 +137,8 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     if seed is None:
         network = build_to_fill(spec, hooks, files)
         return network, load_into(network, cut, _checkpoint(network, cut, blueprint, allow_pickle), model=spec.id)
+    if blueprint.found is not None:
+        check_memory(sum(blueprint.found[0].sizes.values()), model=spec.id)
     network = build_random(spec, hooks, files, seed)
     check_structure(network, cut, spec.id)
     trim(network, cut)

@@ -11,6 +11,7 @@ import timm
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
+from layerzoo.bounds import check_counts, check_pixels
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
 from layerzoo_timm.arguments import check_architecture, check_arguments
@@ -34,17 +35,24 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     own = said.get("model_args") or {}
     check_arguments(model, {**(own if isinstance(own, dict) else {}), "name": name})
     check_architecture(model, name, "its config.json names")
+    check_counts(said, of=model)
     try:
         written, _, arguments = load_model_config_from_path(path.parent)
         known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
         args = {"name": name, "num_classes": known.num_classes, **arguments}
-        found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess_of(known)}
+        found: dict[str, Any] = {
+            "modality": "vision",
+            "summary": name,
+            "args": args,
+            "preprocess": preprocess_of(known),
+        }
         is_tower = is_image_tower(name, known)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         told = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
         raise RepositoryError(
             f"{model}: timm {timm.__version__} cannot make sense of its config.json: {type(error).__name__}: {told}"
         ) from error
+    check_pixels(*preprocess["size_px"], of=model)
     return [{**found, "default": DEFAULT} if is_tower else found]
 
 

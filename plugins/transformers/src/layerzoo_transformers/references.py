@@ -18,8 +18,10 @@ import transformers
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedTokenizerBase
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from layerzoo.bounds import check_counts
 from layerzoo.errors import OutsideRepositoryError, RepositoryError
 from layerzoo.weights import Files
+from layerzoo_transformers.processor_bounds import check_processor
 
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 _TOKENIZERS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -124,10 +126,11 @@ def _check_file(model: str, name: str, path: Path, state: tuple[int, int], names
 
 def check_configuration(model: str, written: Any) -> None:
     """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
-    another repository, a file or code.
+    another repository, a file or code, or counts what no computer holds.
 
-    Raises: OutsideRepositoryError.
+    Raises: OutsideRepositoryError, TooLargeError.
     """
+    check_counts(written, of=model)
     for place, mapping in _mappings(written):
         for key, value in mapping.items():
             where = f"{place}{key}"
@@ -199,6 +202,7 @@ def _check_tokenizer(model: str, file: str, written: Any) -> None:
 
 def _check_processor(model: str, file: str, written: Any, names: frozenset[str]) -> None:
     for place, mapping in _mappings(written):
+        check_processor(model, mapping)
         for key, value in mapping.items():
             if isinstance(value, str) and value and _FILE.search(key) and value not in names:
                 what = "another repository or a file elsewhere"
