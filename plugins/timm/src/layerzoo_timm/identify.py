@@ -40,12 +40,8 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
         written, _, arguments = load_model_config_from_path(path.parent)
         known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
         args = {"name": name, "num_classes": known.num_classes, **arguments}
-        found: dict[str, Any] = {
-            "modality": "vision",
-            "summary": name,
-            "args": args,
-            "preprocess": preprocess_of(known),
-        }
+        preprocess = preprocess_of(known)
+        found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess}
         is_tower = is_image_tower(name, known)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         told = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
