@@ -7,6 +7,7 @@ of a host's name in this process. Other threads keep their network: an applicati
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import sys
 import threading
@@ -21,9 +22,7 @@ _CONNECTIONS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 """Audit events with (socket, address)."""
 _NAMES = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 """Audit events that begin with the name of a host."""
-_THREADS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
-"""Audit events that begin with what a new thread calls."""
-_WATCHED = _CONNECTIONS | _NAMES | _THREADS
+_WATCHED = _CONNECTIONS | _NAMES
 _REPOSITORY = re.compile(r"https?://[^/]+/(?:api/models/)?([\w.-]+/[\w.-]+?)/(?:resolve|revision|tree|raw)/")
 _FARTHEST_FRAME = 60
 
@@ -90,11 +89,23 @@ def own_network() -> Iterator[None]:
 
 
 def _install() -> None:
-    """Once a process: an audit hook cannot be removed, and costs nothing where no hook runs."""
+    """Once a process: an audit hook cannot be removed. Where no hook of a plugin runs, nothing is changed.
+
+    Python 3.11 has no audit event for a thread that starts, so ``Thread.start`` notes in which hook it was called.
+    """
     global _is_installed
     if not _is_installed:
         with _install_once:
             if not _is_installed:
+                start = threading.Thread.start
+
+                @functools.wraps(start)
+                def noted(thread: threading.Thread) -> None:
+                    if (scope := _here.scope) is not None:
+                        _started[thread] = scope
+                    start(thread)
+
+                threading.Thread.start = noted  # type: ignore[method-assign, assignment]
                 sys.addaudithook(_audit)
                 _is_installed = True
 
@@ -102,13 +113,8 @@ def _install() -> None:
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in _WATCHED:
         return
-    scope = _here.scope or (None if event in _THREADS else _started.get(threading.current_thread()))
+    scope = _here.scope or _started.get(threading.current_thread())
     if scope is None or _here.own_requests:
-        return
-    if event in _THREADS:
-        thread = getattr(arguments[0], "__self__", None)
-        if isinstance(thread, threading.Thread):
-            _started[thread] = scope
         return
     if (host := _host(event, arguments)) is not None:
         refused = _refusal(scope.model, _url(sys._getframe(1)) or host)

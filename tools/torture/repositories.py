@@ -152,6 +152,7 @@ class _Client:
 
 def _answers(process: subprocess.Popen[bytes]) -> bool:
     """Wait for an answer. Computing counts, and not the time that other processes of this machine take."""
+    assert process.stdout is not None
     started, before = time.monotonic(), _cpu_s(process.pid)
     while not select.select([process.stdout], [], [], 0.5)[0]:
         if _cpu_s(process.pid) - before > _LIMIT_S or time.monotonic() - started > _LONGEST_S:
