@@ -1,7 +1,8 @@
 """One process that uses models of a hub, watched: ``python -m tools.torture.hub_client``.
 
-Reads a line of JSON for each attack from standard input (`model`, `inputs`, `is_first`), uses the model, and writes a line of JSON
-that says what came of it: features or an error, and every connection, process and forbidden file that was asked for.
+Reads a line of JSON for each attack from standard input (`model`, `inputs`, `is_first`), uses the model, and writes a
+line of JSON that says what came of it: features or an error, and every connection, process and forbidden file that was
+asked for.
 """
 
 from __future__ import annotations
