@@ -82,7 +82,7 @@ def check_pixels(height: float, width: float, *, of: str) -> None:
 def free_memory() -> int | None:
     """Return how many bytes of memory are free for this process, or None where the system does not say (macOS).
 
-    What Linux would give back of its own caches counts as free; a limit of the container counts too.
+    Memory that Linux uses for caches counts as free; a limit of the container counts too.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -1,7 +1,7 @@
-"""Attacks by whoever controls a repository of the hub, or the hub itself.
+"""Attacks by those who control a repository of the hub, or the hub itself.
 
 The repositories are small ones of twenty types, whose small files are changed value by value; and files that name what
-lies outside of the repository, or count what no computer holds. The hub answers on the loopback, over real HTTP.
+is outside of the repository, or count what no computer holds. The hub answers on the loopback, over real HTTP.
 """
 
 from __future__ import annotations
@@ -466,7 +466,7 @@ def _hostile_hub(kinds: list[SmallRepository], client: _Client, random: random.R
 
 
 def _files_outside(home: Path) -> set[str]:
-    """What lies next to the caches."""
+    """The names of all that is next to the caches."""
     return {path.name for path in home.parent.iterdir()} | {path.name for path in home.iterdir() if path.is_file()}
 
 

@@ -46,8 +46,8 @@ def check_total(sizes: list[int], *, of: str) -> None:
     if len(sizes) > _MOST_FILES or sum(sizes) > _MOST_BYTES:
         raise TooLargeError(
             f"{of}: next to its checkpoint are {len(sizes):,} small files of {sum(sizes):,} bytes together, and at "
-            f"most {_MOST_FILES:,} of {_MOST_BYTES:,} bytes are fetched. Next: another checkpoint, or the files that "
-            "count in a folder of their own as weights=FOLDER"
+            f"most {_MOST_FILES:,} of {_MOST_BYTES:,} bytes are fetched. Next: another checkpoint, or a folder "
+            "with the files that count as weights=FOLDER"
         )
 
 

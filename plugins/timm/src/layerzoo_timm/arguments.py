@@ -35,7 +35,7 @@ _OF_FACTORY = frozenset(
 """What timm's factory takes that is no argument of a network: where weights come from, how they are loaded, what the
 network is wrapped in. Those of ``create_model`` and of ``build_model_with_cfg``."""
 _PATH = re.compile(r"[/\\:]")
-"""What stands in no name of an architecture. timm takes such a name for a repository or a folder."""
+"""Characters that no name of an architecture has. timm takes such a name for a repository or a folder."""
 _LONGEST = 200
 
 

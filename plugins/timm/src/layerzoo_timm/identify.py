@@ -44,9 +44,9 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
         found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess}
         is_tower = is_image_tower(name, known)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-        told = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
         raise RepositoryError(
-            f"{model}: timm {timm.__version__} cannot make sense of its config.json: {type(error).__name__}: {told}"
+            f"{model}: timm {timm.__version__} cannot make sense of its config.json: {type(error).__name__}: {reason}"
         ) from error
     check_pixels(*preprocess["size_px"], of=model)
     return [{**found, "default": DEFAULT} if is_tower else found]

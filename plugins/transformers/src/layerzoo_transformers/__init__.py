@@ -150,7 +150,7 @@ def _has_values() -> bool:
 def _meant_files(spec: ModelSpec, files: Files) -> Files:
     """The files of a model, without those of sentence-transformers where its `args` say ``modules: false``.
 
-    Raises: OutsideRepositoryError for files that name what lies outside of their repository.
+    Raises: OutsideRepositoryError for files that name something outside of their repository.
     """
     check_files(spec.id, files)
     return files if spec.args.get("modules", True) else without_modules(files)

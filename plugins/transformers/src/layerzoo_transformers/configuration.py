@@ -95,8 +95,8 @@ def read_config(model: str, files: Files) -> Any:
     try:
         config = _from_file(files["config.json"], timm_backbone(written))
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, StrictDataclassError) as error:
-        told = next(filter(None, str(error).splitlines()), type(error).__name__)
-        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {told[:_LONGEST]}"
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
+        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {reason}"
         raise RepositoryError(message) from error
     _use_own_attention(config)
     return config
@@ -113,7 +113,7 @@ def _from_file(path: Path, changed: dict[str, Any] | None) -> Any:
 
 
 def _use_own_attention(config: Any) -> None:
-    """Leave out an implementation of attention that needs a library or a kernel of its own: how a network computes is
+    """Leave out an implementation of attention that needs a further library or a kernel: how a network computes is
     layerzoo's choice, and not its checkpoint's."""
     parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
     for each in (config, *parts):

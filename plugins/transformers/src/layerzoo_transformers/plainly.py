@@ -115,7 +115,7 @@ def told_plainly(model: str) -> Iterator[None]:
 def _missing_module(error: ImportError) -> str | None:
     """The module of _PACKAGES that an error is about; None where it is none that is missing.
 
-    The library's own words come first in its messages, and what it repeats of a repository stands between quotes.
+    The library's own words come first in its messages, and what it repeats of a repository is between quotes.
     """
     if error.name is not None:
         whole, top = error.name, error.name.partition(".")[0]

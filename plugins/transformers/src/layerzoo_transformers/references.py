@@ -1,7 +1,7 @@
 """What the files of a model may name: nothing outside of its repository, and no code.
 
 A configuration is data, but the library follows some of what it says: a backbone in another repository, a kernel of the
-hub, a file by its path, any class of its own by name. Each of these has a rule here. Whatever has none is refused by
+hub, a file by its path, any of its classes by name. Each of these has a rule here. Whatever has none is refused by
 the network that hooks do not have (:mod:`layerzoo.isolation`).
 """
 
@@ -26,7 +26,7 @@ from layerzoo_transformers.processor_bounds import check_processor
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 _TOKENIZERS = ("tokenizer_config.json", "special_tokens_map.json")
 _PATH = re.compile(r"[/\\:]")
-"""What stands in no name of an architecture, and in every repository, path and URL."""
+"""Characters that no name of an architecture has, and every repository, path and URL."""
 _SOURCE = re.compile(r"(hf[-_]hub|local[-_]dir):", re.IGNORECASE)
 """How timm marks that the name of an architecture is one of a repository or a folder."""
 _PLAIN = re.compile(r"\w*")
@@ -163,7 +163,7 @@ def _check_classes(model: str, file: str, written: Any) -> None:
 
 
 def _library_classes(name: str) -> Iterator[Any]:
-    """What the library may take a name for, as far as it has it: it adds and removes some endings."""
+    """What the library may find under a name: it adds and removes some endings."""
     whole = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     for variant in dict.fromkeys(
         (name, name.removesuffix("Fast"), f"{name}Fast", whole, f"{whole}Fast", f"{whole}Pil")
@@ -221,8 +221,7 @@ def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
 
 
 def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a configuration in which a backbone of timm is one by its own configuration, or None where none is to be
-    changed.
+    """Return a configuration in which a backbone of timm has a configuration, or None where there is nothing to change.
 
     For a name next to `backbone_kwargs` or to ``use_timm_backbone: false`` the library asks the hub whether a
     repository is called so, and takes it for one of timm's when there is none.

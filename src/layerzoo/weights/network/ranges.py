@@ -244,7 +244,7 @@ def answer_of(place: Place, method: str, headers: Mapping[str, str]) -> Iterator
 def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
     """Send a request, and return the answer as soon as its body begins.
 
-    In a thread of its own: a server that sends a byte of its headers now and then is never silent, and no timeout of
+    In a separate thread: a server that sends a byte of its headers now and then is never silent, and no timeout of
     the HTTP library ends that. A thread that is given up ends when the server closes the connection.
     Raises: what sending it raises; _PassingError where the headers are not here in time.
     """
