@@ -51,9 +51,9 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
     secret.mkdir()
     for name in ("secret.json", "secret.pth", "secret.txt"):
         (secret / name).write_text("{}", encoding="utf-8")
-    with Hub() as hub, _Client(hub, scratch, secret) as client:
+    with Hub() as hub, Client(hub, scratch, secret) as client:
         client.warm_up(kinds)
-        yield from _mutations(kinds, client, random, count)
+        yield from mutations(kinds, client, random, count)
         yield from _reaching(kinds, client, secret, random, count)
         yield from _counting(kinds, client, random, count)
         yield from _hostile_hub(kinds, client, random, count)
@@ -62,7 +62,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
 # ---------------------------------------------------------------- the process that is attacked
 
 
-class _Client:
+class Client:
     """A process that uses the hub's models one after another, started again after it hangs or ends."""
 
     def __init__(self, hub: Hub, scratch: Path, secret: Path) -> None:
@@ -74,7 +74,7 @@ class _Client:
         self._modalities: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> _Client:
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -217,7 +217,7 @@ def _broken(answer: dict[str, Any]) -> str | None:
 # ---------------------------------------------------------------- files changed value by value
 
 
-def _mutations(kinds: list[SmallRepository], client: _Client, random: random.Random, count: int) -> Iterator[Outcome]:
+def mutations(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:
     """Each kind of file of each repository, so many times that the repository is used ``count`` times."""
     rows: dict[str, _Row] = {}
     for repository in kinds:
@@ -332,7 +332,7 @@ def _mutated_text(content: bytes, random: random.Random) -> bytes:
 
 
 def _reaching(
-    kinds: list[SmallRepository], client: _Client, secret: Path, random: random.Random, count: int
+    kinds: list[SmallRepository], client: Client, secret: Path, random: random.Random, count: int
 ) -> Iterator[Outcome]:
     cases = _reaching_cases(secret)
     row = _Row("files that name another repository, a file elsewhere, a kernel or a class", _REACH)
@@ -410,7 +410,7 @@ def _reaching_cases(secret: Path) -> list[tuple[str, str, dict[str, Any]]]:
 # ---------------------------------------------------------------- files that count what no computer holds
 
 
-def _counting(kinds: list[SmallRepository], client: _Client, random: random.Random, count: int) -> Iterator[Outcome]:
+def _counting(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:
     row = _Row("files that count billions of layers, pixels or samples, or nest 200,000 levels", _PROMISE)
     cases: list[tuple[str, str, dict[str, Any]]] = []
     for number in (10**30, 10**9, 10**6, -(10**9), float("inf"), float("nan")):
@@ -449,7 +449,7 @@ def _counting(kinds: list[SmallRepository], client: _Client, random: random.Rand
 # ---------------------------------------------------------------- a hostile hub
 
 
-def _hostile_hub(kinds: list[SmallRepository], client: _Client, random: random.Random, count: int) -> Iterator[Outcome]:
+def _hostile_hub(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:
     hub = client.hub
     repository = next(each for each in kinds if each.name == "bert")
     faults = _faults(hub, random)

@@ -78,6 +78,11 @@ def small_repositories(*, few: bool = False) -> list[SmallRepository]:
     return [*made, _of_sentence_transformers(bert), _detector(), *_of_timm()]
 
 
+def small_repository(kind: str) -> SmallRepository:
+    """Return that of one type of transformers."""
+    return _of_transformers(kind, *_CONFIGURATIONS[kind])
+
+
 def _of_transformers(kind: str, modality: str, given: dict[str, Any]) -> SmallRepository:
     from transformers import AutoConfig
 
