@@ -22,7 +22,7 @@ from layerzoo.runtime.initialisation import seeded, to_fill
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
-_MOST_MODULES = 200_000
+_MOST_MODULES = 100_000
 """Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
 _MOST_BUFFER_BYTES = 1 << 32
 """Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
