@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from layerzoo.bounds import check_counts, check_pixels, free_memory
 from layerzoo.errors import TooLargeError
 from layerzoo.runtime.build import build, check_memory
 from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
 
 SPEC = ModelSpec(id="mine/x", modality="vision", builder="x")
 
@@ -35,13 +38,28 @@ def test_a_builder_that_makes_modules_without_end_is_stopped(monkeypatch: pytest
     assert len(list(build(SPEC, hooks, {}).children())) == 1_000  # type: ignore[arg-type]
     hooks = Builder(10**6)
     with pytest.raises(TooLargeError, match="more than 1,000 modules"):
-        build(SPEC, hooks, {})  # type: ignore[arg-type]
+        build(SPEC, hooks, Files())
 
 
 def test_constants_of_gigabytes_are_refused() -> None:
     hooks: Any = Builder(1, buffer=10**10)
     with torch.device("meta"), pytest.raises(TooLargeError, match="40,000,000,000 bytes"):
-        build(SPEC, hooks, {})  # type: ignore[arg-type]
+        build(SPEC, hooks, Files())
+
+
+class DeepBuilder:
+    """Stands for the hooks of a plugin that builds a network of many small parameters."""
+
+    def build(self, spec: ModelSpec, files: Files) -> nn.Module:
+        return nn.Sequential(*(nn.Linear(1, 1) for _ in range(2_000)))
+
+
+def test_a_network_of_far_more_tensors_than_its_checkpoint_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    hooks: Any = DeepBuilder()
+    with pytest.raises(TooLargeError, match="4,000 tensors, and its checkpoint holds 1"):
+        build(SPEC, hooks, Files({"model.safetensors": tmp_path / "model.safetensors"}))
+    build(SPEC, hooks, Files())
 
 
 def test_a_network_that_does_not_fit_the_memory_is_refused() -> None:

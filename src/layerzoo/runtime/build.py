@@ -21,9 +21,13 @@ from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.initialisation import seeded, to_fill
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+from layerzoo.weights.tensors import read_header
 
 _MOST_MODULES = 100_000
 """Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
+_FEW_TENSORS = 2_000
+"""A language model of 126 blocks has 1,100."""
+_SPLIT = 10
 _MOST_BUFFER_BYTES = 1 << 32
 """Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
 
@@ -46,7 +50,29 @@ def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
             f"{spec.id}: its constants (tables of positions, masks) take {size:,} bytes, and at most "
             f"{_MOST_BUFFER_BYTES:,} are computed"
         )
+    _check_against_checkpoint(network, files, model=spec.id)
     return network.eval()
+
+
+def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -> None:
+    """Refuse a network of far more tensors than its checkpoint can fill, before minutes go into its trace.
+
+    A library may split the tensors of a checkpoint or leave some to chance, but not nine of ten of thousands.
+    Raises: TooLargeError.
+    """
+    own = sum(1 for _ in network.parameters())
+    if own <= _FEW_TENSORS:
+        return
+    stored = None
+    with contextlib.suppress(LayerzooError, OSError):  # a checkpoint that cannot be read has its own error
+        name = files.checkpoint_name
+        if name is not None and name not in files.partial and name.endswith(".safetensors"):
+            stored = len(read_header(files[name]))
+    if stored is not None and own > _FEW_TENSORS + _SPLIT * stored:
+        raise TooLargeError(
+            f"{model}: its network has {own:,} tensors, and its checkpoint holds {stored:,}. Next: check that the two "
+            "belong together"
+        )
 
 
 @contextlib.contextmanager
