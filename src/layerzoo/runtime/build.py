@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
@@ -27,6 +28,7 @@ _MOST_MODULES = 100_000
 """Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
 _FEW_TENSORS = 2_000
 """A language model of 126 blocks has 1,100."""
+_FEW_NUMBERS = 100_000_000
 _SPLIT = 10
 _MOST_BUFFER_BYTES = 1 << 32
 """Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
@@ -55,23 +57,27 @@ def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
 
 
 def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -> None:
-    """Refuse a network of far more tensors than its checkpoint can fill, before minutes go into its trace.
+    """Refuse a network of far more tensors or numbers than its checkpoint can fill, before it is traced.
 
     A library may split the tensors of a checkpoint or leave some to chance, but not nine of ten of thousands.
     Raises: TooLargeError.
     """
-    own = sum(1 for _ in network.parameters())
-    if own <= _FEW_TENSORS:
+    sizes = [parameter.numel() for parameter in network.parameters()]
+    own, numbers = len(sizes), sum(sizes)
+    if own <= _FEW_TENSORS and numbers <= _FEW_NUMBERS:
         return
     stored = None
     with contextlib.suppress(LayerzooError, OSError):  # a checkpoint that cannot be read has its own error
         name = files.checkpoint_name
         if name is not None and name not in files.partial and name.endswith(".safetensors"):
-            stored = len(read_header(files[name]))
-    if stored is not None and own > _FEW_TENSORS + _SPLIT * stored:
+            stored = read_header(files[name])
+    if stored is None:
+        return
+    held = sum(math.prod(entry.shape) for entry in stored.values())
+    if own > _FEW_TENSORS + _SPLIT * len(stored) or numbers > _FEW_NUMBERS + _SPLIT * held:
         raise TooLargeError(
-            f"{model}: its network has {own:,} tensors, and its checkpoint holds {stored:,}. Next: check that the two "
-            "belong together"
+            f"{model}: its network has {own:,} tensors of {numbers:,} numbers, and its checkpoint holds "
+            f"{len(stored):,} of {held:,}. Next: check that the two belong together"
         )
 
 

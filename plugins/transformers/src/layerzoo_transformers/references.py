@@ -134,6 +134,8 @@ def check_configuration(model: str, written: Any) -> None:
     for place, mapping in _mappings(written):
         for key, value in mapping.items():
             where = f"{place}{key}"
+            if key == "image_size":
+                check_processor(model, {key: value})
             if isinstance(value, str) and _SOURCE.match(value):
                 raise outside(model, f"its configuration has `{where}`", value)
             is_name = key == "architecture" or (key == "backbone" and not mapping.get("backbone_config"))
