@@ -22,8 +22,9 @@ _CLASSES = re.compile(r"(^|_)num_(labels|classes)$")
 _MOST_CLASSES = 2_000_000
 _COUNTS = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|heads|channels|width|height|kernel|experts|groups|factor)(_|$)")
 _LARGEST_COUNT = 1 << 31
-_PIXELS = 1 << 25
-"""Of an image: 33 million, of which a float32 array has 400 MB. The largest in use have 5 million (2560 × 1920)."""
+_PIXELS = 1 << 24
+"""Of an image: 17 million, of which a float32 array has 200 MB. The largest in use have 5 million (2560 × 1920), and
+the largest limits that a processor states 17 million."""
 _VIDEO_PIXELS = 1 << 27
 """Of all frames of a clip."""
 _SAMPLES = 1 << 27
