@@ -34,6 +34,7 @@ __all__ = [
     "NotInstalledError",
     "OfflineError",
     "OutputError",
+    "OutsideRepositoryError",
     "PluginError",
     "PoolingError",
     "ProcessorError",
@@ -43,6 +44,7 @@ __all__ = [
     "RepositoryError",
     "SampleError",
     "ServerError",
+    "TooLargeError",
     "TraceError",
     "UnavailableError",
     "UnidentifiedModelError",
@@ -246,6 +248,19 @@ class RepositoryError(WeightsError):
 
 class RemoteCodeError(UnsafeWeightsError):
     """Refused for safety: what a repository holds needs code that lies in it, and no such code is ever run."""
+
+
+class OutsideRepositoryError(UnsafeWeightsError):
+    """Refused for safety: a model's files or arguments name something outside of its repository, such as a second
+    repository, a file elsewhere or a host. ``reference`` is that name."""
+
+    def __init__(self, message: str, *, reference: str) -> None:
+        super().__init__(message)
+        self.reference = reference
+
+
+class TooLargeError(UnsafeWeightsError):
+    """Refused for safety: a file, or a network that a file describes, is larger than any that is in use."""
 
 
 class UnavailableError(WeightsError):

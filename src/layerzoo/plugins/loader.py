@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from layerzoo.bounds import check_counts, check_input
 from layerzoo.errors import LayerzooError, PluginError
+from layerzoo.isolation import without_network
 from layerzoo.plugins import hookspecs
 from layerzoo.plugins.failure import ImportFailure, fix, folder_of, summary
 from layerzoo.plugins.source_line import line_in
@@ -30,10 +32,15 @@ if TYPE_CHECKING:
     from layerzoo.weights import Files
 
 
+_PANIC = "PanicException"
+"""What an extension written in Rust, such as tokenizers, raises where it fails: no subclass of Exception."""
+
+
 class PluginHooks:
     """The hooks of one plugin. A method returns None where the plugin has no such hook, or no answer.
 
     Raises: PluginError for whatever a hook raises, with the exception as its cause; a LayerzooError passes unchanged.
+        OutsideRepositoryError for a hook that asks for a connection: while it runs, it has no network.
     """
 
     def __init__(self, manifest: PluginManifest, manager: pluggy.PluginManager) -> None:
@@ -96,11 +103,21 @@ class PluginHooks:
         return models
 
     def _ask(self, hook: str, **arguments: Any) -> Any:
+        spec: ModelSpec | None = arguments.get("spec")
+        model = spec.id if spec else arguments.get("model", f"the catalogue of {self.manifest.namespace}")
+        if spec is not None:
+            check_counts(spec.args.to_dict(), of=model)
+            check_input(spec.preprocess, of=model)
         try:
-            return getattr(self._manager.hook, hook)(**arguments)
+            with without_network(model):
+                return getattr(self._manager.hook, hook)(**arguments)
         except LayerzooError:
             raise
         except (Exception, SystemExit) as error:
+            raise self._failed(hook, arguments, error) from error
+        except BaseException as error:
+            if type(error).__name__ != _PANIC:
+                raise
             raise self._failed(hook, arguments, error) from error
 
     def _failed(self, hook: str, arguments: Mapping[str, Any], error: BaseException) -> PluginError:

@@ -19,8 +19,10 @@ from layerzoo.errors import (
     NotFoundError,
     PluginError,
     RegistryError,
+    RepositoryError,
     TraceError,
     UnknownLayerError,
+    UnsafeWeightsError,
 )
 from layerzoo.facts import library_versions, read_facts, write_facts
 from layerzoo.registry import Registry, registry
@@ -33,6 +35,7 @@ from layerzoo.runtime.build import (
     build,
     build_random,
     build_uninitialised,
+    check_memory_of,
     faked,
     ground,
     knowing_small_tensors,
@@ -526,6 +529,8 @@ def _first_trace(
     for kind in GROUNDS:
         try:
             return _trace_on(kind, spec, hooks, files, made.example(_BATCH), until), kind
+        except (UnsafeWeightsError, RepositoryError):
+            raise  # of the files, and the same on every ground
         except LayerzooError as error:
             failures[kind] = error
     last = failures[GROUNDS[-1]]  # of a run with real values, which what the others say only leads up to
@@ -544,6 +549,8 @@ def _trace_on(
 ) -> Trace:
     if example is None:
         raise TraceError(f"{spec.id}: no example input of that size")
+    if kind == "real":
+        check_memory_of(spec, hooks, files)
     with ground(kind):
         network = (build if kind == "real" else build_uninitialised)(spec, hooks, files)
         with faked(network) if kind == "faked" else nullcontext(), _knowing(spec):

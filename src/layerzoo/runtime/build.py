@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 from unittest import mock
@@ -13,24 +15,121 @@ import torch
 from torch import nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from layerzoo.errors import PluginError
+from layerzoo.bounds import free_memory
+from layerzoo.errors import LayerzooError, PluginError, TooLargeError, UnsafeWeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.initialisation import seeded, to_fill
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+from layerzoo.weights.tensors import read_header
+
+_MOST_MODULES = 100_000
+"""Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
+_FEW_TENSORS = 2_000
+"""A language model of 126 blocks has 1,100."""
+_FEW_NUMBERS = 100_000_000
+_SPLIT = 10
+_MOST_BUFFER_BYTES = 1 << 32
+"""Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
 
 
 def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """The whole architecture of a spec in eval mode, as its builder makes it here and now."""
-    network = hooks.build(spec, files)
+    """The whole architecture of a spec in eval mode, as its builder makes it here and now.
+
+    Raises: PluginError, TooLargeError.
+    """
+    with _bounded(spec.id):
+        network = hooks.build(spec, files)
     if not isinstance(network, nn.Module):
         raise PluginError(
             f"the builder '{spec.builder}' made {type(network).__name__} of {spec.id}, not a torch.nn.Module",
             plugin=spec.builder,
         )
+    buffers = {id(buffer): buffer.numel() * buffer.element_size() for buffer in network.buffers()}
+    if (size := sum(buffers.values())) > _MOST_BUFFER_BYTES:
+        raise TooLargeError(
+            f"{spec.id}: its constants (tables of positions, masks) take {size:,} bytes, and at most "
+            f"{_MOST_BUFFER_BYTES:,} are computed"
+        )
+    _check_against_checkpoint(network, files, model=spec.id)
     return network.eval()
+
+
+def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -> None:
+    """Refuse a network of far more tensors or numbers than its checkpoint can fill, before it is traced.
+
+    A library may split the tensors of a checkpoint or leave some to chance, but not nine of ten of thousands.
+    Raises: TooLargeError.
+    """
+    sizes = [parameter.numel() for parameter in network.parameters()]
+    own, numbers = len(sizes), sum(sizes)
+    if own <= _FEW_TENSORS and numbers <= _FEW_NUMBERS:
+        return
+    stored = None
+    with contextlib.suppress(LayerzooError, OSError):  # a checkpoint that cannot be read has its own error
+        name = files.checkpoint_name
+        if name is not None and name not in files.partial and name.endswith(".safetensors"):
+            stored = read_header(files[name])
+    if stored is None:
+        return
+    held = sum(math.prod(entry.shape) for entry in stored.values())
+    if own > _FEW_TENSORS + _SPLIT * len(stored) or numbers > _FEW_NUMBERS + _SPLIT * held:
+        raise TooLargeError(
+            f"{model}: its network has {own:,} tensors of {numbers:,} numbers, and its checkpoint holds "
+            f"{len(stored):,} of {held:,}. Next: check that the two belong together"
+        )
+
+
+@contextlib.contextmanager
+def _bounded(model: str) -> Iterator[None]:
+    """Stop a builder that makes modules without end, as a number of layers in a file can have it do."""
+    thread, count = threading.get_ident(), 0
+
+    def registered(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        nonlocal count
+        if threading.get_ident() == thread:
+            count += 1
+            if count > _MOST_MODULES:
+                raise TooLargeError(
+                    f"{model}: its network has more than {_MOST_MODULES:,} modules, which is more than any in use has"
+                )
+
+    handle = register_module_module_registration_hook(registered)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def check_memory(params: int, *, model: str) -> None:
+    """Refuse a network whose values do not fit the memory that is free.
+
+    Args:
+        params: how many numbers it has.
+        model: its id, for the message.
+    Raises: TooLargeError.
+    """
+    needed, free = 4 * params, free_memory()
+    if free is not None and needed > free:
+        raise TooLargeError(
+            f"{model}: its network of {params:,} parameters takes {needed:,} bytes, and {free:,} are free. Next: a "
+            "machine with more memory"
+        )
+
+
+def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
+    """Refuse a network whose values do not fit the memory, before it is built with values. Raises: TooLargeError."""
+    try:
+        with ground("meta"):
+            network = build_uninitialised(spec, hooks, files)
+    except UnsafeWeightsError:
+        raise
+    except LayerzooError:  # one that cannot be built without values
+        return
+    check_memory(sum(parameter.numel() for parameter in network.parameters()), model=spec.id)
 
 
 def build_to_fill(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:

@@ -16,7 +16,7 @@ from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, lay_out, memory_format
 from layerzoo.runtime.blueprint import Blueprint, described
 from layerzoo.runtime.build import build as build_network
-from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised
+from layerzoo.runtime.build import build_random, build_to_fill, build_uninitialised, check_memory
 from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
@@ -171,6 +171,8 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     library = library_dtype(said, (), model=spec.id, plugin=spec.builder)
     built_in = library if precision == "library" else torch.float32
     if seed is not None:
+        if blueprint.found is not None:
+            check_memory(sum(blueprint.found[0].sizes.values()), model=spec.id)
         with computing_in(built_in):
             network = build_random(spec, hooks, files, seed)
         check_structure(network, cut, spec.id)

@@ -13,6 +13,7 @@ from typing import Literal
 from layerzoo.errors import WeightsError
 from layerzoo.spec import FrozenMap
 from layerzoo.weights.digests import sha256
+from layerzoo.weights.limits import largest_bytes
 from layerzoo.weights.partial import PartialFile
 
 _PICKLED = {".bin", ".pth", ".pt", ".ckpt"}
@@ -25,7 +26,6 @@ _TRAINING = ".pth.tar"
 _ADAPTER = re.compile(r"adapter_model\.\w+")
 """What peft writes: the changes to the weights of a base model."""
 _SHARD = re.compile(r"-\d+-of-\d+\.")
-_LARGEST_COMPANION_BYTES = 50_000_000
 # What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
 _COMPANIONS = {".codes", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
 # What transformers' Trainer leaves beside a checkpoint under the same suffixes.
@@ -165,7 +165,7 @@ def is_companion(name: str, size: int, folders: Collection[str] = ()) -> bool:
         size: its number of bytes.
         folders: those of the modules that run after the network: see :mod:`layerzoo.weights.modules`.
     """
-    if size > _LARGEST_COMPANION_BYTES or is_checkpoint(name):
+    if size > largest_bytes(name) or is_checkpoint(name):
         return False
     folder, _, _ = name.rpartition("/")
     return (not folder or folder in folders) and PurePosixPath(name).suffix in _COMPANIONS

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ _ROUTERS = ("router_config.json", "config.json")
 """What the modules of a router are named in; the second name is that of older releases."""
 _DEEPEST = 4
 """How many routers are followed into each other."""
+_MOST = 100
+"""More modules than any model has; the plugin that reads a longer list refuses it."""
 
 
 def folder_in(path: str) -> str:
@@ -34,11 +37,11 @@ def module_folders(open_file: Callable[[str], Path | None]) -> tuple[str, ...]:
     """
     rows = _json(open_file(MODULES))
     found: dict[str, None] = {}
-    for row in rows if isinstance(rows, list) else []:
+    for row in rows[:_MOST] if isinstance(rows, list) else []:
         path = row.get("path") if isinstance(row, dict) else None
         if isinstance(path, str):
             folder = folder_in(path) and check_inside(folder_in(path), of=MODULES)
-            found |= dict.fromkeys([folder, *_routed(folder, open_file, _DEEPEST)])
+            found |= dict.fromkeys([folder, *islice(_routed(folder, open_file, _DEEPEST), _MOST)])
     return tuple(folder for folder in found if folder)
 
 
@@ -47,7 +50,7 @@ def _routed(folder: str, open_file: Callable[[str], Path | None], depth: int) ->
     below = f"{folder}/" if folder else ""
     written = next((said for name in _ROUTERS if isinstance(said := _json(open_file(f"{below}{name}")), dict)), {})
     named = written.get("types") if isinstance(written.get("structure"), dict) else None
-    for name in named if isinstance(named, dict) and depth else ():
+    for name in list(named)[:_MOST] if isinstance(named, dict) and depth else ():
         inner = check_inside(f"{below}{name}", of=_ROUTERS[0])
         yield inner
         yield from _routed(inner, open_file, depth - 1)

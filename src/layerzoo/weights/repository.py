@@ -22,8 +22,9 @@ from layerzoo.lock import Lock, LockedFile, LockedModel
 from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
-from layerzoo.weights.digests import check_sha256, content_digest, sha256
+from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
+from layerzoo.weights.limits import check_size, check_total
 from layerzoo.weights.listings import is_commit, keep, keep_seen, listing_at, listing_now, seen_commit
 from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
@@ -232,9 +233,13 @@ class _Taking:
         """What a builder may read beside the checkpoint; of a single file, what has a digest declared."""
         if self._file:
             return [name for name in self._request.sha256 if name != self._file]
-        return sorted(
-            name for name, file in self._remote.items() if is_companion(name, file.size, self._module_folders)
-        )
+        folders = self._module_folders
+        for name, file in self._remote.items():
+            if is_companion(name, 0, folders):
+                check_size(name, file.size, of=str(self._request.source))
+        names = sorted(name for name, file in self._remote.items() if is_companion(name, file.size, folders))
+        check_total([self._remote[name].size for name in names], of=str(self._request.source))
+        return names
 
     @cached_property
     def _module_folders(self) -> tuple[str, ...]:
@@ -285,19 +290,12 @@ class _Taking:
         return found or network.adopted(self._repo, self._origin.revision, file)
 
     def _fetched(self, name: str, file: RemoteFile) -> Path:
-        if file.sha256 is not None:
-            self._require_stated(name, file)
-            return self._fetched_large(name, file)
-        path = network.download(self._repo, self._origin.revision, file.name, self._progress(name))
-        if (found := content_digest(path, like=file.etag)) != file.etag:
-            path.resolve().unlink()
-            path.unlink(missing_ok=True)
-            advice = f"What came from {self._label(file)} is not what the hub states; it was removed. Next: try again"
-            raise DigestError(path, declared=file.etag, found=found, advice=advice)
-        return path
+        """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too.
 
-    def _fetched_large(self, name: str, file: RemoteFile) -> Path:
-        """In pieces, so that what was interrupted goes on; then it moves to where other programs find it too."""
+        huggingface_hub's own download is not used: the length of what it writes, the name that it is kept under and the
+        host that it comes from are what headers of the answer say.
+        """
+        self._require_stated(name, file)
         part = self._part(name, file)
         with cache_errors(part.path), locked(part.folder.with_suffix(".whole")):
             # Another process may have fetched it while this one waited.
@@ -328,6 +326,7 @@ class _Taking:
         """What the hub says of a file. Raises: MissingOnServerError naming those there are."""
         check_inside(name, of=str(self._request.source))
         if name in self._remote:
+            check_size(name, self._remote[name].size, of=str(self._request.source))
             return self._remote[name]
         there = ", ".join(sorted(self._remote)[:20]) or "nothing"
         message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"

@@ -13,6 +13,7 @@ from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import INDEX, Files, is_companion
+from layerzoo.weights.limits import check_size
 from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Want
@@ -126,6 +127,9 @@ def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: st
 def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: Iterable[str] = ()) -> Files:
     root = place if is_folder else place.parent
     paths = {name: root / name for name in names}
+    for name, path in paths.items():
+        if path.is_file():
+            check_size(name, path.stat().st_size, of=str(place))
     folder = root if is_folder or len(paths) > 1 else None
     return Files(paths, folder, None if is_folder else place.name, frozenset(verified))
 

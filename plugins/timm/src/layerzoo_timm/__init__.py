@@ -16,6 +16,7 @@ from layerzoo import ModelSpec, hookimpl
 from layerzoo.spec import ImagePreprocess
 from layerzoo.weights import Files
 from layerzoo_timm import catalogue
+from layerzoo_timm.arguments import check_arguments
 from layerzoo_timm.checkpoint import map_checkpoint
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.identify import identify
@@ -32,6 +33,7 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 @hookimpl
 def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
     """The preprocessing that timm gives this architecture's default weights, and the chain that its layers follow."""
+    check_arguments(spec.id, spec.args.to_dict())
     known = timm.get_pretrained_cfg(spec.args["name"])
     if known is None or spec.modality != "vision":
         return None
@@ -64,8 +66,9 @@ def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mappi
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
-    """The arguments of `timm.create_model`."""
+    """The arguments of `timm.create_model`. Raises: OutsideRepositoryError for what names a file or a repository."""
     arguments = spec.args.to_dict()
+    check_arguments(spec.id, arguments)
     known = timm.get_pretrained_cfg(arguments["name"])
     declared = spec.preprocess.size_px if isinstance(spec.preprocess, ImagePreprocess) else None
     if known and known.fixed_input_size and declared and declared != tuple(known.input_size[1:]):

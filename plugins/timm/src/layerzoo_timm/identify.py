@@ -11,11 +11,15 @@ import timm
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
-from layerzoo.errors import RepositoryError, nearest
+from layerzoo.bounds import check_counts, check_pixels
+from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
+from layerzoo_timm.arguments import check_architecture, check_arguments
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.preprocess import preprocess_of
 
+_LONGEST = 400
+"""Characters of a message of the library that are repeated: it may hold all of a file."""
 _FIELDS = {field.name for field in fields(PretrainedCfg)}
 
 
@@ -27,23 +31,30 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     path = files.get("config.json")
     if path is None or not isinstance(name := _said(model, path).get("architecture"), str):
         return None
-    if not timm.is_model(name):
-        close = nearest(name, timm.list_models())
-        hint = f" Nearest: {', '.join(close)}." if close else ""
+    said = _said(model, path)
+    own = said.get("model_args") or {}
+    check_arguments(model, {**(own if isinstance(own, dict) else {}), "name": name})
+    check_architecture(model, name, "its config.json names")
+    check_counts(said, of=model)
+    try:
+        written, _, arguments = load_model_config_from_path(path.parent)
+        known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
+        args = {"name": name, "num_classes": known.num_classes, **arguments}
+        preprocess = preprocess_of(known)
+        found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess}
+        is_tower = is_image_tower(name, known)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
         raise RepositoryError(
-            f"{model}: its config.json names the architecture '{name}', which timm {timm.__version__} does not have."
-            f"{hint} Next: pip install -U timm, where a newer one does"
-        )
-    written, _, arguments = load_model_config_from_path(path.parent)
-    known = PretrainedCfg(**{key: value for key, value in written.items() if key in _FIELDS})
-    args = {"name": name, "num_classes": known.num_classes, **arguments}
-    found = {"modality": "vision", "summary": name, "args": args, "preprocess": preprocess_of(known)}
-    return [{**found, "default": DEFAULT} if is_image_tower(name, known) else found]
+            f"{model}: timm {timm.__version__} cannot make sense of its config.json: {type(error).__name__}: {reason}"
+        ) from error
+    check_pixels(*preprocess["size_px"], of=model)
+    return [{**found, "default": DEFAULT} if is_tower else found]
 
 
 def _said(model: str, path: Path) -> dict[str, Any]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
     return said if isinstance(said, dict) else {}

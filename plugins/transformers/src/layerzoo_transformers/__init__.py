@@ -40,8 +40,9 @@ from layerzoo_transformers.images import image_processor
 from layerzoo_transformers.memory import without_memory
 from layerzoo_transformers.modules import network_folder
 from layerzoo_transformers.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
-from layerzoo_transformers.plainly import told_plainly
+from layerzoo_transformers.plainly import told_plainly, without_hub_kernels
 from layerzoo_transformers.prompts import prompts
+from layerzoo_transformers.references import check_files
 from layerzoo_transformers.sentence_transformers import LIBRARY, SentenceEncoder, opened
 from layerzoo_transformers.sizes import sized_config_of
 from layerzoo_transformers.static_embedding import (
@@ -61,16 +62,17 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
         return attach(static_network(encoder, files), encoder.embedding(spec.modality, None))
     with told_plainly(spec.id):
         network = _whole(spec, files)
-    part = _part(spec, encoder, network)
-    backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
-    if (made := _embedding(spec, encoder, network, part)) is not None:
-        attach(backbone, made)
+        part = _part(spec, encoder, network)
+        backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
+        if (made := _embedding(spec, encoder, network, part)) is not None:
+            attach(backbone, made)
     return backbone if _has_values() else without_memory(backbone)
 
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     """Of a network with several towers, a model for each."""
+    check_files(model, files)
     with told_plainly(model):
         return identify(model, files)
 
@@ -88,8 +90,8 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
         if spec.modality != "text":
             raise RepositoryError(f"{spec.id}: a StaticEmbedding takes text, and {spec.modality} is declared")
         return {**described_static(encoder, files), "chain": {"embedding": NAME}}
-    config = config_of(spec, files)
     with told_plainly(spec.id):
+        config = config_of(spec, files)
         known = described(config, files, spec.modality, encoder)
     has_embedding = known.get("default", {}).get("layer") == NAME
     chain = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
@@ -182,7 +184,8 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
     config = without_cache(sized_config_of(spec, files))
     config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
     dtype = torch.get_default_dtype()
-    network = AutoModel.from_config(config, dtype=dtype, **how)
+    with without_hub_kernels():
+        network = AutoModel.from_config(config, dtype=dtype, trust_remote_code=False, **how)
     keep_in_float32(network, dtype)
     return network
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from layerzoo.weights import Files
 from layerzoo_transformers.families import family
 from layerzoo_transformers.modules import config_changes
 from layerzoo_transformers.plainly import remote_code
+from layerzoo_transformers.references import check_configuration, refuse_crowded, timm_backbone
+
+_ATTENTIONS = (None, "eager", "sdpa")
+"""What torch alone can compute."""
+_LONGEST = 400
+"""Characters of a message of the library that are repeated: it may hold all of a file."""
 
 SUB_CONFIGS = {
     "text": ("text_config",),
@@ -49,7 +56,10 @@ def config_of(spec: ModelSpec, files: Files) -> Any:
     """The configuration of the whole network, as its type and its checkpoint have it."""
     if "model_type" in spec.args:
         given = spec.args.to_dict()
-        config = AutoConfig.for_model(given["model_type"], **given.get("config", {}))
+        fields = given.get("config", {})
+        check_configuration(spec.id, fields)
+        config = AutoConfig.for_model(given["model_type"], **(timm_backbone(fields) or fields))
+        _use_own_attention(config)
     else:
         config = read_config(spec.id, files)
     raise_if_refused(spec.id, config)
@@ -71,8 +81,10 @@ def read_config(model: str, files: Files) -> Any:
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
     """
     written = _written(model, files["config.json"])
+    refuse_crowded(model, written)
+    check_configuration(model, written)
     name, own_code = written.get("model_type"), written.get("auto_map")
-    if name is not None and name not in CONFIG_MAPPING:
+    if name is not None and (not isinstance(name, str) or name not in CONFIG_MAPPING):
         raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
     if name is None and "architecture" in written:
         raise RepositoryError(
@@ -83,17 +95,45 @@ def read_config(model: str, files: Files) -> Any:
         _tell_own_code(model, str(name))
     try:
         changes = config_changes(model, files)
-        return AutoConfig.from_pretrained(files["config.json"], trust_remote_code=False, **changes)
-    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        told = next(filter(None, str(error).splitlines()), type(error).__name__)
-        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {told}"
+        check_configuration(model, changes)
+        config = _from_file(files["config.json"], timm_backbone(written), changes)
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, StrictDataclassError) as error:
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
+        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {reason}"
         raise RepositoryError(message) from error
+    _use_own_attention(config)
+    return config
+
+
+def _from_file(path: Path, changed: dict[str, Any] | None, settings: dict[str, Any]) -> Any:
+    """Return the library's configuration of a file.
+
+    Args:
+        path: the config.json.
+        changed: read in place of the file; None for the file itself.
+        settings: applied afterwards.
+    """
+    if changed is None:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
+    with tempfile.TemporaryDirectory(prefix="layerzoo-") as folder:
+        copied = Path(folder) / "config.json"
+        copied.write_text(json.dumps(changed), encoding="utf-8")
+        return AutoConfig.from_pretrained(copied, trust_remote_code=False, **settings)
+
+
+def _use_own_attention(config: Any) -> None:
+    """Leave out an implementation of attention that needs a further library or a kernel: how a network computes is
+    layerzoo's choice, and not its checkpoint's."""
+    parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+    for each in (config, *parts):
+        if isinstance(each, PreTrainedConfig) and getattr(each, "_attn_implementation", None) not in _ATTENTIONS:
+            each._attn_implementation = None
 
 
 def _written(model: str, path: Path) -> dict[str, Any]:
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
     if not isinstance(written, dict):
         raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
@@ -120,7 +160,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
     """Return a JSON object that is kept next to a checkpoint; an empty one without such a file or object."""
     try:
         written = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return {}
     return written if isinstance(written, dict) else {}
 

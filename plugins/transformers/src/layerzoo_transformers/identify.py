@@ -28,8 +28,10 @@ _DESCRIBE: dict[Modality, Callable[[Any, Files], dict[str, Any] | None]] = {
 }
 """By modality, what the library's own tokenizer or processor says of the preprocessing."""
 
-UNMADE = (ValueError, TypeError, KeyError, AttributeError, OSError)
+UNMADE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError, RuntimeError, AssertionError)
 """What the library raises for files that are not as it wrote them."""
+_LONGEST = 400
+"""Characters of a message of the library that are repeated: it may hold all of a file."""
 _CONFIGURATIONS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -50,7 +52,7 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     except UNMADE as error:
         if any("auto_map" in _json(files.get(name)) for name in _CONFIGURATIONS):
             raise remote_code(model, "its tokenizer or processor is") from error
-        told = " ".join(str(error).split())
+        told = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
         message = f"{model}: transformers cannot make the tokenizer or processor that its files describe: {told}"
         raise RepositoryError(message) from error
 
@@ -123,6 +125,6 @@ def _json(path: Path | None) -> dict[str, Any]:
     """A file beside a checkpoint; what is missing, or is no JSON object, says nothing."""
     try:
         said = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

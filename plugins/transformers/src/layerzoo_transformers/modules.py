@@ -163,5 +163,5 @@ def read_file(model: str, files: Files, name: str) -> Any:
     """Return what a JSON file of a model holds. Raises: RepositoryError for one that is no JSON."""
     try:
         return json.loads(Path(files[name]).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{model}: its {name} is no JSON: {error}") from error

@@ -10,6 +10,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoTokenizer
 
 from layerzoo.weights import Files
+from layerzoo_transformers.references import check_tokenizer_settings
 from layerzoo_transformers.sentence_transformers import SentenceEncoder
 
 
@@ -43,6 +44,7 @@ class Prompts:
 def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
     """Load the tokenizer next to a config.json, as sentence-transformers does for its models."""
     settings = encoder.tokenizer_settings if encoder else {}
+    check_tokenizer_settings(encoder.model if encoder else "", settings)
     folder = files["config.json"].parent
     tokenizer = AutoTokenizer.from_pretrained(folder, **settings, local_files_only=True, trust_remote_code=False)
     if encoder is not None and encoder.lower_case:

@@ -28,6 +28,7 @@ from layerzoo_transformers.modules import (
     read_file,
     transformer_settings,
 )
+from layerzoo_transformers.references import check_files
 
 _TOKENS, _SENTENCE, _ALL_LAYERS = "token_embeddings", "sentence_embedding", "all_layer_embeddings"
 _INPUTS = {"text": "text", "image": "vision", "audio": "audio", "video": "video"}
@@ -212,12 +213,15 @@ def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, Se
     """Return the files of a model's network, and what runs after it; None where nothing does, or where `args` say
     ``modules: false``.
 
-    Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names.
+    Raises: RepositoryError for files that make no sense, and for modules that are not known here, which it names;
+        OutsideRepositoryError for files that name something outside of their repository.
     """
+    check_files(model, files)
     if MODULES not in files or not read_file(model, files, MODULES):
         return files, None
     rows = module_rows(model, files, args.get("route"))
     own = network_files(files, rows[0].folder)
+    check_files(model, own)
     if not args.get("modules", True):
         return replace(own, paths={name: path for name, path in own.paths.items() if name != MODULES}), None
     return own, _sentence_encoder(model, own, rows)

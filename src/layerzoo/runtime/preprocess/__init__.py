@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from layerzoo.bounds import check_input
 from layerzoo.errors import PluginError, UsageError
 from layerzoo.media.text import Tokenizer
 from layerzoo.runtime.preprocess.audio import AudioPreprocessor
@@ -28,9 +29,11 @@ __all__ = [
 def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
     """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything.
 
-    Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently.
+    Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently;
+        TooLargeError for samples that would take gigabytes each.
     """
     declared = spec.preprocess
+    check_input(declared, of=spec.id)
     if not (plugin_part is None or callable(plugin_part) or isinstance(plugin_part, Tokenizer)):
         raise PluginError(
             f"the hook layerzoo_preprocess answers {type(plugin_part).__name__} for {spec.id}: "

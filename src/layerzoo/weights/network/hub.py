@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
+import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
 from layerzoo.disk import scratch_path
-from layerzoo.errors import CacheError, ConnectionFailedError, RateLimitedError, ServerError, UnavailableError
+from layerzoo.errors import CacheError, ServerError
 from layerzoo.extras import needs
-from layerzoo.weights.network.connection import (
-    MAY_PASS,
-    TRIES,
-    pause,
-    require_connection,
-    stated_pause_s,
-    timeout_s,
-    translated,
-)
-from layerzoo.weights.network.ranges import Place
-from layerzoo.weights.progress import Progress
+from layerzoo.weights.network.connection import require_connection, translated
+from layerzoo.weights.network.ranges import Place, read_all
 
-_Answer = TypeVar("_Answer")
+_LARGEST_LISTING_BYTES = 64_000_000
+"""The list of a repository of 100,000 files is 30 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,87 +57,41 @@ class Listing:
 def listing(repo: str, revision: str) -> Listing:
     """What a repository holds at a branch, a tag or a commit. One request, made again after what may pass.
 
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError of the kind that fits; ServerError for an answer that is too large or makes no sense.
     """
     label = f"hf://{repo}@{revision}"
-    return _with_patience(label, lambda: _listing(label, repo, revision))
-
-
-def _listing(label: str, repo: str, revision: str) -> Listing:
+    require_connection(label)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
+    endpoint: str = HfApi(endpoint=_endpoint()).endpoint
     with translated(label):
-        api = HfApi(endpoint=_endpoint())
-        try:
-            found = api.model_info(repo, revision=revision, files_metadata=True, timeout=timeout_s())
-            files = tuple(
-                RemoteFile(str(each.rfilename), int(each.size or 0), str(each.lfs.sha256 if each.lfs else each.blob_id))
-                for each in found.siblings or ()
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if isinstance(error, HFValidationError):
-                raise
-            told = f"{label}: what answers at {api.endpoint} is no model hub ({type(error).__name__}: {error})"
-            raise ServerError(f"{told}. Next: look at HF_ENDPOINT, and whether a proxy wants a login") from error
-    if not re.fullmatch(r"[0-9a-f]{40}", found.sha or ""):
+        validate_repo_id(repo)
+    url = f"{endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+    answer = read_all(Place(url, label, {}, is_on_hub=True), _LARGEST_LISTING_BYTES)
+    try:
+        commit, files = _parsed(answer)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        message = f"{label}: what answers at {endpoint} is no model hub ({type(error).__name__}: {error})"
+        raise ServerError(f"{message}. Next: look at HF_ENDPOINT, and whether a proxy wants a login") from error
+    if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise ServerError(f"{label}: the hub's answer names no commit, so that nothing can be pinned by it")
-    return Listing(repo, str(found.sha), files)
+    return Listing(repo, commit, files)
 
 
-def download(repo: str, commit: str, name: str, progress: Progress | None = None) -> Path:
-    """A whole small file, in huggingface_hub's own cache; of several processes at once, one fetches it.
-
-    Raises: UnavailableError of the kind that fits; CacheError when the disk is full or not writable.
-    """
-    label = f"hf://{repo}@{commit}/{name}"
-    return _with_patience(label, lambda: _download(label, repo, commit, name, progress))
+def _parsed(answer: bytes) -> tuple[object, tuple[RemoteFile, ...]]:
+    """The commit and the files that an answer of the hub names. Raises: ValueError, TypeError, KeyError and others."""
+    plain = json.loads(answer)
+    return plain["sha"], tuple(_remote_file(each) for each in plain.get("siblings") or ())
 
 
-def _download(label: str, repo: str, commit: str, name: str, progress: Progress | None) -> Path:
-    from huggingface_hub import get_session, hf_hub_download
-
-    hooks = get_session().event_hooks["response"]
-    if _refuse_odd_etag not in hooks:
-        hooks.append(_refuse_odd_etag)
-    with translated(label), _quiet_hub():
-        path: str = hf_hub_download(
-            repo, name, revision=commit, endpoint=_endpoint(), cache_dir=hub_cache(), tqdm_class=_meter(progress)
-        )
-        return Path(path)
-
-
-def _with_patience(label: str, ask: Callable[[], _Answer]) -> _Answer:
-    """Ask, and ask again after a failure that may pass, with longer pauses each time."""
-    failures = 0
-    while True:
-        require_connection(label)
-        try:
-            return ask()
-        except (ConnectionFailedError, RateLimitedError, ServerError) as error:
-            failures += 1
-            if failures == TRIES or not _may_pass(error):
-                raise
-            pause(failures, stated_pause_s(answer) if (answer := _answer_of(error)) else None)
-
-
-def _may_pass(error: UnavailableError) -> bool:
-    answer = _answer_of(error)
-    return isinstance(error, ConnectionFailedError) if answer is None else answer.status_code in MAY_PASS
-
-
-def _answer_of(error: UnavailableError) -> Any | None:
-    """The server's answer that an error was made of; None where there was none."""
-    return getattr(error.__cause__, "response", None)
-
-
-def _refuse_odd_etag(response: Any) -> None:
-    """huggingface_hub calls files by what a server says in these headers, and would follow a ``..`` in them."""
-    if "x-repo-commit" in response.headers:
-        for name in ("x-linked-etag", "etag"):
-            etag = response.headers.get(name, "").removeprefix("W/").strip('"')
-            if not re.fullmatch(r"[\w-]*", etag):
-                raise ServerError(f"{response.url}: the server names the file's content {etag!r}, which is no digest")
+def _remote_file(plain: dict[str, Any]) -> RemoteFile:
+    name, size, large = plain["rfilename"], plain.get("size") or 0, plain.get("lfs")
+    if not isinstance(name, str):
+        raise TypeError(f"a file is called {name!r}")
+    if not isinstance(size, int):
+        raise TypeError(f"{name} is said to have {size!r} bytes")
+    return RemoteFile(name, size, str(large["sha256"] if large else plain.get("blobId")))
 
 
 def adopt(repo: str, commit: str, file: RemoteFile, path: Path) -> Path:
@@ -253,31 +199,3 @@ def hub_cache() -> Path:
         return Path(chosen).expanduser()
     home = os.environ.get("HF_HOME")
     return Path(home).expanduser() / "hub" if home else Path(HF_HUB_CACHE)
-
-
-@contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Without huggingface_hub's own warnings: what goes wrong is told once, as an error."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _meter(progress: Progress | None) -> type[Any]:
-    """huggingface_hub's progress bar, drawn nowhere, that hands on how much came."""
-    from huggingface_hub.utils import tqdm
-
-    class Meter(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            if progress is not None and n:
-                progress(int(n))
-            return None
-
-    return Meter

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layerzoo.errors import ChangedError, ConnectionFailedError, RateLimitedError, ServerError
+from layerzoo.isolation import own_network
 from layerzoo.weights.network.connection import (
     MAY_PASS,
     TRIES,
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 _PROGRESS_BYTES = 1 << 16
 """So many bytes make up for a failure."""
 _SLOWEST_BYTES_PER_S = 1000
+"""Less than that, for as long as a server may be silent, counts as silence."""
+_HEADER_TIMEOUTS = 4
+"""Until the body of an answer begins, with all redirects, a server has so many times as long as it may be silent."""
+_COST_OF_SLOWNESS = 3
+"""So many failures a slow answer counts as: a server that only drips gets two tries, and not TRIES."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -61,14 +69,14 @@ def size_of(place: Place) -> int:
     while True:
         try:
             # Not a HEAD request: signed links are good for GET alone.
-            with _answer(place, "GET", {"Range": "bytes=0-0"}) as response:
+            with answer_of(place, "GET", {"Range": "bytes=0-0"}) as response:
                 stated = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
                 size = stated[3] if stated else response.headers.get("content-length", "")
                 if size.isdecimal():
                     return int(size)
                 raise ServerError(f"{place.label}: the server does not say how large the file is")
         except _PassingError as error:
-            failures += 1
+            failures += error.cost
             _wait_or_give_up(place, error, failures)
 
 
@@ -83,7 +91,7 @@ def fetch(place: Place, span: Span, size: int, write: Callable[[int, bytes], Non
     while at < span.stop:
         before = at
         try:
-            with _answer(place, "GET", {"Range": f"bytes={at}-{span.stop - 1}"}) as response:
+            with answer_of(place, "GET", {"Range": f"bytes={at}-{span.stop - 1}"}) as response:
                 _require_range(response, place, Span(at, span.stop), size)
                 etag = _same_etag(place, etag, response.headers.get("etag"))
                 for chunk in _chunks(response):
@@ -91,12 +99,35 @@ def fetch(place: Place, span: Span, size: int, write: Callable[[int, bytes], Non
                     write(at, wanted)
                     at += len(wanted)
         except _PassingError as error:
-            failures = failures + 1 if at - before < _PROGRESS_BYTES else 1
+            failures = failures + error.cost if at - before < _PROGRESS_BYTES else error.cost
             _wait_or_give_up(place, error, failures)
         else:
             if at == before:
                 raise ServerError(f"{place.label}: the server sent nothing of bytes {at} to {span.stop - 1}")
     return etag
+
+
+def read_all(place: Place, largest_bytes: int) -> bytes:
+    """Ask for a whole document of a server's own making, whose size is not known before.
+
+    Raises: ServerError for one that is larger than ``largest_bytes``; UnavailableError of the kind that fits.
+    """
+    failures = 0
+    while True:
+        try:
+            with answer_of(place, "GET", {}) as response:
+                document = bytearray()
+                for chunk in _chunks(response):
+                    document += chunk
+                    if len(document) > largest_bytes:
+                        raise ServerError(
+                            f"{place.label}: the server's answer is larger than {largest_bytes:,} bytes, and was not "
+                            "read to its end"
+                        )
+                return bytes(document)
+        except _PassingError as error:
+            failures += error.cost
+            _wait_or_give_up(place, error, failures)
 
 
 def fetch_all(place: Place, size: int, write: Callable[[int, bytes], None]) -> None:
@@ -108,7 +139,7 @@ def fetch_all(place: Place, size: int, write: Callable[[int, bytes], None]) -> N
     failures = 0
     while True:
         try:
-            with _answer(place, "GET", {}) as response:
+            with answer_of(place, "GET", {}) as response:
                 if (stated := response.headers.get("content-length", str(size))) != str(size):
                     raise _changed(place, "size", str(size), stated)
                 at = 0
@@ -121,7 +152,7 @@ def fetch_all(place: Place, size: int, write: Callable[[int, bytes], None]) -> N
                     raise _changed(place, "size", str(size), str(at))
                 return
         except _PassingError as error:
-            failures += 1
+            failures += error.cost
             _wait_or_give_up(place, error, failures)
 
 
@@ -154,7 +185,7 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
         came += len(chunk)
         if (passed := time.monotonic() - since) > timeout_s():
             if came < _SLOWEST_BYTES_PER_S * passed:
-                raise _PassingError(f"only {came} bytes came in {passed:.1f} s")
+                raise _PassingError(f"only {came} bytes came in {passed:.1f} s", cost=_COST_OF_SLOWNESS)
             since, came = time.monotonic(), 0
 
 
@@ -162,16 +193,17 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
 
 
 class _PassingError(Exception):
-    """A failure that may be gone at the next try."""
+    """A failure that may be gone at the next try. cost: how many of TRIES it uses up."""
 
-    def __init__(self, reason: str, *, status: int | None = None, pause_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, status: int | None = None, pause_s: float | None = None, cost: int = 1) -> None:
         super().__init__(reason)
         self.status = status
         self.pause_s = pause_s
+        self.cost = cost
 
 
 @contextlib.contextmanager
-def _answer(place: Place, method: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+def answer_of(place: Place, method: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
     """The answer to one request, its body still to be read. Raises: _PassingError for what may pass."""
     require_connection(place.label)
     import httpx2
@@ -185,7 +217,8 @@ def _answer(place: Place, method: str, headers: Mapping[str, str]) -> Iterator[h
     own = build_hf_headers() if place.is_on_hub else {}
     sent = {**own, **headers, "Accept-Encoding": "identity"}
     try:
-        with session.stream(method, place.url, headers=sent, timeout=timeout_s()) as response:
+        request = session.build_request(method, place.url, headers=sent, timeout=timeout_s())
+        with contextlib.closing(_sent(session, request)) as response:
             if response.status_code in MAY_PASS:
                 raise _PassingError(
                     f"the server answers {response.status_code}",
@@ -208,13 +241,47 @@ def _answer(place: Place, method: str, headers: Mapping[str, str]) -> Iterator[h
             raise
 
 
+def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
+    """Send a request, and return the answer as soon as its body begins.
+
+    In a separate thread: a server that sends a byte of its headers now and then is never silent, and no timeout of
+    the HTTP library ends that. A thread that is given up ends when the server closes the connection.
+    Raises: what sending it raises; _PassingError where the headers are not here in time.
+    """
+    answers: queue.SimpleQueue[httpx2.Response | BaseException] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def send() -> None:
+        try:
+            with own_network():
+                response = session.send(request, stream=True, follow_redirects=True)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            answers.put(error)
+            return
+        answers.put(response)
+        if given_up.is_set():
+            response.close()
+
+    threading.Thread(target=send, name="layerzoo-request", daemon=True).start()
+    limit_s = _HEADER_TIMEOUTS * timeout_s()
+    try:
+        answer = answers.get(timeout=limit_s)
+    except queue.Empty:
+        given_up.set()
+        raise _PassingError(f"its answer did not begin in {limit_s:g} s", cost=TRIES) from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
 def _wait_or_give_up(place: Place, error: _PassingError, failures: int) -> None:
     """Before the next try, longer each time. Raises: UnavailableError of the kind that fits, after the last."""
     if failures < TRIES:
         pause(failures, error.pause_s)
         return
     kind = {None: ConnectionFailedError, 429: RateLimitedError}.get(error.status, ServerError)
-    raise kind(f"{place.label} cannot be had now: {error}, {failures} times in a row. {TRY_LATER}") from error
+    times = f", {failures} times in a row" if error.cost == 1 else ""
+    raise kind(f"{place.label} cannot be had now: {error}{times}. {TRY_LATER}") from error
 
 
 def _raise_for_status(response: httpx2.Response) -> None:

@@ -1,0 +1,79 @@
+"""The arguments that a declaration or a repository may hand to ``timm.create_model``: the network's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+
+from layerzoo.errors import OutsideRepositoryError, RepositoryError, nearest
+
+_OF_FACTORY = frozenset(
+    {
+        "cache_dir",
+        "checkpoint_path",
+        "feature_cfg",
+        "feature_cls",
+        "features_only",
+        "kwargs_filter",
+        "model_cfg",
+        "model_cls",
+        "model_name",
+        "out_indices",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_filter_fn",
+        "pretrained_model_args",
+        "pretrained_strict",
+        "variant",
+    }
+)
+"""What timm's factory takes that is no argument of a network: where weights come from, how they are loaded, what the
+network is wrapped in. Those of ``create_model`` and of ``build_model_with_cfg``."""
+_PATH = re.compile(r"[/\\:]")
+"""Characters that no name of an architecture has. timm takes such a name for a repository or a folder."""
+_LONGEST = 200
+
+
+def check_arguments(model: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments with which timm would read weights from elsewhere than layerzoo does.
+
+    Args:
+        model: the id, for messages.
+        arguments: as a declaration's `args` have them, with the architecture as ``name``.
+    Raises: OutsideRepositoryError, which names the argument and its value; RepositoryError for no name at all.
+    """
+    for name in sorted(_OF_FACTORY & arguments.keys()):
+        if arguments[name] not in (None, False):
+            raise _outside(model, name, arguments[name])
+    architecture = arguments.get("name")
+    if not isinstance(architecture, str):
+        raise RepositoryError(f"{model}: its `args` have no `name` of an architecture of timm: {architecture!r}")
+    if _PATH.search(architecture):
+        raise _outside(model, "name", architecture)
+
+
+def check_architecture(model: str, name: str, says: str) -> None:
+    """Raises: RepositoryError for an architecture that timm does not have, with the nearest that it has."""
+    if timm.is_model(name.split(".")[0]):
+        return
+    close = nearest(name[:_LONGEST], timm.list_models())
+    hint = f" Nearest: {', '.join(close)}." if close else ""
+    raise RepositoryError(
+        f"{model}: {says} the architecture '{name[:_LONGEST]}', which timm {timm.__version__} does not have."
+        f"{hint} Next: pip install -U timm, where a newer one does"
+    )
+
+
+def _outside(model: str, name: str, value: Any) -> OutsideRepositoryError:
+    shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    return OutsideRepositoryError(
+        f"{model}: its argument `{name}` is {shown[:_LONGEST]}, and may name neither a file nor another repository: "
+        "weights are what `weights` declares, whose digest is known. Next: declare them with `weights: file:PATH`, or "
+        "give them as weights=PATH",
+        reference=shown[:_LONGEST],
+    )

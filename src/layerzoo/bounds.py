@@ -1,0 +1,126 @@
+"""Bounds for what a file may describe: far above every model in use, and low enough that nothing fills the memory.
+
+A number in a configuration costs nothing to write, and a library counts up to it before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from layerzoo.errors import TooLargeError
+from layerzoo.spec import AudioPreprocess, ImagePreprocess, Preprocess, VideoPreprocess
+
+_LAYERS = re.compile(r"(^|_)(n_?)?(layers?|depths?|blocks?|stages?|repeats?)$")
+_MOST_LAYERS = 1_000
+"""The deepest networks in use have 130 blocks, and some hundreds of layers. A network of 10,000 small blocks takes
+minutes to build and to trace, and 2.4 GB."""
+_CLASSES = re.compile(r"(^|_)num_(labels|classes)$")
+_MOST_CLASSES = 2_000_000
+_COUNTS = re.compile(r"(^|_)(num|n|size|sizes|dim|dims|heads|channels|width|height|kernel|experts|groups|factor)(_|$)")
+_LARGEST_COUNT = 1 << 31
+_PIXELS = 1 << 24
+"""Of an image: 17 million, of which a float32 array has 200 MB. The largest in use have 5 million (2560 × 1920), and
+the largest limits that a processor states 17 million."""
+_VIDEO_PIXELS = 1 << 27
+"""Of all frames of a clip."""
+_SAMPLES = 1 << 27
+"""Of a window of audio: three quarters of an hour at 48 kHz."""
+
+
+def check_counts(written: Any, *, of: str) -> None:
+    """Refuse a configuration with more layers, classes or channels than any network has.
+
+    Args:
+        written: a JSON value: a configuration, or the `args` of a declaration.
+        of: the model, for the message.
+    Raises: TooLargeError, which names the setting and its value.
+    """
+    for place, key, value in _settings(written):
+        limit = _limit(key)
+        if limit is None:
+            continue
+        numbers = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int | float)]
+        largest = max((abs(each) for each in numbers), default=0)
+        total = sum(abs(each) for each in numbers) if limit == _MOST_LAYERS else largest
+        if not total <= limit:  # as NaN is not
+            shown = str(value if len(numbers) == 1 else largest)
+            shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+            raise TooLargeError(
+                f"{of}: `{place}{key}` is {shown}, and no network that is in use has more than {limit:,}. Next: "
+                "another checkpoint"
+            )
+
+
+def check_input(preprocess: Preprocess | None, *, of: str) -> None:
+    """Refuse an input that would take gigabytes for a single sample. of: the model, for the message.
+
+    Raises: TooLargeError.
+    """
+    image = preprocess.image if isinstance(preprocess, VideoPreprocess) else preprocess
+    if isinstance(image, ImagePreprocess):
+        check_pixels(*image.size_px, of=of)
+    if isinstance(preprocess, VideoPreprocess) and isinstance(image, ImagePreprocess):
+        height, width = image.size_px
+        if preprocess.frames * height * width > _VIDEO_PIXELS:
+            raise _too_large(
+                of, f"{preprocess.frames} frames of {height} × {width} pixels", f"{_VIDEO_PIXELS:,} pixels"
+            )
+    if isinstance(preprocess, AudioPreprocess) and preprocess.window_s is not None:
+        samples = preprocess.window_s * preprocess.sample_rate_hz * preprocess.channels
+        if not samples <= _SAMPLES:
+            raise _too_large(of, f"{samples:.3g} samples of audio at once", f"{_SAMPLES:,}")
+
+
+def check_pixels(height: float, width: float, *, of: str) -> None:
+    """Refuse the size of an image. Raises: TooLargeError."""
+    if not height * width <= _PIXELS:
+        raise _too_large(of, f"images of {height} × {width} pixels", f"{_PIXELS:,} pixels")
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free for this process, or None where the system does not say (macOS).
+
+    Memory that Linux uses for caches counts as free; a limit of the container counts too.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")
+        with contextlib.suppress(OSError, ValueError):  # without a limit it is the word "max"
+            limit = int((group / "memory.max").read_text(encoding="ascii"))
+            free.append(limit - int((group / "memory.current").read_text(encoding="ascii")))
+        return min(free, default=None)
+    return None
+
+
+def _too_large(of: str, what: str, limit: str) -> TooLargeError:
+    return TooLargeError(f"{of} takes {what}, and no network that is in use takes more than {limit}")
+
+
+def _limit(key: str) -> int | None:
+    if _LAYERS.search(key):
+        return _MOST_LAYERS
+    if _CLASSES.search(key):
+        return _MOST_CLASSES
+    return _LARGEST_COUNT if _COUNTS.search(key) else None
+
+
+def _settings(written: Any) -> Iterator[tuple[str, str, Any]]:
+    """Every setting within a JSON value: where it is, its key, and its value. Without recursion: values are deep."""
+    open_values: list[tuple[str, Any]] = [("", written)]
+    while open_values:
+        place, value = open_values.pop()
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                if isinstance(each, Mapping):
+                    open_values.append((f"{place}{key}.", each))
+                else:
+                    yield place, str(key), each
+                    if isinstance(each, list):
+                        open_values.append((f"{place}{key}.", each))
+        elif isinstance(value, list):
+            open_values += [(place, each) for each in value if isinstance(each, Mapping | list)]

@@ -1,0 +1,124 @@
+"""Hooks have no network; everything else of the process keeps its own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+import torch
+from huggingface_hub import HfApi, hf_hub_download
+from tests.hub import Hub
+
+from layerzoo.errors import OutsideRepositoryError
+from layerzoo.isolation import own_network, without_network
+
+MODEL = "hf/acme/vit"
+
+
+@pytest.fixture
+def address(hub: Hub) -> tuple[str, int]:
+    hub.repository("acme/other").commit({"config.json": "{}"})
+    host, port = hub.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def ways(hub: Hub, address: tuple[str, int]) -> dict[str, Callable[[], object]]:
+    """Ways to a host, from the bottom to the top."""
+    url = f"{hub.url}/acme/other/resolve/main/config.json"
+    return {
+        "a socket": lambda: socket.socket().connect(address),
+        "a socket that does not wait": lambda: socket.socket().connect_ex(address),
+        "a datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", address),
+        "a look-up": lambda: socket.getaddrinfo("example.org", 443),
+        "an older look-up": lambda: socket.gethostbyname("example.org"),
+        "urllib": lambda: urllib.request.urlopen(url),
+        "httpx": lambda: httpx2.get(url),
+        "torch.hub": lambda: torch.hub.load_state_dict_from_url(url),
+        "huggingface_hub": lambda: hf_hub_download("acme/other", "config.json", endpoint=hub.url, force_download=True),
+        "its API": lambda: HfApi(endpoint=hub.url).model_info("acme/other"),
+    }
+
+
+@pytest.mark.parametrize("way", ["a socket", "a socket that does not wait", "a datagram", "a look-up"])
+def test_no_connection_leaves_a_hook(hub: Hub, address: tuple[str, int], way: str) -> None:
+    with pytest.raises(OutsideRepositoryError, match=f"{MODEL}: its library asked for "), without_network(MODEL):
+        ways(hub, address)[way]()
+
+
+@pytest.mark.parametrize("way", ["urllib", "httpx", "torch.hub", "huggingface_hub", "its API"])
+def test_the_error_names_the_second_repository(hub: Hub, address: tuple[str, int], way: str) -> None:
+    with pytest.raises(OutsideRepositoryError) as caught, without_network(MODEL):
+        ways(hub, address)[way]()
+    assert "acme/other" in caught.value.reference
+    assert hub.requests == []
+
+
+def test_a_library_that_goes_on_without_the_answer_is_refused_all_the_same(hub: Hub, address: tuple[str, int]) -> None:
+    def swallow() -> None:
+        with contextlib.suppress(Exception):
+            socket.create_connection(address)
+
+    with pytest.raises(OutsideRepositoryError), without_network(MODEL):
+        swallow()
+
+
+def test_threads_that_a_hook_starts_have_no_network_either(hub: Hub, address: tuple[str, int]) -> None:
+    told: list[Exception] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address)
+        except OutsideRepositoryError as error:
+            told.append(error)
+
+    def connect_in_threads() -> None:
+        thread = threading.Thread(target=connect)
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(connect).result()
+
+    with pytest.raises(OutsideRepositoryError), without_network(MODEL):
+        connect_in_threads()
+    assert len(told) == 2
+
+
+def test_other_threads_keep_their_network(hub: Hub, address: tuple[str, int]) -> None:
+    go_on, done = threading.Event(), []
+
+    def connect() -> None:
+        go_on.wait(10)
+        socket.create_connection(address).close()
+        done.append(True)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    with without_network(MODEL):
+        go_on.set()
+        thread.join()
+    socket.create_connection(address).close()
+    assert done == [True]
+
+
+def test_layerzoos_own_requests_pass(hub: Hub, address: tuple[str, int]) -> None:
+    with without_network(MODEL), own_network():
+        socket.create_connection(address).close()
+
+
+def test_a_hook_within_a_hook_is_refused_by_its_own_name(hub: Hub, address: tuple[str, int]) -> None:
+    outer, inner = without_network(MODEL), without_network("hf/acme/inner")
+    with pytest.raises(OutsideRepositoryError, match="hf/acme/inner"), outer, inner:
+        socket.create_connection(address)
+
+
+def test_sockets_of_this_machine_pass() -> None:
+    with without_network(MODEL):
+        left, right = socket.socketpair()
+        left.close()
+        right.close()
