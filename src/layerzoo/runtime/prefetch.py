@@ -21,21 +21,43 @@ def prefetch(
     ahead: int,
     threads: int = _THREADS,
     prepare: Callable[[], None] | None = None,
+    size: Callable[[Result], int] = lambda result: 0,
+    most: int = 0,
+    late: Callable[[], None] = lambda: None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Iterator[Result]:
     """``work`` of every item, in order; up to ``ahead`` results (and one a thread) are made before they are asked for.
 
-    prepare: what each thread does first.
+    Args:
+        prepare: what each thread does first.
+        size: of a result. Nothing further is begun while the results that are ready are larger than ``most`` together.
+        late: called when a result is asked for before it is ready.
+        stop: called when the iteration ends early; has the threads end what they do.
     An exception of ``work`` is raised in its item's place. However the iteration ends, no thread is left behind.
     """
     iterator = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)
     pending: deque[Future[Result]] = deque()
+
+    def is_full() -> bool:
+        ready = [future for future in pending if future.done() and not future.exception()]
+        return len(pending) > ahead + threads or sum(size(future.result()) for future in ready) > most
+
+    def first() -> Result:
+        future = pending.popleft()
+        if not future.done():
+            late()
+        return future.result()
+
     try:
         for item in iterator:
             pending.append(pool.submit(work, item))
-            if len(pending) > ahead + threads:
-                yield pending.popleft().result()
+            while pending and is_full():
+                yield first()
         while pending:
-            yield pending.popleft().result()
+            yield first()
+    except BaseException:
+        stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

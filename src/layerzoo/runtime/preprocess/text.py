@@ -12,6 +12,7 @@ import numpy as np
 
 from layerzoo.errors import SampleError
 from layerzoo.media import text
+from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.prompts import Prompt, choose_prompt
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
@@ -59,7 +60,7 @@ class TextPreprocessor(Preprocessor):
         made.prompt = choose_prompt(prompt, self._tokenizer, model=model, max_tokens=self.declared.max_tokens)
         return made
 
-    def rows(self, source: Any) -> Prepared:
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             ids = self._ready(source)
             return Prepared([self._row(ids, special=self._special(ids))])
