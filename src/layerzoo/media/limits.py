@@ -6,6 +6,8 @@ the loaded network, whatever the files hold. What the network itself computes wi
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -35,6 +37,8 @@ class Limits:
     """How long the decoding of one sample may take altogether."""
     frame_pixels: int = 36_000_000
     """Of one frame of a video: 8K (8192 × 4320) is 35.4 million. A decoder keeps up to 16 frames for reference."""
+    processor_pixels: int = 64_000_000
+    """Of an image that a library's processor receives at full size. It takes up to 19 bytes a pixel."""
     clip_bytes: int = 256 * _MIB
     """The frames of a clip that a library's processor receives at once."""
     kept_samples: int = 1 << 24
@@ -72,6 +76,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "LAYERZOO_DECODE_MEMORY_MB": ("memory_bytes", "megabytes (MiB) that decoding one sample may allocate"),
     "LAYERZOO_DECODE_PROCESSES": ("processes", "processes that decode; 0: decode in this process"),
     "LAYERZOO_DECODE_SECONDS": ("seconds", "seconds that decoding one sample may take"),
+    "LAYERZOO_PROCESSOR_PIXELS": ("processor_pixels", "pixels of an image that a library's processor receives"),
     "LAYERZOO_AUDIO_SECONDS": ("audio_s", "seconds of audio for a network that takes a recording in one piece"),
 }
 """The variables of the environment that change a limit: (attribute of Limits, what the value is)."""
@@ -101,6 +106,12 @@ def variable_of(name: str) -> str:
     return next(variable for variable, (attribute, _) in ENVIRONMENT.items() if attribute == name)
 
 
+def free_unused() -> None:
+    """Return memory that was freed to the system: glibc keeps blocks of up to 32 MiB, in an arena for each thread."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _number(variable: str, written: str, meaning: str) -> float:
     try:
         number = float(written)
@@ -116,6 +127,7 @@ _READ: Mapping[str, Callable[[float], Any]] = {
     "processes": lambda count: min(int(count), 64),
     "seconds": float,
     "audio_s": float,
+    "processor_pixels": int,
 }
 _DEFAULT = Limits()
 _received: Limits | None = None

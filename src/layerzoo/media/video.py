@@ -33,6 +33,8 @@ DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,gi
 
 _THREADS = min(4, os.cpu_count() or 1)
 """Each decodes a frame of its own, which it keeps."""
+_LARGE_FRAME = 9_000_000
+"""Pixels. Such frames are decoded by one thread: a decoder keeps up to 16 for reference already."""
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # By their number in ITU-T H.273, table 4: those that libswscale does not convert.
 _MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp"}
@@ -162,7 +164,7 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
     After the last frame nothing comes: None."""
     with _opened(file) as (container_, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = _THREADS
+        stream.codec_context.thread_count = _THREADS if stream.width * stream.height <= _LARGE_FRAME else 1
         first: int | None = None
         shown: tuple[av.VideoFrame, int] | None = None
         for frame in _frames(container_, stream):
@@ -256,6 +258,8 @@ def _rgb(frame: av.VideoFrame) -> Image.Image:
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     try:
         pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise UnusableError(f"FFmpeg cannot convert its color space to RGB: {_color_space(frame)}") from error
     image = Image.fromarray(pixels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from layerzoo.errors import ProcessorError, SampleError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import ImageInputs
+from layerzoo.media.limits import free_unused, limits, variable_of
 from layerzoo.media.operations import Part, array_of, values_of
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
@@ -75,8 +75,20 @@ class ImagePreprocessor(Preprocessor):
 
         if self._transform is None:
             return row_of(to_array(image, self.declared))
-        with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
+        pixels = image.width * image.height
+        if pixels > (most := limits().processor_pixels):
+            raise SampleError(
+                "image",
+                f"{image.width} × {image.height} pixels, and the limit is {most:,} for the processor of a model's "
+                f"library. Next: make it smaller, or raise the limit with {variable_of('processor_pixels')}",
+            )
+        if pixels <= _LARGE_PIXELS:
             return row_of(self._transform(image))
+        with _LARGE:
+            try:
+                return row_of(self._transform(image))
+            finally:
+                free_unused()
 
     def bucket(self, row: Row) -> Any:
         return shapes_of(row)  # images, and preprocessed tensors, may differ in size

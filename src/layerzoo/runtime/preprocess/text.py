@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,9 @@ from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
 from layerzoo.spec import EXAMPLE_TOKENS, Modality, TextPreprocess
 
+_LONG_CHARACTERS = 1_000_000
+_LONG = Lock()
+"""Held while a long text is tokenised: its tokens take about a hundred bytes each."""
 _NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
@@ -65,6 +69,12 @@ class TextPreprocessor(Preprocessor):
             ids = self._ready(source)
             return Prepared([self._row(ids, special=self._special(ids))])
         checked = self.prompt.text + text.decode(source)
+        if len(checked) > _LONG_CHARACTERS:
+            with _LONG:
+                return self._prepared(checked)
+        return self._prepared(checked)
+
+    def _prepared(self, checked: str) -> Prepared:
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
         whole = len(tokens.chunks) == 1
         rows = [
