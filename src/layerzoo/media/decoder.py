@@ -44,6 +44,8 @@ _Named = str | os.PathLike[str] | bytes | bytearray | memoryview
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzoo.media.worker import main; main()"
 _FEW = 8
 """Samples after which a second process may be worth its start."""
+_STARTS = 3
+"""So many processes are started before it is clear that none can be."""
 _PIPE_BYTES = 1 << 20
 _RETIRED_AFTER = 2000
 """After so many samples a fresh process takes over: what a library keeps for good does not add up."""
@@ -382,7 +384,13 @@ class _Process:
         # -P, and the path of this process: a module in the working directory is never imported.
         path = json.dumps([entry for entry in sys.path if entry and os.path.isabs(entry)])  # noqa: PTH117
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        memory = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+        # What was freed is given back, so that it does not count as memory that a sample may take.
+        memory = {
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "MALLOC_ARENA_MAX": "2",
+            "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+            "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+        }
         with _signals_blocked():
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, path, operation],
@@ -452,17 +460,18 @@ class _Pool:
 
     def lent(self, request: Mapping[str, Any], payload: Any) -> _Process:
         """Return a process that has begun a request. Raises: _NotStartedError."""
+        starts = 0
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
-            is_new = process is None
+            starts += process is None
             try:
                 process = process or _Process(str(request["operation"]))
                 process.begin(request, payload)
             except (OSError, DisconnectedError, StalledError) as error:
                 if process is not None:
                     process.kill()
-                if is_new:
+                if starts == _STARTS:
                     raise self._refused(error) from error
                 continue  # one that ended while nobody needed it
             with self._lock:

@@ -135,6 +135,8 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
         if layout is not None:
             raise UnusableError(f"damaged, or a TIFF that Pillow cannot read: {layout}") from error
         raise UnusableError(_no_picture(file)) from error
+    except MemoryError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError(f"refused as a decompression bomb: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
@@ -154,7 +156,7 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
 def _tiff(file: BinaryIO, layout: tiff.Layout) -> Image.Image:
     try:
         return tiff.read(file, layout)
-    except UnusableError:
+    except (UnusableError, MemoryError):
         raise
     except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
@@ -180,6 +182,8 @@ def _loaded(image: Image.Image) -> Image.Image:
         raise UnusableError("empty: a picture without pixels")
     try:
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
     # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.

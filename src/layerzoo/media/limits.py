@@ -57,7 +57,7 @@ class Limits:
     """Of a text without spaces and punctuation, which its tokenizer takes in one piece: up to 600 bytes a character."""
     row_bytes: int = 32 * _MIB
     """Of one row of a CSV file."""
-    failed_rows: int = 250_000
+    failed_rows: int = 100_000
     """Rows of one table that cannot be used. After so many the rest is not read: a file of a few hundred bytes can hold
     billions of empty rows."""
     prepared_bytes: int = 128 * _MIB

@@ -97,7 +97,8 @@ class _Answer:
             told = {"error": "SampleError", "reason": operations.out_of_memory()}
         else:
             told = {"done": True}
-        gc.collect()  # an error keeps what it went through: it may be an image of many megabytes
+        if "error" in told:
+            gc.collect()  # an error keeps what it went through: it may be an image of many megabytes
         framing.send(self._outgoing, told)
 
     def _beat(self) -> None:

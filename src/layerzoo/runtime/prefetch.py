@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,22 +38,27 @@ def prefetch(
     """
     iterator = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)
-    pending: deque[Future[Result]] = deque()
+    pending: deque[Future[tuple[Result, int]]] = deque()
+    ready = _Count()
 
-    def is_full() -> bool:
-        ready = [future for future in pending if future.done() and not future.exception()]
-        return len(pending) > ahead + threads or sum(size(future.result()) for future in ready) > most
+    def measured(item: Item) -> tuple[Result, int]:
+        result = work(item)
+        taken = size(result)
+        ready.add(taken)
+        return result, taken
 
     def first() -> Result:
         future = pending.popleft()
         if not future.done():
             late()
-        return future.result()
+        result, taken = future.result()
+        ready.add(-taken)
+        return result
 
     try:
         for item in iterator:
-            pending.append(pool.submit(work, item))
-            while pending and is_full():
+            pending.append(pool.submit(measured, item))
+            while pending and (len(pending) > ahead + threads or ready.total > most):
                 yield first()
         while pending:
             yield first()
@@ -61,3 +67,15 @@ def prefetch(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Count:
+    """A sum that several threads add to."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = Lock()
+
+    def add(self, number: int) -> None:
+        with self._lock:
+            self.total += number
