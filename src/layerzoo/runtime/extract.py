@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -243,7 +243,7 @@ def _pieces(run: _Run, found: Samples, limit: Limit, strict: bool) -> Iterator[F
     batches = _checked(run, _batches(rows, backbone.preprocess, limit))
     work = partial(_run_batch, pools=run.row_pools, waiting=waiting)
     done = in_lanes(backbone, batches, work) if _runs_in_lanes(backbone) else (work(backbone, each) for each in batches)
-    with run.decoder:
+    with contextlib.closing(rows), run.decoder:
         for rows_done in done:
             _note(rows_done, waiting)
             if ready := _take_ready(waiting):
@@ -382,7 +382,7 @@ def _rows(
     waiting: dict[int, _Open],
     ahead: int,
     strict: bool,
-) -> Iterator[Place]:
+) -> Generator[Place]:
     """Every sample's rows, decoded ahead of the network. Opens each sample in ``waiting``.
 
     Raises: SampleError for the first sample that cannot be decoded, if ``strict``.
@@ -407,6 +407,16 @@ def _rows(
         late=decoder.want_more,
         stop=decoder.close,
     )
+    with contextlib.closing(prepared_samples):
+        yield from _opened(run, prepared_samples, waiting, strict)
+
+
+def _opened(
+    run: _Run,
+    prepared_samples: Iterable[tuple[str, Prepared | SampleError]],
+    waiting: dict[int, _Open],
+    strict: bool,
+) -> Iterator[Place]:
     for index, (sample_id, prepared) in enumerate(prepared_samples):
         if isinstance(prepared, SampleError):
             if strict:

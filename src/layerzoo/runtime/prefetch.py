@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
@@ -26,7 +26,7 @@ def prefetch(
     most: int = 0,
     late: Callable[[], None] = lambda: None,
     stop: Callable[[], None] = lambda: None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """``work`` of every item, in order; up to ``ahead`` results (and one a thread) are made before they are asked for.
 
     Args:
