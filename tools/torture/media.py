@@ -29,8 +29,8 @@ from tools.torture.outcome import Outcome
 
 MOST_BYTES = 1_500_000_000
 """How far the memory of a run may rise above what one sample takes, decode processes included."""
-_SECONDS = 240.0
-"""For one request; a decoder may take 120 s without a sign of progress."""
+_SECONDS = 900.0
+"""For one request. Five hours of audio have 600 windows."""
 _RATE = 16_000
 _MODELS = {
     "vision": ("starter/efficientnet-lite0", "stem"),
@@ -117,8 +117,8 @@ def _silence(path: Path, *, hours: float, rate: int = _RATE, channels: int = 1) 
 
 
 def _sparse_wav(path: Path) -> None:
-    """A recording of 9 hours in a file with a hole."""
-    size = 1_000_000_000
+    """A recording of an hour in a file with a hole."""
+    size = 120_000_000
     soundfile.write(path, np.zeros(1, np.int16), _RATE)
     head = bytearray(path.read_bytes()[:44])
     head[4:8], head[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
@@ -169,7 +169,7 @@ def _long_row(path: Path) -> None:
 
 
 BOMBS = (
-    _Bomb("WebP of 34 bytes, 89 megapixels with transparency", "vision", _image("RGBA", lossless=True), "webp"),
+    _Bomb("WebP of 89 megapixels with transparency", "vision", _image("RGBA", lossless=True), "webp"),
     _Bomb("twelve PNGs of 89 megapixels", "vision", _image("L", compress_level=1), "png", times=12),
     _Bomb("PNG of 89 megapixels with transparency", "vision", _image("RGBA", compress_level=1), "png"),
     _Bomb("PNG of 89 megapixels in 16 bits", "vision", _image("I;16", compress_level=1), "png"),
@@ -178,7 +178,7 @@ BOMBS = (
     _Bomb("TIFF of 89 megapixels", "vision", _image("RGB", compression="tiff_lzw"), "tif"),
     _Bomb("FLAC of 1 MB, 5 hours of silence", "audio", lambda path: _silence(path, hours=5), "flac"),
     _Bomb("FLAC of 8 channels, 20 minutes", "audio", lambda path: _silence(path, hours=0.34, channels=8), "flac"),
-    _Bomb("WAV of 9 hours with a hole", "audio", _sparse_wav, "wav"),
+    _Bomb("WAV of an hour with a hole", "audio", _sparse_wav, "wav"),
     _Bomb("MP4 of 8160 × 8160 pixels", "video", lambda path: _clip(path, 8160, 8160, 2), "mp4"),
     _Bomb("MP4 of 6000 × 5990 pixels", "video", lambda path: _clip(path, 6000, 5990, 6), "mp4"),
     _Bomb("MP4 of 3840 × 2160 pixels", "video", lambda path: _clip(path, 3840, 2160, 24), "mp4"),
