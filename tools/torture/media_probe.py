@@ -1,8 +1,8 @@
-"""A process that extracts features of the files it is told, and measures its own memory.
+"""A process that extracts features of files on request, and measures its own memory.
 
 Reads a line of JSON a request (``{"model", "layer", "inputs", …}``) and answers with one: ids, reasons of
-errors, seconds, and by how many bytes the peak of this process and of its
-decode processes lies above what they took after one sample.
+errors, seconds, and how many bytes the peak of this process and of its
+decode processes exceeds what they took after one sample.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
 
 
 def section(file: BinaryIO, start: int, stop: int) -> BinaryIO:
-    """A part of an open file, as a file of its own. Only one part may be read at a time."""
+    """A part of an open file, as a separate file. Only one part may be read at a time."""
     return io.BufferedReader(_Section(file, start, stop), _SECTION_BYTES)
 
 

@@ -264,7 +264,7 @@ class _Turns:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """Decode next to others; whoever holds a turn and waits to be alone comes first."""
+        """Decode next to others. A thread that waits to decode alone comes first."""
         with self._changed:
             self._wait(lambda: not self._is_alone and not self._waiting_alone)
             self._shared += 1
@@ -277,7 +277,7 @@ class _Turns:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Decode while nobody else does."""
+        """Decode while no other thread does."""
         with self._changed:
             self._waiting_alone += 1
             try:
@@ -448,7 +448,7 @@ class _Process:
 
 
 class _Pool:
-    """The decode processes that nobody uses at the moment."""
+    """The idle decode processes."""
 
     refusal: str | None = None
     """Why no process can be started here."""
@@ -473,7 +473,7 @@ class _Pool:
                     process.kill()
                 if starts == _STARTS:
                     raise self._refused(error) from error
-                continue  # one that ended while nobody needed it
+                continue  # an idle one that has ended
             with self._lock:
                 self._all.add(process)
             return process

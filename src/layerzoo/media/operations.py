@@ -48,8 +48,8 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
     except MemoryError as error:
         raise SampleError(name_of(source), out_of_memory()) from error
     except Exception as error:  # libraries raise whatever broken bytes lead them to
-        told = (str(error).strip().splitlines() or [""])[0][:200]
-        raise SampleError(name_of(source), f"its decoding fails: {type(error).__name__}: {told}") from error
+        message = (str(error).strip().splitlines() or [""])[0][:200]
+        raise SampleError(name_of(source), f"its decoding fails: {type(error).__name__}: {message}") from error
 
 
 def out_of_memory() -> str:

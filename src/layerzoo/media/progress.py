@@ -1,4 +1,4 @@
-"""Signs of progress, by which a decoder that hangs can be told from a slow one."""
+"""Signs of progress, which distinguish a slow decoder from one that hangs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ VideoSource = Encoded | NDArray[np.uint8]
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,gif"
 
 _THREADS = min(4, os.cpu_count() or 1)
-"""Each decodes a frame of its own, which it keeps."""
+"""Each decodes and keeps one frame."""
 _LARGE_FRAME = 9_000_000
 """Pixels. Such frames are decoded by one thread: a decoder keeps up to 16 for reference already."""
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

@@ -1,4 +1,4 @@
-"""The decode process: it decodes one sample after the other until nobody is at the other end of its pipe.
+"""The decode process: it decodes one sample after the other until its pipe is closed.
 
 A decoder that crashes, hangs or takes too much memory ends this process, and costs its own sample only. It imports
 no torch.
@@ -23,7 +23,7 @@ from layerzoo.media.limits import Limits
 from layerzoo.media.sample import UnusableError
 
 _IDLE_S = 120.0
-"""After so long without a request the process ends by itself."""
+"""After so long without a request the process ends."""
 _BEAT_S = 1.0
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     requests: queue.SimpleQueue[framing.Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(incoming, requests), daemon=True).start()
     _preload(sys.argv[2:])
-    with contextlib.suppress(OSError):  # nobody is there to read the answer
+    with contextlib.suppress(OSError):  # the pipe is closed
         framing.send(outgoing, {"ready": True})
         while True:
             try:
