@@ -74,6 +74,7 @@ def test_a_bomb_is_named_and_the_other_files_are_extracted(images: Backbone, sam
     assert np.allclose(found.by_layer["stem"], alone.by_layer["stem"][0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_long_recording_has_the_features_of_its_windows(
     samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
