@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import soxr
 from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
-from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, all_channels, mean_of_channels
+from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, Track, all_channels, mean_of_channels
+from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sound import Sound
 from layerzoo.media.source import Encoded, is_encoded, opened
 
 SoundSource = Encoded | Sound | tuple[NDArray[Any], int]
 
+_AT_ONCE = 1 << 24
+"""Samples that are kept when they are resampled, 64 MiB. More come in windows."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 
@@ -34,23 +39,67 @@ def decode(source: SoundSource, sample_rate_hz: int, channels: int = 1) -> NDArr
     Raises: SampleError when it is empty, holds no audio, less of it than its headers declare, frames that cannot be
         decoded, or samples that are not finite.
     """
+    pieces = [piece for piece in decoded_windows(source, sample_rate_hz, channels, None) if piece is not None]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def decoded_windows(
+    source: SoundSource, sample_rate_hz: int, channels: int, window_samples: int | None
+) -> Iterator[NDArray[np.float32] | None]:
+    """Decode audio, and yield it in windows.
+
+    Args:
+        source, sample_rate_hz, channels: see :func:`decode`.
+        window_samples: as :func:`windows` has it. None: audio comes in pieces of any length, and more of it than
+            ``Limits.whole_samples`` is refused.
+    Yields: the windows. Long audio is not kept in memory: there None comes first, when all of it was decoded once, and
+        then each window as it is decoded again.
+    Raises: SampleError, before the first window.
+    """
     mix = mean_of_channels if channels == 1 else all_channels(channels)
     with failing_as(name_of(source)):
         if isinstance(source, tuple):
-            segments = [_of_memory(source, mix)]
+            yield from _windowed([_of_memory(source, mix)], sample_rate_hz, channels, window_samples)
         elif is_encoded(source):
             with opened(source) as file:
-                segments = audio_file.read(file, mix)
+                yield from _windowed(audio_file.read(file, mix), sample_rate_hz, channels, window_samples)
         else:
             raise UnusableError(_no_sound(source))
-        resampled = [_resampled(segment, sample_rate_hz) for segment in segments]
-        if not sum(len(segment.samples) for segment in segments):
-            raise UnusableError("empty: 0 samples")
-        joined = resampled[0] if len(resampled) == 1 else np.concatenate(resampled)
-        if len(joined) == 0:
-            samples, rate = segments[0]
-            raise UnusableError(f"too short: {len(samples)} samples at {rate} Hz are none at {sample_rate_hz} Hz")
-        return np.ascontiguousarray(joined, dtype=np.float32)
+
+
+def _windowed(
+    tracks: list[Track], sample_rate_hz: int, channels: int, window_samples: int | None
+) -> Iterator[NDArray[np.float32] | None]:
+    segments = [segment for track in tracks for segment in track.segments]
+    for segment in segments:
+        if not LOWEST_RATE_HZ <= segment.sample_rate_hz <= HIGHEST_RATE_HZ:
+            raise UnusableError(
+                f"a sample rate of {segment.sample_rate_hz} Hz: audio has {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}"
+            )
+        if not segment.is_finite:
+            raise UnusableError("holds samples that are not finite (infinite or not a number)")
+    if not sum(segment.length for segment in segments):
+        raise UnusableError("empty: 0 samples")
+    seconds = sum(track.seconds for track in tracks)
+    samples_per_s = sample_rate_hz * channels
+    most = limits().audio_s or limits().whole_samples / samples_per_s
+    if window_samples is None and seconds > most:
+        raise UnusableError(
+            f"{seconds:,.0f} s of audio, and the limit is {most:,.0f} s for a network that takes a recording in one "
+            f"piece. Next: split it, or raise the limit with {variable_of('audio_s')}"
+        )
+    if all(track.kept is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
+        samples = _joined(list(_resampled(tracks, sample_rate_hz)))
+        if len(samples) == 0:
+            raise UnusableError(
+                f"too short: {segments[0].length} samples at {segments[0].sample_rate_hz} Hz are none at "
+                f"{sample_rate_hz} Hz"
+            )
+        yield from [samples] if window_samples is None else windows(samples, window_samples)
+        return
+    yield None
+    pieces = _resampled(tracks, sample_rate_hz)
+    yield from pieces if window_samples is None else _windows_of(pieces, window_samples)
 
 
 def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
@@ -66,26 +115,69 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
     return [samples[start:stop] for start, stop in pairwise(edges)]
 
 
-def _resampled(segment: Segment, sample_rate_hz: int) -> NDArray[np.float32]:
-    samples, rate = segment
-    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
-        raise UnusableError(f"a sample rate of {rate} Hz: audio has {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
-    if not np.isfinite(samples).all():
-        raise UnusableError("holds samples that are not finite (infinite or not a number)")
-    if rate == sample_rate_hz or len(samples) == 0:
-        return samples
-    resampled: NDArray[np.float32] = soxr.resample(samples, rate, sample_rate_hz, quality="HQ")
-    return resampled
+def _windows_of(pieces: Iterable[NDArray[np.float32]], window_samples: int) -> Iterator[NDArray[np.float32]]:
+    """The windows of :func:`windows`, of audio that comes in pieces: two of them are kept, as the last may be short."""
+    held: list[NDArray[np.float32]] = []
+    length = 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if length > 3 * window_samples:
+            joined = _joined(held)
+            stop = (length // window_samples - 2) * window_samples
+            for start in range(0, stop, window_samples):
+                yield joined[start : start + window_samples].copy()
+            held, length = [joined[stop:].copy()], length - stop
+    yield from windows(_joined(held), window_samples)
 
 
-def _of_memory(source: tuple[Any, ...], mix: Mix) -> Segment:
+def _joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return np.ascontiguousarray(joined, dtype=np.float32)
+
+
+def _resampled(tracks: Iterable[Track], sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    """The samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
+    for track in tracks:
+        for rate, blocks in groupby(track.blocks(), key=itemgetter(0)):
+            yield from _converted((block for _, block in blocks), rate, sample_rate_hz)
+
+
+def _converted(blocks: Iterator[NDArray[np.float32]], rate: int, sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    if rate == sample_rate_hz:
+        yield from blocks
+        return
+    stream: soxr.ResampleStream | None = None
+    before: NDArray[np.float32] | None = None
+    for block in blocks:
+        if len(block) == 0:
+            if before is None:
+                yield block
+            continue
+        if before is not None:
+            stream = stream or _stream(before, rate, sample_rate_hz)
+            yield stream.resample_chunk(before)
+        before = block
+    if before is not None:
+        yield (stream or _stream(before, rate, sample_rate_hz)).resample_chunk(before, last=True)
+
+
+def _stream(block: NDArray[np.float32], rate: int, sample_rate_hz: int) -> soxr.ResampleStream:
+    channels = 1 if block.ndim == 1 else block.shape[1]
+    return soxr.ResampleStream(rate, sample_rate_hz, channels, dtype="float32", quality="HQ")
+
+
+def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
         raise UnusableError(_no_sound(source))
     samples, rate = source
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
         raise UnusableError(f"samples of shape {samples.shape}: a sound is (time,) or (time, channel)")
     scaled = _scaled(samples)
-    return Segment(mix(scaled[:, None] if scaled.ndim == 1 else scaled), int(rate))
+    mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
+    kept = [(int(rate), mixed)]
+    segment = Segment(int(rate), len(mixed), bool(np.isfinite(mixed).all()))
+    return Track(lambda: iter(kept), [segment], kept)
 
 
 def _is_rate(value: object) -> bool:

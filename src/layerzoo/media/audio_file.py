@@ -7,10 +7,11 @@ declare.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import av
@@ -18,8 +19,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from layerzoo.media import container
+from layerzoo.media import container, progress
 from layerzoo.media.declared_length import UNKNOWN_LENGTHS
+from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.sniff import Content, looks_like, reads_as_text, sniff
 
@@ -29,7 +31,7 @@ DEMUXERS = (
     "mlp,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,pvf,qcp,qoa,rm,shn,sox,tak,truehd,tta,voc,"
     "w64,wav,wv,xwma"
 )
-BLOCK_SAMPLES = 1 << 20
+BLOCK_SAMPLES = 1 << 18
 MAX_CHANNELS = 64
 
 # A bare sequence of codec frames: tags, or a frame that was cut in two, may be before the first and after the last one.
@@ -52,14 +54,78 @@ _READ_BY_LIBSNDFILE = {"wav", "aiff", "au", "caf", "w64", "flac", "voc"}
 _UNKNOWN_FRAMES = (1 << 63) - 1
 
 
-class Segment(NamedTuple):
-    """Consecutive samples of one sample rate.
+@dataclass(slots=True)
+class Segment:
+    """Consecutive samples of one sample rate."""
 
-    samples: (time,), the mean of the channels; (time, channel) for a network that takes several.
+    sample_rate_hz: int
+    length: int = 0
+    is_finite: bool = True
+
+
+Block = tuple[int, NDArray[np.float32]]
+"""A sample rate, and samples: (time,), the mean of the channels; (time, channel) for a network that takes several."""
+
+
+@dataclass(slots=True)
+class Track:
+    """What one pass of a decoder over a file, or over a part of it, gives.
+
+    again: repeats the pass, and yields its blocks. kept: the blocks; None where there are too many to keep them.
     """
 
-    samples: NDArray[np.float32]
-    sample_rate_hz: int
+    again: Callable[[], Iterator[Block]]
+    segments: list[Segment] = field(default_factory=list)
+    kept: list[Block] | None = field(default_factory=list)
+
+    def blocks(self) -> Iterator[Block]:
+        """The decoded samples, in order."""
+        return self.again() if self.kept is None else iter(self.kept)
+
+    @property
+    def length(self) -> int:
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def seconds(self) -> float:
+        return sum(segment.length / segment.sample_rate_hz for segment in self.segments)
+
+
+def track_of(again: Callable[[], Iterator[Block]]) -> Track:
+    """Decode to the end, and keep the samples while they are few. Raises: what the decoder raises."""
+    track, most = Track(again), limits().kept_samples
+    held, held_samples = 0, 0  # blocks are joined to large ones: a frame of a file has some hundred samples
+    for rate, block in again():
+        progress.beat()
+        if not track.segments or track.segments[-1].sample_rate_hz != rate:
+            track.segments.append(Segment(rate))
+            held, held_samples = 0, 0
+        segment = track.segments[-1]
+        segment.length += len(block)
+        segment.is_finite = segment.is_finite and bool(np.isfinite(block).all())
+        if track.kept is None:
+            continue
+        track.kept.append((rate, block))
+        held, held_samples = held + 1, held_samples + len(block)
+        if held_samples >= BLOCK_SAMPLES:
+            track.kept[-held:] = [(rate, np.concatenate([each for _, each in track.kept[-held:]]))]
+            held, held_samples = 0, 0
+        if track.length * (block[:1].size or 1) > most:
+            track.kept = None
+    return track
+
+
+def _few_kept(tracks: Iterable[Track]) -> list[Track]:
+    """Tracks, with their samples while these are few."""
+    found: list[Track] = []
+    length = 0
+    for track in tracks:
+        found.append(track)
+        length += track.length
+        if length > limits().kept_samples:
+            for each in found:
+                each.kept = None
+    return found
 
 
 Mix = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -94,13 +160,14 @@ class _Header(NamedTuple):
     missing: tuple[int, int] | None
 
 
-def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
+def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Track]:
     """Decode the audio of a file to its end.
 
     Of several audio streams FFmpeg's best is taken. The sample rate may change in the middle, as it does in files that
     were joined: each rate begins a new segment. Samples are those that FFmpeg decodes, without encoder delay where the
-    container declares one.
+    container declares one. The samples of a long file are not kept, and decoded again when they are read.
 
+    Returns: the tracks that make up the file, in order, for as long as the file is open.
     Raises: UnusableError when the file holds no audio, or less than its headers declare, or is damaged.
     """
     content = sniff(file)
@@ -110,41 +177,47 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Segment]:
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
     if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
-        return _by_libsndfile(file, mix)
+        return [_by_libsndfile(file, mix)]
     if header is not None and header.missing is not None:
         raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
     if content is not None and content.format == "ogg":
         return _ogg(file, mix)
     if len(parts := container.flac_parts(file)) > 1:
-        return [segment for part in parts for segment in read(part, mix)]
+        return _few_kept(track for part in parts for track in read(part, mix))
     try:
-        return _by_ffmpeg(file, content, header, mix)
+        return [_by_ffmpeg(file, content, header, mix)]
+    except av.error.MemoryError as error:
+        raise MemoryError from error
     except av.error.FFmpegError as error:
         if header is not None:
-            return _by_libsndfile(file, mix)
+            return [_by_libsndfile(file, mix)]
         if content is None:
             raise UnusableError(f"no audio that FFmpeg or libsndfile reads: {looks_like(file)}") from error
         raise UnusableError(f"truncated or damaged: begins as {content.format}, then: {error.strerror}") from error
 
 
-def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None, mix: Mix) -> list[Segment]:
-    decoder = _Decoder(file, mix)
-    segments = decoder.segments()
+def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None, mix: Mix) -> Track:
+    track, decoder = _decoded(file, mix)
     if header is not None and header.format == "WAVEX" and decoder.codec in _TAKEN_FOR_FLOAT:
         return _by_libsndfile(file, mix)
-    samples = sum(len(segment.samples) for segment in segments)
     declared = decoder.declared_samples
     if header is not None and header.subtype in _PCM and content is not None and content.format != "voc":
         declared = header.frames
     if decoder.format == "mp3":
         declared = container.mp3_samples(file)
-    if declared is not None and samples < declared:
-        raise UnusableError(f"truncated: {samples} of {declared} samples")
-    return segments
+    if declared is not None and track.length < declared:
+        raise UnusableError(f"truncated: {track.length} of {declared} samples")
+    return track
+
+
+def _decoded(file: BinaryIO, mix: Mix) -> tuple[Track, _Decoder]:
+    """Decode a file with FFmpeg. Raises: UnusableError; av.error.FFmpegError."""
+    decoder = _Decoder(file, mix)
+    return track_of(decoder.blocks), decoder
 
 
 class _Decoder:
-    """One pass of FFmpeg over a file."""
+    """FFmpeg, on one file."""
 
     def __init__(self, file: BinaryIO, mix: Mix) -> None:
         self._file = file
@@ -152,14 +225,14 @@ class _Decoder:
         self.format = ""
         self.declared_samples: int | None = None
         self.codec = ""
-        self._blocks: list[NDArray[np.float32]] = []
         self._rate = 0
-        self._segments: list[Segment] = []
+        self._seconds = 0.0
         self._next_pts: int | None = None
 
-    def segments(self) -> list[Segment]:
+    def blocks(self) -> Iterator[Block]:
         """Decode the whole file. Raises: UnusableError; av.error.FFmpegError."""
         self._file.seek(0)
+        self._rate, self._seconds, self._next_pts = 0, 0.0, None
         options = {"format_whitelist": DEMUXERS}
         with av.open(self._file, "r", container_options=options, metadata_errors="replace") as opened:
             stream: Any = opened.streams.best("audio")
@@ -173,38 +246,38 @@ class _Decoder:
             if self.codec == "flac":
                 stream.codec_context.options = {"err_detect": "crccheck+explode"}
             try:
-                self._decode(opened, stream)
+                yield from self._blocks(opened, stream)
             except IndexError as error:  # PyAV's, when a stream turns up that no header announced
                 raise UnusableError("damaged: its streams are not those that its header announces") from error
-        self._end_segment()
-        return self._segments
 
-    def _decode(self, opened: Any, stream: Any) -> None:
+    def _blocks(self, opened: Any, stream: Any) -> Iterator[Block]:
         is_bare = self.format in _BARE_STREAMS
         undecodable: str | None = None
         for packet in opened.demux(stream):
+            progress.beat()
             try:
                 frames = packet.decode()
-            except av.error.PatchWelcomeError:
+            except (av.error.PatchWelcomeError, av.error.MemoryError):
                 raise
             except av.error.FFmpegError:
-                if not _is_tag(packet) and not (is_bare and not self._has_samples()):
+                if not _is_tag(packet) and not (is_bare and not self._seconds):
                     undecodable = undecodable or self._where()
                 continue
             for frame in frames:
                 if undecodable:
                     raise UnusableError(f"damaged: the audio {undecodable} cannot be decoded")
-                self._add(frame)
+                yield self._block(frame)
         if undecodable and not is_bare:
             raise UnusableError(f"truncated: the audio {undecodable} cannot be decoded, and nothing follows it")
 
-    def _add(self, frame: Any) -> None:
+    def _block(self, frame: Any) -> Block:
         if frame.sample_rate != self._rate:
-            self._end_segment()
             self._rate, self._next_pts = frame.sample_rate, None
         if self.format == "flac":
             self._check_continuous(frame)
-        self._blocks.append(self._mix(_channels(frame)))
+        block = self._mix(_channels(frame))
+        self._seconds += len(block) / (self._rate or 1)
+        return self._rate, block
 
     def _check_continuous(self, frame: Any) -> None:
         """FFmpeg's FLAC reader silently skips what it cannot parse; the number of the next frame shows it."""
@@ -214,18 +287,8 @@ class _Decoder:
             raise UnusableError(f"damaged: {frame.pts - self._next_pts} samples {self._where()} cannot be decoded")
         self._next_pts = frame.pts + frame.samples
 
-    def _end_segment(self) -> None:
-        if self._blocks:
-            self._segments.append(Segment(np.concatenate(self._blocks), self._rate))
-            self._blocks = []
-
-    def _has_samples(self) -> bool:
-        return bool(self._blocks or self._segments)
-
     def _where(self) -> str:
-        seconds = sum(len(segment.samples) / segment.sample_rate_hz for segment in self._segments)
-        seconds += sum(map(len, self._blocks)) / (self._rate or 1)
-        return f"at {seconds:.2f} s"
+        return f"at {self._seconds:.2f} s"
 
 
 def _is_tag(packet: Any) -> bool:
@@ -253,7 +316,7 @@ def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
     return values.astype(np.float32) * np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
 
 
-def _ogg(file: BinaryIO, mix: Mix) -> list[Segment]:
+def _ogg(file: BinaryIO, mix: Mix) -> list[Track]:
     """Decode an Ogg file, which may be several joined ones.
 
     FFmpeg goes on from one part to the next where they agree in codec, channels and rate. Where they do not, each
@@ -263,39 +326,41 @@ def _ogg(file: BinaryIO, mix: Mix) -> list[Segment]:
     if not links or not links[-1].is_complete:
         raise UnusableError("truncated: the last page of the Ogg stream is missing")
     if len(links) == 1:
-        return _ogg_link(file, links[0], mix)
+        return [_ogg_link(file, links[0], mix)]
     try:
-        segments = _Decoder(file, mix).segments()
-        _check_ogg(segments, links)
+        track, _ = _decoded(file, mix)
+        _check_ogg(track, links)
+    except av.error.MemoryError as error:
+        raise MemoryError from error
     except (av.error.FFmpegError, UnusableError):
-        return [segment for link in links for segment in _ogg_link(file, link, mix)]
-    return segments
+        return _few_kept(_ogg_link(file, link, mix) for link in links)
+    return [track]
 
 
-def _ogg_link(file: BinaryIO, link: container.OggLink, mix: Mix) -> list[Segment]:
-    file.seek(link.start)
-    part = io.BytesIO(file.read(link.stop - link.start))
+def _ogg_link(file: BinaryIO, link: container.OggLink, mix: Mix) -> Track:
+    part = container.section(file, link.start, link.stop)
     try:
-        segments = _Decoder(part, mix).segments()
+        track, _ = _decoded(part, mix)
+    except av.error.MemoryError as error:
+        raise MemoryError from error
     except av.error.FFmpegError as error:
         reason = f"damaged: the Ogg stream from byte {link.start} on: {error.strerror}"
         try:
             return _by_libsndfile(part, mix)
         except UnusableError:
             raise UnusableError(reason) from error
-    _check_ogg(segments, [link])
-    return segments
+    _check_ogg(track, [link])
+    return track
 
 
-def _check_ogg(segments: list[Segment], links: list[container.OggLink]) -> None:
+def _check_ogg(track: Track, links: list[container.OggLink]) -> None:
     """FFmpeg silently skips damaged pages: compare the decoded length with the positions that the pages declare."""
     if any(link.samples is None for link in links):
         return
     declared = sum((link.samples or 0) / link.sample_rate_hz for link in links)
-    decoded = sum(len(segment.samples) / segment.sample_rate_hz for segment in segments)
     slack = sum(link.frame_samples / link.sample_rate_hz for link in links)
-    if decoded < declared - slack:
-        raise UnusableError(f"damaged: {decoded:.2f} of {declared:.2f} s can be decoded")
+    if track.seconds < declared - slack:
+        raise UnusableError(f"damaged: {track.seconds:.2f} of {declared:.2f} s can be decoded")
 
 
 def _descriptor(file: BinaryIO) -> Any:
@@ -325,21 +390,23 @@ def _missing(log: str) -> tuple[int, int] | None:
     return None
 
 
-def _by_libsndfile(file: BinaryIO, mix: Mix) -> list[Segment]:
+def _by_libsndfile(file: BinaryIO, mix: Mix) -> Track:
+    return track_of(partial(_libsndfile_blocks, file, mix))
+
+
+def _libsndfile_blocks(file: BinaryIO, mix: Mix) -> Iterator[Block]:
     try:
         with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
-            samples = np.concatenate([mix(np.zeros((0, audio.channels), np.float32)), *map(mix, _blocks(audio))])
-            if len(samples) < audio.frames != _UNKNOWN_FRAMES:
-                raise UnusableError(f"truncated: {len(samples)} of {audio.frames} samples")
-            return [Segment(samples, audio.samplerate)]
+            rate, length = audio.samplerate, 0
+            yield rate, mix(np.zeros((0, audio.channels), np.float32))
+            # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
+            while len(block := audio.read(max(1, BLOCK_SAMPLES // audio.channels), dtype="float32", always_2d=True)):
+                length += len(block)
+                yield rate, mix(block)
+            if length < audio.frames != _UNKNOWN_FRAMES:
+                raise UnusableError(f"truncated: {length} of {audio.frames} samples")
     except soundfile.SoundFileError as error:
         reason = str(error).rpartition(": ")[2].rstrip(".")
         raise UnusableError(f"truncated or damaged: {reason}") from error
     finally:
         file.seek(0, os.SEEK_SET)
-
-
-def _blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
-    # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
-    while len(block := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-        yield block

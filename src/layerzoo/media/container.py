@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from layerzoo.media.declared_length import UNKNOWN_LENGTHS, audio_end
 
+_SECTION_BYTES = 1 << 16
 _MAX_INDEX_BYTES = 1 << 26
 _SEARCH_BYTES = 1 << 20
 _OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
@@ -175,10 +177,41 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
     size = file.seek(0, os.SEEK_END)
     parts: list[BinaryIO] = []
     for start, stop in pairwise([*marks, size] if len(marks) > 1 else []):
-        file.seek(start)
-        parts.append(io.BytesIO(file.read(stop - start)))
+        parts.append(section(file, start, stop))
     file.seek(0)
     return parts
+
+
+def section(file: BinaryIO, start: int, stop: int) -> BinaryIO:
+    """A part of an open file, as a separate file. Only one part may be read at a time."""
+    return io.BufferedReader(_Section(file, start, stop), _SECTION_BYTES)
+
+
+class _Section(io.RawIOBase):
+    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+        self._file, self._start, self._length = file, start, stop - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), max(0, self._length - self._at))
+        self._file.seek(self._start + self._at)
+        data = self._file.read(wanted)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 class _Xing(NamedTuple):

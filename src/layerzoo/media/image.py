@@ -48,6 +48,7 @@ FORMATS = [
     "IM",
     "FLI",
 ]
+_BAND_PIXELS = 1 << 22
 _KNOW_WHITE = "so that it is known what is white"
 _TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
@@ -97,6 +98,15 @@ def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.floa
 
 def over_white(image: Image.Image) -> Image.Image:
     """Composite an image that has transparency over white. Returns: RGB."""
+    opaque = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)  # in bands: a large image takes several copies on the way
+    for top in range(0, image.height, rows):
+        band = (0, top, image.width, min(image.height, top + rows))
+        opaque.paste(_over_white(image if band[3] - top == image.height else image.crop(band)), (0, top))
+    return opaque
+
+
+def _over_white(image: Image.Image) -> Image.Image:
     opaque = Image.new("RGBA", image.size, "white")
     opaque.alpha_composite(image.convert("RGBA"))
     return opaque.convert("RGB")
@@ -125,6 +135,8 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
         if layout is not None:
             raise UnusableError(f"damaged, or a TIFF that Pillow cannot read: {layout}") from error
         raise UnusableError(_no_picture(file)) from error
+    except MemoryError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError(f"refused as a decompression bomb: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
@@ -144,7 +156,7 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
 def _tiff(file: BinaryIO, layout: tiff.Layout) -> Image.Image:
     try:
         return tiff.read(file, layout)
-    except UnusableError:
+    except (UnusableError, MemoryError):
         raise
     except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
@@ -170,6 +182,8 @@ def _loaded(image: Image.Image) -> Image.Image:
         raise UnusableError("empty: a picture without pixels")
     try:
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise UnusableError(_damage(error)) from error
     # The orientation is read after the pixels: Pillow turns a TIFF itself while loading it.
@@ -234,8 +248,13 @@ def _of_16_bits(image: Image.Image) -> Image.Image:
         raise UnusableError(
             f"a 32-bit picture with values from {low} to {high}: convert it to 8 or 16 bits, {_KNOW_WHITE}"
         )
-    grey = Image.fromarray(_to_8_bits(values))
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    grey = Image.new("L" if not isinstance(transparent, int) else "LA", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        some = values[top : top + rows]
+        band = Image.fromarray(_to_8_bits(some))
+        if isinstance(transparent, int):
+            band.putalpha(Image.fromarray(np.where(some == transparent, 0, 255).astype(np.uint8)))
+        grey.paste(band, (0, top))
     return grey

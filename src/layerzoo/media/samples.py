@@ -13,6 +13,7 @@ import numpy as np
 
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, folder, paths
+from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
 from layerzoo.media.sample import Sample, UnusableError, shown
 from layerzoo.media.sniff import NOUNS, kind_of_file, kind_of_suffix
@@ -39,7 +40,7 @@ class Samples(Iterator[Item]):
         return next(self._items)
 
 
-def samples(inputs: Any, modality: Modality, *, column: str | None = None) -> Samples:
+def samples(inputs: Any, modality: Modality, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
     """The samples for a model of a modality, lazily and always in the same order.
 
     inputs is one of
@@ -56,13 +57,14 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None) -> Sa
 
     For a text model a file holds many samples: the lines of a text file, or the text column of a .csv, .tsv, .jsonl or
     .parquet (``column``; else the one called "text", or the only one of text).
+    ``decoder`` reads tables of a binary format.
     What is wrong with an input as a whole is an InputError; in a list, the failure of that item.
     Raises: InputError before anything is read when there is no sample at all.
     """
     if column is not None and modality != "text":
         raise InputError(f"column='{column}' chooses texts from a table, and the model takes {NOUNS[modality]}")
     passed_over: list[str] = []
-    items = _Finder(modality, column, passed_over).found(inputs)
+    items = _Finder(modality, column, passed_over, decoder).found(inputs)
     first = next(items, None)
     if first is None:
         raise InputError(f"no samples: the {type(inputs).__name__} that was given holds no {NOUNS[modality]}")
@@ -74,7 +76,8 @@ _HINTS = 20
 
 
 class _Finder:
-    def __init__(self, modality: Modality, column: str | None, passed_over: list[str]) -> None:
+    def __init__(self, modality: Modality, column: str | None, passed_over: list[str], decoder: Decoder) -> None:
+        self.decoder = decoder
         self.modality = modality
         self.column = column
         self.passed_over = passed_over
@@ -210,7 +213,7 @@ class _Finder:
 
     def _of_file(self, path: Path, id: str) -> Iterator[Item]:
         if self.modality == "text":
-            return self._some(texts(path, self.column), "no texts in this file")
+            return self._some(texts(path, self.column, self.decoder), "no texts in this file")
         return iter([Sample(id, path)])
 
     def _some(self, items: Iterator[Item], nothing: str) -> Iterator[Item]:

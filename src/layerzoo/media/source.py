@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, TypeGuard
 
+from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
 
 Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
@@ -41,15 +42,28 @@ def opened(source: Encoded) -> Iterator[BinaryIO]:
         with file:
             yield file
         return
+    yield io.BytesIO(whole(source))
+
+
+def whole(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes | bytearray | memoryview:
+    """The bytes of an encoded sample that is no path.
+
+    Raises: UnusableError when there is nothing to read, or more than may be handed over in memory.
+    """
     data = source if isinstance(source, bytes | bytearray | memoryview) else _read_whole(source)
     if len(data) == 0:
         raise UnusableError("empty: 0 bytes")
-    yield io.BytesIO(data)
+    if len(data) > (most := limits().handed_over_bytes):
+        raise UnusableError(f"more than {most >> 20} MiB in memory, which is the limit. Next: give the path of a file")
+    return data
 
 
 def _read_whole(file: IO[bytes]) -> bytes:
+    most = limits().handed_over_bytes + 1
     try:
-        data = file.read()
+        data = file.read(most)
+        while isinstance(data, bytes) and 0 < len(data) < most and (more := file.read(most - len(data))):
+            data += more
     except (OSError, ValueError) as error:
         raise UnusableError(f"an open file that cannot be read: {error}") from error
     if not isinstance(data, bytes):

@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO
 
+from layerzoo.media import progress
+from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.lines import MAX_LINE_BYTES, lines
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.written import holds_features
@@ -16,6 +18,10 @@ from layerzoo.media.written import holds_features
 DEFAULT_COLUMN = "text"
 # How many rows are looked at to tell columns of text from columns of numbers in a CSV, which does not say.
 INSPECTED_ROWS = 1000
+
+_BATCH_BYTES = 16 << 20
+_LISTED = 50
+"""Columns that a message names."""
 
 Cell = str | bytes | UnusableError
 
@@ -95,12 +101,48 @@ def cells_of_parquet(file: BinaryIO, column: str | None) -> Iterator[Cell]:
             raise UnusableError(
                 f"column '{chosen}' holds {schema.field(chosen).type}, not text. Columns of text: {_listed(texts)}"
             )
-        for batch in table.iter_batches(batch_size=1024, columns=[chosen]):
-            # As bytes: pyarrow checks no UTF-8, and converting one bad value to str would end the whole batch.
-            for value in batch.column(0).cast(pa.string()).cast(pa.binary()).to_pylist():
-                yield _text_or_refusal(value)
+        # A dictionary stays one: many rows may hold one long text.
+        table = pq.ParquetFile(file, read_dictionary=[chosen])
+        for batch in table.iter_batches(batch_size=_rows_of_a_batch(table.metadata), columns=[chosen]):
+            progress.beat()
+            yield from _cells_of_array(batch.column(0))
+    except MemoryError:  # pyarrow's own is one, and an ArrowException
+        raise UnusableError(_too_large()) from None
     except (pa.ArrowException, OSError) as error:
         raise UnusableError(f"truncated or damaged: {error}") from error
+
+
+def _too_large() -> str:
+    return (
+        f"reading on takes more than {limits().memory_bytes >> 20} MiB of memory, which is the limit. Next: write it "
+        f"in smaller row groups, or raise the limit with {variable_of('memory_bytes')}"
+    )
+
+
+def _rows_of_a_batch(metadata: Any) -> int:
+    """So many that a batch has some megabytes, if the file tells the truth about its size."""
+    size: int = sum(metadata.row_group(i).total_byte_size for i in range(min(metadata.num_row_groups, 1000)))
+    rows: int = metadata.num_rows
+    return max(1, min(1024, _BATCH_BYTES * max(1, rows) // max(1, size)))
+
+
+def _cells_of_array(column: Any) -> Iterator[Cell]:
+    """The cells of a column of a batch, one after the other."""
+    import pyarrow as pa
+
+    dictionary = column.dictionary if pa.types.is_dictionary(column.type) else None
+    if dictionary is not None and dictionary.nbytes > _BATCH_BYTES:
+        # As bytes: pyarrow checks no UTF-8, and converting one bad value to str would end the whole batch.
+        texts = dictionary.cast(pa.large_string()).cast(pa.large_binary())
+        for index in column.indices:
+            position = index.as_py()
+            yield _text_or_refusal(None if position is None else texts[position].as_py())
+        return
+    plain = column if dictionary is None else column.dictionary_decode()
+    for start in range(0, len(plain), 64):
+        part = plain.slice(start, 64)
+        for value in part.cast(pa.large_string()).cast(pa.large_binary()).to_pylist():
+            yield _text_or_refusal(value)
 
 
 def _chosen(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
@@ -120,7 +162,8 @@ def _chosen(column: str | None, columns: Sequence[str], texts: Sequence[str]) ->
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+    few = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
+    return f"{few}, … ({len(names)} in all)" if len(names) > _LISTED else few or "none"
 
 
 def _text_or_refusal(value: Any) -> Cell:
@@ -132,15 +175,31 @@ def _text_or_refusal(value: Any) -> Cell:
 def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:
     """Header and rows, from the beginning of the file. Bytes that are no UTF-8 are kept as lone surrogates."""
     file.seek(0)
-    return csv.reader(_csv_lines(file), delimiter=delimiter, strict=True)
+    text = _CsvLines(file)
+    for row in csv.reader(text, delimiter=delimiter, strict=True):
+        text.row_bytes = 0
+        yield row
 
 
-def _csv_lines(file: BinaryIO) -> Iterator[str]:
-    """Lines with their ends, which belong to a quoted cell, as of a file that is open with ``newline=""``."""
-    for line in lines(file, keep_ends=True):
+class _CsvLines(Iterator[str]):
+    """Lines with their ends, which belong to a quoted cell, as of a file that is open with ``newline=""``.
+
+    row_bytes: how many were read of this row. A quoted cell may go on over any number of lines, and a row over any
+    number of cells.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = lines(file, keep_ends=True)
+        self.row_bytes = 0
+
+    def __next__(self) -> str:
+        line = next(self._lines)
         if isinstance(line, UnusableError):
             raise csv.Error(line)
-        yield line.decode("utf-8", "surrogateescape")
+        self.row_bytes += len(line)
+        if self.row_bytes > (most := limits().row_bytes):
+            raise csv.Error(f"a row of more than {most >> 20} MiB")
+        return line.decode("utf-8", "surrogateescape")
 
 
 def _check_delimiter(header: Sequence[str], delimiter: str) -> None:

@@ -8,7 +8,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
-from layerzoo.errors import EmptySampleError, UsageError
+from layerzoo.errors import EmptySampleError, SampleError, UsageError
+from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError, failing_as
 
 __all__ = ["KnowsUnknown", "TensorTokenizer", "Tokenizer"]
@@ -148,7 +149,8 @@ def decode(source: str | bytes) -> str:
     with failing_as("text"):
         if not isinstance(source, str | bytes):
             raise UnusableError(f"a text is a str or UTF-8 bytes, and this is a {type(source).__name__}")
-        text = _decoded(source)
+        if len(source) > 4 * (most := limits().text_characters) or len(text := _decoded(source)) > most:
+            raise UnusableError(f"more than {most:,} characters, which is the limit of a text. Next: split it")
     if not text.strip():
         raise EmptySampleError("text", "empty text")
     return text
@@ -275,6 +277,11 @@ def _stretches(text: str, tokenizer: Tokenizer) -> Iterator[str]:
     while (seam := _seam(text, start, tokenizer)) is not None:
         yield text[start:seam]
         start = seam
+    if len(text) - start > (most := limits().unbroken_characters):
+        raise SampleError(
+            "text",
+            f"more than {most:,} characters without a space or a punctuation mark, which is the limit. Next: split it",
+        )
     yield text[start:]
 
 

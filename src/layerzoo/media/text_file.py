@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from layerzoo.errors import SampleError
+from layerzoo.media.decoder import IN_PROCESS, Decoder
+from layerzoo.media.limits import limits
 from layerzoo.media.lines import lines
 from layerzoo.media.sample import Sample, UnusableError, shown
 from layerzoo.media.sniff import looks_like, sniff
@@ -21,13 +23,22 @@ _TABLES: dict[str, Callable[[BinaryIO, str | None], Iterator[Cell]]] = {
     ".ndjson": cells_of_json_lines,
     ".parquet": cells_of_parquet,
 }
+_BINARY = {".parquet"}
+"""Formats that a library reads which is not written in Python."""
 
 
-def texts(path: Path, column: str | None) -> Iterator[Sample | SampleError]:
+def texts(path: Path, column: str | None, decoder: Decoder = IN_PROCESS) -> Iterator[Sample | SampleError]:
     """Each text of a file, with the id ``path:ROW``; rows and lines count from 1, and a header does not count.
 
+    decoder: reads files of a binary format.
     Raises: UnusableError when the file as a whole is: empty, of another kind, without a column to take.
     """
+    found = _decoded(path, column, decoder) if path.suffix.lower() in _BINARY else cells(path, column)
+    yield from numbered(found, shown(path))
+
+
+def cells(path: Path, column: str | None) -> Iterator[Cell]:
+    """Each text of a file, or why there is none. Raises: as :func:`texts`."""
     with opened(path) as file:
         read = _TABLES.get(path.suffix.lower())
         _check_text(file, path)
@@ -35,14 +46,36 @@ def texts(path: Path, column: str | None) -> Iterator[Sample | SampleError]:
             raise UnusableError(
                 f"has lines and no columns, so '{column}' means nothing. Tables are {', '.join(_TABLES)}"
             )
-        yield from numbered(read(file, column) if read else lines(file), shown(path))
+        yield from read(file, column) if read else lines(file)
 
 
-def numbered(cells: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
-    """A sample for each text, and a failure for each refusal."""
-    for row, cell in enumerate(cells, start=1):
+def _decoded(path: Path, column: str | None, decoder: Decoder) -> Iterator[Cell]:
+    try:
+        for part in decoder.stream("texts", path, {"column": column}):
+            at = 0
+            for length in part.facts["lengths"]:
+                if isinstance(length, str):
+                    yield UnusableError(length)
+                else:
+                    yield part.data[at : at + length]
+                    at += length
+    except SampleError as error:  # of a file, which knows no rows
+        raise UnusableError(error.reason) from error
+
+
+def numbered(found: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
+    """A sample for each text, and a failure for each refusal. After very many failures the rest is not read."""
+    failed, most = 0, limits().failed_rows
+    for row, cell in enumerate(found, start=1):
         row_id = f"{name}:{row}"
-        yield SampleError(row_id, str(cell)) if isinstance(cell, UnusableError) else Sample(row_id, cell)
+        if not isinstance(cell, UnusableError):
+            yield Sample(row_id, cell)
+            continue
+        failed += 1
+        if failed > most:
+            yield SampleError(row_id, f"more than {most:,} rows before this one cannot be used: the rest is not read")
+            return
+        yield SampleError(row_id, str(cell))
 
 
 def _check_text(file: BinaryIO, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from layerzoo.errors import UsageError
-from layerzoo.media import container
+from layerzoo.media import container, progress
 from layerzoo.media.image import over_white
+from layerzoo.media.limits import limits
 from layerzoo.media.orientation import upright_by_matrix
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sniff import looks_like, sniff
@@ -29,7 +31,10 @@ VideoSource = Encoded | NDArray[np.uint8]
 # Containers with timestamps. No playlists (hls, concat, dash), which make FFmpeg open other files; no bare streams.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,gif"
 
-
+_THREADS = min(4, os.cpu_count() or 1)
+"""Each decodes and keeps one frame."""
+_LARGE_FRAME = 9_000_000
+"""Pixels. Such frames are decoded by one thread: a decoder keeps up to 16 for reference already."""
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # By their number in ITU-T H.273, table 4: those that libswscale does not convert.
 _MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp"}
@@ -57,11 +62,20 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
     white. Pixels are taken as stored: the pixel aspect ratio is not applied.
     Raises: SampleError when it is empty, truncated, damaged, has no video stream, or colors that FFmpeg cannot convert.
     """
+    return [frame for frame, times in sampled(source, count) for _ in range(times)]
+
+
+def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
+    """The frames of :func:`sample_frames`, one after the other, each with how many times it is sampled.
+
+    Only one of them is in memory, next to those that the decoder keeps.
+    """
     if count < 1:
         raise UsageError(f"{count} frames cannot be sampled from a video: at least 1")
     with failing_as(name_of(source)):
         if isinstance(source, np.ndarray):
-            return _of_array(source, count)
+            yield from _of_array(source, count)
+            return
         if not is_encoded(source):
             raise UnusableError(
                 "a video is a path, bytes or an array (time, height, width, 3) of uint8, and this is a "
@@ -70,16 +84,18 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
         with opened(source) as file:
             _check_container(file)
             try:
-                return _sample(file, count)
+                yield from _sample(file, count)
             except av.error.EOFError as error:
                 raise UnusableError("no frames in its video stream") from error
+            except av.error.MemoryError as error:
+                raise MemoryError from error
             except av.error.FFmpegError as error:
                 raise UnusableError(f"truncated or damaged: {error.strerror}") from error
             except IndexError as error:  # PyAV's, when a stream turns up that no header announced
                 raise UnusableError("damaged: its streams are not those that its header announces") from error
 
 
-def _of_array(array: NDArray[Any], count: int) -> list[Frame]:
+def _of_array(array: NDArray[Any], count: int) -> Iterator[tuple[Frame, int]]:
     if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise UnusableError(
             f"an array of {array.dtype} and shape {array.shape}: a video is (time, height, width, 3) of uint8"
@@ -87,7 +103,8 @@ def _of_array(array: NDArray[Any], count: int) -> list[Frame]:
     if array.size == 0:
         raise UnusableError(f"empty: an array of shape {array.shape}")
     middles = [(2 * i + 1) * len(array) // (2 * count) for i in range(count)]
-    return [Frame(None, Image.fromarray(np.ascontiguousarray(array[middle]))) for middle in middles]
+    for middle in middles:
+        yield Frame(None, Image.fromarray(np.ascontiguousarray(array[middle]))), 1
 
 
 def _check_container(file: BinaryIO) -> None:
@@ -100,17 +117,19 @@ def _check_container(file: BinaryIO) -> None:
         raise UnusableError("truncated: the last page of the Ogg stream is missing")
 
 
-def _sample(file: BinaryIO, count: int) -> list[Frame]:
+def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
     length = _length(file)
     middles = [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
-    sampled: list[Frame] = []
+    done = 0
     with closing(_shown(file)) as frames:
         for frame, since, until in frames:
-            due = (count if until is None else bisect_left(middles, until)) - len(sampled)
+            progress.beat()
+            due = (count if until is None else bisect_left(middles, until)) - done
             if due > 0:
-                sampled += [_converted(frame, since)] * due
-            if len(sampled) == count:
-                return sampled
+                yield _converted(frame, since), due
+                done += due
+            if done == count:
+                return
     raise UnusableError("no frames in its video stream")
 
 
@@ -128,6 +147,7 @@ def _length(file: BinaryIO) -> int:
             if stamp is None or packet.is_discard:
                 continue
             packets += 1
+            progress.beat()
             last_is_whole = not packet.is_corrupt
             first = stamp if first is None else min(first, stamp)
             if last is None or stamp >= last:
@@ -144,6 +164,7 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
     After the last frame nothing comes: None."""
     with _opened(file) as (container_, stream):
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = _THREADS if stream.width * stream.height <= _LARGE_FRAME else 1
         first: int | None = None
         shown: tuple[av.VideoFrame, int] | None = None
         for frame in _frames(container_, stream):
@@ -164,11 +185,15 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     options = {"format_whitelist": DEMUXERS}
     # A title in another encoding than UTF-8 is no reason not to look at the pictures.
     with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
-        stream, limit = _best(container_), Image.MAX_IMAGE_PIXELS
+        stream = _best(container_)
+        limit = min(limits().frame_pixels, Image.MAX_IMAGE_PIXELS or limits().frame_pixels)
         if getattr(stream, "codec_context", None) is None:
             raise UnusableError("damaged, or its pictures are in an encoding that FFmpeg does not know")
-        if limit is not None and stream.width * stream.height > limit:
-            raise UnusableError(f"frames of {stream.width} × {stream.height} pixels; the limit is {limit} a picture")
+        if stream.width * stream.height > limit:
+            raise UnusableError(
+                f"frames of {stream.width} × {stream.height} pixels; the limit is {limit:,} pixels a frame. Next: "
+                "convert it, for example with `ffmpeg -i INPUT -vf scale=1280:-2 OUTPUT.mp4`"
+            )
         yield container_, stream
 
 
@@ -213,6 +238,8 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
     time_s = float(since * (frame.time_base or 0))
     if frame.is_corrupt:
         raise UnusableError(f"damaged: the frame at {time_s:.2f} s cannot be decoded whole")
+    if frame.width * frame.height > (most := limits().frame_pixels):  # a stream may change its size on the way
+        raise UnusableError(f"a frame of {frame.width} × {frame.height} pixels; the limit is {most:,} pixels a frame")
     image = _rgb(frame)
     side_data: Any = frame.side_data  # its stubs know no keys of its own
     if matrix := side_data.get(SideDataType.DISPLAYMATRIX):
@@ -231,6 +258,8 @@ def _rgb(frame: av.VideoFrame) -> Image.Image:
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     try:
         pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise UnusableError(f"FFmpeg cannot convert its color space to RGB: {_color_space(frame)}") from error
     image = Image.fromarray(pixels)

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from layerzoo.errors import EmptySampleError, LayerzooError, PluginError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.media import text
+from layerzoo.media.decoder import Workers
+from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample, Samples, samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
@@ -47,6 +49,8 @@ class Limit(NamedTuple):
     """Of all rows together, padding included. None: as many as the rows have."""
     stretch: int = 16
     """Where rows differ in size, those of so many batches are sorted by length, so that little is padded."""
+    bytes: int | None = None
+    """Of the inputs of all rows together; twice as many wait to be sorted. None: as many as the rows have."""
 
 
 BATCHES = {"vision": Limit(32), "text": Limit(256, 2048, stretch=64), "audio": Limit(8, 4_000_000), "video": Limit(32)}
@@ -62,7 +66,8 @@ class _Open:
     """A sample some of whose rows have not been through the network yet; one that cannot be decoded has none."""
 
     id: str
-    rows: int
+    rows: int | None
+    """How many rows it has; None while there may be more."""
     report: Mapping[str, int]
     done: int = 0
     """How many of its rows have been through the network."""
@@ -180,15 +185,18 @@ def stream(
         _require_channels(backbone, pools)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
-    found = samples(inputs, backbone.preprocess.modality, column=column)
+    decoder = Workers()
+    found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
     limit = Limit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
+    if not batch_size:
+        limit = limit._replace(bytes=limits().batch_bytes)
     if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
         raise UsageError(
             f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
             "register tokens of an image are never pooled"
         )
     backbone = _filled_up(backbone)
-    run = _Run(backbone, pools, _image_pools(backbone, pools), special_tokens, normalize)
+    run = _Run(backbone, pools, _image_pools(backbone, pools), special_tokens, normalize, decoder)
     return _pieces(run, found, limit, errors == "raise")
 
 
@@ -205,6 +213,8 @@ class _Run:
     """Whether the special tokens of a text are pooled."""
     normalize: bool
     """Whether vectors are divided by their length."""
+    decoder: Workers
+    """Decodes samples that are files or bytes."""
 
     @property
     def keeps_frames(self) -> bool:
@@ -234,13 +244,14 @@ def _pieces(run: _Run, found: Samples, limit: Limit, strict: bool) -> Iterator[F
     batches = _checked(run, _batches(rows, backbone.preprocess, limit))
     work = partial(_run_batch, pools=run.row_pools, waiting=waiting)
     done = in_lanes(backbone, batches, work) if _runs_in_lanes(backbone) else (work(backbone, each) for each in batches)
-    for rows_done in done:
-        _note(rows_done, waiting)
-        if ready := _take_ready(waiting):
-            piece = _piece(run, ready, strict)
-            any_good = any_good or len(piece) > 0
-            report.update(piece.report)
-            yield piece
+    with contextlib.closing(rows), run.decoder:
+        for rows_done in done:
+            _note(rows_done, waiting)
+            if ready := _take_ready(waiting):
+                piece = _piece(run, ready, strict)
+                any_good = any_good or len(piece) > 0
+                report.update(piece.report)
+                yield piece
     last = _piece(run, _take_ready(waiting), strict)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
@@ -372,52 +383,99 @@ def _rows(
     waiting: dict[int, _Open],
     ahead: int,
     strict: bool,
-) -> Iterator[Place]:
-    """Every sample's rows, decoded ahead of the network by other threads. Opens each sample in ``waiting``.
+) -> Generator[Place]:
+    """Every sample's rows, decoded ahead of the network. Opens each sample in ``waiting``.
 
     Raises: SampleError for the first sample that cannot be decoded, if ``strict``.
     """
-
-    preprocess = run.backbone.preprocess
+    preprocess, decoder = run.backbone.preprocess, run.decoder
 
     def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
         if isinstance(sample, SampleError):
             return sample.id, sample
         try:
-            return sample.id, preprocess.rows(sample.source)
-        except EmptySampleError as error:
-            return sample.id, EmptySampleError(sample.id, error.reason)
-        except SampleError as error:
-            return sample.id, SampleError(sample.id, error.reason)
-        except LayerzooError:
-            raise
+            return sample.id, preprocess.rows(sample.source, decoder)
         except Exception as error:  # noqa: BLE001 - a plugin's preprocessing is foreign code
-            return sample.id, _failure(sample.id, "its preprocessing fails", error)
+            return sample.id, _own_failure(sample.id, error)
 
     ahead = 4 if preprocess.modality in ("audio", "video") else ahead
-    for index, (sample_id, prepared) in enumerate(prefetch(found, prepare, ahead=ahead)):
+    prepared_samples = prefetch(
+        found,
+        prepare,
+        ahead=ahead,
+        size=_size,
+        most=limits().prepared_bytes,
+        late=decoder.want_more,
+        stop=decoder.close,
+    )
+    with contextlib.closing(prepared_samples):
+        yield from _opened(run, prepared_samples, waiting, strict)
+
+
+def _opened(
+    run: _Run,
+    prepared_samples: Iterable[tuple[str, Prepared | SampleError]],
+    waiting: dict[int, _Open],
+    strict: bool,
+) -> Iterator[Place]:
+    for index, (sample_id, prepared) in enumerate(prepared_samples):
         if isinstance(prepared, SampleError):
             if strict:
                 raise prepared
             empty = {"empty": 1} if isinstance(prepared, EmptySampleError) else {}
             waiting[index] = _Open(sample_id, 0, empty, error=prepared)
             continue
-        waiting[index] = _Open(sample_id, len(prepared.rows), prepared.report)
-        for number, row in enumerate(prepared.rows):
-            yield index, number, row if run.special_tokens else row.without_special()
+        rows = prepared.rows
+        sample = waiting[index] = _Open(sample_id, len(rows) if isinstance(rows, Sequence) else None, prepared.report)
+        number = 0
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield index, number - 1, row if run.special_tokens else row.without_special()
+        except Exception as error:
+            if isinstance(rows, Sequence):
+                raise
+            sample.error = _own_failure(sample_id, error)
+            if strict:
+                raise sample.error from error.__cause__
+        sample.rows = number
+
+
+def _own_failure(id: str, error: Exception) -> SampleError:
+    """The failure of one sample. Raises: an error that is not that of one sample."""
+    if isinstance(error, EmptySampleError):
+        return EmptySampleError(id, error.reason)
+    if isinstance(error, SampleError):
+        return SampleError(id, error.reason)
+    if isinstance(error, LayerzooError):
+        raise error
+    return _failure(id, "its preprocessing fails", error)
+
+
+def _size(prepared: tuple[str, Prepared | SampleError]) -> int:
+    """The bytes of a prepared sample; those of an iterator are not there yet."""
+    _, made = prepared
+    if isinstance(made, SampleError) or not isinstance(made.rows, Sequence):
+        return 0
+    return sum(map(_row_bytes, made.rows))
+
+
+def _row_bytes(row: Row) -> int:
+    return sum(array.nbytes for array in row.inputs.values())
 
 
 def _batches(rows: Iterator[Place], preprocess: Preprocessor, limit: Limit) -> Iterator[list[Place]]:
     """Rows in batches: as they come; or, where they differ in size, sorted by length within a bounded stretch."""
     batches = limit.stretch if preprocess.uneven_rows else 1
     held: list[Place] = []
-    positions = 0
+    positions = size = 0
     for place in rows:
         held.append(place)
         positions += place[2].total
-        if len(held) == batches * limit.rows or (limit.positions and positions >= batches * limit.positions):
+        size += _row_bytes(place[2])
+        is_full = limit.bytes is not None and size >= min(batches, 2) * limit.bytes
+        if is_full or len(held) == batches * limit.rows or (limit.positions and positions >= batches * limit.positions):
             yield from _by_length(held, preprocess, limit)
-            held, positions = [], 0
+            held, positions, size = [], 0, 0
     yield from _by_length(held, preprocess, limit)
 
 
@@ -429,7 +487,8 @@ def _by_length(held: list[Place], preprocess: Preprocessor, limit: Limit) -> Ite
     for bucket in buckets.values():
         ordered = sorted(bucket, key=lambda place: place[2].total, reverse=True)
         while ordered:
-            size = _next_size([row.total for _, _, row in ordered[: limit.rows]], limit)
+            most = limit.rows if limit.bytes is None else max(1, limit.bytes // max(1, _row_bytes(ordered[0][2])))
+            size = _next_size([row.total for _, _, row in ordered[: min(most, limit.rows)]], limit)
             yield ordered[:size]
             ordered = ordered[size:]
 
@@ -476,7 +535,7 @@ def _piece(run: _Run, ready: list[_Open], strict: bool) -> Features:
 
 
 def _times(one: _Open) -> tuple[float, ...]:
-    return tuple(one.times_s.get(number, math.nan) for number in range(one.rows))
+    return tuple(one.times_s.get(number, math.nan) for number in range(one.done))
 
 
 def _provenance(run: _Run) -> dict[str, Any]:
@@ -502,7 +561,7 @@ def _vectors(run: _Run, one: _Open) -> dict[str, FloatArray]:
         return {}
     found = {}
     for name in run.pools:
-        rows = [one.summaries[name][number] for number in range(one.rows)]
+        rows = [one.summaries[name][number] for number in range(one.done)]
         vector = _vector(run, name, rows)
         if vector is None:
             one.error = SampleError(one.id, _nothing_left(run, name))

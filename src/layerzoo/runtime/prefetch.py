@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -21,21 +22,60 @@ def prefetch(
     ahead: int,
     threads: int = _THREADS,
     prepare: Callable[[], None] | None = None,
-) -> Iterator[Result]:
+    size: Callable[[Result], int] = lambda result: 0,
+    most: int = 0,
+    late: Callable[[], None] = lambda: None,
+    stop: Callable[[], None] = lambda: None,
+) -> Generator[Result]:
     """``work`` of every item, in order; up to ``ahead`` results (and one a thread) are made before they are asked for.
 
-    prepare: what each thread does first.
+    Args:
+        prepare: what each thread does first.
+        size: of a result. Nothing further is begun while the results that are ready are larger than ``most`` together.
+        late: called when a result is asked for before it is ready.
+        stop: called when the iteration ends early; has the threads end what they do.
     An exception of ``work`` is raised in its item's place. However the iteration ends, no thread is left behind.
     """
     iterator = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)
-    pending: deque[Future[Result]] = deque()
+    pending: deque[Future[tuple[Result, int]]] = deque()
+    ready = _Count()
+
+    def measured(item: Item) -> tuple[Result, int]:
+        result = work(item)
+        taken = size(result)
+        ready.add(taken)
+        return result, taken
+
+    def first() -> Result:
+        future = pending.popleft()
+        if not future.done():
+            late()
+        result, taken = future.result()
+        ready.add(-taken)
+        return result
+
     try:
         for item in iterator:
-            pending.append(pool.submit(work, item))
-            if len(pending) > ahead + threads:
-                yield pending.popleft().result()
+            pending.append(pool.submit(measured, item))
+            while pending and (len(pending) > ahead + threads or ready.total > most):
+                yield first()
         while pending:
-            yield pending.popleft().result()
+            yield first()
+    except BaseException:
+        stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Count:
+    """A sum that several threads add to."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = Lock()
+
+    def add(self, number: int) -> None:
+        with self._lock:
+            self.total += number

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError
-from layerzoo.extras import needs
+from layerzoo.media.decoder import IN_PROCESS, Decoder
+from layerzoo.media.operations import Part, array_of
 from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
@@ -39,15 +41,30 @@ class AudioPreprocessor(Preprocessor):
         """The same, with each sound filled up to one of few lengths, so that more of them share a batch."""
         return AudioPreprocessor(self.declared, self._transform, filled_up=True)
 
-    def rows(self, source: Any) -> Prepared:
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             sound = as_float32(source)
             whole = (self._window or 1) if self.declared.pad == "window" else max(1, sound.size)
             return Prepared([Row({"sound": sound}, valid=whole, total=whole)])
-        with needs("audio"):
-            from layerzoo.media import audio
-        samples = audio.decode(source, self.declared.sample_rate_hz, self.declared.channels)
-        windows = [samples] if self._window is None else audio.windows(samples, self._window)
+        options = {
+            "sample_rate_hz": self.declared.sample_rate_hz,
+            "channels": self.declared.channels,
+            "window": self._window,
+        }
+        return decoder.result("audio", source, options, self._prepared)
+
+    def _prepared(self, parts: Iterator[Part]) -> Prepared:
+        """A recording without windows in one row; one of few windows with all of them; a long one with an iterator, so
+        that only a few of its windows are in memory."""
+        first = next(parts)
+        if self._window is None:
+            pieces = [array_of(part) for part in chain([first], parts) if part.data is not None]
+            return Prepared([self._row(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))])
+        if "streamed" in first.facts:
+            return Prepared(self._row(array_of(part)) for part in parts)
+        windows = [array_of(part) for part in chain([first], parts)]
+        if len(windows) > _WINDOWS_AT_ONCE:
+            return Prepared(map(self._row, windows))
         return Prepared([self._row(window) for window in windows])
 
     def _row(self, window: NDArray[np.float32]) -> Row:
@@ -140,6 +157,7 @@ class AudioPreprocessor(Preprocessor):
         return self.collate([replace(row, inputs=longer)] * count)
 
 
+_WINDOWS_AT_ONCE = 16
 _LENGTHS = 8
 """How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
 

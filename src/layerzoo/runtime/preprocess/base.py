@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError, UsageError
+from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.samples import samples
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
@@ -25,7 +26,8 @@ from layerzoo.spec import Modality
 class Prepared:
     """One sample, ready for the network."""
 
-    rows: Sequence[Row]
+    rows: Iterable[Row]
+    """A sequence; of a long recording an iterator, which decodes as it is read, and may raise a SampleError."""
     report: Mapping[str, int] = field(default_factory=dict)
     """What happened to it that a user may want to count, such as {'truncated': 1}."""
 
@@ -49,8 +51,14 @@ class Preprocessor(ABC):
     """What the positions of a sequence are called in this modality."""
 
     @abstractmethod
-    def rows(self, source: Any) -> Prepared:
-        """One sample's rows. source: a path or any in-memory form. Raises: SampleError."""
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
+        """One sample's rows.
+
+        Args:
+            source: a path or any in-memory form.
+            decoder: decodes paths and encoded bytes. By default that is done in this process.
+        Raises: SampleError.
+        """
 
     @abstractmethod
     def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
@@ -70,12 +78,11 @@ class Preprocessor(ABC):
 
         Raises: SampleError at the first that cannot be read; UsageError for inputs that may not share a batch.
         """
-        prepared = []
+        rows: list[Row] = []
         for sample in samples(inputs, self.modality):
             if isinstance(sample, SampleError):
                 raise sample
-            prepared.append(self.rows(sample.source))
-        rows = [row for one in prepared for row in one.rows]
+            rows.extend(self.rows(sample.source).rows)
         if len({self.bucket(row) for row in rows}) > 1 and not self._may_pad(rows):
             raise UsageError(
                 "these inputs differ in size, and what would fill them up to one size would change their features: "

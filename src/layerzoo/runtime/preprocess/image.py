@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import ProcessorError, SampleError
-from layerzoo.extras import needs
+from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import ImageInputs
+from layerzoo.media.limits import free_unused, limits, variable_of
+from layerzoo.media.operations import Part, array_of, values_of
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
 from layerzoo.spec import ImagePreprocess, Modality
 
+_LARGE_PIXELS = 8_000_000
+_LARGE = Lock()
+"""Held while a library's processor has a large image: it takes several copies of it."""
 PIXELS = "pixels"
 """The name of the only input of a network, which is passed by position."""
 
@@ -36,13 +42,24 @@ class ImagePreprocessor(Preprocessor):
         self.declared = declared
         self._transform = transform
 
-    def rows(self, source: Any) -> Prepared:
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             return Prepared([Row({PIXELS: self._ready(source)})])
         self.check_usable()
-        with needs("image"):
-            from layerzoo.media import image
-        return Prepared([self.row_of(image.decode(source))])
+        return decoder.result("image", source, {"preprocess": self.applied}, self._prepared)
+
+    def _prepared(self, parts: Iterator[Part]) -> Prepared:
+        (part,) = parts
+        return Prepared([self.row_of_part(part)])
+
+    @property
+    def applied(self) -> dict[str, Any] | None:
+        """The declared values that a decoder applies; None where the model's library does it here."""
+        return None if self._transform else values_of(self.declared)
+
+    def row_of_part(self, part: Part) -> Row:
+        """Return what the network takes of a decoded image."""
+        return Row({PIXELS: array_of(part)}) if self._transform is None else self.row_of(part.data)
 
     def check_usable(self) -> None:
         """Raises: ProcessorError for a model whose processor cannot be called with an image alone."""
@@ -56,7 +73,22 @@ class ImagePreprocessor(Preprocessor):
         """Return what the network takes of an RGB ``PIL.Image``."""
         from layerzoo.media.image import to_array
 
-        return row_of(self._transform(image) if self._transform else to_array(image, self.declared))
+        if self._transform is None:
+            return row_of(to_array(image, self.declared))
+        pixels = image.width * image.height
+        if pixels > (most := limits().processor_pixels):
+            raise SampleError(
+                "image",
+                f"{image.width} × {image.height} pixels, and the limit is {most:,} for the processor of a model's "
+                f"library. Next: make it smaller, or raise the limit with {variable_of('processor_pixels')}",
+            )
+        if pixels <= _LARGE_PIXELS:
+            return row_of(self._transform(image))
+        with _LARGE:
+            try:
+                return row_of(self._transform(image))
+            finally:
+                free_unused()
 
     def bucket(self, row: Row) -> Any:
         return shapes_of(row)  # images, and preprocessed tensors, may differ in size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 
 from layerzoo.errors import SampleError
 from layerzoo.media import text
+from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.prompts import Prompt, choose_prompt
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
 from layerzoo.spec import EXAMPLE_TOKENS, Modality, TextPreprocess
 
+_LONG_CHARACTERS = 1_000_000
+_LONG = Lock()
+"""Held while a long text is tokenised: its tokens take about a hundred bytes each."""
 _NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
@@ -59,11 +64,17 @@ class TextPreprocessor(Preprocessor):
         made.prompt = choose_prompt(prompt, self._tokenizer, model=model, max_tokens=self.declared.max_tokens)
         return made
 
-    def rows(self, source: Any) -> Prepared:
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             ids = self._ready(source)
             return Prepared([self._row(ids, special=self._special(ids))])
         checked = self.prompt.text + text.decode(source)
+        if len(checked) > _LONG_CHARACTERS:
+            with _LONG:
+                return self._prepared(checked)
+        return self._prepared(checked)
+
+    def _prepared(self, checked: str) -> Prepared:
         tokens = text.tokenise(checked, self._tokenizer, self.declared.max_tokens, overlap=self.overlap)
         whole = len(tokens.chunks) == 1
         rows = [

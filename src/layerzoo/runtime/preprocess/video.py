@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from layerzoo.errors import PluginError
-from layerzoo.extras import needs
+from layerzoo.errors import PluginError, SampleError
+from layerzoo.media.decoder import IN_PROCESS, Decoder
+from layerzoo.media.limits import limits
+from layerzoo.media.operations import Part
 from layerzoo.runtime.axes import Stretch
 from layerzoo.runtime.batch import Batch, Row, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
@@ -45,18 +47,25 @@ class VideoPreprocessor(Preprocessor):
         self._image = ImagePreprocessor(declared.image, None if declared.joint else transform)
         self._clip = transform if declared.joint else None
 
-    def rows(self, source: Any) -> Prepared:
+    def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         self._image.check_usable()
-        with needs("video"):
-            from layerzoo.media import video
-        frames = video.sample_frames(source, self.declared.frames)
-        if self.declared.joint:
-            return Prepared([self._clip_of([frame.image for frame in frames])])
-        return Prepared([replace(self._image.row_of(frame.image), time_s=frame.time_s) for frame in frames])
+        applied = None if self._clip else self._image.applied
+        return decoder.result("video", source, {"count": self.declared.frames, "preprocess": applied}, self._prepared)
 
-    def _clip_of(self, images: Sequence[Any]) -> Row:
+    def _prepared(self, parts: Iterator[Part]) -> Prepared:
+        if self._clip is not None:
+            return Prepared([self._clip_of(part.data for part in parts for _ in range(part.facts["times"]))])
+        frames = [
+            replace(row, time_s=part.facts["time_s"])
+            for part in parts
+            for row in [self._image.row_of_part(part)] * part.facts["times"]
+        ]
+        return Prepared([_stacked(frames)] if self.declared.joint else frames)
+
+    def _clip_of(self, images: Iterable[Any]) -> Row:
         """Return what a network takes of a clip's frames, RGB ``PIL.Image`` each."""
-        return row_of(self._clip(images)) if self._clip else _stacked([self._image.row_of(image) for image in images])
+        assert self._clip is not None
+        return clip_row(self._clip, images)
 
     def bucket(self, row: Row) -> Any:
         return shapes_of(row)
@@ -74,6 +83,60 @@ class VideoPreprocessor(Preprocessor):
             pixels = np.zeros((3, *self._image.declared.size_px), np.float32)
             return _stacked([Row({"pixels": pixels})] * self.declared.frames)
         return self._clip_of([example_image(self._image.declared.size_px)] * self.declared.frames)
+
+
+def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> Row:
+    """Return what a library's processor makes of a clip.
+
+    Frames that are large together go through the processor one by one, if it makes the same of the first two then as of
+    both together: all of them need not be in memory at full size.
+
+    Args:
+        clip: the processor, applied to a list of RGB ``PIL.Image``.
+        images: the frames.
+    Raises: SampleError for a clip that is too large for a processor that takes its frames together.
+    """
+    frames = iter(images)
+    held: list[Any] = []
+    most = limits().clip_bytes
+    for image in frames:
+        held.append(image)
+        if sum({id(each): 4 * each.width * each.height for each in held}.values()) > most and len(held) > 1:
+            break
+    else:
+        return row_of(clip(held))
+    if not _takes_frames_alone(clip, held[0], held[1]):
+        width, height = held[0].size
+        raise SampleError(
+            "video",
+            f"its frames of {width} × {height} pixels take more than {most >> 20} MiB, which is the limit for a "
+            "processor that takes all of them together. Next: convert it, for example with "
+            "`ffmpeg -i INPUT -vf scale=1280:-2 OUTPUT.mp4`",
+        )
+    rows = [row_of(clip([held.pop(0)])) for _ in range(len(held))]
+    rows += [row_of(clip([image])) for image in frames]
+    return _joined(rows)
+
+
+def _takes_frames_alone(clip: Callable[..., Any], first: Any, second: Any) -> bool:
+    """Whether a processor makes the same of two frames alone as of both together."""
+    together = row_of(clip([first, second]))
+    try:
+        alone = _joined([row_of(clip([first])), row_of(clip([second]))])
+    except ValueError:
+        return False
+    return (
+        together.image_mask is None
+        and together.inputs.keys() == alone.inputs.keys()
+        and all(np.array_equal(array, alone.inputs[name]) for name, array in together.inputs.items())
+    )
+
+
+def _joined(rows: Sequence[Row]) -> Row:
+    """Clips of one frame as one clip. Raises: ValueError where a row is no clip of one frame."""
+    if any(array.ndim != 4 or array.shape[0] != 1 for row in rows for array in row.inputs.values()):
+        raise ValueError("not a clip of one frame")
+    return Row({name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs})
 
 
 def _stacked(frames: Sequence[Row]) -> Row:

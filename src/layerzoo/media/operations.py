@@ -1,0 +1,161 @@
+"""What a decode process does: each operation turns one encoded sample into parts that can be passed between processes.
+
+The same operations run in the process that computes, where no other one can be started, or for samples in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerzoo.errors import LayerzooError, SampleError
+from layerzoo.extras import needs
+from layerzoo.media.limits import limits, variable_of
+from layerzoo.media.sample import UnusableError, name_of
+from layerzoo.spec import ImagePreprocess
+
+
+class Part(NamedTuple):
+    """A part of a decoded sample.
+
+    facts: JSON-able. data: an array, an RGB ``PIL.Image``, bytes, or nothing.
+    """
+
+    facts: Mapping[str, Any]
+    data: Any = None
+
+
+Operation = Callable[[Any, Mapping[str, Any]], Iterator[Part]]
+
+
+def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+    """Decode a sample.
+
+    Args:
+        operation: a name of OPERATIONS.
+        source: what the operation takes; a path, bytes and an open file always are.
+        options: of the operation, JSON-able.
+    Raises: SampleError, whatever a decoder raises; UnusableError for a table; other errors of the caller's.
+    """
+    try:
+        yield from OPERATIONS[operation](source, options)
+    except (LayerzooError, UnusableError):
+        raise
+    except MemoryError as error:
+        raise SampleError(name_of(source), out_of_memory()) from error
+    except Exception as error:  # libraries raise whatever broken bytes lead them to
+        message = (str(error).strip().splitlines() or [""])[0][:200]
+        raise SampleError(name_of(source), f"its decoding fails: {type(error).__name__}: {message}") from error
+
+
+def out_of_memory() -> str:
+    """The reason for a sample that cannot be decoded in the memory that it may take."""
+    return (
+        f"decoding it takes more than {limits().memory_bytes >> 20} MiB of memory, which is the limit. Next: make it "
+        f"smaller, or raise the limit with {variable_of('memory_bytes')}"
+    )
+
+
+def values_of(declared: ImagePreprocess) -> dict[str, Any]:
+    """Return the declared values that change pixels, to pass to another process."""
+    return {name: getattr(declared, name) for name in ("size_px", "resize", "crop", "fit", "mean", "std")}
+
+
+def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+    """The pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
+    with needs("image"):
+        from layerzoo.media import image
+    decoded = image.decode(source)
+    yield Part({}, image.to_array(decoded, _declared(options)) if options.get("preprocess") else decoded)
+
+
+def _declared(options: Mapping[str, Any]) -> ImagePreprocess:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options["preprocess"].items()
+    }
+    return ImagePreprocess(**values)
+
+
+def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+    """The sampled frames, each as ``_image`` gives an image. ``count``: how many. A frame that is sampled several times
+    is one part, with the number of times."""
+    with needs("video"):
+        from layerzoo.media import image, video
+    for frame, times in video.sampled(source, options["count"]):
+        facts = {"time_s": frame.time_s, "times": times}
+        pixels = image.to_array(frame.image, _declared(options)) if options.get("preprocess") else frame.image
+        yield Part(facts, pixels)
+
+
+def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+    """Samples at ``sample_rate_hz``, in consecutive windows of ``window`` samples; in one where that is None.
+
+    Long audio comes a window at a time, after a part that says so.
+    """
+    with needs("audio"):
+        from layerzoo.media import audio
+    yield from (
+        Part({"streamed": True}) if samples is None else Part({}, samples)
+        for samples in audio.decoded_windows(
+            source, options["sample_rate_hz"], options["channels"], options.get("window")
+        )
+    )
+
+
+def _texts(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+    """The cells of a table's column of texts, up to a thousand in a part: the bytes of all, and the length of each, or
+    why there is none."""
+    from layerzoo.media.text_file import cells
+
+    batch = _Cells()
+    try:
+        for cell in cells(Path(source), options.get("column")):
+            batch.add(cell)
+            if batch.is_full:
+                yield batch.taken()
+    except UnusableError:
+        yield batch.taken()
+        raise
+    yield batch.taken()
+
+
+class _Cells:
+    """Cells on their way to another process."""
+
+    def __init__(self) -> None:
+        self._texts: list[bytes] = []
+        self._lengths: list[int | str] = []
+        self._size = 0
+
+    def add(self, cell: str | bytes | UnusableError) -> None:
+        if isinstance(cell, UnusableError):
+            self._lengths.append(str(cell))
+            return
+        text = cell if isinstance(cell, bytes) else cell.encode("utf-8", "surrogateescape")
+        self._texts.append(text)
+        self._lengths.append(len(text))
+        self._size += len(text)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._lengths) == 1000 or self._size > 1 << 20
+
+    def taken(self) -> Part:
+        """All of them as a part; none are left."""
+        part = Part({"lengths": self._lengths}, b"".join(self._texts))
+        self._texts, self._lengths, self._size = [], [], 0
+        return part
+
+
+OPERATIONS: Mapping[str, Operation] = {"image": _image, "video": _video, "audio": _audio, "texts": _texts}
+
+
+def array_of(part: Part) -> NDArray[np.float32]:
+    """The array of a part. Raises: ValueError where the part holds something else."""
+    if not isinstance(part.data, np.ndarray):
+        raise ValueError(f"a part of a decoded sample holds {type(part.data).__name__}, not an array")
+    return part.data
