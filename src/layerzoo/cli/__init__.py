@@ -24,7 +24,7 @@ from layerzoo.notices import listen
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
+_ABORTED = 130  # as shells report a process that Ctrl-C ended
 _COMPLETION = "_ZOO_COMPLETE"  # what the scripts of `zoo completion` set, as click names it
 
 _EPILOG = """
@@ -109,8 +109,22 @@ def _reserved(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+class _InterruptedError(BaseException):
+    """A KeyboardInterrupt on its way through click, which would print an empty line for one."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        super().__init__()
+        self.interrupt = interrupt
+
+
 class Verbs(LazyGroup):
     """The verbs, with options that may also stand behind one: `zoo pull MODEL --offline`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError(interrupt) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -161,7 +175,10 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: one clean message for what is wrong, never a traceback of ours."""
+    """Run the command line and exit: one clean message for what is wrong, never a traceback of ours.
+
+    Raises: KeyboardInterrupt, which the process that runs the command ends with (see :mod:`layerzoo.stopping`).
+    """
     _open_streams()
     if instruction := os.environ.get(_COMPLETION):
         from layerzoo.cli.completion import answer
@@ -205,8 +222,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         _discard_output()
         click.echo(f"zoo: standard output cannot be written: {error.strerror}", err=True)
         return 1
-    except (KeyboardInterrupt, click.Abort):
-        return _INTERRUPTED
+    except _InterruptedError as error:
+        raise error.interrupt from None
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        return _ABORTED
 
 
 def _complaint(error: click.ClickException) -> str:

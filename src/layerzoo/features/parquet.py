@@ -10,6 +10,7 @@ The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class ParquetSink:
         """Vectors turned out to differ in width: the file so far again, with columns that hold any shape."""
         self.close()
         with scratch_path(self._path.parent) as before:
-            self._path.replace(before)
+            shutil.copyfile(self._path, before)  # a move would take along the lock that protects the file
             self._open(shapes)
             with ParquetFeatures(before) as stored:
                 for features in stored.row_groups():

@@ -6,7 +6,6 @@ No connection is opened, and no link in the cache directory is followed.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from os import stat_result
 from pathlib import Path
 from typing import Literal
 
-from layerzoo.disk import cache_dir, is_scratch
+from layerzoo.disk import cache_dir, is_scratch, remove_leftover
 from layerzoo.errors import CacheError, MissingLibraryError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry
@@ -34,8 +33,6 @@ catalogues: the same, for `zoo catalogue build`. listings: what repositories hol
 digests: those of files. scratch: a file that somebody is writing, or was killed while he did.
 """
 
-KILLED_AFTER_S = 86_400.0
-"""A scratch file that nobody wrote to for so long was left by a process that is gone."""
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 # By their names, files that are nobody else's: the cache directory may be one that holds other things too.
 _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
@@ -314,8 +311,10 @@ def _scratch(root: Path, listings: Iterable[Listing]) -> Iterator[Item]:
         stat = _stat(path)
         if stat is None:
             continue
-        is_left = time.time() - stat.st_mtime > KILLED_AFTER_S
-        useless = "it was left by a process that was killed" if is_left else None
+        useless = None
+        with suppress(OSError):  # a file of another user
+            if remove_leftover(path, dry_run=True):
+                useless = "it was left by a process that was killed"
         yield Item(kind="scratch", name=path.name, bytes=_allocated(stat), of_bytes=None, whole=False,
                    useless=useless, path=path, parts=(path,), used=stat.st_mtime)  # fmt: skip
 
