@@ -5,7 +5,8 @@ Columns: ``id`` (string), and one per layer, named as the layer is:
 - vectors of one width m: ``fixed_size_list<float32>[m]``;
 - anything else: ``struct<values: list<float32>, shape: list<int32>>``: a sample's numbers in C order, and its shape.
 
-The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary.py``.
+The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary.py``, and its sha256 next to it. Every
+page has a checksum, which other readers can verify too.
 """
 
 from __future__ import annotations
@@ -21,28 +22,23 @@ import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
 from layerzoo.features.features import Features, LayerArray, stacked
-from layerzoo.features.summary import Shape, Summary
+from layerzoo.features.stored import copied
+from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
-"""What reading a file raises that is no file of features."""
-
-_KEY = "layerzoo"
+_LARGE_ROW_GROUP_BYTES = 64 << 20
+"""Larger row groups, which other programs write, are read in batches."""
+_BATCH_BYTES = 8 << 20
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 _SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
-
-
-def load(path: Path) -> Features:
-    """The features in a Parquet file. Raises: InputError, or one of DAMAGE."""
-    with ParquetFeatures(path) as stored:
-        return stored.summary.features(list(stored.ids()), stored.chunks)
 
 
 class ParquetFeatures:
     """A Parquet file of features, read a row group at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path)
+        """Raises: OSError, ArrowException."""
+        self._file = pq.ParquetFile(path, page_checksum_verification=True)
 
     def __enter__(self) -> ParquetFeatures:
         return self
@@ -55,7 +51,8 @@ class ParquetFeatures:
 
     @property
     def summary(self) -> Summary:
-        return Summary.from_json((self._file.metadata.metadata or {}).get(_KEY.encode()))
+        metadata = self._file.metadata.metadata or {}
+        return Summary.from_metadata(metadata.get(KEY.encode()), metadata.get(DIGEST_KEY.encode()))
 
     def ids(self) -> Iterator[str]:
         """All ids."""
@@ -66,6 +63,13 @@ class ParquetFeatures:
         """The arrays of one layer, a row group each."""
         return map(_decoded, self._columns(layer))
 
+    def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
+        """Read a layer into an array; yield how many rows are there so far."""
+        return copied(self.chunks(layer), layer, result)
+
+    def check(self) -> None:
+        """Every page was read with its checksum."""
+
     def row_groups(self) -> Iterator[Features]:
         """Ids and arrays of every row group, without the summary."""
         for index in range(self._file.num_row_groups):
@@ -75,8 +79,22 @@ class ParquetFeatures:
 
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
+        metadata = self._file.metadata
         for index in range(self._file.num_row_groups):
-            yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+            group = metadata.row_group(index)
+            if group.num_rows <= 1 or self._is_small(index):
+                yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+                continue
+            rows = max(1, min(1024, group.num_rows * _BATCH_BYTES // group.total_byte_size))
+            for batch in self._file.iter_batches(batch_size=rows, row_groups=[index], columns=[name]):
+                yield batch.column(name)
+
+    def _is_small(self, index: int) -> bool:
+        """Whether a column of a row group can be read at once: it is as large as the file says."""
+        group = self._file.metadata.row_group(index)
+        columns = [group.column(number) for number in range(group.num_columns)]
+        is_plain = not any("DICTIONARY" in encoding for column in columns for encoding in column.encodings)
+        return is_plain and group.total_byte_size <= _LARGE_ROW_GROUP_BYTES
 
 
 class ParquetSink:
@@ -102,7 +120,7 @@ class ParquetSink:
         """End the file. Returns it, opened for reading. Raises: OSError."""
         if self._writer is None:
             self._open(summary.shapes)
-        self._writer.add_key_value_metadata({_KEY: summary.to_json()})
+        self._writer.add_key_value_metadata(summary.to_metadata())
         self.close()
         return ParquetFeatures(self._path)
 
@@ -118,7 +136,13 @@ class ParquetSink:
         schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
         # A dictionary and minima of floats serve nobody, and cost time.
         self._writer = pq.ParquetWriter(
-            self._path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+            self._path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
         )
 
     def _write_anew(self, shapes: Mapping[str, Shape]) -> None:
