@@ -142,6 +142,7 @@ class Verbs(LazyGroup):
         "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost to get there."),
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
         "extract": ("layerzoo.cli.extract:command", "Turn files, folders or globs into features."),
+        "features": ("layerzoo.cli.features:group", "Check files of features."),
         "tokens": ("layerzoo.cli.tokens:command", "Tell whether texts fit a model."),
         "pull": ("layerzoo.cli.pull:command", "Fetch the weights of models."),
         "lock": ("layerzoo.cli.lock:command", "Write down which commit and which files the weights of models are."),

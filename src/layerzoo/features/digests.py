@@ -45,7 +45,7 @@ class IdsDigest:
 
     def update(self, ids: Iterable[str]) -> None:
         """Add some ids."""
-        self._found.update("".join(f"{id}\0" for id in ids).encode())
+        self._found.update("".join(f"{name}\0" for name in ids).encode())
 
     def hexdigest(self) -> str:
         return self._found.hexdigest()
@@ -164,4 +164,4 @@ def _shapes(count: int, shape: tuple[int, ...]) -> bytes:
 def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
     """The bytes of float32 numbers, little-endian and in C order; the array's own memory where it is so."""
     numbers = np.ascontiguousarray(array, np.dtype("<f4")).reshape(-1)
-    return memoryview(numbers.view(np.uint8))
+    return numbers.view(np.uint8).data

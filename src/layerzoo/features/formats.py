@@ -71,6 +71,12 @@ def verify(path: Path) -> bool:
         return verify(stored, path)
 
 
+def is_of_layerzoo(path: Path) -> bool:
+    """Whether layerzoo wrote a file, as far as its metadata tell. Raises: as :func:`load`, for what cannot be read."""
+    with _opened(path) as stored:
+        return stored.is_of_layerzoo
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[StoredFeatures]:
     """Open a file of features. Within, whatever its damage raises becomes an InputError.

@@ -36,44 +36,59 @@ class NpzFeatures:
     """A numpy archive of features."""
 
     def __init__(self, path: Path) -> None:
-        """Raises: InputError for an archive that is compressed or of another origin; OSError, BadZipFile and others."""
+        """Raises: OSError, BadZipFile and others."""
         self._path = path
         self._archive = zipfile.ZipFile(path)
-        try:
-            members = self._archive.infolist()
-            stored = sum(member.file_size for member in members)
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members) or stored > path.stat().st_size:
-                raise InputError("its members are compressed or lie in each other, so it was not written by layerzoo")
-            arrays = {}
-            for member in members:
-                if member.filename.endswith(".npy"):
-                    arrays[member.filename.removesuffix(".npy")] = _array(self._archive, member, path)
-            self._layers = RawLayers(path, arrays)
-        except BaseException:
-            self._archive.close()
-            raise
-        self._arrays = arrays
+        self._opened: RawLayers | None = None
 
     def __enter__(self) -> NpzFeatures:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._layers.close()
+        if self._opened is not None:
+            self._opened.close()
         self._archive.close()
 
     def __len__(self) -> int:
-        return self._arrays["id"].shape[0]
+        return self._layers.arrays["id"].shape[0]
+
+    @property
+    def _layers(self) -> RawLayers:
+        """Raises: InputError for an archive that is compressed or has arrays that layerzoo does not write."""
+        if self._opened is None:
+            members = self._archive.infolist()
+            stored = sum(member.file_size for member in members)
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise InputError("its members are compressed, so it was not written by layerzoo")
+            if stored > self._path.stat().st_size:
+                raise InputError("its members overlap, so it was not written by layerzoo")
+            arrays = {
+                member.filename.removesuffix(".npy"): _array(self._archive, member, self._path)
+                for member in members
+                if member.filename.endswith(".npy")
+            }
+            self._opened = RawLayers(self._path, arrays)
+        return self._opened
 
     @property
     def summary(self) -> Summary:
         return Summary.from_metadata(self._text(_SUMMARY), self._text(DIGEST_KEY))
 
+    @property
+    def is_of_layerzoo(self) -> bool:
+        """Whether it has a member that layerzoo writes."""
+        return not {_SUMMARY, DIGEST_KEY}.isdisjoint(self._archive.namelist())
+
     def _text(self, name: str) -> bytes | None:
-        return self._archive.read(name) if name in self._archive.namelist() else None
+        if name not in self._archive.namelist():
+            return None
+        if self._archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+            raise InputError(f"its member {name} is compressed, so it was not written by layerzoo")
+        return self._archive.read(name)
 
     def ids(self) -> Iterator[str]:
         """All ids."""
-        return iter(self._layers.read("id", self._arrays["id"].dtype).tolist())
+        return iter(self._layers.read("id", self._layers.arrays["id"].dtype).tolist())
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
         """Yield the samples of a layer, some at a time."""

@@ -54,6 +54,11 @@ class ParquetFeatures:
         metadata = self._file.metadata.metadata or {}
         return Summary.from_metadata(metadata.get(KEY.encode()), metadata.get(DIGEST_KEY.encode()))
 
+    @property
+    def is_of_layerzoo(self) -> bool:
+        """Whether its metadata have a part that layerzoo writes."""
+        return not {KEY.encode(), DIGEST_KEY.encode()}.isdisjoint(self._file.metadata.metadata or {})
+
     def ids(self) -> Iterator[str]:
         """All ids."""
         for column in self._columns("id"):

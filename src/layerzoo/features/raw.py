@@ -34,7 +34,7 @@ class RawLayers:
     def __init__(self, path: Path, arrays: Mapping[str, RawArray]) -> None:
         """Raises: OSError; InputError where an array is not as long as its shape, or ends after the file."""
         self._file = io.FileIO(path)
-        self._arrays = arrays
+        self.arrays = arrays
         size = path.stat().st_size
         for name, array in arrays.items():
             count = np.dtype(array.dtype).itemsize
@@ -42,7 +42,9 @@ class RawLayers:
                 count *= axis
             if min(array.shape, default=0) < 0 or count != array.size_bytes or array.start + count > size:
                 self.close()
-                raise InputError(f"its array {name} of shape {array.shape} is not {array.size_bytes:,} bytes of the file")
+                raise InputError(
+                    f"its array {name} of shape {array.shape} is not {array.size_bytes:,} bytes of the file"
+                )
 
     def close(self) -> None:
         self._file.close()
@@ -56,7 +58,7 @@ class RawLayers:
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
         """Yield the samples of a layer, about 8 MB at a time; those that differ in shape all at once."""
-        if SHAPE_OF + layer in self._arrays:
+        if SHAPE_OF + layer in self.arrays:
             yield split(self.read(layer, "<f4"), self.read(SHAPE_OF + layer, "<i4"))
             return
         array = self._array(layer, "<f4")
@@ -82,7 +84,7 @@ class RawLayers:
             yield len(result)
 
     def _array(self, name: str, dtype: str) -> RawArray:
-        array = self._arrays[name]
+        array = self.arrays[name]
         if array.dtype != dtype or not array.shape:
             raise InputError(f"its array {name} is of type {array.dtype}, and should be {dtype}")
         return array

@@ -40,34 +40,49 @@ class SafetensorsFeatures:
             pass
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            header = json.loads(file.read(length))
-        self._metadata: dict[str, str] = header.pop("__metadata__", {})
-        self._layers = RawLayers(path, {name: _array(fields, length) for name, fields in header.items()})
+            self._header: dict[str, Any] = json.loads(file.read(length))
+        self._header_bytes = length
+        self._path = path
+        self._metadata: dict[str, str] = self._header.pop("__metadata__", {})
+        self._opened: RawLayers | None = None
         self._ids: list[str] | None = None
 
     def __enter__(self) -> SafetensorsFeatures:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._layers.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def __len__(self) -> int:
-        return len(self.ids_list)
+        return len(self._all_ids)
 
     @property
-    def ids_list(self) -> list[str]:
-        """All ids."""
+    def _all_ids(self) -> list[str]:
         if self._ids is None:
             self._ids = list(json.loads(self._metadata["ids"]))
         return self._ids
 
     @property
+    def _layers(self) -> RawLayers:
+        """Raises: InputError where it has tensors that layerzoo does not write."""
+        if self._opened is None:
+            arrays = {name: _array(fields, self._header_bytes) for name, fields in self._header.items()}
+            self._opened = RawLayers(self._path, arrays)
+        return self._opened
+
+    @property
     def summary(self) -> Summary:
         return Summary.from_metadata(self._metadata.get(KEY), self._metadata.get(DIGEST_KEY))
 
+    @property
+    def is_of_layerzoo(self) -> bool:
+        """Whether its metadata have a part that layerzoo writes."""
+        return not {KEY, DIGEST_KEY}.isdisjoint(self._metadata)
+
     def ids(self) -> Iterator[str]:
         """All ids."""
-        return iter(self.ids_list)
+        return iter(self._all_ids)
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
         """Yield the samples of a layer, some at a time."""

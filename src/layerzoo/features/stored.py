@@ -33,6 +33,10 @@ class StoredFeatures(Protocol):
     @property
     def summary(self) -> Summary: ...
 
+    @property
+    def is_of_layerzoo(self) -> bool:
+        """Whether its metadata have a part that layerzoo writes."""
+
     def ids(self) -> Iterator[str]: ...
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
@@ -98,9 +102,7 @@ def available_bytes() -> int | None:
 def _check_size(stored: StoredFeatures, summary: Summary, path: Path) -> None:
     """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read."""
     rows, file_bytes = len(stored), path.stat().st_size
-    needed = sum(
-        rows * _NUMBER_BYTES * _product(shape) for shape in summary.shapes.values() if shape is not None
-    )
+    needed = sum(rows * _NUMBER_BYTES * _product(shape) for shape in summary.shapes.values() if shape is not None)
     claimed = needed + rows
     if rows < 0 or claimed > max(_SMALL_BYTES, _LARGEST_RATIO * file_bytes) or rows > max(1 << 20, 1000 * file_bytes):
         raise InputError(f"it claims {rows:,} samples of {needed:,} bytes in all, in a file of {file_bytes:,} bytes")

@@ -67,7 +67,9 @@ class Summary:
         """
         if text is None:
             is_damaged = digest is not None
-            raise InputError(_DAMAGED if is_damaged else "it has no 'layerzoo' metadata, so it was not written by layerzoo")
+            raise InputError(
+                _DAMAGED if is_damaged else "it has no 'layerzoo' metadata, so it was not written by layerzoo"
+            )
         raw = text.encode() if isinstance(text, str) else text
         stated = digest.encode() if isinstance(digest, str) else digest
         if stated is not None and _sha256(raw).encode() != stated:
