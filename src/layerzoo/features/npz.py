@@ -1,8 +1,8 @@
 """Features as a numpy archive, for programs that read nothing else. Nothing in it is pickled or compressed.
 
-Members: ``id`` (n,) str, one array per layer, ``layerzoo.json`` and its sha256. A layer whose samples differ in shape is
-kept as its numbers in a row, with ``shape of LAYER`` (n, axes) int32 next to it. Two archives of the same features are
-the same bytes.
+Members: ``id`` (n,) str, one array per layer, ``layerzoo.json`` and its sha256. A layer whose samples differ in shape
+is kept as its numbers in a row, with ``shape of LAYER`` (n, axes) int32 next to it. Two archives of the same features
+are the same bytes.
 """
 
 from __future__ import annotations

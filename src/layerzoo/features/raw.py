@@ -53,7 +53,7 @@ class RawLayers:
         """Return a whole array. Raises: InputError where there is none of this type."""
         array = self._array(name, dtype)
         result = np.empty(array.shape, array.dtype)
-        self._read_into(memoryview(result.reshape(-1).view(np.uint8)), array.start)
+        self._read_into(result.reshape(-1).view(np.uint8).data, array.start)
         return result
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
@@ -66,7 +66,7 @@ class RawLayers:
         rows = max(1, _CHUNK_BYTES // max(1, row_bytes))
         for first in range(0, array.shape[0], rows):
             part = np.empty((min(rows, array.shape[0] - first), *array.shape[1:]), np.float32)
-            self._read_into(memoryview(part.reshape(-1).view(np.uint8)), array.start + first * row_bytes)
+            self._read_into(part.reshape(-1).view(np.uint8).data, array.start + first * row_bytes)
             yield part
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
@@ -74,7 +74,7 @@ class RawLayers:
         array = self._array(layer, "<f4")
         if array.shape != result.shape:
             raise InputError(f"layer {layer} is an array of shape {array.shape}, where {result.shape} is declared")
-        memory = memoryview(result.reshape(-1).view(np.uint8))
+        memory = result.reshape(-1).view(np.uint8).data
         row_bytes = array.size_bytes // max(1, len(result))
         for start in range(0, len(memory), _CHUNK_BYTES):
             part = memory[start : start + _CHUNK_BYTES]

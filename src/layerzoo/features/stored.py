@@ -122,7 +122,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 def _check_ids(ids: Sequence[str], count: int, summary: Summary) -> None:
-    if len(ids) != count or not all(type(id) is str for id in ids):
+    if len(ids) != count or not all(type(name) is str for name in ids):
         raise InputError(f"it claims {count:,} samples, and has {len(ids):,} ids")
     if summary.digests is not None:
         digest = IdsDigest()
@@ -142,7 +142,7 @@ def _layer(stored: StoredFeatures, name: str, summary: Summary, n: int) -> Layer
     result = np.empty((n, *shape), dtype=np.float32)
     filled = 0
     with ArrayDigest(result) as digest:
-        for filled in stored.fill(name, result):  # noqa: B007 - the last one counts
+        for filled in stored.fill(name, result):
             if summary.digests is not None:
                 digest.advance(filled)
         _check_count(name, filled, n)

@@ -18,6 +18,7 @@ from layerzoo.errors import CacheError, MissingLibraryError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry
 from layerzoo.weights import network
+from layerzoo.weights.cache import READER
 from layerzoo.weights.digests import files_of
 from layerzoo.weights.listings import noted_listings
 from layerzoo.weights.network import Listing, RemoteFile, web_place
@@ -236,7 +237,7 @@ def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
 
 def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Item]:
     paths = [path for path in _inside(folder, Path.is_file) if _CONVERTED.fullmatch(path.name)]
-    installed = {f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins()}
+    installed = {READER, *(f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins())}
     current = {path: set(_makers(path)) <= installed for path in paths}
     renewed = {_digest(path) for path in paths if current[path]}
     for path in paths:
@@ -269,6 +270,11 @@ def _digest(path: Path) -> str:
 def _makers(path: Path) -> list[str]:
     """The distributions that converted a file, each with its version."""
     return path.name.partition(".")[2].removesuffix(".safetensors").split("+")
+
+
+def has_digests(path: Path) -> bool:
+    """Whether a converted checkpoint, by its name, was written with the digest of each tensor."""
+    return READER in _makers(path)
 
 
 def _is_made_from(use: Use, digest: str, origins: Iterable[Path]) -> bool:
