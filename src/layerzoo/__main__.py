@@ -14,7 +14,7 @@ def main() -> None:
 
             run()
         finally:
-            stopping.uninstall()  # a signal while the interpreter shuts down has nothing to unwind
+            stopping.leave_quietly()
     except KeyboardInterrupt as stop:
         from layerzoo import stopping
 

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _SIGNALS = tuple(name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_S = 5.0
@@ -46,6 +46,8 @@ class _State:
 
 
 _state = _State()
+_before: dict[int, Any] = {}
+"""The handlers that there were, by signal."""
 
 
 def install() -> None:
@@ -54,17 +56,28 @@ def install() -> None:
         return
     for name in _SIGNALS:
         number = getattr(signal, name)
-        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+        before = signal.getsignal(number)
+        if before not in (signal.SIG_IGN, None, _on_signal):
+            _before[number] = before
             signal.signal(number, _on_signal)
 
 
 def uninstall() -> None:
-    """Give the signals their default actions again, except those that are ignored, unless one has come already."""
+    """Give the signals the handlers that they had before, unless one has come already."""
     if _state.number is None and threading.current_thread() is threading.main_thread():
-        for name in _SIGNALS:
-            number = getattr(signal, name)
-            if signal.getsignal(number) is _on_signal:
-                signal.signal(number, signal.SIG_DFL)
+        for number, before in _before.items():
+            signal.signal(number, before)
+        _before.clear()
+
+
+def leave_quietly() -> None:
+    """Have Ctrl-C end the process at once, for the time in which the interpreter shuts down.
+
+    Python's own handler would print a traceback then.
+    """
+    with contextlib.suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

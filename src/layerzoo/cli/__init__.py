@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from layerzoo import stopping
 from layerzoo.cli.printable import print_anything, printable_lines
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
@@ -178,8 +179,21 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: one clean message for what is wrong, never a traceback of ours.
 
-    Raises: KeyboardInterrupt, which the process that runs the command ends with (see :mod:`layerzoo.stopping`).
+    A signal ends the process with one line that says what was kept (see :mod:`layerzoo.stopping`).
     """
+    try:
+        stopping.install()
+        try:
+            _main(arguments)
+        finally:
+            stopping.uninstall()  # a signal while the interpreter shuts down has nothing to unwind
+    except stopping.Stopped as stop:
+        stopping.end(stop)
+    except KeyboardInterrupt:  # of no signal
+        sys.exit(_ABORTED)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     _open_streams()
     if instruction := os.environ.get(_COMPLETION):
         from layerzoo.cli.completion import answer

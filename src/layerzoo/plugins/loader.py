@@ -207,7 +207,7 @@ def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failed:
     try:
         found = load(manifest)
         outcome = ImportOutcome.success(time.monotonic() - start)
-    except BaseException as error:  # noqa: BLE001 - an import runs foreign code, which may raise SystemExit and worse
+    except BaseException as error:  # an import runs foreign code, which may raise SystemExit and worse
         if is_interruption(error):
             raise
         if is_of_the_machine(error):

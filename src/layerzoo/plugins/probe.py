@@ -18,6 +18,7 @@ TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""
 
 
+_running: set[subprocess.Popen[bytes]] = set()
 _FROM_OUTSIDE = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 """The signals with which a person or a scheduler ends a process."""
 
@@ -46,6 +47,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    _running.add(child)
     try:
         answer, noise = child.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired:
@@ -55,6 +57,8 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
     except BaseException:
         _end(child)
         raise
+    finally:
+        _running.discard(child)
     seconds = time.monotonic() - start
     if not answer:
         advised = advice.upgrade_or_leave_out(manifest.namespace, manifest.distribution)
@@ -82,6 +86,13 @@ def report() -> None:
         failure = ImportFailure.of(error, folder).to_dict()
     os.write(answer, json.dumps(failure).encode())
     os._exit(0)  # a plugin's threads and exit handlers may hang
+
+
+def end_all() -> None:
+    """End the child processes of other threads, for a process that is about to end."""
+    for child in list(_running):
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
