@@ -333,10 +333,9 @@ def running_on_endless_input(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "called"),
-    [(signal.SIGINT, "Ctrl-C (SIGINT)"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],
+    ("sent", "called", "is_there"),
+    [(signal.SIGINT, "Ctrl-C (SIGINT)", False), (signal.SIGTERM, "SIGTERM", True), (signal.SIGHUP, "SIGHUP", False)],
 )
-@pytest.mark.parametrize("is_there", [False, True])
 def test_a_signal_ends_a_run_with_one_line_and_leaves_nothing(
     folder: Path, sent: signal.Signals, called: str, is_there: bool
 ) -> None:

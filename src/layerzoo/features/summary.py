@@ -79,7 +79,7 @@ class Summary:
             raise InputError(f"its format is {data['format']}, and this version of layerzoo reads {_FORMAT}")
         if (stated is None) != (data["format"] == _WITHOUT_DIGESTS):
             raise InputError(_DAMAGED)
-        found = data.get("digests")
+        found = data["digests"] if data["format"] == _FORMAT else None
         return cls(
             shapes={str(name): _shape(shape) for name, shape in data["shapes"].items()},
             provenance=dict(data["provenance"]),
