@@ -70,7 +70,7 @@ class ParquetFeatures:
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
         """Read a layer into an array; yield how many rows are there so far."""
-        return copied(self.chunks(layer), layer, result)
+        return copied((_decoded(column, copy=False) for column in self._columns(layer)), layer, result)
 
     def check(self) -> None:
         """Every page was read with its checksum."""
@@ -184,11 +184,12 @@ def _lists(parts: list[Any], type: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, type.value_type), type=type)
 
 
-def _decoded(column: Any) -> LayerArray:
-    """The samples of a column, in memory of their own."""
+def _decoded(column: Any, *, copy: bool = True) -> LayerArray:
+    """The samples of a column; in memory of their own, unless copy is False, which spares vectors one."""
     if isinstance(column, pa.FixedSizeListArray):
         flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.array(flat.reshape(len(column), column.type.list_size))
+        vectors = flat.reshape(len(column), column.type.list_size)
+        return np.array(vectors) if copy else vectors
     values, shapes = column.flatten()
     flat, starts = (
         values.flatten().to_numpy(zero_copy_only=False),
