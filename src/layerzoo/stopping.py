@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 _SIGNALS = tuple(name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_S = 5.0
-"""How long unwinding may take. All that is on the disk stands a kill, so the process ends then without it."""
+"""How long unwinding may take. The process ends then without it: no file is damaged by a kill."""
 _LOOK_EVERY_S = 0.1
 _UNRAISABLE = frozenset({"__del__"})
 """The functions that Python calls in places where an exception is printed and lost."""

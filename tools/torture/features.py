@@ -105,7 +105,7 @@ def is_same(one: Features, other: Features) -> bool:
 
 
 def problem_of(path: Path, written: Features) -> str | None:
-    """Return what is wrong with how a damaged file reads; None where it is refused, or reads as what was written."""
+    """Return how a damaged file misleads its reader; None where it is refused, or reads as what was written."""
     try:
         found = Features.load(path)
     except InputError:
@@ -258,7 +258,7 @@ def _numpy_headers() -> dict[str, bytes]:
 
 
 def _npz(path: Path, summary: str, header: bytes | None = None) -> Path:
-    """An archive with one id, a layer x of four numbers or with a header of its own, and a summary."""
+    """An archive with one id, a layer x of four numbers or with another header, and a summary."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("layerzoo.json", summary)
         archive.writestr("id.npy", _npy(np.array(["a"])))
@@ -311,7 +311,7 @@ def _parquet(path: Path, summary: str) -> Path:
 
 
 def _parquet_bombs(folder: Path) -> Iterator[Path]:
-    """Few bytes that stand for many: runs of one value, in ids and in numbers."""
+    """Write few bytes that are decoded to many: runs of one value, in ids and in numbers."""
     rows = 3_000_000
     numbers = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([1.0], pa.float32()))
     ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["a" * 100_000]))

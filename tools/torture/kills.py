@@ -1,7 +1,7 @@
 """Signals at random moments of what writes: extracting, fetching, converting weights, compiling the index, pruning.
 
-Every command runs as a process of its own, on real files. The moment is drawn between the start of the command proper
-(its handlers are installed) and the time that it takes when nobody stops it.
+Every command runs in a new process, on real files. The moment is drawn between the start of the command proper
+(its handlers are installed) and the time that it takes without a signal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Command:
         folder: where it runs.
         environment: variables in addition to those of this process.
         begin: brings everything to the state before a run.
-        check: yields what is wrong after a run that was killed: a file that is half, changed or left.
+        check: yields the problems after a run that was killed: a file that is incomplete, changed or left.
     """
 
     name: str
@@ -97,9 +97,9 @@ def _time_of(command: Command) -> float:
     process = _started(command)
     _wait_for_handlers(process, command)
     began = time.monotonic()
-    _, told = process.communicate(timeout=_PATIENCE_S)
+    _, output = process.communicate(timeout=_PATIENCE_S)
     if process.returncode != 0:
-        raise RuntimeError(f"{command.name} fails without a signal: {told}")
+        raise RuntimeError(f"{command.name} fails without a signal: {output}")
     return time.monotonic() - began
 
 
@@ -112,35 +112,35 @@ def _attack(command: Command, sent: signal.Signals, after_s: float) -> str | Non
         process.wait(after_s)
     process.send_signal(sent)
     try:
-        _, told = process.communicate(timeout=_PATIENCE_S)
+        _, output = process.communicate(timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         return f"after {after_s:.2f} s: it did not end"
-    problems = [*_problems_of_end(process.returncode, told, sent, command)]
+    problems = [*_problems_of_end(process.returncode, output, sent, command)]
     problems += command.check()
     if sent in _CLEAN:
         return f"after {after_s:.2f} s: {'; '.join(problems)}" if problems else None
     again = _started(command)
-    _, told_again = again.communicate(timeout=_PATIENCE_S)
+    _, output_again = again.communicate(timeout=_PATIENCE_S)
     if again.returncode != 0:
-        problems.append(f"the next run fails: {told_again.strip()[-300:]}")
+        problems.append(f"the next run fails: {output_again.strip()[-300:]}")
     problems += [f"the next run left {path.name}" for path in _left(command)]
     problems += command.check()
     return f"after {after_s:.2f} s: {'; '.join(problems)}" if problems else None
 
 
-def _problems_of_end(code: int, told: str, sent: signal.Signals, command: Command) -> Iterator[str]:
-    if "Traceback" in told:
-        yield f"a traceback: {told.strip()[-300:]}"
+def _problems_of_end(code: int, output: str, sent: signal.Signals, command: Command) -> Iterator[str]:
+    if "Traceback" in output:
+        yield f"a traceback: {output.strip()[-300:]}"
     if sent == signal.SIGKILL or code == 0:  # it was done before
         return
     if code != -sent:
         yield f"it ended with {code}, not by {sent.name}"
-    lines = told.splitlines()
+    lines = output.splitlines()
     if len(lines) != 1 or not lines[0].startswith("zoo: stopped by "):
         is_too_late = code == -sent and not any(line.startswith("zoo: stopped") for line in lines)
         if not (is_too_late and "extract" not in command.name) and not _is_done(lines):
-            yield f"it said {told!r}"
+            yield f"it said {output!r}"
     yield from (f"it left {path.name}" for path in _left(command))
 
 
@@ -196,7 +196,7 @@ def _commands(scratch: Path) -> Iterator[list[Command]]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Variables that keep a command away from the files of whoever runs the attacks."""
+    """Variables that keep a command away from the files of the user."""
     return {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
 
 

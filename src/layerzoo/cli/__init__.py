@@ -177,7 +177,7 @@ def zoo(ctx: click.Context, no_plugins: bool, offline: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: one clean message for what is wrong, never a traceback of ours.
+    """Run the command line and exit: one clean message for each error, never a traceback of ours.
 
     A signal ends the process with one line that says what was kept (see :mod:`layerzoo.stopping`).
     """

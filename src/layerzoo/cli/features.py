@@ -43,7 +43,7 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
 
     \b
     ok          as it was written
-    no digests  written by another program, or by an earlier version of layerzoo: damage cannot be told
+    no digests  written by another program, or by an earlier version of layerzoo: damage cannot be detected
     damaged     not as it was written, or not readable
     missing     there is no such file
 

@@ -89,10 +89,10 @@ class LayerDigest:
 
 
 class ArrayDigest:
-    """The digest of an array that is being filled, computed by threads meanwhile."""
+    """Compute the digest of an array in threads while the array is read."""
 
     def __init__(self, array: LayerArray) -> None:
-        """array: (n, …) float32, contiguous. What is filled must not change any more."""
+        """array: (n, …) float32, contiguous. Rows that were read must not change any more."""
         self._shapes = _shapes(len(array), array.shape[1:])
         self._numbers = _bytes_of(array)
         self._row_bytes = len(self._numbers) // max(1, len(array))
@@ -108,7 +108,7 @@ class ArrayDigest:
         self._threads.shutdown(cancel_futures=True)
 
     def advance(self, rows: int) -> None:
-        """Compute the digests of the blocks that are complete now. rows: how many are filled."""
+        """Compute the digests of the blocks that are complete now. rows: how many were read."""
         filled = rows * self._row_bytes
         is_all = filled >= len(self._numbers)
         while (start := len(self._blocks) * _BLOCK_BYTES) < filled:
@@ -117,7 +117,7 @@ class ArrayDigest:
             self._blocks.append(self._threads.submit(_sha256, self._numbers[start : start + _BLOCK_BYTES]))
 
     def hexdigest(self) -> str:
-        """Return the digest of the whole array, all of which is filled."""
+        """Return the digest of the whole array. All of it must have been read."""
         found = hashlib.sha256(b"".join(block.result() for block in self._blocks))
         found.update(hashlib.sha256(self._shapes).digest())
         return found.hexdigest()

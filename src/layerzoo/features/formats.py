@@ -72,7 +72,7 @@ def verify(path: Path) -> bool:
 
 
 def is_of_layerzoo(path: Path) -> bool:
-    """Whether layerzoo wrote a file, as far as its metadata tell. Raises: as :func:`load`, for what cannot be read."""
+    """Whether the metadata of a file have a part that layerzoo writes. Raises: as :func:`load`."""
     with _opened(path) as stored:
         return stored.is_of_layerzoo
 

@@ -105,7 +105,7 @@ class NpzFeatures:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> RawArray:
-    """Where an array lies. Raises: InputError, ValueError and others for a header that makes no sense."""
+    """Find the bytes of an array. Raises: InputError, ValueError and others for a header that makes no sense."""
     with archive.open(member) as file:
         head = io.BytesIO(file.read(_LONGEST_HEADER_BYTES))
     version = np.lib.format.read_magic(head)

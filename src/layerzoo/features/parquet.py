@@ -185,7 +185,7 @@ def _lists(parts: list[Any], type: Any) -> Any:
 
 
 def _decoded(column: Any, *, copy: bool = True) -> LayerArray:
-    """The samples of a column; in memory of their own, unless copy is False, which spares vectors one."""
+    """Return the samples of a column. copy: also vectors that could share the memory of the column."""
     if isinstance(column, pa.FixedSizeListArray):
         flat = column.flatten().to_numpy(zero_copy_only=False)
         vectors = flat.reshape(len(column), column.type.list_size)

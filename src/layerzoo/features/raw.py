@@ -1,4 +1,4 @@
-"""Numbers that lie in a file as they lie in memory: the arrays of numpy archives and of safetensors files."""
+"""Numbers that have the same bytes in a file as in memory: the arrays of numpy archives and of safetensors files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class RawArray:
-    """Where an array lies in a file."""
+    """The place of an array in a file."""
 
     dtype: str
     """As numpy writes it: ``<f4``."""
@@ -29,7 +29,7 @@ class RawArray:
 
 
 class RawLayers:
-    """The layers of a file in which they are arrays of their own."""
+    """The layers of a file that holds each as an array."""
 
     def __init__(self, path: Path, arrays: Mapping[str, RawArray]) -> None:
         """Raises: OSError; InputError where an array is not as long as its shape, or ends after the file."""

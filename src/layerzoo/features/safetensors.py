@@ -93,7 +93,7 @@ class SafetensorsFeatures:
         return self._layers.fill(layer, result)
 
     def check(self) -> None:
-        """The format has no checksums of its own."""
+        """Do nothing: the format has no checksums."""
 
 
 def _array(fields: Mapping[str, Any], header_bytes: int) -> RawArray:

@@ -35,7 +35,7 @@ def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> Im
 
 
 def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, bool]:
-    """Return how the import went, and whether the plugin is the reason: not where somebody ended the process."""
+    """Return how the import went, and whether the plugin is the reason: not where a signal from outside ended it."""
     start = time.monotonic()
     program = "from layerzoo.plugins.probe import report; report()"
     # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.

@@ -97,7 +97,7 @@ class Safetensors:
     def open(cls, path: Path, label: str | None = None) -> Safetensors:
         """A single file that layerzoo wrote: each tensor is compared with its digest when it is read.
 
-        Raises: WeightsError when it is not sound.
+        Raises: WeightsError when it is damaged.
         """
         part = _Part(path.name, path, read_header(path), digests=read_digests(path))
         return cls(label or path.name, dict.fromkeys(part.entries, part))

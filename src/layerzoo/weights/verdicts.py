@@ -88,7 +88,7 @@ def _download(item: Item, inventory: Inventory) -> Verdict:
 def _converted(item: Item, inventory: Inventory) -> Verdict:
     try:
         if not check_tensors(item.path) and has_digests(item.path):
-            return Verdict(item, "damaged", "its metadata lack the digests that were written with it")
+            return Verdict(item, "damaged", "the digests that were written with it are missing")
     except WeightsError as error:
         return Verdict(item, "damaged", str(error))
     return Verdict(item, "ok")
