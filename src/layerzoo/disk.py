@@ -106,7 +106,7 @@ def remove_leftover(path: Path, *, dry_run: bool = False) -> bool:
     Returns: whether it was removed, or would be.
     Raises: OSError; FileNotFoundError where another process was faster.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     try:
         state = os.fstat(descriptor)
         is_locked = _lock(descriptor)

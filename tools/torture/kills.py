@@ -56,6 +56,8 @@ class Command:
     is_cli: bool = True
     percent: int = 100
     """The share of the attacks that it gets: those that import torch take 5 s each."""
+    is_quiet: bool = True
+    """Whether a run that was not stopped may say nothing on stderr: then it may have ended before the signal came."""
     watched: tuple[Path, ...] = field(default=())
     """The folders in which no temporary file may be after a signal that can be handled."""
 
@@ -137,16 +139,11 @@ def _problems_of_end(code: int, output: str, sent: signal.Signals, command: Comm
     if code != -sent:
         yield f"it ended with {code}, not by {sent.name}"
     lines = output.splitlines()
-    if len(lines) != 1 or not lines[0].startswith("zoo: stopped by "):
-        is_too_late = code == -sent and not any(line.startswith("zoo: stopped") for line in lines)
-        if not (is_too_late and "extract" not in command.name) and not _is_done(lines):
-            yield f"it said {output!r}"
+    stops = [line.startswith("zoo: stopped by ") for line in lines]
+    is_done = not any(stops) and (command.is_quiet or any("→" in line for line in lines))
+    if sum(stops) != (not is_done) or (any(stops) and not stops[-1]) or "Exception ignored" in output:
+        yield f"it said {output!r}"
     yield from (f"it left {path.name}" for path in _left(command))
-
-
-def _is_done(lines: Sequence[str]) -> bool:
-    """Whether the command had said all that it has to say: the signal came while the interpreter shut down."""
-    return bool(lines) and "→" in lines[0]
 
 
 def _left(command: Command) -> list[Path]:
@@ -239,7 +236,9 @@ def _extract(folder: Path, suffix: str, model: str, percent: int) -> Command:
 
     run = [*ZOO, "extract", "texts.txt", "--model", model, "--layer", "block.0", "--out", out.name]
     name = f"zoo extract to .{suffix}"
-    return Command(name, run, work, _environment(folder), begin, check, percent=percent, watched=(work,))
+    return Command(
+        name, run, work, _environment(folder), begin, check, percent=percent, is_quiet=False, watched=(work,)
+    )
 
 
 def _pull(folder: Path, hub: Hub) -> Command:

@@ -37,6 +37,8 @@ digests: those of files. scratch: a file that somebody is writing, or was killed
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 # By their names, files that are nobody else's: the cache directory may be one that holds other things too.
 _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
+_OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""The temporary files of the safetensors library, with which earlier versions of layerzoo wrote converted files."""
 _CONVERTED = re.compile(r"[0-9a-f]{64}\..+\.safetensors")
 _FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "traces": ("traces", re.compile(r"[0-9a-f]{64}\.trace")),
@@ -329,7 +331,7 @@ def _scratch_files(root: Path) -> Iterator[Path]:
     here = _inside(root, Path.is_file)
     folders = (root / "converted", root / "downloads", *(root / name for name, _ in _FOLDERS.values()))
     for path in [*here, *(path for folder in folders for path in _below(folder))]:
-        if is_scratch(path.name):
+        if is_scratch(path.name) or (path.parent.name == "converted" and _OF_SAFETENSORS.fullmatch(path.name)):
             yield path
 
 
