@@ -102,8 +102,7 @@ def test_importing_and_using_the_library_installs_no_handler(tmp_path: Path) -> 
     program = """
         import signal
         before = {number: signal.getsignal(number) for number in signal.valid_signals()}
-        import numpy as np, layerzoo
-        layerzoo.models()
+        import numpy as np, layerzoo, layerzoo.cli
         layerzoo.Features(("a",), {"x": np.ones((1, 2), np.float32)}).save("f.npz")
         assert before == {number: signal.getsignal(number) for number in signal.valid_signals()}
     """

@@ -160,4 +160,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
         frame = frame.f_back
     stop = Stopped(number)
     _state.raised = weakref.ref(stop)
-    raise stop
+    try:
+        raise stop
+    finally:
+        del stop  # or its own traceback would keep it alive where it was lost

@@ -72,6 +72,7 @@ class NpzFeatures:
 
     @property
     def summary(self) -> Summary:
+        _ = self._layers  # an archive with pickles says so, whatever else is in it
         return Summary.from_metadata(self._text(_SUMMARY), self._text(DIGEST_KEY))
 
     @property
