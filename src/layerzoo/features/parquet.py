@@ -84,22 +84,17 @@ class ParquetFeatures:
 
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
-        metadata = self._file.metadata
         for index in range(self._file.num_row_groups):
-            group = metadata.row_group(index)
-            if group.num_rows <= 1 or self._is_small(index):
+            group = self._file.metadata.row_group(index)
+            # The ids of a file that is not compressed take four bytes each, and the length of the text. Fewer bytes for
+            # all columns are runs of one value, which may be any number of bytes in memory.
+            is_plain = group.total_byte_size >= 4 * group.num_rows
+            if group.num_rows <= 1 or (is_plain and group.total_byte_size <= _LARGE_ROW_GROUP_BYTES):
                 yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
                 continue
-            rows = max(1, min(1024, group.num_rows * _BATCH_BYTES // group.total_byte_size))
+            rows = max(1, min(1024, group.num_rows * _BATCH_BYTES // max(1, group.total_byte_size)))
             for batch in self._file.iter_batches(batch_size=rows, row_groups=[index], columns=[name]):
                 yield batch.column(name)
-
-    def _is_small(self, index: int) -> bool:
-        """Whether a column of a row group can be read at once: it is as large as the file says."""
-        group = self._file.metadata.row_group(index)
-        columns = [group.column(number) for number in range(group.num_columns)]
-        is_plain = not any("DICTIONARY" in encoding for column in columns for encoding in column.encodings)
-        return is_plain and group.total_byte_size <= _LARGE_ROW_GROUP_BYTES
 
 
 class ParquetSink:
