@@ -37,13 +37,13 @@ class Verdict:
 @format_option(piped="json")
 @click.pass_context
 def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) -> None:
-    """Read files of features, and compare ids, numbers and metadata with the digests that were written with them.
+    """Check files of features for damage.
 
-    Exits with 1 when a file is damaged or missing. json has the keys file, state and detail. The states are:
+    Ids, numbers and metadata are compared with the digests that were written with them. Exits with 1 when a file is damaged or missing. json has the keys file, state and detail. The states are:
 
     \b
     ok          as it was written
-    no digests  written by another program, or by an earlier version of layerzoo: damage cannot be detected
+    no digests  of another program, or of an earlier version of layerzoo
     damaged     not as it was written, or not readable
     missing     there is no such file
 
