@@ -54,7 +54,7 @@ class Command:
     begin: Callable[[], None]
     check: Callable[[], Iterator[str]]
     is_cli: bool = True
-    percent: int = 100
+    percent: int = 50
     """The share of the attacks that it gets: those that import torch take 5 s each."""
     is_quiet: bool = True
     """Whether a run that was not stopped may say nothing on stderr: then it may have ended before the signal came."""
@@ -186,7 +186,7 @@ def _commands(scratch: Path) -> Iterator[list[Command]]:
             _prune(scratch / "prune"),
             _pull(scratch / "pull", hub),
             _convert(scratch / "convert"),
-            _extract(scratch / "parquet", "parquet", "starter/minilm-l6", percent=100),
+            _extract(scratch / "parquet", "parquet", "starter/minilm-l6", percent=60),
             _extract(scratch / "npz", "npz", "toy/next-word", percent=30),
             _extract(scratch / "safetensors", "safetensors", "toy/next-word", percent=30),
         ]
@@ -327,7 +327,6 @@ def _convert(folder: Path) -> Command:
         begin,
         check,
         is_cli=False,
-        percent=50,
         watched=(folder / "cache",),
     )
 

@@ -39,7 +39,8 @@ class Verdict:
 def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) -> None:
     """Check files of features for damage.
 
-    Ids, numbers and metadata are compared with the digests that were written with them. Exits with 1 when a file is damaged or missing. json has the keys file, state and detail. The states are:
+    Ids, numbers and metadata are compared with the digests that were written with them. Exits with 1 when a file is
+    damaged or missing. json has the keys file, state and detail. The states are:
 
     \b
     ok          as it was written
