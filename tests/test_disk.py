@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from layerzoo.disk import atomic_path, cache_dir, scratch_path
+from layerzoo.disk import atomic_path, cache_dir, remove_leftover, remove_leftovers, scratch_path
 
 
 def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path):
@@ -54,6 +58,99 @@ def test_scratch_files_are_removed_and_may_be_unused(tmp_path: Path):
         used.touch()
         assert used != unused
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from layerzoo.disk import scratch_path
+with scratch_path(Path(sys.argv[1])) as path:
+    path.write_bytes(bytes(1000))
+    print(path.name, flush=True)
+    if sys.argv[2] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_use_of_the_folder(tmp_path: Path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "kill"], check=False, capture_output=True)
+    (left,) = tmp_path.iterdir()
+    assert remove_leftover(left, dry_run=True)
+    with scratch_path(tmp_path) as path:
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_living_process_is_writing_stays(tmp_path: Path):
+    run = [sys.executable, "-c", KILLED, str(tmp_path), "wait"]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writing:
+        assert writing.stdout is not None
+        path = tmp_path / writing.stdout.readline().strip()
+        assert not remove_leftover(path)
+        remove_leftovers(tmp_path)
+        assert path.stat().st_size == 1000
+        writing.communicate("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_machine_counts_as_left_after_a_day(tmp_path: Path):
+    path = tmp_path / ".layerzoo-0123456789abcdef.part"
+    path.touch()
+    remove_leftovers(tmp_path)
+    assert path.exists()
+    os.utime(path, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not path.exists()
+
+
+def test_links_and_files_that_only_look_alike_stay(tmp_path: Path):
+    target, link = tmp_path / "precious", tmp_path / ".layerzoo-0123456789abcdef.part"
+    target.touch()
+    link.symlink_to(target)
+    os.mkfifo(tmp_path / ".layerzoo-1.part")
+    (tmp_path / ".layerzoo-2.part").mkdir()
+    (tmp_path / ".layerzoo-notes.txt").touch()
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0), follow_symlinks=False)
+    before = set(tmp_path.iterdir())
+    remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_processes_that_write_and_sweep_at_once_do_not_disturb_each_other(tmp_path: Path):
+    script = """
+import sys
+from pathlib import Path
+from layerzoo.disk import atomic_path
+folder, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(100):
+    with atomic_path(folder / name) as path:
+        path.write_text(f"{name} {number}" * 1000)
+"""
+    running = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "abc"]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {n: f"{n} 99" * 1000 for n in "abc"}
+
+
+def test_a_file_and_its_folder_are_synced_before_and_after_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    order: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        order.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with atomic_path(tmp_path / "x.txt") as path:
+        path.write_text("whole")
+    assert order == ["file", "rename", "folder"]
 
 
 def test_the_cache_folder_follows_the_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

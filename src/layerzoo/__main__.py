@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-
 
 def main() -> None:
-    """Run the command line and exit. Ctrl-C is no error, not even while the command line itself is being imported."""
+    """Run the command line and exit. A signal ends it with one line, also while the command line is being imported."""
     try:
-        from layerzoo.cli import main as run
+        from layerzoo import stopping
 
-        run()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        stopping.install()
+        try:
+            from layerzoo.cli import main as run
+
+            run()
+        finally:
+            stopping.leave_quietly()
+    except KeyboardInterrupt as stop:
+        from layerzoo import stopping
+
+        stopping.end(stop)
 
 
 if __name__ == "__main__":

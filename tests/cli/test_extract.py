@@ -332,15 +332,41 @@ def running_on_endless_input(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.stdin.close()
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_nothing(folder: Path, sent: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("sent", "called", "is_there"),
+    [(signal.SIGINT, "Ctrl-C (SIGINT)", False), (signal.SIGTERM, "SIGTERM", True), (signal.SIGHUP, "SIGHUP", False)],
+)
+def test_a_signal_ends_a_run_with_one_line_and_leaves_nothing(
+    folder: Path, sent: signal.Signals, called: str, is_there: bool
+) -> None:
+    if is_there:
+        (folder / "f.npz").write_bytes(b"from before")
     before = set(folder.iterdir())
     with running_on_endless_input(folder) as process:
         process.send_signal(sent)
-        assert process.wait(20) == code
+        assert process.wait(20) == -sent  # a shell reports 128 + the signal
         assert process.stderr is not None
-        assert process.stderr.read().strip() == b""
+        told = process.stderr.read().decode()
+    unchanged = ", f.npz is unchanged" if is_there else ""
+    assert re.fullmatch(
+        rf"zoo: stopped by {re.escape(called)} after \d+ samples; nothing was written{unchanged}\n", told
+    )
     assert set(folder.iterdir()) == before
+    assert not is_there or (folder / "f.npz").read_bytes() == b"from before"
+
+
+def test_a_signal_that_is_ignored_stays_ignored(folder: Path) -> None:
+    """As under nohup."""
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from layerzoo.cli import main; "
+    script += "import os, layerzoo.cli.extract as e; e.expanded_by_shell = lambda *_: os.kill(os.getpid(), 1); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "extract", "absent.txt", "--out", "f.npz", "--model", "toy/next-word"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "stopped" in done.stderr) == (2, False), done.stderr
 
 
 def test_a_killed_run_leaves_no_file_of_that_name(folder: Path) -> None:
@@ -348,6 +374,9 @@ def test_a_killed_run_leaves_no_file_of_that_name(folder: Path) -> None:
         process.kill()
         process.wait(20)
     assert not (folder / "f.npz").exists()
+    assert len(list(folder.glob(".layerzoo-*"))) == 2
+    Features(("a",), {"x": np.zeros((1, 2), np.float32)}).save(folder / "g.npz")
+    assert not list(folder.glob(".layerzoo-*"))  # what a killed process left goes at the next run in that folder
 
 
 def test_progress_is_for_terminals(folder: Path, zoo: Zoo) -> None:

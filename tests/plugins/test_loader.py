@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 import threading
@@ -149,6 +150,43 @@ def test_one_broken_plugin_does_not_touch_another(install: Install) -> None:
     network = hooks(zoo.builder_plugin(spec.builder)).build(spec, Files())
     assert network is not None
     assert [parameter.shape[-1] for parameter in network.parameters()] == [4, 2]
+
+
+@pytest.mark.parametrize("raised", [SystemExit, TimeoutError])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_signal_during_an_import_is_no_failure_of_the_plugin(
+    new_plugin: NewPlugin, home: Path, raised: type[BaseException], wrapped: bool
+) -> None:
+    """Also where the program has a handler of its own, and a library turns its exception into another one."""
+    manifest = new_plugin("")
+    package = home / manifest.module / "__init__.py"
+
+    def handle(*_: object) -> None:
+        raise raised
+
+    send = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    package.write_text(
+        f"try:\n    {send}\nexcept BaseException as error:\n    raise RuntimeError from error\n" if wrapped else send,
+        encoding="utf-8",
+    )
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(RuntimeError if wrapped else raised):
+            hooks(manifest)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    package.write_text("", encoding="utf-8")
+    assert hooks(manifest).manifest == manifest  # it is tried again
+
+
+def test_a_lack_of_memory_is_no_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
+    manifest = new_plugin("")
+    package = home / manifest.module / "__init__.py"
+    package.write_text("raise MemoryError", encoding="utf-8")
+    with pytest.raises(PluginError, match="MemoryError\nNext: free memory"):
+        hooks(manifest)
+    package.write_text("", encoding="utf-8")
+    assert hooks(manifest).manifest == manifest
 
 
 def test_how_an_import_went_is_remembered(install: Install) -> None:

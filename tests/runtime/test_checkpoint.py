@@ -10,7 +10,11 @@ from safetensors.torch import save_file
 
 import layerzoo
 from layerzoo.errors import UnsafeWeightsError, WeightsError
+from layerzoo.registry import registry
 from layerzoo.spec import FrozenMap
+from layerzoo.weights.inventory import Inventory
+from layerzoo.weights.tensors import read_header
+from layerzoo.weights.verdicts import verdicts
 
 TOY = {"hidden.weight": torch.ones(3, 8), "next_word.weight": torch.ones(8, 3)}
 
@@ -27,6 +31,31 @@ def test_a_converted_checkpoint_that_was_damaged_is_made_again(
     found = layerzoo.load("starter/efficientnet-lite0", layer="stem").module.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize("place", ["header", "tensor that is used", "tensor that is not used"])
+def test_a_converted_checkpoint_with_a_flipped_bit_is_noticed_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    torch.save({**TOY, "unused": torch.ones(1000)}, tmp_path / "net.pth")
+
+    def loaded() -> dict[str, torch.Tensor]:
+        backbone = layerzoo.load("toy/next-word", layer="block.0", weights=tmp_path / "net.pth", allow_pickle=True)
+        return dict(backbone.module.state_dict())
+
+    expected = loaded()
+    (kept,) = (tmp_path / "cache/converted").glob("*.safetensors")
+    whole = kept.read_bytes()
+    entries = read_header(kept)
+    at = {"header": 20, "tensor that is used": entries["hidden.weight"].start + 5}.get(place, entries["unused"].start)
+    kept.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+    state = [verdict.state for verdict in verdicts(Inventory.taken(registry()))]
+    assert state == ["damaged"]
+    found = loaded()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert (kept.read_bytes() == whole) == (place != "tensor that is not used")  # which is not read
+    assert ("is damaged: the sha256 of 'hidden.weight' is" in caplog.text) == (place == "tensor that is used")
 
 
 @pytest.mark.parametrize(

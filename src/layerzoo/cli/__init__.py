@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from layerzoo import stopping
 from layerzoo.cli.messages import error_lines, escaped_stderr, say
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
@@ -26,7 +27,7 @@ from layerzoo.printable import print_anything, printable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
+_ABORTED = 130  # as shells report a process that Ctrl-C ended
 _COMPLETION = "_ZOO_COMPLETE"  # what the scripts of `zoo completion` set, as click names it
 
 _EPILOG = """
@@ -111,8 +112,22 @@ def _reserved(callback: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+class _InterruptedError(BaseException):
+    """A KeyboardInterrupt on its way through click, which would print an empty line for one."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        super().__init__()
+        self.interrupt = interrupt
+
+
 class Verbs(LazyGroup):
     """The verbs, with options that may also stand behind one: `zoo pull MODEL --offline`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError(interrupt) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -130,6 +145,7 @@ class Verbs(LazyGroup):
         "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost to get there."),
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
         "extract": ("layerzoo.cli.extract:command", "Turn files, folders or globs into features."),
+        "features": ("layerzoo.cli.features:group", "Check files of features."),
         "tokens": ("layerzoo.cli.tokens:command", "Tell whether texts fit a model."),
         "pull": ("layerzoo.cli.pull:command", "Fetch the weights of models."),
         "lock": ("layerzoo.cli.lock:command", "Write down which commit and which files the weights of models are."),
@@ -170,7 +186,23 @@ def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: boo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: one clean message for what is wrong, never a traceback of ours."""
+    """Run the command line and exit: one clean message for each error, never a traceback of ours.
+
+    A signal ends the process with one line that says what was kept (see :mod:`layerzoo.stopping`).
+    """
+    try:
+        stopping.install()
+        try:
+            _main(arguments)
+        finally:
+            stopping.uninstall()  # a signal while the interpreter shuts down has nothing to unwind
+    except stopping.Stopped as stop:
+        stopping.end(stop)
+    except KeyboardInterrupt:  # of no signal
+        sys.exit(_ABORTED)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     _open_streams()
     if instruction := os.environ.get(_COMPLETION):
         from layerzoo.cli.completion import answer
@@ -216,8 +248,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         _discard_output()
         say(f"zoo: standard output cannot be written: {error.strerror}")
         return 1
-    except (KeyboardInterrupt, click.Abort):
-        return _INTERRUPTED
+    except _InterruptedError as error:
+        raise error.interrupt from None
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        return _ABORTED
 
 
 def _complaint(error: click.ClickException) -> list[str]:

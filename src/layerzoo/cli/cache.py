@@ -16,6 +16,7 @@ from layerzoo.cli.output import Format, Row, format_option, print_rows, size
 from layerzoo.disk import cache_dir
 from layerzoo.errors import UsageError
 from layerzoo.registry import registry
+from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.weights.inventory import Inventory, Item
@@ -125,7 +126,9 @@ def prune_command(
     inventory = _inventory(models)
     choice: Choice = "damaged" if damaged else "all" if everything or models else "useless"
     chosen = removals(inventory, choice, hub=hub, unused_days=older_than)
-    done = [remove(each, dry_run=dry_run) for each in chosen]
+    done: list[Removed] = []
+    with what_is_kept(lambda: f" after {len(done)} of {_counted(len(chosen))}; the others are unchanged"):
+        done += (remove(each, dry_run=dry_run) for each in chosen)
     if done or format_ != "table":
         print_rows(map(_pruned, done), format_, _PRUNE_COLUMNS)
     say(_outcome(done, inventory, dry_run=dry_run))

@@ -18,6 +18,7 @@ from layerzoo.cli.output import counted, print_lines, size
 from layerzoo.disk import atomic_path, cache_dir, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest
 from layerzoo.registry import registry
+from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.runtime.catalogue import Traced
@@ -134,10 +135,12 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
 
     ledger = Ledger(cache_dir() / "catalogues" / f"{namespace}.ledger", state_of(namespace)) if keep else None
     found = []
-    for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
-        found.append(each)
-        if not was_known and len(found) % 50 == 0:
-            say(f"{len(found)} of {counted(len(names), 'architecture')}")
+    kept = "; what was traced is kept, and the same command goes on from there" if keep else ""
+    with what_is_kept(lambda: kept):
+        for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
+            found.append(each)
+            if not was_known and len(found) % 50 == 0:
+                say(f"{len(found)} of {counted(len(names), 'architecture')}")
     return found
 
 

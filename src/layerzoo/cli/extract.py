@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,9 @@ from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import OneOf
 from layerzoo.cli.messages import say, terminal
+from layerzoo.cli.output import counted
+from layerzoo.printable import printable
+from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
@@ -124,15 +126,16 @@ def command(
     pool = _pooling(pools)
     how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
     how["special_tokens"] = not options.pop("no_special_tokens")
+    before = _state_of(out)
     done = 0
     failed: list[SampleError] = []
     passed_over: list[str] = []
     report: Counter[str] = Counter()
     try:
         with (
-            _unwound_when_terminated(),
-            FeatureWriter(out) as writer,
-        ):  # first, so that a file that cannot be written is reported before the work
+            what_is_kept(lambda: _kept(done + len(failed), out, before)),
+            FeatureWriter(out) as writer,  # first, so that a file that cannot be written is reported before the work
+        ):
             zoo = registry()
             _check_braces(inputs, model, layers, pools)
             spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
@@ -190,14 +193,20 @@ def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 
 
-@contextmanager
-def _unwound_when_terminated() -> Iterator[None]:
-    """SIGTERM, with which a scheduler ends what takes too long, is to leave as little behind as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs between a file and another one in its place; None where there is no file."""
+    with suppress(OSError):
+        state = path.stat()
+        return state.st_ino, state.st_size, state.st_mtime_ns
+    return None
+
+
+def _kept(samples: int, out: Path, before: tuple[int, int, int] | None) -> str:
+    """Return what a run that a signal ended has done."""
+    after = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
+    if (now := _state_of(out)) != before and now is not None:
+        return f" {after}; {printable(str(out))} was written, and is complete"
+    return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.messages import say, terminal
 from layerzoo.cli.names import find_model, known_layers
-from layerzoo.cli.output import Format, Row, format_option, print_rows, size
+from layerzoo.cli.output import Format, Row, counted, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
 from layerzoo.printable import printable_name
 from layerzoo.spec import ModelSpec
+from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.weights import Files
@@ -48,10 +49,19 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     if layers and (message := expanded_by_shell("--layer", layers, models, known_layers(models[0]))):
         raise UsageError(message)
     specs = [find_model(model) for model in models]
-    pulled = [_pulled(spec, list(layers)) for spec in specs]
-    if not no_lock:
-        _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})
+    pulled: list[tuple[Files, Row]] = []
+    with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
+        pulled += (_pulled(spec, list(layers)) for spec in specs)
+        if not no_lock:
+            _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})
     print_rows([row for _, row in pulled], format_, _COLUMNS)
+
+
+def _kept(done: int, of: int, *, is_locking: bool) -> str:
+    """Return what a pull that a signal ended has done."""
+    here = f" after {done} of {counted(of, 'model')}; " if of > 1 else "; "
+    lock = ", and layerzoo.lock is unchanged" if is_locking and done < of else ""
+    return f"{here}whole pieces that came are kept{lock}. The same command fetches the rest"
 
 
 def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, Row]:

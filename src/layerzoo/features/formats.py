@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +14,19 @@ from layerzoo.errors import InputError, UsageError
 if TYPE_CHECKING:
     from layerzoo.features.features import Features
     from layerzoo.features.parquet import ParquetFeatures
+    from layerzoo.features.stored import StoredFeatures
 
 SUFFIXES = (".parquet", ".npz", ".safetensors")
+_LONGEST_REASON = 500
+_PANIC = "PanicException"
+"""What a library written in Rust raises where it fails; it is no Exception, and has no module to import it from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """How one format is read, and made from the Parquet file that samples are collected in."""
 
-    load: Callable[[Path], Features]
-    damage: tuple[type[Exception], ...]
-    """What ``load`` raises, besides InputError, for a file that is not of this format."""
+    open: Callable[[Path], StoredFeatures]
     export: Callable[[ParquetFeatures, Path], None] | None
     """None: the Parquet file is the result already."""
 
@@ -33,15 +37,15 @@ def format_of(path: Path) -> Format:
         case ".parquet":
             from layerzoo.features import parquet
 
-            return Format(parquet.load, parquet.DAMAGE, None)
+            return Format(parquet.ParquetFeatures, None)
         case ".npz":
             from layerzoo.features import npz
 
-            return Format(npz.load, npz.DAMAGE, npz.export)
+            return Format(npz.NpzFeatures, npz.export)
         case ".safetensors":
             from layerzoo.features import safetensors
 
-            return Format(safetensors.load, safetensors.DAMAGE, safetensors.export)
+            return Format(safetensors.SafetensorsFeatures, safetensors.export)
         case suffix:
             asked = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
             raise UsageError(f"{path}: {asked}. Possible: {', '.join(SUFFIXES)}")
@@ -49,11 +53,44 @@ def format_of(path: Path) -> Format:
 
 def load(path: Path) -> Features:
     """The features in a file. Raises: InputError, or UsageError for an unknown suffix."""
+    from layerzoo.features.stored import read
+
+    with _opened(path) as stored:
+        return read(stored, path)
+
+
+def verify(path: Path) -> bool:
+    """Read all of a file, and check everything in it.
+
+    Returns: whether it has digests; without them only what its format checks was checked.
+    Raises: as :func:`load`.
+    """
+    from layerzoo.features.stored import verify
+
+    with _opened(path) as stored:
+        return verify(stored, path)
+
+
+def is_of_layerzoo(path: Path) -> bool:
+    """Whether the metadata of a file have a part that layerzoo writes. Raises: as :func:`load`."""
+    with _opened(path) as stored:
+        return stored.is_of_layerzoo
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[StoredFeatures]:
+    """Open a file of features. Within, whatever its damage raises becomes an InputError.
+
+    The libraries that read it may raise anything for a crafted file, RecursionError and MemoryError among them.
+    """
     found = format_of(path)
-    unreadable: tuple[type[Exception], ...] = (InputError, *found.damage)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
-        return found.load(path)
-    except unreadable as error:
-        raise InputError(f"{path} holds no features that can be read: {error}") from error
+        with warnings.catch_warnings(action="ignore"), found.open(path) as stored:
+            yield stored
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
+        reason = str(error) if isinstance(error, InputError | OSError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} holds no features that can be read: {reason[:_LONGEST_REASON]}") from error

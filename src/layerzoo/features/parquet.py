@@ -5,11 +5,13 @@ Columns: ``id`` (string), and one per layer, named as the layer is:
 - vectors of one width m: ``fixed_size_list<float32>[m]``;
 - anything else: ``struct<values: list<float32>, shape: list<int32>>``: a sample's numbers in C order, and its shape.
 
-The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary.py``.
+The metadata of the file hold, under the key ``layerzoo``, the JSON of ``summary.py``, and its sha256 next to it. Every
+page has a checksum, which other readers can verify too.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,28 +22,23 @@ import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
 from layerzoo.features.features import Features, LayerArray, stacked
-from layerzoo.features.summary import Shape, Summary
+from layerzoo.features.stored import copied
+from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
-"""What reading a file raises that is no file of features."""
-
-_KEY = "layerzoo"
+_LARGE_ROW_GROUP_BYTES = 64 << 20
+"""Larger row groups, which other programs write, are read in batches."""
+_BATCH_BYTES = 8 << 20
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 _SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
-
-
-def load(path: Path) -> Features:
-    """The features in a Parquet file. Raises: InputError, or one of DAMAGE."""
-    with ParquetFeatures(path) as stored:
-        return stored.summary.features(list(stored.ids()), stored.chunks)
 
 
 class ParquetFeatures:
     """A Parquet file of features, read a row group at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path)
+        """Raises: OSError, ArrowException."""
+        self._file = pq.ParquetFile(path, page_checksum_verification=True)
 
     def __enter__(self) -> ParquetFeatures:
         return self
@@ -54,7 +51,13 @@ class ParquetFeatures:
 
     @property
     def summary(self) -> Summary:
-        return Summary.from_json((self._file.metadata.metadata or {}).get(_KEY.encode()))
+        metadata = self._file.metadata.metadata or {}
+        return Summary.from_metadata(metadata.get(KEY.encode()), metadata.get(DIGEST_KEY.encode()))
+
+    @property
+    def is_of_layerzoo(self) -> bool:
+        """Whether its metadata have a part that layerzoo writes."""
+        return not {KEY.encode(), DIGEST_KEY.encode()}.isdisjoint(self._file.metadata.metadata or {})
 
     def ids(self) -> Iterator[str]:
         """All ids."""
@@ -64,6 +67,13 @@ class ParquetFeatures:
     def chunks(self, layer: str) -> Iterator[LayerArray]:
         """The arrays of one layer, a row group each."""
         return map(_decoded, self._columns(layer))
+
+    def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
+        """Read a layer into an array; yield how many rows are there so far."""
+        return copied((_decoded(column, copy=False) for column in self._columns(layer)), layer, result)
+
+    def check(self) -> None:
+        """Every page was read with its checksum."""
 
     def row_groups(self) -> Iterator[Features]:
         """Ids and arrays of every row group, without the summary."""
@@ -75,7 +85,16 @@ class ParquetFeatures:
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
         for index in range(self._file.num_row_groups):
-            yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+            group = self._file.metadata.row_group(index)
+            # The ids of a file that is not compressed take four bytes each, and the length of the text. Fewer bytes for
+            # all columns are runs of one value, which may be any number of bytes in memory.
+            is_plain = group.total_byte_size >= 4 * group.num_rows
+            if group.num_rows <= 1 or (is_plain and group.total_byte_size <= _LARGE_ROW_GROUP_BYTES):
+                yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+                continue
+            rows = max(1, min(1024, group.num_rows * _BATCH_BYTES // max(1, group.total_byte_size)))
+            for batch in self._file.iter_batches(batch_size=rows, row_groups=[index], columns=[name]):
+                yield batch.column(name)
 
 
 class ParquetSink:
@@ -101,7 +120,7 @@ class ParquetSink:
         """End the file. Returns it, opened for reading. Raises: OSError."""
         if self._writer is None:
             self._open(summary.shapes)
-        self._writer.add_key_value_metadata({_KEY: summary.to_json()})
+        self._writer.add_key_value_metadata(summary.to_metadata())
         self.close()
         return ParquetFeatures(self._path)
 
@@ -117,14 +136,20 @@ class ParquetSink:
         schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
         # A dictionary and minima of floats serve nobody, and cost time.
         self._writer = pq.ParquetWriter(
-            self._path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+            self._path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
         )
 
     def _write_anew(self, shapes: Mapping[str, Shape]) -> None:
         """Vectors turned out to differ in width: the file so far again, with columns that hold any shape."""
         self.close()
         with scratch_path(self._path.parent) as before:
-            self._path.replace(before)
+            shutil.copyfile(self._path, before)  # a move would take along the lock that protects the file
             self._open(shapes)
             with ParquetFeatures(before) as stored:
                 for features in stored.row_groups():
@@ -154,11 +179,12 @@ def _lists(parts: list[Any], type: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, type.value_type), type=type)
 
 
-def _decoded(column: Any) -> LayerArray:
-    """The samples of a column, in memory of their own."""
+def _decoded(column: Any, *, copy: bool = True) -> LayerArray:
+    """Return the samples of a column. copy: also vectors that could share the memory of the column."""
     if isinstance(column, pa.FixedSizeListArray):
         flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.array(flat.reshape(len(column), column.type.list_size))
+        vectors = flat.reshape(len(column), column.type.list_size)
+        return np.array(vectors) if copy else vectors
     values, shapes = column.flatten()
     flat, starts = (
         values.flatten().to_numpy(zero_copy_only=False),

@@ -1,26 +1,31 @@
-"""What stands in a file of features beside ids and numbers: a few lines of JSON, the same in every format."""
+"""The part of a file of features that is neither ids nor numbers: a few lines of JSON, the same in every format."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from layerzoo.errors import InputError, SampleError
-from layerzoo.features.features import Features, LayerArray, ragged
+from layerzoo.features.digests import Digests
 
 Shape = tuple[int, ...] | None
 """The shape of each sample of a layer; None when they differ."""
 
-_FORMAT = 1
+KEY = "layerzoo"
+"""The key of the JSON in the metadata of a file."""
+DIGEST_KEY = "layerzoo.sha256"
+"""The key of its sha256, in hex."""
+_FORMAT = 2
+_WITHOUT_DIGESTS = 1
+"""The format of earlier versions, which is still read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything of Features but ids and numbers."""
+    """Everything of Features but ids and numbers; the digests of these."""
 
     shapes: Mapping[str, Shape]
     provenance: Mapping[str, Any]
@@ -28,63 +33,75 @@ class Summary:
     report: Mapping[str, int]
     passed_over: Sequence[str]
     times_s: Sequence[Sequence[float]] = ()
+    digests: Digests | None = None
+    """None in a file of an earlier version, which has none."""
 
     def to_json(self) -> str:
         return json.dumps(
             {
-                "format": _FORMAT,
+                "format": _WITHOUT_DIGESTS if self.digests is None else _FORMAT,
                 "shapes": dict(self.shapes),
                 "provenance": dict(self.provenance),
                 "errors": [[error.id, error.reason] for error in self.errors],
                 "report": dict(self.report),
                 "passed_over": list(self.passed_over),
                 **({"times_s": list(map(list, self.times_s))} if self.times_s else {}),
+                **({"digests": {"ids": self.digests.ids, "layers": dict(self.digests.layers)}} if self.digests else {}),
             }
         )
 
+    def to_metadata(self) -> dict[str, str]:
+        """Return what a file holds of it: the JSON, and the sha256 of the JSON."""
+        text = self.to_json()
+        return {KEY: text, DIGEST_KEY: _sha256(text.encode())}
+
     @classmethod
-    def from_json(cls, text: str | bytes | None) -> Summary:
-        """Raises: InputError when the text is missing or of a later format."""
+    def from_metadata(cls, text: str | bytes | None, digest: str | bytes | None) -> Summary:
+        """Read what a file holds of it.
+
+        Args:
+            text: the JSON; None where the file has none.
+            digest: its sha256, likewise.
+        Raises: InputError when it is missing, damaged or of a later format; ValueError, TypeError, KeyError or
+            RecursionError when it is not what this class writes.
+        """
         if text is None:
-            raise InputError("it has no 'layerzoo' metadata, so it was not written by layerzoo")
-        data = json.loads(text)
-        if data["format"] != _FORMAT:
+            is_damaged = digest is not None
+            raise InputError(
+                _DAMAGED if is_damaged else "it has no 'layerzoo' metadata, so it was not written by layerzoo"
+            )
+        raw = text.encode() if isinstance(text, str) else text
+        stated = digest.encode() if isinstance(digest, str) else digest
+        if stated is not None and _sha256(raw).encode() != stated:
+            raise InputError(_DAMAGED)
+        data = json.loads(raw)
+        if data["format"] not in (_FORMAT, _WITHOUT_DIGESTS):
             raise InputError(f"its format is {data['format']}, and this version of layerzoo reads {_FORMAT}")
+        if (stated is None) != (data["format"] == _WITHOUT_DIGESTS):
+            raise InputError(_DAMAGED)
+        found = data["digests"] if data["format"] == _FORMAT else None
         return cls(
-            shapes={name: None if shape is None else tuple(shape) for name, shape in data["shapes"].items()},
-            provenance=data["provenance"],
-            errors=[SampleError(sample, reason) for sample, reason in data["errors"]],
-            report=data["report"],
-            passed_over=data["passed_over"],
-            times_s=data.get("times_s", ()),
-        )
-
-    def features(self, ids: Sequence[str], chunks: Callable[[str], Iterator[LayerArray]]) -> Features:
-        """The Features that a file holds. chunks: the arrays of a layer, some rows at a time."""
-        return Features(
-            ids=tuple(ids),
-            by_layer={name: _gathered(chunks(name), shape, len(ids)) for name, shape in self.shapes.items()},
-            provenance=self.provenance,
-            errors=tuple(self.errors),
-            report=self.report,
-            passed_over=tuple(self.passed_over),
-            times_s=tuple(tuple(times) for times in self.times_s),
+            shapes={str(name): _shape(shape) for name, shape in data["shapes"].items()},
+            provenance=dict(data["provenance"]),
+            errors=[SampleError(str(sample), str(reason)) for sample, reason in data["errors"]],
+            report=dict(data["report"]),
+            passed_over=list(map(str, data["passed_over"])),
+            times_s=[tuple(map(float, times)) for times in data.get("times_s", ())],
+            digests=None if found is None else Digests(str(found["ids"]), dict(found["layers"])),
         )
 
 
-def _gathered(chunks: Iterator[LayerArray], shape: Shape, n: int) -> LayerArray:
-    """All rows in one array, made once: joining the chunks would take the memory twice."""
-    if shape is None:
-        return ragged([sample for chunk in chunks for sample in chunk])
-    result = np.empty((n, *shape), dtype=np.float32)
-    start = 0
-    for chunk in chunks:
-        if chunk.shape[1:] != shape:
-            raise InputError(f"samples of shape {chunk.shape[1:]}, where {shape} is declared")
-        if len(chunk) == n:
-            return chunk
-        result[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    if start != n:
-        raise InputError(f"it has {n} ids and {start} rows of numbers")
-    return result
+_DAMAGED = "its metadata are damaged: their sha256 is not the one that was written with them"
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def _shape(value: Any) -> Shape:
+    """Raises: ValueError for anything but sizes."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
+        raise ValueError(f"{value!r} is no shape")
+    return tuple(value)

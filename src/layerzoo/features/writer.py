@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 from layerzoo.disk import atomic_path, scratch_path
 from layerzoo.errors import EmptyResultError, InputError, OutputError, SampleError, UsageError
+from layerzoo.features.digests import RunningDigests
 from layerzoo.features.features import Features, LayerArray, check_same_layers, ragged, sample_shape
 from layerzoo.features.formats import format_of, load
 from layerzoo.features.summary import Shape, Summary
@@ -53,6 +55,7 @@ class FeatureWriter:
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
         self._times_s: list[tuple[float, ...]] = []
+        self._digests = RunningDigests()
 
     def __enter__(self) -> Self:
         """Raises: OutputError, before anything is computed, when the file cannot be written there."""
@@ -69,6 +72,7 @@ class FeatureWriter:
             collected = self._result if is_result else files.enter_context(scratch_path(self._path.parent))
             self._sink = ParquetSink(collected)
             files.callback(self._let_go)
+            self._thread = files.enter_context(ThreadPoolExecutor(1))
             self._files = files.pop_all()
         return self
 
@@ -130,13 +134,19 @@ class FeatureWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._sink.write(Features.join(self._waiting), self._shapes)
+            part = Features.join(self._waiting)
+            digested = self._thread.submit(self._digests.update, part)  # next to the compression
+            self._sink.write(part, self._shapes)
+            digested.result()
         self._waiting, self._waiting_bytes = [], 0
 
     def _finish(self) -> None:
         self._flush()
         times_s = self._times_s if any(self._times_s) else ()
-        summary = Summary(self._shapes, self._provenance, self._errors, self._report, self._passed_over, times_s)
+        digests = self._digests.result(self._shapes)
+        summary = Summary(
+            self._shapes, self._provenance, self._errors, self._report, self._passed_over, times_s, digests
+        )
         with self._sink.finish(summary) as collected:
             if self._format.export is not None:
                 self._format.export(collected, self._result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from layerzoo.plugins.probe import TIME_LIMIT_S, probe
+from layerzoo.plugins.probe import TIME_LIMIT_S, end_all, probe
 from layerzoo.registry import Health, PluginManifest
 from layerzoo.registry.requirements import unmet_requirements
 
@@ -18,7 +18,12 @@ def check_up(plugins: Sequence[PluginManifest], *, time_limit_s: float = TIME_LI
     What cannot be used as it is declared is not imported.
     """
     with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
-        return list(pool.map(lambda plugin: _checked(plugin, time_limit_s), plugins))
+        try:
+            return list(pool.map(lambda plugin: _checked(plugin, time_limit_s), plugins))
+        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
 
 
 def _checked(plugin: PluginManifest, time_limit_s: float) -> Health:

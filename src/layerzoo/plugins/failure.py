@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import signal
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from traceback import walk_tb
+from types import TracebackType
 from typing import Any, Literal
 
 from pluggy import PluginValidationError
 
 from layerzoo.errors import MissingLibraryError
 from layerzoo.plugins import hookspecs
-from layerzoo.plugins.source_line import line_in
+from layerzoo.plugins.source_line import chain_of, line_in
 from layerzoo.registry import PluginManifest, advice
 from layerzoo.registry.requirements import unmet_requirements
 
@@ -36,6 +40,8 @@ class ImportFailure:
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
     kind: Kind = "other"
+    is_of_the_machine: bool = False
+    """Whether it says more about the machine at that moment than about the plugin."""
     place: str | None = None
     """The line of the plugin's own code that raised, as FILE:LINE."""
 
@@ -45,6 +51,7 @@ class ImportFailure:
         line = line_in(error, [folder]) if folder else None
         return cls(
             place=line.place if line else None,
+            is_of_the_machine=is_of_the_machine(error),
             cause=summary(error),
             module=error.name if isinstance(error, ImportError) else None,
             extra=error.extra if isinstance(error, MissingLibraryError) else None,
@@ -53,6 +60,47 @@ class ImportFailure:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an exception, or one that led to it, ends the process because a signal asked for it.
+
+    That is Ctrl-C, and whatever the program's own handler of a signal has raised, often SystemExit.
+    """
+    handlers = _signal_handlers()
+    return any(
+        isinstance(each, KeyboardInterrupt)
+        or (each.__traceback__ is not None and not handlers.isdisjoint(_code_of(each.__traceback__)))
+        for each in chain_of(error)
+    )
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an exception says more about the machine at that moment than about the code: no memory, a full disk."""
+    return any(
+        isinstance(each, MemoryError) or (isinstance(each, OSError) and each.errno in _OF_THE_MACHINE)
+        for each in chain_of(error)
+    )
+
+
+_OF_THE_MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EINTR}
+
+
+def _signal_handlers() -> set[Any]:
+    """Return the code of the functions that handle signals in this process."""
+    found = set()
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        handler = getattr(handler, "func", handler)  # functools.partial
+        handler = getattr(handler, "__func__", handler)  # a bound method
+        if code := getattr(handler, "__code__", None):
+            found.add(code)
+    return found
+
+
+def _code_of(traceback: TracebackType) -> set[Any]:
+    """Return the code that an exception went through."""
+    return {frame.f_code for frame, _ in walk_tb(traceback)}
 
 
 def summary(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from layerzoo.bounds import check_counts, check_input
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.isolation import without_network
 from layerzoo.plugins import hookspecs
-from layerzoo.plugins.failure import ImportFailure, fix, folder_of, summary
+from layerzoo.plugins.failure import ImportFailure, fix, folder_of, is_interruption, is_of_the_machine, summary
 from layerzoo.plugins.source_line import line_in
 from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
 
@@ -114,6 +114,8 @@ class PluginHooks:
         except LayerzooError:
             raise
         except (Exception, SystemExit) as error:
+            if is_interruption(error):
+                raise
             raise self._failed(hook, arguments, error) from error
         except BaseException as error:
             if type(error).__name__ != _PANIC:
@@ -134,7 +136,8 @@ class PluginHooks:
                 folder = folder_of(manifest) or manifest.project
                 line = line_in(error, [folder])
                 step = advice.correct_code(line.place if line else None, folder)
-            if spec is None or spec.plugin == manifest.distribution:
+            is_its_own = spec is None or spec.plugin == manifest.distribution
+            if is_its_own and not is_of_the_machine(error):
                 registry().keep_outcome(manifest, ImportOutcome.failure("failed", cause, step, 0.0))
         return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
 
@@ -171,6 +174,9 @@ class PluginHooks:
 class _Failed:
     error: BaseException
     fix: str
+
+
+_TRY_AGAIN = "free memory, disk space or open files, and try again"
 
 
 # A module of the same name may be another plugin, or be mended in a new version.
@@ -223,9 +229,11 @@ def _load_and_record(manifest: PluginManifest) -> PluginHooks | _Failed:
     try:
         found = load(manifest)
         outcome = ImportOutcome.success(time.monotonic() - start)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - an import runs foreign code, which may raise SystemExit and worse
+    except BaseException as error:  # an import runs foreign code, which may raise SystemExit and worse
+        if is_interruption(error):
+            raise
+        if is_of_the_machine(error):
+            raise _unusable(manifest, _cause(manifest, error), _TRY_AGAIN) from error
         found = _Failed(error, fix(manifest, ImportFailure.of(error, folder_of(manifest))))
         outcome = ImportOutcome.failure("failed", _cause(manifest, error), found.fix, time.monotonic() - start)
     registry().keep_outcome(manifest, outcome)

@@ -18,17 +18,24 @@ TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+_FROM_OUTSIDE = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""The signals with which a person or a scheduler ends a process."""
+
+
 def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> ImportOutcome:
     """Import a plugin in a child process as the loader would, and remember how it went.
 
     manifest: of a plugin that is usable as it is declared.
     """
-    outcome = _run(manifest, time_limit_s)
-    registry().keep_outcome(manifest, outcome)
+    outcome, is_telling = _run(manifest, time_limit_s)
+    if is_telling:
+        registry().keep_outcome(manifest, outcome)
     return outcome
 
 
-def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
+def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, bool]:
+    """Return how the import went, and whether the plugin is the reason: not where a signal from outside ended it."""
     start = time.monotonic()
     program = "from layerzoo.plugins.probe import report; report()"
     # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.
@@ -40,26 +47,31 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> ImportOutcome:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    _running.add(child)
     try:
         answer, noise = child.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired:
         _end(child)
         cause = f"the import took longer than {time_limit_s:g} s"
-        return ImportOutcome.failure("hung", cause, _fix_of_hung(manifest, time_limit_s), time_limit_s)
+        return ImportOutcome.failure("hung", cause, _fix_of_hung(manifest, time_limit_s), time_limit_s), True
     except BaseException:
         _end(child)
         raise
+    finally:
+        _running.discard(child)
     seconds = time.monotonic() - start
     if not answer:
         advised = advice.upgrade_or_leave_out(manifest.namespace, manifest.distribution)
         if manifest.project is not None:
             advised = advice.correct_code(None, folder_of(manifest) or manifest.project)
-        return ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
+        outcome = ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
+        return outcome, -child.returncode not in _FROM_OUTSIDE
     told = json.loads(answer)
     if told is None:
-        return ImportOutcome.success(seconds)
+        return ImportOutcome.success(seconds), True
     failure = ImportFailure(**told)
-    return ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds)
+    is_telling = not failure.is_of_the_machine
+    return ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds), is_telling
 
 
 def report() -> None:
@@ -74,6 +86,13 @@ def report() -> None:
         failure = ImportFailure.of(error, folder).to_dict()
     os.write(answer, json.dumps(failure).encode())
     os._exit(0)  # a plugin's threads and exit handlers may hang
+
+
+def end_all() -> None:
+    """End the child processes of other threads, for a process that is about to end."""
+    for child in list(_running):
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -65,14 +65,15 @@ def line_of(error: BaseException, folders: Collection[str] = ()) -> SourceLine |
 
 def _lines(error: BaseException) -> Iterator[SourceLine]:
     """The lines that an exception came through, the last first, those of its causes before its own."""
-    for each in _chain(error):
+    for each in chain_of(error):
         if isinstance(each, SyntaxError) and each.filename and each.lineno:
             yield SourceLine(each.filename, each.lineno, _text(each.filename, each.lineno))
         for frame in reversed(traceback.extract_tb(each.__traceback__, limit=1000)):
             yield SourceLine(frame.filename, frame.lineno or 0, _text(frame.filename, frame.lineno or 0))
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def chain_of(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that led to it, the first cause first."""
     chain: list[BaseException] = []
     found: BaseException | None = error
     while found is not None and found not in chain:

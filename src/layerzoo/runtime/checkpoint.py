@@ -13,15 +13,15 @@ from torch import Tensor
 
 from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.pickled import READER, read_pickle
-from layerzoo.runtime.stored import InMemory, Joined, Safetensors, Stored
+from layerzoo.runtime.pickled import read_pickle
+from layerzoo.runtime.stored import Converted, InMemory, Joined, Safetensors, Stored, tensor_data
 from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
-from layerzoo.weights.cache import converted_path, make_once
+from layerzoo.weights.cache import READER, converted_path, make_once
 from layerzoo.weights.files import INDEX
 from layerzoo.weights.progress import FileProgress
-from layerzoo.weights.tensors import read_header, read_metadata
+from layerzoo.weights.tensors import check_tensors, read_digests, read_header, read_metadata, write_tensors
 
 Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 _Read = tuple[Mapping[str, Tensor], str | None]
@@ -198,22 +198,29 @@ def _stored_in(
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
 
-def _converted(path: Path, digest: str, read: Callable[[], _Read], *, made_by: str) -> tuple[Stored, str | None]:
-    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept."""
+def _converted(
+    path: Path, digest: str, read: Callable[[], _Read], *, made_by: str, is_sound: Callable[[Path], bool] | None = None
+) -> tuple[Stored, str | None]:
+    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept.
+
+    is_sound: whether a file that is there can be used; else one whose header is as it was written.
+    """
     made: dict[str, Tensor] = {}
     entry: str | None = None
 
     def write(target: Path) -> None:
-        from safetensors.torch import save_file
-
         nonlocal entry
         tensors, entry = read()
         made.update(_contiguous(tensors))
-        save_file(made, target, metadata={_ENTRY: entry} if entry else None)
+        metadata = {_ENTRY: entry} if entry else {}
+        write_tensors(target, {name: tensor_data(tensor) for name, tensor in made.items()}, metadata)
+
+    def make_again() -> Stored:
+        return _converted(path, digest, read, made_by=made_by, is_sound=_is_undamaged)[0]
 
     try:
-        kept = make_once(converted_path(digest, made_by), write, is_sound=_is_sound)
-        return Safetensors.open(kept, path.name), read_metadata(kept).get(_ENTRY)
+        kept = make_once(converted_path(digest, made_by), write, is_sound=is_sound or _is_sound)
+        return Converted(Safetensors.open(kept, path.name), make_again), read_metadata(kept).get(_ENTRY)
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
         if not made:
@@ -223,12 +230,20 @@ def _converted(path: Path, digest: str, read: Callable[[], _Read], *, made_by: s
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether a safetensors file is there, and as long as its header says."""
+    """Whether a converted file is there, is as long as its header says, and has the header that was written."""
     try:
         read_header(path)
-    except WeightsError:
+        return read_digests(path) is not None
+    except (WeightsError, OSError):
         return False
-    return True
+
+
+def _is_undamaged(path: Path) -> bool:
+    """Whether a converted file is there, and every tensor in it is the one that was written."""
+    try:
+        return check_tensors(path)
+    except (WeightsError, OSError):
+        return False
 
 
 def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:

@@ -14,8 +14,6 @@ from torch import Tensor
 from layerzoo.errors import UnsafeWeightsError, WeightsError
 from layerzoo.weights import Files
 
-READER = "torch-2"
-"""Part of the name of a converted file: another number where the same pickle is read in another way."""
 _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 """The entries of a training checkpoint that may hold the network's state dict, the preferred one first.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +21,15 @@ from layerzoo.weights.partial import PartialFile
 from layerzoo.weights.progress import FileProgress, of_file
 from layerzoo.weights.shards import read_index
 from layerzoo.weights.spans import Span
-from layerzoo.weights.tensors import TensorEntry, fetch_header, read_header
+from layerzoo.weights.tensors import (
+    DamagedTensorError,
+    TensorData,
+    TensorEntry,
+    check_digest,
+    fetch_header,
+    read_digests,
+    read_header,
+)
 
 _DTYPES = {
     "F64": torch.float64,
@@ -37,6 +48,11 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_THREADS = 2
+"""How many threads compute digests while tensors are read."""
 
 
 class Stored(Protocol):
@@ -65,6 +81,8 @@ class _Part:
     entries: Mapping[str, TensorEntry]
     rest: PartialFile | None = None
     """Where the bytes that are not on the disk come from."""
+    digests: Mapping[str, str] | None = None
+    """The sha256 of each tensor, in a file that layerzoo wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +95,11 @@ class Safetensors:
 
     @classmethod
     def open(cls, path: Path, label: str | None = None) -> Safetensors:
-        """A single file. Raises: WeightsError when it is not sound."""
-        part = _Part(path.name, path, read_header(path))
+        """A single file that layerzoo wrote: each tensor is compared with its digest when it is read.
+
+        Raises: WeightsError when it is damaged.
+        """
+        part = _Part(path.name, path, read_header(path), digests=read_digests(path))
         return cls(label or path.name, dict.fromkeys(part.entries, part))
 
     @classmethod
@@ -120,6 +141,33 @@ class Safetensors:
             part = self.homes[name]
             held.setdefault(part.name, (part, []))[1].append(name)
         return list(held.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A converted checkpoint in the cache. Where it was damaged it is made again, before anything of it is used."""
+
+    file: Safetensors
+    make_again: Callable[[], Stored]
+    """Raises: as the conversion does."""
+
+    @property
+    def label(self) -> str:
+        return self.file.label
+
+    def meta(self) -> dict[str, Tensor]:
+        return self.file.meta()
+
+    def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
+        """All of them are here."""
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        asked = list(names)
+        try:
+            return self.file.read(asked)
+        except DamagedTensorError as error:
+            logging.getLogger("layerzoo").warning("%s. The checkpoint %s is converted again", error, self.label)
+            return self.make_again().read(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +236,14 @@ def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
     """Straight into each tensor's own memory, in the order of the file. A mapping of the file would keep all of it
     alive, and end the process when the file is cut short by somebody else."""
     held, found = list(names), dict[str, Tensor]()
-    with _opened(part, held) as file:
+    digests: dict[str, Future[str]] = {}
+    with ThreadPoolExecutor(_THREADS) as threads, _opened(part, held) as file:
         for name in sorted(held, key=lambda name: part.entries[name].start):
             entry = part.entries[name]
             if (dtype := _DTYPES.get(entry.dtype)) is None:
                 raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
             tensor = torch.empty(entry.shape, dtype=dtype)
-            memory = tensor.reshape(-1).view(torch.uint8).numpy().data
+            memory = bytes_of(tensor)
             file.seek(entry.start)
             while memory:
                 if not (count := file.readinto(memory)):
@@ -203,7 +252,28 @@ def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
                     )
                 memory = memory[count:]
             found[name] = tensor
+            if part.digests is not None:
+                digests[name] = threads.submit(_sha256, tensor)
+    for name, digest in digests.items():
+        check_digest(part.path, name, digest.result(), part.digests or {})
     return found
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(bytes_of(tensor)).hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the memory of a contiguous tensor on the CPU."""
+    memory: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return memory
+
+
+def tensor_data(tensor: Tensor) -> TensorData:
+    """Return what is written of a contiguous tensor on the CPU. Raises: WeightsError for a type no file can hold."""
+    if tensor.dtype not in _NAMES:
+        raise WeightsError(f"a tensor of type {tensor.dtype} cannot be kept as safetensors")
+    return TensorData(_NAMES[tensor.dtype], tuple(tensor.shape), bytes_of(tensor))
 
 
 @contextlib.contextmanager

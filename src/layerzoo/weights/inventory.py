@@ -6,7 +6,6 @@ No connection is opened, and no link in the cache directory is followed.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from os import stat_result
 from pathlib import Path
 from typing import Literal
 
-from layerzoo.disk import cache_dir, is_scratch
+from layerzoo.disk import cache_dir, is_scratch, remove_leftover
 from layerzoo.errors import CacheError, MissingLibraryError
 from layerzoo.lock import Lock
 from layerzoo.registry import Registry
 from layerzoo.weights import network
+from layerzoo.weights.cache import READER
 from layerzoo.weights.digests import files_of
 from layerzoo.weights.listings import noted_listings
 from layerzoo.weights.network import Listing, RemoteFile, web_place
@@ -34,11 +34,11 @@ catalogues: the same, for `zoo catalogue build`. listings: what repositories hol
 digests: those of files. scratch: a file that somebody is writing, or was killed while he did.
 """
 
-KILLED_AFTER_S = 86_400.0
-"""A scratch file that nobody wrote to for so long was left by a process that is gone."""
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 # By their names, files that are nobody else's: the cache directory may be one that holds other things too.
 _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
+_OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""The temporary files of the safetensors library, with which earlier versions of layerzoo wrote converted files."""
 _CONVERTED = re.compile(r"[0-9a-f]{64}\..+\.safetensors")
 _FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "traces": ("traces", re.compile(r"[0-9a-f]{64}\.trace")),
@@ -239,7 +239,7 @@ def _why_no_download(source: str, able: Sequence[Use]) -> str | None:
 
 def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Item]:
     paths = [path for path in _inside(folder, Path.is_file) if _CONVERTED.fullmatch(path.name)]
-    installed = {f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins()}
+    installed = {READER, *(f"{plugin.distribution}-{plugin.version}" for plugin in zoo.plugins())}
     current = {path: set(_makers(path)) <= installed for path in paths}
     renewed = {_digest(path) for path in paths if current[path]}
     for path in paths:
@@ -272,6 +272,11 @@ def _digest(path: Path) -> str:
 def _makers(path: Path) -> list[str]:
     """The distributions that converted a file, each with its version."""
     return path.name.partition(".")[2].removesuffix(".safetensors").split("+")
+
+
+def has_digests(path: Path) -> bool:
+    """Whether a converted checkpoint, by its name, was written with the digest of each tensor."""
+    return READER in _makers(path)
 
 
 def _is_made_from(use: Use, digest: str, origins: Iterable[Path]) -> bool:
@@ -314,8 +319,10 @@ def _scratch(root: Path, listings: Iterable[Listing]) -> Iterator[Item]:
         stat = _stat(path)
         if stat is None:
             continue
-        is_left = time.time() - stat.st_mtime > KILLED_AFTER_S
-        useless = "it was left by a process that was killed" if is_left else None
+        useless = None
+        with suppress(OSError):  # a file of another user
+            if remove_leftover(path, dry_run=True):
+                useless = "it was left by a process that was killed"
         yield Item(kind="scratch", name=path.name, bytes=_allocated(stat), of_bytes=None, whole=False,
                    useless=useless, path=path, parts=(path,), used=stat.st_mtime)  # fmt: skip
 
@@ -324,7 +331,7 @@ def _scratch_files(root: Path) -> Iterator[Path]:
     here = _inside(root, Path.is_file)
     folders = (root / "converted", root / "downloads", *(root / name for name, _ in _FOLDERS.values()))
     for path in [*here, *(path for folder in folders for path in _below(folder))]:
-        if is_scratch(path.name):
+        if is_scratch(path.name) or (path.parent.name == "converted" and _OF_SAFETENSORS.fullmatch(path.name)):
             yield path
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from layerzoo.disk import cache_dir
+from layerzoo.disk import cache_dir, remove_leftover
 from layerzoo.errors import LayerzooError, MissingLibraryError, UnsafeWeightsError
 from layerzoo.weights import network
 from layerzoo.weights.cache import locked
 from layerzoo.weights.hub_cache import remove_file, remove_revision
-from layerzoo.weights.inventory import KILLED_AFTER_S, Inventory, Item
+from layerzoo.weights.inventory import Inventory, Item
 from layerzoo.weights.verdicts import verdicts
 
 Choice = Literal["useless", "damaged", "all"]
@@ -57,7 +57,9 @@ def removals(
     found = [each for each in _CHOICES[choice](inventory) if hub or each.item.kind != "hub"]
     if choice == "all":
         found = [*(each for each in found if each.item.kind != "hub"), *_revisions(found)]
-    return [each for each in found if _is_settled(each.item) and not _is_used(each.item, unused_days)]
+    # Of a temporary file, only the lock tells whether a process is writing it: one that is being written stays.
+    settled = [each for each in found if each.item.kind != "scratch" or each.item.useless]
+    return [each for each in settled if not _is_used(each.item, unused_days)]
 
 
 def _useless(inventory: Inventory) -> Iterator[Removal]:
@@ -108,11 +110,6 @@ def _is_used(item: Item, within_days: float | None) -> bool:
     return within_days is not None and time.time() - (item.used or 0) < within_days * _DAY_S
 
 
-def _is_settled(item: Item) -> bool:
-    """Whether nobody can be writing it: for a scratch file there is no lock to ask."""
-    return item.kind != "scratch" or time.time() - (item.used or 0) > KILLED_AFTER_S
-
-
 # ---------------------------------------------------------------- doing it
 
 
@@ -142,6 +139,10 @@ def _removed(item: Item, dry_run: bool) -> int:
     for path in item.parts or (item.path,):
         _require_inside(path)
     if dry_run:
+        return item.bytes
+    if item.kind == "scratch":
+        if not remove_leftover(item.path):
+            raise TimeoutError
         return item.bytes
     with contextlib.ExitStack() as alone:
         for name in _locks(item):

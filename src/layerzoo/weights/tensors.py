@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,11 @@ from layerzoo.errors import WeightsError
 from layerzoo.weights.partial import PartialFile
 from layerzoo.weights.spans import Span
 
+_METADATA = "__metadata__"
+_DIGESTS, _HEADER_DIGEST = "layerzoo.tensors", "layerzoo.sha256"
+"""The metadata of a file that layerzoo wrote: the sha256 of each tensor (JSON), and that of all else in the header."""
 _LENGTH_BYTES = 8
+_READ_BYTES = 1 << 20
 _LONGEST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -50,15 +57,104 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     entries = {
         name: TensorEntry(fields["dtype"], tuple(fields["shape"]), *(data_start + at for at in fields["data_offsets"]))
         for name, fields in header.items()
-        if name != "__metadata__"
+        if name != _METADATA
     }
     return dict(sorted(entries.items(), key=lambda item: item[1].start))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
-    metadata: dict[str, str] = _parse(path)[0].get("__metadata__", {})
+    metadata: dict[str, str] = _parse(path)[0].get(_METADATA, {})
     return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class TensorData:
+    """A tensor to be written."""
+
+    dtype: str
+    """As safetensors writes it."""
+    shape: tuple[int, ...]
+    data: memoryview
+    """Its bytes, in C order."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, TensorData], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with the digest of each tensor, in place.
+
+    (The library's own function writes to a file of another name, which a killed process leaves.)
+    Raises: OSError.
+    """
+    names = sorted(tensors)
+    digests = {name: hashlib.sha256(tensors[name].data).hexdigest() for name in names}
+    header: dict[str, Any] = {_METADATA: {**metadata, _DIGESTS: json.dumps(digests)}}
+    start = 0
+    for name in names:
+        stop = start + tensors[name].data.nbytes
+        header[name] = {"dtype": tensors[name].dtype, "shape": tensors[name].shape, "data_offsets": (start, stop)}
+        start = stop
+    header[_METADATA][_HEADER_DIGEST] = _header_digest(header)
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // _LENGTH_BYTES) * _LENGTH_BYTES)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for name in names:
+            file.write(tensors[name].data)
+
+
+def read_digests(path: Path) -> dict[str, str] | None:
+    """Return the sha256 of each tensor of a file that :func:`read_header` can read; None where it holds none.
+
+    Raises: WeightsError where the header is not as :func:`write_tensors` wrote it, OSError.
+    """
+    header, _ = _parse(path)
+    metadata = header.get(_METADATA, {})
+    stated, digests = metadata.pop(_HEADER_DIGEST, None), metadata.get(_DIGESTS)
+    if stated is None and digests is None:
+        return None
+    if digests is None or stated != _header_digest(header):
+        raise WeightsError(f"{path} is damaged: its header is not the one that was written")
+    found: dict[str, str] = json.loads(digests)
+    return found
+
+
+def check_tensors(path: Path) -> bool:
+    """Read a whole file, and compare each tensor with its digest.
+
+    Returns: whether it holds digests. Raises: WeightsError for a file that is damaged, OSError.
+    """
+    entries, digests = read_header(path), read_digests(path)
+    with io.FileIO(path) as file:
+        for name in entries if digests is not None else ():
+            assert digests is not None
+            check_digest(path, name, _digest_in(file, entries[name]), digests)
+    return digests is not None
+
+
+def check_digest(path: Path, name: str, found: str, digests: Mapping[str, str]) -> None:
+    """Raises: DamagedTensorError where a tensor is not the one that was written."""
+    if found != digests.get(name):
+        raise DamagedTensorError(
+            f"{path} is damaged: the sha256 of '{name}' is {found[:12]}…, and {str(digests.get(name))[:12]}… was "
+            "written. Next: zoo cache prune --damaged"
+        )
+
+
+class DamagedTensorError(WeightsError):
+    """A file that layerzoo wrote has changed since."""
+
+
+def _digest_in(file: io.FileIO, entry: TensorEntry) -> str:
+    found, left = hashlib.sha256(), entry.size_bytes
+    file.seek(entry.start)
+    while left and (chunk := file.read(min(left, _READ_BYTES))):
+        found.update(chunk)
+        left -= len(chunk)
+    return found.hexdigest()
+
+
+def _header_digest(header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
 def fetch_header(part: PartialFile) -> None:
@@ -97,7 +193,7 @@ def _wrong_size(path: Path) -> str | None:
         return f"its {size:,} bytes end before its header does; it was cut short, or is no safetensors file"
     try:
         header, data_start = _parse(path)
-        ends = [fields["data_offsets"][1] for name, fields in header.items() if name != "__metadata__"]
+        ends = [fields["data_offsets"][1] for name, fields in header.items() if name != _METADATA]
         claimed = data_start + max(ends, default=0)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # nonsense: the library says how
         return None

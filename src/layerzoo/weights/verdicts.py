@@ -8,9 +8,9 @@ from typing import Literal
 
 from layerzoo.errors import WeightsError
 from layerzoo.weights.digests import content_digest
-from layerzoo.weights.inventory import Inventory, Item, Kind
+from layerzoo.weights.inventory import Inventory, Item, Kind, has_digests
 from layerzoo.weights.partial import read_about
-from layerzoo.weights.tensors import read_header
+from layerzoo.weights.tensors import check_tensors
 from layerzoo.weights.uses import Use
 
 State = Literal["ok", "damaged", "drifted", "partial", "gone"]
@@ -87,7 +87,8 @@ def _download(item: Item, inventory: Inventory) -> Verdict:
 
 def _converted(item: Item, inventory: Inventory) -> Verdict:
     try:
-        read_header(item.path)
+        if not check_tensors(item.path) and has_digests(item.path):
+            return Verdict(item, "damaged", "the digests that were written with it are missing")
     except WeightsError as error:
         return Verdict(item, "damaged", str(error))
     return Verdict(item, "ok")

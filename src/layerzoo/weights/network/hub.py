@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from layerzoo.disk import scratch_path
+from layerzoo.disk import replace, scratch_path
 from layerzoo.errors import CacheError, ServerError
 from layerzoo.extras import needs
 from layerzoo.weights.network.connection import require_connection, translated
@@ -130,13 +130,13 @@ def _blob(repo: str, file: RemoteFile) -> Path:
 def _move(path: Path, blob: Path) -> None:
     """Whole or not at all."""
     try:
-        path.replace(blob)
+        replace(path, blob)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         with scratch_path(blob.parent) as scratch:  # the two caches are on different disks
             shutil.copyfile(path, scratch)
-            scratch.replace(blob)
+            replace(scratch, blob)
 
 
 def _point(repo: str, commit: str, file: RemoteFile) -> Path:
