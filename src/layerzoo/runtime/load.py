@@ -21,10 +21,13 @@ from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
+from layerzoo.runtime.initialisation import SEED_OF_CONSTANTS
+from layerzoo.runtime.loading_logic import ConstructorValuesNeeded, has_loading_logic
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.trace import saved_tensors
 from layerzoo.spec import Layer, ModelSpec
 from layerzoo.weights import Files, resolve
 from layerzoo.weights.progress import FileProgress
@@ -136,7 +139,12 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     spec, hooks, files = blueprint.spec, blueprint.hooks, blueprint.files
     if seed is None:
         network = build_to_fill(spec, hooks, files)
-        return network, load_into(network, cut, _checkpoint(network, cut, blueprint, allow_pickle), model=spec.id)
+        checkpoint = _checkpoint(network, cut, blueprint, allow_pickle)
+        try:
+            return network, load_into(network, cut, checkpoint, model=spec.id)
+        except ConstructorValuesNeeded:
+            network = build_random(spec, hooks, files, SEED_OF_CONSTANTS)
+            return network, load_into(network, cut, checkpoint, model=spec.id, has_values=True)
     network = build_random(spec, hooks, files, seed)
     check_structure(network, cut, spec.id)
     trim(network, cut)
@@ -145,9 +153,10 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
 
 def _checkpoint(network: torch.nn.Module, cut: Cut, blueprint: Blueprint, allow_pickle: bool = False) -> Checkpoint:
     """The checkpoint of a model, under the names of its network."""
-    needed, own = needed_names(network, cut), network.state_dict(keep_vars=True)
+    needed, own = needed_names(network, cut), saved_tensors(network)
     spec, files, hooks = blueprint.spec, blueprint.files, blueprint.hooks
-    return open_checkpoint(spec, files, hooks, allow_pickle, needed=needed, own=own)
+    renames = has_loading_logic(network)
+    return open_checkpoint(spec, files, hooks, allow_pickle, needed=needed, own=own, renames=renames)
 
 
 def _files_at_hand(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:

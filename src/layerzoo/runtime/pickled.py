@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from layerzoo.errors import UnsafeWeightsError, WeightsError
 from layerzoo.weights import Files
 
-READER = "torch-2"
+READER = "torch-3"
 """Part of the name of a converted file: another number where the same pickle is read in another way."""
 _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 """The entries of a training checkpoint that may hold the network's state dict, the preferred one first.
@@ -26,14 +28,26 @@ _SAFE_CLASSES: list[Any] = [argparse.Namespace]
 its command-line arguments as a namespace."""
 
 
-def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[str, Tensor], str | None]:
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """What a checkpoint holds of a network."""
+
+    tensors: Mapping[str, Tensor]
+    entry: str | None = None
+    """The entry of a training checkpoint that holds it."""
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """The extra states that are no tensors, by checkpoint key."""
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By path of a module, what ``state_dict()`` notes about it: the version of its format."""
+
+
+def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     """Read a state dict.
 
     The restricted unpickler had vulnerabilities before, so a file without a known sha256 is opened only on request.
 
     files: those of the model; tell which of them were verified.
     allow_pickle: open the file although its sha256 is neither declared nor locked.
-    Returns: the tensors, and the entry of a training checkpoint that they were taken from.
     Raises: UnsafeWeightsError when it may not be opened, WeightsError when it holds no state dict.
     """
     if path.name not in files.verified and not allow_pickle:
@@ -56,7 +70,29 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[s
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         where = f" under '{entry}'" if entry else ""
         raise WeightsError(f"{path} holds {type(state).__name__}{where} and no state dict: names with their tensors")
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, entry
+    named = {str(name): value for name, value in state.items()}
+    return StateDict(
+        {name: value for name, value in named.items() if isinstance(value, Tensor)},
+        entry,
+        {name: value for name, value in named.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
+        getattr(state, "_metadata", None) or {},
+    )
+
+
+def _is_extra_state(name: str) -> bool:
+    return name.rpartition(".")[2] == "_extra_state"
+
+
+def encoded(value: Any) -> Tensor:
+    """Serialise an object of a state dict that is no tensor, as bytes."""
+    written = io.BytesIO()
+    torch.save(value, written)
+    return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+
+
+def decoded(tensor: Tensor) -> Any:
+    """Return the object that :func:`encoded` serialised. The restricted unpickler reads it."""
+    return torch.load(io.BytesIO(tensor.numpy().tobytes()), weights_only=True)
 
 
 def _refused(path: Path) -> list[str]:

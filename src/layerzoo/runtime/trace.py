@@ -180,6 +180,20 @@ def named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_buffers(remove_duplicate=False)
 
 
+def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers that a state dict has, in the order in which ``load_state_dict`` fills them. A shared
+    tensor comes under each of its names."""
+    found: dict[str, Tensor] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        kept = {
+            name: buffer for name, buffer in module._buffers.items() if name not in module._non_persistent_buffers_set
+        }
+        for name, tensor in {**module._parameters, **kept}.items():
+            if tensor is not None:
+                found[f"{path}.{name}" if path else name] = tensor
+    return found
+
+
 def tensors_in(value: Any) -> dict[Key, Tensor]:
     """The tensors of what a module returned, by the keys that a Layer's ``output`` may name.
 
