@@ -204,14 +204,18 @@ class LoadingLogic(TorchDispatchMode):
     def settle(self) -> None:
         """Give values to what was taken from the checkpoint and is kept somewhere. To be called when the network is
         truncated."""
-        if not (self._sources or any(self._deferred.values())):
+        if not self._kept():
             return
         gc.collect()  # a stand-in may be part of a reference cycle
-        rest = [*self._sources.values(), *(memory for held in self._deferred.values() for memory in held.values())]
-        alive = [memory for memory in rest if not memory.reference.expired()]
-        self._fetch([memory.name for memory in alive])
-        for memory in alive:
+        kept = self._kept()
+        self._fetch([memory.name for memory in kept])
+        for memory in kept:
             memory.fill(self.values[memory.name])
+
+    def _kept(self) -> list[_Memory]:
+        """Stand-ins and tensors of the network that are still to be filled and still exist."""
+        deferred = [memory for held in self._deferred.values() for memory in held.values()]
+        return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
     # ------------------------------------------------------------ what the two modes report
 
