@@ -17,6 +17,19 @@ import layerzoo
 from layerzoo.spec import FrozenMap, ModelSpec
 
 BY_BATCH = ("batch norm", "batch mean")
+BY_VALUES = (
+    "batch extreme",
+    "batch softmax",
+    "ranked",
+    "ranked downwards",
+    "sorted values",
+    "next row",
+    "row after next",
+    "numbered",
+    "smallest",
+    "quantised",
+)
+"""Dependences that no operation shows, each in some rows only, or small."""
 RANDOM = ("dropout", "noise", "masking", "skips")
 STEADY = ("plain", "running batch norm", "instance norm", "unused")
 LARGE = 4000
@@ -64,6 +77,18 @@ def test_what_varies_is_announced_and_runs_a_sample_at_a_time(
     if kind not in ("noise", "batch mean"):  # numpy's numbers, and a mean, show in no operation
         assert "odd" in notice
     assert list(features.provenance[key]) == ["stage.1"]
+    assert_same_alone_and_in_any_batch(layerzoo.load(varying(kind, width), weights="random:1"))
+
+
+@pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
+@pytest.mark.parametrize("kind", BY_VALUES)
+def test_a_dependence_on_the_batch_is_found_in_whichever_row_it_shows(
+    varying: Callable[..., ModelSpec], kind: str, width: int
+) -> None:
+    backbone = layerzoo.load(varying(kind, width), weights="random:1", layer=["stage.0", "stage.1"])
+    for inputs in (images(3), images(3)[::-1]) if width else (images(2),):
+        features = layerzoo.extract(backbone, inputs)
+        assert list(features.provenance["batch_dependent"]) == ["stage.1"]
     assert_same_alone_and_in_any_batch(layerzoo.load(varying(kind, width), weights="random:1"))
 
 

@@ -35,7 +35,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
-from layerzoo.runtime.variation import Observed, Variation, compare, example_pair
+from layerzoo.runtime.variation import Observed, Variation, compare, example_batches
 from layerzoo.spec import (
     PREPROCESS_KINDS,
     AudioPreprocess,
@@ -285,12 +285,12 @@ class Blueprint:
             layers = self.spec.layers
             cut = CutNetwork(network, plan_cut(trace, layers, model=self.spec.id)).eval()
 
-            def read(batch: Batch) -> dict[str, NDArray[np.float32]]:
+            def read(batch: Batch) -> dict[str, list[NDArray[np.float32]]]:
                 with torch.no_grad():
                     found = cut(batch)
-                return {layer.name: _first_row(found[layer.name], layer, batch.size) for layer in layers}
+                return {layer.name: _by_row(found[layer.name], layer, batch.size) for layer in layers}
 
-            self.observed.note(layers, *compare(read, *example_pair(example)))
+            self.observed.note(layers, *compare(read, example_batches(example), self.variation(layers).random))
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
@@ -390,13 +390,12 @@ def _layers_at_another_size(spec: ModelSpec) -> tuple[Layer, ...]:
     return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
 
 
-def _first_row(activation: Tensor, layer: Layer, rows: int) -> NDArray[np.float32]:
-    """The activation of a batch's first row; nothing where the batch axis is not known."""
+def _by_row(activation: Tensor, layer: Layer, rows: int) -> list[NDArray[np.float32]]:
+    """The activation of each row of a batch; empty ones where the batch axis is not known."""
     axis = (layer.axes or ("batch",)).index("batch")
-    if activation.ndim <= axis or (layer.axes is None and activation.shape[0] != rows):
-        return np.empty(0, np.float32)
-    row: NDArray[np.float32] = activation.select(axis, 0).float().numpy()
-    return row
+    if activation.ndim <= axis or activation.shape[axis] != rows:
+        return [np.empty(0, np.float32)] * rows
+    return [row.float().numpy() for row in activation.unbind(axis)]
 
 
 def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -304,11 +304,14 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
     backbone, before = run.backbone, run.backbone.variation
     collate_rows = backbone.preprocess.collate
 
-    def read(batch: Batch) -> dict[str, FloatArray]:
-        return {name: rows[0] for name, rows in backbone.summaries(batch, run.row_pools).items()}
+    def read(batch: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.summaries(batch, run.row_pools)
+
+    def batches(numbers: Sequence[int]) -> Batch:
+        return collate_rows([(row, mate)[number] for number in numbers])
 
     with contextlib.suppress(Exception):  # a sample that the network fails on is reported when it is run
-        found = compare(read, collate_rows([row]), collate_rows([row, mate]))
+        found = compare(read, batches, before.random)
         backbone.blueprint.note_observed(layers, *found)
     if backbone.variation != before:
         for notice in backbone.variation.notices(backbone.spec.id):

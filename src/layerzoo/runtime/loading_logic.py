@@ -1,10 +1,10 @@
 """Fill a network through torch's ``load_state_dict``, where its modules have loading logic, without reading it all.
 
 Hooks, ``_load_from_state_dict``, ``load_state_dict`` and ``set_extra_state`` of a network may rename, compute, resize
-or keep what a checkpoint holds. torch runs them, on a state dict of stand-ins: tensors of the right shape and type whose
-memory was never touched. Two torch modes watch. A copy of a stand-in into a parameter is deferred; any other operation
-on a stand-in reads its values from the checkpoint first. What the cut needs is read afterwards, and so is every tensor
-that the network keeps elsewhere.
+or keep what a checkpoint holds. torch runs them, on a state dict of stand-ins: tensors of the right shape and type,
+whose memory was never touched. Two torch modes watch. A copy of a stand-in into a parameter is deferred; any other
+operation on a stand-in reads its values from the checkpoint first. What the cut needs is read afterwards, and so is
+every tensor that the network keeps elsewhere.
 """
 
 from __future__ import annotations
