@@ -114,8 +114,8 @@ def compare(
 ) -> tuple[set[str], set[str]]:
     """Run two rows alone, and together.
 
-    In the batch the first row comes again after the second, so that rows which change places are seen whatever decides
-    on their order, and an extreme over the batch is in another row for at least one of them.
+    In the batch the first row comes again, twice, after the second. Then rows that change places are seen, whatever
+    decides on their order, and an extreme over the batch is in another row for at least one of them.
 
     Args:
         read: runs a batch, and returns the values of its rows.
@@ -128,7 +128,7 @@ def compare(
         with seeded(seed=seed):
             return read(batches(numbers))
 
-    order = (0, 1, 0)
+    order = (0, 1, 0, 0)
     other, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
     random = {name for name in other if _differ(other[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
     together = rows(*order)
@@ -139,7 +139,7 @@ def compare(
     }
     changed = {name for name, change in changes.items() if change > BATCH_TOLERANCE}
     if unsure := {name for name, change in changes.items() if ROUNDING < change <= BATCH_TOLERANCE}:
-        alike = {row: rows(row, row, row) for row in (0, 1)}
+        alike = {row: rows(*[row] * len(order)) for row in (0, 1)}
         changed |= {
             name
             for name in unsure
