@@ -276,6 +276,26 @@ class TiedByPostHook(Plain):
         module.body.bias = module.second.bias
 
 
+class Tied(Plain):
+    """A parameter has two names, and no module has loading logic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Conv2d(4, 3, 1)
+        self.second.weight = nn.Parameter(self.body.weight.detach().transpose(0, 1).clone())
+        self.third = nn.Conv2d(4, 3, 1)
+        self.third.weight = self.second.weight
+        self.head = nn.Conv2d(3, 5, 1)
+
+
+class SharedModule(Plain):
+    """A module has two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alias = self.body
+
+
 def old_names(state: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("body.", "body.old_"): value for name, value in state.items()}
 
@@ -321,5 +341,8 @@ CASES: dict[str, tuple[type[Plain], Callable[[dict[str, Any]], dict[str, Any]]]]
     "spectral norm": (SpectralNorm, as_it_is),
     "renamed when it is saved": (RenamedWhenSaved, as_it_is),
     "tied by a post-hook": (TiedByPostHook, as_it_is),
+    "tied, two values": (Tied, lambda state: state | {"second.weight": state["third.weight"] * 2}),
+    "tied, the other value": (Tied, lambda state: state | {"third.weight": state["third.weight"] * 2}),
+    "shared module, two values": (SharedModule, lambda state: state | {"body.weight": state["alias.weight"] * 2}),
 }
 """A network, and what makes the checkpoint of a state dict of it."""

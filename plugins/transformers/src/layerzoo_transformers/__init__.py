@@ -42,6 +42,7 @@ from layerzoo_transformers.prompts import prompts
 from layerzoo_transformers.sentence_transformers import LIBRARY, sentence_encoder, without_modules
 from layerzoo_transformers.sizes import sized_config_of
 from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
+from layerzoo_transformers.ties import untie_on_load
 
 
 @hookimpl
@@ -53,6 +54,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
     if (made := _embedding(spec, files, network, part)) is not None:
         attach(backbone, made)
+    untie_on_load(backbone)
     return backbone if _has_values() else without_memory(backbone)
 
 

@@ -35,7 +35,8 @@ def mapped(
     device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
     """
     is_meta = any(tensor.is_meta for tensor in tensors.values())
-    given = {name: _stand_in(tensor) for name, tensor in tensors.items()} if is_meta else dict(tensors)
+    numbers = enumerate(tensors.items())
+    given = {name: _stand_in(tensor, number) for number, (name, tensor) in numbers} if is_meta else dict(tensors)
     names = {_memory(tensor): name for name, tensor in given.items()}
     network, report = _loaded(config, given)
     misfits = {key for key, *_ in report["mismatched_keys"]}
@@ -60,9 +61,16 @@ def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
 
 
-def _stand_in(tensor: Tensor) -> Tensor:
-    """Memory that is never touched, and so takes no room: transformers loads nothing from the meta device."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype)
+def _stand_in(tensor: Tensor, number: int) -> Tensor:
+    """Memory that is hardly touched, and so takes no room: transformers loads nothing from the meta device.
+
+    Its first bytes hold a number. transformers ties tensors of equal values, and these must not look equal.
+    """
+    made = torch.empty(tensor.shape, dtype=tensor.dtype)
+    memory = made.reshape(-1).view(torch.uint8)
+    digits = torch.tensor([number >> shift & 127 for shift in (0, 7, 14, 21)], dtype=torch.uint8)[: len(memory)]
+    memory[: len(digits)] = digits
+    return made
 
 
 def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
