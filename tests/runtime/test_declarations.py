@@ -54,6 +54,34 @@ def spec(install: Callable[..., None]) -> Callable[..., ModelSpec]:
         ("patches", {"prefix": 1}, {"prefix_tokens": 0}, "0 prefix tokens, and inputs of other sizes show 1"),
         ("patches", {"prefix": 3}, {"prefix_tokens": 1, "suffix_tokens": 1}, "1 prefix and 1 suffix tokens, and .* 3"),
         ("patches", {"prefix": 1}, {"axes": ("batch", "channel", "token")}, "show 'batch token channel'"),
+        ("patches", {"prefix": 1}, {"suffix_tokens": 1}, "1 suffix tokens, and the network has 1 tokens before .* 0"),
+        ("patches", {"prefix": 0, "suffix": 1}, {"prefix_tokens": 1}, "has 0 tokens before those of the input and 1"),
+        ("patches", {"prefix": 3}, {"prefix_tokens": 2, "suffix_tokens": 1}, "3 tokens before .* and 0 after them"),
+        (
+            "patches",
+            {"prefix": 1, "registers": 4},
+            {"prefix_tokens": 4, "suffix_tokens": 1},
+            "5 tokens before .* and 0",
+        ),
+        (
+            "patches",
+            {"prefix": 1},
+            {"axes": TOKENS, "last_tokens": 1},
+            "the last 1 tokens, and the network has 0 .* after",
+        ),
+        (
+            "patches",
+            {"suffix": 2},
+            {"axes": TOKENS, "last_tokens": 3},
+            "the last 3 tokens, and the network has 2 .* after",
+        ),
+        ("text", {"added": (2, 1)}, {"prefix_tokens": 3}, "adds 2 tokens before a text and 1 after it"),
+        (
+            "text",
+            {"added": (2, 1)},
+            {"prefix_tokens": 1, "suffix_tokens": 2},
+            "adds 2 tokens before a text and 1 after",
+        ),
     ],
 )
 def test_what_a_trace_contradicts_is_refused(
@@ -77,7 +105,12 @@ def test_what_a_trace_contradicts_is_refused(
         ("text", {"added": (2, 1)}, {"prefix_tokens": 2, "suffix_tokens": 1}),
         ("text", {"added": (2, 0)}, {"prefix_tokens": 3}),  # the network's, and one of the tokenizer's
         ("patches", {"prefix": 3}, {"prefix_tokens": 3}),
-        ("patches", {"prefix": 3}, {"prefix_tokens": 2, "suffix_tokens": 1}),
+        ("patches", {"prefix": 2, "suffix": 1}, {"prefix_tokens": 2, "suffix_tokens": 1}),
+        ("patches", {"prefix": 1, "suffix": 2, "registers": 4}, {"prefix_tokens": 5, "suffix_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"suffix_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"axes": TOKENS, "last_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"axes": TOKENS, "last_tokens": 1}),
+        ("text", {"added": (2, 1)}, {"prefix_tokens": 2, "suffix_tokens": 2}),
     ],
 )
 def test_what_a_trace_confirms_is_kept(

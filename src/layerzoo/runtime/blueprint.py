@@ -163,7 +163,8 @@ class Blueprint:
             return
         is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
         for layer in spec.layers:
-            needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
+            has_tokens = layer.prefix_tokens is not None or bool(layer.suffix_tokens) or layer.last_tokens is not None
+            needs_probes = layer.axes is not None or has_tokens
             if not needs_probes and layer.shape is None:
                 continue
             call = find_call(self.trace, layer, model=spec.id)
@@ -181,10 +182,18 @@ class Blueprint:
                 rows=_BATCH,
                 example=reference_input(spec.preprocess) if spec.preprocess else "the example",
                 has_own_shape=layer not in elsewhere,
+                added=self._added_tokens(layer, axes, shape) if has_tokens else None,
             )
         if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
             told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in spec.layers]
             self._check_frames([layer for layer in told if "time" in (layer.axes or ())])
+
+    def _added_tokens(
+        self, layer: Layer, axes: tuple[str, ...] | None, shape: tuple[int, ...]
+    ) -> tuple[int, int] | None:
+        """How many tokens the network adds before those of the input and after them; None where it has no tokens."""
+        at = next((at for at, axis in enumerate(axes or ()) if axis in ("token", "time", "frame")), None)
+        return None if at is None else self.trace.added_tokens(layer, at, shape[at])
 
     def _axes_of(self, layer: Layer, *, is_costly: bool) -> tuple[str, ...] | None:
         """The axes of a layer: as declared, else as traces at other lengths show them."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """One concatenation of tensors."""
+
+    step: int
+    axis: int
+    sizes: tuple[int, ...]
+    """Of each tensor, along the axis."""
+    derived: tuple[bool, ...]
+    """Whether each tensor was computed from the batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """What one forward pass did."""
 
@@ -75,6 +87,8 @@ class Trace:
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
     mixes: Mapping[str, int] = field(default_factory=dict)
     """Paths of the modules that compute statistics over the batch → the step of the first such operation."""
+    joins: tuple[Join, ...] = ()
+    """Concatenations in order. They are not kept with a trace."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -103,6 +117,25 @@ class Trace:
     def _call(self, layer: Layer) -> Call | None:
         calls = self.calls_of(layer.module)
         return calls[layer.call or 0] if (layer.call or 0) < len(calls) else None
+
+    def added_tokens(self, layer: Layer, axis: int, size: int) -> tuple[int, int]:
+        """How many positions were put before those of the input and after them, until a layer's activation exists.
+
+        A position that is added without a concatenation is not counted.
+
+        axis: of the activation, along which its positions are. size: how many there are.
+        """
+        call = self._call(layer)
+        before = after = 0
+        until = -1 if call is None else _ready(call, layer)
+        for join in reversed(self.joins):
+            if join.step < until and join.axis == axis and sum(join.sizes) == size:
+                own = [at for at, derived in enumerate(join.derived) if derived] or range(len(join.sizes))
+                content = max(own, key=join.sizes.__getitem__)
+                before += sum(join.sizes[:content])
+                after += sum(join.sizes[content + 1 :])
+                size, until = join.sizes[content], join.step
+        return before, after
 
     def flops_until(self, step: int) -> int:
         """FLOPs spent before a step on a batch of one sample."""
@@ -262,6 +295,7 @@ class _Recorder(TorchDispatchMode):
         self._has_stopped = False
         self._inside: list[str] = []  # the modules that are running, the innermost last
         self._mixes: dict[str, int] = {}
+        self._joins: list[Join] = []
         # By storage, a tensor that was computed from random numbers, and who drew them. The tensor is held, so that no
         # other gets the same storage.
         self._random: dict[int, tuple[Tensor, frozenset[str]]] = {}
@@ -281,6 +315,8 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         if is_derived:
             _mark(result)
+        if func is torch.ops.aten.cat.default:
+            self._note_join(*args, **kwargs)
         self._note_randomness(func, args, kwargs, result)
         if _mixes_batch(func, args, kwargs):
             self._mixes.setdefault(self._innermost, self._step)
@@ -289,6 +325,13 @@ class _Recorder(TorchDispatchMode):
             if not is_derived:
                 self._constant.add(self._step)
         return result
+
+    def _note_join(self, tensors: Sequence[Tensor], dim: int = 0) -> None:
+        kept = [tensor for tensor in tensors if tensor.ndim > 0]
+        if kept:
+            axis = dim % max(tensor.ndim for tensor in kept)
+            sizes = tuple(tensor.shape[axis] if tensor.ndim > axis else 0 for tensor in kept)
+            self._joins.append(Join(self._step, axis, sizes, tuple(hasattr(tensor, _MARK) for tensor in kept)))
 
     @property
     def _innermost(self) -> str:
@@ -379,6 +422,7 @@ class _Recorder(TorchDispatchMode):
             unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
             constant=frozenset(self._constant),
             mixes=dict(self._mixes),
+            joins=tuple(self._joins),
         )
 
 

@@ -194,17 +194,23 @@ class Words(nn.Module):
 
 
 class Patches(nn.Module):
-    """Tokens of patches, after some of its own."""
+    """Tokens of patches, between some of its own. Those in the middle are put in later, as registers are."""
 
-    def __init__(self, prefix: int) -> None:
+    def __init__(self, prefix: int, suffix: int = 0, registers: int = 0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 6, 4, stride=4)
         self.front = nn.Parameter(torch.randn(1, prefix, 6))
+        self.back = nn.Parameter(torch.randn(1, suffix, 6))
+        self.registers = nn.Parameter(torch.randn(1, registers, 6))
         self.tokens = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.conv(x).flatten(2).transpose(1, 2)
-        tokens: Tensor = self.tokens(torch.cat([self.front.expand(len(x), -1, -1), patches], 1))
+        front, back, registers = (kept.expand(len(x), -1, -1) for kept in (self.front, self.back, self.registers))
+        joined = torch.cat([front, patches, back], 1)
+        if registers.shape[1]:
+            joined = torch.cat([joined[:, : front.shape[1]], registers, joined[:, front.shape[1] :]], 1)
+        tokens: Tensor = self.tokens(joined)
         return tokens
 
 
@@ -226,5 +232,5 @@ def build(spec: Any) -> nn.Module:
     if spec.modality == "audio":
         return Frames()
     if spec.args["kind"] == "patches":
-        return Patches(spec.args["prefix"])
+        return Patches(*(spec.args.get(name, 0) for name in ("prefix", "suffix", "registers")))
     return Image(spec.args["kind"], spec.args.get("width", 0))
