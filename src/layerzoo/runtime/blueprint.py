@@ -143,15 +143,16 @@ class Blueprint:
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
         if not trust_declaration:
-            blueprint._check_declaration(_layers_at_another_size(given))
+            blueprint._check_declaration(given, _layers_at_another_size(given))
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
 
-    def _check_declaration(self, elsewhere: Sequence[Layer]) -> None:
+    def _check_declaration(self, given: ModelSpec, elsewhere: Sequence[Layer]) -> None:
         """Refuse a declaration written by hand that a trace contradicts. Those of a catalogue were traced.
 
         Args:
+            given: the spec as it was declared, without what the library knows.
             elsewhere: layers whose shapes may have been stated for another size of the input.
         Raises: DeclarationError.
         """
@@ -159,7 +160,9 @@ class Blueprint:
         if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
             known = (self.hooks.describe(spec, self.files) or {}).get("preprocess") or {}
             check_cls_token(spec, self.preprocess, known.get("cls_token"))
-        if not spec.layers or spec.traced_with:
+        preprocess = spec.preprocess if spec.layers else given.preprocess
+        has_hop = isinstance(preprocess, AudioPreprocess) and preprocess.frame_hop_samples is not None
+        if spec.traced_with or not (spec.layers or has_hop):
             return
         is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
         for layer in spec.layers:
@@ -184,9 +187,23 @@ class Blueprint:
                 has_own_shape=layer not in elsewhere,
                 added=self._added_tokens(layer, axes, shape) if has_tokens else None,
             )
-        if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
-            told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in spec.layers]
-            self._check_frames([layer for layer in told if "time" in (layer.axes or ())])
+        if has_hop:
+            self._check_frames(self._layers_over_time(is_costly=is_costly))
+
+    def _layers_over_time(self, *, is_costly: bool) -> list[Layer]:
+        """The declared layers with a time axis; else those that the trace names, else the outputs of all modules."""
+        if is_costly:
+            return [layer for layer in self.spec.layers if "time" in (layer.axes or ())]
+        calls = [call for call in self.trace.calls if call.module and None in call.outputs]
+        named = name_layers(self.trace, _chain(self.spec, self.hooks, self.files))
+        every = [
+            Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls
+        ]
+        for layers in (self.spec.layers, named, every):
+            told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in layers]
+            if over_time := [layer for layer in told if "time" in (layer.axes or ())]:
+                return over_time
+        return []
 
     def _added_tokens(
         self, layer: Layer, axes: tuple[str, ...] | None, shape: tuple[int, ...]
@@ -213,8 +230,20 @@ class Blueprint:
             shapes = [shape_of(trace, layer, model=self.spec.id) for layer in layers]
             return [shape[(layer.axes or ()).index("time")] for layer, shape in zip(layers, shapes, strict=True)]
 
-        traced = [(batch.total, frames(trace)) for batch, trace in pairs if batch is not None and trace is not None]
+        traced = [
+            (self._samples(batch, times=times), frames(trace))
+            for times, (batch, trace) in enumerate(pairs, start=1)
+            if batch is not None and trace is not None
+        ]
         check_frames(self.spec, layers, traced)
+
+    def _samples(self, batch: Batch, *, times: int) -> int:
+        """How many samples an audio network received: of one with a window, those of the window, which is so many times
+        as long as declared."""
+        declared = self.spec.preprocess
+        if isinstance(declared, AudioPreprocess) and declared.window_s is not None:
+            return max(batch.total, times * round(declared.window_s * declared.sample_rate_hz))
+        return batch.total
 
     @property
     def trace(self) -> Trace:

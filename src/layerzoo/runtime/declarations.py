@@ -12,6 +12,8 @@ from layerzoo.runtime.pool import frames_of
 from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
 from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
 
+_LISTED = 6
+"""How many layers a message lists, the deepest ones."""
 ADVICE = (
     "Next: correct the declaration; or, where the network is as declared and the trace misleads, keep it with "
     "--trust-declaration (trust_declaration=True)"
@@ -140,9 +142,8 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
         return
     frame, hop = declared.frame_hop_samples
     samples = " and ".join(str(samples) for samples, _ in traced)
-    few = ", ".join(
-        f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)
-    )
+    told = [f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)]
+    few = ", ".join(told[-_LISTED:]) + (f" and {len(told) - _LISTED} more layers" if len(told) > _LISTED else "")
     raise DeclarationError(
         f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
         f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"

@@ -220,10 +220,11 @@ class Frames(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.frames = nn.Conv1d(1, 2, 10, stride=5)
+        self.pooled = nn.Linear(2, 2)
 
     def forward(self, sound: Tensor) -> Tensor:
-        frames: Tensor = self.frames(sound[:, None])
-        return frames
+        pooled: Tensor = self.pooled(self.frames(sound[:, None]).mean(2))
+        return pooled
 
 
 def build(spec: Any) -> nn.Module:
