@@ -296,6 +296,20 @@ class SharedModule(Plain):
         self.alias = self.body
 
 
+class Sparse(Plain):
+    """Its constructor makes sparse tensors: an attribute, and a buffer that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.arange(16.0).reshape(4, 4).remainder(3).to_sparse()
+        self.register_buffer("rows", torch.eye(4).mul(2).to_sparse_csr(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.body(x).transpose(0, 1).flatten(1)
+        mixed = torch.sparse.mm(self.rows, torch.sparse.mm(self.mix, flat))
+        return self.head(self.second(mixed.unflatten(1, (len(x), *x.shape[2:])).transpose(0, 1)))
+
+
 def old_names(state: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("body.", "body.old_"): value for name, value in state.items()}
 
@@ -343,6 +357,7 @@ CASES: dict[str, tuple[type[Plain], Callable[[dict[str, Any]], dict[str, Any]]]]
     "tied by a post-hook": (TiedByPostHook, as_it_is),
     "tied, two values": (Tied, lambda state: state | {"second.weight": state["third.weight"] * 2}),
     "tied, the other value": (Tied, lambda state: state | {"third.weight": state["third.weight"] * 2}),
+    "sparse attributes": (Sparse, as_it_is),
     "shared module, two values": (SharedModule, lambda state: state | {"body.weight": state["alias.weight"] * 2}),
 }
 """A network, and what makes the checkpoint of a state dict of it."""

@@ -185,3 +185,8 @@ def test_no_trace_of_the_load_is_left_in_the_network(tmp_path: Path) -> None:
     network = backbone.module.network
     assert isinstance(network, Plain)
     assert not network._load_state_dict_post_hooks
+
+
+def test_a_sparse_tensor_of_a_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save(checkpoint_of("plain") | {"body.weight": torch.eye(4).to_sparse()}, tmp_path / "w.pth")
+    assert "'body.weight' in the checkpoint is a sparse tensor" in refusal("plain", tmp_path / "w.pth")

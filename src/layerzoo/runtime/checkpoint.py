@@ -312,7 +312,14 @@ def _reader(
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share no memory, as safetensors wants them."""
+    """Tensors that share no memory, as safetensors wants them. Raises: WeightsError for those that it does not hold."""
+    for name, tensor in tensors.items():
+        if tensor.is_quantized or tensor.layout is not torch.strided:
+            kind, how = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
+            raise WeightsError(
+                f"'{name}' in the checkpoint is a {kind} tensor ({tensor.dtype}, {tensor.layout}), which layerzoo does "
+                f"not load. Next: save {name}.{how}(), and let the network make its own from it"
+            )
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_sta
 
 The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: they are what the training evaluated.
 """
+_DEEPEST = 4
+"""How many levels deep a file is searched for state dicts, for an error message that lists them."""
+_LISTED = 6
 _SAFE_CLASSES: list[Any] = [argparse.Namespace]
 """Classes beyond torch's own that a checkpoint may contain. They hold data and run no code: a training script writes
 its command-line arguments as a namespace."""
@@ -67,9 +70,10 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
     state, entry = _state_dict(loaded)
-    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        where = f" under '{entry}'" if entry else ""
-        raise WeightsError(f"{path} holds {type(state).__name__}{where} and no state dict: names with their tensors")
+    count = _count_tensors(state)
+    inside = sorted(_nested_state_dicts(loaded), key=lambda nested: entry is not None and nested[0][0] != entry)
+    if not count or (entry is None and any(more > count for _, more in inside)):
+        raise _no_state_dict(path, state, entry, inside)
     named = {str(name): value for name, value in state.items()}
     return StateDict(
         {name: value for name, value in named.items() if isinstance(value, Tensor)},
@@ -101,6 +105,45 @@ def _refused(path: Path) -> list[str]:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # noqa: BLE001 - an old format, or no pickle at all: reading it says what is wrong
         return []
+
+
+def _no_state_dict(
+    path: Path, state: Any, entry: str | None, inside: Sequence[tuple[tuple[str, ...], int]]
+) -> WeightsError:
+    where = f" under '{entry}'" if entry else ""
+    said = f"{path} holds {type(state).__name__}{where} and no state dict, which has a tensor for each name"
+    if not inside:
+        return WeightsError(said)
+    listed = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
+    more = f" and {len(inside) - _LISTED} more" if len(inside) > _LISTED else ""
+    chosen = "".join(f"[{key!r}]" for key in inside[0][0])
+    return WeightsError(
+        f"{said}. It has these inside: {', '.join(listed)}{more}. Next: save the one you mean alone, as in "
+        f"torch.save(torch.load({path.name!r}, weights_only=True){chosen}, 'weights.pth')"
+    )
+
+
+_Nested = tuple[tuple[str, ...], int]
+"""The keys that lead to a mapping, and the number of tensors in it."""
+
+
+def _nested_state_dicts(loaded: Any, keys: tuple[str, ...] = ()) -> list[_Nested]:
+    """The mappings inside of what was unpickled that have tensors, by their keys, with the number of tensors; the one
+    with the most comes first. The state of an optimizer is none, nor is the extra state of a module."""
+    if not isinstance(loaded, Mapping) or len(keys) >= _DEEPEST:
+        return []
+    inside = [
+        (str(key), value)
+        for key, value in loaded.items()
+        if isinstance(value, Mapping) and not _is_extra_state(str(key)) and "optim" not in str(key).lower()
+    ]
+    found = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
+    deeper = [nested for key, value in inside for nested in _nested_state_dicts(value, (*keys, key))]
+    return sorted([*found, *deeper], key=lambda nested: -nested[1])
+
+
+def _count_tensors(state: Any) -> int:
+    return sum(isinstance(value, Tensor) for value in state.values()) if isinstance(state, Mapping) else 0
 
 
 def _state_dict(loaded: Any) -> tuple[Any, str | None]:

@@ -437,7 +437,11 @@ def _mark(values: Any) -> None:
 
 
 def _storage(tensor: Tensor) -> int:
-    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0)."""
+    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0). A sparse
+    tensor keeps its values in another one."""
+    if tensor.layout is not torch.strided and tensor.layout is not torch.jagged:
+        is_coo = tensor.layout is torch.sparse_coo
+        tensor = tensor._values() if is_coo else tensor.values()
     return int(tensor.untyped_storage()._cdata)
 
 
