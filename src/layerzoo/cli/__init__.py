@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from layerzoo.cli.braces import extra_words_by_shell
 from layerzoo.cli.printable import print_anything, printable_lines
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
@@ -215,6 +216,8 @@ def _complaint(error: click.ClickException) -> str:
     if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
         message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
     ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.UsageError) and (by_shell := extra_words_by_shell(error)):
+        message = printable_lines(by_shell)
     if ctx is None:
         return f"zoo: {message}"
     return f"{ctx.command_path}: {message}\n{ctx.get_usage()}\nMore: {ctx.command_path} --help"

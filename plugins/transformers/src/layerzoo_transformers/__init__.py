@@ -86,8 +86,9 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 
     Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
     """
-    is_single = getattr(sub_config(config, modality), "num_hidden_layers", None) == 1
-    chain: dict[str, Any] = {"branches": False, "single": is_single} | family(config)["chain"]
+    count = getattr(sub_config(config, modality), "num_hidden_layers", None)
+    known = {"count": count} if isinstance(count, int) else {}
+    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
