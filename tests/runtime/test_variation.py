@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tests.terminal import Zoo
 
 import layerzoo
-from layerzoo.runtime.variation import compare
+from layerzoo.runtime.variation import Comparison, compare
 from layerzoo.spec import FrozenMap, ModelSpec
 
 BY_BATCH = ("batch norm", "batch mean")
@@ -213,7 +213,7 @@ INDEPENDENT: dict[str, Rows] = {
 }
 
 
-def compared(network: Rows, values: torch.Tensor) -> tuple[set[str], set[str]]:
+def compared(network: Rows, values: torch.Tensor) -> Comparison:
     def read(batch: layerzoo.Batch) -> dict[str, list[NDArray[np.float32]]]:
         return {"layer": [row.numpy() for row in network(batch.inputs["x"])]}
 
@@ -228,7 +228,7 @@ def test_any_dependence_on_the_batch_is_told_from_rounding(name: str, seed: int,
     values[1] *= scale
     network = DEPENDENT.get(name) if name in DEPENDENT else INDEPENDENT[name]
     assert network is not None
-    assert compared(network, values) == (set(), {"layer"} if name in DEPENDENT else set())
+    assert compared(network, values) == Comparison(frozenset(), frozenset({"layer"} if name in DEPENDENT else ()))
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy", "private"])
@@ -239,4 +239,34 @@ def test_random_numbers_of_any_generator_are_seen(kind: str) -> None:
         "numpy": lambda shape: torch.from_numpy(np.random.normal(size=shape)),
         "private": lambda shape: torch.randn(shape, generator=private),
     }
-    assert compared(lambda x: x + draw[kind](x.shape), torch.ones(2, 12)) == ({"layer"}, set())
+    found = compared(lambda x: x + draw[kind](x.shape), torch.ones(2, 12))
+    assert found == Comparison(frozenset({"layer"}), frozenset(), frozenset({"layer"} if kind == "private" else ()))
+
+
+@pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
+@pytest.mark.parametrize(
+    ("kind", "message", "seed"),
+    [
+        ("noise", "after torch.manual_seed(0), which repeats them", 0),
+        ("dropout", "after torch.manual_seed(0)", 0),
+        ("private noise", "differ in every run: the network draws from a generator of its own", None),
+        ("private numpy noise", "differ in every run: the network draws from a generator of its own", None),
+    ],
+)
+def test_what_is_said_of_a_seed_was_measured(
+    varying: Callable[..., ModelSpec],
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    message: str,
+    seed: int | None,
+    width: int,
+) -> None:
+    with caplog.at_level(logging.WARNING, "layerzoo"):
+        backbone = layerzoo.load(varying(kind, width), weights="random:1", layer="stage.1")
+        layerzoo.extract(backbone, images(2))
+    again = [layerzoo.extract(backbone, images(2)) for _ in range(2)]
+    is_repeated = bool(np.array_equal(again[0].values, again[1].values))
+    assert is_repeated == (seed is not None)
+    assert message in caplog.records[-1].getMessage()
+    assert again[0].provenance["seed"] == seed
+    assert list(again[0].provenance["random"]) == ["stage.1"]

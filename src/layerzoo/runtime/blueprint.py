@@ -35,7 +35,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
-from layerzoo.runtime.variation import Observed, Variation, compare, example_batches
+from layerzoo.runtime.variation import Comparison, Observed, Variation, compare, example_batches
 from layerzoo.spec import (
     PREPROCESS_KINDS,
     AudioPreprocess,
@@ -306,9 +306,9 @@ class Blueprint:
         """Report the layers whose features are random, or depend on the batch, as far as known."""
         return Variation.of(layers, self.found[0] if self.found else None, self.observed)
 
-    def note_observed(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
-        """Keep what values have shown of some layers, so that it is found out once. random, by_batch: layer names."""
-        self.observed.note(layers, random, by_batch)
+    def note_observed(self, layers: Sequence[Layer], found: Comparison) -> None:
+        """Keep what values have shown of some layers, so that it is found out once."""
+        self.observed.note(layers, found)
         self._keep(registry())
 
     def _observe_example(self) -> None:
@@ -328,7 +328,7 @@ class Blueprint:
                     found = cut(batch)
                 return {layer.name: _by_row(found[layer.name], layer, batch.size) for layer in layers}
 
-            self.observed.note(layers, *compare(read, example_batches(example), self.variation(layers).random))
+            self.observed.note(layers, compare(read, example_batches(example), self.variation(layers).random))
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;

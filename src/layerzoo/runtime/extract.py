@@ -311,9 +311,8 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
         return collate_rows([(row, mate)[number] for number in numbers])
 
     with contextlib.suppress(Exception):  # a sample that the network fails on is reported when it is run
-        found = compare(read, batches, before.random)
-        backbone.blueprint.note_observed(layers, *found)
-    if backbone.variation != before:
+        backbone.blueprint.note_observed(layers, compare(read, batches, before.random))
+    if replace(backbone.variation, is_measured=before.is_measured) != before:
         for notice in backbone.variation.notices(backbone.spec.id):
             logging.getLogger("layerzoo").warning("%s", notice)
 

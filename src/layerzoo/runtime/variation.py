@@ -13,7 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,16 @@ Values = Mapping[str, Sequence[NDArray[np.float32]]]
 _ONE_SEED_AT_A_TIME = threading.RLock()  # the generators are global
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the values of a few rows show of some layers, by name of the layer."""
+
+    random: frozenset[str]
+    by_batch: frozenset[str]
+    unrepeatable: frozenset[str] = frozenset()
+    """Of random layers, those that differ after the same seed of torch, numpy and Python."""
+
+
 @dataclass(slots=True)
 class Observed:
     """What values have shown of the layers of one network, by address of the layer."""
@@ -50,19 +60,22 @@ class Observed:
     checked: set[str] = field(default_factory=set)
     random: set[str] = field(default_factory=set)
     by_batch: set[str] = field(default_factory=set)
+    unrepeatable: set[str] = field(default_factory=set)
+    """Of random layers, those whose features differ even after the same seed."""
 
     def to_plain(self) -> dict[str, list[str]]:
-        return {"checked": sorted(self.checked), "random": sorted(self.random), "by_batch": sorted(self.by_batch)}
+        return {each.name: sorted(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
         return cls(**{name: set(addresses) for name, addresses in plain.items()})
 
-    def note(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
-        """Add what a check has shown. random, by_batch: names of layers."""
+    def note(self, layers: Sequence[Layer], found: Comparison) -> None:
+        """Add what a check of some layers has shown."""
         self.checked |= {layer.address for layer in layers}
-        self.random |= {layer.address for layer in layers if layer.name in random}
-        self.by_batch |= {layer.address for layer in layers if layer.name in by_batch}
+        self.random |= {layer.address for layer in layers if layer.name in found.random}
+        self.by_batch |= {layer.address for layer in layers if layer.name in found.by_batch}
+        self.unrepeatable |= {layer.address for layer in layers if layer.name in found.unrepeatable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +86,22 @@ class Variation:
     """Layer name → paths of the modules that draw the random numbers; empty where a trace does not show them."""
     by_batch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Layer name → paths of the modules that compute batch statistics; empty where a trace does not show them."""
+    unrepeatable: frozenset[str] = frozenset()
+    """Names of the random layers whose features no seed repeats."""
+    is_measured: bool = False
+    """Whether it was measured that a seed repeats the features of the other random layers."""
 
     @classmethod
     def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
         """Collect the findings of some layers. trace: one that reaches them; None: nothing was traced yet."""
         drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
         mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
+        random = {layer: paths for layer, paths in drawn.items() if paths or layer.address in observed.random}
         return cls(
-            {layer.name: paths for layer, paths in drawn.items() if paths or layer.address in observed.random},
+            {layer.name: paths for layer, paths in random.items()},
             {layer.name: paths for layer, paths in mixed.items() if paths or layer.address in observed.by_batch},
+            frozenset(layer.name for layer in random if layer.address in observed.unrepeatable),
+            all(layer.address in observed.checked for layer in random),
         )
 
     def __bool__(self) -> bool:
@@ -94,10 +114,19 @@ class Variation:
                 f"{model}: features at {_listed(self.by_batch)} depend on the other samples of a batch"
                 f"{_by(self.by_batch, 'statistics of the batch in')}. Each sample runs in a separate batch"
             )
-        if self.random:
+        once = {name: paths for name, paths in self.random.items() if name in self.unrepeatable}
+        seeded = {name: paths for name, paths in self.random.items() if name not in once}
+        if once:
             yield (
-                f"{model}: features at {_listed(self.random)} are random{_by(self.random, 'random numbers drawn in')}. "
-                f"Each sample runs in a separate batch, after torch.manual_seed({SEED})"
+                f"{model}: features at {_listed(once)} are random{_by(once, 'random numbers drawn in')}, and differ in "
+                "every run: the network draws from a generator of its own, which torch.manual_seed does not set. Each "
+                "sample runs in a separate batch"
+            )
+        if seeded:
+            repeats = ", which repeats them" if self.is_measured else ". Whether that repeats them was not measured yet"
+            yield (
+                f"{model}: features at {_listed(seeded)} are random{_by(seeded, 'random numbers drawn in')}. "
+                f"Each sample runs in a separate batch, after torch.manual_seed({SEED}){repeats}"
             )
 
     def to_plain(self) -> dict[str, Any]:
@@ -105,13 +134,13 @@ class Variation:
         return {
             "batch_dependent": {name: list(paths) for name, paths in self.by_batch.items()},
             "random": {name: list(paths) for name, paths in self.random.items()},
-            "seed": SEED if self.random else None,
+            "seed": SEED if self.random.keys() - self.unrepeatable else None,
         }
 
 
 def compare(
     read: Callable[[Batch], Values], batches: Callable[[Sequence[int]], Batch], known: Collection[str] = ()
-) -> tuple[set[str], set[str]]:
+) -> Comparison:
     """Run two rows alone, and together.
 
     In the batch the first row comes again, twice, after the second. Then rows that change places are seen, whatever
@@ -120,8 +149,9 @@ def compare(
     Args:
         read: runs a batch, and returns the values of its rows.
         batches: makes a batch of the rows of these numbers, 0 or 1.
-        known: names of layers that are known to be random. Of those, nothing else can be told.
-    Returns: the names of the layers that are random, and of those that depend on the batch.
+        known: names of layers that are known to be random.
+    Returns: the names of the layers that are random, and of those that depend on the batch. Of random layers, it cannot
+        be told whether they depend on it.
     """
 
     def rows(*numbers: int, seed: int = SEED) -> Values:
@@ -131,6 +161,8 @@ def compare(
     order = (0, 1, 0, 0)
     other, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
     random = {name for name in other if _differ(other[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
+    again = rows(0) if random or known else alone[0]
+    unrepeatable = {name for name in again if _differ(again[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
     together = rows(*order)
     changes = {
         name: max(_differ(alone[row][name][0], found[at]) for at, row in enumerate(order))
@@ -145,7 +177,7 @@ def compare(
             for name in unsure
             if any(_differ(alike[row][name][at], together[name][at]) > ROUNDING for at, row in enumerate(order))
         }
-    return random, changed
+    return Comparison(frozenset(random | unrepeatable), frozenset(changed - unrepeatable), frozenset(unrepeatable))
 
 
 def example_batches(example: Batch) -> Callable[[Sequence[int]], Batch]:
