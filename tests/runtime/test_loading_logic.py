@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 import layerzoo
 from layerzoo.errors import WeightsError
+from layerzoo.runtime.build import build_uninitialised
+from layerzoo.runtime.checkpoint import open_checkpoint
+from layerzoo.runtime.fill import fetch_for
+from layerzoo.weights import resolve
 
 _PLUGIN = """
 from layerzoo import hookimpl
@@ -118,6 +122,29 @@ def test_only_what_the_cut_and_the_logic_use_is_read(tmp_path: Path, name: str) 
     loaded = layerzoo.load(model_id(name), layer="block.0", weights=tmp_path / "w.pth", allow_pickle=True).provenance
     assert loaded["loaded"]["tensors"] == sum(key.startswith("body.") for key in state)
     assert loaded["loaded"]["of_tensors"] == len(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("renaming pre-hook", "block.0"),
+        ("computing pre-hook", "block.0"),
+        ("numpy pre-hook", "head"),
+        ("plain", "head"),
+    ],
+)
+def test_what_is_fetched_is_what_is_read(tmp_path: Path, name: str, layer: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({key: value.contiguous() for key, value in checkpoint_of(name).items()}, path)
+    backbone = layerzoo.load(model_id(name), layer=layer, weights=path)
+    blueprint = backbone.blueprint
+    files = resolve(None, path, model="x", want="whole")
+    network = build_uninitialised(blueprint.spec, blueprint.hooks, files)
+    cut = blueprint.cut(backbone.layers)
+    checkpoint = open_checkpoint(blueprint.spec, files, blueprint.hooks)
+    fetched = fetch_for(network, cut, checkpoint, model="x")
+    loaded = backbone.provenance["loaded"]
+    assert (fetched.tensors, fetched.bytes) == (loaded["tensors"], loaded["bytes"])
 
 
 def test_loading_logic_runs_after_the_prefix_of_a_wrapper_is_removed(tmp_path: Path) -> None:

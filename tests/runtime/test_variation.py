@@ -249,8 +249,8 @@ def test_random_numbers_of_any_generator_are_seen(kind: str) -> None:
     [
         ("noise", "after torch.manual_seed(0), which repeats them", 0),
         ("dropout", "after torch.manual_seed(0)", 0),
-        ("private noise", "differ in every run: the network draws from a generator of its own", None),
-        ("private numpy noise", "differ in every run: the network draws from a generator of its own", None),
+        ("private noise", "differ in every run: the network keeps a private generator", None),
+        ("private numpy noise", "differ in every run: the network keeps a private generator", None),
     ],
 )
 def test_what_is_said_of_a_seed_was_measured(

@@ -142,8 +142,8 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
         return
     frame, hop = declared.frame_hop_samples
     samples = " and ".join(str(samples) for samples, _ in traced)
-    told = [f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)]
-    few = ", ".join(told[-_LISTED:]) + (f" and {len(told) - _LISTED} more layers" if len(told) > _LISTED else "")
+    listed = [f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)]
+    few = ", ".join(listed[-_LISTED:]) + (f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else "")
     raise DeclarationError(
         f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
         f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"

@@ -1,9 +1,9 @@
 """Fill a network through torch's ``load_state_dict``, where its modules have loading logic, without reading it all.
 
 Hooks, ``_load_from_state_dict``, ``load_state_dict`` and ``set_extra_state`` of a network may rename, compute, resize
-or keep what a checkpoint holds. torch runs them, on a state dict of stand-ins: tensors of the right shape and type,
-whose memory was never touched. Two torch modes watch. A copy of a stand-in into a parameter is deferred; any other
-operation on a stand-in reads its values from the checkpoint first. What the cut needs is read afterwards, and so is
+or keep what a checkpoint holds. torch runs them, on a state dict of placeholders: tensors of the right shape and type,
+whose memory was never touched. Two torch modes watch. A copy of a placeholder into a parameter is deferred; any other
+operation on a placeholder reads its values from the checkpoint first. What the cut needs is read afterwards, and so is
 every tensor that the network keeps elsewhere.
 """
 
@@ -86,7 +86,7 @@ class _Memory:
     stride: tuple[int, ...]
     dtype: torch.dtype
     name: str
-    """Of the checkpoint's tensor whose values it is meant to have."""
+    """Of the checkpoint's tensor whose values it gets."""
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> _Memory:
@@ -133,7 +133,7 @@ class LoadingLogic(TorchDispatchMode):
             needed: names of the network's tensors that the cut needs; those of one tensor together.
             modules: paths of the modules that the cut needs.
             model: what messages call the network.
-        Returns: names of needed tensors that are still to be filled, with the names of their values in the checkpoint.
+        Returns: names of needed tensors that have no values yet, with the names of their values in the checkpoint.
         Raises: ConstructorValuesNeeded; WeightsError for what the network's own code refuses, and for what is missing.
         """
         missing: list[str] = []
@@ -160,7 +160,7 @@ class LoadingLogic(TorchDispatchMode):
         return self._outstanding(needed, set(missing))
 
     def _state(self) -> OrderedDict[str, Any]:
-        """The state dict: stand-ins for tensors, and other objects as they are."""
+        """The state dict: placeholders for tensors, and other objects as they are."""
         state: OrderedDict[str, Any] = OrderedDict()
         for name, shape in self._checkpoint.shapes.items():
             if name in self._checkpoint.objects:
@@ -206,14 +206,14 @@ class LoadingLogic(TorchDispatchMode):
         truncated."""
         if not self._kept():
             return
-        gc.collect()  # a stand-in may be part of a reference cycle
+        gc.collect()  # a placeholder may be part of a reference cycle
         kept = self._kept()
         self._fetch([memory.name for memory in kept])
         for memory in kept:
             memory.fill(self.values[memory.name])
 
     def _kept(self) -> list[_Memory]:
-        """Stand-ins and tensors of the network that are still to be filled and still exist."""
+        """Placeholders, and tensors of the network, that have no values yet and still exist."""
         deferred = [memory for held in self._deferred.values() for memory in held.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
@@ -236,7 +236,7 @@ class LoadingLogic(TorchDispatchMode):
         return result
 
     def _defers(self, target: Tensor, source: Any) -> bool:
-        """Note a copy of a whole stand-in into a whole tensor of the network; it is made later, if at all."""
+        """Note a copy of a whole placeholder into a whole tensor of the network; it is made later, if at all."""
         memory = self._sources.get(_storage(source)) if isinstance(source, Tensor) else None
         place = _place(target)
         if memory is None or place not in self._own or source.size() != target.size():
@@ -253,7 +253,7 @@ class LoadingLogic(TorchDispatchMode):
         self._deferred.get(place[0], {}).pop(place, None)
 
     def need(self, tensor: Tensor) -> None:
-        """Give a tensor its values, if it is a stand-in, or a parameter that is still to be filled."""
+        """Give a tensor its values, if it is a placeholder, or a parameter without values yet."""
         key = _storage(tensor)
         held = [*self._deferred.pop(key, {}).values()]
         if (source := self._sources.pop(key, None)) is not None:

@@ -119,7 +119,7 @@ class Variation:
         if once:
             yield (
                 f"{model}: features at {_listed(once)} are random{_by(once, 'random numbers drawn in')}, and differ in "
-                "every run: the network draws from a generator of its own, which torch.manual_seed does not set. Each "
+                "every run: the network keeps a private generator, which torch.manual_seed does not set. Each "
                 "sample runs in a separate batch"
             )
         if seeded:
@@ -150,8 +150,8 @@ def compare(
         read: runs a batch, and returns the values of its rows.
         batches: makes a batch of the rows of these numbers, 0 or 1.
         known: names of layers that are known to be random.
-    Returns: the names of the layers that are random, and of those that depend on the batch. Of random layers, it cannot
-        be told whether they depend on it.
+    Returns: the names of the layers that are random, and of those that depend on the batch. A random layer is not
+        examined for a dependence on the batch.
     """
 
     def rows(*numbers: int, seed: int = SEED) -> Values:
