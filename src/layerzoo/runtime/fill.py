@@ -130,12 +130,16 @@ def _check(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> 
 
 
 def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> None:
-    """Say so when a checkpoint has the extra state of a module that does not load any."""
+    """Say so when a checkpoint has extra states of modules that load none."""
+    unused = []
     for name in checkpoint.shapes:
         path, _, leaf = name.rpartition(".")
         if leaf == EXTRA_STATE and path in cut.modules and not takes_extra_state(network.get_submodule(path)):
-            message = "%s: %s has '%s', and the network's module loads no extra state: it is not used"
-            logging.getLogger("layerzoo").warning(message, model, checkpoint.label, name)
+            unused.append(name)
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        message = "%s: %s has '%s'%s, and the network's module loads no extra state: it is not used"
+        logging.getLogger("layerzoo").warning(message, model, checkpoint.label, unused[0], more)
 
 
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:

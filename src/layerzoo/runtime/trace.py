@@ -87,7 +87,7 @@ class Trace:
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
     mixes: Mapping[str, int] = field(default_factory=dict)
     """Paths of the modules that compute statistics over the batch → the step of the first such operation."""
-    joins: tuple[Join, ...] = ()
+    joins: tuple[Join, ...] = field(default=(), compare=False)
     """Concatenations in order. They are not kept with a trace."""
 
     def calls_of(self, module: str) -> list[Call]:
