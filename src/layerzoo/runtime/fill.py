@@ -23,7 +23,7 @@ from layerzoo.runtime.loading_logic import (
 )
 from layerzoo.runtime.network import truncate
 from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
-from layerzoo.runtime.trace import saved_tensors, signature
+from layerzoo.runtime.trace import checkpointed_tensors, saved_tensors, signature
 from layerzoo.weights.progress import FileProgress
 
 
@@ -144,7 +144,10 @@ def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, 
 
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
-    sources = {group[0]: _source(group, checkpoint, model) for group in needed_names(network, cut)}
+    groups = needed_names(network, cut)
+    known = {name for group in groups for name in group}
+    rest = saved_tensors(network).keys() & set(cut.tensors) & checkpoint.shapes.keys() - known
+    sources = {group[0]: _source(group, checkpoint, model) for group in [*groups, *([name] for name in sorted(rest))]}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
     return sources
@@ -188,7 +191,7 @@ def trim(network: nn.Module, cut: Cut) -> None:
     """
     truncate(network, cut)
     wanted = set(cut.tensors)
-    for name in saved_tensors(network):
+    for name in checkpointed_tensors(network):
         if name not in wanted:
             owner, leaf = _place(network, name)
             (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None
@@ -208,7 +211,7 @@ def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
     order of the modules."""
     wanted = set(cut.tensors)
     groups: dict[int, list[str]] = {}
-    for name, tensor in saved_tensors(network).items():
+    for name, tensor in checkpointed_tensors(network).items():
         if name in wanted:
             groups.setdefault(id(tensor), []).append(name)
     return list(groups.values())

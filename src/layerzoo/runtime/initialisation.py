@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from layerzoo.runtime.trace import saved_tensors
+from layerzoo.runtime.trace import checkpointed_tensors
 
 _READS = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "__reduce_ex__"})
 """Methods that hand values to Python without an operation that a dispatch mode sees."""
@@ -185,7 +185,7 @@ class Initialisation:
 
         The checkpoint gives the others their values, or they are dropped because the cut does not read them.
         """
-        filled = {_key(tensor) for tensor in saved_tensors(network).values()}
+        filled = {_key(tensor) for tensor in checkpointed_tensors(network).values()}
         suspects = [
             memory
             for key, memory in self._memory.items()

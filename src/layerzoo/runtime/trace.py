@@ -227,6 +227,15 @@ def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def checkpointed_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """As :func:`saved_tensors`, without those that a hook or method of the network removes from its state dict."""
+    state = network.state_dict(keep_vars=True)
+    kept = {_storage(value) for value in state.values() if isinstance(value, Tensor)}
+    return {
+        name: tensor for name, tensor in saved_tensors(network).items() if name in state or _storage(tensor) in kept
+    }
+
+
 def tensors_in(value: Any) -> dict[Key, Tensor]:
     """The tensors of what a module returned, by the keys that a Layer's ``output`` may name.
 
