@@ -39,6 +39,39 @@ def test_pull_says_what_to_write(zoo: Zoo) -> None:
     assert said.err.endswith("Next: --layer 'block.{1..2}'\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("layers starter/minilm-l6 block.1 block.2 block.3", "'block.{1..3}'"),
+        ("layers starter/minilm-l6 --format jsonl block.1 block.2", "'block.{1..2}'"),
+        ("layers block.1 block.2", None),
+        ("layers starter/minilm-l6 block.1 block.3", "'block.*'"),
+        ("layers starter/minilm-l6 stem pooled", "'*'"),
+        ("layers --declare timm/resnet18 stage.1.block.0 stage.1.block.1", "'stage.1.block.{0..1}'"),
+        ("catalogue check timm --only resnet18 resnet34", "--only resnet18 --only resnet34"),
+        ("catalogue build timm --only resnet18 resnet34 resnet50", "--only resnet18 --only resnet34 --only resnet50"),
+    ],
+)
+def test_every_command_that_takes_layers_or_patterns_says_what_to_write(
+    zoo: Zoo, words: str, advice: str | None
+) -> None:
+    said = zoo(*words.split())
+    assert said.code in (2, 3)
+    assert ("A shell makes several words of braces" in said.err) == (advice is not None)
+    if advice is not None:
+        assert said.err.splitlines()[0].endswith(advice)
+
+
+@pytest.mark.parametrize(
+    "words", ["layers starter/minilm-l6 block.1 other", "show timm/resnet18 timm/resnet34", "doctor block.1"]
+)
+def test_other_extra_words_are_only_called_unexpected(zoo: Zoo, words: str) -> None:
+    said = zoo(*words.split())
+    assert said.code == 2
+    assert "braces" not in said.err
+    assert "unexpected extra argument" in said.err
+
+
 @pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
 def test_other_names_of_nothing_are_missing_files(zoo: Zoo, words: str) -> None:
     said = zoo("extract", *words.split(), "--out", "o.npz")

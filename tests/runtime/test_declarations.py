@@ -54,6 +54,34 @@ def spec(install: Callable[..., None]) -> Callable[..., ModelSpec]:
         ("patches", {"prefix": 1}, {"prefix_tokens": 0}, "0 prefix tokens, and inputs of other sizes show 1"),
         ("patches", {"prefix": 3}, {"prefix_tokens": 1, "suffix_tokens": 1}, "1 prefix and 1 suffix tokens, and .* 3"),
         ("patches", {"prefix": 1}, {"axes": ("batch", "channel", "token")}, "show 'batch token channel'"),
+        ("patches", {"prefix": 1}, {"suffix_tokens": 1}, "1 suffix tokens, and the network has 1 tokens before .* 0"),
+        ("patches", {"prefix": 0, "suffix": 1}, {"prefix_tokens": 1}, "has 0 tokens before those of the input and 1"),
+        ("patches", {"prefix": 3}, {"prefix_tokens": 2, "suffix_tokens": 1}, "3 tokens before .* and 0 after them"),
+        (
+            "patches",
+            {"prefix": 1, "registers": 4},
+            {"prefix_tokens": 4, "suffix_tokens": 1},
+            "5 tokens before .* and 0",
+        ),
+        (
+            "patches",
+            {"prefix": 1},
+            {"axes": TOKENS, "last_tokens": 1},
+            "last 1 tokens, and the network has 0 .* after",
+        ),
+        (
+            "patches",
+            {"suffix": 2},
+            {"axes": TOKENS, "last_tokens": 3},
+            "last 3 tokens, and the network has 2 .* after",
+        ),
+        ("text", {"added": (2, 1)}, {"prefix_tokens": 3}, "adds 2 tokens before a text and 1 after it"),
+        (
+            "text",
+            {"added": (2, 1)},
+            {"prefix_tokens": 1, "suffix_tokens": 2},
+            "adds 2 tokens before a text and 1 after",
+        ),
     ],
 )
 def test_what_a_trace_contradicts_is_refused(
@@ -77,7 +105,12 @@ def test_what_a_trace_contradicts_is_refused(
         ("text", {"added": (2, 1)}, {"prefix_tokens": 2, "suffix_tokens": 1}),
         ("text", {"added": (2, 0)}, {"prefix_tokens": 3}),  # the network's, and one of the tokenizer's
         ("patches", {"prefix": 3}, {"prefix_tokens": 3}),
-        ("patches", {"prefix": 3}, {"prefix_tokens": 2, "suffix_tokens": 1}),
+        ("patches", {"prefix": 2, "suffix": 1}, {"prefix_tokens": 2, "suffix_tokens": 1}),
+        ("patches", {"prefix": 1, "suffix": 2, "registers": 4}, {"prefix_tokens": 5, "suffix_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"suffix_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"axes": TOKENS, "last_tokens": 2}),
+        ("patches", {"prefix": 1, "suffix": 2}, {"axes": TOKENS, "last_tokens": 1}),
+        ("text", {"added": (2, 1)}, {"prefix_tokens": 2, "suffix_tokens": 2}),
     ],
 )
 def test_what_a_trace_confirms_is_kept(
@@ -132,24 +165,33 @@ def test_the_command_line_says_so_and_can_trust(install: Callable[..., None], ho
     assert zoo("layers", "mine/net", "--format", "jsonl").code == 0
 
 
+@pytest.mark.parametrize("layers", ["with axes", "without axes", "of channels", "none"])
 @pytest.mark.parametrize("hop", [(10, 5), (400, 160)])
 def test_frames_that_the_network_does_not_make_are_refused(
-    spec: Callable[..., ModelSpec], hop: tuple[int, int]
+    spec: Callable[..., ModelSpec], hop: tuple[int, int], layers: str
 ) -> None:
+    over_time = Layer(name="block.0", module="frames", axes=("batch", "channel", "time"))
+    declared_layers = {
+        "with axes": (over_time,),
+        "without axes": (replace(over_time, axes=None),),
+        "of channels": (Layer(name="block.0", module="pooled", axes=("batch", "channel")),),
+        "none": (),
+    }
     spec("image")
     declared = ModelSpec(
         id="varying/sound",
         modality="audio",
         builder="varying",
         preprocess=AudioPreprocess(sample_rate_hz=1000, frame_hop_samples=hop),
-        layers=(Layer(name="block.0", module="frames", axes=("batch", "channel", "time")),),
-        default=replace(layerzoo.model("varying/image").default, layer="block.0"),
+        layers=declared_layers[layers],
     )
+    layer = "block.0" if layers != "none" else "module:frames"
     if hop == (10, 5):
-        assert layerzoo.load(declared, weights="random:0").layers[0].shape == (2, 199)
+        shape = layerzoo.load(declared, weights="random:0", layer=layer).layers[0].shape
+        assert shape == ((2,) if layers == "of channels" else (2, 199))
         return
     with pytest.raises(DeclarationError, match=r"\[400, 160\], which makes 4 and 11 frames of 1000 and 2000"):
-        layerzoo.load(declared, weights="random:0")
+        layerzoo.load(declared, weights="random:0", layer=layer)
 
 
 def test_a_classification_token_that_the_tokenizer_does_not_set_is_refused() -> None:

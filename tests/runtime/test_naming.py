@@ -255,6 +255,24 @@ def test_a_library_may_know_that_there_is_one_block() -> None:
     assert found["block.0"] == "blocks.0"
 
 
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+def test_blocks_that_a_library_counts_win_over_the_convolutions_before_them(blocks: int) -> None:
+    class Heavy(Few):
+        """Most of the work is done by convolutions, which are as many as the blocks, and have modules inside."""
+
+        def __init__(self) -> None:
+            super().__init__(blocks, convolutions=4)
+            self.stem = nn.Sequential(*(nn.Sequential(convolution, nn.GELU()) for convolution in self.stem))
+            self.stem[0][0] = nn.Conv2d(3, 8, 15, 2, 7)
+
+    def found(chain: Chain) -> list[str]:
+        layers = {layer.name: layer.module for layer in name_layers(traced(Heavy()), chain)}
+        return [module for name, module in layers.items() if name.startswith("block")]
+
+    assert found(Chain(count=blocks)) == [f"blocks.{index}" for index in range(blocks)]
+    assert not any(module.startswith("blocks") for module in found(Chain(count=blocks + 1)))
+
+
 def test_a_module_that_runs_several_times_is_named_with_its_calls() -> None:
     assert named(Repeated()) == {"stem": "embed"} | {f"block.{index}": f"layer0#{index}" for index in range(4)}
 

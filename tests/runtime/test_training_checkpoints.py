@@ -57,6 +57,36 @@ def test_the_averaged_weights_come_first_and_what_was_taken_is_told(
         assert "its weights under 'model_ema' are used" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("content", "listed"),
+    [
+        ({"ema": {"shadow": EMA, "decay": 0.9}, "step": 3}, "['ema']['shadow'] (2 tensors)"),
+        ({"model_ema": {"module": EMA, "updates": 7}, "model": RAW}, "['model_ema']['module'] (2 tensors)"),
+        ({"models": {"ema": EMA, "raw": RAW}}, "['models']['ema'] (2 tensors), ['models']['raw'] (2 tensors)"),
+        (
+            {"generator": RAW, "discriminator": {"weight": torch.ones(2)}},
+            "['generator'] (2 tensors), ['discriminator'] (1",
+        ),
+        ({"net": RAW, "betas": torch.ones(3)}, "['net'] (2 tensors)"),
+        ({"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "step": 1}, None),
+        ({"model_ema": {"decay": 0.9}, "other": {}}, None),
+    ],
+)
+def test_the_state_dicts_inside_of_a_file_that_is_none_are_listed(
+    tmp_path: Path, content: dict[str, Any], listed: str | None
+) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="and no state dict") as caught:
+        loaded(tmp_path / "a.pth", allow_pickle=True)
+    if listed is None:
+        assert "It has these inside" not in str(caught.value)
+        return
+    assert f"It has these inside: {listed}" in str(caught.value)
+    advised = str(caught.value).split("Next: ")[1].split("as in torch.save(")[1].split(", 'weights.pth'")[0]
+    torch.save(eval(advised.replace("'a.pth'", repr(str(tmp_path / "a.pth")))), tmp_path / "weights.pth")
+    assert isinstance(loaded(tmp_path / "weights.pth", allow_pickle=True)[0], Tensor)
+
+
 def test_a_checkpoint_of_timms_training_script_is_loaded_as_timm_loads_it(tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = timm.create_model("test_resnet", num_classes=5)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from layerzoo import stopping
+from layerzoo.cli.braces import extra_words_by_shell
 from layerzoo.cli.messages import error_lines, escaped_stderr, say
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
 from layerzoo.environment import environment
@@ -262,6 +263,8 @@ def _complaint(error: click.ClickException) -> list[str]:
     if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
         message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
     ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.UsageError) and (by_shell := extra_words_by_shell(error)):
+        message = printable(by_shell)
     if ctx is None:
         return [f"zoo: {message}"]
     return [f"{ctx.command_path}: {message}", *ctx.get_usage().split("\n"), f"More: {ctx.command_path} --help"]

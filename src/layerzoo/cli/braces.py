@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import takewhile
+
+import click
 
 _NUMBER = re.compile(r"\d+")
 _FAMILIES = "stem|block|stage|branch|norm|pooled|embedding|head|neck|query|bottleneck"
@@ -12,11 +15,36 @@ _LAYER = re.compile(rf"({_FAMILIES})(\.(\d+|{_FAMILIES}))*|module:.+")
 _LONGEST_NAME = 200
 
 
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)")
+"""How click says that there are words which have no meaning."""
+_PATTERNS = ("layers", "pattern", "pools", "only")
+"""Names of the parameters of commands that take layers, selectors or patterns, in which braces are usual."""
+
+
+def extra_words_by_shell(error: click.UsageError) -> str | None:
+    """Return a message that says what to write, where the extra words of a command come of unquoted braces; else None.
+
+    error: of a command that was given more words than it takes.
+    """
+    found = _EXTRA.match(error.message)
+    if found is None or error.ctx is None:
+        return None
+    for parameter in error.ctx.command.params:
+        given = error.ctx.params.get(parameter.name or "")
+        if parameter.name not in _PATTERNS or not given:
+            continue
+        values = [given] if isinstance(given, str) else list(given)
+        option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
+        if message := expanded_by_shell(option, values, found[1].split(), ()):
+            return message
+    return None
+
+
 def expanded_by_shell(option: str, values: Sequence[str], words: Sequence[str], known: Collection[str]) -> str | None:
     """Return a message that says what to write, where words of a command line are more values of an option; else None.
 
     Args:
-        option: its name, as in ``--layer``.
+        option: its name, as in ``--layer``; empty for an argument, which has one value.
         values: what it was given. Of ``LAYER=POOLING`` the layer counts.
         words: the other words of the command line, which have no meaning at their place.
         known: the names of the model's layers; empty where they are not known.
@@ -29,10 +57,16 @@ def expanded_by_shell(option: str, values: Sequence[str], words: Sequence[str], 
         return None
     few = ", ".join(more[:3]) + (", …" if len(more) > 3 else "")
     names = [last, *more]
-    quoted = _as_range(names) if "=" not in last else None
-    written = f"{option} '{quoted}'" if quoted else " ".join(f"{option} {name}" for name in names)
+    quoted = _as_range(names) if "=" not in last and option != "--only" else None
+    if quoted:
+        written = f"{option} '{quoted}'".lstrip()
+    elif option:
+        written = " ".join(f"{option} {name}" for name in names)
+    else:
+        written = f"one of them at a time, or a pattern in quotes, as in '{_as_pattern(names)}'"
+    what = ("names" if len(more) > 1 else "a name") if option == "--only" else "layers" if len(more) > 1 else "a layer"
     return (
-        f"{few}: {'layers' if len(more) > 1 else 'a layer'}, where none is expected. A shell makes several words of "
+        f"{few}: {what}, where none is expected. A shell makes several words of "
         f"braces that are not quoted. Next: {written}"
     )
 
@@ -41,8 +75,21 @@ def _is_layer(word: str, given: str, known: Collection[str]) -> bool:
     name, equals, pool = word.partition("=")
     if bool(equals) != ("=" in given) or pool != given.partition("=")[2]:
         return False
-    is_alike = _NUMBER.sub("#", name) == _NUMBER.sub("#", given.partition("=")[0]) and bool(_NUMBER.search(name))
+    first = given.partition("=")[0]
+    is_alike = _NUMBER.sub("#", name) == _NUMBER.sub("#", first) and bool(_NUMBER.search(name))
     return name in known or is_alike or _LAYER.fullmatch(name) is not None
+
+
+def _as_pattern(names: Sequence[str]) -> str:
+    """A pattern that fits all of these names."""
+    begin = _common_start(names)
+    end = _common_start([name[len(begin) :][::-1] for name in names])[::-1]
+    return f"{begin}*{end}"
+
+
+def _common_start(names: Sequence[str]) -> str:
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike)
 
 
 def _as_range(names: Sequence[str]) -> str | None:

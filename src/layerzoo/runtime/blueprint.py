@@ -48,7 +48,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
-from layerzoo.runtime.variation import Observed, Variation, compare, example_pair
+from layerzoo.runtime.variation import Comparison, Observed, Variation, compare, example_batches
 from layerzoo.spec import (
     PREPROCESS_KINDS,
     AudioPreprocess,
@@ -169,15 +169,16 @@ class Blueprint:
         made = preprocessor(spec, hooks.preprocess(spec, files))
         blueprint = cls(spec, files, hooks, made, layouts=layouts, trusts_declaration=trust_declaration)
         if not trust_declaration:
-            blueprint._check_declaration(_layers_at_another_size(given))
+            blueprint._check_declaration(given, _layers_at_another_size(given))
         layers = spec.layers or name_layers(blueprint.trace, _chain(spec, hooks, files))
         blueprint.spec = replace(spec, layers=blueprint._complete_all(layers))
         return blueprint
 
-    def _check_declaration(self, elsewhere: Sequence[Layer]) -> None:
+    def _check_declaration(self, given: ModelSpec, elsewhere: Sequence[Layer]) -> None:
         """Refuse a declaration written by hand that a trace contradicts. Those of a catalogue were traced.
 
         Args:
+            given: the spec as it was declared, without what the library knows.
             elsewhere: layers whose shapes may have been stated for another size of the input.
         Raises: DeclarationError.
         """
@@ -185,11 +186,14 @@ class Blueprint:
         if isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token:
             known = (self.hooks.describe(spec, self.files) or {}).get("preprocess") or {}
             check_cls_token(spec, self.preprocess, known.get("cls_token"))
-        if not spec.layers or spec.traced_with:
+        preprocess = spec.preprocess if spec.layers else given.preprocess
+        has_hop = isinstance(preprocess, AudioPreprocess) and preprocess.frame_hop_samples is not None
+        if spec.traced_with or not (spec.layers or has_hop):
             return
         is_costly = self._whole()[1] == "real" and self.flops > _LARGE_FLOPS
         for layer in spec.layers:
-            needs_probes = layer.axes is not None or layer.prefix_tokens is not None or bool(layer.suffix_tokens)
+            has_tokens = layer.prefix_tokens is not None or bool(layer.suffix_tokens) or layer.last_tokens is not None
+            needs_probes = layer.axes is not None or has_tokens
             if not needs_probes and layer.shape is None:
                 continue
             call = find_call(self.trace, layer, model=spec.id)
@@ -207,10 +211,32 @@ class Blueprint:
                 rows=_BATCH,
                 example=reference_input(spec.preprocess) if spec.preprocess else "the example",
                 has_own_shape=layer not in elsewhere,
+                added=self._added_tokens(layer, axes, shape) if has_tokens else None,
             )
-        if isinstance(spec.preprocess, AudioPreprocess) and spec.preprocess.frame_hop_samples:
-            told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in spec.layers]
-            self._check_frames([layer for layer in told if "time" in (layer.axes or ())])
+        if has_hop:
+            self._check_frames(self._layers_over_time(is_costly=is_costly))
+
+    def _layers_over_time(self, *, is_costly: bool) -> list[Layer]:
+        """The declared layers with a time axis; else those that the trace names, else the outputs of all modules."""
+        if is_costly:
+            return [layer for layer in self.spec.layers if "time" in (layer.axes or ())]
+        calls = [call for call in self.trace.calls if call.module and None in call.outputs]
+        named = name_layers(self.trace, _chain(self.spec, self.hooks, self.files))
+        every = [
+            Layer(name=f"module:{call.module}#{call.index}", module=call.module, call=call.index) for call in calls
+        ]
+        for layers in (self.spec.layers, named, every):
+            told = [replace(layer, axes=self._axes_of(layer, is_costly=is_costly)) for layer in layers]
+            if over_time := [layer for layer in told if "time" in (layer.axes or ())]:
+                return over_time
+        return []
+
+    def _added_tokens(
+        self, layer: Layer, axes: tuple[str, ...] | None, shape: tuple[int, ...]
+    ) -> tuple[int, int] | None:
+        """How many tokens the network adds before those of the input and after them; None where it has no tokens."""
+        at = next((at for at, axis in enumerate(axes or ()) if axis in ("token", "time", "frame")), None)
+        return None if at is None else self.trace.added_tokens(layer, at, shape[at])
 
     def _axes_of(self, layer: Layer, *, is_costly: bool) -> tuple[str, ...] | None:
         """The axes of a layer: as declared, else as traces at other lengths show them."""
@@ -230,8 +256,20 @@ class Blueprint:
             shapes = [shape_of(trace, layer, model=self.spec.id) for layer in layers]
             return [shape[(layer.axes or ()).index("time")] for layer, shape in zip(layers, shapes, strict=True)]
 
-        traced = [(batch.total, frames(trace)) for batch, trace in pairs if batch is not None and trace is not None]
+        traced = [
+            (self._samples(batch, times=times), frames(trace))
+            for times, (batch, trace) in enumerate(pairs, start=1)
+            if batch is not None and trace is not None
+        ]
         check_frames(self.spec, layers, traced)
+
+    def _samples(self, batch: Batch, *, times: int) -> int:
+        """How many samples an audio network received: of one with a window, those of the window, which is so many times
+        as long as declared."""
+        declared = self.spec.preprocess
+        if isinstance(declared, AudioPreprocess) and declared.window_s is not None:
+            return max(batch.total, times * round(declared.window_s * declared.sample_rate_hz))
+        return batch.total
 
     @property
     def trace(self) -> Trace:
@@ -295,9 +333,9 @@ class Blueprint:
         """Report the layers whose features are random, or depend on the batch, as far as known."""
         return Variation.of(layers, self.found[0] if self.found else None, self.observed)
 
-    def note_observed(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
-        """Keep what values have shown of some layers, so that it is found out once. random, by_batch: layer names."""
-        self.observed.note(layers, random, by_batch)
+    def note_observed(self, layers: Sequence[Layer], found: Comparison) -> None:
+        """Keep what values have shown of some layers, so that it is found out once."""
+        self.observed.note(layers, found)
         self._keep(registry())
 
     def note_dtypes(self, library: str, stored: tuple[str, ...]) -> None:
@@ -319,12 +357,12 @@ class Blueprint:
             layers = self.spec.layers
             cut = CutNetwork(network, plan_cut(trace, layers, model=self.spec.id)).eval()
 
-            def read(batch: Batch) -> dict[str, NDArray[np.float32]]:
+            def read(batch: Batch) -> dict[str, list[NDArray[np.float32]]]:
                 with torch.no_grad():
                     found = cut(batch)
-                return {layer.name: _first_row(found[layer.name], layer, batch.size) for layer in layers}
+                return {layer.name: _by_row(found[layer.name], layer, batch.size) for layer in layers}
 
-            self.observed.note(layers, *compare(read, *example_pair(example)))
+            self.observed.note(layers, compare(read, example_batches(example), self.variation(layers).random))
 
     def complete(self, layer: Layer) -> Layer:
         """The layer with everything that a trace can tell. Declared axes and prefix tokens stay, and must fit;
@@ -424,13 +462,12 @@ def _layers_at_another_size(spec: ModelSpec) -> tuple[Layer, ...]:
     return inherited if known.preprocess == spec.preprocess else (*inherited, *known.layers)
 
 
-def _first_row(activation: Tensor, layer: Layer, rows: int) -> NDArray[np.float32]:
-    """The activation of a batch's first row; nothing where the batch axis is not known."""
+def _by_row(activation: Tensor, layer: Layer, rows: int) -> list[NDArray[np.float32]]:
+    """The activation of each row of a batch; empty ones where the batch axis is not known."""
     axis = (layer.axes or ("batch",)).index("batch")
-    if activation.ndim <= axis or (layer.axes is None and activation.shape[0] != rows):
-        return np.empty(0, np.float32)
-    row: NDArray[np.float32] = activation.select(axis, 0).float().numpy()
-    return row
+    if activation.ndim <= axis or activation.shape[axis] != rows:
+        return [np.empty(0, np.float32)] * rows
+    return [row.float().numpy() for row in activation.unbind(axis)]
 
 
 def _is_as_catalogued(spec: ModelSpec, zoo: Registry) -> bool:

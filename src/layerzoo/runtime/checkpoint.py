@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.pickled import read_pickle
+from layerzoo.runtime.pickled import StateDict, encoded, read_pickle
 from layerzoo.runtime.stored import Converted, InMemory, Joined, Safetensors, Stored, tensor_data
 from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
@@ -24,10 +26,10 @@ from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.tensors import check_tensors, read_digests, read_header, read_metadata, write_tensors
 
 Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-_Read = tuple[Mapping[str, Tensor], str | None]
-"""Tensors, and the entry of a training checkpoint that they were taken from."""
 _ENTRY = "layerzoo.entry"
-"""The metadata of a converted file that keep it."""
+_OBJECTS = "layerzoo.objects"
+_VERSIONS = "layerzoo.versions"
+"""The metadata of a converted file that keep the entry, the names of objects and the versions of a state dict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Checkpoint:
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
     """What was removed from its keys to make them fit: ``module.`` of a training wrapper."""
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    objects: frozenset[str] = frozenset()
+    """Names of tensors that hold the bytes of an object, which is the extra state of a module."""
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By path of a module, what its state dict notes about it."""
 
     @property
     def label(self) -> str:
@@ -68,6 +75,7 @@ class Checkpoint:
             shapes={name: tuple(tensor.shape) for name, tensor in mapped.items()},
             sizes={name: tensor.numel() * tensor.element_size() for name, tensor in mapped.items()},
             origins={name: names[id(tensor)] for name, tensor in mapped.items() if id(tensor) in names},
+            dtypes={name: tensor.dtype for name, tensor in mapped.items()},
         )
 
     def is_partial(self, names: Iterable[str]) -> bool:
@@ -115,6 +123,7 @@ def open_checkpoint(
     *,
     needed: Sequence[Sequence[str]] = (),
     own: Iterable[str] = (),
+    renames: bool = False,
 ) -> Checkpoint:
     """Open the checkpoint of a model, in any format.
 
@@ -124,28 +133,56 @@ def open_checkpoint(
     allow_pickle: open a pickle although its sha256 is neither declared nor locked.
     needed: the names of the tensors that must be there; of each one or several, any of which will do.
     own: the names of all tensors of the network.
+    renames: whether the network's own code may rename the keys when they are loaded.
     Raises: WeightsError when there is none, UnsafeWeightsError for a pickle that may not be opened.
     """
     rules = KeyRules(spec.weights.keys if spec.weights else ())
-    stored, entry = _stored(spec, files, hooks, allow_pickle)
-    _announce_entry(stored.label, entry)
+    content = _stored(spec, files, hooks, allow_pickle)
+    stored = content.stored
+    _announce_entry(stored.label, content.entry)
 
     def opened(unwrap: Callable[[str], str]) -> Checkpoint:
-        def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            renamed = {rules(unwrap(name)): tensor for name, tensor in tensors.items()}
-            mapped = hooks.state_dict(spec, files, renamed)
-            return renamed if mapped is None else mapped
+        def renamed(name: str) -> str:
+            return rules(unwrap(name))
 
-        return replace(Checkpoint.of(stored, mapper), entry=entry)
+        def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            own_names = {renamed(name): tensor for name, tensor in tensors.items()}
+            mapped = hooks.state_dict(spec, files, own_names)
+            return own_names if mapped is None else mapped
+
+        checkpoint = Checkpoint.of(stored, mapper)
+        return replace(
+            checkpoint,
+            entry=content.entry,
+            objects=frozenset(name for name, origin in checkpoint.origins.items() if origin in content.objects),
+            versions={_path(renamed, path): kept for path, kept in content.versions.items()},
+        )
 
     names = set(own)
+    candidates: list[tuple[int, Checkpoint]] = []
     for removed, unwrap in unwrappings(stored.meta().keys(), names):
         checkpoint = opened(unwrap)
-        if all(any(name in checkpoint.shapes for name in group) for group in needed):
-            if removed is not None:
-                _announce_removed(stored.label, removed)
-            return replace(checkpoint, removed=removed)
-    return opened(str)
+        fitting = sum(any(name in checkpoint.shapes for name in group) for group in needed)
+        candidates.append((fitting, replace(checkpoint, removed=removed)))
+        if fitting == len(needed):
+            break
+    else:
+        unchanged = opened(str)
+        fitting = sum(any(name in unchanged.shapes for name in group) for group in needed)
+        candidates = [(fitting, unchanged), *(candidates if renames else [])]
+    _, checkpoint = max(candidates, key=lambda candidate: candidate[0])
+    if checkpoint.removed is not None:
+        _announce_removed(stored.label, checkpoint.removed)
+    return checkpoint
+
+
+def _path(renamed: Callable[[str], str], path: str) -> str:
+    """The path of a module under the network's names."""
+    return renamed(f"{path}.{_LEAF}" if path else _LEAF).rpartition(".")[0]
+
+
+_LEAF = "\0"
+"""A name that no tensor has."""
 
 
 @lru_cache(maxsize=256)
@@ -164,19 +201,28 @@ def _announce_removed(label: str, removed: str) -> None:
     logging.getLogger("layerzoo").warning(message, label, removed)
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> tuple[Stored, str | None]:
-    """The tensors, and the entry of a training checkpoint that holds them."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The tensors of a checkpoint, and what its state dict holds besides."""
+
+    stored: Stored
+    entry: str | None = None
+    """The entry of a training checkpoint that holds them."""
+    objects: frozenset[str] = frozenset()
+    """Names of tensors that hold the bytes of an object."""
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _Content:
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
-        return _made_by_plugin(spec, files, hooks), None
-    main: Stored
-    entry: str | None = None
+        return _Content(_made_by_plugin(spec, files, hooks))
     if name is None:  # all tensors are in the folders of modules, the network's own too
-        main = InMemory({}, ", ".join(in_folders))
+        main = _Content(InMemory({}, ", ".join(in_folders)))
     else:
-        main, entry = _stored_in(name, spec, files, hooks, allow_pickle)
+        main = _stored_in(name, spec, files, hooks, allow_pickle)
     modules = {each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in in_folders}
-    return (Joined(main, modules) if modules else main), entry
+    return replace(main, stored=Joined(main.stored, modules)) if modules else main
 
 
 def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
@@ -184,49 +230,67 @@ def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: 
     if name.endswith(".safetensors"):
         return Safetensors.of(files, name)
     read = partial(read_pickle, files[name], files, allow_pickle)
-    stored, _ = _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}")
-    return stored
+    return _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}").stored
 
 
-def _stored_in(
-    name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
-) -> tuple[Stored, str | None]:
+def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _Content:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
-        return Safetensors.of(files, name), None
+        return _Content(Safetensors.of(files, name))
     made_by = f"{hooks.identity}+{READER}"
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
 
 def _converted(
-    path: Path, digest: str, read: Callable[[], _Read], *, made_by: str, is_sound: Callable[[Path], bool] | None = None
-) -> tuple[Stored, str | None]:
+    path: Path,
+    digest: str,
+    read: Callable[[], StateDict],
+    *,
+    made_by: str,
+    is_sound: Callable[[Path], bool] | None = None,
+) -> _Content:
     """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept.
 
     is_sound: whether a file that is there can be used; else one whose header is as it was written.
     """
     made: dict[str, Tensor] = {}
-    entry: str | None = None
+    noted: dict[str, str] = {}
+
+    def convert() -> None:
+        state = read()
+        made.update(_contiguous(state.tensors))
+        made.update({name: encoded(value) for name, value in state.objects.items()})
+        noted.update({_ENTRY: state.entry} if state.entry else {})
+        noted.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
+        noted.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
 
     def write(target: Path) -> None:
-        nonlocal entry
-        tensors, entry = read()
-        made.update(_contiguous(tensors))
-        metadata = {_ENTRY: entry} if entry else {}
-        write_tensors(target, {name: tensor_data(tensor) for name, tensor in made.items()}, metadata)
+        convert()
+        write_tensors(target, {name: tensor_data(tensor) for name, tensor in made.items()}, noted)
 
     def make_again() -> Stored:
-        return _converted(path, digest, read, made_by=made_by, is_sound=_is_undamaged)[0]
+        return _converted(path, digest, read, made_by=made_by, is_sound=_is_undamaged).stored
 
+    stored: Stored
     try:
         kept = make_once(converted_path(digest, made_by), write, is_sound=is_sound or _is_sound)
-        return Converted(Safetensors.open(kept, path.name), make_again), read_metadata(kept).get(_ENTRY)
+        stored, noted = Converted(Safetensors.open(kept, path.name), make_again), dict(read_metadata(kept))
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
         if not made:
-            tensors, entry = read()
-            made = _contiguous(tensors)
-        return InMemory(made, path.name), entry
+            convert()
+        stored = InMemory(made, path.name)
+    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return _Content(stored, noted.get(_ENTRY), frozenset(objects), versions)
+
+
+def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a state dict notes about each module, without what JSON has no form for."""
+    return {
+        str(path): {name: value for name, value in kept.items() if isinstance(value, str | int | float | bool | None)}
+        for path, kept in versions.items()
+        if isinstance(kept, Mapping)
+    }
 
 
 def _is_sound(path: Path) -> bool:
@@ -256,18 +320,27 @@ def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     return InMemory(made, spec.id)
 
 
-def _reader(spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool) -> Callable[[], _Read]:
+def _reader(
+    spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
+) -> Callable[[], StateDict]:
     """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
 
-    def read() -> _Read:
+    def read() -> StateDict:
         made = hooks.read_weights(spec, files)
-        return read_pickle(path, files, allow_pickle) if made is None else (made, None)
+        return read_pickle(path, files, allow_pickle) if made is None else StateDict(made)
 
     return read
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share no memory, as safetensors wants them."""
+    """Tensors that share no memory, as safetensors wants them. Raises: WeightsError for those that it does not hold."""
+    for name, tensor in tensors.items():
+        if tensor.is_quantized or tensor.layout is not torch.strided:
+            kind, how = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")
+            raise WeightsError(
+                f"'{name}' in the checkpoint is a {kind} tensor ({tensor.dtype}, {tensor.layout}), which layerzoo does "
+                f"not load. Next: save {name}.{how}(), and let the network make its own from it"
+            )
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 

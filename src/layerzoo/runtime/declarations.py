@@ -12,6 +12,8 @@ from layerzoo.runtime.pool import frames_of
 from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
 from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
 
+_LISTED = 6
+"""How many layers a message lists, the deepest ones."""
 ADVICE = (
     "Next: correct the declaration; or, where the network is as declared and the trace misleads, keep it with "
     "--trust-declaration (trust_declaration=True)"
@@ -28,6 +30,7 @@ def check_layer(
     rows: int,
     example: str,
     has_own_shape: bool = True,
+    added: tuple[int, int] | None = None,
 ) -> None:
     """Refuse a declared layer that a trace contradicts.
 
@@ -37,9 +40,10 @@ def check_layer(
         rows: the size of the batch that was traced.
         example: the input that was traced, in words.
         has_own_shape: whether the declared shape was stated for this model, and not for the one that it builds on.
+        added: how many tokens a trace shows before those of the input and after them; None where it does not show.
     Raises: DeclarationError, which names the declaration and the result of the trace.
     """
-    found = list(_contradictions(layer, shape, layout, modality, rows, example, has_own_shape))
+    found = list(_contradictions(layer, shape, layout, modality, rows, example, has_own_shape, added))
     if found:
         raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(found)}. {ADVICE}")
 
@@ -52,12 +56,13 @@ def _contradictions(
     rows: int,
     example: str,
     has_own_shape: bool,
+    added: tuple[int, int] | None,
 ) -> Iterator[str]:
     axes = layer.axes
     if axes is not None and (wrong := _wrong_axes(axes, shape, layout, rows)):
         yield wrong
         return
-    yield from _wrong_tokens(layer, shape, layout, modality)
+    yield from _wrong_tokens(layer, shape, layout, modality, added)
     if layer.shape is not None and has_own_shape:
         batch = (axes or ("batch",)).index("batch")
         traced = tuple(size for at, size in enumerate(shape) if at != batch)
@@ -83,24 +88,41 @@ def _may_be(declared: str, shown: str) -> bool:
     return declared == shown or (declared in POSITION_AXES and shown in POSITION_AXES)
 
 
-def _wrong_tokens(layer: Layer, shape: tuple[int, ...], layout: Layout | None, modality: Modality) -> Iterator[str]:
-    prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
-    if not (prefix or suffix or layer.prefix_tokens is not None):
+def _wrong_tokens(
+    layer: Layer,
+    shape: tuple[int, ...],
+    layout: Layout | None,
+    modality: Modality,
+    added: tuple[int, int] | None,
+) -> Iterator[str]:
+    prefix, suffix, last = layer.prefix_tokens or 0, layer.suffix_tokens or 0, layer.last_tokens
+    if not (prefix or suffix or last or layer.prefix_tokens is not None):
         return
     declared = f"declared are {prefix} prefix" + (f" and {suffix} suffix tokens" if suffix else " tokens")
     axes = layer.axes or (layout.axes if layout else None)
     sequence = [at for at, axis in enumerate(axes or ()) if axis in ("token", "time", "frame")]
+    shown = layout.prefix_tokens if layout else None
+    is_placed = shown is not None and added is not None and sum(added) == shown
     if axes is not None and (prefix or suffix) and not sequence:
         yield f"{declared}, and the axes '{' '.join(axes)}' have no tokens"
-    elif axes is not None and sequence and layer.last_tokens is None and prefix + suffix >= shape[sequence[0]]:
+    elif last is not None:
+        known = added[1] if is_placed and added else shown
+        if modality != "text" and known is not None and last > known:
+            where = "after those of the input" if is_placed else "in all that do not cover the input"
+            yield f"declared are the last {last} tokens, and the network has {known} tokens {where}"
+    elif axes is not None and sequence and prefix + suffix >= shape[sequence[0]]:
         yield f"{declared}, and there are {shape[sequence[0]]} tokens in all"
-    elif layout is not None and layout.prefix_tokens is not None and layer.last_tokens is None:
-        shown = layout.prefix_tokens
-        if modality == "text":  # tokens of the row, such as [CLS], may be declared too
-            if prefix + suffix < shown:
-                yield f"{declared}, and the network adds {shown} tokens to a text"
-        elif suffix > shown or (layer.prefix_tokens is not None and prefix + suffix != shown):
-            yield f"{declared}, and inputs of other sizes show {shown} tokens that do not cover the input"
+    elif shown is None:
+        return
+    elif modality == "text":  # tokens of the row, such as [CLS], may be declared too
+        if prefix + suffix < shown:
+            yield f"{declared}, and the network adds {shown} tokens to a text"
+        elif is_placed and added and (suffix < added[1] or (layer.prefix_tokens is not None and prefix < added[0])):
+            yield f"{declared}, and the network adds {added[0]} tokens before a text and {added[1]} after it"
+    elif suffix > shown or (layer.prefix_tokens is not None and prefix + suffix != shown):
+        yield f"{declared}, and inputs of other sizes show {shown} tokens that do not cover the input"
+    elif is_placed and added and suffix != added[1]:
+        yield f"{declared}, and the network has {added[0]} tokens before those of the input and {added[1]} after them"
 
 
 def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tuple[int, Sequence[int]]]) -> None:
@@ -120,9 +142,8 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
         return
     frame, hop = declared.frame_hop_samples
     samples = " and ".join(str(samples) for samples, _ in traced)
-    few = ", ".join(
-        f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)
-    )
+    listed = [f"{layer.name} {' and '.join(map(str, frames))}" for layer, frames in zip(layers, shown, strict=True)]
+    few = ", ".join(listed[-_LISTED:]) + (f" and {len(listed) - _LISTED} more layers" if len(listed) > _LISTED else "")
     raise DeclarationError(
         f"{spec.id}: declared is frame_hop_samples: [{frame}, {hop}], which makes {' and '.join(map(str, expected))} "
         f"frames of {samples} samples, and the network makes: {few}. {ADVICE}"

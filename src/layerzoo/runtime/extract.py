@@ -316,13 +316,15 @@ def _check_variation(run: _Run, layers: list[Layer], row: Row, mate: Row) -> Non
     backbone, before = run.backbone, run.backbone.variation
     collate_rows = backbone.preprocess.collate
 
-    def read(batch: Batch) -> dict[str, FloatArray]:
-        return {name: rows[0] for name, rows in backbone.summaries(batch, run.row_pools).items()}
+    def read(batch: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.summaries(batch, run.row_pools)
+
+    def batches(numbers: Sequence[int]) -> Batch:
+        return collate_rows([(row, mate)[number] for number in numbers])
 
     with contextlib.suppress(Exception):  # a sample that the network fails on is reported when it is run
-        found = compare(read, collate_rows([row]), collate_rows([row, mate]))
-        backbone.blueprint.note_observed(layers, *found)
-    if backbone.variation != before:
+        backbone.blueprint.note_observed(layers, compare(read, batches, before.random))
+    if replace(backbone.variation, is_measured=before.is_measured) != before:
         for notice in backbone.variation.notices(backbone.spec.id):
             logging.getLogger("layerzoo").warning("%s", notice)
 

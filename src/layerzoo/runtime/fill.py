@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +14,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from layerzoo.errors import CutError, WeightsError
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.cut import Cut
+from layerzoo.runtime.loading_logic import (
+    EXTRA_STATE,
+    LoadingLogic,
+    MissingTensor,
+    has_loading_logic,
+    takes_extra_state,
+)
 from layerzoo.runtime.network import truncate
 from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
-from layerzoo.runtime.trace import named_tensors, signature
+from layerzoo.runtime.trace import checkpointed_tensors, saved_tensors, signature
 from layerzoo.weights.progress import FileProgress
 
 
@@ -36,36 +43,111 @@ class Loaded:
     """What a training wrapper had added to each checkpoint key: ``module.``."""
 
 
-def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str) -> Loaded:
+def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, has_values: bool = False) -> Loaded:
     """Truncate an uninitialised network to its cut and fill in what it needs, in place.
 
+    has_values: whether the network was built with initialisation.
     Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
+        ConstructorValuesNeeded when the network has to be built with initialisation, because its own loading logic uses
+        values that its constructor gives.
     """
+    _check(network, cut, checkpoint, model)
+    if has_loading_logic(network):
+        return _load_by_its_logic(network, cut, checkpoint, model, has_values)
     sources = _needed(network, cut, checkpoint, model)
-    if not checkpoint.is_partial(sources.values()):
-        message = "%s: all of %s is read, because tensors that the cut needs are computed from others"
-        logging.getLogger("layerzoo").warning(message, model, checkpoint.label)
+    _announce_reading(sources.values(), checkpoint, model)
     tensors = checkpoint.read(sources.values())
     for name, source in sources.items():
         _assign(network, name, tensors[source], model)
     trim(network, cut)
-    return replace(_loaded(sources, checkpoint), sha256=_digest(tensors))
+    return replace(_loaded(sources.values(), checkpoint), sha256=_digest(tensors))
+
+
+def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:
+    """Load as ``load_state_dict`` does, with the hooks and methods of the network's modules."""
+    whole = None if checkpoint.is_partial(checkpoint.shapes) else checkpoint.read(checkpoint.shapes)
+    read = checkpoint.read if whole is None else lambda names: {name: whole[name] for name in names}
+    logic = LoadingLogic(network, checkpoint, read, has_values=has_values)
+    sources = _run(logic, network, cut, checkpoint, model)
+    tensors = {**logic.values, **read([source for source in set(sources.values()) if source not in logic.values])}
+    _announce_reading(tensors, checkpoint, model)
+    taken: set[str] = set(logic.values)
+    for name, source in sources.items():
+        _assign(network, name, tensors[source].clone() if source in taken else tensors[source], model)
+        taken.add(source)
+    trim(network, cut)
+    logic.settle()
+    tensors |= logic.values
+    return replace(_loaded(tensors, checkpoint), sha256=_digest(tensors))
+
+
+def _run(logic: LoadingLogic, network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
+    try:
+        return logic.run(needed_names(network, cut), cut.modules, model=model)
+    except MissingTensor as error:
+        raise _missing(error.name, checkpoint, model) from None
+
+
+def _announce_reading(names: Iterable[str], checkpoint: Checkpoint, model: str) -> None:
+    if not checkpoint.is_partial(names):
+        message = "%s: all of %s is read, because tensors that the cut needs are computed from others"
+        logging.getLogger("layerzoo").warning(message, model, checkpoint.label)
 
 
 def fetch_for(
     network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: FileProgress | None = None
 ) -> Loaded:
     """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
-    sources = _needed(network, cut, checkpoint, model)
-    checkpoint.fetch(sources.values(), progress)
+    _check(network, cut, checkpoint, model)
+    if has_loading_logic(network):
+        sources = _read_by_its_logic(network, cut, checkpoint, model)
+    else:
+        sources = list(_needed(network, cut, checkpoint, model).values())
+    checkpoint.fetch(sources, progress)
     return _loaded(sources, checkpoint)
+
+
+def _read_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> list[str]:
+    """What the network's loading logic reads, found by running it on zeros; everything where it fails on these."""
+
+    def zeros(names: Sequence[str]) -> dict[str, Tensor]:
+        return {name: torch.zeros(checkpoint.shapes[name], dtype=checkpoint.dtypes[name]) for name in names}
+
+    logic = LoadingLogic(network, checkpoint, zeros, has_values=True)
+    try:
+        sources = _run(logic, network, cut, checkpoint, model)
+        trim(network, cut)
+        logic.settle()
+    except Exception:  # noqa: BLE001 - code that is not ours, on values that are not the real ones
+        return list(checkpoint.shapes)
+    return list({*sources.values(), *logic.values, *checkpoint.objects})
+
+
+def _check(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> None:
+    check_structure(network, cut, model)
+    _refuse_what_is_more_than_its_tensors(network, checkpoint, model)
+    _announce_extra_state(network, cut, checkpoint, model)
+
+
+def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> None:
+    """Say so when a checkpoint has extra states of modules that load none."""
+    unused = []
+    for name in checkpoint.shapes:
+        path, _, leaf = name.rpartition(".")
+        if leaf == EXTRA_STATE and path in cut.modules and not takes_extra_state(network.get_submodule(path)):
+            unused.append(name)
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        message = "%s: %s has '%s'%s, and the network's module loads no extra state: it is not used"
+        logging.getLogger("layerzoo").warning(message, model, checkpoint.label, unused[0], more)
 
 
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
-    check_structure(network, cut, model)
-    _refuse_what_is_more_than_its_tensors(network, checkpoint, model)
-    sources = {group[0]: _source(group, checkpoint, model) for group in needed_names(network, cut)}
+    groups = needed_names(network, cut)
+    known = {name for group in groups for name in group}
+    rest = saved_tensors(network).keys() & set(cut.tensors) & checkpoint.shapes.keys() - known
+    sources = {group[0]: _source(group, checkpoint, model) for group in [*groups, *([name] for name in sorted(rest))]}
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
     return sources
@@ -74,15 +156,16 @@ def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) ->
 def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     """Raises: WeightsError for quantised tensors that are taken over without scales, and for an adapter's changes."""
     origins = checkpoint.origins
-    taken = {origins[name] for name in network.state_dict(keep_vars=True) if name in origins}
+    taken = {origins[name] for name in saved_tensors(network) if name in origins}
     stored = checkpoint.stored.meta()
     refuse_changes(stored, taken, model=model, label=checkpoint.label)
     refuse_scaled(stored, taken, taken=taken, model=model, label=checkpoint.label)
 
 
-def _loaded(sources: Mapping[str, str], checkpoint: Checkpoint) -> Loaded:
-    is_partial = checkpoint.is_partial(sources.values())
-    read = list(sources.values() if is_partial else checkpoint.shapes)
+def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:
+    read = list(sources)
+    if not checkpoint.is_partial(read):
+        read = list(checkpoint.shapes)
     return Loaded(
         entry=checkpoint.entry,
         removed=checkpoint.removed,
@@ -107,8 +190,9 @@ def trim(network: nn.Module, cut: Cut) -> None:
     Other buffers stay: their builder gave them their values, and a module that is moved may look at them.
     """
     truncate(network, cut)
-    for name in network.state_dict(keep_vars=True):
-        if name not in cut.tensors:
+    wanted = set(cut.tensors)
+    for name in checkpointed_tensors(network):
+        if name not in wanted:
             owner, leaf = _place(network, name)
             (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None
 
@@ -123,28 +207,33 @@ def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
 
 
 def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
-    """The names of the tensors that a cut needs of a checkpoint, grouped by tensor: tied weights have several."""
-    saved = network.state_dict(keep_vars=True)
-    names = [name for name in cut.tensors if name in saved]
-    tensors = dict(named_tensors(network))
+    """The names of the tensors that a cut needs of a checkpoint, grouped by tensor: tied weights have several, in the
+    order of the modules."""
+    wanted = set(cut.tensors)
     groups: dict[int, list[str]] = {}
-    for name in names:
-        groups.setdefault(id(tensors[name]), []).append(name)
+    for name, tensor in checkpointed_tensors(network).items():
+        if name in wanted:
+            groups.setdefault(id(tensor), []).append(name)
     return list(groups.values())
 
 
 def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
-    """The name under which the checkpoint has a tensor: any of those that share it will do."""
-    found = next((name for name in group if name in checkpoint.shapes), None)
+    """The name under which the checkpoint has a tensor. Of several that share it, the last in the order of the modules:
+    ``load_state_dict`` fills the tensor once for each of them."""
+    found = next((name for name in reversed(group) if name in checkpoint.shapes), None)
     if found is None:
-        refuse_packed(checkpoint.stored.meta(), group[0], model=model, label=checkpoint.label)
-        few = ", ".join(list(checkpoint.shapes)[:3])
-        raise WeightsError(
-            f"{model}: the checkpoint {checkpoint.label} has no '{group[0]}'. "
-            f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
-            "If its keys are called differently, map them with `weights: {keys: …}`"
-        )
+        raise _missing(group[0], checkpoint, model)
     return found
+
+
+def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
+    refuse_packed(checkpoint.stored.meta(), name, model=model, label=checkpoint.label)
+    few = ", ".join(list(checkpoint.shapes)[:3])
+    return WeightsError(
+        f"{model}: the checkpoint {checkpoint.label} has no '{name}'. "
+        f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
+        "If its keys are called differently, map them with `weights: {keys: …}`"
+    )
 
 
 def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model: str) -> None:

@@ -26,6 +26,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from layerzoo.runtime.trace import checkpointed_tensors
+
 _READS = frozenset({"numpy", "tolist", "__array__", "__dlpack__", "__reduce_ex__"})
 """Methods that hand values to Python without an operation that a dispatch mode sees."""
 _OVERWRITES = frozenset({"copy_", "fill_", "normal_", "uniform_", "zero_"})
@@ -34,7 +36,7 @@ _VALUE_TAGS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_outp
 """Operations that return a number, a boolean, or a tensor whose shape depends on values."""
 
 
-_SEED_OF_CONSTANTS = 0
+SEED_OF_CONSTANTS = 0
 """Of random tensors that no checkpoint holds."""
 _ONE_SEED_AT_A_TIME = threading.RLock()
 """The generator that initialisation draws from is global. A builder may load another model meanwhile."""
@@ -53,13 +55,13 @@ def to_fill(make: Callable[[], nn.Module], *, model: str) -> nn.Module:
     model: what messages call it.
     """
     skipped = Initialisation(skip=True)
-    with seeded(_SEED_OF_CONSTANTS), skipped.recorded():
+    with seeded(SEED_OF_CONSTANTS), skipped.recorded():
         network = make()
     if not skipped.must_be_repeated(network):
         return network
     del network
     real = Initialisation(skip=False)
-    with seeded(_SEED_OF_CONSTANTS), real.recorded():
+    with seeded(SEED_OF_CONSTANTS), real.recorded():
         network = make()
     if real.is_random(network):
         _announce_random(model, real.random_tensors(network))
@@ -73,7 +75,7 @@ def _announce_random(model: str, names: list[str]) -> None:
         "%d, the same at every load",
         model,
         listed,
-        _SEED_OF_CONSTANTS,
+        SEED_OF_CONSTANTS,
     )
 
 
@@ -183,8 +185,7 @@ class Initialisation:
 
         The checkpoint gives the others their values, or they are dropped because the cut does not read them.
         """
-        saved = network.state_dict(keep_vars=True).values()
-        filled = {_key(tensor) for tensor in saved if isinstance(tensor, Tensor)}
+        filled = {_key(tensor) for tensor in checkpointed_tensors(network).values()}
         suspects = [
             memory
             for key, memory in self._memory.items()

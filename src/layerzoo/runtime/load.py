@@ -22,6 +22,8 @@ from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
+from layerzoo.runtime.initialisation import SEED_OF_CONSTANTS
+from layerzoo.runtime.loading_logic import ConstructorValuesNeeded, has_loading_logic
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.precision import (
     Precision,
@@ -35,6 +37,7 @@ from layerzoo.runtime.precision import (
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import provenance
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.trace import saved_tensors
 from layerzoo.spec import Layer, ModelSpec
 from layerzoo.weights import Files, resolve
 from layerzoo.weights.progress import FileProgress
@@ -185,12 +188,19 @@ def _filled(blueprint: Blueprint, cut: Cut, seed: int | None, allow_pickle: bool
     stored = checkpoint.stored.meta().values()
     library = library_dtype(said, stored, model=spec.id, plugin=spec.builder)
     if precision == "library" and library is not built_in:
-        with computing_in(library):
+        built_in = library
+        with computing_in(built_in):
             network = build_to_fill(spec, hooks, files)
     blueprint.note_dtypes(dtype_name(library), floating_dtypes(stored))
     if precision == "float32" and library is not torch.float32:
         announce_other_dtype(spec.id, library)
-    return _Filled(network, load_into(network, cut, checkpoint, model=spec.id), _dtype(precision, library), library)
+    try:
+        loaded = load_into(network, cut, checkpoint, model=spec.id)
+    except ConstructorValuesNeeded:
+        with computing_in(built_in):
+            network = build_random(spec, hooks, files, SEED_OF_CONSTANTS)
+        loaded = load_into(network, cut, checkpoint, model=spec.id, has_values=True)
+    return _Filled(network, loaded, _dtype(precision, library), library)
 
 
 def _dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
@@ -200,9 +210,10 @@ def _dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
 
 def _checkpoint(network: torch.nn.Module, cut: Cut, blueprint: Blueprint, allow_pickle: bool = False) -> Checkpoint:
     """The checkpoint of a model, under the names of its network."""
-    needed, own = needed_names(network, cut), network.state_dict(keep_vars=True)
+    needed, own = needed_names(network, cut), saved_tensors(network)
     spec, files, hooks = blueprint.spec, blueprint.files, blueprint.hooks
-    return open_checkpoint(spec, files, hooks, allow_pickle, needed=needed, own=own)
+    renames = has_loading_logic(network)
+    return open_checkpoint(spec, files, hooks, allow_pickle, needed=needed, own=own, renames=renames)
 
 
 def _files_at_hand(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files:

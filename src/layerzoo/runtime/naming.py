@@ -67,6 +67,8 @@ class Chain:
     single: bool = False
     """Whether the library says that the network has one block. Without it, a single block is recognised only where
     nothing else can be the chain."""
+    count: int | None = None
+    """How many blocks the library says that the network has."""
     embedding: str | None = None
     """The path of the module that computes the embedding of the whole model from what the network returns. Nothing in
     it is part of the network: it counts for no other layer. The empty path: what the network returns is the
@@ -112,7 +114,11 @@ def _divided_calls(trace: Trace, path: str) -> tuple[tuple[Call, ...], tuple[Cal
 
 def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
     run = _Run(trace, branches=chain.branches)
-    links = run.named(chain.modules) if chain.modules is not None else run.main_chain(chain.within, chain.single)
+    links = (
+        run.named(chain.modules)
+        if chain.modules is not None
+        else run.main_chain(chain.within, chain.single, chain.count)
+    )
     behind = _behind(run, chain.behind)
     links = [call for call in links if call not in [place.call for _, place in behind]]
     if not links:
@@ -259,12 +265,15 @@ class _Run:
         alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
         return alike if self._branches else alike[:1]
 
-    def main_chain(self, within: str = "", is_single: bool = False) -> list[Call]:
+    def main_chain(self, within: str = "", is_single: bool = False, count: int | None = None) -> list[Call]:
         """The chain nearest the root that does a good part of the work, or of the work of one module.
 
-        is_single: whether it is known to have one link.
+        is_single: whether it is known to have one link. count: how many links it is known to have.
         """
         chain = self._longer_chain(within)
+        blocks = self._counted_chain(within, count)
+        if blocks and (not chain or chain[-1].end < blocks[0].start):  # it is their stem, which does most of the work
+            return blocks
         single = self._single_block(within, 0 if is_single else _SHARE_OF_A_CHAIN)
         if single is None:
             return chain
@@ -273,6 +282,21 @@ class _Run:
         )
         is_stem = bool(chain) and chain[-1].end < single.start and _depth(single) < _depth(chain[0])
         return [single] if is_single or are_pieces or is_stem else chain
+
+    def _counted_chain(self, within: str, count: int | None) -> list[Call]:
+        """The chain nearest the root of as many blocks as are known to be there: modules with others inside, which all
+        return a map of one shape. Those of a convolutional stem change the shape."""
+        beneath = f"{within}." if within else ""
+        chains = [
+            calls
+            for calls in self.families.values()
+            if len(calls) == count
+            and count > 1
+            and calls[0].module.startswith(beneath)
+            and all(map(self.inside, calls))
+            and len({place.shape for place in self.places(calls)}) == 1
+        ]
+        return max(chains, key=lambda calls: (-_depth(calls[0]), self.flops(calls)), default=[])
 
     def _single_block(self, within: str, share: float) -> Call | None:
         """The call that may be the only block of the network: of the only member of its container, with modules of its

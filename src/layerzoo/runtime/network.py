@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layerzoo.errors import CutError
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.trace import pick
+from layerzoo.runtime.trace import pick, saved_tensors
 from layerzoo.spec import Layer
 
 Read = Callable[[Layer, Tensor], Tensor]
@@ -125,11 +125,7 @@ def truncate(network: nn.Module, cut: Cut) -> None:
     for path, module in list(network.named_modules()):
         for name, child in list(module.named_children()):
             child_path = f"{path}.{name}" if path else name
-            if (
-                child_path not in cut.modules
-                and not isinstance(child, _CONTAINERS)
-                and child.state_dict(keep_vars=True)
-            ):
+            if child_path not in cut.modules and not isinstance(child, _CONTAINERS) and saved_tensors(child):
                 module._modules[name] = Stub(child_path)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,34 @@ _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_sta
 
 The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: they are what the training evaluated.
 """
+_DEEPEST = 4
+"""How many levels deep a file is searched for state dicts, for an error message that lists them."""
+_LISTED = 6
 _SAFE_CLASSES: list[Any] = [argparse.Namespace]
 """Classes beyond torch's own that a checkpoint may contain. They hold data and run no code: a training script writes
 its command-line arguments as a namespace."""
 
 
-def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[str, Tensor], str | None]:
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """What a checkpoint holds of a network."""
+
+    tensors: Mapping[str, Tensor]
+    entry: str | None = None
+    """The entry of a training checkpoint that holds it."""
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """The extra states that are no tensors, by checkpoint key."""
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By path of a module, what ``state_dict()`` notes about it: the version of its format."""
+
+
+def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     """Read a state dict.
 
     The restricted unpickler had vulnerabilities before, so a file without a known sha256 is opened only on request.
 
     files: those of the model; tell which of them were verified.
     allow_pickle: open the file although its sha256 is neither declared nor locked.
-    Returns: the tensors, and the entry of a training checkpoint that they were taken from.
     Raises: UnsafeWeightsError when it may not be opened, WeightsError when it holds no state dict.
     """
     if path.name not in files.verified and not allow_pickle:
@@ -51,10 +68,33 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> tuple[Mapping[s
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as a pickled state dict: {error}") from error
     state, entry = _state_dict(loaded)
-    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
-        where = f" under '{entry}'" if entry else ""
-        raise WeightsError(f"{path} holds {type(state).__name__}{where} and no state dict: names with their tensors")
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, entry
+    count = _count_tensors(state)
+    inside = sorted(_nested_state_dicts(loaded), key=lambda nested: entry is not None and nested[0][0] != entry)
+    if not count or (entry is None and any(more > count for _, more in inside)):
+        raise _no_state_dict(path, state, entry, inside)
+    named = {str(name): value for name, value in state.items()}
+    return StateDict(
+        {name: value for name, value in named.items() if isinstance(value, Tensor)},
+        entry,
+        {name: value for name, value in named.items() if _is_extra_state(name) and not isinstance(value, Tensor)},
+        getattr(state, "_metadata", None) or {},
+    )
+
+
+def _is_extra_state(name: str) -> bool:
+    return name.rpartition(".")[2] == "_extra_state"
+
+
+def encoded(value: Any) -> Tensor:
+    """Serialise an object of a state dict that is no tensor, as bytes."""
+    written = io.BytesIO()
+    torch.save(value, written)
+    return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+
+
+def decoded(tensor: Tensor) -> Any:
+    """Return the object that :func:`encoded` serialised. The restricted unpickler reads it."""
+    return torch.load(io.BytesIO(tensor.numpy().tobytes()), weights_only=True)
 
 
 def _refused(path: Path) -> list[str]:
@@ -63,6 +103,45 @@ def _refused(path: Path) -> list[str]:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # noqa: BLE001 - an old format, or no pickle at all: reading it says what is wrong
         return []
+
+
+def _no_state_dict(
+    path: Path, state: Any, entry: str | None, inside: Sequence[tuple[tuple[str, ...], int]]
+) -> WeightsError:
+    where = f" under '{entry}'" if entry else ""
+    said = f"{path} holds {type(state).__name__}{where} and no state dict, which has a tensor for each name"
+    if not inside:
+        return WeightsError(said)
+    listed = [f"{''.join(f'[{key!r}]' for key in keys)} ({count} tensors)" for keys, count in inside[:_LISTED]]
+    more = f" and {len(inside) - _LISTED} more" if len(inside) > _LISTED else ""
+    chosen = "".join(f"[{key!r}]" for key in inside[0][0])
+    return WeightsError(
+        f"{said}. It has these inside: {', '.join(listed)}{more}. Next: save the one you mean alone, as in "
+        f"torch.save(torch.load({path.name!r}, weights_only=True){chosen}, 'weights.pth')"
+    )
+
+
+_Nested = tuple[tuple[str, ...], int]
+"""The keys that lead to a mapping, and the number of tensors in it."""
+
+
+def _nested_state_dicts(loaded: Any, keys: tuple[str, ...] = ()) -> list[_Nested]:
+    """The mappings inside of what was unpickled that have tensors, by their keys, with the number of tensors; the one
+    with the most comes first. The state of an optimizer is none, nor is the extra state of a module."""
+    if not isinstance(loaded, Mapping) or len(keys) >= _DEEPEST:
+        return []
+    inside = [
+        (str(key), value)
+        for key, value in loaded.items()
+        if isinstance(value, Mapping) and not _is_extra_state(str(key)) and "optim" not in str(key).lower()
+    ]
+    found = [((*keys, key), count) for key, value in inside if (count := _count_tensors(value))]
+    deeper = [nested for key, value in inside for nested in _nested_state_dicts(value, (*keys, key))]
+    return sorted([*found, *deeper], key=lambda nested: -nested[1])
+
+
+def _count_tensors(state: Any) -> int:
+    return sum(isinstance(value, Tensor) for value in state.values()) if isinstance(state, Mapping) else 0
 
 
 def _state_dict(loaded: Any) -> tuple[Any, str | None]:

@@ -15,6 +15,7 @@ _SETS = ("parameters", "unfinished", "constant")
 def trace_to_plain(found: Trace) -> dict[str, Any]:
     """A trace as JSON can hold it."""
     plain = asdict(found)
+    del plain["joins"]
     plain |= {name: sorted(getattr(found, name)) for name in _SETS}
     plain["calls"] = [
         [

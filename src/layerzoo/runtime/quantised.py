@@ -28,7 +28,12 @@ _DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.
 
 def is_narrow(tensors: Mapping[str, Tensor]) -> bool:
     """Whether any of the tensors of a checkpoint has elements of one byte, or packs several numbers into one."""
-    return any(tensor.dtype in _NARROW or _PACKED.search(name) for name, tensor in tensors.items())
+    return any(tensor.dtype in _NARROW or is_packed(name) for name, tensor in tensors.items())
+
+
+def is_packed(name: str) -> bool:
+    """Whether a tensor of this name holds several quantised numbers in each element."""
+    return _PACKED.search(name) is not None
 
 
 def refuse_scaled(
@@ -66,7 +71,7 @@ def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label
     name: of the tensor in the network, which is missing. Raises: WeightsError.
     """
     parent = name.rpartition(".")[0]
-    packed = next((key for key in tensors if parent and parent in key and _PACKED.search(key)), None)
+    packed = next((key for key in tensors if parent and parent in key and is_packed(key)), None)
     if packed is not None:
         beside = next((key for key in tensors if parent in key and _COMPANION.search(key)), "its scales")
         raise _needs_scales(model, label, packed, tensors[packed], beside)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """One concatenation of tensors."""
+
+    step: int
+    axis: int
+    sizes: tuple[int, ...]
+    """Of each tensor, along the axis."""
+    derived: tuple[bool, ...]
+    """Whether each tensor was computed from the batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """What one forward pass did."""
 
@@ -75,6 +87,8 @@ class Trace:
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
     mixes: Mapping[str, int] = field(default_factory=dict)
     """Paths of the modules that compute statistics over the batch → the step of the first such operation."""
+    joins: tuple[Join, ...] = field(default=(), compare=False)
+    """Concatenations in order. They are not kept with a trace."""
 
     def calls_of(self, module: str) -> list[Call]:
         """All calls of a module, in order."""
@@ -103,6 +117,25 @@ class Trace:
     def _call(self, layer: Layer) -> Call | None:
         calls = self.calls_of(layer.module)
         return calls[layer.call or 0] if (layer.call or 0) < len(calls) else None
+
+    def added_tokens(self, layer: Layer, axis: int, size: int) -> tuple[int, int]:
+        """How many positions were put before those of the input and after them, until a layer's activation exists.
+
+        A position that is added without a concatenation is not counted.
+
+        axis: of the activation, along which its positions are. size: how many there are.
+        """
+        call = self._call(layer)
+        before = after = 0
+        until = -1 if call is None else _ready(call, layer)
+        for join in reversed(self.joins):
+            if join.step < until and join.axis == axis and sum(join.sizes) == size:
+                own = [at for at, derived in enumerate(join.derived) if derived] or range(len(join.sizes))
+                content = max(own, key=join.sizes.__getitem__)
+                before += sum(join.sizes[:content])
+                after += sum(join.sizes[content + 1 :])
+                size, until = join.sizes[content], join.step
+        return before, after
 
     def flops_until(self, step: int) -> int:
         """FLOPs spent before a step on a batch of one sample."""
@@ -180,6 +213,29 @@ def named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_buffers(remove_duplicate=False)
 
 
+def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers that a state dict has, in the order in which ``load_state_dict`` fills them. A shared
+    tensor comes under each of its names."""
+    found: dict[str, Tensor] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        kept = {
+            name: buffer for name, buffer in module._buffers.items() if name not in module._non_persistent_buffers_set
+        }
+        for name, tensor in {**module._parameters, **kept}.items():
+            if tensor is not None:
+                found[f"{path}.{name}" if path else name] = tensor
+    return found
+
+
+def checkpointed_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """As :func:`saved_tensors`, without those that a hook or method of the network removes from its state dict."""
+    state = network.state_dict(keep_vars=True)
+    kept = {_storage(value) for value in state.values() if isinstance(value, Tensor)}
+    return {
+        name: tensor for name, tensor in saved_tensors(network).items() if name in state or _storage(tensor) in kept
+    }
+
+
 def tensors_in(value: Any) -> dict[Key, Tensor]:
     """The tensors of what a module returned, by the keys that a Layer's ``output`` may name.
 
@@ -248,6 +304,7 @@ class _Recorder(TorchDispatchMode):
         self._has_stopped = False
         self._inside: list[str] = []  # the modules that are running, the innermost last
         self._mixes: dict[str, int] = {}
+        self._joins: list[Join] = []
         # By storage, a tensor that was computed from random numbers, and who drew them. The tensor is held, so that no
         # other gets the same storage.
         self._random: dict[int, tuple[Tensor, frozenset[str]]] = {}
@@ -267,6 +324,8 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         if is_derived:
             _mark(result)
+        if func is torch.ops.aten.cat.default:
+            self._note_join(*args, **kwargs)
         self._note_randomness(func, args, kwargs, result)
         if _mixes_batch(func, args, kwargs):
             self._mixes.setdefault(self._innermost, self._step)
@@ -275,6 +334,13 @@ class _Recorder(TorchDispatchMode):
             if not is_derived:
                 self._constant.add(self._step)
         return result
+
+    def _note_join(self, tensors: Sequence[Tensor], dim: int = 0) -> None:
+        kept = [tensor for tensor in tensors if tensor.ndim > 0]
+        if kept:
+            axis = dim % max(tensor.ndim for tensor in kept)
+            sizes = tuple(tensor.shape[axis] if tensor.ndim > axis else 0 for tensor in kept)
+            self._joins.append(Join(self._step, axis, sizes, tuple(hasattr(tensor, _MARK) for tensor in kept)))
 
     @property
     def _innermost(self) -> str:
@@ -365,6 +431,7 @@ class _Recorder(TorchDispatchMode):
             unread=tuple(sorted(self._sizes.keys() - self._reads.keys())) if has_values else (),
             constant=frozenset(self._constant),
             mixes=dict(self._mixes),
+            joins=tuple(self._joins),
         )
 
 
@@ -379,7 +446,11 @@ def _mark(values: Any) -> None:
 
 
 def _storage(tensor: Tensor) -> int:
-    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0)."""
+    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0). A sparse
+    tensor keeps its values in another one."""
+    if tensor.layout is not torch.strided and tensor.layout is not torch.jagged:
+        is_coo = tensor.layout is torch.sparse_coo
+        tensor = tensor._values() if is_coo else tensor.values()
     return int(tensor.untyped_storage()._cdata)
 
 

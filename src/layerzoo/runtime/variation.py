@@ -2,16 +2,19 @@
 
 Two ways to find out complete each other. A trace shows the operations: batch norms by the statistics of the batch, and
 random numbers, which are followed to the layers that are computed from them. Values show the rest, such as a mean over
-the batch or a generator of numpy: a row is run twice alone and once next to another. See docs/decisions/0017.
+the batch or a generator of numpy: two rows are run alone, one of them twice, and then together. See
+docs/decisions/0017.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +33,24 @@ RANDOM_TOLERANCE = 1e-5
 BATCH_TOLERANCE = 1e-3
 """Of a vector's length: how far a row alone may be from the row in a batch. Padding under a mask changes 1e-5, and a
 batch norm by the statistics of two images 0.3 to 1.2."""
+ROUNDING = 3e-5
+"""Of a vector's length: a difference above this is examined. It is rounding where the batches are of one size: those of
+other sizes are computed by other kernels."""
 
-Values = Mapping[str, NDArray[np.float32]]
-"""The values of one row, by layer name."""
+Values = Mapping[str, Sequence[NDArray[np.float32]]]
+"""The values of each row of a batch, by layer name."""
 
 _ONE_SEED_AT_A_TIME = threading.RLock()  # the generators are global
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the values of a few rows show of some layers, by name of the layer."""
+
+    random: frozenset[str]
+    by_batch: frozenset[str]
+    unrepeatable: frozenset[str] = frozenset()
+    """Of random layers, those that differ after the same seed of torch, numpy and Python."""
 
 
 @dataclass(slots=True)
@@ -44,19 +60,22 @@ class Observed:
     checked: set[str] = field(default_factory=set)
     random: set[str] = field(default_factory=set)
     by_batch: set[str] = field(default_factory=set)
+    unrepeatable: set[str] = field(default_factory=set)
+    """Of random layers, those whose features differ even after the same seed."""
 
     def to_plain(self) -> dict[str, list[str]]:
-        return {"checked": sorted(self.checked), "random": sorted(self.random), "by_batch": sorted(self.by_batch)}
+        return {each.name: sorted(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
         return cls(**{name: set(addresses) for name, addresses in plain.items()})
 
-    def note(self, layers: Sequence[Layer], random: set[str], by_batch: set[str]) -> None:
-        """Add what a check has shown. random, by_batch: names of layers."""
+    def note(self, layers: Sequence[Layer], found: Comparison) -> None:
+        """Add what a check of some layers has shown."""
         self.checked |= {layer.address for layer in layers}
-        self.random |= {layer.address for layer in layers if layer.name in random}
-        self.by_batch |= {layer.address for layer in layers if layer.name in by_batch}
+        self.random |= {layer.address for layer in layers if layer.name in found.random}
+        self.by_batch |= {layer.address for layer in layers if layer.name in found.by_batch}
+        self.unrepeatable |= {layer.address for layer in layers if layer.name in found.unrepeatable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +86,22 @@ class Variation:
     """Layer name → paths of the modules that draw the random numbers; empty where a trace does not show them."""
     by_batch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Layer name → paths of the modules that compute batch statistics; empty where a trace does not show them."""
+    unrepeatable: frozenset[str] = frozenset()
+    """Names of the random layers whose features no seed repeats."""
+    is_measured: bool = False
+    """Whether it was measured that a seed repeats the features of the other random layers."""
 
     @classmethod
     def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
         """Collect the findings of some layers. trace: one that reaches them; None: nothing was traced yet."""
         drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
         mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
+        random = {layer: paths for layer, paths in drawn.items() if paths or layer.address in observed.random}
         return cls(
-            {layer.name: paths for layer, paths in drawn.items() if paths or layer.address in observed.random},
+            {layer.name: paths for layer, paths in random.items()},
             {layer.name: paths for layer, paths in mixed.items() if paths or layer.address in observed.by_batch},
+            frozenset(layer.name for layer in random if layer.address in observed.unrepeatable),
+            all(layer.address in observed.checked for layer in random),
         )
 
     def __bool__(self) -> bool:
@@ -88,10 +114,19 @@ class Variation:
                 f"{model}: features at {_listed(self.by_batch)} depend on the other samples of a batch"
                 f"{_by(self.by_batch, 'statistics of the batch in')}. Each sample runs in a separate batch"
             )
-        if self.random:
+        once = {name: paths for name, paths in self.random.items() if name in self.unrepeatable}
+        seeded = {name: paths for name, paths in self.random.items() if name not in once}
+        if once:
             yield (
-                f"{model}: features at {_listed(self.random)} are random{_by(self.random, 'random numbers drawn in')}. "
-                f"Each sample runs in a separate batch, after torch.manual_seed({SEED})"
+                f"{model}: features at {_listed(once)} are random{_by(once, 'random numbers drawn in')}, and differ in "
+                "every run: the network keeps a private generator, which torch.manual_seed does not set. Each "
+                "sample runs in a separate batch"
+            )
+        if seeded:
+            repeats = ", which repeats them" if self.is_measured else ". Whether that repeats them was not measured yet"
+            yield (
+                f"{model}: features at {_listed(seeded)} are random{_by(seeded, 'random numbers drawn in')}. "
+                f"Each sample runs in a separate batch, after torch.manual_seed({SEED}){repeats}"
             )
 
     def to_plain(self) -> dict[str, Any]:
@@ -99,47 +134,68 @@ class Variation:
         return {
             "batch_dependent": {name: list(paths) for name, paths in self.by_batch.items()},
             "random": {name: list(paths) for name, paths in self.random.items()},
-            "seed": SEED if self.random else None,
+            "seed": SEED if self.random.keys() - self.unrepeatable else None,
         }
 
 
-def compare(read: Callable[[Batch], Values], alone: Batch, pair: Batch) -> tuple[set[str], set[str]]:
-    """Run one row twice alone, then next to another.
+def compare(
+    read: Callable[[Batch], Values], batches: Callable[[Sequence[int]], Batch], known: Collection[str] = ()
+) -> Comparison:
+    """Run two rows alone, and together.
+
+    In the batch the first row comes again, twice, after the second. Then rows that change places are seen, whatever
+    decides on their order, and an extreme over the batch is in another row for at least one of them.
 
     Args:
-        read: runs a batch, and returns the values of its first row.
-        alone: a batch of that row.
-        pair: a batch of that row and another.
-    Returns: the names of the layers that are random, and of those that depend on the batch.
+        read: runs a batch, and returns the values of its rows.
+        batches: makes a batch of the rows of these numbers, 0 or 1.
+        known: names of layers that are known to be random.
+    Returns: the names of the layers that are random, and of those that depend on the batch. A random layer is not
+        examined for a dependence on the batch.
     """
-    with torch.random.fork_rng(devices=[]):
-        first, second = read(alone), read(alone)
-        random = {name for name in first if _differ(first[name], second[name], RANDOM_TOLERANCE)}
-    with seeded():
-        first = read(alone)
-    with seeded():
-        beside = read(pair)
-    changed = {name for name in first if _differ(first[name], beside[name], BATCH_TOLERANCE)}
-    return random, changed - random
+
+    def rows(*numbers: int, seed: int = SEED) -> Values:
+        with seeded(seed=seed):
+            return read(batches(numbers))
+
+    order = (0, 1, 0, 0)
+    other, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
+    random = {name for name in other if _differ(other[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
+    again = rows(0) if random or known else alone[0]
+    unrepeatable = {name for name in again if _differ(again[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
+    together = rows(*order)
+    changes = {
+        name: max(_differ(alone[row][name][0], found[at]) for at, row in enumerate(order))
+        for name, found in together.items()
+        if name not in random and name not in known
+    }
+    changed = {name for name, change in changes.items() if change > BATCH_TOLERANCE}
+    if unsure := {name for name, change in changes.items() if ROUNDING < change <= BATCH_TOLERANCE}:
+        alike = {row: rows(*[row] * len(order)) for row in (0, 1)}
+        changed |= {
+            name
+            for name in unsure
+            if any(_differ(alike[row][name][at], together[name][at]) > ROUNDING for at, row in enumerate(order))
+        }
+    return Comparison(frozenset(random | unrepeatable), frozenset(changed - unrepeatable), frozenset(unrepeatable))
 
 
-def example_pair(example: Batch) -> tuple[Batch, Batch]:
-    """Make a batch of one row and one of two from an example, with values that differ between the rows."""
+def example_batches(example: Batch) -> Callable[[Sequence[int]], Batch]:
+    """Return what makes batches of two rows of an example, with values that differ between the rows."""
     generator = torch.Generator().manual_seed(SEED)
     inputs = {name: _two_rows(name, tensor, generator) for name, tensor in example.inputs.items()}
-    pair = _rows(replace(example, inputs=inputs), 2)
-    return _rows(pair, 1), pair
+    return partial(_rows, replace(example, inputs=inputs))
 
 
 @contextlib.contextmanager
-def seeded(device: torch.device | None = None) -> Iterator[None]:
+def seeded(device: torch.device | None = None, seed: int = SEED) -> Iterator[None]:
     """Draw the same random numbers each time, of torch, numpy and Python, and leave their generators as they were."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=devices):
         states = random.getstate(), np.random.get_state()
-        torch.manual_seed(SEED)
-        random.seed(SEED)
-        np.random.seed(SEED)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
         try:
             yield
         finally:
@@ -163,26 +219,34 @@ def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([row, other if not torch.equal(other, row) else torch.where(row == 0, 1, 0).to(row.dtype)])
 
 
-def _rows(batch: Batch, count: int) -> Batch:
-    def first(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[:count]
+def _rows(batch: Batch, numbers: Sequence[int]) -> Batch:
+    at = torch.tensor(numbers)
+
+    def chosen(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[at]
 
     return replace(
         batch,
-        inputs={name: tensor[:count] for name, tensor in batch.inputs.items()},
-        valid=first(batch.valid),
-        spans=first(batch.spans),
-        offsets=first(batch.offsets),
+        inputs={name: tensor[at] for name, tensor in batch.inputs.items()},
+        valid=chosen(batch.valid),
+        spans=chosen(batch.spans),
+        offsets=chosen(batch.offsets),
+        image_mask=chosen(batch.image_mask),
+        times_s=None if batch.times_s is None else tuple(batch.times_s[number] for number in numbers),
     )
 
 
-def _differ(one: NDArray[np.float32], other: NDArray[np.float32], tolerance: float) -> bool:
+def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """The distance of two vectors, as a share of the longer one's length. No values at all have no distance."""
     if one.shape != other.shape:
-        return True
+        return math.inf
     one, other = one.astype(np.float64), other.astype(np.float64)
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        return False  # reported as an error elsewhere
-    return bool(np.linalg.norm(one - other) > tolerance * max(np.linalg.norm(one), np.linalg.norm(other)))
+    if not np.isfinite(one).all():
+        return 0.0  # reported as an error elsewhere
+    if not np.isfinite(other).all():
+        return math.inf
+    longer = max(np.linalg.norm(one), np.linalg.norm(other))
+    return float(np.linalg.norm(one - other) / longer) if longer else 0.0
 
 
 def _listed(names: Mapping[str, Any], limit: int = 4) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import CacheError
 
-READER = "torch-3"
+READER = "torch-4"
 """Part of the name of a converted file: another number where the same pickle is read, or kept, in another way."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONVERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

@@ -53,6 +53,7 @@ from layerzoo_transformers.static_embedding import (
     static_tensors,
 )
 from layerzoo_transformers.text import LibraryTokenizer, NoTokenizer, tokenizer
+from layerzoo_transformers.ties import untie_on_load
 
 
 @hookimpl
@@ -66,6 +67,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
         backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
         if (made := _embedding(spec, encoder, network, part)) is not None:
             attach(backbone, made)
+        untie_on_load(backbone)
     return backbone if _has_values() else without_memory(backbone)
 
 
@@ -112,8 +114,9 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 
     Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
     """
-    is_single = getattr(sub_config(config, modality), "num_hidden_layers", None) == 1
-    chain: dict[str, Any] = {"branches": False, "single": is_single} | family(config)["chain"]
+    count = getattr(sub_config(config, modality), "num_hidden_layers", None)
+    known = {"count": count} if isinstance(count, int) else {}
+    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 

@@ -17,7 +17,7 @@ from transformers.core_model_loading import build_glob_alternation
 from layerzoo.runtime.quantised import is_narrow, refuse_scaled
 from layerzoo_transformers.parts import network_class
 from layerzoo_transformers.plainly import quiet
-from layerzoo_transformers.quantised import dequantising, without_quantisation
+from layerzoo_transformers.quantised import dequantising, undequantised, without_quantisation
 
 
 def _whole(network: nn.Module) -> Mapping[str, str]:
@@ -36,9 +36,10 @@ def mapped(
     device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
     """
     is_meta = any(tensor.is_meta for tensor in tensors.values())
-    given = {name: _stand_in(tensor) for name, tensor in tensors.items()} if is_meta else dict(tensors)
+    numbers = enumerate(tensors.items())
+    given = {name: _stand_in(tensor, number) for number, (name, tensor) in numbers} if is_meta else dict(tensors)
     names = {_memory(tensor): name for name, tensor in given.items()}
-    network, report = _loaded(config, given)
+    network, report = _loaded(config, given, is_meta=is_meta)
     misfits = {key for key, *_ in report["mismatched_keys"]}
     found = {name: tensors[name] for name in misfits & tensors.keys()}
     for name, tensor in network.state_dict(keep_vars=True).items():
@@ -84,24 +85,38 @@ def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
 
 
-def _stand_in(tensor: Tensor) -> Tensor:
-    """Memory that is never touched, and so takes no room: transformers loads nothing from the meta device."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype)
+def _stand_in(tensor: Tensor, number: int) -> Tensor:
+    """Memory that is hardly touched, and so takes no room: transformers loads nothing from the meta device.
+
+    Its first bytes hold a number. transformers ties tensors of equal values, and these must not look equal.
+    """
+    made = torch.empty(tensor.shape, dtype=tensor.dtype)
+    if tensor.dtype is not torch.bool and tensor.numel():
+        memory = made.reshape(-1).view(torch.uint8)
+        digits = torch.tensor([number >> shift & 127 for shift in (0, 7, 14, 21)], dtype=torch.uint8)[: len(memory)]
+        memory[: len(digits)] = digits
+    return made
 
 
-def _loaded(config: Any, tensors: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
+def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
     is_quantised = getattr(config, "quantization_config", None) is not None and is_narrow(tensors)
     if not is_quantised:  # transformers would ignore the scales
         refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
-    with quiet():
-        network, report = network_class(config).from_pretrained(
-            None,
-            config=dequantising(config) if is_quantised else without_quantisation(config),
-            state_dict=tensors,
-            dtype=torch.float32 if is_quantised or kind.itemsize == 1 else kind,
-            output_loading_info=True,
-            ignore_mismatched_sizes=not is_quantised,
-        )
+    meant = dequantising(config) if is_quantised else without_quantisation(config)
+    try:
+        with quiet():
+            network, report = network_class(config).from_pretrained(
+                None,
+                config=meant,
+                state_dict=tensors,
+                dtype=torch.float32 if is_quantised or kind.itemsize == 1 else kind,
+                output_loading_info=True,
+                ignore_mismatched_sizes=not is_quantised,
+            )
+    except RuntimeError as error:
+        if not is_quantised or is_meta:  # without values it may fail for want of them
+            raise
+        raise undequantised(config, tensors) from error
     return network, report

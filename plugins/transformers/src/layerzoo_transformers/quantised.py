@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
 
 from layerzoo.errors import WeightsError
+from layerzoo.runtime.quantised import is_packed
 
 
 def dequantising(config: Any) -> Any:
@@ -34,6 +36,19 @@ def dequantising(config: Any) -> Any:
     config = copy.deepcopy(config)
     config.quantization_config = {**written, "dequantize": True}
     return config
+
+
+def undequantised(config: Any, names: Collection[str]) -> WeightsError:
+    """Return the error for a checkpoint that transformers does not manage to dequantise.
+
+    names: the keys of the checkpoint.
+    """
+    packed = [name for name in names if is_packed(name)]
+    listed = ", ".join(f"'{name}'" for name in packed[:2]) or "its quantised tensors"
+    given = config.quantization_config
+    method = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
+    why = f", and transformers cannot dequantise {listed}: what belongs to them is missing, or of another shape"
+    return _refused(config, str(method or "an unknown method"), why)
 
 
 def without_quantisation(config: Any) -> Any:

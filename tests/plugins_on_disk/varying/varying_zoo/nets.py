@@ -17,6 +17,86 @@ class BatchMean(nn.Module):
         return x - x.mean(0) / 2
 
 
+class BatchExtreme(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.abs().max()
+
+
+class BatchSoftmax(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean((1, 2, 3), keepdim=True).softmax(0)
+
+
+class Ranked(nn.Module):
+    """Rows in the order of their sums: each comes out in another place."""
+
+    def __init__(self, descending: bool) -> None:
+        super().__init__()
+        self.descending = descending
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x.sum((1, 2, 3)).argsort(descending=self.descending)]
+
+
+class SortedValues(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(0).values
+
+
+class Neighbours(nn.Module):
+    """Each row sees another one: the next, or one further on. The last see none."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.pad(x[self.step :], (0, 0, 0, 0, 0, 0, 0, min(self.step, len(x)))) / 2
+
+
+class Numbered(nn.Module):
+    """Each row sees its place in the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(len(x), device=x.device)[:, None, None, None]
+
+
+class Smallest(nn.Module):
+    """Only the row with the smallest extreme changes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.abs().amax((1, 2, 3), keepdim=True)
+        return torch.where(size <= size.min(), x / size.max(), x)
+
+
+class Quantised(nn.Module):
+    """Activations are rounded to as many steps as 8 bits have, of a range that the batch gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = x.abs().max() / 127
+        return (x / step).round() * step
+
+
+class PrivateNoise(nn.Module):
+    """Random numbers of a generator that no seed reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn(x.shape, generator=self.generator).to(x.device)
+
+
+class PrivateNumpyNoise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.from_numpy(self.generator.normal(size=tuple(x.shape)).astype(np.float32)).to(x.device)
+
+
 class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, 0.5)
@@ -56,7 +136,19 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "running batch norm": lambda: nn.BatchNorm2d(4),
     "instance norm": lambda: nn.InstanceNorm2d(4),
     "batch mean": BatchMean,
+    "batch extreme": BatchExtreme,
+    "batch softmax": BatchSoftmax,
+    "ranked": lambda: Ranked(False),
+    "ranked downwards": lambda: Ranked(True),
+    "sorted values": SortedValues,
+    "next row": lambda: Neighbours(1),
+    "row after next": lambda: Neighbours(2),
+    "numbered": Numbered,
+    "smallest": Smallest,
+    "quantised": Quantised,
     "dropout": Dropout,
+    "private noise": PrivateNoise,
+    "private numpy noise": PrivateNumpyNoise,
     "noise": Noise,
     "skips": Skips,
     "unused": Unused,
@@ -102,17 +194,23 @@ class Words(nn.Module):
 
 
 class Patches(nn.Module):
-    """Tokens of patches, after some of its own."""
+    """Tokens of patches, between some of its own. Those in the middle are put in later, as registers are."""
 
-    def __init__(self, prefix: int) -> None:
+    def __init__(self, prefix: int, suffix: int = 0, registers: int = 0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 6, 4, stride=4)
         self.front = nn.Parameter(torch.randn(1, prefix, 6))
+        self.back = nn.Parameter(torch.randn(1, suffix, 6))
+        self.registers = nn.Parameter(torch.randn(1, registers, 6))
         self.tokens = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.conv(x).flatten(2).transpose(1, 2)
-        tokens: Tensor = self.tokens(torch.cat([self.front.expand(len(x), -1, -1), patches], 1))
+        front, back, registers = (kept.expand(len(x), -1, -1) for kept in (self.front, self.back, self.registers))
+        joined = torch.cat([front, patches, back], 1)
+        if registers.shape[1]:
+            joined = torch.cat([joined[:, : front.shape[1]], registers, joined[:, front.shape[1] :]], 1)
+        tokens: Tensor = self.tokens(joined)
         return tokens
 
 
@@ -122,10 +220,11 @@ class Frames(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.frames = nn.Conv1d(1, 2, 10, stride=5)
+        self.pooled = nn.Linear(2, 2)
 
     def forward(self, sound: Tensor) -> Tensor:
-        frames: Tensor = self.frames(sound[:, None])
-        return frames
+        pooled: Tensor = self.pooled(self.frames(sound[:, None]).mean(2))
+        return pooled
 
 
 def build(spec: Any) -> nn.Module:
@@ -134,5 +233,5 @@ def build(spec: Any) -> nn.Module:
     if spec.modality == "audio":
         return Frames()
     if spec.args["kind"] == "patches":
-        return Patches(spec.args["prefix"])
+        return Patches(*(spec.args.get(name, 0) for name in ("prefix", "suffix", "registers")))
     return Image(spec.args["kind"], spec.args.get("width", 0))
