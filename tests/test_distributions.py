@@ -185,7 +185,10 @@ def test_the_doctor_finds_no_problem_with_the_core_alone(core: Installation):
 @pytest.mark.parametrize(
     ("extra", "sample", "model"),
     [
-        ("timm", "skimage/data/coffee.png", {"modality": "vision", "builder": "timm", "args": {"name": "test_vit"}}),
+        pytest.param(
+            "timm", "skimage/data/coffee.png",
+            {"modality": "vision", "builder": "timm", "args": {"name": "test_vit"}}, marks=pytest.mark.slow,
+        ),
         ("transformers", "moonshine_onnx/assets/beckett.wav", {
             "modality": "audio",
             "builder": "transformers",

@@ -419,6 +419,7 @@ for number, name in enumerate(sys.argv[1:]):
     assert found.stderr.count(" through starter/") == 4
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_on_an_empty_cache_agree(folder: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "LAYERZOO_CACHE": str(tmp_path / "cache")}
     commands = [[*ZOO, "extract", "cat.png", "--layer", "stage.0", "--out", f"{number}.parquet"] for number in (1, 2)]
@@ -442,6 +443,7 @@ def test_without_a_cache_there_is_a_warning_and_the_same_result(
     )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_samples(folder: Path) -> None:
     script = """
 import contextlib, resource, sys
