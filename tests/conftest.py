@@ -28,9 +28,10 @@ _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_er
 
 def pytest_configure(config: pytest.Config) -> None:
     """Use a new cache for this test run, shared by its workers, without the results of earlier states of the code."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A job in the background of a shell ignores SIGINT, and so would the processes that the tests interrupt.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A job in the background ignores SIGINT, and under nohup SIGHUP; so would the processes that the tests interrupt.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     if not hasattr(config, "workerinput"):
         os.environ["LAYERZOO_CACHE"] = _CACHE.name
         # huggingface_hub reads its settings when it is imported. It must find neither a token nor a file of the user,

@@ -28,13 +28,18 @@ def address(hub: Hub) -> tuple[str, int]:
     return host, int(port)
 
 
+def with_socket(kind: socket.SocketKind, use: Callable[[socket.socket], object]) -> None:
+    with socket.socket(socket.AF_INET, kind) as opened:
+        use(opened)
+
+
 def ways(hub: Hub, address: tuple[str, int]) -> dict[str, Callable[[], object]]:
     """Ways to a host, from the bottom to the top."""
     url = f"{hub.url}/acme/other/resolve/main/config.json"
     return {
-        "a socket": lambda: socket.socket().connect(address),
-        "a socket that does not wait": lambda: socket.socket().connect_ex(address),
-        "a datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", address),
+        "a socket": lambda: with_socket(socket.SOCK_STREAM, lambda it: it.connect(address)),
+        "a socket that does not wait": lambda: with_socket(socket.SOCK_STREAM, lambda it: it.connect_ex(address)),
+        "a datagram": lambda: with_socket(socket.SOCK_DGRAM, lambda it: it.sendto(b"x", address)),
         "a look-up": lambda: socket.getaddrinfo("example.org", 443),
         "an older look-up": lambda: socket.gethostbyname("example.org"),
         "urllib": lambda: urllib.request.urlopen(url),

@@ -18,7 +18,8 @@ ALLOWED = {
     ("cli/completion.py", "click.echo"): "scripts of this package, and candidates that format_completion escapes",
     ("plugins/probe.py", "os.write"): "JSON for the parent process, in a pipe",
     ("runtime/build.py", "logging.getLogger"): "silences the loggers of torch",
-    ("weights/network/hub.py", "logging.getLogger"): "silences that of huggingface_hub",
+    ("media/framing.py", "os.write"): "messages between processes, in a pipe",
+    ("stopping.py", "os.write"): "the last line of a process, which is escaped",
 }
 _LOGGING = {f"logging.{name}" for name in ("debug", "info", "warning", "error", "critical", "exception", "log")}
 

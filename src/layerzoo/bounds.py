@@ -15,6 +15,7 @@ from layerzoo.errors import TooLargeError
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Preprocess, VideoPreprocess
 
 _LAYERS = re.compile(r"(^|_)(n_?)?(layers?|depths?|blocks?|stages?|repeats?)$")
+_PER_LAYER = re.compile(r"_per_")
 _MOST_LAYERS = 1_000
 """The deepest networks in use have 130 blocks, and some hundreds of layers. A network of 10,000 small blocks takes
 minutes to build and to trace, and 2.4 GB."""
@@ -45,8 +46,9 @@ def check_counts(written: Any, *, of: str) -> None:
             continue
         numbers = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int | float)]
         largest = max((abs(each) for each in numbers), default=0)
-        total = sum(abs(each) for each in numbers) if limit == _MOST_LAYERS else largest
-        if not total <= limit:  # as NaN is not
+        if isinstance(value, list) and limit == _MOST_LAYERS:  # a number for each stage, or the indices of layers
+            largest = max(largest, len(value))
+        if not largest <= limit:  # as NaN is not
             shown = str(value if len(numbers) == 1 else largest)
             shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
             raise TooLargeError(
@@ -102,7 +104,7 @@ def _too_large(of: str, what: str, limit: str) -> TooLargeError:
 
 
 def _limit(key: str) -> int | None:
-    if _LAYERS.search(key):
+    if _LAYERS.search(key) and not _PER_LAYER.search(key):
         return _MOST_LAYERS
     if _CLASSES.search(key):
         return _MOST_CLASSES

@@ -112,7 +112,7 @@ def test_offline_nothing_is_asked_and_the_error_names_the_pull(
     ("fault", "code", "message"),
     [
         (lambda hub, vit: hub.fail("*", 404, code="RevisionNotFound"), 6, "has no such branch, tag or commit"),
-        (lambda hub, vit: hub.fail("*", 503), 6, "the server answers 503. Next: try again later"),
+        (lambda hub, vit: hub.fail("*", 503), 6, "the server answers 503, 5 times in a row. Next: try again later"),
         (lambda hub, vit: hub.corrupt(FILE), 5, "is not the declared file: its sha256 is"),
         (lambda hub, vit: hub.fail(FILE, 404), 6, "has no such file"),
     ],

@@ -120,7 +120,8 @@ def test_a_forward_that_fails_shows_its_line_once_without_torchs_log(
         assert message.endswith(f"# the line of a {model}")
     assert logged.buffer == []
     shown = zoo("layers", "--trace", f"own/{model}")
-    assert (shown.code, shown.err) == (4, f"zoo: {message}\n")
+    first, *others = message.split("\n")
+    assert (shown.code, shown.err) == (4, "\n".join([f"zoo: {first}", *(f"  {other.strip()}" for other in others), ""]))
 
 
 def test_an_author_is_told_the_line_and_not_to_upgrade(new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from tools.reference.json_output import json_schema
 
 import layerzoo
+from layerzoo import Features
 from layerzoo.cli import main, zoo
 from layerzoo.weights.cache import converted_path
 
@@ -55,6 +57,7 @@ PRINTED = {
     ("plugin", "check", "crashing"): "Check",
     ("plugin", "check", "torn"): "Check",
     ("registry", "check", "registry.yaml"): "Diagnostic",
+    ("features", "verify", "features.npz", "absent.npz"): "FeaturesFile",
     ("--no-plugins", "doctor"): "Finding",
 }
 """The definition of the objects that each command prints, alone or in an array."""
@@ -68,6 +71,7 @@ def run(install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run
     """
     install("good", *BROKEN)
     (home / "registry.yaml").write_text(FILE, encoding="utf-8")
+    Features(("a",), {"block.0": np.ones((1, 2), np.float32)}).save(home / "features.npz")
     converted = converted_path("0" * 64, "torch-1")
     converted.parent.mkdir(parents=True)
     converted.touch()

@@ -89,7 +89,7 @@ def test_a_type_without_a_processor_of_its_own_has_that_of_its_checkpoints(model
 
 def test_a_network_that_would_give_numbers_not_its_own_is_refused() -> None:
     """Its attention is zeros without a CUDA kernel, and the library goes on with them."""
-    args = FrozenMap({"model_type": "mra"})
+    args = FrozenMap({"model_type": "mra", "config": {"num_hidden_layers": 1}})
     spec = ModelSpec(id="mine/mra", modality="text", builder="transformers", args=args)
     with pytest.raises(RepositoryError, match=r"mine/mra: its attention is a CUDA kernel alone"):
         layerzoo.load(spec, weights="random:0")

@@ -18,6 +18,8 @@ from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
+from layerzoo_transformers.processor_bounds import check_processor
+from layerzoo_transformers.references import check_configuration
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20}
 VIT = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
@@ -246,3 +248,31 @@ def test_a_missing_package_is_named_as_pip_knows_it() -> None:
         raise ImportError(f"BertTokenizer requires the {_PACKAGES[absent]} library but it was not found")
     with pytest.raises(RepositoryError), told_plainly("hf/acme/x"):
         raise ImportError("'a requires the evilpkg library'")
+
+
+def test_no_default_of_the_library_is_refused() -> None:
+    refused: dict[str, str] = {}
+    for name in CONFIG_MAPPING:
+        try:
+            settings = CONFIG_MAPPING[name]().to_dict()
+        except Exception:  # noqa: BLE001 - it has no defaults
+            continue
+        try:
+            check_configuration(name, settings)
+        except LayerzooError as error:
+            refused[name] = str(error)
+    for name in _processors():
+        try:
+            settings = getattr(transformers, name)().to_dict()
+        except Exception:  # noqa: BLE001 - it has no defaults, or needs a package
+            continue
+        try:
+            check_processor(name, settings)
+        except LayerzooError as error:
+            refused[name] = str(error)
+    assert refused == {}
+
+
+def _processors() -> list[str]:
+    kinds = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "VideoProcessor", "FeatureExtractor")
+    return [name for name in dir(transformers) if name.endswith(kinds)]

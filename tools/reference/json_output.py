@@ -328,6 +328,16 @@ class FeaturesProvenance(Provenance):
     """The text that was put before every text; None for other modalities."""
 
 
+class FeaturesFile(JsonObject):
+    """The result of checking a file of features."""
+
+    file: str
+    """The path as it was given."""
+    state: Literal["ok", "no digests", "damaged", "missing"]
+    detail: str | None
+    """The reason; None for ``ok``."""
+
+
 class Output(JsonObject):
     """All JSON output."""
 
@@ -363,6 +373,8 @@ class Output(JsonObject):
     """``zoo doctor`` prints an array of them."""
     diagnostic: Diagnostic
     """``zoo registry check FILE…`` prints an array of them."""
+    features_file: FeaturesFile
+    """``zoo features verify FILE…`` prints an array of them."""
     provenance: Provenance
     """``Backbone.provenance``."""
     features_provenance: FeaturesProvenance

@@ -7,6 +7,7 @@ decode processes exceeds what they took after one sample.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -68,7 +69,8 @@ def _reset_peak() -> None:
 def _children() -> list[int]:
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
-        found += map(int, (task / "children").read_text(encoding="ascii").split())
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended meanwhile
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
     return found
 
 

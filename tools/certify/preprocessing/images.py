@@ -30,10 +30,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from layerzoo.errors import (
     LayerzooError,
-    MissingLibraryError,
-    PluginError,
     ProcessorError,
-    RepositoryError,
     SampleError,
 )
 from layerzoo.media.image import decode
@@ -240,7 +237,7 @@ def _compared(name: str, processor: Any, configuration: str, inputs: int | None)
         )
         try:
             ours = load_preprocess(spec)
-        except (ProcessorError, RepositoryError, MissingLibraryError, PluginError) as error:
+        except LayerzooError as error:
             return _record(name, is_video, configuration, 0, "refused", _told(error).replace(spec.id, name), backend)
         samples: Mapping[str, Any] = videos() if modality == "video" else images()
         chosen = list(samples.items())[:inputs]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import transformers
 
 from layerzoo.bounds import check_counts, check_pixels
 from layerzoo.errors import TooLargeError
@@ -13,8 +16,12 @@ _SIZES = ("size", "crop_size", "pad_size", "max_image_size", "image_size", "inpu
 _SIDES = ("size_divisor", "size_divisibility", "patch_size", "window_size", "max_height", "max_width", "max_side")
 _TILES = re.compile(r"max_.*(tiles|patches|crops|num)$|max_dynamic_.*|max_num")
 """How the largest number of pieces of an image is called."""
+_CLASS_NAMES = ("image_processor_type", "video_processor_type")
 _COUNTS_PIXELS = {"min_pixels", "max_pixels", "merge_size", "temporal_patch_size"}
 """Settings of the processors whose edges are numbers of pixels, not lengths (``smart_resize``)."""
+_OF_VIDEO = {"num_frames", "fps", "do_sample_frames"}
+_PIECES_PIXELS = 1 << 28
+"""Pixels of all frames of a video, or of all pieces of an image. The library's defaults go up to this."""
 _SAMPLES = 1 << 27
 _LARGEST_FFT = 1 << 17
 _MOST_FEATURES = 1 << 14
@@ -40,21 +47,44 @@ def check_processor(model: str, settings: Mapping[str, Any]) -> None:
 
 
 def _check_image(model: str, settings: Mapping[str, Any]) -> None:
-    counts_pixels = not _COUNTS_PIXELS.isdisjoint(settings)
+    is_video = _is_of_video(settings)
+    counts_pixels = not _COUNTS_PIXELS.isdisjoint(settings) or _resizes_to_a_number_of_pixels(settings)
     largest = 1.0
     for name in _SIZES:
         for height, width in _sides(settings.get(name), counts_pixels):
-            check_pixels(height, width, of=f"{model}, by `{name}` of its processor,")
+            if width == 1 and is_video:
+                _require(model, f"pixels of a video by `{name}`", height, _PIECES_PIXELS)
+            else:
+                check_pixels(height, width, of=f"{model}, by `{name}` of its processor,")
             largest = max(largest, height * width)
     for name in _SIDES:
         for height, width in _sides(settings.get(name), False):
             check_pixels(height, width, of=f"{model}, by `{name}` of its processor,")
     for name in ("min_pixels", "max_pixels"):
         if _is_number(settings.get(name)):
-            check_pixels(settings[name], 1, of=f"{model}, by `{name}` of its processor,")
+            _require(model, f"pixels by `{name}`", settings[name], _PIECES_PIXELS)
+    patch = next((height * width for height, width in _sides(settings.get("patch_size"), False)), largest)
     for name, value in settings.items():
         if _TILES.fullmatch(name) and _is_number(value):
-            check_pixels(largest, value, of=f"{model}, by `{name}` of its processor,")
+            piece = patch if "patches" in name else largest
+            _require(model, f"pixels of all pieces by `{name}`", piece * value, _PIECES_PIXELS)
+
+
+def _is_of_video(settings: Mapping[str, Any]) -> bool:
+    return isinstance(settings.get("video_processor_type"), str) or not _OF_VIDEO.isdisjoint(settings)
+
+
+def _resizes_to_a_number_of_pixels(settings: Mapping[str, Any]) -> bool:
+    """Return whether the edges of a processor's `size` are the smallest and the largest number of pixels.
+
+    Processors of the kind of Qwen2-VL compute height and width with a function ``smart_resize`` of their module.
+    """
+    for key in _CLASS_NAMES:
+        name = settings.get(key)
+        found = getattr(transformers, name, None) if isinstance(name, str) else None
+        if hasattr(sys.modules.get(getattr(found, "__module__", "")), "smart_resize"):
+            return True
+    return False
 
 
 def _sides(size: Any, counts_pixels: bool) -> Iterator[tuple[float, float]]:
@@ -68,7 +98,8 @@ def _sides(size: Any, counts_pixels: bool) -> Iterator[tuple[float, float]]:
             yield size["height"], size["width"]
         for name, side in size.items():
             if name not in ("height", "width") and _is_number(side):
-                yield (side, 1) if counts_pixels and name.endswith("_edge") else (side, side)
+                is_area = name.endswith("_pixels") or (counts_pixels and name.endswith("_edge"))
+                yield (side, 1) if is_area else (side, side)
 
 
 def _check_audio(model: str, settings: Mapping[str, Any]) -> None:

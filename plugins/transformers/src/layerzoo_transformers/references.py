@@ -133,6 +133,8 @@ def check_configuration(model: str, written: Any) -> None:
     check_counts(written, of=model)
     for place, mapping in _mappings(written):
         for key, value in mapping.items():
+            if not isinstance(key, str):  # such as the numbers of the classes
+                continue
             where = f"{place}{key}"
             if key == "image_size":
                 check_processor(model, {key: value})
