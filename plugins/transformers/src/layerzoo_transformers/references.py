@@ -133,8 +133,6 @@ def check_configuration(model: str, written: Any) -> None:
     check_counts(written, of=model)
     for place, mapping in _mappings(written):
         for key, value in mapping.items():
-            if not isinstance(key, str):  # such as the numbers of the classes
-                continue
             where = f"{place}{key}"
             if key == "image_size":
                 check_processor(model, {key: value})
@@ -145,7 +143,7 @@ def check_configuration(model: str, written: Any) -> None:
                 raise outside(model, f"its configuration has `{where}`", value)
             if key == "model_args" and isinstance(value, dict):
                 _check_factory_arguments(model, where, value)
-            if _IMPLEMENTATION.fullmatch(key):
+            if _IMPLEMENTATION.fullmatch(str(key)):  # the numbers of classes are keys, too
                 for implementation in value.values() if isinstance(value, dict) else [value]:
                     if isinstance(implementation, str) and not _PLAIN.fullmatch(implementation):
                         raise outside(model, f"its configuration has `{where}`", implementation, "code of the hub")
