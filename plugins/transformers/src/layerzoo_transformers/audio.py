@@ -23,6 +23,8 @@ from layerzoo_transformers.processors import library_processor
 _MASK = "attention_mask"
 _SECONDS = 0.25
 """Of noise or silence, to learn what an extractor returns."""
+_RATES = (1_000, 1_000_000)
+"""The lowest and the highest sample rate that a file of audio may have here, too."""
 
 
 def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
@@ -83,7 +85,21 @@ def audio_features(
 
 
 def _extractor(config: Any, files: Files) -> Any:
-    """The extractor. Since version 5 the library may save it in the file of a processor for several modalities."""
+    """The extractor. Since version 5 the library may save it in the file of a processor for several modalities.
+
+    Raises: RepositoryError for a sample rate that no audio has.
+    """
+    extractor = _read_extractor(config, files)
+    rate = getattr(extractor, "sampling_rate", _RATES[0])
+    if not (isinstance(rate, int | float) and _RATES[0] <= rate <= _RATES[1]):
+        raise RepositoryError(
+            f"its {type(extractor).__name__} has the sample rate {str(rate)[:40]}, and audio has {_RATES[0]:,} to "
+            f"{_RATES[1]:,} Hz. Next: another checkpoint"
+        )
+    return extractor
+
+
+def _read_extractor(config: Any, files: Files) -> Any:
     if "preprocessor_config.json" not in files and "processor_config.json" in files:
         path = files["processor_config.json"]
         if "feature_extractor" in json.loads(path.read_text(encoding="utf-8")):

@@ -67,7 +67,7 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
     raise_if_refused(model, config)
     try:
         network = network_class(config)
-    except (KeyError, ValueError):  # the library lists some that it does not have
+    except (RepositoryError, ValueError):  # the library lists some that it does not have
         message = f"{model}: transformers has no base network for '{config.model_type}', so that nothing can be cut"
         raise RepositoryError(message) from None
     main = modality_of(config)

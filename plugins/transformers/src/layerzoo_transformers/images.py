@@ -34,6 +34,7 @@ from layerzoo_transformers.configuration import picture_size, read_json, sub_con
 from layerzoo_transformers.families import family
 from layerzoo_transformers.parts import forward_arguments
 from layerzoo_transformers.plainly import quiet
+from layerzoo_transformers.processor_bounds import counts_pixels
 from layerzoo_transformers.processors import default_class
 
 _SIDE_PX = 224
@@ -359,7 +360,9 @@ def _mask(made: Mapping[str, Any], main: str) -> str | None:
 
 
 def _named_size(processor: Any) -> tuple[int, int] | None:
-    """The size that a processor's settings name."""
+    """The size that a processor's settings name. Where they limit the number of pixels, they name none."""
+    if counts_pixels(processor):
+        return None
     for size in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
         known = _size_of(size)
         if "height" in known and "width" in known:

@@ -42,8 +42,12 @@ def _main_input(kind: Any) -> str:
 
 
 def network_class(config: Any) -> Any:
-    """The class of the base network of a configuration."""
-    return base_class(type(config))
+    """Return the class of the base network of a configuration. Raises: RepositoryError where the library has none."""
+    try:
+        return base_class(type(config))
+    except KeyError as error:
+        message = f"transformers has no base network for a configuration of type '{config.model_type}'"
+        raise RepositoryError(f"{message}. Next: another checkpoint, or a newer transformers") from error
 
 
 def base_class(kind: type) -> Any:

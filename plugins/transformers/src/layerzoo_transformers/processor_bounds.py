@@ -48,10 +48,10 @@ def check_processor(model: str, settings: Mapping[str, Any]) -> None:
 
 def _check_image(model: str, settings: Mapping[str, Any]) -> None:
     is_video = _is_of_video(settings)
-    counts_pixels = not _COUNTS_PIXELS.isdisjoint(settings) or _resizes_to_a_number_of_pixels(settings)
+    are_counts = not _COUNTS_PIXELS.isdisjoint(settings) or _is_of_such_a_class(settings)
     largest = 1.0
     for name in _SIZES:
-        for height, width in _sides(settings.get(name), counts_pixels):
+        for height, width in _sides(settings.get(name), are_counts):
             if width == 1 and is_video:
                 _require(model, f"pixels of a video by `{name}`", height, _PIECES_PIXELS)
             else:
@@ -74,20 +74,20 @@ def _is_of_video(settings: Mapping[str, Any]) -> bool:
     return isinstance(settings.get("video_processor_type"), str) or not _OF_VIDEO.isdisjoint(settings)
 
 
-def _resizes_to_a_number_of_pixels(settings: Mapping[str, Any]) -> bool:
+def counts_pixels(processor: Any) -> bool:
     """Return whether the edges of a processor's `size` are the smallest and the largest number of pixels.
 
     Processors of the kind of Qwen2-VL compute height and width with a function ``smart_resize`` of their module.
     """
-    for key in _CLASS_NAMES:
-        name = settings.get(key)
-        found = getattr(transformers, name, None) if isinstance(name, str) else None
-        if hasattr(sys.modules.get(getattr(found, "__module__", "")), "smart_resize"):
-            return True
-    return False
+    return hasattr(sys.modules.get(getattr(processor, "__module__", "")), "smart_resize")
 
 
-def _sides(size: Any, counts_pixels: bool) -> Iterator[tuple[float, float]]:
+def _is_of_such_a_class(settings: Mapping[str, Any]) -> bool:
+    names = [name for key in _CLASS_NAMES if isinstance(name := settings.get(key), str)]
+    return any(counts_pixels(getattr(transformers, name, None)) for name in names)
+
+
+def _sides(size: Any, are_counts: bool) -> Iterator[tuple[float, float]]:
     """Height and width of each image that a setting may mean."""
     if _is_number(size):
         yield size, size
@@ -98,7 +98,7 @@ def _sides(size: Any, counts_pixels: bool) -> Iterator[tuple[float, float]]:
             yield size["height"], size["width"]
         for name, side in size.items():
             if name not in ("height", "width") and _is_number(side):
-                is_area = name.endswith("_pixels") or (counts_pixels and name.endswith("_edge"))
+                is_area = name.endswith("_pixels") or (are_counts and name.endswith("_edge"))
                 yield (side, 1) if is_area else (side, side)
 
 
