@@ -93,6 +93,11 @@ def test_a_network_that_would_give_numbers_not_its_own_is_refused() -> None:
     spec = ModelSpec(id="mine/mra", modality="text", builder="transformers", args=args)
     with pytest.raises(RepositoryError, match=r"mine/mra: its attention is a CUDA kernel alone"):
         layerzoo.load(spec, weights="random:0")
+    assert not [each for each in registry().ids(plugin="hf") if "/mra" in each]
+
+
+@pytest.mark.slow
+def test_a_network_that_is_refused_is_not_listed() -> None:
     assert "mra" not in catalogue.models()
 
 
