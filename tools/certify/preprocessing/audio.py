@@ -101,7 +101,7 @@ def _family_states(model_type: str, name: str) -> bool:
 def _modality(model_type: str) -> str | None:
     try:
         return modality_of(AutoConfig.for_model(model_type))
-    except (KeyError, ValueError, ImportError):
+    except (LayerzooError, KeyError, ValueError, ImportError):
         return None
 
 
