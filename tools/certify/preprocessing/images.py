@@ -333,7 +333,7 @@ def _network(name: str) -> tuple[str, str]:
 def _modality(model_type: str) -> str | None:
     try:
         return modality_of(AutoConfig.for_model(model_type))
-    except (RepositoryError, KeyError, ValueError, ImportError, AttributeError, OSError):
+    except (LayerzooError, KeyError, ValueError, ImportError, AttributeError, OSError):
         return None
 
 
