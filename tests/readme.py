@@ -1,4 +1,4 @@
-"""The executable parts of README.md and of the pages in docs/: their commands with output, and the files that they use."""
+"""The pages whose code and commands run in the tests: README.md and docs/. Their commands and files."""
 
 from __future__ import annotations
 
