@@ -1,4 +1,4 @@
-"""The executable parts of README.md: code blocks, commands with their output, and the files that they use."""
+"""The pages whose code and commands run in the tests: README.md and docs/. Their commands and files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from typing import NamedTuple
 
 from examples.samples import tweets
 from tests.distributions import ROOT
+from tests.page_program import Block, page_blocks
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PLUGIN_PAGE = ROOT / "docs/how-to/write-a-plugin.md"
+"""Its files are built into a plugin, and its commands run where this plugin is installed."""
+HUB_PAGE = ROOT / "docs/how-to/rank-images-by-a-sentence.md"
+"""Its program runs in tests/transformers_plugin/test_embedding.py, next to a model hub with the model that it names."""
+CATALOGUES_PAGE = ROOT / "docs/catalogues.md"
+"""Its blocks are excerpts of a plugin. Catalogues are built in the tests of the verb."""
+PAGES = [
+    README,
+    *(
+        path
+        for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")])
+        if path not in (PLUGIN_PAGE, HUB_PAGE, CATALOGUES_PAGE)
+    ),
+]
+"""All pages whose Python blocks and commands run in one environment, with the files of :func:`write_files`."""
 
-_BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _SET_UP = ("make", "git", "pip")
 """Commands that set up the environment for the others."""
 _ANYTHING = "..."
-
-
-class Block(NamedTuple):
-    """A fenced code block. line: the number of its first line in the page, from 1."""
-
-    line: int
-    code: str
 
 
 class Command(NamedTuple):
@@ -34,25 +42,10 @@ class Command(NamedTuple):
     output: tuple[str, ...]
 
 
-def readme_blocks(language: str, page: str = README) -> list[Block]:
-    """Return the code blocks of one language, in order."""
-    matches = (match for match in _BLOCK.finditer(page) if match["language"] == language)
-    return [Block(page.count("\n", 0, match.start("code")) + 1, match["code"]) for match in matches]
-
-
-def readme_commands(page: str = README) -> list[Command]:
+def page_commands(page: str) -> list[Command]:
     """Return the commands of all console blocks, in order, without set-up commands."""
-    commands = (command for block in readme_blocks("console", page) for command in _commands(block))
+    commands = (command for block in page_blocks("console", page) for command in _commands(block))
     return [command for command in commands if command.text.split()[0] not in _SET_UP]
-
-
-def readme_program(page: str = README) -> str:
-    """Join all Python blocks into one program with the line numbers of the page, so that tracebacks refer to it."""
-    lines = [""] * (page.count("\n") + 1)
-    for block in readme_blocks("python", page):
-        code = block.code.splitlines()
-        lines[block.line - 1 : block.line - 1 + len(code)] = code
-    return "\n".join(lines)
 
 
 def prints(expected: Sequence[str], printed: str) -> bool:
@@ -62,7 +55,7 @@ def prints(expected: Sequence[str], printed: str) -> bool:
 
 
 def write_files(folder: Path, samples: Path) -> None:
-    """Write the files that the page uses into a folder: two images, speech, a video, and three tweets."""
+    """Write the files that the pages use into a folder: two images, speech, a video, and three tweets."""
     (folder / "photos").mkdir()
     for source, target in (
         ("skimage/data/chelsea.png", "photos/cat.png"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from tests.hub import Hub
+from tests.page_program import run_page
+from tests.readme import HUB_PAGE
 from tests.terminal import Zoo
 from tests.transformers_plugin.dual_encoders import TYPES, VIDEO, network, saved
 from tests.transformers_plugin.sentence_encoders import word_pieces
@@ -36,7 +37,6 @@ METHODS = {
     "audio": ("get_audio_features", "input_features"),
     "video": ("get_video_features", "pixel_values_videos"),
 }
-HOW_TO = Path(__file__).parents[2] / "docs/how-to/rank-images-by-a-sentence.md"
 WITHOUT_PREPROCESSING = {("siglip2", "vision")}
 """Takes patches of images of any shape, which the library's processor cuts: layerzoo refuses it, and says so."""
 
@@ -226,9 +226,7 @@ def test_the_page_on_ranking_images_runs_and_ranks_as_the_library(
     for number, (height, width) in enumerate([(48, 64), (32, 32), (70, 33), (40, 90)]):
         pixels = draw.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
         Image.fromarray(pixels).save(home / "photos" / f"{number}.png")
-    program = "\n".join(re.findall(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL))
-    found: dict[str, Any] = {}
-    exec(compile(program, str(HOW_TO), "exec"), found)
+    found = run_page(HUB_PAGE.read_text(encoding="utf-8"), HUB_PAGE.name)
     printed = [line.split()[-1] for line in capsys.readouterr().out.strip().splitlines()]
     whole, processor = network("clip"), CLIPImageProcessorPil.from_pretrained(clip)
     paths = sorted((home / "photos").iterdir())
