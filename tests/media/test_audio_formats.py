@@ -93,6 +93,52 @@ LOSSLESS = [
 ]  # fmt: skip
 
 
+LOSSY = ("ADPCM", "GSM610", "VORBIS", "OPUS", "MPEG")
+"""Parts of the names of encodings that two decoders may decode differently, or to another length."""
+
+
+def written_by_libsndfile() -> list[tuple[str, str, str]]:
+    """Every format, encoding and byte order of libsndfile, but SD2, which keeps its header in a second file."""
+    return [
+        (kind, subtype, endian)
+        for kind in soundfile.available_formats()
+        for subtype in soundfile.available_subtypes(kind)
+        for endian in ("FILE", "LITTLE", "BIG")
+        if kind != "SD2" and soundfile.check_format(kind, subtype, endian)
+    ]
+
+
+def test_a_file_of_every_format_encoding_and_byte_order_has_the_samples_of_libsndfile(tmp_path: Path) -> None:
+    """Files on the disk, where the position of a descriptor counts, and not only bytes in memory."""
+    wrong: dict[tuple[str, str, str, int], str] = {}
+    compared = 0
+    for kind, subtype, endian in written_by_libsndfile():
+        for channels in (1, 2):
+            path = tmp_path / "file.audio"
+            try:
+                soundfile.write(path, tone(440, 0.25, channels=channels), RATE, subtype, endian, kind)
+                expected, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, ValueError):
+                continue  # not with so many channels, or libsndfile only reads it
+            found, expected = decode(path, rate), expected.mean(axis=1)
+            compared += 1
+            if any(name in subtype for name in LOSSY) and "NMS" not in subtype:
+                if not np.isclose(np.std(found), np.std(expected), rtol=0.1):
+                    wrong[kind, subtype, endian, channels] = f"std {np.std(found):.3f}, not {np.std(expected):.3f}"
+            elif not np.array_equal(found, expected):
+                size = min(len(found), len(expected))
+                wrong[kind, subtype, endian, channels] = f"{np.abs(found[:size] - expected[:size]).max():.3f}"
+    assert wrong == {}
+    assert compared > 400
+
+
+def test_integers_of_64_bits_are_read() -> None:
+    samples = np.array([-(2**63), -(2**62), 0, 2**62, 2**63 - 1], "<i8")
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + samples.nbytes, b"WAVE", b"fmt ", 16, 1, 1, RATE,
+                         8 * RATE, 8, 64, b"data", samples.nbytes)  # fmt: skip
+    assert decode(header + samples.tobytes(), RATE).tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
 class TestLossless:
     @pytest.mark.parametrize(("format", "subtype"), LOSSLESS)
     def test_every_sample_is_that_of_libsndfile(self, format: str, subtype: str) -> None:

@@ -157,7 +157,13 @@ class _Header(NamedTuple):
     frames: int | None
     format: str
     subtype: str
+    is_big_endian: bool
     missing: tuple[int, int] | None
+
+    @property
+    def is_misread_by_ffmpeg(self) -> bool:
+        """Whether FFmpeg gives other samples than the file holds: it reads RIFX, big-endian WAV, as little-endian."""
+        return self.subtype in _FFMPEG_READS_WRONGLY or (self.is_big_endian and self.format in ("WAV", "WAVEX"))
 
 
 def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Track]:
@@ -176,7 +182,7 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Track]:
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
-    if header is not None and header.subtype in _FFMPEG_READS_WRONGLY:
+    if header is not None and header.is_misread_by_ffmpeg:
         return [_by_libsndfile(file, mix)]
     if header is not None and header.missing is not None:
         raise UnusableError("truncated: {} of {} bytes".format(*header.missing))
@@ -299,12 +305,21 @@ def _is_tag(packet: Any) -> bool:
 
 def _channels(frame: Any) -> NDArray[np.float32]:
     """The samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
-    values = frame.to_ndarray()
+    values = _numbers_of(frame)
     channels = frame.layout.nb_channels
     if channels > MAX_CHANNELS:
         raise UnusableError(f"{channels} channels: at most {MAX_CHANNELS}")
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     return _scaled(np.ascontiguousarray(values))
+
+
+def _numbers_of(frame: Any) -> NDArray[Any]:
+    """Return the numbers of a frame as FFmpeg has them: (channel, time) if planar, else (1, time * channel)."""
+    if frame.format.name.removesuffix("p") != "s64":
+        found: NDArray[Any] = frame.to_ndarray()
+        return found
+    count = frame.samples if frame.format.is_planar else frame.samples * frame.layout.nb_channels
+    return np.stack([np.frombuffer(plane, np.int64)[:count] for plane in frame.planes])  # PyAV has no arrays of them
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -363,18 +378,22 @@ def _check_ogg(track: Track, links: list[container.OggLink]) -> None:
         raise UnusableError(f"damaged: {track.seconds:.2f} of {declared:.2f} s can be decoded")
 
 
-def _descriptor(file: BinaryIO) -> Any:
-    # By its descriptor: given a name, soundfile takes a suffix such as .raw at its word and asks for more.
-    file.seek(0)
-    return file.fileno() if hasattr(file, "name") else file
+def _without_name(file: BinaryIO) -> BinaryIO:
+    """Return all of a file, for libsndfile.
+
+    With its name, soundfile takes a suffix such as .raw at its word, and asks for more. With its descriptor, libsndfile
+    starts where the descriptor is, which is not where a buffered file is.
+    """
+    return container.section(file, 0, file.seek(0, os.SEEK_END))
 
 
 def _header(file: BinaryIO) -> _Header | None:
     """What libsndfile reads in the headers; None where it knows no such format."""
     try:
-        with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
+        with soundfile.SoundFile(_without_name(file)) as audio:
             frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames
-            return _Header(frames, audio.format, audio.subtype, _missing(audio.extra_info))
+            is_big = audio.endian == "BIG"
+            return _Header(frames, audio.format, audio.subtype, is_big, _missing(audio.extra_info))
     except (soundfile.SoundFileError, OSError):
         return None
     finally:
@@ -396,7 +415,7 @@ def _by_libsndfile(file: BinaryIO, mix: Mix) -> Track:
 
 def _libsndfile_blocks(file: BinaryIO, mix: Mix) -> Iterator[Block]:
     try:
-        with soundfile.SoundFile(_descriptor(file), closefd=False) as audio:
+        with soundfile.SoundFile(_without_name(file)) as audio:
             rate, length = audio.samplerate, 0
             yield rate, mix(np.zeros((0, audio.channels), np.float32))
             # Not SoundFile.blocks: where a file is truncated it gives uninitialised memory for what is missing.
