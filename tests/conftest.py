@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -110,6 +111,21 @@ def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     return hub
+
+
+@pytest.fixture
+def connections() -> Iterator[list[object]]:
+    """Every connection or look-up of a host that is asked for during the test, even one that is refused."""
+    seen: list[object] = []
+    is_on = [True]
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if is_on[0] and event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+            seen.append(arguments)
+
+    sys.addaudithook(watch)  # it cannot be removed
+    yield seen
+    is_on[0] = False
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.errors import TooLargeError
+from layerzoo.printable import shorten
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Preprocess, VideoPreprocess
 
 _LAYERS = re.compile(r"(^|_)(n_?)?(layers?|depths?|blocks?|stages?|repeats?)$")
@@ -50,8 +51,7 @@ def check_counts(written: Any, *, of: str) -> None:
         if isinstance(value, list) and limit == _MOST_LAYERS:  # a number for each stage, or the indices of layers
             largest = max(largest, len(value))
         if not largest <= limit:  # as NaN is not
-            shown = str(value if len(numbers) == 1 else largest)
-            shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+            shown = shorten(str(value if len(numbers) == 1 else largest), 40)
             raise TooLargeError(
                 f"{of}: `{place}{key}` is {shown}, and no network that is in use has more than {limit:,}. Next: "
                 "another checkpoint"

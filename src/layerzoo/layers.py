@@ -8,6 +8,7 @@ from itertools import product
 from math import prod
 
 from layerzoo.errors import LayerError, UnknownLayerError, nearest
+from layerzoo.printable import shorten
 from layerzoo.spec import Layer
 
 __all__ = ["parse_address", "select"]
@@ -74,7 +75,7 @@ def _numbers(first: str, last: str) -> range:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return shorten(text, 80)
 
 
 def parse_address(address: str, *, name: str = "") -> Layer:

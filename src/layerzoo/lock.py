@@ -18,6 +18,7 @@ from typing import Any
 from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, OutputError
 from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.printable import shorten
 from layerzoo.small_files import read_small
 
 FILE_NAME = LOCK_NAME
@@ -123,7 +124,7 @@ def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
             revision = None if model["revision"] is None else _hex(model["revision"], 40)
             yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else _shorten(str(error))
+        reason = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else shorten(str(error), _SHOWN)
         raise LockError(f"{path} is no valid lock ({reason}). {_mend(path)}") from error
 
 
@@ -169,8 +170,4 @@ def _hex(value: Any, digits: int) -> str:
 
 
 def _show(value: Any) -> str:
-    return _shorten(repr(value))
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return shorten(repr(value), _SHOWN)

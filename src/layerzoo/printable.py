@@ -53,6 +53,16 @@ def printable_json(text: str) -> str:
     return "".join(each if each == "\n" or not _drives(each) else json.dumps(each)[1:-1] for each in text)
 
 
+def shorten(text: str, longest: int) -> str:
+    """Return the beginning of a text, with an ellipsis where more follows.
+
+    Args:
+        text: any text.
+        longest: how many characters are kept.
+    """
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def speaks_unicode(stream: TextIO) -> bool:
     """Whether every character can be written to a stream."""
     return codecs.lookup(stream.encoding or "ascii").name.startswith("utf")

@@ -51,7 +51,7 @@ def read_small(path: str | Path, max_bytes: int) -> bytes:
         after = os.fstat(file.fileno())
     if max(len(raw), before.st_size) > max_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {_size(max_bytes)}", str(path))
-    if len(raw) != after.st_size or _state(before) != _state(after):
+    if len(raw) != after.st_size or _is_changed(before, after):
         raise OSError(errno.EAGAIN, "another program changed it while it was read", str(path))
     return raw
 
@@ -64,8 +64,12 @@ def _require_regular(mode: int, path: str | Path) -> None:
         raise OSError(errno.EINVAL, f"it is a {kind}, and not a file", str(path))
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _is_changed(before: os.stat_result, after: os.stat_result) -> bool:
+    """Return whether the content of an open file may have changed. Removing or replacing its name changes none."""
+    is_renamed = before.st_nlink != after.st_nlink
+    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
+        before.st_ctime_ns != after.st_ctime_ns and not is_renamed
+    )
 
 
 def _size(count: int) -> str:

@@ -120,13 +120,13 @@ class Layer:
     shape: tuple[int, ...] | None = None
     """Size of each axis but the batch."""
     prefix_tokens: int | None = None
-    """How many tokens stand before those that cover the input (class, distillation and register tokens). Of a text they
-    are positions of the sample, not of its padded row, and are counted in each chunk."""
+    """The number of tokens before those that cover the input (class, distillation and register tokens). For text they
+    are positions of the sample, not of its padded row, and each chunk has them."""
     suffix_tokens: int | None = None
-    """How many tokens stand after those that cover the input (a detector's, which become objects). Of a text they end
+    """The number of tokens after those that cover the input (a detector's, which become objects). For text they end
     where the sample ends, before its padding."""
     last_tokens: int | None = None
-    """Of the tokens only so many are meant, the last ones; None: all of them."""
+    """The number of tokens that are used, counted from the end; None: all of them."""
     depth: float | None = None
     """Share of the network's FLOPs spent up to here, 0 to 1."""
     params: int | None = None
@@ -214,16 +214,17 @@ class AudioPreprocess:
     channels: int = 1
     """How many channels the network takes. 1: the mean of all channels. More: other audio is refused."""
     window_s: float | None = None
-    """The longest stretch the network takes at once; longer sounds are split into windows. None: no limit."""
+    """The longest audio, in seconds, that the network takes at once; longer audio is split into windows. None: no
+    limit."""
     pad: Literal["none", "window"] = "none"
     """`window`: every window is padded to window_s, as networks with a fixed input need it."""
     frame_hop_samples: tuple[int, int] | None = None
-    """Of how many samples the network makes its first frame, and how many later each next one begins. Stated of a
-    network that a sound may be filled up for, under a mask: then it can be told which frames are the sound's."""
+    """The number of samples of the first frame, and the number of samples from the start of a frame to the start of the
+    next. Only for a network that supports padded audio with an attention mask: its valid frames follow from these."""
 
     @property
     def batching(self) -> Batching:
-        """Windows that are padded have one size; other sounds are padded where the network's frames are stated."""
+        """Padded windows have one size; other audio is padded where the network's frames are declared."""
         if self.pad == "window":
             return "exact"
         return "equal_lengths" if self.frame_hop_samples is None else "tolerance"
@@ -239,7 +240,7 @@ class TextPreprocess:
     cls_token: bool = False
     """Whether the first token of every sequence is a classification token."""
     batching: Batching | None = None
-    """How texts of different length share a batch. `exact`: each is filled up to max_tokens, without a mask, as the
+    """How texts of different length share a batch. `exact`: each is padded to max_tokens, without a mask, as the
     network was trained. None: the builder's library knows; where it does not, only texts of equal length do."""
 
 

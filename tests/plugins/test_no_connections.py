@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.repository_files import files_of
 
 import layerzoo
 from layerzoo.plugins.loader import PluginHooks, hooks
@@ -22,32 +21,8 @@ WORDS = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
 Calls = dict[str, Callable[[PluginHooks], Any]]
 
 
-@pytest.fixture
-def connections() -> Iterator[list[object]]:
-    """Every connection or look-up of a host that is asked for, even one that is refused."""
-    seen: list[object] = []
-    is_on = [True]
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if is_on[0] and event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-            seen.append(arguments)
-
-    sys.addaudithook(watch)
-    yield seen
-    is_on[0] = False
-
-
-def repository(folder: Path, **contents: Any) -> Files:
-    paths = {}
-    for name, content in contents.items():
-        path = folder / name.replace("__", ".")
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        paths[path.name] = path
-    return Files(paths, folder=folder)
-
-
 def of_hf(folder: Path) -> Calls:
-    files = repository(folder, config__json=BERT, vocab__txt=WORDS, tokenizer_config__json={})
+    files = files_of(folder, config__json=BERT, vocab__txt=WORDS, tokenizer_config__json={})
     spec = layerzoo.ModelSpec(id="mine/bert", modality="text", builder="transformers")
     return {
         "layerzoo_build": lambda plugin: plugin.build(spec, files),
@@ -60,7 +35,7 @@ def of_hf(folder: Path) -> Calls:
 
 
 def of_timm(folder: Path) -> Calls:
-    files = repository(folder, config__json=TIMM)
+    files = files_of(folder, config__json=TIMM)
     spec = layerzoo.model("timm/test_vit")
     return {
         "layerzoo_build": lambda plugin: plugin.build(spec, Files()),

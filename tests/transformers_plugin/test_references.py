@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from tests.repository_files import files_of
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from layerzoo.errors import LayerzooError, MissingLibraryError, OutsideRepositoryError, RepositoryError, TooLargeError
 from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
-from layerzoo.weights import Files
 from layerzoo_transformers.processor_bounds import check_processor
 from layerzoo_transformers.references import check_configuration
 
@@ -31,31 +29,6 @@ WORDS = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
 @pytest.fixture(scope="module")
 def hf() -> PluginHooks:
     return hooks(registry().plugin("hf"))
-
-
-@pytest.fixture
-def connections() -> Iterator[list[object]]:
-    """Every connection that is asked for meanwhile, even one that is refused."""
-    seen: list[object] = []
-    is_on = [True]
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if is_on[0] and event in ("socket.connect", "socket.getaddrinfo"):
-            seen.append(arguments)
-
-    sys.addaudithook(watch)
-    yield seen
-    is_on[0] = False
-
-
-def files_of(folder: Path, **written: Any) -> Files:
-    """Files by their names, where a double underscore stands for the dot: of JSON values, or text."""
-    paths = {}
-    for name, value in written.items():
-        path = folder / name.replace("__", ".")
-        path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-        paths[path.name] = path
-    return Files(paths, folder=folder)
 
 
 def spec_of(modality: Any = "text") -> ModelSpec:

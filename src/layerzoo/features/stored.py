@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from layerzoo.bounds import free_memory
 from layerzoo.errors import InputError
 from layerzoo.features.digests import ArrayDigest, IdsDigest, LayerDigest, digest_of
 from layerzoo.features.features import Features, LayerArray, ragged
@@ -89,16 +90,6 @@ def verify(stored: StoredFeatures, path: Path) -> bool:
     return summary.digests is not None
 
 
-def available_bytes() -> int | None:
-    """Return how much memory can be had without swapping; None where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - no file of the user's
-            found = {line.partition(":")[0]: line.partition(":")[2].split()[0] for line in file}
-        return int(found["MemAvailable"]) * 1024
-    except (OSError, ValueError, LookupError):
-        return None
-
-
 def _check_size(stored: StoredFeatures, summary: Summary, path: Path) -> None:
     """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read."""
     rows, file_bytes = len(stored), path.stat().st_size
@@ -106,7 +97,7 @@ def _check_size(stored: StoredFeatures, summary: Summary, path: Path) -> None:
     claimed = needed + rows
     if rows < 0 or claimed > max(_SMALL_BYTES, _LARGEST_RATIO * file_bytes) or rows > max(1 << 20, 1000 * file_bytes):
         raise InputError(f"it claims {rows:,} samples of {needed:,} bytes in all, in a file of {file_bytes:,} bytes")
-    available = available_bytes()
+    available = free_memory()
     if available is not None and needed > available:
         raise InputError(
             f"it holds {needed:,} bytes of numbers, and {available:,} bytes of memory are available. "

@@ -433,6 +433,9 @@ class _Process:
     def kill(self) -> None:
         self._popen.kill()
         self._popen.wait()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -440,10 +443,7 @@ class _Process:
 
     def forget(self) -> None:
         """Close the pipes of a process that belongs to the parent of this one."""
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        self._close_pipes()
         self._popen.returncode = 0
 
 

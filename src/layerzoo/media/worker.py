@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import queue
 import signal
@@ -25,6 +26,8 @@ from layerzoo.media.sample import UnusableError
 _IDLE_S = 120.0
 """After so long without a request the process ends."""
 _BEAT_S = 1.0
+_MODULES = {"image": "layerzoo.media.image", "video": "layerzoo.media.video"}
+"""The modules of the operations whose imports take longest."""
 
 
 def main() -> None:
@@ -53,11 +56,11 @@ def main() -> None:
     os._exit(0)
 
 
-def _preload(operations_: list[str]) -> None:
-    """Import what an operation takes, before it is asked for."""
-    for operation in operations_:
+def _preload(names: list[str]) -> None:
+    """Import the modules of some operations before a sample is there."""
+    for module in filter(None, map(_MODULES.get, names)):
         with contextlib.suppress(ImportError):
-            __import__({"image": "layerzoo.media.image", "video": "layerzoo.media.video"}.get(operation, "json"))
+            importlib.import_module(module)
 
 
 def _listen(incoming: int, requests: queue.SimpleQueue[framing.Message]) -> None:

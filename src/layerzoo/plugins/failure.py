@@ -18,6 +18,7 @@ from pluggy import PluginValidationError
 from layerzoo.errors import MissingLibraryError
 from layerzoo.plugins import hookspecs
 from layerzoo.plugins.source_line import chain_of, line_in
+from layerzoo.printable import shorten
 from layerzoo.registry import PluginManifest, advice
 from layerzoo.registry.requirements import unmet_requirements
 
@@ -109,7 +110,7 @@ def summary(error: BaseException) -> str:
         return told
     lines = str(error).strip().splitlines() or [""]
     first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
-    first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"  # some libraries list all that they know
+    first = shorten(first, _LONGEST)  # some libraries list all that they know
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 

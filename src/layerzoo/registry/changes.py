@@ -19,6 +19,7 @@ from layerzoo.errors import LockError, RegistryError
 from layerzoo.local_files import LOCK_NAME, NO_LOCAL_FILES, REGISTRY_NAME, local_folder, user_folder
 from layerzoo.lock import Lock, LockedModel, lock_path
 from layerzoo.notices import warn
+from layerzoo.printable import shorten
 from layerzoo.registry.in_use import covers
 from layerzoo.registry.index import IndexedSource
 from layerzoo.registry.installed import USER_NAMESPACE
@@ -305,4 +306,4 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _short(text: str, longest: int = _LONGEST_NAME) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}…"
+    return shorten(text, longest)

@@ -105,7 +105,10 @@ def compile_registry(source: Source, version: str | None) -> Compiled:
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         found = placed(source, Place(1, 1), "unreadable", reason)
-        return Compiled(Head(state="invalid", cause=str(found), unreadable=reason), [found])
+        # A file that was removed a moment ago is no file; a link that leads nowhere is one.
+        is_gone = isinstance(error, FileNotFoundError) and not Path(source.path).is_symlink()
+        unreadable = None if is_gone else reason
+        return Compiled(Head(state="invalid", cause=str(found), unreadable=unreadable), [found])
     compiled = _Compiler(source, document, version).compiled()
     return replace(compiled, head=replace(compiled.head, sha256=sha256))
 

@@ -17,6 +17,7 @@ from layerzoo.facts import library_versions
 from layerzoo.jobs.ledger import Ledger, Result
 from layerzoo.jobs.workers import Limits, results
 from layerzoo.plugins.loader import hooks
+from layerzoo.printable import shorten
 from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
 from layerzoo.registry.catalogue import catalogue_lines, compile_models
 from layerzoo.registry.schema import check_model
@@ -168,7 +169,7 @@ def _unlike(here: Row, there: Row) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     written = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return written if len(written) <= _LONGEST else f"{written[:_LONGEST]}…"
+    return shorten(written, _LONGEST)
 
 
 def _by_id(text: str) -> dict[str | None, Row]:
