@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 PLUGIN_PAGE = ROOT / "docs/how-to/write-a-plugin.md"
 """Its files are built into a plugin, and its commands run where this plugin is installed."""
 HUB_PAGE = ROOT / "docs/how-to/rank-images-by-a-sentence.md"
-"""Its program runs in tests/transformers_plugin/test_embedding.py, next to a model hub with the model that it names."""
+"""Its program runs in tests/hf_plugin/test_embedding.py, next to a model hub with the model that it names."""
 CATALOGUES_PAGE = ROOT / "docs/catalogues.md"
 """Its blocks are excerpts of a plugin. Catalogues are built in the tests of the verb."""
 PAGES = [

@@ -72,9 +72,9 @@ def test_the_wheels_require_existing_versions_and_extras_of_each_other(wheels: W
     [
         ("starter", {"layerzoo-starter"}),
         ("timm", {"layerzoo-timm"}),
-        ("transformers", {"layerzoo-transformers"}),
-        ("frames", {"layerzoo-video"}),
-        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-transformers", "layerzoo-video"}),
+        ("hf", {"layerzoo-hf"}),
+        ("video", {"layerzoo-video"}),
+        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-hf", "layerzoo-video"}),
     ],
 )
 def test_an_extra_installs_its_plugin(extra: str, plugins: set[str], wheels: Wheels):
@@ -83,6 +83,14 @@ def test_an_extra_installs_its_plugin(extra: str, plugins: set[str], wheels: Whe
 
 def test_the_extra_all_installs_every_plugin(wheels: Wheels):
     assert _plugins_of_extra("all", wheels[CORE]) == set(wheels) - {CORE}
+
+
+def test_a_plugin_has_one_name(wheels: Wheels):
+    for wheel in (wheel for wheel in wheels.values() if wheel.name != CORE):
+        name = wheel.folder.name
+        assert (wheel.name, wheel.package) == (f"layerzoo-{name}", f"layerzoo_{name}")
+        assert wheel.file("/entry_points.txt").decode().split() == [f"[{CORE}]", name, "=", wheel.package]
+        assert _plugins_of_extra(name, wheels[CORE]) == {wheel.name}
 
 
 def test_the_registry_lists_the_published_plugins(wheels: Wheels):
@@ -189,7 +197,7 @@ def test_the_doctor_finds_no_problem_with_the_core_alone(core: Installation):
             "timm", "skimage/data/coffee.png",
             {"modality": "vision", "builder": "timm", "args": {"name": "test_vit"}}, marks=pytest.mark.slow,
         ),
-        ("transformers", "moonshine_onnx/assets/beckett.wav", {
+        ("hf", "moonshine_onnx/assets/beckett.wav", {
             "modality": "audio",
             "builder": "transformers",
             "args": {"model_type": "wav2vec2", "config": {"hidden_size": 32, "num_attention_heads": 2}},
@@ -207,9 +215,9 @@ def test_a_plugin_alone_extracts(
     assert code == 0, printed
 
 
-def test_frames_alone_can_be_imported(wheels: Wheels, tmp_path: Path):
-    frames = install_with_links(tmp_path, "layerzoo[frames]", wheels)
-    assert frames.program("import layerzoo_video, layerzoo.runtime, layerzoo.media.video") == ""
+def test_the_video_plugin_alone_can_be_imported(wheels: Wheels, tmp_path: Path):
+    video = install_with_links(tmp_path, "layerzoo[video]", wheels)
+    assert video.program("import layerzoo_video, layerzoo.runtime, layerzoo.media.video") == ""
 
 
 # ---------------------------------------------------------------- the starter plugin with all its requirements

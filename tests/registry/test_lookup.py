@@ -322,7 +322,7 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
         ("acme/vit-shelff", UnknownModelError, "there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf"),
         ("vit-shelf", UnknownModelError, "Nearest: acme/vit-shelf"),
         ("video/any", UnknownModelError, "its plugin is not installed: pip install layerzoo-video"),
-        ("hf/acme/any", NotInstalledError, "its plugin is not installed: pip install layerzoo-transformers"),
+        ("hf/acme/any", NotInstalledError, "its plugin is not installed: pip install layerzoo-hf"),
         ("hf/google-bert/bert-base-uncased", NotInstalledError, "a text model: BertModel"),
         ("timm/resnet50", NotInstalledError, "a vision model: ResNet-50\nNext: pip install layerzoo-timm"),
         ("", UnknownModelError, "All: zoo list"),
@@ -456,5 +456,5 @@ def test_an_unknown_builder_says_which_there_are(zoo: Registry) -> None:
 def test_an_unknown_plugin_says_what_there_is(zoo: Registry) -> None:
     with pytest.raises(NotFoundError, match=r"no plugin 'acne'. Nearest: acme"):
         zoo.plugin("acne")
-    with pytest.raises(NotFoundError, match="'hf' is not installed: pip install layerzoo-transformers"):
+    with pytest.raises(NotFoundError, match="'hf' is not installed: pip install layerzoo-hf"):
         zoo.plugin("hf")

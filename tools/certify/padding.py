@@ -32,16 +32,16 @@ import layerzoo
 from layerzoo.jobs.workers import Limits, results
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
-from layerzoo_transformers.families import padding_errors
-from layerzoo_transformers.frames import frame_and_hop
-from layerzoo_transformers.parts import arguments, modality_of
-from layerzoo_transformers.text import describe_text
+from layerzoo_hf.families import padding_errors
+from layerzoo_hf.frames import frame_and_hop
+from layerzoo_hf.parts import arguments, modality_of
+from layerzoo_hf.text import describe_text
 
 LENGTHS = (9, 17, 64, 150, 400)
 """Lengths of the texts in tokens, limited to the longest input of the network."""
 SAMPLES = (1_500, 5_000, 9_999, 16_000, 40_321)
 """Lengths of the audio clips in samples."""
-_TABLE = Path(str(resources.files("layerzoo_transformers").joinpath("padding.toml")))
+_TABLE = Path(str(resources.files("layerzoo_hf").joinpath("padding.toml")))
 _LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
 
 

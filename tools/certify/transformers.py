@@ -24,12 +24,12 @@ from layerzoo.errors import TraceError
 from layerzoo.runtime.backbone import lay_out, memory_format
 from layerzoo.runtime.load import trace_layers
 from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, Modality, ModelSpec, VideoPreprocess
-from layerzoo_transformers.configuration import picture_size, sub_config, without_cache
-from layerzoo_transformers.embedding import METHODS
-from layerzoo_transformers.embedding import NAME as EMBEDDING
-from layerzoo_transformers.parts import backbone_path, base_class, modality_of, network_class
+from layerzoo_hf.configuration import picture_size, sub_config, without_cache
+from layerzoo_hf.embedding import METHODS
+from layerzoo_hf.embedding import NAME as EMBEDDING
+from layerzoo_hf.parts import backbone_path, base_class, modality_of, network_class
 
-_DEPENDS_ON = ("layerzoo", "layerzoo-transformers", "transformers", "torch")
+_DEPENDS_ON = ("layerzoo", "layerzoo-hf", "transformers", "torch")
 _SIDE_PX = 128
 """Height and width of images for networks that accept any size."""
 _SEED = 0

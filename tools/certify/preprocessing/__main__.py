@@ -24,7 +24,7 @@ _PARTS: dict[str, tuple[Callable[[], Iterator[Record]], tuple[str, ...]]] = {
     "text": (text.records, ("tokenizer",)),
 }
 """By name, what compares the classes of a modality, and the kinds of its records."""
-_LIBRARIES = ("layerzoo", "layerzoo-transformers", "transformers", "torchvision", "pillow", "torch")
+_LIBRARIES = ("layerzoo", "layerzoo-hf", "transformers", "torchvision", "pillow", "torch")
 
 
 def main() -> int:

@@ -19,8 +19,8 @@ from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_M
 from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.media import audio
 from layerzoo.runtime.preprocess import AudioPreprocessor
-from layerzoo_transformers.families import family
-from layerzoo_transformers.parts import arguments, backbone_without_values, modality_of
+from layerzoo_hf.families import family
+from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
 
 Samples = NDArray[np.float32]
 

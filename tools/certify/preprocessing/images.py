@@ -38,8 +38,8 @@ from layerzoo.media.video import sample_frames
 from layerzoo.runtime import load_preprocess
 from layerzoo.runtime.preprocess import Preprocessor, VideoPreprocessor
 from layerzoo.spec import ModelSpec, Weights
-from layerzoo_transformers.images import backend_of
-from layerzoo_transformers.parts import modality_of
+from layerzoo_hf.images import backend_of
+from layerzoo_hf.parts import modality_of
 
 Settings = dict[str, Any]
 _BASES = {"BaseImageProcessor", "BaseVideoProcessor", "AutoImageProcessor", "AutoVideoProcessor"}

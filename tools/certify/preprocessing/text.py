@@ -21,7 +21,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.runtime.batch import Row
 from layerzoo.runtime.preprocess import TextPreprocessor
-from layerzoo_transformers.parts import arguments, backbone_without_values, modality_of
+from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
 
 TEXTS = (
     "a fine film",

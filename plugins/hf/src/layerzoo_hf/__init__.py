@@ -1,0 +1,248 @@
+"""transformers' networks: `builder: transformers`.
+
+What to build follows from the config.json among the model's files, or from `args: {model_type, config}`. What is the
+backbone follows from the modality: of a network of several towers the one for it, of an encoder-decoder for text or
+sound the encoder, else the whole; `part` names another submodule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from layerzoo import ModelSpec, hookimpl
+from layerzoo.errors import RepositoryError
+from layerzoo.weights import Files
+from layerzoo.weights.modules import MODULES
+from layerzoo_hf import catalogue
+from layerzoo_hf.audio import audio_features
+from layerzoo_hf.checkpoint import keep_in_float32, mapped
+from layerzoo_hf.configuration import config_of, sub_config, without_cache
+from layerzoo_hf.embedding import (
+    NAME,
+    ReturnedEmbedding,
+    attach,
+    has_library_embedding,
+    library_embedding,
+    library_method,
+    method_modules,
+    projections,
+)
+from layerzoo_hf.families import family
+from layerzoo_hf.frames import leave_out_padding
+from layerzoo_hf.identify import described, identify
+from layerzoo_hf.images import image_processor
+from layerzoo_hf.memory import without_memory
+from layerzoo_hf.modules import network_folder
+from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
+from layerzoo_hf.plainly import told_plainly, without_hub_kernels
+from layerzoo_hf.prompts import prompts
+from layerzoo_hf.references import check_files
+from layerzoo_hf.sentence_transformers import LIBRARY, SentenceEncoder, opened
+from layerzoo_hf.sizes import sized_config_of
+from layerzoo_hf.static_embedding import (
+    StaticTokenizer,
+    described_static,
+    static_dtype,
+    static_network,
+    static_tensors,
+)
+from layerzoo_hf.text import LibraryTokenizer, NoTokenizer, tokenizer
+from layerzoo_hf.ties import untie_on_load
+
+
+@hookimpl
+def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
+    files, encoder = opened(spec.id, files, spec.args)
+    if encoder is not None and encoder.is_static:
+        return attach(static_network(encoder, files), encoder.embedding(spec.modality, None))
+    with told_plainly(spec.id):
+        network = _whole(spec, files)
+        part = _part(spec, encoder, network)
+        backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
+        if (made := _embedding(spec, encoder, network, part)) is not None:
+            attach(backbone, made)
+        untie_on_load(backbone)
+    return backbone if _has_values() else without_memory(backbone)
+
+
+@hookimpl
+def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
+    """Of a network with several towers, a model for each."""
+    check_files(model, files)
+    with told_plainly(model):
+        return identify(model, files)
+
+
+@hookimpl
+def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every base network in its default configuration."""
+    return catalogue.models()
+
+
+@hookimpl
+def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
+    files, encoder = opened(spec.id, files, spec.args)
+    if encoder is not None and encoder.is_static:
+        if spec.modality != "text":
+            raise RepositoryError(f"{spec.id}: a StaticEmbedding takes text, and {spec.modality} is declared")
+        return {**described_static(encoder, files), "chain": {"embedding": NAME}}
+    with told_plainly(spec.id):
+        config = config_of(spec, files)
+        known = described(config, files, spec.modality, encoder)
+    has_embedding = known.get("default", {}).get("layer") == NAME
+    chain = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
+    if spec.modality == "text" and encoder is not None and encoder.pools_decoder(config):
+        chain["within"] = _encoder_within(spec, encoder, config)
+    return {**known, "chain": chain}
+
+
+def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
+    """The path of the encoder in a backbone that is a whole encoder-decoder: its blocks are the named layers."""
+    network = backbone_without_values(config, "text", "")
+    whole = _part(spec, encoder, network)
+    return backbone_path(network, "text").removeprefix(f"{whole}." if whole else "")
+
+
+def _chain(config: Any, modality: str) -> dict[str, Any]:
+    """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
+
+    Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
+    """
+    count = getattr(sub_config(config, modality), "num_hidden_layers", None)
+    known = {"count": count} if isinstance(count, int) else {}
+    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | family(config)["chain"]
+    field = chain.get("suffix_tokens")
+    return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
+
+
+@hookimpl
+def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
+    """As ``from_pretrained`` without a ``dtype``: what config.json names, else that of the first tensor."""
+    files, encoder = opened(spec.id, files, spec.args)
+    if encoder is not None and encoder.is_static:
+        return static_dtype(encoder, files)
+    named = (encoder and encoder.dtype) or getattr(config_of(spec, files), "dtype", None)
+    return "stored" if named is None else str(named).removeprefix("torch.")
+
+
+@hookimpl
+def layerzoo_preprocess(
+    spec: ModelSpec, files: Files
+) -> Callable[..., Any] | LibraryTokenizer | StaticTokenizer | NoTokenizer | None:
+    """The library's own tokenizer, feature extractor, image processor or video processor."""
+    files, encoder = opened(spec.id, files, spec.args)
+    if encoder is not None and encoder.is_static:
+        return StaticTokenizer.of(encoder, files)
+    with told_plainly(spec.id):
+        if spec.modality == "text":
+            config, part = config_of(spec, files), spec.args.get("part")
+            if part is None and encoder is not None and encoder.pools_decoder(config):
+                part = _part(spec, encoder, backbone_without_values(config, "text", ""))
+            made = tokenizer(spec.id, config, files, part, encoder=encoder)
+            if isinstance(made, LibraryTokenizer) and encoder is not None:
+                made.prompts = prompts(encoder, made.library)
+            return made
+        if spec.modality == "audio":
+            return audio_features(spec.id, config_of(spec, files), files, spec.args.get("part"))
+        return image_processor(spec, config_of(spec, files), files)
+
+
+@hookimpl
+def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone. And the
+    tensors of the modules that sentence-transformers runs after it."""
+    own = _own_tensors(tensors, network_folder(spec.id, files, spec.args.get("route")), files)
+    of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
+    files, encoder = opened(spec.id, files, spec.args)
+    if encoder is not None and encoder.is_static:
+        found: Mapping[str, Tensor] = static_tensors(own)
+    else:
+        with told_plainly(spec.id):
+            found = mapped(sized_config_of(spec, files), own, partial(_parts, spec, encoder)) or own
+    begins = encoder.tensor_names() if encoder else {}
+    return {
+        **found,
+        **{
+            ours + name.removeprefix(theirs): tensor
+            for theirs, ours in begins.items()
+            for name, tensor in of_modules.items()
+            if name.startswith(theirs)
+        },
+    }
+
+
+def _whole(spec: ModelSpec, files: Files) -> Any:
+    """The base network in torch's default dtype, whatever its checkpoint is stored in. Of a lower one than float32,
+    the parameters that the library keeps in float32 are in that.
+
+    Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
+    """
+    how = {} if _has_values() else {"experts_implementation": "batched_mm"}
+    config = without_cache(sized_config_of(spec, files))
+    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
+    dtype = torch.get_default_dtype()
+    with without_hub_kernels():
+        network = AutoModel.from_config(config, dtype=dtype, trust_remote_code=False, **how)
+    keep_in_float32(network, dtype)
+    return network
+
+
+def _has_values() -> bool:
+    """Whether tensors that are made here and now hold numbers."""
+    probe = torch.empty(0)
+    return type(probe) is Tensor and not probe.is_meta
+
+
+def _own_tensors(tensors: Mapping[str, Tensor], folder: str, files: Files) -> dict[str, Tensor]:
+    """The tensors of a network, under their names in its file.
+
+    folder: where the repository has the network; empty for its own folder. A checkpoint that the user gives in place of
+    the repository's comes first.
+    """
+    root = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    if not folder or (root and files[MODULES].parent != files[files.checkpoint_name or MODULES].parent):
+        return root
+    return {
+        name.removeprefix(f"{folder}/"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{folder}/") and "/" not in name.removeprefix(f"{folder}/")
+    }
+
+
+def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, part: str) -> nn.Module | None:
+    """What computes the layer `embedding` from what the backbone returns; None for a model that has none."""
+    library: nn.Module | None = None
+    if method_modules(network, spec.modality):
+        library = ReturnedEmbedding()
+    elif part in network._modules and has_library_embedding(network.config, spec.modality):
+        library = library_embedding(network, spec.modality)
+    if encoder is None or spec.modality not in encoder.modalities:
+        return library
+    return encoder.embedding(spec.modality, library)
+
+
+def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> dict[str, str]:
+    """The path of the backbone, and of what the embedding adds to it, each with its path there."""
+    if whole := method_modules(network, spec.modality):
+        return whole
+    part = _part(spec, encoder, network)
+    if not (part in network._modules and has_library_embedding(network.config, spec.modality)):
+        return {part: ""}
+    inside = LIBRARY if encoder and spec.modality in encoder.modalities else ""
+    return {part: "", **projections(network, spec.modality, inside=inside)}
+
+
+def _part(spec: ModelSpec, encoder: SentenceEncoder | None, network: nn.Module) -> str:
+    given: str | None = spec.args.get("part")
+    if given is not None:
+        return given
+    part = backbone_path(network, spec.modality)
+    if encoder is None or spec.modality != "text" or not encoder.pools_decoder(network.config):
+        return part
+    return part.rpartition(".")[0] if is_encoder_of_pair(network, part) else part

@@ -1,0 +1,214 @@
+"""The library's own feature extractors."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import AutoFeatureExtractor
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+
+from layerzoo.errors import RepositoryError, SampleError
+from layerzoo.weights import Files
+from layerzoo_hf.families import batching
+from layerzoo_hf.frames import can_leave_out_padding, frame_and_hop
+from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
+from layerzoo_hf.processors import library_processor
+
+_MASK = "attention_mask"
+_SECONDS = 0.25
+"""Of noise or silence, to learn what an extractor returns."""
+_RATES = (1_000, 1_000_000)
+"""The lowest and the highest sample rate that a file of audio may have here, too."""
+
+
+def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
+    """The sample rate and channels that a network takes, and its window where its input has one length."""
+    extractor = _extractor(config, files)
+    if extractor is None:
+        return None
+    channels = _channels(extractor)
+    takes = {"sample_rate_hz": extractor.sampling_rate} | ({"channels": channels} if channels > 1 else {})
+    window, longest = _window_s(extractor), _longest_s(extractor)
+    if window:
+        return takes | {"window_s": window, "pad": "window"}
+    known = _frames_of_padded(config)
+    return takes | ({"window_s": longest} if longest else {}) | ({"frame_hop_samples": list(known)} if known else {})
+
+
+def _frames_of_padded(config: Any) -> tuple[int, int] | None:
+    """Frame and hop of a network that bears sounds that are filled up; None for any other."""
+    bears = can_leave_out_padding(config) and batching(config) == "tolerance"
+    return frame_and_hop(config) if bears else None
+
+
+def audio_features(
+    model: str, config: Any, files: Files, part: str | None = None
+) -> Callable[[NDArray[np.float32]], Any] | None:
+    """Load the feature extractor next to a checkpoint, or make the one that an architecture is published with.
+
+    Args:
+        model: the id of the model, for messages.
+        config: the configuration of the whole network.
+        files: the model's files.
+        part: the path of the module that is the backbone; None for the one that takes audio.
+
+    Returns: a function from samples, (time,) or (channel, time), to the network's input: an array, or arrays by the
+        names of the network's arguments. None where the library has no extractor for the type.
+    Raises: RepositoryError for an extractor that returns random numbers.
+    """
+    extractor = _extractor(config, files)
+    if extractor is None:
+        return None
+    noise = np.random.default_rng(0).normal(0, 0.1, _shape(extractor, _SECONDS)).astype(np.float32)
+    main, *others = first = _made(extractor, noise)
+    window = _window_s(extractor)
+    checked = set(others) if window else set(others) - {_MASK}  # without a window, a mask is known to be taken
+    extra: tuple[str, ...] = ()
+    if checked or modality_of(config) != "audio":
+        takes = arguments(backbone_without_values(config, "audio", part))
+        if takes[0] == "input_ids":
+            raise RepositoryError(
+                f"{model}: its network of type '{config.model_type}' takes text, and audio next to it"
+            )
+        extra = tuple(name for name in others if name in takes and name in checked)
+        main = main if main in takes else takes[0]
+    _check_repeatable(model, extractor, noise, first, (next(iter(first)), *extra))
+    if window:
+        return partial(_windowed, extractor, main, extra)  # not a closure, which no process can send
+    return partial(_masked, extractor, main, extra, always=_frames_of_padded(config) is not None)
+
+
+def _extractor(config: Any, files: Files) -> Any:
+    """The extractor. Since version 5 the library may save it in the file of a processor for several modalities.
+
+    Raises: RepositoryError for a sample rate that no audio has.
+    """
+    extractor = _read_extractor(config, files)
+    rate = getattr(extractor, "sampling_rate", _RATES[0])
+    if not (isinstance(rate, int | float) and _RATES[0] <= rate <= _RATES[1]):
+        raise RepositoryError(
+            f"its {type(extractor).__name__} has the sample rate {str(rate)[:40]}, and audio has {_RATES[0]:,} to "
+            f"{_RATES[1]:,} Hz. Next: another checkpoint"
+        )
+    return extractor
+
+
+def _read_extractor(config: Any, files: Files) -> Any:
+    if "preprocessor_config.json" not in files and "processor_config.json" in files:
+        path = files["processor_config.json"]
+        if "feature_extractor" in json.loads(path.read_text(encoding="utf-8")):
+            return AutoFeatureExtractor.from_pretrained(path.parent, local_files_only=True, trust_remote_code=False)
+    return library_processor(config, files, FEATURE_EXTRACTOR_MAPPING, AutoFeatureExtractor)
+
+
+def _check_repeatable(
+    model: str, extractor: Any, noise: NDArray[np.float32], first: dict[str, NDArray[Any]], names: tuple[str, ...]
+) -> None:
+    """Raises: RepositoryError where one of the arrays of these names differs between two calls."""
+    second = _made(extractor, noise)
+    for name in names:
+        if not np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f"):
+            raise RepositoryError(
+                f"{model}: {type(extractor).__name__} returns random numbers as {name}, different ones at every call, "
+                "so that the features of a recording would be random too"
+            )
+
+
+def _windowed(
+    extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32]
+) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+    """The network's input of audio that fills a window, or is padded to it by the extractor."""
+    made = _made(extractor, samples)
+    array = next(iter(made.values()))
+    return {main: array, **{name: made[name] for name in extra}} if extra else array
+
+
+def _masked(
+    extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32], *, always: bool = False
+) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+    """The network's input of audio of any length; with a mask, where the extractor has padded it to whole frames.
+
+    always: whether the mask is returned also where nothing is padded, for audio that is padded later.
+    """
+    made = _made(extractor, samples, **({"return_attention_mask": True} if always else {}))
+    array, mask = next(iter(made.values())), made.get(_MASK)
+    others = {name: made[name] for name in extra}
+    if mask is not None and (always or not mask.all()):
+        others[_MASK] = mask
+    return {main: array, **others} if others else array
+
+
+def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[str, NDArray[Any]]:
+    """All arrays that an extractor returns for one clip, without a batch axis; the audio comes first."""
+    # In a list, and as tensors: so every extractor of the library takes audio, and returns what its network takes.
+    returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **asked)
+    main = extractor.model_input_names[0]
+    if len(returned[main]) != 1:
+        raise SampleError("audio", f"{type(extractor).__name__} splits it into {len(returned[main])} parts: shorten it")
+    others = {
+        name: np.asarray(tensor[0])
+        for name, tensor in returned.items()
+        if name != main and getattr(tensor, "ndim", 0) > 0 and len(tensor) == 1
+    }
+    return {main: np.asarray(returned[main][0], dtype=np.float32), **others}
+
+
+def _channels(extractor: Any) -> int:
+    """The number of channels that an extractor takes: one, unless it refuses one and takes two."""
+    samples = round(_SECONDS * extractor.sampling_rate)
+    try:
+        _made(extractor, np.zeros(samples, np.float32))
+    except ValueError:
+        try:
+            _made(extractor, np.zeros((2, samples), np.float32))
+        except Exception:  # noqa: BLE001 - it takes neither, and says so of every clip
+            return 1
+        return 2
+    return 1
+
+
+def _shape(extractor: Any, seconds: float) -> tuple[int, ...]:
+    samples, channels = round(seconds * extractor.sampling_rate), _channels(extractor)
+    return (samples,) if channels == 1 else (channels, samples)
+
+
+def _window_s(extractor: Any) -> float | None:
+    """How much audio an extractor pads every clip to; None where the length of its output follows from the clip."""
+    if len({_length(extractor, seconds) for seconds in (_SECONDS, 2 * _SECONDS)}) > 1:
+        return None
+    rate = extractor.sampling_rate
+    stated = [getattr(extractor, name, None) for name in ("nb_max_samples", "n_samples")]
+    default_s = getattr(extractor, "default_audio_length", None)
+    samples = [count for count in (*stated, default_s and default_s * rate) if count]
+    if samples:
+        return float(min(samples) / rate)
+    seconds = (getattr(extractor, "max_length", None) or 0) / 100  # frames of 10 ms each, as Kaldi counts them
+    is_window = seconds and _length(extractor, 1.5 * seconds) == _length(extractor, _SECONDS)
+    return float(seconds) if is_window else None
+
+
+def _longest_s(extractor: Any) -> float | None:
+    """The longest clip that an extractor takes as one, where it would truncate or split a longer one."""
+    call = inspect.signature(extractor.__call__).parameters
+    truncates = "truncation" in call and call["truncation"].default is True
+    samples = [
+        getattr(extractor, "n_samples", None),
+        call["max_length"].default if truncates and "max_length" in call else None,
+    ]
+    seconds = [count / extractor.sampling_rate for count in samples if isinstance(count, int)]
+    split_s = getattr(extractor, "max_audio_clip_s", None)
+    if split_s:
+        seconds.append(split_s - getattr(extractor, "overlap_chunk_second", 0))
+    return float(min(seconds)) if seconds else None
+
+
+def _length(extractor: Any, seconds: float) -> tuple[int, ...]:
+    """The shape of what an extractor returns for silence."""
+    made = _made(extractor, np.zeros(_shape(extractor, seconds), np.float32))
+    return next(iter(made.values())).shape

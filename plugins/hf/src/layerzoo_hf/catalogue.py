@@ -1,0 +1,159 @@
+"""Every base network of the library in its default configuration, as lines of a catalogue.
+
+For nearly every model type the library's documentation names the checkpoint whose configuration the default one
+resembles. That is the model's id, and where its weights are. Often they resemble each other in little: the default
+configuration of BLOOM has 2 blocks, the checkpoint named 70. So the size and the layers of the default configuration
+are said of a checkpoint only where its name states a size that agrees. Else the checkpoint is listed without them, and
+the default configuration as an architecture without weights, called as its type is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
+from functools import partial
+from typing import Any
+
+from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+from layerzoo.errors import RepositoryError
+from layerzoo.spec import Modality
+from layerzoo.weights import Files
+from layerzoo_hf.configuration import SUB_CONFIGS
+from layerzoo_hf.identify import UNMADE, default_of, described, modalities_of
+from layerzoo_hf.parts import network_class
+from layerzoo_hf.plainly import quiet
+from layerzoo_hf.stated import stated_params
+
+_DOCUMENTED = re.compile(
+    r"similar\s+configuration\s+to\s+that\s+of\s+the\b.*?\[[^\]]*\]\(https://huggingface\.co/([\w.-]+/[\w.-]+)\)",
+    re.DOTALL,
+)
+"""How the documentation of a configuration names a checkpoint."""
+
+Row = dict[str, Any]
+
+
+def models() -> dict[str, list[Row]]:
+    """By model type, and behind a colon the tower of several: one model each.
+
+    A checkpoint that several types name belongs to one of them; the others are bare architectures, called as their type
+    is. A type that is a tower of another's network is an alias of that tower. One whose network takes something else
+    than text, pictures, sound or video is left out.
+    """
+    with quiet():
+        documented = documented_checkpoints()
+        owned = _owned(documented)
+        towers = dict(_towers(owned, documented))
+        return {
+            name: [row]
+            for model_type in sorted(MODEL_MAPPING_NAMES.keys() - towers.keys())
+            for name, row in _rows(model_type, owned.get(model_type), towers)
+        }
+
+
+def documented_checkpoints() -> dict[str, str]:
+    """By model type, the checkpoint that the library's documentation names for its default configuration."""
+    told = {name: inspect.getdoc(CONFIG_MAPPING[name]) or "" for name in MODEL_MAPPING_NAMES}
+    return {name: found[1] for name, text in told.items() if (found := _DOCUMENTED.search(text))}
+
+
+def _owned(documented: Mapping[str, str]) -> dict[str, str]:
+    """The checkpoint of each type that has one to itself: of several types the whole and not a part of it, and of those
+    the one that is most of its name."""
+    types = defaultdict(set)
+    for model_type, checkpoint in documented.items():
+        types[checkpoint].add(model_type)
+    owners = {}
+    for checkpoint, names in types.items():
+        parts = {part for name in names for part in _parts(name)}
+        owners[max(sorted(names - parts or names), key=partial(_likeness, checkpoint))] = checkpoint
+    return owners
+
+
+def _parts(model_type: str) -> set[str]:
+    """The types of what a network of this type consists of."""
+    return {getattr(part, "model_type", "") for part in CONFIG_MAPPING[model_type].sub_configs.values()}
+
+
+def _likeness(checkpoint: str, model_type: str) -> tuple[float, int]:
+    """How much of a type stands in the name of a checkpoint; of equals, the shorter type comes first."""
+    name, within = (re.sub(r"[^a-z0-9]", "", each.lower()) for each in (model_type, checkpoint.partition("/")[2]))
+    blocks = SequenceMatcher(None, name, within, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / len(name), -len(name)
+
+
+def _towers(owned: Mapping[str, str], documented: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Types that are a tower of the network that a checkpoint of theirs belongs to, and the name of that tower."""
+    for model_type, checkpoint in owned.items():
+        config = AutoConfig.for_model(model_type)
+        for modality, name in _tower_names(model_type, config):
+            tower: str = getattr(getattr(config, SUB_CONFIGS[modality][0], None), "model_type", "")
+            if documented.get(tower) == checkpoint and tower != model_type:
+                yield tower, name
+
+
+def _tower_names(model_type: str, config: Any) -> Iterator[tuple[Modality, str]]:
+    """What goes into a network, and under which name; nothing where it takes something else, or needs a package that
+    is not installed."""
+    try:
+        modalities = modalities_of(model_type, config)
+    except (RepositoryError, ImportError):
+        return
+    for at, modality in enumerate(modalities):
+        yield modality, model_type if at == 0 else f"{model_type}:{modality}"
+
+
+def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) -> Iterator[tuple[str, Row]]:
+    config = AutoConfig.for_model(model_type)
+    for modality, name in _tower_names(model_type, config):
+        own_names = [] if checkpoint is None else [name]
+        kind = network_class(config).__name__
+        row: Row = {
+            "id": f"{checkpoint or model_type}{name.removeprefix(model_type)}",
+            "aliases": [*own_names, *(tower for tower, whole in towers.items() if whole == name)],
+            "modality": modality,
+            "builder": "transformers",
+            "args": {"model_type": model_type},
+            "summary": f"{kind}, in the library's default configuration",
+            "weights": None if checkpoint is None else f"hf://{checkpoint}",
+            "preprocess": _preprocess(config, modality),
+            "published": None if checkpoint is None else _published(checkpoint, kind),
+            "default": default_of(config, modality, None),
+        }
+        yield name, {key: value for key, value in row.items() if value}
+
+
+def _published(checkpoint: str, kind: str) -> dict[str, Any]:
+    """Return the summary and the plausible size of a checkpoint, which are read from its name."""
+    published: dict[str, Any] = {"summary": f"{kind}, size unknown until inspected"}
+    if params := stated_params(checkpoint):
+        published["params"] = list(params)
+    return published
+
+
+def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:
+    """As the library's own processor for the type has it where nothing else is said; None where it says nothing without
+    a checkpoint, or needs a package that is not installed."""
+    try:
+        preprocess: dict[str, Any] | None = described(config, Files(), modality).get("preprocess")
+    except (ImportError, RepositoryError, *UNMADE):
+        return None
+    if preprocess is not None and modality == "text":
+        return {**preprocess, "cls_token": _starts_with_cls(config)}
+    return preprocess
+
+
+def _starts_with_cls(config: Any) -> bool:
+    """Whether a tokenizer of the type, with no words in it, puts a classification token in front."""
+    kind = TOKENIZER_MAPPING.get(type(config), None)
+    try:
+        tokenizer = kind()
+        token: int | None = tokenizer.cls_token_id
+        return token is not None and list(tokenizer("")["input_ids"])[:1] == [token]
+    except (TypeError, ValueError, OSError, AttributeError, ImportError):
+        return False  # it needs a vocabulary, or there is none

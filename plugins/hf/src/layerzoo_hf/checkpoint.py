@@ -1,0 +1,122 @@
+"""A checkpoint under the network's own names, as transformers itself loads it.
+
+What is published is rarely named as the network is: it stands under a task's prefix, has names of older versions
+(LayerNorm.gamma), or experts that are put together when they are loaded. transformers knows all of that, so it is left
+to load the checkpoint, and what became of each tensor is looked up afterwards by the memory that it stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.core_model_loading import build_glob_alternation
+
+from layerzoo.runtime.quantised import is_narrow, refuse_scaled
+from layerzoo_hf.parts import network_class
+from layerzoo_hf.plainly import quiet
+from layerzoo_hf.quantised import dequantising, undequantised, without_quantisation
+
+
+def _whole(network: nn.Module) -> Mapping[str, str]:
+    return {"": ""}
+
+
+def mapped(
+    config: Any, tensors: Mapping[str, Tensor], parts: Callable[[nn.Module], Mapping[str, str]] = _whole
+) -> Mapping[str, Tensor]:
+    """The tensors by the names of the base network of a config; those that it does not have are left out.
+
+    parts: gives the paths of the modules of that network that are wanted, and the path of each in the backbone; the
+        empty path is the whole.
+
+    A tensor that is taken over as it is stays the same object. One that is made of others is computed, or on the meta
+    device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
+    """
+    is_meta = any(tensor.is_meta for tensor in tensors.values())
+    numbers = enumerate(tensors.items())
+    given = {name: _stand_in(tensor, number) for number, (name, tensor) in numbers} if is_meta else dict(tensors)
+    names = {_memory(tensor): name for name, tensor in given.items()}
+    network, report = _loaded(config, given, is_meta=is_meta)
+    misfits = {key for key, *_ in report["mismatched_keys"]}
+    found = {name: tensors[name] for name in misfits & tensors.keys()}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        origin = names.get(_memory(tensor))
+        if origin is not None:
+            found[name] = tensors[origin]
+        elif name not in misfits | report["missing_keys"]:
+            found[name] = torch.empty_like(tensor, device="meta") if is_meta else tensor.detach()
+    wanted = {f"{path}." if path else "": f"{own}." if own else "" for path, own in parts(network).items()}
+    made = {
+        own + name.removeprefix(prefix): tensor
+        for prefix, own in wanted.items()
+        for name, tensor in found.items()
+        if name.startswith(prefix)
+    }
+    # A checkpoint may hold the backbone alone, as it is saved from the class of an encoder. A name of the whole
+    # network's may be among its own.
+    names_there = {
+        own + name.removeprefix(prefix)
+        for prefix, own in wanted.items()
+        for name in network.state_dict(keep_vars=True)
+        if name.startswith(prefix)
+    }
+    return dict(tensors) if len(names_there & tensors.keys()) > len(names_there & made.keys()) else made
+
+
+def keep_in_float32(network: Any, dtype: torch.dtype) -> None:
+    """Keep the parameters in float32 that ``from_pretrained`` keeps in it, in place.
+
+    network: as it was built in ``dtype``.
+    """
+    plan = network._get_dtype_plan(dtype)
+    if not plan:
+        return
+    pattern, names, _ = build_glob_alternation(list(plan))
+    for name, parameter in network.named_parameters():
+        if found := pattern.search(name):
+            parameter.data = parameter.data.to(plan[names[found.lastgroup]])
+
+
+def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
+    """Where a tensor stands: two tensors of one place and shape are the same."""
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
+
+
+def _stand_in(tensor: Tensor, number: int) -> Tensor:
+    """Memory that is hardly touched, and so takes no room: transformers loads nothing from the meta device.
+
+    Its first bytes hold a number. transformers ties tensors of equal values, and these must not look equal.
+    """
+    made = torch.empty(tensor.shape, dtype=tensor.dtype)
+    if tensor.dtype is not torch.bool and tensor.numel():
+        memory = made.reshape(-1).view(torch.uint8)
+        digits = torch.tensor([number >> shift & 127 for shift in (0, 7, 14, 21)], dtype=torch.uint8)[: len(memory)]
+        memory[: len(digits)] = digits
+    return made
+
+
+def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[Any, dict[str, Any]]:
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    kind = kinds.pop() if len(kinds) == 1 else torch.float32
+    is_quantised = getattr(config, "quantization_config", None) is not None and is_narrow(tensors)
+    if not is_quantised:  # transformers would ignore the scales
+        refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
+    meant = dequantising(config) if is_quantised else without_quantisation(config)
+    try:
+        with quiet():
+            network, report = network_class(config).from_pretrained(
+                None,
+                config=meant,
+                state_dict=tensors,
+                dtype=torch.float32 if is_quantised or kind.itemsize == 1 else kind,
+                output_loading_info=True,
+                ignore_mismatched_sizes=not is_quantised,
+            )
+    except RuntimeError as error:
+        if not is_quantised or is_meta:  # without values it may fail for want of them
+            raise
+        raise undequantised(config, tensors) from error
+    return network, report

@@ -1,0 +1,188 @@
+"""The configuration that a network is built from, and what it says of the part for a modality."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from layerzoo.errors import RepositoryError, nearest
+from layerzoo.spec import ModelSpec
+from layerzoo.weights import Files
+from layerzoo_hf.families import family
+from layerzoo_hf.modules import config_changes
+from layerzoo_hf.plainly import remote_code
+from layerzoo_hf.references import check_configuration, refuse_crowded, timm_backbone
+
+_ATTENTIONS = (None, "eager", "sdpa")
+"""What torch alone can compute."""
+_LONGEST = 400
+"""Characters of a message of the library that are repeated: it may hold all of a file."""
+
+SUB_CONFIGS = {
+    "text": ("text_config",),
+    "vision": ("vision_config", "image_config"),
+    "audio": ("audio_config", "encoder_config"),
+    "video": ("video_config", "vision_config"),
+}
+"""By modality, what the part for it is called in the configuration of a network of several."""
+
+_OF_TOWERS = {
+    "text": ("text_config",),
+    "vision": ("vision_config", "image_config"),
+    "audio": ("audio_config",),
+    "video": ("video_config",),
+}
+"""By modality, what the configuration of a tower is called, where no other modality has one of that name."""
+
+
+def has_tower(config: Any, modality: str) -> bool:
+    """Return whether a network has a tower for a modality. families.toml says it of those that call it otherwise."""
+    declared: list[str] | None = family(config).get("towers")
+    if declared is not None:
+        return modality in declared
+    return any(getattr(config, name, None) is not None for name in _OF_TOWERS[modality])
+
+
+def config_of(spec: ModelSpec, files: Files) -> Any:
+    """The configuration of the whole network, as its type and its checkpoint have it."""
+    if "model_type" in spec.args:
+        given = spec.args.to_dict()
+        fields = given.get("config", {})
+        check_configuration(spec.id, fields)
+        config = AutoConfig.for_model(given["model_type"], **(timm_backbone(fields) or fields))
+        _use_own_attention(config)
+    else:
+        config = read_config(spec.id, files)
+    raise_if_refused(spec.id, config)
+    for name, value in family(config).get("config", {}).items():
+        setattr(config, name, value)
+    return config
+
+
+def raise_if_refused(model: str, config: Any) -> None:
+    """Raises: RepositoryError for a type that families.toml refuses: it would run, and give numbers not its own."""
+    if why := family(config).get("refused"):
+        raise RepositoryError(f"{model}: {why}")
+
+
+def read_config(model: str, files: Files) -> Any:
+    """The configuration beside a checkpoint. model: the id of who it is of.
+
+    Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
+        RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
+    """
+    written = _written(model, files["config.json"])
+    refuse_crowded(model, written)
+    check_configuration(model, written)
+    name, own_code = written.get("model_type"), written.get("auto_map")
+    if name is not None and (not isinstance(name, str) or name not in CONFIG_MAPPING):
+        raise remote_code(model, f"its network, of type '{name}', is defined by") if own_code else _unknown(model, name)
+    if name is None and "architecture" in written:
+        raise RepositoryError(
+            f"{model}: its config.json is timm's, for the architecture '{written['architecture']}'. Next, with the "
+            f"plugin timm: timm/{model.partition('/')[2]}"
+        )
+    if own_code:
+        _tell_own_code(model, str(name))
+    try:
+        changes = config_changes(model, files)
+        check_configuration(model, changes)
+        config = _from_file(files["config.json"], timm_backbone(written), changes)
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, StrictDataclassError) as error:
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)[:_LONGEST]
+        message = f"{model}: transformers {__version__} cannot make sense of its config.json: {reason}"
+        raise RepositoryError(message) from error
+    _use_own_attention(config)
+    return config
+
+
+def _from_file(path: Path, changed: dict[str, Any] | None, settings: dict[str, Any]) -> Any:
+    """Return the library's configuration of a file.
+
+    Args:
+        path: the config.json.
+        changed: read in place of the file; None for the file itself.
+        settings: applied afterwards.
+    """
+    if changed is None:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
+    with tempfile.TemporaryDirectory(prefix="layerzoo-") as folder:
+        copied = Path(folder) / "config.json"
+        copied.write_text(json.dumps(changed), encoding="utf-8")
+        return AutoConfig.from_pretrained(copied, trust_remote_code=False, **settings)
+
+
+def _use_own_attention(config: Any) -> None:
+    """Leave out an implementation of attention that needs a further library or a kernel: how a network computes is
+    layerzoo's choice, and not its checkpoint's."""
+    parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+    for each in (config, *parts):
+        if isinstance(each, PreTrainedConfig) and getattr(each, "_attn_implementation", None) not in _ATTENTIONS:
+            each._attn_implementation = None
+
+
+def _written(model: str, path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+    if not isinstance(written, dict):
+        raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
+    return written
+
+
+def _unknown(model: str, name: Any) -> RepositoryError:
+    close = nearest(str(name), list(CONFIG_MAPPING_NAMES))
+    hint = f" Nearest: {', '.join(close)}." if close else ""
+    return RepositoryError(
+        f"{model}: its config.json names the type '{name}', which transformers {__version__} does not know.{hint} "
+        "Next: pip install -U transformers, where a newer one does"
+    )
+
+
+@cache
+def _tell_own_code(model: str, name: str) -> None:
+    """Once a process."""
+    message = "%s: the code in its repository is not run; its network is transformers' own of type '%s'"
+    logging.getLogger("layerzoo").warning(message, model, name)
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """Return a JSON object that is kept next to a checkpoint; an empty one without such a file or object."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (ValueError, OSError, RecursionError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def without_cache(config: Any) -> Any:
+    """The configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
+    config = copy.deepcopy(config)
+    for each in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
+        if getattr(each, "use_cache", None):
+            each.use_cache = False
+    return config
+
+
+def sub_config(config: Any, modality: str) -> Any:
+    """The configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
+    found = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
+    return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
+
+
+def picture_size(config: Any, modality: str) -> tuple[int, int] | None:
+    """Height and width that a network is made for; None where it takes any."""
+    size = getattr(sub_config(config, modality), "image_size", None)
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and len(size) == 2 else None

@@ -1,0 +1,191 @@
+"""The layer `embedding`: what a whole model is used for, computed from what its backbone returns.
+
+The module that computes it is a child of the backbone, called ``embedding``, and runs at the end of the backbone's
+forward pass. The backbone keeps its own module paths, and a network that is cut at an earlier layer never runs it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, nn
+
+from layerzoo_hf.families import family
+from layerzoo_hf.parts import backbone_path, network_class
+
+NAME = "embedding"
+"""What the layer and the module are called."""
+PROMPT_LENGTH = "prompt_length"
+"""The network input, (batch, 1), that says how many tokens of each row are a prompt that is not pooled."""
+METHODS = {
+    "text": "get_text_features",
+    "vision": "get_image_features",
+    "audio": "get_audio_features",
+    "video": "get_video_features",
+}
+"""By modality, the library's method for the embedding of a tower."""
+
+
+def attach(backbone: nn.Module, embedding: nn.Module) -> nn.Module:
+    """Make a module the backbone's child ``embedding``, and run it in each forward pass, in place.
+
+    embedding: called with what the backbone returns, the attention mask and the length of the prompt, or None for
+        either.
+    """
+    if hasattr(backbone, NAME):
+        raise ValueError(f"{type(backbone).__name__} already has a module '{NAME}'")
+    backbone.add_module(NAME, embedding)
+    backbone.register_forward_pre_hook(_take_inputs, with_kwargs=True)
+    pooler = getattr(backbone, "pooler", None)
+    if isinstance(pooler, nn.Module) and "hidden_states" in inspect.signature(pooler.forward).parameters:
+        # The pooler's tensors are missing in some checkpoints. Its input is the last hidden state.
+        runs_early = getattr(embedding, "needs_hidden_states_only", False)
+        if runs_early:
+            pooler.register_forward_pre_hook(_Before(backbone))
+            return backbone
+    backbone.register_forward_hook(_run_after)
+    return backbone
+
+
+class _Before:
+    """Runs the embedding of a backbone before its pooler."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+
+    def __call__(self, pooler: nn.Module, args: tuple[Any, ...]) -> None:
+        _run(self.backbone, SimpleNamespace(last_hidden_state=args[0]))
+
+
+def _take_inputs(
+    backbone: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Keep what the embedding needs of the inputs, and pass on those that the backbone knows."""
+    prompt_length = kwargs.pop(PROMPT_LENGTH, None)
+    backbone.embedding.taken = (kwargs.get("attention_mask"), prompt_length)  # type: ignore[union-attr]
+    return args, kwargs
+
+
+def _run_after(backbone: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    _run(backbone, output)
+
+
+def _run(backbone: nn.Module, output: Any) -> None:
+    embedding: Any = backbone.embedding
+    mask, prompt_length = embedding.taken
+    embedding.taken = (None, None)
+    embedding(output, mask, prompt_length)
+
+
+# ---------------------------------------------------------------- towers
+
+
+def has_library_embedding(config: Any, modality: str) -> bool:
+    """Whether the library has a method for the embedding of a model in one modality.
+
+    The network is one that compares texts with something else, and has a tower for each. families.toml says which of
+    these have no embedding all the same.
+    """
+    kind = network_class(config)
+    others = [method for name, method in METHODS.items() if name != "text"]
+    is_dual = hasattr(kind, METHODS["text"]) and any(hasattr(kind, method) for method in others)
+    is_whole = modality in family(config).get("methods", {})
+    return is_dual and (is_whole or hasattr(kind, METHODS[modality])) and family(config).get(NAME, True) is not False
+
+
+def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
+    """The embedding of one tower of a network, as the library's own method computes it."""
+    return LibraryEmbedding(whole, backbone_path(whole, modality), METHODS[modality])
+
+
+def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
+    """By its path in the whole network, the path in the backbone of each module that an embedding adds to a tower.
+
+    inside: the path, within the module ``embedding``, of the one that has them.
+    """
+    owner = f"{NAME}.{inside}" if inside else NAME
+    return {name: f"{owner}.{name}" for name in _used_modules(whole, METHODS[modality])}
+
+
+def _used_modules(whole: Any, method: str) -> list[str]:
+    """The children of a network that one of its methods names, the towers left out."""
+    paths = {backbone_path(whole, modality) for modality in METHODS}
+    return [name for name in _named_modules(whole, method) if name not in paths]
+
+
+def _named_modules(whole: Any, method: str) -> list[str]:
+    """The children of a network that one of its methods names."""
+    named = inspect.unwrap(getattr(type(whole), method)).__code__.co_names
+    return [name for name in dict.fromkeys(named) if name in whole._modules]
+
+
+def library_method(whole: Any, modality: str) -> LibraryMethod | None:
+    """The backbone of a network of which a method is the whole forward pass; None for any other."""
+    method: str | None = family(whole.config).get("methods", {}).get(modality)
+    return None if method is None else LibraryMethod(whole, method)
+
+
+def method_modules(whole: Any, modality: str) -> dict[str, str]:
+    """By its path in the whole network, the path of each module in :func:`library_method`."""
+    method: str | None = family(whole.config).get("methods", {}).get(modality)
+    return {} if method is None else {name: name for name in _named_modules(whole, method)}
+
+
+class LibraryMethod(nn.Module):
+    """A network whose forward pass is one of the library's methods."""
+
+    def __init__(self, whole: Any, method: str) -> None:
+        super().__init__()
+        self.config = whole.config
+        self._kind, self._method = type(whole), method
+        for name in _named_modules(whole, method):
+            self.add_module(name, getattr(whole, name))
+
+    def forward(self, *args: Tensor, **inputs: Tensor) -> Any:
+        stand_in = SimpleNamespace(config=self.config, **self._modules)
+        return getattr(self._kind, self._method)(stand_in, *args, **inputs)
+
+
+class ReturnedEmbedding(nn.Module):
+    """What a network returns as its embedding already."""
+
+    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
+        embedding: Tensor = output.pooler_output
+        return embedding
+
+
+class LibraryEmbedding(nn.Module):
+    """What a method such as ``get_text_features`` computes from the output of a tower.
+
+    The method itself runs, on an object whose tower returns the output that is there already.
+    """
+
+    taken: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def __init__(self, whole: Any, tower: str, method: str) -> None:
+        super().__init__()
+        self._kind, self._tower, self._method = type(whole), tower, method
+        self._config = whole.config
+        for name in _used_modules(whole, method):
+            self.add_module(name, getattr(whole, name))
+
+    def forward(self, output: Any, mask: Tensor | None = None, prompt_length: Tensor | None = None) -> Tensor:
+        own = copy.copy(output)  # the method puts the embedding in it
+
+        def tower(*args: Any, **kwargs: Any) -> Any:
+            return own
+
+        stand_in = SimpleNamespace(config=self._config, **self._modules, **{self._tower: tower})
+        method = getattr(self._kind, self._method)
+        required = list(inspect.signature(method).parameters.values())[1:]
+        inputs = {
+            each.name: None for each in required if each.default is each.empty and each.kind is not each.VAR_KEYWORD
+        }
+        embedding: Tensor = method(stand_in, **inputs, return_dict=True).pooler_output
+        return embedding

@@ -1,0 +1,510 @@
+"""The library's own image and video processors, called for every image and clip.
+
+Nothing of them is computed here. Which processor a model has follows from the files next to its checkpoint, else from
+its architecture. It is called on example images once, to learn the size of what it makes and whether it can be called
+with an image alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoVideoProcessor
+from transformers.image_processing_backends import PilBackend, TorchvisionBackend
+from transformers.image_utils import SizeDict
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from layerzoo.errors import ProcessorError, SampleError
+from layerzoo.media.inputs import ImageInputs
+from layerzoo.spec import ImagePreprocess, Modality, ModelSpec, VideoPreprocess
+from layerzoo.weights import Files
+from layerzoo_hf.configuration import picture_size, read_json, sub_config
+from layerzoo_hf.families import family
+from layerzoo_hf.parts import forward_arguments
+from layerzoo_hf.plainly import quiet
+from layerzoo_hf.processor_bounds import counts_pixels
+from layerzoo_hf.processors import default_class
+
+_SIDE_PX = 224
+"""The side of an example image for a network whose configuration names no size."""
+_PROBES = ((448, 672), (1120, 448))
+"""Height and width of further example images: large enough to be cut into tiles, of other proportions."""
+_LONGEST_SETTING = 400
+"""Settings that are longer as JSON, such as the colours of a palette, are not repeated in a description."""
+_SERVICE = {"processor_class", "auto_map", "return_tensors", "device", "data_format", "input_data_format"}
+"""Settings that say nothing about what becomes of an image."""
+
+
+# ---------------------------------------------------------------- calling a processor
+
+
+@dataclass(frozen=True)
+class LibraryProcessor:
+    """What the hook ``layerzoo_preprocess`` gives: an image, or the frames of a clip, through the library's processor.
+
+    processor: the library's own. arguments: the argument of the network that takes it, by the name of each of the
+    processor's outputs that the network takes, the pixels first. is_clip: whether it is called with the frames of a
+    clip. mask: the name of the output that is 1 for the image and 0 for padding.
+    """
+
+    processor: Any
+    arguments: Mapping[str, str]
+    is_clip: bool = False
+    mask: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The class of the processor."""
+        return type(self.processor).__name__
+
+    def __call__(self, image: Any) -> ImageInputs:
+        """Return what the network takes.
+
+        image: an RGB ``PIL.Image``; of a clip, the list of its frames.
+        Raises: SampleError where the library refuses the image, ProcessorError where it makes several inputs of it.
+        """
+        try:
+            made = outputs(self.processor, image if self.is_clip else [image], is_clip=self.is_clip)
+        except Exception as error:  # the library raises whatever its arithmetic on a size leads to
+            raise SampleError("image", f"{self.name} refuses it: {_told(error)}") from error
+        if reason := _misshaped(self.processor, made, self.is_clip, self.arguments):
+            raise ProcessorError(reason, processor=self.name)
+        main = next(iter(self.arguments))
+        inputs = {self.arguments[main]: _array(_row(made[main], self.is_clip), np.float32)}
+        for output, argument in self.arguments.items():
+            if output != main and isinstance(made.get(output), Tensor):
+                inputs[argument] = _array(_row(made[output], self.is_clip))
+        mask = None if self.mask is None or self.mask not in made else _array(made[self.mask][0])
+        return ImageInputs(inputs, mask)
+
+
+def outputs(processor: Any, images: Sequence[Any], *, is_clip: bool = False) -> Mapping[str, Any]:
+    """Return what the library's processor makes of one image or clip, by the library's names.
+
+    images: one RGB image, or the frames of a clip.
+    """
+    with torch.device("cpu"):  # a trace may have put another one in force
+        if isinstance(processor, BaseVideoProcessor):
+            made = processor(videos=[list(images)], do_sample_frames=False, return_tensors="pt")
+        else:
+            made = processor(images=list(images), return_tensors="pt")
+    return {main_output(processor, {}): made} if isinstance(made, Tensor) else dict(made)
+
+
+def main_output(processor: Any, made: Mapping[str, Any]) -> str:
+    """The name of the output that holds the pixels."""
+    names = [*getattr(processor, "model_input_names", ()), "pixel_values"]
+    tensors = [name for name, value in made.items() if isinstance(value, Tensor)]
+    return next((name for name in names if name in made), next(iter(tensors), names[0]))
+
+
+def _row(tensor: Tensor, is_clip: bool) -> Tensor:
+    """One row of a batch of one. An image processor makes a batch of a clip's frames, which are one row together."""
+    return tensor if is_clip and tensor.shape[0] != 1 else tensor[0]
+
+
+def _array(tensor: Tensor, dtype: Any = None) -> NDArray[Any]:
+    values = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+    return np.asarray(values.numpy(), dtype=dtype)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool, passed: Collection[str]) -> str | None:
+    """Why what a processor made of one image is not one input of a network; None where it is.
+
+    passed: the names of the outputs that the network takes.
+    """
+    name, main = type(processor).__name__, made.get(main_output(processor, made))
+    if not isinstance(main, Tensor):
+        return f"{name} makes no tensor of pixels of an image alone"
+    if is_clip:
+        is_one = (main.ndim == 5 and main.shape[0] == 1) or main.ndim == 4
+        return None if is_one else f"{name} makes patches of a video, {tuple(main.shape)}, and not one map for a frame"
+    others = [made[each] for each in passed if isinstance(made.get(each), Tensor)]
+    if main.ndim not in (3, 4) or any(each.shape[0] != 1 for each in (main, *others)):
+        return f"{name} makes tiles or patches of an image, {tuple(main.shape)}, and not one map"
+    return None
+
+
+# ---------------------------------------------------------------- which processor a model has
+
+
+def own_processor(config: Any, files: Files, modality: Modality) -> Any:
+    """Return the library's processor for a model, on the PIL backend where its class has one.
+
+    It is the one that the files next to the checkpoint configure; else the one that the architecture is published with,
+    for images of the size that the configuration names. None where the library has none.
+    """
+    with quiet():
+        if modality == "video" and (found := _beside_for_videos(files)):
+            return found
+        if found := _beside(files, config):
+            return found
+        kind = _default_class(config, modality)
+        return None if kind is None else _resized(kind(), picture_size(config, modality))
+
+
+def _default_class(config: Any, modality: Modality) -> Any:
+    named = family(config).get("pictures")
+    if named is not None:
+        return getattr(transformers, named)
+    return default_class(config, IMAGE_PROCESSOR_MAPPING) or default_class(config, VIDEO_PROCESSOR_MAPPING)
+
+
+def _beside(files: Files, config: Any) -> Any:
+    """The image processor that the files next to a checkpoint configure."""
+    named = "preprocessor_config.json" in files or "image_processor" in read_json(files.get("processor_config.json"))
+    if not named and not (config.model_type == "timm_wrapper" and "config.json" in files):
+        return None
+    where = next(
+        files[name] for name in ("preprocessor_config.json", "processor_config.json", "config.json") if name in files
+    )
+    options = {"local_files_only": True, "trust_remote_code": False}
+    return AutoImageProcessor.from_pretrained(where.parent, backend="pil", **options)
+
+
+def _beside_for_videos(files: Files) -> Any:
+    """The video processor that the files next to a checkpoint configure; None where they configure one for images."""
+    written = read_json(files.get("preprocessor_config.json"))
+    kinds = [str(written.get(key, "")) for key in ("video_processor_type", "image_processor_type")]
+    where = [
+        files.get("video_preprocessor_config.json"),
+        files.get("processor_config.json")
+        if "video_processor" in read_json(files.get("processor_config.json"))
+        else None,
+        files.get("preprocessor_config.json") if any("VideoProcessor" in kind for kind in kinds) else None,
+    ]
+    found = next((path for path in where if path is not None), None)
+    if found is None:
+        return None
+    return AutoVideoProcessor.from_pretrained(found.parent, local_files_only=True, trust_remote_code=False)
+
+
+def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
+    """The default processor of an architecture, for a network whose configuration names another size.
+
+    One that keeps the proportions of images, or whose settings do not decide the size, stays as it is.
+    """
+    if size is None:
+        return processor
+    made = _sizes(processor)
+    if made is None or len(set(made)) > 1 or made[0] == size:
+        return processor
+    changed = type(processor)(**_settings_for(processor, size))
+    return changed if _sizes(changed) == [size, size] else processor
+
+
+def _settings_for(processor: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Settings for another size, with the same share of the resized image."""
+    height, width = size
+    known = _size_of(getattr(processor, "size", None))
+    crop = _size_of(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    if not crop:
+        return {
+            "size": {"shortest_edge": min(size)} if "shortest_edge" in known else {"height": height, "width": width}
+        }
+    share = min(size) / min(crop.values())
+    return {
+        "size": {side: round(length * share) for side, length in known.items()},
+        "crop_size": {"height": height, "width": width},
+    }
+
+
+def _size_of(size: Any) -> dict[str, int]:
+    known = dict(size) if isinstance(size, Mapping | SizeDict) else {}
+    return {side: length for side, length in known.items() if length is not None}
+
+
+def _sizes(processor: Any) -> list[tuple[int, int]] | None:
+    """Height and width of what a processor makes of example images; None where it makes none of an image alone."""
+    try:
+        made = [outputs(processor, [_example(*size)]) for size in ((_SIDE_PX, _SIDE_PX), _PROBES[0])]
+    except Exception:  # noqa: BLE001 - why is said where the processor is probed
+        return None
+    found = [each.get(main_output(processor, each)) for each in made]
+    maps = [each for each in found if isinstance(each, Tensor) and each.ndim >= 2]
+    if len(maps) < len(found):
+        return None
+    return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
+
+
+def _example(height: int, width: int) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
+
+
+# ---------------------------------------------------------------- what it makes of an image
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A processor after it was called on example images."""
+
+    call: LibraryProcessor
+    size_px: tuple[int, int] | None
+    variable_size: bool = False
+    refused: str | None = None
+
+
+def probed(config: Any, files: Files, modality: Modality, part: str | None = None) -> Probed | None:
+    """Call the processor of a model on example images. None where the library has no processor for it.
+
+    part: the path of the submodule that is the backbone, where it is not the usual one.
+    """
+    processor = own_processor(config, files, modality)
+    if processor is None:
+        return None
+    taken = forward_arguments(config, modality, part)
+    side = min(picture_size(config, modality) or (_SIDE_PX, _SIDE_PX))
+    key = type(processor), processor.to_json_string()
+    with quiet():
+        return _probe(_ByKey(processor, key), tuple(taken.items()), side, modality == "video")
+
+
+class _ByKey:
+    """A processor that is equal to every other of its class and settings."""
+
+    def __init__(self, processor: Any, key: tuple[Any, ...]) -> None:
+        self.processor = processor
+        self._key = key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByKey) and other._key == self._key
+
+
+@lru_cache(maxsize=64)
+def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_clip: bool) -> Probed:
+    """taken: the arguments of the network, and whether each must be there."""
+    processor, arguments = by_key.processor, dict(taken)
+
+    def refuse(reason: str) -> Probed:
+        return Probed(LibraryProcessor(processor, {}, is_clip), _named_size(processor), refused=reason)
+
+    made: list[Mapping[str, Any]] = []
+    failures: list[Exception] = []
+    for size in ((side, side), *_PROBES):
+        image = _example(*size)
+        try:
+            made.append(outputs(processor, [image] * 2 if is_clip else [image], is_clip=is_clip))
+        except ImportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the reason is reported
+            failures.append(error)  # one image may be too narrow, where others are not
+            continue
+        passed = _passed(processor, made[-1], arguments)
+        if reason := _misshaped(processor, made[-1], is_clip, passed):
+            return refuse(reason)
+    if not made:
+        return refuse(f"{type(processor).__name__} cannot be called with {_what(is_clip)} alone: {_told(failures[0])}")
+    passed = _passed(processor, made[0], arguments)
+    if missing := [name for name, is_needed in taken if is_needed and name not in passed.values()]:
+        needed = ", ".join(missing)
+        return refuse(f"its network takes {needed} too, and {type(processor).__name__} does not make that")
+    main = next(iter(passed))
+    shapes = {tuple(each[main].shape[1:] if not is_clip else each[main].shape[-3:]) for each in made}
+    call = LibraryProcessor(processor, passed, is_clip, None if is_clip else _mask(made[0], main))
+    if made[0][main].ndim == 3 and not is_clip:
+        if len(shapes) > 1:
+            return refuse(f"{call.name} makes patches of an image, and their number depends on the image")
+        return Probed(call, _named_size(processor) or (side, side))
+    return _sized(call, made[0][main], len(shapes) > 1)
+
+
+def _sized(call: LibraryProcessor, square: Tensor, variable_size: bool) -> Probed:
+    """square: the pixels made of a square image. Where the size varies, the example is the square of its short side."""
+    size_px = int(square.shape[-2]), int(square.shape[-1])
+    if variable_size:
+        example = _example(min(size_px), min(size_px))
+        made = outputs(call.processor, [example] * 2 if call.is_clip else [example], is_clip=call.is_clip)
+        again = made[next(iter(call.arguments))]
+        size_px = int(again.shape[-2]), int(again.shape[-1])
+    return Probed(call, size_px, variable_size)
+
+
+def _what(is_clip: bool) -> str:
+    return "the frames of a video" if is_clip else "an image"
+
+
+def _passed(processor: Any, made: Mapping[str, Any], taken: Mapping[str, bool]) -> dict[str, str]:
+    """The arguments of the network, by the names of the outputs that go there, the pixels first."""
+    main = main_output(processor, made)
+    argument = main if main in taken else next(iter(taken), main)
+    others = [name for name, value in made.items() if name in taken and name != main and isinstance(value, Tensor)]
+    return {main: argument} | {name: name for name in others if name != argument}
+
+
+def _mask(made: Mapping[str, Any], main: str) -> str | None:
+    """The output that is a mask of the pixels: of (height, width), or of each patch."""
+    shape = made[main].shape
+    wanted = shape[-2:] if len(shape) == 4 else shape[1:2]
+    named = (name for name, value in made.items() if name.endswith("mask") and isinstance(value, Tensor))
+    return next((name for name in named if made[name].shape[1:] == wanted), None)
+
+
+def _named_size(processor: Any) -> tuple[int, int] | None:
+    """The size that a processor's settings name. Where they limit the number of pixels, they name none."""
+    if counts_pixels(processor):
+        return None
+    for size in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
+        known = _size_of(size)
+        if "height" in known and "width" in known:
+            return known["height"], known["width"]
+        if side := known.get("shortest_edge") or known.get("longest_edge"):
+            return side, side
+    return None
+
+
+# ---------------------------------------------------------------- what the hooks say
+
+
+def describe_images(
+    config: Any, files: Files, modality: Modality = "vision", part: str | None = None
+) -> dict[str, Any] | None:
+    """Describe what the library's processor makes of an image, as keys of registry.yaml; None without a processor.
+
+    What is said of resizing, cropping and normalization is a description: the processor itself is called.
+    """
+    found = probed(config, files, modality, part)
+    if found is None:
+        return None
+    size_px = found.size_px if found.refused is None else (picture_size(config, modality) or found.size_px)
+    if size_px is None:
+        size_px = _SIDE_PX, _SIDE_PX
+    processor = found.call.processor
+    return {
+        "size_px": list(size_px),
+        **_described(processor),
+        "processor": found.call.name,
+        "backend": backend_of(processor),
+        "settings": settings_of(processor),
+        **({"variable_size": True} if found.variable_size else {}),
+        **({"refused": found.refused} if found.refused else {}),
+    }
+
+
+def describe_videos(config: Any, files: Files) -> dict[str, Any] | None:
+    """Describe how many frames a network takes at once, and what the library's processor makes of them."""
+    part = sub_config(config, "video")
+    frames = next((found for name in _FRAMES if isinstance(found := getattr(part, name, None), int)), None)
+    image = None if frames is None else describe_images(config, files, "video")
+    return None if image is None else {"frames": frames, "joint": True, "image": image}
+
+
+_FRAMES = ("num_frames", "frames_per_clip")
+"""What configurations call the number of frames."""
+
+
+def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[..., Any] | None:
+    """Return the library's processor as a callable of an image, or of the frames of a clip.
+
+    None where values of the user's own are declared, which are applied instead; and where the processor cannot be
+    called with an image alone, which the description says.
+    """
+    image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else spec.preprocess
+    if isinstance(image, ImagePreprocess) and image.processor is None:
+        return None
+    frames_alone = isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint
+    modality: Modality = "vision" if frames_alone else spec.modality
+    found = probed(config, files, modality, spec.args.get("part"))
+    if found is not None and modality == "video" and spec.preprocess is None:
+        unknown = f"its configuration does not say how many frames its network takes, nor does {found.call.name}"
+        raise ProcessorError(
+            f"{spec.id}: {found.refused or unknown}. "
+            "Next: declare `preprocess: {frames: …, joint: true, image: …}` in a registry.yaml",
+            processor=found.call.name,
+        )
+    return None if found is None or found.refused is not None else found.call
+
+
+def backend_of(processor: Any) -> str:
+    """The library that a processor computes with."""
+    if isinstance(processor, PilBackend):
+        return "pil"
+    if isinstance(processor, TorchvisionBackend | BaseVideoProcessor):
+        return "torchvision"
+    return "torchvision" if "torchvision" in _modules(type(processor)) else "pil"
+
+
+def _modules(kind: type) -> str:
+    """The text of the module that defines a class, which names the libraries that it uses."""
+    import inspect
+
+    return inspect.getsource(inspect.getmodule(kind) or kind)
+
+
+def settings_of(processor: Any) -> dict[str, Any]:
+    """The settings of a processor as JSON, without its class."""
+    written: dict[str, Any] = json.loads(processor.to_json_string())
+    return {
+        name: value if len(json.dumps(value)) <= _LONGEST_SETTING else f"{len(value)} values"
+        for name, value in sorted(written.items())
+        if value is not None and name not in _SERVICE and not name.startswith("_") and not name.endswith("_type")
+    }
+
+
+def _described(processor: Any) -> dict[str, Any]:
+    """Interpolation, crop and normalization, from the attributes of a processor."""
+    factor = getattr(processor, "rescale_factor", 1 / 255) if getattr(processor, "do_rescale", True) else 1.0
+    has_offset = any(getattr(processor, name, False) for name in ("rescale_offset", "offset"))
+    offset = 1.0 if has_offset and getattr(processor, "do_rescale", True) else 0.0
+    is_normalized = getattr(processor, "do_normalize", True)
+    mean = _of_three(getattr(processor, "image_mean", None)) if is_normalized else None
+    std = _of_three(getattr(processor, "image_std", None)) if is_normalized else None
+    scale = 255 * float(factor or 1 / 255)
+    crop = _share(processor)
+    return {
+        "resize": _interpolation(processor),
+        "crop": crop,
+        "fit": _fit(processor),
+        "mean": [round((value + offset) / scale, 8) for value in mean or (0.0,) * 3],
+        "std": [round(value / scale, 8) or 1.0 for value in std or (1.0,) * 3],
+    }
+
+
+def _of_three(values: Any) -> tuple[float, float, float] | None:
+    given = [float(value) for value in (values if isinstance(values, list | tuple) else [values]) if value is not None]
+    if len(given) == 1:
+        given *= 3
+    return (given[0], given[1], given[2]) if len(given) == 3 else None
+
+
+def _interpolation(processor: Any) -> str:
+    resample = getattr(processor, "resample", None)
+    if not getattr(processor, "do_resize", True) or resample is None:
+        return "none"
+    name = resample.value if isinstance(getattr(resample, "value", None), str) else Image.Resampling(resample).name
+    name = name.lower().partition("-")[0]
+    return name if name.upper() in Image.Resampling.__members__ else "none"
+
+
+def _share(processor: Any) -> float:
+    """The share of the resized image that is kept."""
+    if share := getattr(processor, "crop_pct", None):
+        return min(1.0, float(share))
+    crop = _size_of(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    size = _size_of(getattr(processor, "size", None))
+    return min(1.0, round(min(crop.values()) / min(size.values()), 6)) if crop and size else 1.0
+
+
+def _fit(processor: Any) -> str:
+    if getattr(processor, "do_center_crop", False) or getattr(processor, "crop_pct", None):
+        return "crop"
+    return "pad" if getattr(processor, "do_pad", False) else "squash"

@@ -1,0 +1,172 @@
+"""Which part of a network is the backbone for a modality: the whole, one of several towers, the encoder of a pair."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
+
+from layerzoo.errors import RepositoryError
+from layerzoo.spec import Modality
+from layerzoo_hf.configuration import SUB_CONFIGS, sub_config
+from layerzoo_hf.families import family
+
+_MODALITIES: dict[str, Modality] = {
+    "input_ids": "text",
+    "pixel_values": "vision",
+    "input_values": "audio",
+    "input_features": "audio",
+    "pixel_values_videos": "video",
+}
+"""By the name of a network's main input, what goes in."""
+
+
+def modality_of(config: Any) -> Modality | None:
+    """What the network of a configuration takes in the first place; None for something else than the four."""
+    declared: Modality | None = family(config).get("modality")
+    return declared or _MODALITIES.get(_main_input(network_class(config)))
+
+
+def _main_input(kind: Any) -> str:
+    """The name of what a class of networks takes in the first place. Where it takes nothing of the name that it states
+    (a tower of a network that states one for all), the first that is one of the four modalities."""
+    taken = inspect.signature(kind.forward).parameters
+    stated = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
+    if len(stated) == 1 and stated[0] in taken:
+        return str(stated[0])
+    return next((name for name in (*stated, *taken) if name in taken and name in _MODALITIES), str(stated[0]))
+
+
+def network_class(config: Any) -> Any:
+    """Return the class of the base network of a configuration. Raises: RepositoryError where the library has none."""
+    try:
+        return base_class(type(config))
+    except KeyError as error:
+        message = f"transformers has no base network for a configuration of type '{config.model_type}'"
+        raise RepositoryError(f"{message}. Next: another checkpoint, or a newer transformers") from error
+
+
+def base_class(kind: type) -> Any:
+    """The class of the base network of a class of configurations; of several, the first."""
+    found = MODEL_MAPPING[kind]
+    return found[0] if isinstance(found, tuple) else found
+
+
+def forward_arguments(config: Any, modality: Modality, part: str | None = None) -> dict[str, bool]:
+    """Return the arguments of the backbone's ``forward``, in order: by name, whether it must be given.
+
+    part: the path of the submodule that is the backbone, where it is not the usual one for the modality.
+    Raises: RepositoryError where the library has no network for the configuration.
+    """
+    return {
+        name: parameter.default is parameter.empty
+        for name, parameter in _named_parameters(_backbone_class(config, modality, part))
+    }
+
+
+def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
+    """The class of the backbone. Where it does not follow from a configuration, of a network without values."""
+    tower = sub_config(config, modality)
+    if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
+        return network_class(tower)
+    try:
+        return type(backbone_without_values(config, modality, part))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"transformers has no network for this configuration of type '{config.model_type}': {error}"
+        raise RepositoryError(message) from error
+
+
+def backbone_path(network: nn.Module, modality: str) -> str:
+    """The path of the module that is the backbone for a modality; empty for the whole network.
+
+    Of a network of several towers, the module that is made from the configuration for that modality; of an
+    encoder-decoder that reads text or sound, the encoder.
+    """
+    parts: dict[str, str] = family(network.config).get("parts", {})
+    if modality in parts:
+        return parts[modality]
+    tower = _tower(network, modality)
+    encoder = _encoder(network.get_submodule(tower), modality)
+    return ".".join(filter(None, (tower, encoder)))
+
+
+def _tower(network: nn.Module, modality: str) -> str:
+    wanted = [getattr(network.config, name, None) for name in SUB_CONFIGS[modality]]
+    kinds = tuple(type(config) for config in wanted if config is not None)
+    towers = [
+        path
+        for path, module in network.named_modules()
+        if path and isinstance(module, PreTrainedModel) and isinstance(module.config, kinds)
+    ]
+    return min(towers, key=lambda path: path.count("."), default="")
+
+
+def _encoder(network: nn.Module, modality: str) -> str:
+    if modality not in ("text", "audio") or not isinstance(network, PreTrainedModel):
+        return ""
+    # A configuration saved from the encoder alone says that there is no decoder, and its base network has both.
+    has_both = {"encoder", "decoder"} <= {name for name, child in network.named_children() if _is_network(child)}
+    if not (getattr(network.config, "is_encoder_decoder", False) or has_both):
+        return ""
+    encoder = network.get_encoder()
+    return next((path for path, module in network.named_modules() if module is encoder), "")
+
+
+def is_encoder_of_pair(network: nn.Module, part: str) -> bool:
+    """Whether a part is the encoder of a network that has a decoder too."""
+    owner = network.get_submodule(part.rpartition(".")[0]) if part else network
+    return bool(part) and "decoder" in dict(owner.named_children())
+
+
+def backbone_without_values(config: Any, modality: str, part: str | None = None) -> nn.Module:
+    """Build the module that is the backbone for a modality on the meta device, to be inspected and not changed.
+
+    Args:
+        config: the configuration of the whole network.
+        modality: of the input.
+        part: the path of the module, where it is declared.
+    """
+    key = type(config), config.to_json_string(use_diff=False), modality, part
+    if key not in _WITHOUT_VALUES:
+        config = copy.deepcopy(config)
+        config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
+        with torch.device("meta"):
+            network = AutoModel.from_config(config)
+        path = backbone_path(network, modality) if part is None else part
+        while len(_WITHOUT_VALUES) >= _MOST_KEPT:
+            _WITHOUT_VALUES.pop(next(iter(_WITHOUT_VALUES)), None)
+        _WITHOUT_VALUES[key] = network.get_submodule(path)
+    return _WITHOUT_VALUES[key]
+
+
+_WITHOUT_VALUES: dict[Any, nn.Module] = {}
+"""The last networks built on the meta device: one load of a model inspects the same one several times."""
+_MOST_KEPT = 4
+
+
+def _named_parameters(module: Any) -> list[tuple[str, inspect.Parameter]]:
+    """The parameters of a ``forward``, without ``self`` and those that take any argument."""
+    return [
+        (name, parameter)
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+
+def arguments(network: nn.Module) -> tuple[str, ...]:
+    """The names of the arguments of a network's ``forward``, in their order."""
+    return tuple(name for name, _ in _named_parameters(network))
+
+
+def accepts_any_argument(network: nn.Module) -> bool:
+    """Whether a network's ``forward`` takes arguments of any name."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _is_network(module: nn.Module) -> bool:
+    return isinstance(module, PreTrainedModel)

@@ -1,0 +1,50 @@
+"""The library's processor for a model: the one that its files configure, else the one of its architecture."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import transformers
+from transformers import AutoFeatureExtractor
+from transformers.models.auto.configuration_auto import (
+    CONFIG_MAPPING,
+    CONFIG_MAPPING_NAMES,
+    model_type_to_module_name,
+)
+
+from layerzoo.weights import Files
+from layerzoo_hf.configuration import sub_config
+from layerzoo_hf.families import family
+
+
+def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
+    """What the library makes inputs with: as it lies beside a checkpoint, else as the architecture is published with.
+
+    Returns: None where the library has none for this type.
+    """
+    if "preprocessor_config.json" in files:
+        folder = files["preprocessor_config.json"].parent
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    named = family(config).get("features" if auto is AutoFeatureExtractor else "pictures")
+    kind = default_class(config, mapping) if named is None else getattr(transformers, named)
+    if kind is None:
+        return None
+    taken = inspect.signature(kind.__init__).parameters
+    bins = getattr(sub_config(config, "audio"), "num_mel_bins", None)
+    usual = {name: bins for name in ("feature_size", "num_mel_bins") if bins is not None and name in taken}
+    return kind(**usual, **(family(config).get("extractor", {}) if auto is AutoFeatureExtractor else {}))
+
+
+def default_class(config: Any, mapping: Any) -> Any:
+    """Return the processor class of an architecture, on the PIL backend where it has one; None where it has none.
+
+    A tower of a network has none: then it is that of a type that is defined next to it.
+    """
+    home = model_type_to_module_name(config.model_type)
+    beside = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]
+    for kind in (type(config), *(CONFIG_MAPPING[name] for name in beside)):
+        if kind in mapping:
+            found = mapping[kind]
+            return (found.get("pil") or next(iter(found.values()))) if isinstance(found, dict) else found
+    return None

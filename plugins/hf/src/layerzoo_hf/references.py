@@ -1,0 +1,278 @@
+"""What the files of a model may name: nothing outside of its repository, and no code.
+
+A configuration is data, but the library follows some of what it says: a backbone in another repository, a kernel of the
+hub, a file by its path, any of its classes by name. Each of these has a rule here. Whatever has none is refused by
+the network that hooks do not have (:mod:`layerzoo.isolation`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedTokenizerBase
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from layerzoo.bounds import check_counts
+from layerzoo.errors import OutsideRepositoryError, RepositoryError
+from layerzoo.weights import Files
+from layerzoo_hf.processor_bounds import check_processor
+
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+_TOKENIZERS = ("tokenizer_config.json", "special_tokens_map.json")
+_PATH = re.compile(r"[/\\:]")
+"""Characters that no name of an architecture has, and every repository, path and URL."""
+_SOURCE = re.compile(r"(hf[-_]hub|local[-_]dir):", re.IGNORECASE)
+"""How timm marks that the name of an architecture is one of a repository or a folder."""
+_PLAIN = re.compile(r"\w*")
+"""An implementation of attention that the library itself has. That of a kernel of the hub is ``ORG/REPO:FUNCTION``."""
+_IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation\w*")
+_FILE = re.compile(r"(^|_)(files?|paths?|dir|url|repo|repo_id|font|filename)$")
+"""How the settings of processors that the library opens or fetches are called."""
+_CLASSES: dict[str, tuple[type, ...]] = {
+    "tokenizer_class": (PreTrainedTokenizerBase,),
+    "image_processor_type": (ImageProcessingMixin, FeatureExtractionMixin, BaseVideoProcessor),
+    "feature_extractor_type": (ImageProcessingMixin, FeatureExtractionMixin, BaseVideoProcessor),
+    "video_processor_type": (ImageProcessingMixin, FeatureExtractionMixin, BaseVideoProcessor),
+}
+"""Settings that name a class, which the library looks for among all that it has, and what that must be."""
+_TOKENIZER_SETTINGS = {
+    "sp_model_kwargs": frozenset({"enable_sampling", "nbest_size", "alpha", "add_bos", "add_eos", "reverse"}),
+    "mecab_kwargs": frozenset({"mecab_dic"}),
+    "sudachi_kwargs": frozenset({"sudachi_split_mode", "sudachi_dict_type", "trim_whitespace"}),
+    "jumanpp_kwargs": frozenset({"trim_whitespace"}),
+}
+"""Settings that are handed on to what reads a vocabulary, and those of them that name no file and no option of a
+command."""
+_LIBRARY_ARGUMENTS = frozenset(
+    {
+        "_commit_hash",
+        "cache_dir",
+        "code_revision",
+        "config",
+        "force_download",
+        "gguf_file",
+        "mistral_format",
+        "proxies",
+        "revision",
+        "subfolder",
+        "token",
+        "tokenizer_type",
+        "use_auth_token",
+    }
+)
+"""Arguments of ``from_pretrained`` that say where files come from or which class reads them."""
+FACTORY_ARGUMENTS = frozenset(
+    {
+        "cache_dir",
+        "checkpoint_path",
+        "feature_cfg",
+        "feature_cls",
+        "kwargs_filter",
+        "model_cfg",
+        "model_cls",
+        "model_name",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_filter_fn",
+        "pretrained_model_args",
+        "pretrained_strict",
+        "variant",
+    }
+)
+"""Arguments of ``timm.create_model`` that are not the network's: where weights come from, and how they are loaded."""
+
+
+def check_files(model: str, files: Files) -> None:
+    """Refuse small files that name another repository, a file elsewhere, or code.
+
+    Args:
+        model: its id, for messages.
+        files: the model's files.
+    Raises: OutsideRepositoryError, which names what they name. A file that is no JSON is left to who reads it.
+    """
+    for name in ("config.json", *_TOKENIZERS, *_PROCESSORS):
+        if (path := files.get(name)) is not None:
+            _check_file(model, name, path, _state(path), frozenset(files))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _check_file(model: str, name: str, path: Path, state: tuple[int, int], names: frozenset[str]) -> None:
+    """Once for a file that stays the same: every hook asks for it."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return
+    if name == "config.json":
+        check_configuration(model, written)
+    _check_classes(model, name, written)
+    _check_plain_files(model, name, written)
+    if name in _TOKENIZERS:
+        _check_tokenizer(model, name, written)
+    if name in _PROCESSORS:
+        _check_processor(model, name, written, names)
+
+
+def check_configuration(model: str, written: Any) -> None:
+    """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
+    another repository, a file or code, or counts what no computer holds.
+
+    Raises: OutsideRepositoryError, TooLargeError.
+    """
+    check_counts(written, of=model)
+    for place, mapping in _mappings(written):
+        for key, value in mapping.items():
+            where = f"{place}{key}"
+            if key == "image_size":
+                check_processor(model, {key: value})
+            if isinstance(value, str) and _SOURCE.match(value):
+                raise outside(model, f"its configuration has `{where}`", value)
+            is_name = key == "architecture" or (key == "backbone" and not mapping.get("backbone_config"))
+            if is_name and isinstance(value, str) and _PATH.search(value):
+                raise outside(model, f"its configuration has `{where}`", value)
+            if key == "model_args" and isinstance(value, dict):
+                _check_factory_arguments(model, where, value)
+            if _IMPLEMENTATION.fullmatch(str(key)):  # the numbers of classes are keys, too
+                for implementation in value.values() if isinstance(value, dict) else [value]:
+                    if isinstance(implementation, str) and not _PLAIN.fullmatch(implementation):
+                        raise outside(model, f"its configuration has `{where}`", implementation, "code of the hub")
+
+
+def _check_factory_arguments(model: str, place: str, arguments: Mapping[str, Any]) -> None:
+    for name in sorted(FACTORY_ARGUMENTS & arguments.keys()):
+        if arguments[name] not in (None, False):
+            raise outside(model, f"its configuration has `{place}.{name}`", arguments[name])
+
+
+def _check_classes(model: str, file: str, written: Any) -> None:
+    for place, mapping in _mappings(written):
+        for key, bases in _CLASSES.items():
+            if isinstance(name := mapping.get(key), str):
+                for found in _library_classes(name):
+                    if not (isinstance(found, type) and issubclass(found, bases)):
+                        raise outside(model, f"its {file} has `{place}{key}`", name, "another part of the library")
+
+
+def _library_classes(name: str) -> Iterator[Any]:
+    """What the library may find under a name: it adds and removes some endings."""
+    whole = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    for variant in dict.fromkeys(
+        (name, name.removesuffix("Fast"), f"{name}Fast", whole, f"{whole}Fast", f"{whole}Pil")
+    ):
+        try:
+            found = getattr(transformers, variant, None)
+        except Exception:  # noqa: BLE001 - a class whose library is missing says so when it is made
+            continue
+        if found is not None and type(found).__name__ != "DummyObject":
+            yield found
+
+
+def _check_plain_files(model: str, file: str, written: Any) -> None:
+    """Names of files for other releases of the library, one of which it opens."""
+    names = written if isinstance(written, dict) else {}
+    for key in ("configuration_files", "fast_tokenizer_files"):
+        for name in names.get(key) or () if isinstance(names.get(key), list) else ():
+            if not isinstance(name, str) or _PATH.search(name):
+                raise outside(model, f"its {file} has `{key}`", name, "a file elsewhere")
+
+
+def _check_tokenizer(model: str, file: str, written: Any) -> None:
+    if not isinstance(written, dict):
+        return
+    for key in sorted(_LIBRARY_ARGUMENTS & written.keys() - {"token"}):
+        if written[key] not in (None, False):
+            raise outside(model, f"its {file} has `{key}`", written[key])
+    if any(isinstance(each, str) for each in _listed(written.get("init_inputs"))):
+        raise outside(model, f"its {file} has `init_inputs`", written["init_inputs"], "a file elsewhere")
+    for key, allowed in _TOKENIZER_SETTINGS.items():
+        settings = written.get(key)
+        for name, value in settings.items() if isinstance(settings, dict) else ():
+            if value is not None and (name not in allowed or (isinstance(value, str) and _PATH.search(value))):
+                raise outside(model, f"its {file} has `{key}.{name}`", value, "a file or an option")
+
+
+def _check_processor(model: str, file: str, written: Any, names: frozenset[str]) -> None:
+    for place, mapping in _mappings(written):
+        check_processor(model, mapping)
+        for key, value in mapping.items():
+            if isinstance(value, str) and value and _FILE.search(key) and value not in names:
+                what = "another repository or a file elsewhere"
+                raise outside(model, f"its {file} has `{place}{key}`", value, what)
+
+
+def check_tokenizer_settings(model: str, settings: Mapping[str, Any]) -> None:
+    """Refuse arguments for a tokenizer, as sentence-transformers keeps them, that say where its files are.
+
+    Raises: OutsideRepositoryError.
+    """
+    for key, value in settings.items():
+        if value not in (None, False) and (key in _LIBRARY_ARGUMENTS or _FILE.search(key)):
+            raise outside(model, f"the settings of its tokenizer have `{key}`", value, "a file elsewhere")
+    _check_tokenizer(model, "settings of the tokenizer", dict(settings))
+
+
+def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a configuration in which a backbone of timm has a configuration, or None where there is nothing to change.
+
+    For a name next to `backbone_kwargs` or to ``use_timm_backbone: false`` the library asks the hub whether a
+    repository is called so, and takes it for one of timm's when there is none.
+
+    Source: ``consolidate_backbone_kwargs_to_config`` of transformers.backbone_utils.
+    """
+    name = written.get("backbone")
+    if not isinstance(name, str) or written.get("backbone_config") or written.get("model_type") == "timm_backbone":
+        return None
+    arguments = written.get("backbone_kwargs") or {}
+    if not isinstance(arguments, dict) or (not arguments and written.get("use_timm_backbone", True)):
+        return None
+    kept = {key: value for key, value in written.items() if key not in ("backbone", "backbone_kwargs")}
+    return {**kept, "backbone_config": {"model_type": "timm_backbone", "backbone": name, **arguments}}
+
+
+def outside(model: str, says: str, value: Any, what: str = "another repository or a file") -> OutsideRepositoryError:
+    """The error about a name that leads out of a model's repository."""
+    shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+    return OutsideRepositoryError(
+        f"{model}: {says}: {shown}, which names {what}. A model's files may name nothing outside of its repository, "
+        "which is all that is pinned. Next: a checkpoint that was saved whole (save_pretrained of the loaded model)",
+        reference=shown,
+    )
+
+
+def refuse_crowded(model: str, written: Mapping[str, Any]) -> None:
+    """Refuse a configuration of more keys than any has. Raises: RepositoryError."""
+    if len(written) > _MOST_KEYS:
+        raise RepositoryError(
+            f"{model}: its config.json has {len(written):,} keys, and no network has so many settings"
+        )
+
+
+_MOST_KEYS = 10_000
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mappings(written: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping within a JSON value, with the path of keys that leads to it. Without recursion: values are deep."""
+    open_values: list[tuple[str, Any]] = [("", written)]
+    while open_values:
+        place, value = open_values.pop()
+        if isinstance(value, dict):
+            yield place, value
+            open_values += [(f"{place}{key}.", each) for key, each in value.items() if isinstance(each, dict | list)]
+        elif isinstance(value, list):
+            open_values += [(place, each) for each in value if isinstance(each, dict | list)]

@@ -1,0 +1,113 @@
+"""Checkpoints as they are published, and what transformers itself makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+import layerzoo
+from layerzoo.errors import WeightsError
+from layerzoo_hf.checkpoint import mapped
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 99}
+EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_key_value_heads": 2, "head_dim": 16}
+
+
+def published(config: Any, head: Any = AutoModel) -> dict[str, torch.Tensor]:
+    """Seeded random weights of a network, perhaps with a task's head, each with memory of its own."""
+    torch.manual_seed(0)
+    return {name: tensor.clone() for name, tensor in head.from_config(config).state_dict().items()}
+
+
+def with_old_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As BERT's first checkpoints were written."""
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    return {
+        next((name.replace(new, was) for new, was in old.items() if new in name), name): tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def bert() -> Any:
+    return AutoConfig.for_model("bert", **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [
+        (bert(), AutoModel),
+        (bert(), AutoModelForSequenceClassification),
+        (AutoConfig.for_model("t5", d_model=32, num_layers=2, d_ff=64, num_heads=2, d_kv=16, vocab_size=99), AutoModel),
+        (AutoConfig.for_model("qwen3_moe", **SMALL, **EXPERTS), AutoModelForCausalLM),
+        (AutoConfig.for_model("wav2vec2", **{**SMALL, "vocab_size": 32}), AutoModel),
+    ],
+    ids=lambda each: getattr(each, "model_type", getattr(each, "__name__", None)),
+)
+def test_names_are_told_without_values_and_every_tensor_stays_itself(config: Any, head: Any) -> None:
+    tensors = with_old_names(published(config, head))
+    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    found = mapped(config, meta)
+    own = AutoModel.from_config(config).state_dict()
+    assert {name: tensor.shape for name, tensor in found.items()} == {name: each.shape for name, each in own.items()}
+    assert {id(tensor) for tensor in found.values()} <= {id(tensor) for tensor in meta.values()}
+    values = mapped(config, tensors)
+    origins = {id(tensor): name for name, tensor in meta.items()}
+    assert all(torch.equal(values[name], tensors[origins[id(tensor)]]) for name, tensor in found.items())
+
+
+def test_what_the_checkpoint_lacks_is_lacking_and_never_made_up() -> None:
+    tensors = published(bert())
+    del tensors["encoder.layer.1.output.dense.weight"]
+    assert set(mapped(bert(), tensors)) == set(tensors)
+
+
+def test_a_tensor_of_another_shape_stays_as_it_is() -> None:
+    tensors = published(bert()) | {"pooler.dense.bias": torch.zeros(7)}
+    assert mapped(bert(), tensors)["pooler.dense.bias"].shape == (7,)
+
+
+def test_half_precision_is_no_conversion() -> None:
+    tensors = {name: tensor.half() for name, tensor in published(bert()).items()}
+    assert all(mapped(bert(), tensors)[name] is tensor for name, tensor in tensors.items())
+
+
+@pytest.fixture
+def old_bert(home: Path) -> Path:
+    """A classifier under old names, as a folder of the user's, declared as mine/bert."""
+    folder = home / "bert"
+    folder.mkdir()
+    save_file(with_old_names(published(bert(), AutoModelForSequenceClassification)), folder / "model.safetensors")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "config.json").write_text(json.dumps(bert().to_dict()))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (home / "registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  bert: {modality: text, builder: transformers, weights: file:./bert/}\n"
+    )
+    return folder
+
+
+def test_a_cut_of_it_is_the_network_that_transformers_loads(old_bert: Path) -> None:
+    network = AutoModel.from_pretrained(old_bert).eval()
+    backbone = layerzoo.load("mine/bert", layer="block.1")
+    batch = backbone.preprocess(["a fine film"])
+    found = backbone.module(batch)["block.1"]
+    with torch.inference_mode():
+        wanted = network(**batch.inputs, output_hidden_states=True).hidden_states[2]
+    assert torch.equal(found, wanted)
+    assert backbone.provenance["loaded"]["tensors"] == 5 + 2 * 16  # of the embeddings, and of two blocks
+
+
+def test_a_key_that_the_cut_needs_is_named(old_bert: Path) -> None:
+    tensors = with_old_names(published(bert(), AutoModelForSequenceClassification))
+    del tensors["bert.encoder.layer.0.output.dense.weight"]
+    save_file(tensors, old_bert / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"has no 'encoder\.layer\.0\.output\.dense\.weight'"):
+        layerzoo.load("mine/bert", layer="block.1")
