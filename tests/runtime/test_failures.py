@@ -19,6 +19,7 @@ from layerzoo.testing.toy import WORDS
 Install = Callable[..., None]
 Misbehaving = Callable[..., ModelSpec]
 
+PREPROCESS = {"size_px": 8, "resize": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
 MILK = WORDS.index("milk") + 1
 
 
@@ -70,6 +71,10 @@ def test_a_plugin_that_misbehaves_is_named_once(
         ("text", "layerzoo_describe answers str"),
         ({"preprocess": {"colour": "blue"}}, "layerzoo_describe says of .* does not fit: .*'colour'"),
         ({"preprocess": {}, "default": {"size": 3}}, "layerzoo_describe says of .* does not fit: .*'size'"),
+        (
+            {"preprocess": PREPROCESS, "chain": {"count": 2}},
+            "layerzoo_describe returns a dict as the chain of misbehaving/net",
+        ),
     ],
     ids=str,
 )

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.authoring import Chain
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES
 from layerzoo_hf import catalogue
 from layerzoo_hf.audio import audio_features
 from layerzoo_hf.checkpoint import keep_in_float32, mapped
@@ -38,7 +38,7 @@ from layerzoo_hf.frames import leave_out_padding
 from layerzoo_hf.identify import described, identify
 from layerzoo_hf.images import image_processor
 from layerzoo_hf.memory import without_memory
-from layerzoo_hf.modules import network_folder
+from layerzoo_hf.modules import MODULES, network_folder
 from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
 from layerzoo_hf.plainly import told_plainly, without_hub_kernels
 from layerzoo_hf.prompts import prompts
@@ -91,15 +91,15 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     if encoder is not None and encoder.is_static:
         if spec.modality != "text":
             raise RepositoryError(f"{spec.id}: a StaticEmbedding takes text, and {spec.modality} is declared")
-        return {**described_static(encoder, files), "chain": {"embedding": NAME}}
+        return {**described_static(encoder, files), "chain": Chain(embedding=NAME)}
     with told_plainly(spec.id):
         config = config_of(spec, files)
         known = described(config, files, spec.modality, encoder)
     has_embedding = known.get("default", {}).get("layer") == NAME
-    chain = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
+    fields = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
     if spec.modality == "text" and encoder is not None and encoder.pools_decoder(config):
-        chain["within"] = _encoder_within(spec, encoder, config)
-    return {**known, "chain": chain}
+        fields["within"] = _encoder_within(spec, encoder, config)
+    return {**known, "chain": Chain(**fields)}
 
 
 def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
@@ -110,9 +110,10 @@ def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> s
 
 
 def _chain(config: Any, modality: str) -> dict[str, Any]:
-    """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
+    """Return the fields of the :class:`Chain` of a network, from families.toml and the configuration.
 
-    Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
+    families.toml names a field of the configuration instead of a number that depends on it. The other outputs of a
+    block (caches, residuals) are not branches in this library.
     """
     count = getattr(sub_config(config, modality), "num_hidden_layers", None)
     known = {"count": count} if isinstance(count, int) else {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.core_model_loading import build_glob_alternation
 
-from layerzoo.runtime.quantised import is_narrow, refuse_scaled
+from layerzoo.authoring import holds_quantised, refuse_scaled
 from layerzoo_hf.parts import network_class
 from layerzoo_hf.plainly import quiet
 from layerzoo_hf.quantised import dequantising, undequantised, without_quantisation
@@ -101,7 +101,7 @@ def _stand_in(tensor: Tensor, number: int) -> Tensor:
 def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
-    is_quantised = getattr(config, "quantization_config", None) is not None and is_narrow(tensors)
+    is_quantised = getattr(config, "quantization_config", None) is not None and holds_quantised(tensors)
     if not is_quantised:  # transformers would ignore the scales
         refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
     meant = dequantising(config) if is_quantised else without_quantisation(config)

@@ -14,7 +14,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from layerzoo.errors import RepositoryError, nearest
+from layerzoo.authoring import nearest
+from layerzoo.errors import RepositoryError
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo_hf.families import family

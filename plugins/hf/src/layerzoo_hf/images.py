@@ -26,8 +26,8 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from layerzoo.authoring import ImageInputs
 from layerzoo.errors import ProcessorError, SampleError
-from layerzoo.media.inputs import ImageInputs
 from layerzoo.spec import ImagePreprocess, Modality, ModelSpec, VideoPreprocess
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import picture_size, read_json, sub_config

@@ -11,8 +11,8 @@ from typing import Any
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES, folder_in
 
+MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 _TRANSFORMER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
@@ -53,6 +53,11 @@ class Row:
     def kind(self) -> str:
         """The name of a class of sentence-transformers, whose modules moved between releases; of another, its path."""
         return self.type.rpartition(".")[2] if self.type.startswith("sentence_transformers.") else self.type
+
+
+def folder_in(path: str) -> str:
+    """Return the folder that a path of a modules.json names; empty for the root folder."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def module_rows(model: str, files: Files, route: str | None = None) -> list[Row]:

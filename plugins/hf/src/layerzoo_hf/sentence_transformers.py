@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES
 from layerzoo_hf.embedding import NAME
 from layerzoo_hf.modules import (
     HUB,
+    MODULES,
     NETWORKS,
     SETTINGS,
     Row,

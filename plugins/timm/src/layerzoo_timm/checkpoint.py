@@ -11,8 +11,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layerzoo.runtime.build import WithoutInitialisation
-from layerzoo.runtime.quantised import refuse_scaled
+from layerzoo.authoring import WithoutInitialisation, refuse_scaled
 
 _MISFIT = "Error(s) in loading state_dict"
 """How torch begins its message for names and shapes that do not fit."""

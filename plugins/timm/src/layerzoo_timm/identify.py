@@ -11,7 +11,7 @@ import timm
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
-from layerzoo.bounds import check_counts, check_pixels
+from layerzoo.authoring import check_counts, check_pixels
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
 from layerzoo_timm.arguments import check_architecture, check_arguments
