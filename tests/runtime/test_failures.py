@@ -19,7 +19,7 @@ from layerzoo.testing.toy import WORDS
 Install = Callable[..., None]
 Misbehaving = Callable[..., ModelSpec]
 
-PREPROCESS = {"size_px": 8, "resize": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
+PREPROCESS = {"size_px": [8, 8], "resize": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
 MILK = WORDS.index("milk") + 1
 
 
