@@ -19,7 +19,6 @@ from layerzoo.testing.toy import WORDS
 Install = Callable[..., None]
 Misbehaving = Callable[..., ModelSpec]
 
-PREPROCESS = {"size_px": [8, 8], "resize": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
 MILK = WORDS.index("milk") + 1
 
 
@@ -71,10 +70,6 @@ def test_a_plugin_that_misbehaves_is_named_once(
         ("text", "layerzoo_describe answers str"),
         ({"preprocess": {"colour": "blue"}}, "layerzoo_describe says of .* does not fit: .*'colour'"),
         ({"preprocess": {}, "default": {"size": 3}}, "layerzoo_describe says of .* does not fit: .*'size'"),
-        (
-            {"preprocess": PREPROCESS, "chain": {"count": 2}},
-            "layerzoo_describe returns a dict as the chain of misbehaving/net",
-        ),
     ],
     ids=str,
 )
@@ -84,6 +79,12 @@ def test_a_description_that_does_not_fit_is_the_plugins_mistake(
     spec = misbehaving(describe=described)
     with pytest.raises(PluginError, match=message):
         layerzoo.load(replace(spec, preprocess=None, default=ModelSpec.__dataclass_fields__["default"].default))
+
+
+def test_a_chain_of_another_type_is_the_plugins_mistake(misbehaving: Misbehaving) -> None:
+    spec = misbehaving(describe={"chain": {"count": 2}})
+    with pytest.raises(PluginError, match="layerzoo_describe returns a FrozenMap as the chain of misbehaving/net"):
+        layerzoo.load(replace(spec, layers=()))
 
 
 def test_a_sample_that_the_network_fails_on_fails_alone(misbehaving: Misbehaving) -> None:

@@ -37,7 +37,7 @@ class Chain:
     after: Mapping[str, str] = field(default_factory=dict)
     r"""Layers after the chain that are not a norm, a pooled vector or a head: from the name of a layer to a regular
     expression for the path of its module, as in ``{"query.block.*": r"decoder\.layers\.\d+"}``. A star in the name
-    stands for the number of the call; a name without a star means the last call."""
+    is replaced by the number of the call; a name without a star means the last call."""
     embedding: str | None = None
     """Path of the submodule that computes the embedding of the model from the output of the network. Its calls belong
     to the layer ``embedding`` only. Empty: the output of the network is the embedding. None: there is no such layer."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from layerzoo.authoring import meta_tensors
 from layerzoo.errors import RepositoryError, WeightsError
 from layerzoo.weights import Files
-from layerzoo_hf.prompts import Prompts, prompts
+from layerzoo_hf.prompts import ModelPrompts, prompts
 from layerzoo_hf.sentence_transformers import SentenceEncoder
 
 _IDS, _MASK = "input_ids", "attention_mask"
@@ -64,7 +64,7 @@ class StaticTokenizer:
         backend.no_truncation()
         self._backend = backend
         self.unknown = _unknown(backend)
-        self.prompts: Prompts | None = None
+        self.prompts: ModelPrompts | None = None
 
     @classmethod
     def of(cls, encoder: SentenceEncoder, files: Files) -> StaticTokenizer:

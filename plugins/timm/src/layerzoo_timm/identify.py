@@ -1,4 +1,4 @@
-"""What a repository of the hub is, told from the config.json that timm's ``push_to_hf_hub`` writes."""
+"""Identify the model of a hub repository by the config.json that timm's ``push_to_hf_hub`` writes."""
 
 from __future__ import annotations
 
