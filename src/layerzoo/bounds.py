@@ -39,7 +39,7 @@ def check_counts(written: Any, *, of: str) -> None:
 
     Args:
         written: a JSON value: a configuration, or the `args` of a declaration.
-        of: the model, for the message.
+        of: the model's id, for the message.
     Raises: TooLargeError, which names the setting and its value.
     """
     for place, key, value in _settings(written):
@@ -79,7 +79,13 @@ def check_input(preprocess: Preprocess | None, *, of: str) -> None:
 
 
 def check_pixels(height: float, width: float, *, of: str) -> None:
-    """Refuse the size of an image. Raises: TooLargeError."""
+    """Refuse images that would take gigabytes of memory.
+
+    Args:
+        height: in pixels. width: in pixels.
+        of: the model's id, for the message.
+    Raises: TooLargeError.
+    """
     if not height * width <= _PIXELS:
         raise _too_large(of, f"images of {height} × {width} pixels", f"{_PIXELS:,} pixels")
 

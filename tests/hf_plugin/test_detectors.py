@@ -1,4 +1,4 @@
-"""Features of pictures and of objects, from one detector."""
+"""features of images and of objects, from one detector."""
 
 from __future__ import annotations
 

@@ -212,14 +212,14 @@ def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
 
 
 def test_a_missing_package_is_named_as_pip_knows_it() -> None:
-    from layerzoo_hf.plainly import _PACKAGES, told_plainly
+    from layerzoo_hf.library_errors import _PACKAGES, translated_errors
 
     absent = next(
         module for module in _PACKAGES if not transformers.utils.import_utils._is_package_available(module)[0]
     )
-    with pytest.raises(MissingLibraryError, match=f"pip install {_PACKAGES[absent]}"), told_plainly("hf/acme/x"):
+    with pytest.raises(MissingLibraryError, match=f"pip install {_PACKAGES[absent]}"), translated_errors("hf/acme/x"):
         raise ImportError(f"BertTokenizer requires the {_PACKAGES[absent]} library but it was not found")
-    with pytest.raises(RepositoryError), told_plainly("hf/acme/x"):
+    with pytest.raises(RepositoryError), translated_errors("hf/acme/x"):
         raise ImportError("'a requires the evilpkg library'")
 
 

@@ -53,16 +53,18 @@ def program(environment: Installation) -> Iterator[subprocess.Popen[str]]:
         child.stdin.close()
 
 
-def wheel(folder: Path, version: str, model: str) -> Path:
-    """A plugin that declares one model."""
-    path = folder / f"nut_zoo-{version}-py3-none-any.whl"
-    info = f"nut_zoo-{version}.dist-info"
+def wheel(folder: Path, version: str, model: str, *, distribution: str = "nut-zoo") -> Path:
+    """Return the wheel of a plugin with the namespace 'nut', which declares one model."""
+    declared = "{modality: text, builder: toy, preprocess: {max_tokens: 8}}"
+    package = distribution.replace("-", "_")
+    path = folder / f"{package}-{version}-py3-none-any.whl"
+    info = f"{package}-{version}.dist-info"
     files = {
-        "nut_zoo/__init__.py": "",
-        "nut_zoo/registry.yaml": f"layerzoo: 1\nmodels: {{{model}: {{modality: text, builder: toy}}}}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: nut-zoo\nVersion: {version}\n",
+        f"{package}/__init__.py": "",
+        f"{package}/registry.yaml": f"layerzoo: 1\nmodels: {{{model}: {declared}}}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": "[layerzoo]\nnut = nut_zoo\n",
+        f"{info}/entry_points.txt": f"[layerzoo]\nnut = {package}\n",
     }
     record = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
     with zipfile.ZipFile(path, "w") as archive:
@@ -117,3 +119,20 @@ def test_environments_that_share_a_cache_have_their_own_plugins(
     for _ in range(2):
         assert listed(environment) == []
         assert listed(other) == ["nut/hazel"]
+
+
+def test_a_plugin_under_another_name_replaces_its_index_and_its_traces(
+    environment: Installation, tmp_path: Path
+) -> None:
+    layers = "from layerzoo.cli import main; main(['layers', '--trace', 'nut/hazel'])"
+    declared_by = "import layerzoo; print(layerzoo.model('nut/hazel').plugin)"
+    has_trace = "import layerzoo; from layerzoo.facts import traced_layers; "
+    has_trace += "print(traced_layers(layerzoo.model('nut/hazel')) is not None)"
+
+    install(environment, "--no-index", wheel(tmp_path, "1.0", "hazel"))
+    environment.program(layers)
+    assert (environment.program(declared_by), environment.program(has_trace)) == ("nut-zoo", "True")
+
+    uninstall(environment)
+    install(environment, "--no-index", wheel(tmp_path, "1.0", "hazel", distribution="layerzoo-nut"))
+    assert (environment.program(declared_by), environment.program(has_trace)) == ("layerzoo-nut", "False")

@@ -81,6 +81,12 @@ def test_a_description_that_does_not_fit_is_the_plugins_mistake(
         layerzoo.load(replace(spec, preprocess=None, default=ModelSpec.__dataclass_fields__["default"].default))
 
 
+def test_a_chain_of_another_type_is_the_plugins_mistake(misbehaving: Misbehaving) -> None:
+    spec = misbehaving(describe={"chain": {"count": 2}})
+    with pytest.raises(PluginError, match="layerzoo_describe returns a FrozenMap as the chain of misbehaving/net"):
+        layerzoo.load(replace(spec, layers=()))
+
+
 def test_a_sample_that_the_network_fails_on_fails_alone(misbehaving: Misbehaving) -> None:
     spec = misbehaving(refuses="white")
     pictures = [grey(level) for level in (10, 20, 255, 30, 40, 50, 255)]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from layerzoo.layers import select
+from layerzoo.plugins.chain import Chain
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.naming import Chain, name_layers
+from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.trace import Trace, trace
 from layerzoo.spec import Layer
 
@@ -458,8 +459,8 @@ class Detector(nn.Module):
 
 
 def test_what_stands_behind_the_backbone_is_named_as_the_library_says() -> None:
-    behind = {"neck.block.*": r"encoder\.\d+", "query.block.*": r"decoder\.\d+", "query.norm": "norm"}
-    found = name_layers(traced(Detector()), Chain(within="backbone", behind=behind))
+    after = {"neck.block.*": r"encoder\.\d+", "query.block.*": r"decoder\.\d+", "query.norm": "norm"}
+    found = name_layers(traced(Detector()), Chain(within="backbone", after=after))
     assert {layer.name: layer.module for layer in found} == {
         "stage.0.block.0": "backbone.0.1",
         "stage.0": "backbone.0",

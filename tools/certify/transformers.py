@@ -24,7 +24,7 @@ from layerzoo.errors import TraceError
 from layerzoo.runtime.backbone import lay_out, memory_format
 from layerzoo.runtime.load import trace_layers
 from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, Modality, ModelSpec, VideoPreprocess
-from layerzoo_hf.configuration import picture_size, sub_config, without_cache
+from layerzoo_hf.configuration import image_size_of, sub_config, without_cache
 from layerzoo_hf.embedding import METHODS
 from layerzoo_hf.embedding import NAME as EMBEDDING
 from layerzoo_hf.parts import backbone_path, base_class, modality_of, network_class
@@ -318,7 +318,7 @@ def _preprocess(modality: str, config: Any, row: Mapping[str, Any]) -> ImagePrep
     """Return the preprocessing of images at the size of the small network. The plugin describes text and audio."""
     if modality not in ("vision", "video"):
         return None
-    size = picture_size(config, modality) or (_SIDE_PX, _SIDE_PX)
+    size = image_size_of(config, modality) or (_SIDE_PX, _SIDE_PX)
     image = ImagePreprocess(size_px=size, resize="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     if modality == "vision":
         return image

@@ -20,6 +20,7 @@ PUBLIC_MODULES = (
     "layerzoo.runtime",
     "layerzoo.weights",
     "layerzoo.plugins.hookspecs",
+    "layerzoo.authoring",
     "layerzoo.media.text",
     "layerzoo.errors",
 )

@@ -1,4 +1,4 @@
-"""What a network receives of one image or clip, where that is more than an array of pixels."""
+"""The inputs of a network for one image or clip, where there are more than an array of pixels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+__all__ = ["ImageInputs"]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInputs:
-    """What the hook ``layerzoo_preprocess`` may return for one image or one clip.
+    """The inputs of a network for one image or clip, as the hook ``layerzoo_preprocess`` may return them.
 
     inputs: arrays by the names of the network's arguments, without the batch axis; the pixels come first.
-    mask: 1 for what shows the image and 0 for padding: (height, width) for pixels of that size, or (token,) for pixels
-        that are a list of patches, whose padding comes last. None where nothing is padded. It guides pooling only; a
-        network that takes it has it among its inputs, too.
+    mask: 1 for the image and 0 for padding: (height, width) for pixels of that size, or (token,) for pixels that are a
+        list of patches with the padding at the end. None without padding. The mask applies to pooling only; a network
+        with a mask as an argument has it among its inputs, too.
     """
 
     inputs: Mapping[str, NDArray[Any]]

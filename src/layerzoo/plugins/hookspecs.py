@@ -46,19 +46,11 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
 
 @hookspec(firstresult=True)
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-    """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
-    ``preprocess`` and ``default``. Asked only when they are missing.
+    """Return what the library knows of a model in addition to its declaration: keys of registry.yaml, such as
+    ``preprocess`` and ``default``. It applies to keys that the declaration does not set.
 
-    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot
-    tell: ``modules``, a regular expression for the paths of the modules that a network consists of, or ``within``,
-    the path of the module that they are in; ``stem``, one for what gives them their input; ``"branches": False`` if
-    the first of the several maps that each returns is meant; ``blocks``, a regular expression for the paths of the
-    blocks inside stages; ``axes``, from regular expressions for the paths of layers' modules to lists of their axes,
-    the one of the right number is meant; ``prefix_tokens`` of those; ``suffix_tokens``, how many tokens stand behind
-    those of the input and become objects; ``behind``, what follows the modules, where that is no norm, pooled vector
-    and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
-    "decoder.layers.[0-9]+"}``, where a star counts the calls; ``embedding``, the path of the module that computes the
-    embedding of the whole model from what the network returns, or an empty path where the network returns it.
+    The further key ``chain`` is a :class:`layerzoo.authoring.Chain`, for a network whose trace is ambiguous: it
+    describes the blocks that layers are named by.
     """
 
 
@@ -81,7 +73,7 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
     audio: a callable from float32 samples at the model's rate, of one window, to an array the network takes; (time,)
         for a network of one channel, else (channel, time).
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array, or to
-        :class:`layerzoo.media.inputs.ImageInputs` where the network takes more than that.
+        :class:`layerzoo.authoring.ImageInputs` where the network takes more than that.
     video: a callable from the list of a clip's frames, an RGB ``PIL.Image`` each, to (frame, channel, height, width) or
         ``ImageInputs``; of a model whose frames go through the network one by one, a callable as for vision.
 

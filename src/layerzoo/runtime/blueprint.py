@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -25,6 +25,7 @@ from layerzoo.errors import (
     UnsafeWeightsError,
 )
 from layerzoo.facts import library_versions, read_facts, write_facts
+from layerzoo.plugins.chain import Chain
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
 from layerzoo.runtime.batch import Batch
@@ -43,7 +44,7 @@ from layerzoo.runtime.build import (
 from layerzoo.runtime.cut import Cut, find_call, plan_cut, shape_of
 from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.naming import Chain, name_layers
+from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.plain import layouts_from_plain, layouts_to_plain, trace_from_plain, trace_to_plain
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
@@ -546,12 +547,14 @@ def _completed(declared: Preprocess | None, known: Preprocess) -> Preprocess:
 
 
 def _chain(spec: ModelSpec, hooks: ModelHooks, files: Files) -> Chain:
-    """What the library knows of the chain that a network consists of, where the rule for names would take another."""
-    known = (hooks.describe(spec, files) or {}).get("chain") or {}
-    if isinstance(known, Mapping) and known.keys() <= {field.name for field in fields(Chain)}:
-        return Chain(**known)
+    """Return the library's description of the chain that a network consists of. Raises: PluginError."""
+    chain = (hooks.describe(spec, files) or {}).get("chain") or Chain()
+    if isinstance(chain, Chain):
+        return chain
     raise PluginError(
-        f"what the hook layerzoo_describe says of the chain of {spec.id} does not fit: {known!r}", plugin=spec.builder
+        f"the hook layerzoo_describe returns a {type(chain).__name__} as the chain of {spec.id}: it has to be a "
+        "layerzoo.authoring.Chain, or None",
+        plugin=spec.builder,
     )
 
 

@@ -221,7 +221,10 @@ def faked(network: nn.Module) -> Iterator[None]:
 
 
 class WithoutInitialisation(TorchFunctionMode):
-    """Skips what would fill a parameter: the functions of torch.nn.init, and in-place writes to parameters."""
+    """Build a network without initialising its parameters, within a ``with`` block.
+
+    The functions of ``torch.nn.init`` and in-place writes to parameters do nothing.
+    """
 
     _WRITES = frozenset(
         f"{name}_"

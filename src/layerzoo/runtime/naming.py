@@ -15,12 +15,13 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Literal
 
+from layerzoo.plugins.chain import Chain
 from layerzoo.runtime.trace import Call, Key, Trace
 from layerzoo.spec import Layer
 
@@ -43,46 +44,6 @@ _DROP = 1.5
 comes or goes, and a convolution without padding, change less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """What a library knows of the layers of a network, where the rule would take others or a trace cannot tell."""
-
-    modules: str | None = None
-    """A regular expression for the paths of the chain's modules."""
-    stem: str | None = None
-    """A regular expression for the path of the module that gives what the chain receives; ``<`` where none does, and
-    the input of the chain itself is meant."""
-    within: str = ""
-    """The path of the module in which the rule looks for the chain: the backbone of a network that does more."""
-    branches: bool = True
-    """Whether the several maps that a module returns are branches; else the first is meant."""
-    blocks: str | None = None
-    """A regular expression for the paths of the blocks inside stages; an empty one where there are none."""
-    axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Regular expression for the path of a layer's module → its axes, by their number."""
-    prefix_tokens: int | None = None
-    """Of the layers whose axes are given and have tokens."""
-    suffix_tokens: int | None = None
-    """How many tokens stand behind those of the input in every block: objects, which get names of their own."""
-    single: bool = False
-    """Whether the library says that the network has one block. Without it, a single block is recognised only where
-    nothing else can be the chain."""
-    count: int | None = None
-    """How many blocks the library says that the network has."""
-    embedding: str | None = None
-    """The path of the module that computes the embedding of the whole model from what the network returns. Nothing in
-    it is part of the network: it counts for no other layer. The empty path: what the network returns is the
-    embedding."""
-    behind: Mapping[str, str] = field(default_factory=dict)
-    """Name of a layer → a regular expression for the path of its module: what follows the chain, where that is no norm,
-    pooled vector and head. A star in the name counts the calls; without one the last call is meant."""
-
-    def axes_of(self, place: _Place) -> tuple[str, ...] | None:
-        """The axes of an activation, if they are given here."""
-        given = (rows for path, rows in self.axes.items() if re.fullmatch(path, place.call.module))
-        return next((axes for row in next(given, ()) if len(axes := tuple(row.split())) == len(place.shape)), None)
-
-
 _BY_RULE = Chain()
 
 
@@ -99,7 +60,7 @@ def name_layers(trace: Trace, chain: Chain = _BY_RULE) -> tuple[Layer, ...]:
 
 def _embedding(call: Call, chain: Chain) -> Layer:
     """The layer of an embedding. One vector a sample needs no second trace to tell which axis is which."""
-    axes = chain.axes_of(_Place(call, None))
+    axes = chain.axes_of(call.module, len(_Place(call, None).shape))
     if len(call.outputs.get(None, ())) == 2:
         axes = ("batch", "channel")
     prefix = chain.prefix_tokens if axes is not None and "token" in axes else None
@@ -119,20 +80,20 @@ def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
         if chain.modules is not None
         else run.main_chain(chain.within, chain.single, chain.count)
     )
-    behind = _behind(run, chain.behind)
+    behind = _behind(run, chain.after)
     links = [call for call in links if call not in [place.call for _, place in behind]]
     if not links:
         return ()
     parts = _parts(run, links, chain.blocks)
     parts += [part for part in _parts(run, run.branches_after(links), None) if part.prefix]
     named = [pair for part in parts for pair in (*_stem(run, part, chain.stem), *part.named())]
-    named += behind if chain.behind else _tail(run, parts)
+    named += behind if chain.after else _tail(run, parts)
     layers = [_layer(run, name, place, chain) for name, place in named]
     return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))
 
 
 def _layer(run: _Run, name: str, place: _Place, chain: Chain) -> Layer:
-    axes = chain.axes_of(place)
+    axes = chain.axes_of(place.call.module, len(place.shape))
     return Layer(
         name=name,
         module=place.call.module,

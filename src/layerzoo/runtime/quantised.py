@@ -26,26 +26,33 @@ _DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.
 """What adapters call the changes to the weights of their base model."""
 
 
-def is_narrow(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether any of the tensors of a checkpoint has elements of one byte, or packs several numbers into one."""
+def holds_quantised(tensors: Mapping[str, Tensor]) -> bool:
+    """Return True if a checkpoint has quantised tensors: elements of one byte, or several numbers in one element.
+
+    tensors: by checkpoint key. No value is read.
+    """
     return any(tensor.dtype in _NARROW or is_packed(name) for name, tensor in tensors.items())
 
 
 def is_packed(name: str) -> bool:
-    """Whether a tensor of this name holds several quantised numbers in each element."""
+    """Return True if this checkpoint key, by the conventions of quantisation libraries, means a tensor that holds
+    several quantised numbers in each element.
+    """
     return _PACKED.search(name) is not None
 
 
 def refuse_scaled(
     tensors: Mapping[str, Tensor], own: Collection[str], *, taken: Collection[str] | None = None, model: str, label: str
 ) -> None:
-    """Refuse to take over quantised tensors without their scales.
+    """Refuse quantised tensors that would be loaded without their scales.
 
-    tensors: those of the checkpoint, by its keys.
-    own: the keys that mean tensors of the network.
-    taken: the keys whose tensors the network takes over as they are; None for all.
-    label: what messages call the checkpoint.
-    Raises: WeightsError naming a quantised tensor and what belongs to it.
+    Args:
+        tensors: the tensors of the checkpoint, by checkpoint key.
+        own: the keys of the network's own tensors.
+        taken: the keys of the tensors that are loaded unchanged; None for all.
+        model: the model's id, for messages.
+        label: the name of the checkpoint, for messages.
+    Raises: WeightsError, which names a quantised tensor and its scales.
     """
     extra = [name for name in tensors if name not in own]
     for name, tensor in tensors.items():

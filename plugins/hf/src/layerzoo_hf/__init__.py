@@ -1,8 +1,8 @@
 """transformers' networks: `builder: transformers`.
 
-What to build follows from the config.json among the model's files, or from `args: {model_type, config}`. What is the
-backbone follows from the modality: of a network of several towers the one for it, of an encoder-decoder for text or
-sound the encoder, else the whole; `part` names another submodule.
+The config.json among the model's files, or `args: {model_type, config}`, selects the network. The modality selects the
+backbone: the tower for it in a network with several towers, the encoder in an encoder-decoder for text or audio, and
+otherwise the whole network. `part` selects another submodule.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.authoring import Chain
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES
 from layerzoo_hf import catalogue
 from layerzoo_hf.audio import audio_features
 from layerzoo_hf.checkpoint import keep_in_float32, mapped
@@ -37,10 +37,9 @@ from layerzoo_hf.families import family
 from layerzoo_hf.frames import leave_out_padding
 from layerzoo_hf.identify import described, identify
 from layerzoo_hf.images import image_processor
-from layerzoo_hf.memory import without_memory
-from layerzoo_hf.modules import network_folder
+from layerzoo_hf.library_errors import translated_errors, without_hub_kernels
+from layerzoo_hf.modules import MODULES, network_folder
 from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
-from layerzoo_hf.plainly import told_plainly, without_hub_kernels
 from layerzoo_hf.prompts import prompts
 from layerzoo_hf.references import check_files
 from layerzoo_hf.sentence_transformers import LIBRARY, SentenceEncoder, opened
@@ -52,6 +51,7 @@ from layerzoo_hf.static_embedding import (
     static_network,
     static_tensors,
 )
+from layerzoo_hf.tensor_caches import without_tensor_caches
 from layerzoo_hf.text import LibraryTokenizer, NoTokenizer, tokenizer
 from layerzoo_hf.ties import untie_on_load
 
@@ -61,21 +61,21 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
         return attach(static_network(encoder, files), encoder.embedding(spec.modality, None))
-    with told_plainly(spec.id):
+    with translated_errors(spec.id):
         network = _whole(spec, files)
         part = _part(spec, encoder, network)
         backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
         if (made := _embedding(spec, encoder, network, part)) is not None:
             attach(backbone, made)
         untie_on_load(backbone)
-    return backbone if _has_values() else without_memory(backbone)
+    return backbone if _has_values() else without_tensor_caches(backbone)
 
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     """Of a network with several towers, a model for each."""
     check_files(model, files)
-    with told_plainly(model):
+    with translated_errors(model):
         return identify(model, files)
 
 
@@ -91,15 +91,15 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
     if encoder is not None and encoder.is_static:
         if spec.modality != "text":
             raise RepositoryError(f"{spec.id}: a StaticEmbedding takes text, and {spec.modality} is declared")
-        return {**described_static(encoder, files), "chain": {"embedding": NAME}}
-    with told_plainly(spec.id):
+        return {**described_static(encoder, files), "chain": Chain(embedding=NAME)}
+    with translated_errors(spec.id):
         config = config_of(spec, files)
         known = described(config, files, spec.modality, encoder)
     has_embedding = known.get("default", {}).get("layer") == NAME
-    chain = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
+    fields = _chain(config, spec.modality) | ({"embedding": NAME} if has_embedding else {})
     if spec.modality == "text" and encoder is not None and encoder.pools_decoder(config):
-        chain["within"] = _encoder_within(spec, encoder, config)
-    return {**known, "chain": chain}
+        fields["within"] = _encoder_within(spec, encoder, config)
+    return {**known, "chain": Chain(**fields)}
 
 
 def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
@@ -110,9 +110,10 @@ def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> s
 
 
 def _chain(config: Any, modality: str) -> dict[str, Any]:
-    """What families.toml says of the chain; a number that depends on the configuration stands there by its field.
+    """Return the fields of the :class:`Chain` of a network, from families.toml and the configuration.
 
-    Of what a block returns beside its activation (caches, residuals), nothing is a branch in this library.
+    families.toml names a field of the configuration instead of a number that depends on it. The other outputs of a
+    block (caches, residuals) are not branches in this library.
     """
     count = getattr(sub_config(config, modality), "num_hidden_layers", None)
     known = {"count": count} if isinstance(count, int) else {}
@@ -139,7 +140,7 @@ def layerzoo_preprocess(
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
         return StaticTokenizer.of(encoder, files)
-    with told_plainly(spec.id):
+    with translated_errors(spec.id):
         if spec.modality == "text":
             config, part = config_of(spec, files), spec.args.get("part")
             if part is None and encoder is not None and encoder.pools_decoder(config):
@@ -163,7 +164,7 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
     if encoder is not None and encoder.is_static:
         found: Mapping[str, Tensor] = static_tensors(own)
     else:
-        with told_plainly(spec.id):
+        with translated_errors(spec.id):
             found = mapped(sized_config_of(spec, files), own, partial(_parts, spec, encoder)) or own
     begins = encoder.tensor_names() if encoder else {}
     return {

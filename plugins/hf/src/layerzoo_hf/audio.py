@@ -42,9 +42,9 @@ def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
 
 
 def _frames_of_padded(config: Any) -> tuple[int, int] | None:
-    """Frame and hop of a network that bears sounds that are filled up; None for any other."""
-    bears = can_leave_out_padding(config) and batching(config) == "tolerance"
-    return frame_and_hop(config) if bears else None
+    """Return frame and hop in samples of a network that supports padding; None for any other."""
+    has_support = can_leave_out_padding(config) and batching(config) == "tolerance"
+    return frame_and_hop(config) if has_support else None
 
 
 def audio_features(

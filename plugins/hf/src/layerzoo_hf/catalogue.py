@@ -25,8 +25,8 @@ from layerzoo.spec import Modality
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import SUB_CONFIGS
 from layerzoo_hf.identify import UNMADE, default_of, described, modalities_of
+from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import network_class
-from layerzoo_hf.plainly import quiet
 from layerzoo_hf.stated import stated_params
 
 _DOCUMENTED = re.compile(
@@ -39,11 +39,11 @@ Row = dict[str, Any]
 
 
 def models() -> dict[str, list[Row]]:
-    """By model type, and behind a colon the tower of several: one model each.
+    """Return one model for each model type, and for each tower of a type under ``TYPE:MODALITY``.
 
-    A checkpoint that several types name belongs to one of them; the others are bare architectures, called as their type
-    is. A type that is a tower of another's network is an alias of that tower. One whose network takes something else
-    than text, pictures, sound or video is left out.
+    A checkpoint that several types name belongs to one of them; the others are architectures without weights under the
+    name of their type. A type that is a tower of another type is an alias of that tower. A type that takes neither
+    text, images, audio nor video is excluded.
     """
     with quiet():
         documented = documented_checkpoints()
@@ -58,8 +58,8 @@ def models() -> dict[str, list[Row]]:
 
 def documented_checkpoints() -> dict[str, str]:
     """By model type, the checkpoint that the library's documentation names for its default configuration."""
-    told = {name: inspect.getdoc(CONFIG_MAPPING[name]) or "" for name in MODEL_MAPPING_NAMES}
-    return {name: found[1] for name, text in told.items() if (found := _DOCUMENTED.search(text))}
+    documentation = {name: inspect.getdoc(CONFIG_MAPPING[name]) or "" for name in MODEL_MAPPING_NAMES}
+    return {name: found[1] for name, text in documentation.items() if (found := _DOCUMENTED.search(text))}
 
 
 def _owned(documented: Mapping[str, str]) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _parts(model_type: str) -> set[str]:
 
 
 def _likeness(checkpoint: str, model_type: str) -> tuple[float, int]:
-    """How much of a type stands in the name of a checkpoint; of equals, the shorter type comes first."""
+    """Return the share of a type's letters that occur in the name of a checkpoint; a shorter type wins a tie."""
     name, within = (re.sub(r"[^a-z0-9]", "", each.lower()) for each in (model_type, checkpoint.partition("/")[2]))
     blocks = SequenceMatcher(None, name, within, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(name), -len(name)

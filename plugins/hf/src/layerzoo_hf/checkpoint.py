@@ -1,8 +1,8 @@
-"""A checkpoint under the network's own names, as transformers itself loads it.
+"""Convert checkpoint keys to the network's own names, with the loading code of transformers.
 
-What is published is rarely named as the network is: it stands under a task's prefix, has names of older versions
-(LayerNorm.gamma), or experts that are put together when they are loaded. transformers knows all of that, so it is left
-to load the checkpoint, and what became of each tensor is looked up afterwards by the memory that it stands in.
+The keys of a published checkpoint rarely equal the names of the network's parameters: they have the prefix of a task,
+names of older versions (LayerNorm.gamma), or one tensor for each expert of a stack. transformers converts them while it
+loads the checkpoint. The destination of each tensor is then found by the memory that it occupies.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers.core_model_loading import build_glob_alternation
 
-from layerzoo.runtime.quantised import is_narrow, refuse_scaled
+from layerzoo.authoring import holds_quantised, refuse_scaled
+from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import network_class
-from layerzoo_hf.plainly import quiet
 from layerzoo_hf.quantised import dequantising, undequantised, without_quantisation
 
 
@@ -27,13 +27,16 @@ def _whole(network: nn.Module) -> Mapping[str, str]:
 def mapped(
     config: Any, tensors: Mapping[str, Tensor], parts: Callable[[nn.Module], Mapping[str, str]] = _whole
 ) -> Mapping[str, Tensor]:
-    """The tensors by the names of the base network of a config; those that it does not have are left out.
+    """Return the tensors of a checkpoint by the names of the base network's parameters. Other tensors are excluded.
 
-    parts: gives the paths of the modules of that network that are wanted, and the path of each in the backbone; the
-        empty path is the whole.
+    Args:
+        config: the configuration of the network.
+        tensors: by checkpoint key, on one device, which may be the meta device.
+        parts: returns the paths of the network's modules to keep, each with its path in the backbone; the empty path
+            is the whole network.
 
-    A tensor that is taken over as it is stays the same object. One that is made of others is computed, or on the meta
-    device a new one. What the checkpoint lacks is lacking here too, and what is of another shape stays as it is.
+    A tensor that is loaded unchanged is returned as the same object. One that is computed from others is a new one.
+    A key that is missing in the checkpoint is missing here too. A tensor of another shape is returned unchanged.
     """
     is_meta = any(tensor.is_meta for tensor in tensors.values())
     numbers = enumerate(tensors.items())
@@ -81,7 +84,7 @@ def keep_in_float32(network: Any, dtype: torch.dtype) -> None:
 
 
 def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
-    """Where a tensor stands: two tensors of one place and shape are the same."""
+    """Return the address and the shape of a tensor. Tensors for which both are equal are the same."""
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
 
 
@@ -101,7 +104,7 @@ def _stand_in(tensor: Tensor, number: int) -> Tensor:
 def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[Any, dict[str, Any]]:
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
-    is_quantised = getattr(config, "quantization_config", None) is not None and is_narrow(tensors)
+    is_quantised = getattr(config, "quantization_config", None) is not None and holds_quantised(tensors)
     if not is_quantised:  # transformers would ignore the scales
         refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
     meant = dequantising(config) if is_quantised else without_quantisation(config)

@@ -14,12 +14,13 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from layerzoo.errors import RepositoryError, nearest
+from layerzoo.authoring import nearest
+from layerzoo.errors import RepositoryError
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo_hf.families import family
+from layerzoo_hf.library_errors import remote_code
 from layerzoo_hf.modules import config_changes
-from layerzoo_hf.plainly import remote_code
 from layerzoo_hf.references import check_configuration, refuse_crowded, timm_backbone
 
 _ATTENTIONS = (None, "eager", "sdpa")
@@ -75,7 +76,7 @@ def raise_if_refused(model: str, config: Any) -> None:
 
 
 def read_config(model: str, files: Files) -> Any:
-    """The configuration beside a checkpoint. model: the id of who it is of.
+    """Read the configuration next to a checkpoint. model: the model's id, for messages.
 
     Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
@@ -180,7 +181,7 @@ def sub_config(config: Any, modality: str) -> Any:
     return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
 
 
-def picture_size(config: Any, modality: str) -> tuple[int, int] | None:
+def image_size_of(config: Any, modality: str) -> tuple[int, int] | None:
     """Height and width that a network is made for; None where it takes any."""
     size = getattr(sub_config(config, modality), "image_size", None)
     if isinstance(size, int):

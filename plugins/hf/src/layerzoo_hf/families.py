@@ -12,22 +12,25 @@ from layerzoo.spec import TOLERANCE, Batching
 
 
 def family(config: Any) -> dict[str, Any]:
-    """What families.toml says of the type of a configuration; of one that is like another, what is said of that too."""
+    """Return the entry of families.toml for a model type, merged with that of the type named by ``like``."""
     row: dict[str, Any] = _read("families.toml").get(config.model_type, {})
     other: dict[str, Any] = _read("families.toml").get(row.get("like", ""), {})
     return other | row | {"chain": other.get("chain", {}) | row.get("chain", {})}
 
 
 def batching(config: Any) -> Batching:
-    """How texts, or sounds, of different length share a batch: as families.toml says; else as padding was measured to
-    bear on the type, and only at equal lengths where it was not measured."""
+    """Return how texts or audio clips of different length share a batch.
+
+    families.toml decides, then the measured effect of padding on the type. A type that was not measured takes samples
+    of equal length only.
+    """
     declared: Batching | None = family(config).get("batching")
     error = padding_errors().get(config.model_type)
     return declared or ("tolerance" if error is not None and error <= TOLERANCE else "equal_lengths")
 
 
 def padding_errors() -> Mapping[str, float]:
-    """What filling up a text, or a sound, changes, relative to the length of its features, by model type."""
+    """Return the effect of padding on the features of a text or an audio clip, relative to their norm, by type."""
     return _read("padding.toml")
 
 

@@ -1,8 +1,7 @@
-"""Networks that make frames of raw sound with convolutions, and what they are taught here: to leave out what a sound
-was filled up with on the right.
+"""Networks that compute frames from a waveform with convolutions: exclude the padding on the right from the result.
 
-The library hides it from attention, but not from a norm over a whole sound, nor from convolutions over frames. What it
-computes of a sound that is not filled up stays the same to the bit.
+The library excludes it from attention, but neither from a norm over the whole clip nor from convolutions over frames.
+The output for a clip without padding stays bitwise equal.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from torch.nn import functional
 
 
 def frame_and_hop(config: Any) -> tuple[int, int] | None:
-    """How many samples a network makes its first frame of, and how many later each next one begins; None for a network
-    that makes none of raw sound."""
+    """Return the length of a frame and the distance between two frames in samples; None for a network that does not
+    take a waveform."""
     kernels, strides = (getattr(config, name, None) for name in ("conv_kernel", "conv_stride"))
     if not isinstance(kernels, Sequence) or not isinstance(strides, Sequence) or len(kernels) != len(strides):
         return None
@@ -31,14 +30,18 @@ def frame_and_hop(config: Any) -> tuple[int, int] | None:
 
 
 def can_leave_out_padding(config: Any) -> bool:
-    """Whether nothing but what is minded here mixes frames before attention: a batch norm before a convolution would
-    make something of the zeros behind a sound, which that convolution sees."""
+    """Return True if :func:`leave_out_padding` covers every operation that mixes frames before attention.
+
+    A batch norm before a convolution is not covered: it changes the zeros after a clip, which the convolution reads.
+    """
     return not getattr(config, "conv_pos_batch_norm", False)
 
 
 def leave_out_padding(network: nn.Module) -> nn.Module:
-    """The network, in place, such that an ``attention_mask`` of samples holds for its norms over time, and for its
-    convolutions over frames. Of any other network, nothing is changed."""
+    """Apply the ``attention_mask`` of samples to the norms over time and the convolutions over frames, in place.
+
+    Returns: the network, unchanged if it does not take a waveform.
+    """
     config: Any = getattr(network, "config", None)
     known = frame_and_hop(config)
     encoder = getattr(network, "feature_extractor", None)
@@ -46,55 +49,55 @@ def leave_out_padding(network: nn.Module) -> nn.Module:
         return network
     for layer in encoder.modules():
         for name, norm in layer.named_children():
-            if type(norm) is nn.GroupNorm:  # the library has one behind the first convolution, and nowhere else
-                setattr(layer, name, TrueGroupNorm(norm, (config.conv_kernel[0], config.conv_stride[0])))
+            if type(norm) is nn.GroupNorm:  # the library has one after the first convolution only
+                setattr(layer, name, MaskedGroupNorm(norm, (config.conv_kernel[0], config.conv_stride[0])))
     positions = getattr(getattr(network, "encoder", None), "pos_conv_embed", None)
-    for layer in getattr(positions, "layers", ()):  # a stack, each of which sees what the one before has made of zeros
-        setattr(layer, _TRUE, None)
-        layer.register_forward_hook(partial(_blank, known))
-    network.register_forward_pre_hook(_tell, with_kwargs=True)
+    for layer in getattr(positions, "layers", ()):  # each one reads the output of the previous one at the padding
+        setattr(layer, _LENGTHS, None)
+        layer.register_forward_hook(partial(_zero_padding, known))
+    network.register_forward_pre_hook(_set_lengths, with_kwargs=True)
     return network
 
 
-class TrueGroupNorm(nn.GroupNorm):
-    """A group norm over the true positions of each row; what is behind them becomes zero."""
+class MaskedGroupNorm(nn.GroupNorm):
+    """A group norm over the frames of each clip without its padding; the output at padding is zero."""
 
     def __init__(self, norm: nn.GroupNorm, frame_hop: tuple[int, int]) -> None:
         super().__init__(norm.num_groups, norm.num_channels, norm.eps, affine=False)
         self.affine = norm.affine
         self.weight, self.bias = norm.weight, norm.bias
         self._frame_hop = frame_hop
-        setattr(self, _TRUE, None)
+        setattr(self, _LENGTHS, None)
 
     def forward(self, input: Tensor) -> Tensor:
-        true = getattr(self, _TRUE)
-        if true is None:
+        lengths = getattr(self, _LENGTHS)
+        if lengths is None:
             return super().forward(input)
-        ends = [_frames(samples, self._frame_hop) for samples in true]
-        rows = [super(TrueGroupNorm, self).forward(row[None, :, :end]) for row, end in zip(input, ends, strict=True)]
+        ends = [_frames(samples, self._frame_hop) for samples in lengths]
+        rows = [super(MaskedGroupNorm, self).forward(row[None, :, :end]) for row, end in zip(input, ends, strict=True)]
         return torch.cat([functional.pad(row, (0, input.shape[-1] - row.shape[-1])) for row in rows])
 
 
-_TRUE = "true_samples"
-"""The attribute in which a module is told how long each sound of the batch is; None where all are whole."""
+_LENGTHS = "lengths"
+"""Attribute of a module: the number of samples of each clip in the batch; None if no clip is padded."""
 
 
-def _tell(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _set_lengths(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     mask = kwargs.get("attention_mask")
-    true = None if mask is None else mask.sum(-1).tolist()
+    lengths = None if mask is None else mask.sum(-1).tolist()
     for module in network.modules():
-        if hasattr(module, _TRUE):
-            setattr(module, _TRUE, true)
+        if hasattr(module, _LENGTHS):
+            setattr(module, _LENGTHS, lengths)
 
 
-def _blank(frame_hop: tuple[int, int], layer: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-    """(batch, channel, frame) with zeros for the frames behind each sound."""
-    true = getattr(layer, _TRUE)
-    if true is None:
+def _zero_padding(frame_hop: tuple[int, int], layer: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+    """Return the output, (batch, channel, frame), with zeros for the frames after each clip."""
+    lengths = getattr(layer, _LENGTHS)
+    if lengths is None:
         return None
-    ends = torch.tensor([_frames(samples, frame_hop) for samples in true], device=output.device)
-    behind = torch.arange(output.shape[-1], device=output.device) >= ends[:, None]
-    return output.masked_fill(behind[:, None], 0.0)
+    ends = torch.tensor([_frames(samples, frame_hop) for samples in lengths], device=output.device)
+    is_padding = torch.arange(output.shape[-1], device=output.device) >= ends[:, None]
+    return output.masked_fill(is_padding[:, None], 0.0)
 
 
 def _frames(samples: int, frame_hop: tuple[int, int]) -> int:

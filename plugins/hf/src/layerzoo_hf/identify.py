@@ -1,4 +1,4 @@
-"""What a repository of the hub is, told from its config.json and the small files beside it."""
+"""Identify the models of a hub repository by its config.json and the small files next to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from layerzoo_hf.configuration import has_tower, raise_if_refused, read_config
 from layerzoo_hf.embedding import NAME, has_library_embedding
 from layerzoo_hf.families import family
 from layerzoo_hf.images import describe_images, describe_videos
+from layerzoo_hf.library_errors import remote_code
 from layerzoo_hf.parts import modality_of, network_class
-from layerzoo_hf.plainly import remote_code
 from layerzoo_hf.sentence_transformers import SentenceEncoder, opened
 from layerzoo_hf.static_embedding import described_static
 from layerzoo_hf.text import describe_text
@@ -52,14 +52,15 @@ def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
     except UNMADE as error:
         if any("auto_map" in _json(files.get(name)) for name in _CONFIGURATIONS):
             raise remote_code(model, "its tokenizer or processor is") from error
-        told = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
-        message = f"{model}: transformers cannot make the tokenizer or processor that its files describe: {told}"
+        reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+        message = f"{model}: transformers cannot make the tokenizer or processor that its files describe: {reason}"
         raise RepositoryError(message) from error
 
 
 def modalities_of(model: str, config: Any) -> list[Modality]:
-    """What goes into the network of a configuration, and then what goes into one of its towers. A network that compares
-    texts with something else (CLIP with pictures, CLAP with sounds) is for that in the first place.
+    """Return the modalities that the network of a configuration takes, the main one first.
+
+    The main modality of a network that compares texts with images or audio (CLIP, CLAP) is not the text.
 
     Raises: RepositoryError where the library has no base network for it, or that takes something else, or
         families.toml refuses it.
@@ -87,7 +88,7 @@ def _declared(config: Any, files: Files, modality: Modality, encoder: SentenceEn
 
 
 def _tower(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, Any]:
-    """A tower beside the main one. What is wrong with its preprocessing is told to those who load it."""
+    """Describe a tower other than the main one. An error in its preprocessing is raised when it is loaded."""
     try:
         return _declared(config, files, modality, encoder)
     except (ImportError, RepositoryError, *UNMADE):
@@ -122,7 +123,7 @@ def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None)
 
 
 def _json(path: Path | None) -> dict[str, Any]:
-    """A file beside a checkpoint; what is missing, or is no JSON object, says nothing."""
+    """Read a JSON object next to a checkpoint; return an empty one if the file is missing or holds something else."""
     try:
         said = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (ValueError, OSError, RecursionError):

@@ -26,14 +26,14 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from layerzoo.authoring import ImageInputs
 from layerzoo.errors import ProcessorError, SampleError
-from layerzoo.media.inputs import ImageInputs
 from layerzoo.spec import ImagePreprocess, Modality, ModelSpec, VideoPreprocess
 from layerzoo.weights import Files
-from layerzoo_hf.configuration import picture_size, read_json, sub_config
+from layerzoo_hf.configuration import image_size_of, read_json, sub_config
 from layerzoo_hf.families import family
+from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import forward_arguments
-from layerzoo_hf.plainly import quiet
 from layerzoo_hf.processor_bounds import counts_pixels
 from layerzoo_hf.processors import default_class
 
@@ -156,11 +156,11 @@ def own_processor(config: Any, files: Files, modality: Modality) -> Any:
         if found := _beside(files, config):
             return found
         kind = _default_class(config, modality)
-        return None if kind is None else _resized(kind(), picture_size(config, modality))
+        return None if kind is None else _resized(kind(), image_size_of(config, modality))
 
 
 def _default_class(config: Any, modality: Modality) -> Any:
-    named = family(config).get("pictures")
+    named = family(config).get("images")
     if named is not None:
         return getattr(transformers, named)
     return default_class(config, IMAGE_PROCESSOR_MAPPING) or default_class(config, VIDEO_PROCESSOR_MAPPING)
@@ -270,7 +270,7 @@ def probed(config: Any, files: Files, modality: Modality, part: str | None = Non
     if processor is None:
         return None
     taken = forward_arguments(config, modality, part)
-    side = min(picture_size(config, modality) or (_SIDE_PX, _SIDE_PX))
+    side = min(image_size_of(config, modality) or (_SIDE_PX, _SIDE_PX))
     key = type(processor), processor.to_json_string()
     with quiet():
         return _probe(_ByKey(processor, key), tuple(taken.items()), side, modality == "video")
@@ -385,7 +385,7 @@ def describe_images(
     found = probed(config, files, modality, part)
     if found is None:
         return None
-    size_px = found.size_px if found.refused is None else (picture_size(config, modality) or found.size_px)
+    size_px = found.size_px if found.refused is None else (image_size_of(config, modality) or found.size_px)
     if size_px is None:
         size_px = _SIDE_PX, _SIDE_PX
     processor = found.call.processor

@@ -11,8 +11,8 @@ from typing import Any
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES, folder_in
 
+MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 _TRANSFORMER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
@@ -42,7 +42,7 @@ _DEEPEST = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModuleEntry:
     """One module. type: its class, as the file names it."""
 
     type: str
@@ -55,7 +55,12 @@ class Row:
         return self.type.rpartition(".")[2] if self.type.startswith("sentence_transformers.") else self.type
 
 
-def module_rows(model: str, files: Files, route: str | None = None) -> list[Row]:
+def folder_in(path: str) -> str:
+    """Return the folder that a path of a modules.json names; empty for the root folder."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def module_rows(model: str, files: Files, route: str | None = None) -> list[ModuleEntry]:
     """Return the modules that a text goes through, in their order; of a router, those of one route.
 
     Args:
@@ -67,14 +72,14 @@ def module_rows(model: str, files: Files, route: str | None = None) -> list[Row]
     rows = read_file(model, files, MODULES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
         raise RepositoryError(f"{model}: its {MODULES} is no list of modules, each with a 'type' and a 'path'")
-    named = [Row(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
+    named = [ModuleEntry(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
     found = [each for row in named for each in _routed(model, files, row, route, _DEEPEST)]
     if route is not None and not any(row.kind in _ROUTERS for row in named):
         raise RepositoryError(f"{model}: args say `route: {route}`, and it has no router. Next: leave `route` out")
     return found
 
 
-def _routed(model: str, files: Files, row: Row, route: str | None, depth: int) -> Iterator[Row]:
+def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth: int) -> Iterator[ModuleEntry]:
     if row.kind not in _ROUTERS or not depth:
         yield row
         return
@@ -86,7 +91,7 @@ def _routed(model: str, files: Files, row: Row, route: str | None, depth: int) -
     try:
         types, structure = dict(written["types"]), dict(written["structure"])
         chosen = structure[_route(model, structure, written.get("parameters") or {}, route)]
-        inner = [Row(str(types[each]), folder_in(f"{below}{each}")) for each in chosen]
+        inner = [ModuleEntry(str(types[each]), folder_in(f"{below}{each}")) for each in chosen]
     except (KeyError, TypeError, ValueError) as error:
         raise RepositoryError(f"{model}: its {name} describes no router: {error!r}") from error
     for each in inner:

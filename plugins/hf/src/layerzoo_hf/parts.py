@@ -84,7 +84,7 @@ def backbone_path(network: nn.Module, modality: str) -> str:
     """The path of the module that is the backbone for a modality; empty for the whole network.
 
     Of a network of several towers, the module that is made from the configuration for that modality; of an
-    encoder-decoder that reads text or sound, the encoder.
+    encoder-decoder that reads text or audio, the encoder.
     """
     parts: dict[str, str] = family(network.config).get("parts", {})
     if modality in parts:

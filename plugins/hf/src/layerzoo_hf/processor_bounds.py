@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers
 
-from layerzoo.bounds import check_counts, check_pixels
+from layerzoo.authoring import check_counts, check_pixels
 from layerzoo.errors import TooLargeError
 
 _SIZES = ("size", "crop_size", "pad_size", "max_image_size", "image_size", "input_size", "min_image_size")

@@ -19,14 +19,19 @@ from layerzoo_hf.families import family
 
 
 def library_processor(config: Any, files: Files, mapping: Any, auto: Any) -> Any:
-    """What the library makes inputs with: as it lies beside a checkpoint, else as the architecture is published with.
+    """Load the processor next to a checkpoint, or make the one of the architecture's published checkpoints.
 
-    Returns: None where the library has none for this type.
+    Args:
+        config: the configuration of the whole network.
+        files: the model's files.
+        mapping: the library's mapping from configuration classes to processor classes.
+        auto: the library's class that loads such a processor, such as ``AutoImageProcessor``.
+    Returns: None if the library has no processor for this type.
     """
     if "preprocessor_config.json" in files:
         folder = files["preprocessor_config.json"].parent
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    named = family(config).get("features" if auto is AutoFeatureExtractor else "pictures")
+    named = family(config).get("features" if auto is AutoFeatureExtractor else "images")
     kind = default_class(config, mapping) if named is None else getattr(transformers, named)
     if kind is None:
         return None
@@ -42,8 +47,8 @@ def default_class(config: Any, mapping: Any) -> Any:
     A tower of a network has none: then it is that of a type that is defined next to it.
     """
     home = model_type_to_module_name(config.model_type)
-    beside = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]
-    for kind in (type(config), *(CONFIG_MAPPING[name] for name in beside)):
+    siblings = [name for name in CONFIG_MAPPING_NAMES if model_type_to_module_name(name) == home]
+    for kind in (type(config), *(CONFIG_MAPPING[name] for name in siblings)):
         if kind in mapping:
             found = mapping[kind]
             return (found.get("pil") or next(iter(found.values()))) if isinstance(found, dict) else found

@@ -15,8 +15,8 @@ from layerzoo_hf.sentence_transformers import SentenceEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
-    """The prompts of a model, as :mod:`layerzoo.media.prompts` takes them."""
+class ModelPrompts:
+    """The prompts of a model, as :class:`layerzoo.authoring.Prompts` defines them."""
 
     texts: Mapping[str, str]
     default: str
@@ -52,10 +52,10 @@ def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
     return tokenizer
 
 
-def prompts(encoder: SentenceEncoder, library: Any) -> Prompts:
+def prompts(encoder: SentenceEncoder, library: Any) -> ModelPrompts:
     """The prompts of a model. library: its tokenizer."""
     default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
-    return Prompts(encoder.prompts, default, encoder.pools_prompt, library, encoder.adds_special_tokens)
+    return ModelPrompts(encoder.prompts, default, encoder.pools_prompt, library, encoder.adds_special_tokens)
 
 
 def _lower_case(tokenizer: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
 
+from layerzoo.authoring import is_packed
 from layerzoo.errors import WeightsError
-from layerzoo.runtime.quantised import is_packed
 
 
 def dequantising(config: Any) -> Any:

@@ -18,7 +18,7 @@ import transformers
 from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTrainedTokenizerBase
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from layerzoo.bounds import check_counts
+from layerzoo.authoring import check_counts
 from layerzoo.errors import OutsideRepositoryError, RepositoryError
 from layerzoo.weights import Files
 from layerzoo_hf.processor_bounds import check_processor

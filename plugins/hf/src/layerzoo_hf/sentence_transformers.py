@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
-from layerzoo.weights.modules import MODULES
 from layerzoo_hf.embedding import NAME
 from layerzoo_hf.modules import (
     HUB,
+    MODULES,
     NETWORKS,
     SETTINGS,
-    Row,
+    ModuleEntry,
     module_rows,
     network_files,
     read_file,
@@ -227,7 +227,7 @@ def opened(model: str, files: Files, args: Mapping[str, Any]) -> tuple[Files, Se
     return own, _sentence_encoder(model, own, rows)
 
 
-def _sentence_encoder(model: str, files: Files, rows: Sequence[Row]) -> SentenceEncoder:
+def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> SentenceEncoder:
     known = [NETWORKS, *[_MODULES.keys()] * (len(rows) - 1)]
     if unknown := [row.type for row, kinds in zip(rows, known, strict=True) if row.kind not in kinds]:
         raise _refused(model, f"{MODULES} names {', '.join(unknown)}, which layerzoo does not know")
@@ -351,7 +351,7 @@ class SentenceEmbedding(nn.Module):
         return features[_SENTENCE][..., : self._dimensions]
 
 
-class Pooling(nn.Module):
+class SentencePooling(nn.Module):
     """sentence_transformers.sentence_transformer.modules.Pooling."""
 
     input_name, output_name = _TOKENS, _SENTENCE
@@ -531,7 +531,7 @@ def _pooling(model: str, settings: Settings) -> nn.Module:
     modes = [given] if isinstance(given, str) else list(given)
     if unknown := [mode for mode in modes if mode not in _POOLINGS]:
         raise _refused(model, f"its Pooling has the mode {', '.join(map(str, unknown))}, which layerzoo does not know")
-    return Pooling(modes, include_prompt=settings.get("include_prompt", True))
+    return SentencePooling(modes, include_prompt=settings.get("include_prompt", True))
 
 
 def _dense(model: str, settings: Settings) -> nn.Module:

@@ -8,14 +8,14 @@ from typing import Any
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess
 from layerzoo.weights import Files
 from layerzoo_hf.audio import describe_audio
-from layerzoo_hf.configuration import config_of, picture_size, sub_config
+from layerzoo_hf.configuration import config_of, image_size_of, sub_config
 from layerzoo_hf.families import family
 
 
 def sized_config_of(spec: ModelSpec, files: Files) -> Any:
     """The configuration of the whole network, for inputs of the size that the spec declares."""
     config = config_of(spec, files)
-    fields = _picture_fields(config, spec) | _window_fields(config, spec, files)
+    fields = _image_fields(config, spec) | _window_fields(config, spec, files)
     if not fields:
         return config
     config = copy.deepcopy(config)
@@ -24,12 +24,12 @@ def sized_config_of(spec: ModelSpec, files: Files) -> Any:
     return config
 
 
-def _picture_fields(config: Any, spec: ModelSpec) -> dict[str, Any]:
+def _image_fields(config: Any, spec: ModelSpec) -> dict[str, Any]:
     """The fields for the size that a user declares. What the library's processor makes is for the network as it is."""
     if _is_by_processor(spec.preprocess):
         return {}
     size = _declared_size(spec.preprocess)
-    usual = picture_size(config, spec.modality)
+    usual = image_size_of(config, spec.modality)
     if size is None or usual is None or size == usual:
         return {}
     known = sub_config(config, spec.modality).image_size

@@ -13,10 +13,10 @@ import tokenizers
 import torch
 from torch import Tensor, nn
 
+from layerzoo.authoring import meta_tensors
 from layerzoo.errors import RepositoryError, WeightsError
-from layerzoo.runtime.stored import Safetensors
 from layerzoo.weights import Files
-from layerzoo_hf.prompts import Prompts, prompts
+from layerzoo_hf.prompts import ModelPrompts, prompts
 from layerzoo_hf.sentence_transformers import SentenceEncoder
 
 _IDS, _MASK = "input_ids", "attention_mask"
@@ -64,7 +64,7 @@ class StaticTokenizer:
         backend.no_truncation()
         self._backend = backend
         self.unknown = _unknown(backend)
-        self.prompts: Prompts | None = None
+        self.prompts: ModelPrompts | None = None
 
     @classmethod
     def of(cls, encoder: SentenceEncoder, files: Files) -> StaticTokenizer:
@@ -120,7 +120,7 @@ def _words(encoder: SentenceEncoder, files: Files) -> Tensor | None:
         name = None if encoder.folder else files.checkpoint_name
     if name is None or not name.endswith(".safetensors"):
         return None
-    return static_tensors(Safetensors.of(files, name).meta())[_WORDS]
+    return static_tensors(meta_tensors(files, name))[_WORDS]
 
 
 def static_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -18,7 +18,7 @@ from layerzoo.weights import Files
 from layerzoo_hf.configuration import sub_config
 from layerzoo_hf.families import batching
 from layerzoo_hf.parts import accepts_any_argument, arguments, backbone_without_values
-from layerzoo_hf.prompts import Prompts, library_tokenizer
+from layerzoo_hf.prompts import ModelPrompts, library_tokenizer
 from layerzoo_hf.sentence_transformers import SentenceEncoder
 
 _LIMIT = 1_000_000
@@ -27,7 +27,7 @@ _UNKNOWN = 512
 """How many tokens an architecture is stated to take that has neither a limit nor a tokenizer."""
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 _CONTENT = (1 << 31) - 1
-"""A token id of no vocabulary, which stands for a text where special tokens are put around it."""
+"""A token id that no vocabulary has: the placeholder for a text when special tokens are added around it."""
 
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -46,11 +46,11 @@ class LibraryTokenizer:
     """
 
     unknown: int | None
-    """The token for what the vocabulary lacks."""
+    """The token for words that are missing in the vocabulary."""
     returns_mask: bool
     """Whether the tokenizer returns an attention mask itself. Where texts are padded to one length, the network gets
     one only then, as with the library's own call."""
-    prompts: Prompts | None = None
+    prompts: ModelPrompts | None = None
     """What may be put before every text, where the model's files say that."""
     _backend: Any = None
     """The Rust tokenizer, where the library's own call adds nothing to it: the same result in half the time."""
@@ -192,7 +192,7 @@ class NoTokenizer:
     def encode(self, text: str) -> list[int]:
         raise WeightsError(
             f"{self._model} is an architecture without a checkpoint, and has no tokenizer: give it tokens "
-            "(a torch.LongTensor a sample), or `weights:` with a tokenizer beside them"
+            "(a torch.LongTensor a sample), or `weights:` with a tokenizer next to them"
         )
 
 

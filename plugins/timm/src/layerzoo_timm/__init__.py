@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from importlib import resources
 from typing import Any
@@ -13,6 +14,7 @@ from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.authoring import Chain
 from layerzoo.spec import ImagePreprocess
 from layerzoo.weights import Files
 from layerzoo_timm import catalogue
@@ -32,19 +34,19 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 
 @hookimpl
 def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
-    """The preprocessing that timm gives this architecture's default weights, and the chain that its layers follow."""
+    """Return the preprocessing of this architecture's default weights in timm, and the chain of its blocks."""
     check_arguments(spec.id, spec.args.to_dict())
     known = timm.get_pretrained_cfg(spec.args["name"])
     if known is None or spec.modality != "vision":
         return None
-    chain = _chains().get(_family(spec.args["name"]))
+    chain = Chain(**_chains().get(_family(spec.args["name"]), {}))
     described = {"preprocess": preprocess_of(known), "chain": chain}
     # A tag says how many outputs its weights have; `num_classes` among the arguments of another model may differ.
     if spec.args.get("num_classes", known.num_classes) != known.num_classes or not is_image_tower(
         spec.args["name"], known
     ):
         return described
-    return described | {"chain": {**(chain or {}), "embedding": ""}, "default": DEFAULT}
+    return described | {"chain": replace(chain, embedding=""), "default": DEFAULT}
 
 
 @hookimpl

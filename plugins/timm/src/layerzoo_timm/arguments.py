@@ -9,7 +9,8 @@ from typing import Any
 
 import timm
 
-from layerzoo.errors import OutsideRepositoryError, RepositoryError, nearest
+from layerzoo.authoring import nearest
+from layerzoo.errors import OutsideRepositoryError, RepositoryError
 
 _OF_FACTORY = frozenset(
     {

@@ -18,7 +18,7 @@ _SAFETENSORS = "model.safetensors"
 
 
 def models() -> dict[str, list[dict[str, Any]]]:
-    """By architecture, its default tag first. One without pretrained weights is a model of its own."""
+    """Return the models of each architecture, its default tag first; one model without weights if it has no tag."""
     tags: dict[str, list[str]] = {name: [] for name in timm.list_models()}
     for name in timm.list_models(pretrained=True, include_tags=True):
         tags[name.split(".")[0]].append(name)
@@ -62,8 +62,8 @@ def weights_of(known: PretrainedCfg) -> str | None:
 def _summary(architecture: str) -> str:
     """What timm says of an architecture in the first line of its documentation, else of its model file."""
     make = model_entrypoint(architecture)
-    told = (_first_line(inspect.getdoc(each)) for each in (make, sys.modules[make.__module__]))
-    return next(filter(None, told), "")
+    lines = (_first_line(inspect.getdoc(each)) for each in (make, sys.modules[make.__module__]))
+    return next(filter(None, lines), "")
 
 
 def _first_line(documentation: str | None) -> str:

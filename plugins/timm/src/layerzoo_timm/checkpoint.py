@@ -1,4 +1,4 @@
-"""A published checkpoint under the names of timm's network, told by watching timm load it."""
+"""Convert checkpoint keys to the names of timm's network, by recording what timm copies while it loads them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layerzoo.runtime.build import WithoutInitialisation
-from layerzoo.runtime.quantised import refuse_scaled
+from layerzoo.authoring import WithoutInitialisation, refuse_scaled
 
 _MISFIT = "Error(s) in loading state_dict"
 """How torch begins its message for names and shapes that do not fit."""
@@ -22,13 +21,16 @@ Create = Callable[..., nn.Module]
 
 
 def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors that timm would load, by the names of the network: renamed, reshaped, resized and left out as its own
-    filters do it. What passes unchanged is the given tensor itself. A checkpoint that does not fit keeps its names:
-    whoever loads it knows which of them a cut needs, and says so.
+    """Return the tensors that timm would load, by the names of the network's parameters.
 
-    tensors: by the names of the checkpoint, on one device, which may be the meta device: then no value is read.
-    Raises: WeightsError for quantised tensors, of which timm ignores the scales; what a filter of timm raises, as it
-    does on the meta device where it needs values.
+    timm's own filters rename, reshape, resize and exclude tensors. A tensor that they do not change is returned as the
+    same object. A checkpoint that does not fit is returned unchanged; the caller reports the keys that a cut needs.
+
+    Args:
+        create: ``timm.create_model`` for the architecture.
+        tensors: by checkpoint key, on one device. On the meta device no value is read.
+    Raises: WeightsError for quantised tensors, whose scales timm ignores; any error of a filter of timm, such as that
+        of a filter that needs values on the meta device.
     """
     given: dict[str, Tensor] = clean_state_dict(dict(tensors))
     with torch.device(next((tensor.device for tensor in given.values()), "cpu")):

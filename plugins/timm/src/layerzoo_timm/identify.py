@@ -1,4 +1,4 @@
-"""What a repository of the hub is, told from the config.json that timm's ``push_to_hf_hub`` writes."""
+"""Identify the model of a hub repository by the config.json that timm's ``push_to_hf_hub`` writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import timm
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
-from layerzoo.bounds import check_counts, check_pixels
+from layerzoo.authoring import check_counts, check_pixels
 from layerzoo.errors import RepositoryError
 from layerzoo.weights import Files
 from layerzoo_timm.arguments import check_architecture, check_arguments

@@ -1,4 +1,4 @@
-"""What timm says of a checkpoint's pictures, in the words of registry.yaml."""
+"""Describe the preprocessing of timm's checkpoints by the keys of registry.yaml."""
 
 from __future__ import annotations
 

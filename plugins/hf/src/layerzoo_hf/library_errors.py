@@ -79,7 +79,7 @@ _PANIC = "PanicException"
 
 
 @contextlib.contextmanager
-def told_plainly(model: str) -> Iterator[None]:
+def translated_errors(model: str) -> Iterator[None]:
     """Translate the errors for a missing package, for code of a repository's own, which is never run, and for files
     that are too much for the library.
 
@@ -164,6 +164,6 @@ def without_hub_kernels() -> Iterator[None]:
 def remote_code(model: str, what: str) -> RemoteCodeError:
     """what: the part of the model, and its verb."""
     return RemoteCodeError(
-        f"{model}: {what} code that lies in its repository, and layerzoo never runs such code. Next: another "
+        f"{model}: {what} code in its repository, which layerzoo never runs. Next: another "
         "checkpoint, of a network that the library knows, or a plugin of your own that builds this one (zoo plugin new)"
     )

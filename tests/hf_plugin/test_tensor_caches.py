@@ -10,13 +10,13 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.build import ground
 from layerzoo.runtime.trace import trace
 from layerzoo.spec import Layer
-from layerzoo_hf.memory import without_memory
+from layerzoo_hf.tensor_caches import without_tensor_caches
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
 def test_a_pass_without_values_leaves_no_fake_tensor_behind() -> None:
-    network = without_memory(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
+    network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
     with ground("fake"):
         network(torch.zeros(1, 3, 48, 80))  # a size that no other test takes
     found = get_patches_center_coordinates(3, 5, dtype=torch.float32, device=torch.device("cpu"))
@@ -26,7 +26,7 @@ def test_a_pass_without_values_leaves_no_fake_tensor_behind() -> None:
 def test_what_is_not_to_be_remembered_is_so_again_after_a_trace_that_ends_early() -> None:
     usual = pytorch_utils.is_torchdynamo_compiling
     with ground("meta"):
-        network = without_memory(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
+        network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
         found = trace(
             network, Batch({"pixels": torch.ones(1, 3, 48, 48)}), until=[Layer(name="stem", module="embeddings")]
         )

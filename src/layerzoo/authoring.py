@@ -1,0 +1,51 @@
+"""What a plugin's hooks may use besides the declarations: helpers, and the types that they return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layerzoo.bounds import check_counts, check_pixels
+from layerzoo.errors import nearest
+from layerzoo.media.inputs import ImageInputs
+from layerzoo.media.prompts import KnowsPrompts, Prompts
+from layerzoo.media.text import KnowsUnknown, TensorTokenizer, Tokenizer
+from layerzoo.plugins.chain import Chain
+from layerzoo.plugins.hookspecs import hookimpl
+from layerzoo.runtime.build import WithoutInitialisation
+from layerzoo.runtime.quantised import holds_quantised, is_packed, refuse_scaled
+from layerzoo.runtime.stored import Safetensors
+
+if TYPE_CHECKING:
+    import torch
+
+    from layerzoo.weights import Files
+
+__all__ = [
+    "Chain",
+    "ImageInputs",
+    "KnowsPrompts",
+    "KnowsUnknown",
+    "Prompts",
+    "TensorTokenizer",
+    "Tokenizer",
+    "WithoutInitialisation",
+    "check_counts",
+    "check_pixels",
+    "holds_quantised",
+    "hookimpl",
+    "is_packed",
+    "meta_tensors",
+    "nearest",
+    "refuse_scaled",
+]
+
+
+def meta_tensors(files: Files, checkpoint: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors checkpoint on the meta device, by checkpoint key. No value is read.
+
+    Args:
+        files: the model's local files.
+        checkpoint: name of a safetensors file among them, or of the index of several such files.
+    Raises: WeightsError if a file is missing or damaged, or if the index and a file disagree.
+    """
+    return Safetensors.of(files, checkpoint).meta()
