@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import platform
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+from layerzoo.user_folders import cache_folder
 
 try:
     import fcntl
@@ -35,9 +35,7 @@ def cache_dir() -> Path:
     """The folder for what can be made again: ``LAYERZOO_CACHE``, else the user's cache folder. It may not exist yet."""
     if chosen := os.environ.get("LAYERZOO_CACHE"):
         return Path(chosen).expanduser().absolute()
-    import platformdirs
-
-    return platformdirs.user_cache_path("layerzoo")
+    return cache_folder()
 
 
 @contextmanager
@@ -178,6 +176,9 @@ def _is_same(path: Path, state: os.stat_result) -> bool:
 @lru_cache(maxsize=1)
 def _machine() -> str:
     """Return eight hex digits that are the same for all processes that share the locks of this kernel."""
+    import hashlib
+    import platform
+
     try:
         identity = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except (OSError, ValueError):

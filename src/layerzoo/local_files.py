@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from layerzoo.user_folders import config_folder
+
 NO_LOCAL_FILES = "LAYERZOO_NO_LOCAL_FILES"
 """The environment variable that ignores them, as ``zoo --no-local-files`` does."""
 REGISTRY_NAME = "registry.yaml"
@@ -34,9 +36,7 @@ def local_folder() -> Path | None:
 
 def user_folder() -> Path:
     """Return the folder of the user's own registry.yaml and layerzoo.lock. It may not exist."""
-    import platformdirs
-
-    return platformdirs.user_config_path("layerzoo")
+    return config_folder()
 
 
 def _existing_folder() -> Path | None:

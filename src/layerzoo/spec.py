@@ -6,7 +6,9 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from layerzoo.modalities import MODALITIES, Modality
 
 __all__ = [
     "AXES",
@@ -31,11 +33,6 @@ __all__ = [
     "reference_input",
     "to_plain",
 ]
-
-Modality = Literal["text", "vision", "audio", "video"]
-"""What a model takes."""
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-"""All of them."""
 
 AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "channel")
 """The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames,

@@ -17,7 +17,7 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_lines, size
 from layerzoo.disk import atomic_path, cache_dir, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest
-from layerzoo.registry import registry
+from layerzoo.registry.current import registry
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import click
 
-from layerzoo.cli.output import Format, Row, format_option, print_lines, print_rows
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_rows
 from layerzoo.disk import cache_dir
 from layerzoo.errors import LayerzooError, UnknownModelError
 from layerzoo.plugins.checkup import check_up
@@ -69,8 +69,8 @@ def examine(zoo: Registry, time_limit_s: float) -> list[Finding]:
     return [_python(), *_dependencies(), _cache(), *_plugins(zoo, time_limit_s), *_files(zoo), *_defaults(zoo)]
 
 
-def _row(finding: Finding) -> Row:
-    return Row(finding.what, lambda: asdict(finding), (finding.what, finding.state, finding.detail, finding.fix))
+def _row(finding: Finding) -> PrintedRow:
+    return PrintedRow(finding.what, lambda: asdict(finding), (finding.what, finding.state, finding.detail, finding.fix))
 
 
 def _python() -> Finding:
