@@ -21,7 +21,7 @@ from layerzoo.weights import network
 from layerzoo.weights.cache import READER
 from layerzoo.weights.digests import files_of
 from layerzoo.weights.listings import noted_listings
-from layerzoo.weights.network import Listing, RemoteFile, web_place
+from layerzoo.weights.network import Listing, RemoteFile, web_endpoint
 from layerzoo.weights.partial import PartialFile, downloads_dir, read_about
 from layerzoo.weights.uses import Use, uses
 
@@ -183,7 +183,7 @@ def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) ->
     about = read_about(folder)
     if about is None:
         return _unknown_download(folder)
-    part = PartialFile(about, web_place(about.source))  # only looked at: nothing is asked of that place
+    part = PartialFile(about, web_endpoint(about.source))  # only looked at: nothing is asked of that place
     able = [use for use in used if use.may_be_download(about.source, about.digest)]
     return Item(
         kind="download",

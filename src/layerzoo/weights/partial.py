@@ -18,7 +18,7 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import CacheError, ChangedError, DigestError, UnsafeWeightsError
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import content_digest
-from layerzoo.weights.network import Place, RangesIgnoredError, fetch, fetch_all
+from layerzoo.weights.network import Endpoint, RangesIgnoredError, fetch, fetch_all
 from layerzoo.weights.progress import Progress
 from layerzoo.weights.sources import check_inside
 from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
@@ -75,11 +75,11 @@ class PartialFile:
     The file counts as whole only when all of it is there and its digest was found to be right.
     """
 
-    def __init__(self, about: About, place: Place, progress: Progress | None = None) -> None:
+    def __init__(self, about: About, endpoint: Endpoint, progress: Progress | None = None) -> None:
         """progress: called where none is given with what is asked for."""
         self.about = about
         self._progress = progress
-        self._place = place
+        self._endpoint = endpoint
         self.folder = _folder(about.source, about.digest)
         """Where its bytes and its journal are."""
 
@@ -172,7 +172,7 @@ class PartialFile:
             future.result()
 
     def _fetch_piece(self, piece: Span, writer: _Writer) -> None:
-        etag = fetch(self._place, piece, self.about.size, writer)
+        etag = fetch(self._endpoint, piece, self.about.size, writer)
         writer.sync()
         self._note({"span": [piece.start, piece.stop], "etag": etag})
 
@@ -180,7 +180,7 @@ class PartialFile:
         """From a server that only gives whole files."""
         self._require_room(missing([Span(0, self.about.size)], self.there()))
         writer.resume()
-        fetch_all(self._place, self.about.size, writer)
+        fetch_all(self._endpoint, self.about.size, writer)
         writer.sync()
         self._note({"span": [0, self.about.size], "etag": None})
 
@@ -190,7 +190,7 @@ class PartialFile:
         if needed > free:
             raise CacheError(
                 f"{self.about.source} needs {needed:,} bytes more on the disk, and {free:,} are free in {cache_dir()}. "
-                "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER"
+                "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER"
             )
 
     def _note(self, line: dict[str, Any]) -> None:

@@ -334,7 +334,7 @@ class _Taking:
 
     def _part(self, name: str, file: RemoteFile) -> PartialFile:
         about = About(f"hf://{self._repo}/{file.name}", PurePosixPath(file.name).name, file.size, file.etag)
-        place = network.hub_place(self._repo, self._origin.revision, file)
+        place = network.hub_endpoint(self._repo, self._origin.revision, file)
         return PartialFile(about, place, self._progress(name))
 
     def _label(self, file: RemoteFile) -> str:
