@@ -18,9 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
+from layerzoo.paths import trace_path
 from layerzoo.registry import PluginManifest, Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
@@ -118,7 +119,7 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
         "versions": library_versions(spec, zoo),
         "code": _code_state(chain, zoo),
     }
-    return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
+    return trace_path(_digest(json.dumps(depends_on, sort_keys=True)))
 
 
 _CODE = (".py", ".yaml", ".yml", ".toml", ".json")

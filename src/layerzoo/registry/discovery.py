@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from layerzoo.environment import environment
-from layerzoo.local_files import local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.disabled import Disabled, read_disabled

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import NotFoundError, PluginError, UsageError
+from layerzoo.paths import cache_dir
 from layerzoo.registry.changes import Changes, UserFile
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.discovery import Surroundings
