@@ -16,8 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, PluginError
+from layerzoo.paths import trace_path, traces_dir
 from layerzoo.registry.current import registry
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
@@ -118,7 +119,7 @@ def _versions(plugins: list[str]) -> dict[str, str]:
 
 def _has_traces() -> bool:
     """Return whether any model was traced on this machine: the name of a trace takes 30 ms to work out."""
-    with contextlib.suppress(OSError), os.scandir(cache_dir() / "traces") as entries:
+    with contextlib.suppress(OSError), os.scandir(traces_dir()) as entries:
         return any(entry.name.endswith(".trace") for entry in entries)
     return False
 
@@ -132,7 +133,7 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
         "versions": library_versions(spec, zoo),
         "code": _code_state(chain, zoo),
     }
-    return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
+    return trace_path(_digest(json.dumps(depends_on, sort_keys=True)))
 
 
 _CODE = (".py", ".yaml", ".yml", ".toml", ".json")
@@ -182,14 +183,16 @@ def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:
 def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] | str | None:
     """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them. Of a
     checkpoint on the hub, the commit that it is locked at; of a repository, also the one that was seen last."""
-    from layerzoo.lock import Lock
-    from layerzoo.registry.repositories import known_commit
 
     if spec.weights is None:
         return []
     if repository := zoo.repository(spec.id):
+        from layerzoo.registry.repositories import known_commit
+
         return known_commit(repository)
     if spec.weights.source.startswith("hf:"):
+        from layerzoo.lock import Lock
+
         with contextlib.suppress(LockError):
             return locked.revision if (locked := Lock.read().models.get(spec.id)) else None
     if not spec.weights.source.startswith("file:"):

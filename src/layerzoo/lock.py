@@ -16,7 +16,8 @@ from typing import Any
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, OutputError
-from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, user_folder
 from layerzoo.printable import shorten
 from layerzoo.small_files import read_small
 

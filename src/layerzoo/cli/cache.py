@@ -13,8 +13,8 @@ from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows, size
-from layerzoo.disk import cache_dir
 from layerzoo.errors import UsageError
+from layerzoo.paths import cache_dir
 from layerzoo.registry.current import registry
 from layerzoo.stopping import what_is_kept
 
@@ -46,7 +46,7 @@ def list_command(format_: Format) -> None:
     download    a file that is fetched in parts, or came from a link
     converted   a checkpoint made from a pickle
     scratch     a file that is being written, or was when its process was killed
-    traces, catalogues, listings, index, digests
+    traces, catalogues, identified, listings, index, digests
                 what was found out, and can be found out again
 
     Of a file with holes, what is here counts. Nothing is fetched, and no connection is opened.

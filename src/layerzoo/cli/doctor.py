@@ -14,8 +14,8 @@ from typing import Literal
 import click
 
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_rows
-from layerzoo.disk import cache_dir
 from layerzoo.errors import LayerzooError, UnknownModelError
+from layerzoo.paths import cache_dir
 from layerzoo.plugins.checkup import check_up
 from layerzoo.plugins.probe import TIME_LIMIT_S
 from layerzoo.registry import Health, Registry, advice, registry

@@ -88,7 +88,7 @@ def filter_options(command: CommandT) -> CommandT:
         click.option("--min-params", type=Count(), metavar="N", help="At least so many parameters: 500k, 1.5G."),
         click.option("--max-params", type=Count(), metavar="N", help="At most so many parameters: 25M."),
         click.option("--size-px", type=Size(), metavar="SIZE", help="Pictures and frames of this size: 224, 384x256."),
-        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Sound at this many samples a second: 16000."),
+        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Audio at this many samples a second: 16000."),
         click.option(
             "--width", type=_POSITIVE, metavar="N", help="So many values a sample, at the default layer and pooling."
         ),

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from layerzoo.disk import cache_dir
+from layerzoo.paths import cache_dir
 from layerzoo.registry.filters import Filters
 from layerzoo.registry.lookup import Registry
 

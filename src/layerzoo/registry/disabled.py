@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest
+from layerzoo.paths import DISABLED_NAME, user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.installed import CORE_DISTRIBUTION, CORE_NAMESPACE, Installed
 from layerzoo.small_files import read_small
-from layerzoo.user_folders import config_folder
 
 if TYPE_CHECKING:
     from layerzoo.registry.diagnostics import Code, Diagnostic
 
-FILE_NAME = "disabled-plugins.txt"
+FILE_NAME = DISABLED_NAME
 _HEADER = "# Plugins that layerzoo leaves out, one a line: written by `zoo plugin disable` and `zoo plugin enable`."
 _MAX_BYTES = 100_000
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -57,7 +57,7 @@ class Disabled:
 
 def disabled_path() -> Path:
     """Where the file is, or would be."""
-    return config_folder() / FILE_NAME
+    return user_folder() / FILE_NAME
 
 
 def read_disabled() -> Disabled:

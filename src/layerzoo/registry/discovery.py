@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from layerzoo.environment import environment
-from layerzoo.local_files import local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.disabled import Disabled, read_disabled
 from layerzoo.registry.installed import FILE_NAME, PACKAGE, Installed, core, scan

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerzoo.notices import told_when_slow
+from layerzoo.notices import notify_when_slow
 from layerzoo.registry.database import Database, from_json
 from layerzoo.registry.source import UNSETTLED, Source, fingerprint, settled_fingerprint
 
@@ -109,7 +109,7 @@ class Index:
         from layerzoo.registry.compile import Compiled, Head, compile_registry
         from layerzoo.registry.published import published_models
 
-        with told_when_slow(lambda: _indexing(source)), self._database.transaction():
+        with notify_when_slow(lambda: _indexing(source)), self._database.transaction():
             # Another process may have compiled it while this one waited for its turn.
             if known := self._known(source, state, version):
                 return known
@@ -221,7 +221,7 @@ class Index:
 
         That scope is minus the view. Raises: sqlite3.DatabaseError when the index cannot be written.
         """
-        with told_when_slow(lambda: _COMBINING), self._database.transaction():
+        with notify_when_slow(lambda: _COMBINING), self._database.transaction():
             if (known := self.view(key)) is not None:
                 return known
             self._database.write("INSERT INTO views (key) VALUES (?)", (key,))

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import NotFoundError, PluginError, UsageError
-from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
 from layerzoo.registry.filters import Filters, check_filters, check_modality, check_order
 from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.stock import Stock

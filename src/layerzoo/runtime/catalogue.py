@@ -15,7 +15,7 @@ from typing import Any
 from layerzoo.errors import CacheError, LayerzooError, PluginError, RegistryError
 from layerzoo.facts import library_versions
 from layerzoo.jobs.ledger import Ledger, Result
-from layerzoo.jobs.workers import Limits, results
+from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
 from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
@@ -71,7 +71,7 @@ def trace_architectures(
         if name in known:
             yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
-    limits = Limits(seconds, _MEMORY_BYTES)
+    limits = WorkerLimits(seconds, _MEMORY_BYTES)
     for name, result in results(missing, partial(_work, namespace), limits, processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)

@@ -19,13 +19,14 @@ from layerzoo.errors import (
     ServerError,
 )
 from layerzoo.lock import Lock, LockedFile, LockedModel
+from layerzoo.paths import is_commit
 from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.limits import check_size, check_total
-from layerzoo.weights.listings import is_commit, keep, keep_seen, listing_at, listing_now, seen_commit
+from layerzoo.weights.listings import keep, keep_seen, listing_at, listing_now, seen_commit
 from layerzoo.weights.modules import MODULES, module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.partial import About, PartialFile
@@ -334,7 +335,7 @@ class _Taking:
 
     def _part(self, name: str, file: RemoteFile) -> PartialFile:
         about = About(f"hf://{self._repo}/{file.name}", PurePosixPath(file.name).name, file.size, file.etag)
-        place = network.hub_place(self._repo, self._origin.revision, file)
+        place = network.hub_endpoint(self._repo, self._origin.revision, file)
         return PartialFile(about, place, self._progress(name))
 
     def _label(self, file: RemoteFile) -> str:
