@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,19 +18,16 @@ from layerzoo.layers import expand, parse_address, select
 from layerzoo.registry.document import Loc
 from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, explain, shorten, show
-from layerzoo.spec import Layer
+from layerzoo.spec import KINDS, PREPROCESS_CLASSES, Layer
 
 with pydantic_alone():
     from layerzoo.registry.forms import (
-        AudioModelForm,
+        MODEL_FORMS,
         CatalogueHeadForm,
-        Form,
+        FormT,
         HeadForm,
         LayerForm,
         ModelForm,
-        TextModelForm,
-        VideoModelForm,
-        VisionModelForm,
         WeightsForm,
     )
 
@@ -43,21 +40,12 @@ _KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[^\s.#<\[\]{}]+(\.[^\s.#<\[\]{}]+)*")
 _SELECTORS = {"last", "final", "penultimate"}
-KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
-MODEL_FORMS: dict[str, type[ModelForm]] = {
-    "vision": VisionModelForm,
-    "audio": AudioModelForm,
-    "text": TextModelForm,
-    "video": VideoModelForm,
+NEEDED: dict[str, list[str]] = {
+    kind: [field.name for field in fields(preprocess) if field.default is MISSING and field.default_factory is MISSING]
+    for kind, preprocess in PREPROCESS_CLASSES.items()
 }
-NEEDED: dict[str, tuple[str, ...]] = {
-    "image": ("size_px", "resize", "mean", "std"),
-    "audio": ("sample_rate_hz",),
-    "text": ("max_tokens",),
-    "video": ("frames", "image"),
-}
-
-FormT = TypeVar("FormT", bound=Form)
+"""The required keys of a preprocess, by its kind: those without a default value."""
+NEEDED["video"].append("image")  # only a plugin may leave the preprocessing of frames to its library
 
 
 def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
@@ -162,9 +150,9 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
 
 def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
     """The plain form. What is found to be wrong on the way is added to the mistakes."""
-    layers = list(_layers(form.layers or {}, form.flops, mistakes))
     plain: dict[str, Any] = {"id": id, "modality": form.modality}
     plain |= form.model_dump(include=_KEPT, exclude_unset=True)
+    layers = list(_layers(form.layers or {}, plain.get("flops"), mistakes))
     if form.preprocess is not None:
         plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
     if layers:
@@ -172,7 +160,7 @@ def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake])
     if form.default is not None:
         plain["default"] = form.default.model_dump(exclude_unset=True)
         if not any(mistake.loc[:1] == ("layers",) for mistake in mistakes):
-            mistakes += _misplaced_default(id, form.default.layer, layers)
+            mistakes += _misplaced_default(id, plain["default"].get("layer"), layers)
     if form.weights is not None:
         plain["weights"] = _plain_weights(form.weights, folder, mistakes)
     return plain
