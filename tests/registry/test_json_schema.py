@@ -98,8 +98,8 @@ def test_mistakes_are_found_by_the_schema_and_by_the_checker(validator: Any, hom
     assert check(_file(home, text))
 
 
-# Fields that are not keys of a form: ids and the names of layers are keys of the mapping around it, the kind follows from
-# the modality, and the others are declared elsewhere.
+# Fields that are not keys of a form: ids and the names of layers are keys of the mapping around it, the kind follows
+# from the modality, and the others are declared elsewhere.
 ELSEWHERE = {ModelSpec: {"id", "traced_with", "plugin", "aliases"}, Layer: {"name"}}
 FORMS = {
     ModelSpec: [*MODEL_FORMS.values()],

@@ -279,7 +279,7 @@ def _derived_from(source: type, *, without: Collection[str] = ()) -> Callable[[t
 @_derived_from(ImagePreprocess, without={"kind"})
 class ImageForm(Form):
     size_px: Sides = UNSET
-    """One number stands for both."""
+    """A single number sets both."""
 
 
 @_derived_from(AudioPreprocess, without={"kind"})
@@ -320,7 +320,7 @@ class LayerForm(Form):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        path = {"type": ["string", "null"], "description": "The dotted path of the module."}
+        path = {"type": ["string", "null"], "description": "The dotted path of the submodule."}
         return {"anyOf": [path, handler(schema)]}
 
     @model_validator(mode="before")
@@ -360,7 +360,7 @@ class WeightsForm(Form):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         sources = "|".join(pattern.pattern for name, pattern in _SOURCES.items() if name in ("file", "hf"))
-        source = {"type": "string", "pattern": f"^(?:{sources})$", "description": "Where they are."}
+        source = {"type": "string", "pattern": f"^(?:{sources})$", "description": "The source."}
         return {"anyOf": [source, handler(schema)]}
 
     @model_validator(mode="before")
