@@ -121,7 +121,7 @@ class Whole:
             yield self.compare(_cut(self.spec, name))
 
     def is_repeatable(self) -> bool:
-        """Whether a second pass of the whole network gives the same activations."""
+        """Return whether a second pass of the whole network gives the same activations."""
         again = hooked(self.network, self.backbone.layers, self.batch)
         return all(torch.equal(again[name], tensor) for name, tensor in self.expected.items())
 

@@ -51,7 +51,7 @@ from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.trace import Call, Key, Trace, trace
 from layerzoo.runtime.variation import Comparison, Observed, Variation, compare, example_batches
 from layerzoo.spec import (
-    PREPROCESS_KINDS,
+    KINDS,
     AudioPreprocess,
     Default,
     FrozenMap,
@@ -511,7 +511,7 @@ def described(spec: ModelSpec, hooks: ModelHooks, files: Files) -> ModelSpec:
     known = hooks.describe(_asked(spec), files) or {}
     try:
         if preprocess := known.get("preprocess"):
-            kind = PREPROCESS_KINDS[_asked(spec).modality].__dataclass_fields__["kind"].default
+            kind = KINDS[_asked(spec).modality]
             found = preprocess_from_dict({"kind": kind, **preprocess})
             spec = replace(spec, preprocess=_completed(spec.preprocess, found))
         if "default" in known and spec.default == Default():
