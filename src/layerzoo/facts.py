@@ -25,7 +25,7 @@ from layerzoo.registry import PluginManifest, Registry, registry
 from layerzoo.registry.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
-_FORMAT = 10
+_FORMAT = 11
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from layerzoo.layers import select
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.naming import Chain, name_layers
+from layerzoo.runtime.chain import Chain
+from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.trace import Trace, trace
 from layerzoo.spec import Layer
 

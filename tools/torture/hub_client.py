@@ -61,7 +61,7 @@ def main() -> None:
 def _features(model: str, inputs: list[str]) -> list[float]:
     """The first numbers of what a model computes; of a model without a sample at hand, the shapes of its layers."""
     import layerzoo
-    from layerzoo.runtime.load import trace_layers
+    from layerzoo.runtime.loading import trace_layers
 
     if not inputs:
         return [float(len(trace_layers(model)))]

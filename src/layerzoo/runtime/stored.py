@@ -77,7 +77,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SafetensorsFile:
     """One safetensors file."""
 
     name: str
@@ -94,7 +94,7 @@ class Safetensors:
     """A checkpoint of one file, or of several. Only what is asked for is read, or fetched."""
 
     label: str
-    homes: Mapping[str, _Part]
+    homes: Mapping[str, _SafetensorsFile]
     """By the name of the tensor."""
 
     @classmethod
@@ -103,7 +103,7 @@ class Safetensors:
 
         Raises: WeightsError when it is damaged.
         """
-        part = _Part(path.name, path, read_header(path), digests=read_digests(path))
+        part = _SafetensorsFile(path.name, path, read_header(path), digests=read_digests(path))
         return cls(label or path.name, dict.fromkeys(part.entries, part))
 
     @classmethod
@@ -139,8 +139,8 @@ class Safetensors:
         self.fetch(asked)
         return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
 
-    def _by_part(self, names: Iterable[str]) -> list[tuple[_Part, list[str]]]:
-        held: dict[str, tuple[_Part, list[str]]] = {}
+    def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
+        held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
         for name in names:
             part = self.homes[name]
             held.setdefault(part.name, (part, []))[1].append(name)
@@ -229,14 +229,14 @@ class Joined:
         return [(f"{each}/" if each else "", self.modules.get(each, self.main), held[each]) for each in held]
 
 
-def _part(files: Files, name: str) -> _Part:
+def _part(files: Files, name: str) -> _SafetensorsFile:
     path, rest = files[name], files.partial.get(name)
     if rest is not None:
         fetch_header(rest)
-    return _Part(name, path, read_header(path), rest)
+    return _SafetensorsFile(name, path, read_header(path), rest)
 
 
-def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
+def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
     """Straight into each tensor's own memory, in the order of the file. A mapping of the file would keep all of it
     alive, and end the process when the file is cut short by somebody else."""
     held, found = list(names), dict[str, Tensor]()
@@ -281,7 +281,7 @@ def tensor_data(tensor: Tensor) -> TensorData:
 
 
 @contextlib.contextmanager
-def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
+def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]:
     """A file to read tensors from, which another process may complete, move or remove in the meantime."""
     try:
         with io.FileIO(part.path) as file:
@@ -292,5 +292,5 @@ def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
         part.rest.require(_spans(part, names))
 
 
-def _spans(part: _Part, names: Iterable[str]) -> list[Span]:
+def _spans(part: _SafetensorsFile, names: Iterable[str]) -> list[Span]:
     return [Span(part.entries[name].start, part.entries[name].stop) for name in names]

@@ -11,7 +11,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layerzoo.runtime.build import WithoutInitialisation
+from layerzoo.runtime.construct import WithoutInitialisation
 from layerzoo.runtime.quantised import refuse_scaled
 
 _MISFIT = "Error(s) in loading state_dict"

@@ -37,7 +37,7 @@ from layerzoo_transformers.families import family
 from layerzoo_transformers.frames import leave_out_padding
 from layerzoo_transformers.identify import described, identify
 from layerzoo_transformers.images import image_processor
-from layerzoo_transformers.memory import without_memory
+from layerzoo_transformers.memory import without_tensor_caches
 from layerzoo_transformers.modules import network_folder
 from layerzoo_transformers.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
 from layerzoo_transformers.plainly import told_plainly, without_hub_kernels
@@ -68,7 +68,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
         if (made := _embedding(spec, encoder, network, part)) is not None:
             attach(backbone, made)
         untie_on_load(backbone)
-    return backbone if _has_values() else without_memory(backbone)
+    return backbone if _has_values() else without_tensor_caches(backbone)
 
 
 @hookimpl

@@ -47,7 +47,7 @@ def leave_out_padding(network: nn.Module) -> nn.Module:
     for layer in encoder.modules():
         for name, norm in layer.named_children():
             if type(norm) is nn.GroupNorm:  # the library has one behind the first convolution, and nowhere else
-                setattr(layer, name, TrueGroupNorm(norm, (config.conv_kernel[0], config.conv_stride[0])))
+                setattr(layer, name, MaskedGroupNorm(norm, (config.conv_kernel[0], config.conv_stride[0])))
     positions = getattr(getattr(network, "encoder", None), "pos_conv_embed", None)
     for layer in getattr(positions, "layers", ()):  # a stack, each of which sees what the one before has made of zeros
         setattr(layer, _TRUE, None)
@@ -56,7 +56,7 @@ def leave_out_padding(network: nn.Module) -> nn.Module:
     return network
 
 
-class TrueGroupNorm(nn.GroupNorm):
+class MaskedGroupNorm(nn.GroupNorm):
     """A group norm over the true positions of each row; what is behind them becomes zero."""
 
     def __init__(self, norm: nn.GroupNorm, frame_hop: tuple[int, int]) -> None:
@@ -71,7 +71,7 @@ class TrueGroupNorm(nn.GroupNorm):
         if true is None:
             return super().forward(input)
         ends = [_frames(samples, self._frame_hop) for samples in true]
-        rows = [super(TrueGroupNorm, self).forward(row[None, :, :end]) for row, end in zip(input, ends, strict=True)]
+        rows = [super(MaskedGroupNorm, self).forward(row[None, :, :end]) for row, end in zip(input, ends, strict=True)]
         return torch.cat([functional.pad(row, (0, input.shape[-1] - row.shape[-1])) for row in rows])
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import pytorch_utils
 
 
-def without_memory(network: nn.Module) -> nn.Module:
+def without_tensor_caches(network: nn.Module) -> nn.Module:
     """The network, whose forward passes leave nothing behind, however they end.
 
     transformers remembers positions and anchors by size and device, over all networks of a process. Those of a pass
