@@ -79,7 +79,7 @@ def vit(cache: Path, hub: Hub, declare: Declare) -> Repository:
 def pull(model: str = "mine/vit", spans: list[Span] | None = None) -> None:
     """Take the weights of a model, whole or some bytes of them."""
     spec = registry().model(model)
-    files = resolve(spec.weights, model=model, want="whole" if spans is None else "partial")
+    files = resolve(spec.weights, model=model, extent="whole" if spans is None else "partial")
     for part in files.partial.values():
         part.ensure(spans or [])
 

@@ -61,7 +61,7 @@ def main() -> None:
 def _features(model: str, inputs: list[str]) -> list[float]:
     """Return the first features of a model; the shapes of its layers if there is no sample for it."""
     import layerzoo
-    from layerzoo.runtime.load import trace_layers
+    from layerzoo.runtime.loading import trace_layers
 
     if not inputs:
         return [float(len(trace_layers(model)))]

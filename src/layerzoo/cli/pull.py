@@ -72,7 +72,7 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
             from layerzoo.runtime import pull
 
             pull(spec, layer=layers, progress=meter)
-        files = resolve(spec.weights, model=spec.id, want="partial" if layers else "whole", progress=meter)
+        files = resolve(spec.weights, model=spec.id, extent="partial" if layers else "whole", progress=meter)
     here = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )

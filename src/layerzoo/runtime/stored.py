@@ -77,7 +77,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SafetensorsFile:
     """One safetensors file."""
 
     name: str
@@ -94,7 +94,7 @@ class Safetensors:
     """A checkpoint of one file, or of several. Only what is asked for is read, or fetched."""
 
     label: str
-    homes: Mapping[str, _Part]
+    homes: Mapping[str, _SafetensorsFile]
     """By the name of the tensor."""
 
     @classmethod
@@ -103,7 +103,7 @@ class Safetensors:
 
         Raises: WeightsError when it is damaged.
         """
-        part = _Part(path.name, path, read_header(path), digests=read_digests(path))
+        part = _SafetensorsFile(path.name, path, read_header(path), digests=read_digests(path))
         return cls(label or path.name, dict.fromkeys(part.entries, part))
 
     @classmethod
@@ -139,8 +139,8 @@ class Safetensors:
         self.fetch(asked)
         return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
 
-    def _by_part(self, names: Iterable[str]) -> list[tuple[_Part, list[str]]]:
-        held: dict[str, tuple[_Part, list[str]]] = {}
+    def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
+        held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
         for name in names:
             part = self.homes[name]
             held.setdefault(part.name, (part, []))[1].append(name)
@@ -229,14 +229,14 @@ class Joined:
         return [(f"{each}/" if each else "", self.modules.get(each, self.main), held[each]) for each in held]
 
 
-def _part(files: Files, name: str) -> _Part:
+def _part(files: Files, name: str) -> _SafetensorsFile:
     path, rest = files[name], files.partial.get(name)
     if rest is not None:
         fetch_header(rest)
-    return _Part(name, path, read_header(path), rest)
+    return _SafetensorsFile(name, path, read_header(path), rest)
 
 
-def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
+def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
     """Read tensors into their own memory, in a few threads, each in the order of the file.
 
     A mapping of the file would keep all of it alive, and end the process when another program truncates the file.
@@ -246,7 +246,7 @@ def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
         return {name: tensor for chunk in chunks for name, tensor in chunk.items()}
 
 
-def _chunks(part: _Part, names: Iterable[str]) -> list[list[str]]:
+def _chunks(part: _SafetensorsFile, names: Iterable[str]) -> list[list[str]]:
     """Divide names into consecutive parts of the file that hold about as many bytes: one for each thread."""
     ordered = sorted(names, key=lambda name: part.entries[name].start)
     size = sum(part.entries[name].stop - part.entries[name].start for name in ordered)
@@ -258,7 +258,7 @@ def _chunks(part: _Part, names: Iterable[str]) -> list[list[str]]:
     return chunks
 
 
-def _read_chunk(part: _Part, names: Sequence[str]) -> dict[str, Tensor]:
+def _read_chunk(part: _SafetensorsFile, names: Sequence[str]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     with _opened(part, names) as file:
         for name in names:
@@ -308,7 +308,7 @@ def tensor_data(tensor: Tensor) -> TensorData:
 
 
 @contextlib.contextmanager
-def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
+def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]:
     """A file to read tensors from, which another process may complete, move or remove in the meantime."""
     try:
         with io.FileIO(part.path) as file:
@@ -319,5 +319,5 @@ def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
         part.rest.require(_spans(part, names))
 
 
-def _spans(part: _Part, names: Iterable[str]) -> list[Span]:
+def _spans(part: _SafetensorsFile, names: Iterable[str]) -> list[Span]:
     return [Span(part.entries[name].start, part.entries[name].stop) for name in names]

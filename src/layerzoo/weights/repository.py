@@ -34,7 +34,7 @@ from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside
 
-Want = Literal["whole", "partial", "nothing"]
+Extent = Literal["whole", "partial", "nothing"]
 """How much of a checkpoint is to be here: all of it; what is asked for later; or only the files beside it."""
 
 DEFAULT_REVISION = "main"
@@ -49,7 +49,7 @@ class Request:
     """Declared digests, in hex, by file name."""
     model: str | None = None
     """Whose files these are: by this name the lock knows them."""
-    want: Want = "whole"
+    extent: Extent = "whole"
     progress: FileProgress | None = None
 
 
@@ -197,10 +197,10 @@ class _Taking:
     def files(self) -> Files:
         paths = {name: self._whole(name) for name in self._companions()}
         partial: dict[str, PartialFile] = {}
-        checkpoint = None if self._request.want == "nothing" else self._checkpoint()
-        modules = [] if self._request.want == "nothing" else self._module_weights()
+        checkpoint = None if self._request.extent == "nothing" else self._checkpoint()
+        modules = [] if self._request.extent == "nothing" else self._module_weights()
         for name in [*self._parts_of(checkpoint, paths), *modules]:
-            if self._request.want == "partial" and self._can_be_partial(name):
+            if self._request.extent == "partial" and self._can_be_partial(name):
                 partial[name] = self._in_part(name)
                 paths[name] = partial[name].path
             else:

@@ -19,7 +19,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from layerzoo.errors import LayerzooError, SampleError
-from layerzoo.runtime.batch import Row
+from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.preprocess import TextPreprocessor
 from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
 
@@ -116,7 +116,7 @@ def _taken(model_type: str) -> tuple[str, ...]:
 def _compared(library: Any, preprocess: TextPreprocessor, taken: Sequence[str]) -> dict[str, Any]:
     """Return the verdict and the number of compared texts."""
     declared = preprocess.declared
-    rows: list[Row] = []
+    rows: list[InputRow] = []
     kept: list[str] = []
     refused: dict[int, str] = {}
     is_padded = declared.batching == "exact"
