@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import re
 import signal
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
@@ -106,24 +105,32 @@ def _code_of(traceback: TracebackType) -> set[Any]:
 
 def summary(error: BaseException) -> str:
     """An exception in one line: its type and the beginning of its message; of a hook, its mistake."""
-    if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
-        return told
+    if isinstance(error, PluginValidationError) and (reason := _unknown_arguments(error.plugin)):
+        return reason
     lines = str(error).strip().splitlines() or [""]
     first = "; ".join(lines) if isinstance(error, PluginValidationError) else lines[0]
     first = shorten(first, _LONGEST)  # some libraries list all that they know
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _misfit(said: str) -> str | None:
-    """What pluggy says of a hook that asks for other arguments than it gets, in the words of a plugin's author."""
-    hook = re.search(r"for hook '(\w+)'", said)
-    unknown = re.search(r"Argument\(s\) \{(.*?)\} are declared", said)
-    if not hook or not unknown or not (known := getattr(hookspecs, hook[1], None)):
-        return None
-    asked = ", ".join(sorted(re.findall(r"'(\w+)'", unknown[1])))
-    return (
-        f"its hook {hook[1]} asks for {asked}, which is not given. Possible: {', '.join(signature(known).parameters)}"
-    )
+def _unknown_arguments(plugin: object) -> str | None:
+    """Return which arguments a hook of a plugin asks for that no such hook receives; None if there are none."""
+    for hook in filter(lambda name: name != "hookimpl", hookspecs.__all__):
+        known = signature(getattr(hookspecs, hook)).parameters
+        asked = _required(getattr(plugin, hook, None)) - known.keys()
+        if asked:
+            return (
+                f"its hook {hook} asks for {', '.join(sorted(asked))}, which is not given. Possible: {', '.join(known)}"
+            )
+    return None
+
+
+def _required(hook: object) -> set[str]:
+    if not callable(hook):
+        return set()
+    parameters = signature(hook).parameters.values()
+    is_named = {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
+    return {each.name for each in parameters if each.kind in is_named and each.default is Parameter.empty}
 
 
 def folder_of(plugin: PluginManifest) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -232,7 +233,7 @@ def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> It
             _require_expected(response, endpoint)
             yield response
     except httpx2.TransportError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        if _is_about_certificate(error):
             advice = "Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE"
             raise ConnectionFailedError(
                 f"{endpoint.label}: the server cannot prove who it is: {error}. {advice}"
@@ -241,6 +242,15 @@ def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> It
     except (httpx2.TooManyRedirects, httpx2.InvalidURL):
         with translated(endpoint.label):
             raise
+
+
+def _is_about_certificate(error: BaseException | None) -> bool:
+    """Return True if an error, or one of its causes, is about the certificate of a server."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
