@@ -334,9 +334,13 @@ class EmptySampleError(SampleError):
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
-    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole.
+    """Return the names that are most similar to a mistyped one, best first.
 
-    Names of more than 200 characters have no closest ones: the comparison takes time that grows with their square.
+    Args:
+        asked: the mistyped name. The part after its last slash is compared as well as the whole.
+        names: the existing names.
+        limit: the largest number of names to return.
+    Returns: similar names; none for a name of more than 200 characters, because the time grows with its square.
     """
     if len(asked) > _LONGEST_COMPARED:
         return []
@@ -347,3 +351,12 @@ def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
     tail = asked.lower().rsplit("/", 1)[-1]
     found += [tails[key] for key in get_close_matches(tail, list(tails), n=limit, cutoff=0.6)]
     return list(dict.fromkeys(found))[:limit]
+
+
+def nearest_hint(close: Sequence[str]) -> str:
+    """Return the sentence that names the nearest names, such as ``"Nearest: block.3. "``; empty without any.
+
+    Args:
+        close: the result of :func:`nearest`.
+    """
+    return f"Nearest: {', '.join(close)}. " if close else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerzoo.disk import atomic_path
-from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest
+from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest, nearest_hint
 from layerzoo.paths import DISABLED_NAME, user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.diagnostics import Code, Diagnostic
@@ -116,7 +116,7 @@ def enable(name: str, plugins: Sequence[Installed]) -> list[str]:
 def _not_found(name: str, plugins: Sequence[Installed], entries: Sequence[str]) -> NotFoundError:
     names = {each for plugin in plugins for each in (plugin.namespace, plugin.distribution)} | set(entries)
     close = nearest(name, sorted(names))
-    hint = f"Nearest: {', '.join(close)}. " if close else ""
+    hint = nearest_hint(close)
     return NotFoundError(f"there is no plugin '{name}'. {hint}All: zoo plugin list", asked=name, nearest=close)
 
 
