@@ -1,4 +1,4 @@
-"""Errors can be pickled with their attributes."""
+"""Errors form the tree that is drawn at the top of their module, and can be pickled with their attributes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from layerzoo import errors
 from layerzoo.errors import (
+    CacheError,
     DigestError,
+    LayerError,
     LayerzooError,
     MissingLibraryError,
+    NotFoundError,
     OutputError,
     PluginError,
     RegistryError,
     SampleError,
+    UnavailableError,
+    UnknownLayerError,
     UnknownModelError,
+    UsageError,
 )
 
 ERRORS = [
@@ -35,3 +42,31 @@ def test_a_pickled_error_keeps_its_message_and_attributes(error: LayerzooError):
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+
+
+def drawn(error: type[LayerzooError], depth: int = 0) -> list[str]:
+    """Draw an error and the errors derived from it, as at the top of errors.py."""
+    children = [
+        line
+        for child in error.__subclasses__()
+        if child.__module__ == errors.__name__
+        for line in drawn(child, depth + 1)
+    ]
+    return [f"{'    ' * (depth + 1)}{error.__name__} {error.exit_code}", *children]
+
+
+def test_the_tree_at_the_top_of_the_module_is_the_tree_of_its_classes():
+    assert errors.__doc__ is not None
+    _, _, tree = errors.__doc__.partition("below::\n\n")
+    assert tree.rstrip().splitlines() == drawn(LayerzooError)
+
+
+def test_an_unknown_layer_is_an_error_of_a_layer_and_is_not_found():
+    error = UnknownLayerError("vit has no layer 'blok.3'", asked="blok.3", nearest=["block.3"])
+    assert isinstance(error, LayerError)
+    assert isinstance(error, NotFoundError)
+    assert error.exit_code == 3
+
+
+def test_a_cache_that_cannot_be_written_is_not_wrong_usage():
+    assert CacheError("the disk is full").exit_code == UnavailableError.exit_code != UsageError.exit_code

@@ -1,7 +1,48 @@
-"""Every error layerzoo raises on purpose.
+"""Every error that layerzoo raises on purpose, in one tree.
 
-One tree, so that a program can catch as much or as little as it means to. Each error says what was asked, what
-exists and the next step, and carries the facts as attributes. ``exit_code`` is what the command line exits with.
+Each message says what was asked for, what exists and the next step. The same facts are attributes of the error.
+``exit_code`` is the exit code of the command line; it is next to each name below::
+
+    LayerzooError 2
+        UsageError 2
+            LayerError 2
+                DeclarationError 2
+                UnknownLayerError 3
+            PoolingError 2
+            InputError 2
+            OutputError 2
+                EmptyResultError 1
+        RegistryError 2
+        LockError 2
+        NotFoundError 3
+            UnknownModelError 3
+                NotInstalledError 3
+                UnidentifiedModelError 3
+            UnknownLayerError 3
+        PluginError 4
+        MissingLibraryError 4
+        ProcessorError 4
+        TraceError 4
+        CutError 4
+        WeightsError 4
+            UnsafeWeightsError 5
+                DigestError 5
+                ChangedError 5
+                DriftError 5
+                RemoteCodeError 5
+                OutsideRepositoryError 5
+                TooLargeError 5
+            RepositoryError 4
+            UnavailableError 6
+                OfflineError 6
+                ConnectionFailedError 6
+                AccessDeniedError 6
+                MissingOnServerError 6
+                RateLimitedError 6
+                ServerError 6
+        CacheError 6
+        SampleError 1
+            EmptySampleError 1
 """
 
 from __future__ import annotations
@@ -59,7 +100,7 @@ _LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
-    """The root: every error of this package. All can be pickled, to be raised by a worker process."""
+    """The base class of every error of this package. All can be pickled, so that a worker process can raise them."""
 
     exit_code = 2
 
@@ -68,36 +109,36 @@ class LayerzooError(Exception):
 
 
 def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str, Any]) -> LayerzooError:
-    """A pickled error. Exception's own way would call the class with the message alone, and fail."""
+    """Restore a pickled error. Exception would call the class with the message alone, which fails."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(facts)
     return error
 
 
-# ---------------------------------------------------------------- what was asked for makes no sense
+# ---------------------------------------------------------------- wrong usage
 
 
 class UsageError(LayerzooError):
-    """An argument is wrong, whatever is installed."""
+    """An argument is not valid, independently of what is installed."""
 
 
 class LayerError(UsageError):
-    """A layer was asked for in a way that cannot be answered (ambiguous, wrong output, never called)."""
+    """A layer cannot be selected: the selector is ambiguous, or the module has no such output or is never called."""
 
 
 class DeclarationError(LayerError):
-    """A declaration contradicts the network: its axes, prefix tokens, shapes, frames or classification token.
+    """A declaration contradicts the network: axes, prefix tokens, shapes, frames or the classification token.
 
-    ``--trust-declaration`` (``trust_declaration=True``) keeps it.
+    ``--trust-declaration`` (``trust_declaration=True``) uses the declaration anyway.
     """
 
 
 class PoolingError(UsageError):
-    """A pooling does not fit the axes of the layer it was asked for."""
+    """A pooling cannot be applied to the axes of a layer."""
 
 
 class RegistryError(LayerzooError):
-    """A registry.yaml is not valid. ``diagnostics`` holds one text a problem: its place, and the line with a marker."""
+    """A registry.yaml is not valid. ``diagnostics`` has one text for each problem, with its position."""
 
     def __init__(self, message: str, diagnostics: Sequence[str] = ()) -> None:
         super().__init__("\n".join([message, *diagnostics]))
@@ -108,11 +149,11 @@ class LockError(LayerzooError):
     """A ``layerzoo.lock`` is not valid."""
 
 
-# ---------------------------------------------------------------- it does not exist
+# ---------------------------------------------------------------- not found
 
 
 class NotFoundError(LayerzooError):
-    """A name that nothing answers to. ``asked`` is the name, ``nearest`` the closest ones there are."""
+    """Nothing has this name. ``asked`` is the name, ``nearest`` the most similar existing names."""
 
     exit_code = 3
 
@@ -129,7 +170,7 @@ class UnknownModelError(NotFoundError):
 
 
 class NotInstalledError(UnknownModelError):
-    """A model that is known, and whose plugin is not installed. ``install`` is the command that brings it."""
+    """The plugin of a known model is not installed. ``install`` is the command that installs it."""
 
     def __init__(self, message: str, *, asked: str, install: str) -> None:
         super().__init__(message, asked=asked)
@@ -137,10 +178,10 @@ class NotInstalledError(UnknownModelError):
 
 
 class UnidentifiedModelError(UnknownModelError):
-    """An id that may be a repository of the hub, and nothing is known here of what that is. Who loads it finds out."""
+    """An id may be a repository of the hub that was not identified yet. Loading it identifies it."""
 
 
-class UnknownLayerError(NotFoundError):
+class UnknownLayerError(NotFoundError, LayerError):
     """The model has no layer of this name."""
 
 
@@ -148,7 +189,7 @@ class UnknownLayerError(NotFoundError):
 
 
 class PluginError(LayerzooError):
-    """A plugin cannot be used. ``plugin`` names it; the cause, where there is one, is ``__cause__``."""
+    """A plugin cannot be used. ``plugin`` is its namespace; ``__cause__`` is the cause, if there is one."""
 
     exit_code = 4
 
@@ -158,9 +199,12 @@ class PluginError(LayerzooError):
 
 
 class MissingLibraryError(LayerzooError, ImportError):
-    """A library is needed that is not installed. ``library`` is its name, ``extra`` what brings it with layerzoo.
+    """A required library is not installed. ``library`` is its name, ``extra`` the extra of layerzoo that installs it.
 
-    needed_by: the model that needs it, where it is not layerzoo itself; ``extra`` is None then.
+    Args:
+        library: the name of the library.
+        extra: the extra of layerzoo; None if a model requires the library.
+        needed_by: the id of the model that requires it.
     """
 
     exit_code = 4
@@ -178,7 +222,7 @@ class MissingLibraryError(LayerzooError, ImportError):
 
 
 class ProcessorError(LayerzooError):
-    """A library's processor cannot make a model's input of one image or video alone. ``processor`` is its class."""
+    """A library's processor cannot prepare a single image or video. ``processor`` is the name of its class."""
 
     exit_code = 4
 
@@ -188,13 +232,13 @@ class ProcessorError(LayerzooError):
 
 
 class TraceError(LayerzooError):
-    """A network could not be run to learn its structure."""
+    """A network could not be traced."""
 
     exit_code = 4
 
 
 class CutError(LayerzooError):
-    """A truncated network was used past its cut, or does not match its trace."""
+    """A cut network was used past its cut, or does not match its trace."""
 
     exit_code = 4
 
@@ -203,21 +247,26 @@ class CutError(LayerzooError):
 
 
 class WeightsError(LayerzooError):
-    """A checkpoint does not fit the network (a key is missing, a shape differs) or cannot be read."""
+    """A checkpoint cannot be read, or does not match the network: a key is missing or a shape differs."""
 
     exit_code = 4
 
 
 class UnsafeWeightsError(WeightsError):
-    """Refused for safety: a wrong digest, a pickle without one, a path that leaves its folder."""
+    """Refused for safety: a wrong digest, a pickle without a digest, a path that leaves its folder."""
 
     exit_code = 5
 
 
 class DigestError(UnsafeWeightsError):
-    """A file is not the declared one. ``path`` is the file, ``declared`` and ``found`` are the two sha256, in hex.
+    """A file is not the declared one. ``path`` is the file; ``declared`` and ``found`` are the two sha256, in hex.
 
-    label: what to call it, where it is not on this machine.
+    Args:
+        path: the file.
+        declared: the declared sha256.
+        found: the sha256 of the file.
+        advice: the next step, the end of the message.
+        label: the name of the file in the message, if it is not on this machine.
     """
 
     def __init__(self, path: Path, *, declared: str, found: str, advice: str, label: str | None = None) -> None:
@@ -228,11 +277,11 @@ class DigestError(UnsafeWeightsError):
 
 
 class ChangedError(UnsafeWeightsError):
-    """A file on a server changed while it was being read, or is no longer the one that was read before."""
+    """A file on a server changed while it was read, or since it was read before."""
 
 
 class DriftError(UnsafeWeightsError):
-    """A declaration and ``layerzoo.lock`` mean different weights. ``locked`` and ``found`` are the two revisions."""
+    """A declaration and ``layerzoo.lock`` name different weights. ``locked`` and ``found`` are the two revisions."""
 
     def __init__(self, message: str, *, locked: str, found: str) -> None:
         super().__init__(message)
@@ -241,17 +290,21 @@ class DriftError(UnsafeWeightsError):
 
 
 class RepositoryError(WeightsError):
-    """A repository holds no model that the plugin's library can make: it has no configuration or none that makes sense,
-    or one for a network that the library does not know."""
+    """A repository holds no model that the plugin's library can build.
+
+    Its configuration is missing or not valid, or describes a network that the library does not know.
+    """
 
 
 class RemoteCodeError(UnsafeWeightsError):
-    """Refused for safety: what a repository holds needs code that lies in it, and no such code is ever run."""
+    """Refused for safety: a model requires code from its repository. layerzoo never runs such code."""
 
 
 class OutsideRepositoryError(UnsafeWeightsError):
-    """Refused for safety: a model's files or arguments name something outside of its repository, such as a second
-    repository, a file elsewhere or a host. ``reference`` is that name."""
+    """Refused for safety: a model's files or arguments name something outside of its repository.
+
+    That is a second repository, a file elsewhere or a host. ``reference`` is that name.
+    """
 
     def __init__(self, message: str, *, reference: str) -> None:
         super().__init__(message)
@@ -259,17 +312,17 @@ class OutsideRepositoryError(UnsafeWeightsError):
 
 
 class TooLargeError(UnsafeWeightsError):
-    """Refused for safety: a file, or a network that a file describes, is larger than any that is in use."""
+    """Refused for safety: a file, or a network that a file describes, exceeds a limit on its size."""
 
 
 class UnavailableError(WeightsError):
-    """The weights cannot be had from here and now (not installed, no network)."""
+    """The weights are not available now: not installed, or no connection."""
 
     exit_code = 6
 
 
 class OfflineError(UnavailableError):
-    """A file is not on this machine, and no connection may be opened to fetch it."""
+    """A file is not on this machine, and connections are switched off."""
 
 
 class ConnectionFailedError(UnavailableError):
@@ -277,7 +330,7 @@ class ConnectionFailedError(UnavailableError):
 
 
 class AccessDeniedError(UnavailableError):
-    """A server wants a token that has access (401, 403)."""
+    """A server requires a token with access (401, 403)."""
 
 
 class MissingOnServerError(UnavailableError):
@@ -285,26 +338,28 @@ class MissingOnServerError(UnavailableError):
 
 
 class RateLimitedError(UnavailableError):
-    """A server wants fewer requests (429)."""
+    """A server refuses further requests for now (429)."""
 
 
 class ServerError(UnavailableError):
-    """A server failed (5xx), or answered what makes no sense."""
+    """A server failed (5xx), or its answer is not valid."""
 
 
 class CacheError(LayerzooError):
-    """The cache folder cannot be written (read-only, full). What would have been kept there can be done without it."""
+    """The cache folder cannot be read or written: it is read-only, or its disk is full."""
+
+    exit_code = 6
 
 
 # ---------------------------------------------------------------- samples
 
 
 class InputError(UsageError):
-    """The inputs as a whole cannot be used: nothing there, mixed kinds, an unknown column."""
+    """The inputs as a whole cannot be used: there are none, they are of several kinds, or a column is unknown."""
 
 
 class OutputError(UsageError):
-    """The result cannot be written: no such folder, not writable, disk full. ``path`` is the file asked for."""
+    """The result cannot be written: the folder is missing or read-only, or the disk is full. ``path`` is the file."""
 
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(message)
@@ -312,13 +367,13 @@ class OutputError(UsageError):
 
 
 class EmptyResultError(OutputError):
-    """Every sample of a run failed, and its result would replace the features of an earlier run, which are kept."""
+    """Every sample of a run failed. The features of an earlier run, which the result would replace, are kept."""
 
     exit_code = 1
 
 
 class SampleError(LayerzooError):
-    """One sample cannot be turned into features. ``id`` names the sample, ``reason`` says why."""
+    """The features of one sample cannot be computed. ``id`` is the id of the sample, ``reason`` the reason."""
 
     exit_code = 1
 
@@ -329,13 +384,17 @@ class SampleError(LayerzooError):
 
 
 class EmptySampleError(SampleError):
-    """A sample holds nothing: no text, or nothing that its model has a token for."""
+    """A sample is empty: it has no text, or none that its model has a token for."""
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
-    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole.
+    """Return the names that are most similar to a mistyped one, best first.
 
-    Names of more than 200 characters have no closest ones: the comparison takes time that grows with their square.
+    Args:
+        asked: the mistyped name. The part after its last slash is compared as well as the whole.
+        names: the existing names.
+        limit: the largest number of names to return.
+    Returns: similar names; none for a name of more than 200 characters, because the time grows with its square.
     """
     if len(asked) > _LONGEST_COMPARED:
         return []
@@ -348,3 +407,12 @@ def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
     tail = asked.lower().rsplit("/", 1)[-1]
     found += [tails[key] for key in get_close_matches(tail, list(tails), n=limit, cutoff=0.6)]
     return list(dict.fromkeys(found))[:limit]
+
+
+def nearest_hint(close: Sequence[str]) -> str:
+    """Return the sentence that names the nearest names, such as ``"Nearest: block.3. "``; empty without any.
+
+    Args:
+        close: the result of :func:`nearest`.
+    """
+    return f"Nearest: {', '.join(close)}. " if close else ""

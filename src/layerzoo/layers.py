@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
-from layerzoo.errors import LayerError, UnknownLayerError, nearest
+from layerzoo.errors import LayerError, UnknownLayerError, nearest, nearest_hint
 from layerzoo.printable import shorten
 from layerzoo.spec import Layer
 
@@ -169,7 +169,7 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
 def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerError:
     """The error for a name that no layer has, with the nearest ones."""
     close = nearest(asked, names)
-    hint = f"Nearest: {', '.join(close)}. " if close else ""
+    hint = nearest_hint(close)
     return UnknownLayerError(
         f"{model} has no layer '{asked}'. {hint}All {len(names)}: zoo layers {model}", asked=asked, nearest=close
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from layerzoo.errors import PoolingError, nearest
+from layerzoo.errors import PoolingError, nearest, nearest_hint
 from layerzoo.spec import Layer
 
 __all__ = ["POOLINGS", "Pooling", "check_pooling", "width"]
@@ -54,7 +54,7 @@ def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_toke
     """
     if pool not in POOLINGS:
         close = nearest(pool, list(POOLINGS))
-        hint = f"Nearest: {', '.join(close)}. " if close else ""
+        hint = nearest_hint(close)
         raise PoolingError(f"there is no pooling '{pool}'. {hint}All: {', '.join(POOLINGS)}")
     if reason := _misfit(pool, layer, masked, cls_token):
         fitting = [name for name in POOLINGS if not _misfit(name, layer, masked, cls_token)]

@@ -411,7 +411,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(hub: Hub, h
     part = file(hub, LARGE)
     told = under_mount(part, home, 'mount -t tmpfs -o size=20m tmpfs "$LAYERZOO_CACHE"')
     assert told.startswith(f"CacheError: {part.about.source} needs 40,000,000 bytes more on the disk, and ")
-    assert "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER" in told
+    assert "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER" in told
     assert hub.requests == []
 
 

@@ -20,9 +20,9 @@ def errors_page() -> str:
     tree = list(_tree(errors.LayerzooError, 0))
     return page(
         "Errors",
-        prose(docstring.value) if docstring else "",
+        prose(docstring.value.partition("; it is next to")[0] + ".") if docstring else "",
         "\n".join(f"{'  ' * depth}- {link(error.__name__)} · exit code {error.exit_code}" for error, depth in tree),
-        *(part for error, _ in tree for part in _error_parts(error)),
+        *(part for error in dict.fromkeys(error for error, _ in tree) for part in _error_parts(error)),
     )
 
 

@@ -16,7 +16,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_lines, size
 from layerzoo.disk import atomic_path, scratch_path
-from layerzoo.errors import NotFoundError, OutputError, nearest
+from layerzoo.errors import NotFoundError, OutputError, nearest, nearest_hint
 from layerzoo.paths import ledger_path
 from layerzoo.registry.current import registry
 from layerzoo.stopping import what_is_kept
@@ -117,7 +117,7 @@ def _chosen(names: Sequence[str], only: Sequence[str], namespace: str) -> list[s
     for pattern in only:
         if not any(fnmatchcase(name, pattern) for name in names):
             close = nearest(pattern, names)
-            hint = f". Nearest: {', '.join(close)}" if close else ""
+            hint = f". {nearest_hint(close)}".removesuffix(". ")
             raise NotFoundError(f"{namespace} has no architecture '{pattern}'{hint}", asked=pattern, nearest=close)
     return [name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)]
 

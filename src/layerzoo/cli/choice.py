@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from layerzoo.errors import nearest
+from layerzoo.errors import nearest, nearest_hint
 
 
 class OneOf(click.Choice[str]):
@@ -15,8 +15,7 @@ class OneOf(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         words = list(map(str, self.choices))
         close = nearest(str(value), words)
-        hint = f" Nearest: {', '.join(close)}." if close else ""
-        return f"'{value}' is not one of {', '.join(words)}.{hint}"
+        return f"'{value}' is not one of {', '.join(words)}. {nearest_hint(close)}".rstrip()
 
 
 class WholeNumber(click.IntRange):

@@ -13,7 +13,7 @@ from layerzoo.cli.choice import OneOf, WholeNumber
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows
 from layerzoo.cli.streams import stdout
-from layerzoo.errors import UsageError, nearest
+from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.entry import FIELDS, Entry
@@ -191,7 +191,7 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
         asked = filters[facet]
         if asked is not None and asked.lower() not in (known := sorted({value.lower() for value in values()})):
             close = nearest(asked, known)
-            hint = f"Nearest: {', '.join(close)}. " if close else ""
+            hint = nearest_hint(close)
             return f"No model has the {facet} '{asked}'. {hint}All: {', '.join(known)}"
     if filters["installed"] is True and (number := zoo.count(**{**filters, "installed": False})):
         models = "1 that is not installed does" if number == 1 else f"{number:,} that are not installed do"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from layerzoo.errors import nearest
+from layerzoo.errors import nearest, nearest_hint
 from layerzoo.media.sample import UnusableError, shown
 
 _REPEATED = re.compile(r"(?:\*\*/+)+")
@@ -51,5 +51,5 @@ def missing(name: str, *, hint: bool = True) -> str:
         close = nearest(wanted, [path.name for path in Path(parent).iterdir()]) if hint else []
     except (OSError, ValueError):
         close = []
-    nearest_names = f". Nearest: {', '.join(shown(Path(parent, found)) for found in close)}" if close else ""
-    return f"no such file or folder{nearest_names}"
+    hint_text = nearest_hint([shown(Path(parent, name)) for name in close])
+    return f"no such file or folder. {hint_text}".removesuffix(". ")

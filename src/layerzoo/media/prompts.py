@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from layerzoo.errors import UsageError, nearest
+from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.media.text import Tokenizer
 
 __all__ = ["KnowsPrompts", "Prompt", "Prompts", "choose_prompt"]
@@ -74,7 +74,7 @@ def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str, max_to
     text = known.default if asked is None else known.texts.get(asked, asked)
     if asked and asked not in known.texts and any(known.texts.values()) and _NAME.fullmatch(asked):
         close = nearest(asked, list(known.texts))
-        hint = f"Nearest: {', '.join(close)}. " if close else ""
+        hint = nearest_hint(close)
         raise UsageError(
             f"{model} has no prompt named '{asked}'. {hint}All: {', '.join(known.texts)}. "
             f"To give a prompt of one word as text, end it with the space before the text: '{asked} '"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerzoo.disk import atomic_path
-from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest
+from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest, nearest_hint
 from layerzoo.paths import DISABLED_NAME, user_folder
 from layerzoo.registry import advice
 from layerzoo.registry.installed import CORE_DISTRIBUTION, CORE_NAMESPACE, Installed
@@ -119,7 +119,7 @@ def enable(name: str, plugins: Sequence[Installed]) -> list[str]:
 def _not_found(name: str, plugins: Sequence[Installed], entries: Sequence[str]) -> NotFoundError:
     names = {each for plugin in plugins for each in (plugin.namespace, plugin.distribution)} | set(entries)
     close = nearest(name, sorted(names))
-    hint = f"Nearest: {', '.join(close)}. " if close else ""
+    hint = nearest_hint(close)
     return NotFoundError(f"there is no plugin '{name}'. {hint}All: zoo plugin list", asked=name, nearest=close)
 
 

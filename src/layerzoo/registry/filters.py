@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from layerzoo.errors import UsageError, nearest
+from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES, Modality
 from layerzoo.registry.words import MAX_PIECES, pieces
 
@@ -97,5 +97,5 @@ def check_order(sort: str | None, limit: int | None) -> None:
 def no_such(noun: str, asked: str, names: Sequence[str]) -> UsageError:
     """The error for a word that is not one of a few."""
     close = nearest(asked.removeprefix("-"), names)
-    hint = f"Nearest: {', '.join(close)}. " if close else ""
+    hint = nearest_hint(close)
     return UsageError(f"there is no {noun} '{asked}'. {hint}All: {', '.join(names)}")

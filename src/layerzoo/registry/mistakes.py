@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from layerzoo.errors import nearest
+from layerzoo.errors import nearest, nearest_hint
 from layerzoo.registry.diagnostics import Code, visible
 from layerzoo.registry.document import Loc
 from layerzoo.spec import MODALITIES
@@ -138,7 +138,7 @@ def _values(number: int) -> str:
 def hint(asked: str, names: Sequence[str]) -> str:
     """The nearest of the possible names, then all of them."""
     close = nearest(asked, names)
-    return (f"Nearest: {', '.join(close)}. " if close else "") + f"Possible: {', '.join(names)}"
+    return nearest_hint(close) + f"Possible: {', '.join(names)}"
 
 
 def shorten(text: str) -> str:

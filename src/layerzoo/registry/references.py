@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerzoo.errors import LayerzooError, NotFoundError, RegistryError
+from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest_hint
 from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.heirs import Heirs
 from layerzoo.registry.in_use import covers
@@ -132,7 +132,7 @@ class References:
         for source, entry in self._stock.ask(Shelf.idle_disabled):
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
                 close = _nearest_entries(entry, lambda: self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES)))
-                hint = f"Nearest: {', '.join(close)}. " if close else ""
+                hint = nearest_hint(close)
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
 

@@ -16,6 +16,7 @@ from layerzoo.errors import (
     UnidentifiedModelError,
     UnknownModelError,
     nearest,
+    nearest_hint,
 )
 from layerzoo.registry import advice
 from layerzoo.registry.discovery import NO_PLUGINS
@@ -84,11 +85,11 @@ class Unknown:
         if self._repositories.named(asked):
             message = (
                 f"{asked} may be a repository of the hub, and nothing is known of it yet. "
-                f"{_hint(close)}To find out, without its weights: zoo layers --trace {asked}"
+                f"{nearest_hint(close)}To find out, without its weights: zoo layers --trace {asked}"
             )
             return UnidentifiedModelError(message, asked=asked, nearest=close)
         return UnknownModelError(
-            f"there is no model '{asked}'. {_hint(close)}All: zoo list", asked=asked, nearest=close
+            f"there is no model '{asked}'. {nearest_hint(close)}All: zoo list", asked=asked, nearest=close
         )
 
     def nearest(self, asked: str) -> list[str]:
@@ -109,7 +110,7 @@ class Unknown:
         close = nearest(asked, known)
         message = (
             f"there is no model '{asked}' among those of the plugin '{namespace}', which is not installed. "
-            f"{_hint(close)}All: zoo list --plugin {namespace} --not-installed\nNext: {install}"
+            f"{nearest_hint(close)}All: zoo list --plugin {namespace} --not-installed\nNext: {install}"
         )
         return UnknownModelError(message, asked=asked, nearest=close)
 
@@ -121,7 +122,7 @@ class Unknown:
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
         names = list(dict.fromkeys(each.namespace for each in self._stock.surroundings.installed))
         close = nearest(asked, names)
-        message = f"there is no plugin '{asked}'. {_hint(close)}Installed: {', '.join(names)}"
+        message = f"there is no plugin '{asked}'. {nearest_hint(close)}Installed: {', '.join(names)}"
         return NotFoundError(message, asked=asked, nearest=close)
 
     def builder(self, asked: str) -> PluginError:
@@ -135,7 +136,7 @@ class Unknown:
         if (manifest := self._manifests.named(asked)) and not manifest.is_usable:
             return _unusable(f"the builder '{asked}' of the plugin '{asked}' cannot be used", manifest)
         names = self._manifests.builders()
-        message = f"there is no builder '{asked}'. {_hint(nearest(asked, names))}Installed: {', '.join(names)}"
+        message = f"there is no builder '{asked}'. {nearest_hint(nearest(asked, names))}Installed: {', '.join(names)}"
         return PluginError(message, plugin=asked)
 
     def published(self) -> dict[str, dict[str, Any]]:
@@ -170,7 +171,3 @@ class Unknown:
 
 def _unusable(message: str, manifest: PluginManifest) -> PluginError:
     return PluginError(f"{message}: {manifest.cause}\nNext: {manifest.fix}", plugin=manifest.namespace)
-
-
-def _hint(close: Sequence[str]) -> str:
-    return f"Nearest: {', '.join(close)}. " if close else ""
