@@ -22,7 +22,7 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import LockError, PluginError
 from layerzoo.lock import Lock
 from layerzoo.registry import PluginManifest, Registry, registry
-from layerzoo.registry.repositories import known_commit
+from layerzoo.registry.index.repositories import known_commit
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
 _FORMAT = 10

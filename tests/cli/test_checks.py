@@ -18,7 +18,7 @@ from layerzoo.cli.doctor import command as doctor
 from layerzoo.cli.doctor import examine
 from layerzoo.plugins.checkup import check_up
 from layerzoo.registry import Installed, Registry, registry
-from layerzoo.registry.disabled import disable
+from layerzoo.registry.installed.disabled import disable
 
 Install = Callable[..., None]
 Zoo = Callable[..., tuple[int, Any]]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from layerzoo.registry.catalogue import catalogue_lines, compile_catalogue, compile_models
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.inherit import inherit
-from layerzoo.registry.layer_table import packed
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import catalogue_lines, compile_catalogue, compile_models
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.layer_table import packed
+from layerzoo.registry.format.source import Source
+from layerzoo.registry.index.models import inherit
 from layerzoo.spec import AXES, Layer, ModelSpec
 
 Compile = Callable[..., tuple[list[ModelSpec], list[Diagnostic]]]

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.catalogue import compile_catalogue
-from layerzoo.registry.compile import Compiled, compile_registry, unmet
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.schema import check_model
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import compile_catalogue
+from layerzoo.registry.format.compile import compile_registry, unmet
+from layerzoo.registry.format.compiled import Compiled
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.schema import check_model
+from layerzoo.registry.format.source import Source
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer, ModelSpec
 
 VERSION = "0.1.0"

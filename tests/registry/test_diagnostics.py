@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.places import Lines, Place
+from layerzoo.registry.format.diagnostics import Diagnostic, Lines, Place
 
 
 def _marked(text: str, start: int, stop: int) -> list[str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from layerzoo.errors import NotFoundError, OutputError, PluginError, RegistryError, UnknownModelError, UsageError
 from layerzoo.registry import Installed, PluginManifest, registry
-from layerzoo.registry.disabled import disable, disabled_path, enable, read_disabled
-from layerzoo.registry.discovery import NO_PLUGINS, without_plugins
+from layerzoo.registry.installed.disabled import disable, disabled_path, enable, read_disabled
+from layerzoo.registry.installed.environment import NO_PLUGINS, without_plugins
 
 Install = Callable[..., None]
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.database import Database
-from layerzoo.registry.discovery import look_around
-from layerzoo.registry.notes import Notes
+from layerzoo.registry.index.database import Database, Notes
+from layerzoo.registry.installed.environment import look_around
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 CHECKOUT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.document import MAX_DEPTH, Document, DocumentError, Place, parse_document, read_document
+from layerzoo.registry.format.document import MAX_DEPTH, Document, DocumentError, Place, parse_document, read_document
 
 
 @pytest.mark.parametrize(

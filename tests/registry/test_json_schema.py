@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from layerzoo.registry.check import check
-from layerzoo.registry.document import parse_document, read_document
-from layerzoo.registry.json_schema import json_schema
+from layerzoo.registry.format.document import parse_document, read_document
+from layerzoo.registry.format.json_schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 VALID = [

@@ -20,7 +20,7 @@ from layerzoo.errors import (
     UsageError,
 )
 from layerzoo.registry import Installed, Registry, Surroundings, registry
-from layerzoo.registry.published import PUBLISHED
+from layerzoo.registry.installed.environment import PUBLISHED
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"

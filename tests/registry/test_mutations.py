@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layerzoo.cli import main
-from layerzoo.registry.catalogue import compile_catalogue
-from layerzoo.registry.compile import compile_registry
-from layerzoo.registry.diagnostics import MEANINGS, Diagnostic
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import compile_catalogue
+from layerzoo.registry.format.compile import compile_registry
+from layerzoo.registry.format.diagnostics import MEANINGS, Diagnostic
+from layerzoo.registry.format.source import Source
 from layerzoo.spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]

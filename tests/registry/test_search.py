@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.registry import Installed, Registry, Surroundings
-from layerzoo.registry.words import Match, match, matches, pieces, similar
+from layerzoo.registry.index.query import Match, match, matches, pieces, similar
 
 MODELS = {
     "resnet50.a1": "Residual network, trained on ImageNet-1k",

@@ -18,8 +18,9 @@ from layerzoo.disk import cache_dir
 from layerzoo.errors import LayerzooError, UnknownModelError
 from layerzoo.plugins.checkup import check_up
 from layerzoo.plugins.probe import TIME_LIMIT_S
-from layerzoo.registry import Health, Registry, advice, registry
-from layerzoo.registry.requirements import unmet_requirements
+from layerzoo.registry import Health, Registry, registry
+from layerzoo.registry.installed import advice
+from layerzoo.registry.installed.health import unmet_requirements
 from layerzoo.spec import MODALITIES, Modality
 
 _OLDEST_PYTHON = (3, 11)

@@ -15,9 +15,9 @@ from layerzoo.cli.output import Format, Row, count, counted, print_rows
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
 from layerzoo.registry import SORTS, Registry, registry
-from layerzoo.registry.entry import FIELDS, Entry
-from layerzoo.registry.filters import no_such
-from layerzoo.registry.installed import USER_NAMESPACE
+from layerzoo.registry.index.query import no_such
+from layerzoo.registry.index.search import FIELDS, Entry
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 from layerzoo.spec import MODALITIES
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])

@@ -13,8 +13,8 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, Row, format_option, print_lines, print_one, print_rows
 from layerzoo.errors import UsageError
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
-from layerzoo.registry.disabled import disable, enable
-from layerzoo.registry.discovery import NO_PLUGINS
+from layerzoo.registry.installed.disabled import disable, enable
+from layerzoo.registry.installed.environment import NO_PLUGINS
 
 _LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "version", "builders", "last import")
 _CHECK_COLUMNS = ("plugin", "manifest", "import", "cause", "fix", "seconds")

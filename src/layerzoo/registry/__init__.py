@@ -1,15 +1,12 @@
 """From registry.yaml to answers. Runs no plugin's code; on a warm index it imports neither pydantic nor yaml."""
 
-from layerzoo.registry.current import model, models, registry
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.entry import Entry
-from layerzoo.registry.filters import SORTS, Filters
-from layerzoo.registry.health import Health
-from layerzoo.registry.installed import Installed
-from layerzoo.registry.lookup import Registry
-from layerzoo.registry.manifest import PluginManifest
-from layerzoo.registry.outcome import ImportOutcome
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.index.query import SORTS, Filters
+from layerzoo.registry.index.search import Entry
+from layerzoo.registry.installed.environment import Surroundings
+from layerzoo.registry.installed.health import Health, ImportOutcome
+from layerzoo.registry.installed.plugin import Installed, PluginManifest
+from layerzoo.registry.lookup import Registry, model, models, registry
 
 __all__ = [
     "SORTS",

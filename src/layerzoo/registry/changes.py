@@ -20,12 +20,10 @@ from layerzoo.local_files import LOCK_NAME, NO_LOCAL_FILES, REGISTRY_NAME, local
 from layerzoo.lock import Lock, LockedModel, lock_path
 from layerzoo.notices import warn
 from layerzoo.printable import shorten
-from layerzoo.registry.in_use import covers
-from layerzoo.registry.index import IndexedSource
-from layerzoo.registry.installed import USER_NAMESPACE
-from layerzoo.registry.shelf import Shelf
-from layerzoo.registry.specs import Specs
-from layerzoo.registry.stock import Stock
+from layerzoo.registry.index.models import Specs
+from layerzoo.registry.index.reader import Shelf, Stock
+from layerzoo.registry.index.visibility import IndexedSource, covers
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 _NAMED = 6
 """How many names of a kind a line has."""

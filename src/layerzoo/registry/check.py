@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from layerzoo.errors import NotFoundError, UsageError
-from layerzoo.registry.current import registry
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.installed import CORE_NAMESPACE, FILE_NAME, GROUP, USER_NAMESPACE, Installed
-from layerzoo.registry.lookup import Registry
-from layerzoo.registry.source import is_namespace
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.source import is_namespace
+from layerzoo.registry.installed.environment import Surroundings
+from layerzoo.registry.installed.plugin import CORE_NAMESPACE, FILE_NAME, GROUP, USER_NAMESPACE, Installed
+from layerzoo.registry.lookup import Registry, registry
 from layerzoo.small_files import read_small
 
 _MAX_PROJECT_BYTES = 1_000_000

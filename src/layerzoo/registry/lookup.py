@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -10,21 +12,20 @@ from typing import Any, TypeVar, Unpack
 from layerzoo.disk import cache_dir
 from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.registry.changes import Changes, UserFile
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.entry import Entry
-from layerzoo.registry.filters import Filters, check_filters, check_modality, check_order
-from layerzoo.registry.heirs import Heirs
-from layerzoo.registry.manifest import PluginManifest
-from layerzoo.registry.manifests import Manifests
-from layerzoo.registry.outcome import ImportOutcome
-from layerzoo.registry.references import References
-from layerzoo.registry.repositories import Repositories, Repository
-from layerzoo.registry.selection import Selection
-from layerzoo.registry.shelf import Shelf
-from layerzoo.registry.specs import Specs
-from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown
+from layerzoo.registry.format.compiled import Compiled
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.source import Source
+from layerzoo.registry.index.models import Heirs, Specs
+from layerzoo.registry.index.plugins import Manifests
+from layerzoo.registry.index.query import Filters, check_filters, check_modality, check_order
+from layerzoo.registry.index.reader import Shelf, Stock
+from layerzoo.registry.index.references import References
+from layerzoo.registry.index.repositories import Repositories, Repository
+from layerzoo.registry.index.search import Entry, Selection
+from layerzoo.registry.index.unknown import Unknown
+from layerzoo.registry.installed.environment import Surroundings
+from layerzoo.registry.installed.health import ImportOutcome
+from layerzoo.registry.installed.plugin import PluginManifest
 from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")
@@ -38,7 +39,7 @@ class Registry:
     """
 
     def __init__(self, surroundings: Surroundings | None = None, *, cache: Path | None = None) -> None:
-        self._stock = Stock(surroundings, cache or cache_dir())
+        self._stock = Stock(surroundings, cache or cache_dir(), _compile_source)
         self._manifests = Manifests(self._stock)
         self._repositories = Repositories(self._stock, self._manifests)
         self._unknown = Unknown(self._stock, self._manifests, self._repositories)
@@ -249,3 +250,41 @@ class Registry:
 def _place(plugin: PluginManifest) -> str:
     """Which module it is: the same name may be another plugin in another environment, or be mended in a new version."""
     return json.dumps([plugin.module, plugin.path, plugin.version])
+
+
+def _compile_source(source: Source, version: str | None, is_catalogue: bool) -> Compiled:
+    from layerzoo.registry.format.compile import compile_source  # imports pydantic and yaml
+
+    return compile_source(source, version, is_catalogue)
+
+
+_lock = threading.RLock()
+_current: tuple[Path, Registry] | None = None
+
+
+def registry() -> Registry:
+    """The zoo as it is now. Who holds an older one may go on asking it."""
+    global _current
+    place = cache_dir()
+    with _lock:
+        if _current is None or _current[0] != place or not _current[1].is_current():
+            _current = (place, Registry())
+        return _current[1]
+
+
+def model(id: str) -> ModelSpec:
+    """The declaration of a model, by its full id or an alias. Imports no model library and downloads nothing.
+
+    Raises: UnknownModelError with the nearest names, or with the ``pip install`` that brings the model;
+    RegistryError when the model is declared and not valid; PluginError when its plugin's file cannot be used.
+    """
+    return registry().model(id)
+
+
+def models(*, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[ModelSpec]:
+    """The installed models that are all of what is asked for: see :meth:`Registry.models`."""
+    return registry().models(sort=sort, limit=limit, **filters)
+
+
+if hasattr(os, "register_at_fork"):  # to a child process, a lock that another thread held would be held for ever
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

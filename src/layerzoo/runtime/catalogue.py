@@ -18,10 +18,11 @@ from layerzoo.jobs.ledger import Ledger, Result
 from layerzoo.jobs.workers import Limits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
-from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
-from layerzoo.registry.catalogue import catalogue_lines, compile_models
-from layerzoo.registry.schema import check_model
-from layerzoo.registry.source import Source
+from layerzoo.registry import Diagnostic, PluginManifest, registry
+from layerzoo.registry.format import layer_table
+from layerzoo.registry.format.catalogue import catalogue_lines, compile_models
+from layerzoo.registry.format.schema import check_model
+from layerzoo.registry.format.source import Source
 from layerzoo.runtime.axes import Layout
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.build import build_uninitialised, ground

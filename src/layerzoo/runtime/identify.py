@@ -19,7 +19,7 @@ from layerzoo.errors import (
 from layerzoo.facts import library_versions
 from layerzoo.plugins.loader import hooks
 from layerzoo.registry import Registry
-from layerzoo.registry.repositories import Finding, Repository, keep_finding, known_commit, read_finding
+from layerzoo.registry.index.repositories import Finding, Repository, keep_finding, known_commit, read_finding
 from layerzoo.spec import ModelSpec, Weights
 from layerzoo.weights import Files, resolve
 
@@ -119,7 +119,7 @@ def _found(repository: Repository, files: Files, zoo: Registry) -> Finding | Non
 
 def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
     """The plugin's answer, checked as a declaration is."""
-    from layerzoo.registry.schema import check_model
+    from layerzoo.registry.format.schema import check_model
 
     namespace = repository.plugin.namespace
     answer = hooks(repository.plugin).identify(repository.id, files)

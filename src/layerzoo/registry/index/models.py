@@ -1,0 +1,217 @@
+"""Whole specs: a declaration, together with what it takes over from its base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
+from layerzoo.registry.format.compiled import facets_of
+from layerzoo.registry.format.source import Source
+from layerzoo.registry.index.reader import MAX_ALIASES, Shelf, Stock
+from layerzoo.registry.index.repositories import Repositories
+from layerzoo.registry.index.unknown import Unknown, few_hints
+from layerzoo.registry.index.visibility import IndexedSource, Row
+from layerzoo.registry.index.writer import ShelvedModel
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
+from layerzoo.spec import ModelSpec
+
+Bases = dict[str, dict[str, Any] | LayerzooError]
+"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+
+_KEPT_BASES = 1000
+MAX_BASES = 100
+"""How many models may be built on one another."""
+
+
+class Specs:
+    """Finds declarations, follows aliases, and puts models together with their bases."""
+
+    def __init__(self, stock: Stock, unknown: Unknown, repositories: Repositories) -> None:
+        self._stock = stock
+        self._unknown = unknown
+        self._repositories = repositories
+
+    def find(self, model: str) -> Row | None:
+        """The declaration of a full id."""
+        return self._stock.ask(lambda shelf: shelf.find(model))
+
+    def resolved(self, name: str) -> str:
+        """The id that an alias stands for, by way of other aliases; a name that is none stays as it is."""
+        seen = {name}
+        while self.find(name) is None:
+            target = self._target(name)
+            if target is None or target in seen or len(seen) > MAX_ALIASES:
+                return name
+            seen.add(name := target)
+        return name
+
+    def named(self, name: str) -> ModelSpec:
+        """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
+        model = self.resolved(name)
+        if (row := self.find(model)) is None:
+            if found := self._repositories.spec(model):
+                return found
+            raise _of_alias(name, model, self._unknown.model(model))
+        return self.whole(row, [alias for alias, _ in self._stock.ask(lambda shelf: shelf.aliases(model))])
+
+    def whole(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec:
+        """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
+        plain = self._inherited(row, (), {})
+        plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
+        return _built(plain)
+
+    def plain_heirs(self, rows: Iterable[Row]) -> Iterator[dict[str, Any] | None]:
+        """The plain form of models that have a base, with what the base says; None where that cannot be used."""
+        bases: Bases = {}
+        for row in rows:
+            if len(bases) > _KEPT_BASES:
+                bases.clear()
+            yield self._plain_heir(row, bases)
+
+    def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
+        with few_hints(0):  # the message is not shown
+            try:
+                plain = self._inherited(row, (), bases)
+                _built({**plain, "layers": ()})  # layers were checked where they are declared
+            except LayerzooError:
+                return None
+        return plain
+
+    def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
+        """As :meth:`whole`; None when the base cannot be used."""
+        with few_hints(0):
+            try:
+                return self.whole(row, aliases)
+            except LayerzooError:
+                return None
+
+    def _target(self, alias: str) -> str | None:
+        return self._stock.ask(lambda shelf: shelf.target(alias))
+
+    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: Bases) -> dict[str, Any]:
+        """The plain form of a model and its base. bases: those that are known; more are added."""
+        own = dict(row.spec)
+        if "base" not in own:
+            return own
+        heirs = (*heirs, own["id"])
+        if len(heirs) > MAX_BASES:
+            raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
+        if (known := bases.get(named := own["base"])) is not None:
+            if isinstance(known, LayerzooError):
+                raise known
+            return inherit({**own, "base": known["id"]}, known)
+        own["base"] = self.resolved(named)
+        if own["base"] in heirs:
+            raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
+        try:
+            base = bases[named] = self._inherited(self._base(row, own), heirs, bases)
+        except LayerzooError as error:
+            bases[named] = error
+            raise
+        return inherit(own, base)
+
+    def _base(self, row: Row, own: dict[str, Any]) -> Row:
+        if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
+            raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
+        if base := self.find(own["base"]):
+            return base
+        if found := self._repositories.spec(own["base"]):
+            owner = Source("", "plugin", found.namespace, found.plugin)
+            return Row(owner, found.to_dict())
+        error = self._unknown.model(own["base"])
+        if isinstance(error, UnknownModelError):
+            message = f"{own['id']} is built on {own['base']}: {error}"
+            raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
+        raise error
+
+
+def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
+    """The error about a model, which names the alias that led to it."""
+    if name != model:
+        error.args = (f"the alias '{name}' leads to {model}: {error}",)
+    return error
+
+
+def _built(plain: dict[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec.from_dict(plain)
+    except TypeError as error:  # a field without a default is missing: only a base can leave one out
+        both = f"{plain['id']} and its base {plain.get('base')}"
+        missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
+        raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None
+
+
+_TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
+_TAKEN_BY_KEY = ("args", "default")
+_PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
+"""The keys of an image's preprocess that say which processor of a library does it."""
+_KINDS = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
+
+
+def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The model, with what it leaves unsaid as its base says it.
+
+    ``args``, ``default`` and ``preprocess`` are taken over key by key, so that a model may differ in one of them. The
+    ``image`` of a video model's preprocess is what an image model's preprocess is. A model that declares values of its
+    own for images gets these, and not the processor of the base's library.
+    """
+    whole = dict(model)
+    for key in _TAKEN_WHOLE:
+        if key in base:
+            whole.setdefault(key, base[key])
+    if "layers" not in model and "traced_with" in base:
+        whole["traced_with"] = base["traced_with"]
+    for key in _TAKEN_BY_KEY:
+        if key in base:
+            whole[key] = {**base[key], **whole.get(key, {})}
+    if "preprocess" in base:
+        preprocess = _preprocess(model.get("preprocess"), base["preprocess"])
+        if preprocess["kind"] == _KINDS[model["modality"]]:
+            whole["preprocess"] = preprocess
+    return whole
+
+
+def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[str, Any]:
+    if own is None:
+        return dict(base)
+    if own["kind"] == "video" and base["kind"] == "image":
+        return {**own, "image": _preprocess(own.get("image"), base)}
+    if own["kind"] != base["kind"]:
+        return dict(own)
+    merged = {**base, **own}
+    if own["kind"] == "image" and own.keys() > {"kind"} and "processor" not in own:
+        merged = {key: value for key, value in merged.items() if key not in _PROCESSOR}
+    if "image" in own and "image" in base:
+        merged["image"] = _preprocess(own["image"], base["image"])
+    return merged
+
+
+class Heirs:
+    """Shelves the models that have a base beside those that have none."""
+
+    def __init__(self, specs: Specs) -> None:
+        self._specs = specs
+
+    def views(self, shelf: Shelf) -> list[int]:
+        """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
+        found = [self._view(shelf, key, sources) for key, sources in shelf.circles()]
+        return [view for view in found if view is not None]
+
+    def unusable(self, shelf: Shelf) -> list[Row]:
+        """The models whose base cannot be used."""
+        return shelf.unusable(self.views(shelf))
+
+    def _view(self, shelf: Shelf, key: str, sources: Sequence[IndexedSource]) -> int | None:
+        if not shelf.has_based(sources):
+            return None
+        known = shelf.view(key)
+        return shelf.keep_view(key, self._shelved(shelf, sources)) if known is None else known
+
+    def _shelved(self, shelf: Shelf, sources: Sequence[IndexedSource]) -> Iterator[ShelvedModel]:
+        based = shelf.based(sources)
+        wholes = self._specs.plain_heirs([row for _, row in based])
+        for (number, _), plain in zip(based, wholes, strict=True):
+            if plain is not None:
+                yield ShelvedModel.of(number, plain, facets_of(plain))
