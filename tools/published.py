@@ -10,7 +10,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from layerzoo.registry import Entry, Installed, Registry, Surroundings
+from layerzoo.registry import Entry, Environment, Installed, Registry
 from layerzoo.registry.installed.entry_points import core
 from layerzoo.registry.installed.environment import PUBLISHED
 
@@ -26,7 +26,7 @@ def published() -> str:
     """Return the content of the file."""
     plugins = [_plugin(path.parent) for path in sorted(_ROOT.glob("plugins/*/pyproject.toml"))]
     with tempfile.TemporaryDirectory(prefix="layerzoo-published-") as cache:
-        zoo = Registry(Surroundings((core(), *plugins), ()), cache=Path(cache))
+        zoo = Registry(Environment((core(), *plugins), ()), cache=Path(cache))
         entries = [entry for plugin in plugins for entry in zoo.entries(plugin=plugin.namespace)]
     return "".join(map(_line, sorted(entries, key=lambda entry: entry.id)))
 

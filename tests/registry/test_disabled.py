@@ -25,11 +25,11 @@ DISTRIBUTIONS = sorted(
 
 
 def disable_here(name: str) -> list[str]:
-    return [plugin.distribution for plugin in disable(name, registry().surroundings.plugins)]
+    return [plugin.distribution for plugin in disable(name, registry().environment.plugins)]
 
 
 def enable_here(name: str) -> list[str]:
-    return enable(name, registry().surroundings.plugins)
+    return enable(name, registry().environment.plugins)
 
 
 def state_of(name: str) -> str:

@@ -28,7 +28,7 @@ from tests.terminal import beside_local_files
 from layerzoo.disk import cache_dir
 from layerzoo.errors import RegistryError
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.index.database import FILE_NAME, Database, Notes
+from layerzoo.registry.index.database import FILE_NAME, Database, KeptResults
 
 Install = Callable[..., None]
 
@@ -516,7 +516,7 @@ def test_a_directory_that_was_removed_has_none(home: Path) -> None:
 
 def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
     database = Database.open(cache_dir())
-    notes = Notes(database)
+    notes = KeptResults(database)
     before = database.rows("SELECT * FROM scans")
     with pytest.raises(TypeError, match="not JSON serializable"):
         notes.keep_scan("[]", "[]", object())

@@ -95,7 +95,7 @@ def _plain(values: Iterable[str], incomplete: str) -> Items:
 def _plugin_states() -> list[tuple[str, str]]:
     from layerzoo.registry import registry
 
-    return [(each.namespace, each.state) for each in registry().surroundings.installed]
+    return [(each.namespace, each.state) for each in registry().environment.installed]
 
 
 def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:

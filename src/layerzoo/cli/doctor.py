@@ -124,7 +124,7 @@ def _plugin(health: Health) -> Finding:
 def _files(zoo: Registry) -> Iterator[Finding]:
     """What is wrong in files that are no plugin's, and names that lead nowhere."""
     shown_with_plugins = {plugin.path for plugin in zoo.plugins() if plugin.state != "ok"}
-    disabled = zoo.surroundings.disabled
+    disabled = zoo.environment.disabled
     for problem in zoo.problems():
         if problem.path == disabled.path:
             name = disabled.name_at(problem.line)

@@ -135,10 +135,10 @@ def enable_command(name: str) -> None:
 
 def _installed() -> tuple[Installed, ...]:
     """All plugins. Raises: UsageError where they do not count, for then it is not known which there are."""
-    surroundings = registry().surroundings
-    if not surroundings.has_plugins:
+    environment = registry().environment
+    if not environment.has_plugins:
         raise UsageError(f"all plugins are left out already: try again without --no-plugins and {NO_PLUGINS}")
-    return surroundings.plugins
+    return environment.plugins
 
 
 def _health(name: str, zoo: Registry) -> Health:

@@ -3,7 +3,7 @@
 from layerzoo.registry.format.diagnostics import Diagnostic
 from layerzoo.registry.index.query import SORTS, Filters
 from layerzoo.registry.index.search import Entry
-from layerzoo.registry.installed.environment import Surroundings
+from layerzoo.registry.installed.environment import Environment
 from layerzoo.registry.installed.health import Health, ImportOutcome
 from layerzoo.registry.installed.plugin import Installed, PluginManifest
 from layerzoo.registry.lookup import Registry, model, models, registry
@@ -12,13 +12,13 @@ __all__ = [
     "SORTS",
     "Diagnostic",
     "Entry",
+    "Environment",
     "Filters",
     "Health",
     "ImportOutcome",
     "Installed",
     "PluginManifest",
     "Registry",
-    "Surroundings",
     "model",
     "models",
     "registry",

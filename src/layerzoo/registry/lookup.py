@@ -14,16 +14,16 @@ from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.registry.changes import Changes, UserFile
 from layerzoo.registry.format.compiled import Compiled
 from layerzoo.registry.format.diagnostics import Diagnostic
-from layerzoo.registry.format.source import Source
-from layerzoo.registry.index.models import Heirs, Specs
+from layerzoo.registry.format.source import RegistrySource
+from layerzoo.registry.index.models import Inheritance, Specs
 from layerzoo.registry.index.plugins import Manifests
 from layerzoo.registry.index.query import Filters, check_filters, check_modality, check_order
-from layerzoo.registry.index.reader import Shelf, Stock
+from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.references import References
 from layerzoo.registry.index.repositories import Repositories, Repository
 from layerzoo.registry.index.search import Entry, Selection
 from layerzoo.registry.index.unknown import Unknown
-from layerzoo.registry.installed.environment import Surroundings
+from layerzoo.registry.installed.environment import Environment
 from layerzoo.registry.installed.health import ImportOutcome
 from layerzoo.registry.installed.plugin import PluginManifest
 from layerzoo.spec import Modality, ModelSpec, Weights
@@ -34,24 +34,24 @@ AnswerT = TypeVar("AnswerT")
 class Registry:
     """The zoo as some files declare it. Lookups change nothing, and may be made from several threads.
 
-    surroundings: the plugins and the user's files; by default those that are here now.
+    environment: the plugins and the user's files; by default those that are here now.
     cache: the folder of the index; by default the user's.
     """
 
-    def __init__(self, surroundings: Surroundings | None = None, *, cache: Path | None = None) -> None:
-        self._stock = Stock(surroundings, cache or cache_dir(), _compile_source)
-        self._manifests = Manifests(self._stock)
-        self._repositories = Repositories(self._stock, self._manifests)
-        self._unknown = Unknown(self._stock, self._manifests, self._repositories)
-        self._specs = Specs(self._stock, self._unknown, self._repositories)
-        self._changes = Changes(self._stock, self._specs)
-        self._heirs = Heirs(self._specs)
-        self._references = References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
+    def __init__(self, environment: Environment | None = None, *, cache: Path | None = None) -> None:
+        self._reader = IndexReader(environment, cache or cache_dir(), _compile_source)
+        self._manifests = Manifests(self._reader)
+        self._repositories = Repositories(self._reader, self._manifests)
+        self._unknown = Unknown(self._reader, self._manifests, self._repositories)
+        self._specs = Specs(self._reader, self._unknown, self._repositories)
+        self._changes = Changes(self._reader, self._specs)
+        self._inheritance = Inheritance(self._reader, self._specs)
+        self._references = References(self._reader, self._specs, self._inheritance, self._unknown, self._repositories)
 
     @property
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         """The plugins and files that this zoo consists of."""
-        return self._stock.surroundings
+        return self._reader.environment
 
     def user_files(self) -> list[UserFile]:
         """Return the user's own files that count here: registry files, the nearest first, then the lock.
@@ -99,7 +99,7 @@ class Registry:
             )
         self._changes.announce()
         names: dict[str, list[str]] = {}
-        for alias, target in self._stock.ask(Shelf.aliases):
+        for alias, target in self._reader.aliases():
             names.setdefault(target, []).append(alias)
         check_order(sort, limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
@@ -146,7 +146,7 @@ class Registry:
 
     def declared_at(self, id: str) -> str | None:
         """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
-        return self._references.place_of(id)
+        return self._references.location(id)
 
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
@@ -162,14 +162,14 @@ class Registry:
         Where there are more than the limit, the very last one closes the list: what the first and the last have in
         common all have in common, which is what a shell completes.
         """
-        return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
+        return self._reader.names(prefix, limit)
 
     def ids_ending(self, name: str) -> list[str]:
         """Return the ids of the models whose id ends with a name, after a slash; where there are none, of those that
         have such an alias."""
         if ids := [model for model in self.ids() if model.endswith(f"/{name}")]:
             return ids
-        aliases = self._stock.ask(lambda shelf: shelf.aliases_ending(name))
+        aliases = self._reader.aliases_ending(name)
         return list(dict.fromkeys(map(self._specs.resolved, aliases)))
 
     def default_model(self, modality: Modality) -> str:
@@ -178,7 +178,7 @@ class Registry:
         Raises: UsageError for a modality that does not exist.
         """
         check_modality(modality)
-        for each in self._stock.sources:
+        for each in self._reader.sources:
             if modality in each.head["defaults"]:
                 return str(each.head["defaults"][modality])
         message = f"there is no default model for {modality}; name one of: zoo list --modality {modality}"
@@ -224,35 +224,35 @@ class Registry:
 
     def problems(self) -> list[Diagnostic]:
         """Everything that is wrong in the files that count here, by file and place: not valid, or leading nowhere."""
-        places = {each.source.path: place for place, each in enumerate(self._stock.sources)}
-        found = [*self._stock.ask(lambda shelf: shelf.diagnostics()), *self._references.loose_ends()]
+        places = {each.source.path: place for place, each in enumerate(self._reader.sources)}
+        found = [*self._reader.diagnostics(), *self._references.dangling_references()]
         found.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
-        return [*found, *self.surroundings.problems()]
+        return [*found, *self.environment.problems()]
 
     def is_current(self) -> bool:
         """Whether nothing was installed, removed or edited since this was made."""
-        return self._stock.is_current()
+        return self._reader.is_current()
 
     def keep_outcome(self, plugin: PluginManifest, outcome: ImportOutcome) -> None:
         """Remember how the import of a plugin went. A cache that cannot be written forgets it."""
-        self._stock.keep_outcome(_place(plugin), outcome.to_dict())
+        self._reader.keep_outcome(_import_key(plugin), outcome.to_dict())
 
     def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
         """How the last import of this version of a plugin went; None where that is not known."""
-        kept = self._stock.outcome(_place(plugin))
+        kept = self._reader.outcome(_import_key(plugin))
         return None if kept is None else ImportOutcome(**kept)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:
         check_filters(filters)
-        return self._stock.ask(lambda shelf: question(shelf.selection(filters, self._heirs.views(shelf))))
+        return self._reader.ask(lambda: question(self._reader.selection(filters, self._inheritance.views())))
 
 
-def _place(plugin: PluginManifest) -> str:
+def _import_key(plugin: PluginManifest) -> str:
     """Which module it is: the same name may be another plugin in another environment, or be mended in a new version."""
     return json.dumps([plugin.module, plugin.path, plugin.version])
 
 
-def _compile_source(source: Source, version: str | None, is_catalogue: bool) -> Compiled:
+def _compile_source(source: RegistrySource, version: str | None, is_catalogue: bool) -> Compiled:
     from layerzoo.registry.format.compile import compile_source  # imports pydantic and yaml
 
     return compile_source(source, version, is_catalogue)

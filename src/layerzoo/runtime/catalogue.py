@@ -22,7 +22,7 @@ from layerzoo.registry import Diagnostic, PluginManifest, registry
 from layerzoo.registry.format import layer_table
 from layerzoo.registry.format.catalogue import catalogue_lines, compile_models
 from layerzoo.registry.format.schema import check_model
-from layerzoo.registry.format.source import Source
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.runtime.axes import Layout
 from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.build import build_uninitialised, ground
@@ -321,7 +321,7 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
             yield f"{row.get('id')}: {' and '.join(told)} must not be said"
         if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
             yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
-    source = Source(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
+    source = RegistrySource(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
     for each in compile_models(map(_declared, rows), source):
         if isinstance(each, Diagnostic):
             yield f"{each.model or each.text}: {each.message}"

@@ -19,13 +19,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layerzoo.registry.format.compiled import placed
-from layerzoo.registry.format.diagnostics import Diagnostic, Lines, Place
+from layerzoo.registry.format.compiled import diagnostic_at
+from layerzoo.registry.format.diagnostics import Diagnostic, Lines, Position
 from layerzoo.registry.format.document import Document, DocumentError, Loc, decoded, parse_document
 from layerzoo.registry.format.layer_table import COLUMNS, unpacked
 from layerzoo.registry.format.mistakes import ID_FORM, Mistake, shorten, show
 from layerzoo.registry.format.schema import FORMAT, check_catalogue_head, check_model, pydantic_alone
-from layerzoo.registry.format.source import Source, full_id, with_full_base
+from layerzoo.registry.format.source import RegistrySource, full_id, with_full_base
 from layerzoo.small_files import open_regular
 
 with pydantic_alone():
@@ -41,21 +41,21 @@ _FIRST_KEYS = ("id", "aliases", "summary", "license", "args", "params", "flops",
 Plain = dict[str, Any]
 
 
-def compile_catalogue(source: Source) -> Iterator[Plain | Diagnostic]:
+def compile_catalogue(source: RegistrySource) -> Iterator[Plain | Diagnostic]:
     """The models of a catalogue, in plain form, and everything that is wrong with it."""
     try:
         with open_regular(source.path) as file:
             if os.fstat(file.fileno()).st_size > _MAX_BYTES:
                 raise OSError(errno.EFBIG, f"it is larger than {_MAX_BYTES // 1_000_000} MB")
-            yield from _Reader(source).rows(file)
+            yield from _CatalogueCompiler(source).rows(file)
     except OSError as error:
-        yield placed(source, Place(1, 1), "unreadable", f"cannot be read: {error.strerror}")
+        yield diagnostic_at(source, Position(1, 1), "unreadable", f"cannot be read: {error.strerror}")
 
 
-def compile_models(models: Iterable[Any], source: Source) -> Iterator[Plain | Diagnostic]:
+def compile_models(models: Iterable[Any], source: RegistrySource) -> Iterator[Plain | Diagnostic]:
     """As :func:`compile_catalogue`, for models that are in no file yet. source: where they are to be."""
     lines = "".join(f"{json.dumps(model)}\n" for model in models)
-    return _Reader(source).rows(BytesIO(lines.encode()))
+    return _CatalogueCompiler(source).rows(BytesIO(lines.encode()))
 
 
 def published_models(path: str) -> Iterator[Plain]:
@@ -89,10 +89,10 @@ def _line(value: Mapping[str, Any]) -> str:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _CatalogueCompiler:
     """One catalogue on its way to rows."""
 
-    source: Source
+    source: RegistrySource
     head: Mapping[str, Any] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     aliases: set[str] = field(default_factory=set)
@@ -105,7 +105,7 @@ class _Reader:
                 text = decoded(line.rstrip(b"\r\n"), number)
                 data = _json(text, number)
             except DocumentError as error:
-                yield placed(self.source, error.place, "syntax", error.message)
+                yield diagnostic_at(self.source, error.position, "syntax", error.message)
                 if number == 1 and line.lstrip().startswith(_HEAD):
                     return
                 continue
@@ -167,10 +167,10 @@ class _Reader:
         try:
             document = parse_document(text, number)
         except DocumentError:
-            document = Document(None, values={(): Lines(text, number).place(0, len(text))})
+            document = Document(None, values={(): Lines(text, number).position(0, len(text))})
         loc = self._written(mistake.loc, document.value)
-        place = document.key_place(loc) if mistake.on_key else document.value_place(loc)
-        return placed(self.source, place, mistake.code, str(mistake), mistake.nearest, model)
+        position = document.key_position(loc) if mistake.on_key else document.value_position(loc)
+        return diagnostic_at(self.source, position, mistake.code, str(mistake), mistake.nearest, model)
 
     def _written(self, loc: Loc, data: Any) -> Loc:
         """Where something stands that is wrong with a layer, if the layers are a table."""
@@ -195,16 +195,16 @@ def _json(text: str, number: int) -> Any:
     """What stands in a line. Raises: DocumentError."""
     lines = Lines(text, number)
     if len(text) >= _MAX_LINE_BYTES:
-        raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.place(0, 1))
+        raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.position(0, 1))
     try:
         return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_no_constant, parse_int=_whole)
     except RecursionError:
-        raise DocumentError("nested too deep", lines.place(0, len(text))) from None
+        raise DocumentError("nested too deep", lines.position(0, len(text))) from None
     except json.JSONDecodeError as error:
-        place = lines.place(error.pos, error.pos + 1)
-        raise DocumentError(f"not one JSON object: {error.msg[:1].lower()}{error.msg[1:]}", place) from None
+        position = lines.position(error.pos, error.pos + 1)
+        raise DocumentError(f"not one JSON object: {error.msg[:1].lower()}{error.msg[1:]}", position) from None
     except ValueError as error:
-        raise DocumentError(f"not one JSON object: {error}", lines.place(0, len(text))) from None
+        raise DocumentError(f"not one JSON object: {error}", lines.position(0, len(text))) from None
 
 
 def _unfit_line(data: Any, name: Any) -> Mistake | None:

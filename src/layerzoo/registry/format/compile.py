@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.registry.format.catalogue import compile_catalogue, published_models
-from layerzoo.registry.format.compiled import Compiled, Head, placed
-from layerzoo.registry.format.diagnostics import Diagnostic, Place
+from layerzoo.registry.format.compiled import Compiled, Head, diagnostic_at
+from layerzoo.registry.format.diagnostics import Diagnostic, Position
 from layerzoo.registry.format.document import (
     Document,
     DocumentError,
@@ -35,7 +35,7 @@ from layerzoo.registry.format.document import (
 )
 from layerzoo.registry.format.mistakes import ID_FORM, Mistake, shorten
 from layerzoo.registry.format.schema import FORMAT, check_head, check_model, pydantic_alone, without
-from layerzoo.registry.format.source import Source, full_id, with_full_base
+from layerzoo.registry.format.source import RegistrySource, full_id, with_full_base
 
 with pydantic_alone():
     from layerzoo.registry.format.forms import HeadForm, is_id
@@ -56,7 +56,7 @@ MAX_LAYERS_OF_FILE = 200_000
 _FILES = {"core": "layerzoo's own file", "plugin": "a plugin's file", "user": "a user's own file"}
 
 
-def compile_source(source: Source, version: str | None, is_catalogue: bool) -> Compiled:
+def compile_source(source: RegistrySource, version: str | None, is_catalogue: bool) -> Compiled:
     """Compile a registry.yaml, a catalogue, or the list of models that can be installed.
 
     Args:
@@ -71,7 +71,7 @@ def compile_source(source: Source, version: str | None, is_catalogue: bool) -> C
     return compile_registry(source, version)
 
 
-def compile_registry(source: Source, version: str | None) -> Compiled:
+def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
     """Compile a registry.yaml. version: layerzoo's own, for ``requires``; None where it is not known."""
     sha256 = None
     try:
@@ -79,12 +79,12 @@ def compile_registry(source: Source, version: str | None) -> Compiled:
         sha256 = hashlib.sha256(raw).hexdigest()
         document = parse_document(decoded(raw))
     except DocumentError as error:
-        found = placed(source, error.place, "syntax", error.message)
+        found = diagnostic_at(source, error.position, "syntax", error.message)
         unreadable = error.message if isinstance(error, UnreadableError) else None
         return Compiled(Head(state="invalid", cause=str(found), sha256=sha256, unreadable=unreadable), [found])
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        found = placed(source, Place(1, 1), "unreadable", reason)
+        found = diagnostic_at(source, Position(1, 1), "unreadable", reason)
         # A file that was removed a moment ago is no file; a link that leads nowhere is one.
         is_gone = isinstance(error, FileNotFoundError) and not Path(source.path).is_symlink()
         unreadable = None if is_gone else reason
@@ -96,7 +96,7 @@ def compile_registry(source: Source, version: str | None) -> Compiled:
 class _Compiler:
     """One registry.yaml on its way to rows."""
 
-    def __init__(self, source: Source, document: Document, version: str | None) -> None:
+    def __init__(self, source: RegistrySource, document: Document, version: str | None) -> None:
         self._source = source
         self._document = document
         self._version = version
@@ -113,9 +113,9 @@ class _Compiler:
             return Compiled(Head(state="unsupported", cause=str(unsupported)), [unsupported])
         form, found = self._checked_head()
         models, of_models = self._models()
-        problems = sorted([*found, *of_models], key=_by_place)
+        problems = sorted([*found, *of_models], key=_by_position)
         if form is None:
-            return Compiled(Head(state="invalid", cause=str(min(found, key=_by_place))), problems)
+            return Compiled(Head(state="invalid", cause=str(min(found, key=_by_position))), problems)
         return Compiled(self._head(form), [*models, *problems])
 
     def _checked_head(self) -> tuple[HeadForm | None, list[Diagnostic]]:
@@ -238,21 +238,23 @@ class _Compiler:
 
     def _diagnostic(self, mistake: Mistake, *, inside: Loc = (), model: str | None = None) -> Diagnostic:
         """inside: the part of the file in which keys are known without being named."""
-        place = self._document.key_place(mistake.loc) if mistake.on_key else self._document.value_place(mistake.loc)
+        position = (
+            self._document.key_position(mistake.loc) if mistake.on_key else self._document.value_position(mistake.loc)
+        )
         message = str(replace(mistake, loc=mistake.loc[len(inside) :]))
-        return placed(self._source, place, mistake.code, message, mistake.nearest, model)
+        return diagnostic_at(self._source, position, mistake.code, message, mistake.nearest, model)
 
     def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
         """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
         return [
-            placed(self._source, fault.place, fault.code, fault.message, model=model)
+            diagnostic_at(self._source, fault.position, fault.code, fault.message, model=model)
             for fault in (self._faults_of_models.get(inside, ()) if len(inside) == 2 else self._document.faults)
             if fault.loc[: len(inside)] == inside
             and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
         ]
 
 
-def _by_place(diagnostic: Diagnostic) -> tuple[int, int]:
+def _by_position(diagnostic: Diagnostic) -> tuple[int, int]:
     return diagnostic.line, diagnostic.column
 
 

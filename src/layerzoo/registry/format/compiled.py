@@ -9,8 +9,8 @@ from typing import Any
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import select
 from layerzoo.pooling import width
-from layerzoo.registry.format.diagnostics import Code, Diagnostic, Place
-from layerzoo.registry.format.source import Source
+from layerzoo.registry.format.diagnostics import Code, Diagnostic, Position
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.spec import Default, Layer, layer_from_dict
 
 _UNSAID = Default()
@@ -101,19 +101,19 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A file's head, its models, and its diagnostics by place."""
+    """A file's head, its models, and its diagnostics by position."""
 
     head: Head
     rows: Iterable[dict[str, Any] | Diagnostic]
 
 
-def placed(
-    source: Source,
-    place: Place,
+def diagnostic_at(
+    source: RegistrySource,
+    position: Position,
     code: Code,
     message: str,
     nearest: tuple[str, ...] = (),
     model: str | None = None,
 ) -> Diagnostic:
     """What is wrong at a place of a source."""
-    return Diagnostic.at(place, path=source.path, code=code, message=message, nearest=nearest, model=model)
+    return Diagnostic.at(position, path=source.path, code=code, message=message, nearest=nearest, model=model)

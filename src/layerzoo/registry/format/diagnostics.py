@@ -13,7 +13,7 @@ _BREAK = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """A token in a file. Line and column count characters from 1."""
 
     line: int
@@ -40,7 +40,7 @@ class Lines:
             self._starts.append(found.end())
         self._lines.append(text[self._starts[-1] :])
 
-    def place(self, start: int, stop: int) -> Place:
+    def position(self, start: int, stop: int) -> Position:
         """Where the characters from ``start`` up to ``stop`` stand, counted from 0; of several lines, the first.
 
         What is missing at the end of a line or of the text is marked at the last thing that is there.
@@ -51,7 +51,7 @@ class Lines:
         line = self._lines[number]
         column = start - self._starts[number]
         end = min(stop - self._starts[number], len(line.rstrip()))
-        return Place(self._first + number, column + 1, max(end - column, 1), line)
+        return Position(self._first + number, column + 1, max(end - column, 1), line)
 
     def _last_before(self, start: int) -> int:
         """The position of the last character before ``start`` that is not white space; 0 where there is none."""
@@ -71,7 +71,7 @@ MEANINGS: dict[Code, str] = {
     "unreadable": "The file is there and cannot be read.",
     "syntax": "The text is not YAML, or a line of a catalogue is not JSON, in the strict form that is read here.",
     "unsupported": "The file asks for another version of the format or of layerzoo.",
-    "unknown-key": "No such key exists at this place, or not in this kind of file.",
+    "unknown-key": "No such key exists at this position, or not in this kind of file.",
     "missing-key": "A key that must be there is not.",
     "wrong-value": "What stands behind a key, or the name that a key gives, is not possible there.",
     "duplicate": "The same thing is declared twice.",
@@ -108,7 +108,7 @@ class Diagnostic:
     @classmethod
     def at(
         cls,
-        place: Place,
+        position: Position,
         *,
         path: str,
         code: Code,
@@ -117,15 +117,15 @@ class Diagnostic:
         model: str | None = None,
     ) -> Diagnostic:
         """A problem at a place of a file."""
-        begin, text = 1, place.text
+        begin, text = 1, position.text
         if len(text) > _LONGEST_LINE:
-            begin = max(place.column - _CONTEXT, 1)
+            begin = max(position.column - _CONTEXT, 1)
             text = text[begin - 1 : begin - 1 + _WINDOW]
         return cls(
             path=path,
-            line=place.line,
-            column=place.column,
-            length=place.length,
+            line=position.line,
+            column=position.column,
+            length=position.length,
             text=text,
             begin=begin,
             code=code,

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from layerzoo.registry.format.diagnostics import Code, Lines, Place
+from layerzoo.registry.format.diagnostics import Code, Lines, Position
 from layerzoo.small_files import read_small
 
 MAX_BYTES = 4_000_000
@@ -38,10 +38,10 @@ _HALF_A_CHARACTER = re.compile(r"\\(u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}|\\U(?!0
 class DocumentError(Exception):
     """The text cannot be read as one document."""
 
-    def __init__(self, message: str, place: Place) -> None:
+    def __init__(self, message: str, position: Position) -> None:
         super().__init__(message)
         self.message = message
-        self.place = place
+        self.position = position
 
 
 class UnreadableError(DocumentError):
@@ -53,7 +53,7 @@ class Fault:
     """Something the strict form does not have, in a document that can be read all the same."""
 
     loc: Loc
-    place: Place
+    position: Position
     message: str
     code: Code = "syntax"
 
@@ -63,19 +63,19 @@ class Document:
     """Plain Python data, and where each piece of it stands. Of a key that repeats, the first counts."""
 
     value: Any
-    keys: dict[Loc, Place] = field(default_factory=dict)
-    values: dict[Loc, Place] = field(default_factory=dict)
+    keys: dict[Loc, Position] = field(default_factory=dict)
+    values: dict[Loc, Position] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
 
-    def key_place(self, loc: Loc) -> Place:
+    def key_position(self, loc: Loc) -> Position:
         """Where the key that leads to ``loc`` stands; for what is not there, the place of what it would be in."""
-        return self.keys.get(loc) or self.value_place(loc)
+        return self.keys.get(loc) or self.value_position(loc)
 
-    def value_place(self, loc: Loc) -> Place:
+    def value_position(self, loc: Loc) -> Position:
         """Where the value at ``loc`` stands; for what is not there, the place of what it would be in."""
         while loc and loc not in self.values:
             loc = loc[:-1]
-        return self.values.get(loc, Place(1, 1))
+        return self.values.get(loc, Position(1, 1))
 
 
 def read_document(path: Path) -> Document:
@@ -97,7 +97,7 @@ def read_registry(path: Path) -> bytes:
         raise UnreadableError(
             f"the file is larger than {MAX_BYTES // 1_000_000} MB; a large catalogue goes into a models.jsonl, "
             "one model a line, named by `catalogue: models.jsonl`",
-            Place(1, 1),
+            Position(1, 1),
         ) from None
 
 
@@ -109,7 +109,7 @@ def decoded(raw: bytes, number: int | None = None) -> str:
         # The codec counts bytes after the mark; what comes before the first wrong byte is valid.
         rest = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
         start = len(error.object[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
-        raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).place(start, start + 1)) from None
+        raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).position(start, start + 1)) from None
 
 
 def parse_document(text: str, number: int | None = None) -> Document:
@@ -117,18 +117,18 @@ def parse_document(text: str, number: int | None = None) -> Document:
     lines = Lines(text, number)
     if found := _FORBIDDEN.search(text):
         message = f"the character U+{ord(found[0]):04X} cannot stand in a text file"
-        raise UnreadableError(message, lines.place(found.start(), found.end()))
+        raise UnreadableError(message, lines.position(found.start(), found.end()))
     try:
-        return _Reader(yaml.parse(text, Loader=_LOADER), lines).document()
+        return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
     except yaml.MarkedYAMLError as error:
         if "Unicode character escape" in str(error.problem):
             raise _half_a_character(text, lines) from None
         mark = error.problem_mark or error.context_mark
         start = mark.index if mark else 0
         message = f"not valid YAML: {_explained(error, lines)}"
-        raise DocumentError(message, lines.place(start, start + 1)) from None
+        raise DocumentError(message, lines.position(start, start + 1)) from None
     except yaml.YAMLError as error:
-        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}", lines.place(0, 1)) from None
+        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}", lines.position(0, 1)) from None
     except UnicodeError:
         # Some versions of libyaml decode escapes such as "\ud800" to what is no text.
         raise _half_a_character(text, lines) from None
@@ -139,69 +139,71 @@ def _explained(error: yaml.MarkedYAMLError, lines: Lines) -> str:
     problem = str(error.problem or error.context)
     if not (error.context and error.problem and error.context_mark):
         return problem
-    line = lines.place(error.context_mark.index, error.context_mark.index + 1).line
+    line = lines.position(error.context_mark.index, error.context_mark.index + 1).line
     return f"{problem}, {error.context} that begins in line {line}"
 
 
 def _half_a_character(text: str, lines: Lines) -> DocumentError:
     found = _HALF_A_CHARACTER.search(text)
-    place = lines.place(*found.span()) if found else lines.place(0, 1)
-    return DocumentError("half a character: YAML wants \\U0001f600 for \\ud83d\\ude00, or the character itself", place)
+    position = lines.position(*found.span()) if found else lines.position(0, 1)
+    return DocumentError(
+        "half a character: YAML wants \\U0001f600 for \\ud83d\\ude00, or the character itself", position
+    )
 
 
-class _Reader:
+class _DocumentBuilder:
     """Builds a Document from YAML's events, and notes what the strict form does not have."""
 
     def __init__(self, events: Iterator[Any], lines: Lines) -> None:
         self._events = events
         self._lines = lines
-        self._keys: dict[Loc, Place] = {}
-        self._values: dict[Loc, Place] = {}
+        self._keys: dict[Loc, Position] = {}
+        self._values: dict[Loc, Position] = {}
         self._faults: list[Fault] = []
 
     def document(self) -> Document:
         next(self._events)  # the start of the stream
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            return Document(None, values={(): self._lines.place(0, 1)})
+            return Document(None, values={(): self._lines.position(0, 1)})
         value = self._value(next(self._events), ())
         next(self._events)  # the end of the document
         if not isinstance(event := next(self._events), yaml.StreamEndEvent):
-            raise DocumentError("a second document begins here; write one a file", self._place(event))
+            raise DocumentError("a second document begins here; write one a file", self._position(event))
         return Document(value, self._keys, self._values, tuple(self._faults))
 
     def _value(self, event: Any, loc: Loc) -> Any:
         self._note_decoration(event, loc)
         if len(loc) > MAX_DEPTH:
-            raise DocumentError(f"nested more than {MAX_DEPTH} deep", self._place(event))
+            raise DocumentError(f"nested more than {MAX_DEPTH} deep", self._position(event))
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(event, loc)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(event, loc)
         is_empty = event.start_mark.index == event.end_mark.index
         # Nothing at all is marked at the key that it was not written behind.
-        self._values[loc] = self._keys[loc] if is_empty and loc in self._keys else self._place(event)
+        self._values[loc] = self._keys[loc] if is_empty and loc in self._keys else self._position(event)
         return _scalar(event) if isinstance(event, yaml.ScalarEvent) else None
 
     def _mapping(self, start: Any, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            place = self._place(event)
+            position = self._position(event)
             if not isinstance(event, yaml.ScalarEvent):
-                raise DocumentError("a key must be plain text", place)
+                raise DocumentError("a key must be plain text", position)
             key = str(event.value)
             here = (*loc, key)
             self._note_decoration(event, here)
             if key in found:
                 first = self._keys[here].line
                 message = f"the key '{key}' stands here a second time, after line {first}"
-                self._faults.append(Fault(here, place, message, "duplicate"))
+                self._faults.append(Fault(here, position, message, "duplicate"))
                 self._skip_value()
             elif key == "<<" and not event.style:
                 message = "merge keys (<<) are not part of this format: write it out, or build on a model with `base:`"
-                self._faults.append(Fault(here, place, message))
+                self._faults.append(Fault(here, position, message))
                 self._skip_value()
             else:
-                self._keys[here] = place
+                self._keys[here] = position
                 found[key] = self._value(next(self._events), here)
         self._values[loc] = self._span(start, event)
         return found
@@ -231,13 +233,13 @@ class _Reader:
             message = f"tags ({event.tag}) are not part of this format: leave it out, or put quotes around the text"
         else:
             return
-        self._faults.append(Fault(loc, self._place(event), message))
+        self._faults.append(Fault(loc, self._position(event), message))
 
-    def _place(self, event: Any) -> Place:
+    def _position(self, event: Any) -> Position:
         return self._span(event, event)
 
-    def _span(self, first: Any, last: Any) -> Place:
-        return self._lines.place(first.start_mark.index, last.end_mark.index)
+    def _span(self, first: Any, last: Any) -> Position:
+        return self._lines.position(first.start_mark.index, last.end_mark.index)
 
 
 def _scalar(event: Any) -> Any:

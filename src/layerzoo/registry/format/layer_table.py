@@ -36,10 +36,10 @@ _NUMBER = re.compile(r"(0|[1-9]\d*)")
 
 def packed(layers: Iterable[Layer]) -> list[list[Any]]:
     """The table of some layers. Depths are left out: they follow from the FLOPs."""
-    runs: list[_Run] = []
+    runs: list[_LayerRun] = []
     for layer in layers:
         if not (runs and runs[-1].takes(layer)):
-            runs.append(_Run([layer]))
+            runs.append(_LayerRun([layer]))
     return [run.row() for run in runs]
 
 
@@ -64,7 +64,7 @@ def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -
 
 
 @dataclass(slots=True)
-class _Run:
+class _LayerRun:
     """Layers one after the other whose names and modules count on, and that have all else in common."""
 
     layers: list[Layer]
@@ -120,13 +120,13 @@ def _counting(one: str, other: str) -> int:
     parts, others = _NUMBER.split(one), _NUMBER.split(other)
     if len(parts) != len(others):
         return -1
-    different = [place for place, (part, its) in enumerate(zip(parts, others, strict=True)) if part != its]
+    different = [position for position, (part, its) in enumerate(zip(parts, others, strict=True)) if part != its]
     if len(different) != 1 or different[0] % 2 == 0 or int(others[different[0]]) != int(parts[different[0]]) + 1:
         return -1
     return different[0]
 
 
-def _range(first: str, last: str, place: int) -> str:
+def _range(first: str, last: str, position: int) -> str:
     parts = _NUMBER.split(first)
-    parts[place] = f"{{{parts[place]}..{_NUMBER.split(last)[place]}}}"
+    parts[position] = f"{{{parts[position]}..{_NUMBER.split(last)[position]}}}"
     return "".join(parts)

@@ -229,7 +229,7 @@ def _layers(
         if len(seen) + len(pairs) > MAX_LAYERS:
             mistakes.append(Mistake(loc, "wrong-value", f"more than {MAX_LAYERS} layers", on_key=True))
             return
-        for place, (name, path) in enumerate(pairs):
+        for position, (name, path) in enumerate(pairs):
             if name in seen:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
@@ -246,15 +246,15 @@ def _layers(
                 mistakes.append(Mistake(loc, "wrong-value", message))
                 break
             seen.add(name)
-            yield {"name": name, "module": module, **_at(place, facts, total_flops), **parts}
+            yield {"name": name, "module": module, **_at(position, facts, total_flops), **parts}
 
 
-def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
+def _at(position: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
     """The facts of one layer of a range; its depth follows from the FLOPs."""
     told = dict(facts)
     for cost in ("params", "flops"):
         if isinstance(costs := facts.get(cost), tuple):
-            told[cost] = costs[0] + place * costs[1]
+            told[cost] = costs[0] + position * costs[1]
     if total_flops and "flops" in told:
         told.setdefault("depth", round(min(told["flops"] / total_flops, 1.0), 4))
     return told

@@ -14,12 +14,12 @@ _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 # Two writes within one tick of the file system's clock leave the same times behind (Linux: 4 ms at 250 Hz).
 _TICK_NS = 20_000_000
 
-UNSETTLED = ""
+RACY = ""
 """The fingerprint of what changed a moment ago: it equals none, so that the next look compares again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RegistrySource:
     """One registry.yaml, or the catalogue beside it, and whose it is; or the list of what is published."""
 
     path: str
@@ -32,7 +32,7 @@ class Source:
     """The distribution that ships the file; None for a user's own."""
 
 
-def full_id(name: str, source: Source) -> str:
+def full_id(name: str, source: RegistrySource) -> str:
     """The id of one of the file's own models: its namespace is put in front where it is missing."""
     return name if name.startswith(f"{source.namespace}/") else f"{source.namespace}/{name}"
 
@@ -53,13 +53,13 @@ def fingerprint(path: str) -> str | None:
     now = time.time_ns()
     # Either time may be set to anything, the past and the future included; on most systems not both.
     if min(abs(now - found.st_mtime_ns), abs(now - found.st_ctime_ns)) < _TICK_NS:
-        return UNSETTLED
+        return RACY
     return f"{found.st_ino}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}"
 
 
-def settled_fingerprint(path: str) -> str | None:
+def stable_fingerprint(path: str) -> str | None:
     """As :func:`fingerprint`, a moment later where the file has just been written. Worth it before a long reading."""
-    if (found := fingerprint(path)) == UNSETTLED:
+    if (found := fingerprint(path)) == RACY:
         time.sleep(_TICK_NS / 1e9)
         found = fingerprint(path)
     return found
@@ -72,7 +72,7 @@ def _status(path: str) -> os.stat_result | None:
     return None
 
 
-def with_full_base(plain: dict[str, Any], source: Source) -> dict[str, Any]:
+def with_full_base(plain: dict[str, Any], source: RegistrySource) -> dict[str, Any]:
     """A base without a slash is one of this file's models; with one, it is a full id."""
     if "base" in plain and "/" not in plain["base"]:
         plain["base"] = full_id(plain["base"], source)

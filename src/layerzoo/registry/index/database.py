@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 # A new table, column or kind of row gets a file of its own, so that two versions of layerzoo do not fight over one.
-FILE_NAME = "registry-2.sqlite3"
-_VERSION = 2
+FILE_NAME = "registry-3.sqlite3"
+_VERSION = 3
 _WAIT_S = 300.0
 """How long to wait for another process that is compiling: 100,000 models take 20 s, and 50 s on a busy machine."""
 
@@ -52,7 +52,7 @@ CREATE INDEX IF NOT EXISTS facets_by_id ON facets (id, scope);
 CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5 (id);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (id, summary, facts, detail = column);
 CREATE TABLE IF NOT EXISTS views (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE);
-CREATE TABLE IF NOT EXISTS loose_ends (key TEXT PRIMARY KEY, found TEXT);
+CREATE TABLE IF NOT EXISTS dangling_references (key TEXT PRIMARY KEY, found TEXT);
 CREATE TABLE IF NOT EXISTS aliases (source INTEGER, alias TEXT, target TEXT, UNIQUE (source, alias));
 CREATE INDEX IF NOT EXISTS aliases_by_target ON aliases (target);
 CREATE TABLE IF NOT EXISTS diagnostics (source INTEGER, model TEXT, fields TEXT);
@@ -212,23 +212,23 @@ _KEPT_SCANS = 32
 _KEPT_FINDS = 16
 
 
-class Notes:
+class KeptResults:
     """The notes of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def loose_ends(self, key: str) -> list[dict[str, Any]] | None:
+    def dangling_references(self, key: str) -> list[dict[str, Any]] | None:
         """What was kept under this key."""
-        for (found,) in self._database.rows("SELECT found FROM loose_ends WHERE key = ?", (key,)):
+        for (found,) in self._database.rows("SELECT found FROM dangling_references WHERE key = ?", (key,)):
             return list(from_json(found))
         return None
 
-    def keep_loose_ends(self, key: str, found: list[dict[str, Any]]) -> None:
+    def keep_dangling_references(self, key: str, found: list[dict[str, Any]]) -> None:
         with self._database.transaction(_WAIT_S):
-            self._database.write("INSERT OR REPLACE INTO loose_ends VALUES (?, ?)", (key, json.dumps(found)))
-            newest = f"SELECT rowid FROM loose_ends ORDER BY rowid DESC LIMIT {_KEPT_FINDS}"
-            self._database.write(f"DELETE FROM loose_ends WHERE rowid NOT IN ({newest})")
+            self._database.write("INSERT OR REPLACE INTO dangling_references VALUES (?, ?)", (key, json.dumps(found)))
+            newest = f"SELECT rowid FROM dangling_references ORDER BY rowid DESC LIMIT {_KEPT_FINDS}"
+            self._database.write(f"DELETE FROM dangling_references WHERE rowid NOT IN ({newest})")
 
     def scan(self, paths: str, times: str) -> Any:
         """What was found in these folders when they last had these times of change; None when they have others."""

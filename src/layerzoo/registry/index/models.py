@@ -8,12 +8,12 @@ from typing import Any
 
 from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
 from layerzoo.registry.format.compiled import facets_of
-from layerzoo.registry.format.source import Source
-from layerzoo.registry.index.reader import MAX_ALIASES, Shelf, Stock
+from layerzoo.registry.format.source import RegistrySource
+from layerzoo.registry.index.reader import MAX_ALIASES, IndexReader
 from layerzoo.registry.index.repositories import Repositories
 from layerzoo.registry.index.unknown import Unknown, few_hints
-from layerzoo.registry.index.visibility import IndexedSource, Row
-from layerzoo.registry.index.writer import ShelvedModel
+from layerzoo.registry.index.visibility import Declaration, IndexedSource
+from layerzoo.registry.index.writer import IndexedModel
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 from layerzoo.spec import ModelSpec
 
@@ -28,14 +28,14 @@ MAX_BASES = 100
 class Specs:
     """Finds declarations, follows aliases, and puts models together with their bases."""
 
-    def __init__(self, stock: Stock, unknown: Unknown, repositories: Repositories) -> None:
-        self._stock = stock
+    def __init__(self, reader: IndexReader, unknown: Unknown, repositories: Repositories) -> None:
+        self._reader = reader
         self._unknown = unknown
         self._repositories = repositories
 
-    def find(self, model: str) -> Row | None:
+    def find(self, model: str) -> Declaration | None:
         """The declaration of a full id."""
-        return self._stock.ask(lambda shelf: shelf.find(model))
+        return self._reader.find(model)
 
     def resolved(self, name: str) -> str:
         """The id that an alias stands for, by way of other aliases; a name that is none stays as it is."""
@@ -54,23 +54,23 @@ class Specs:
             if found := self._repositories.spec(model):
                 return found
             raise _of_alias(name, model, self._unknown.model(model))
-        return self.whole(row, [alias for alias, _ in self._stock.ask(lambda shelf: shelf.aliases(model))])
+        return self.whole(row, [alias for alias, _ in self._reader.aliases(model)])
 
-    def whole(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec:
+    def whole(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec:
         """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
         plain = self._inherited(row, (), {})
         plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
         return _built(plain)
 
-    def plain_heirs(self, rows: Iterable[Row]) -> Iterator[dict[str, Any] | None]:
+    def inherited(self, rows: Iterable[Declaration]) -> Iterator[dict[str, Any] | None]:
         """The plain form of models that have a base, with what the base says; None where that cannot be used."""
         bases: Bases = {}
         for row in rows:
             if len(bases) > _KEPT_BASES:
                 bases.clear()
-            yield self._plain_heir(row, bases)
+            yield self._inherited_or_none(row, bases)
 
-    def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
+    def _inherited_or_none(self, row: Declaration, bases: Bases) -> dict[str, Any] | None:
         with few_hints(0):  # the message is not shown
             try:
                 plain = self._inherited(row, (), bases)
@@ -79,7 +79,7 @@ class Specs:
                 return None
         return plain
 
-    def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
+    def usable(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """As :meth:`whole`; None when the base cannot be used."""
         with few_hints(0):
             try:
@@ -88,38 +88,38 @@ class Specs:
                 return None
 
     def _target(self, alias: str) -> str | None:
-        return self._stock.ask(lambda shelf: shelf.target(alias))
+        return self._reader.target(alias)
 
-    def _inherited(self, row: Row, heirs: tuple[str, ...], bases: Bases) -> dict[str, Any]:
+    def _inherited(self, row: Declaration, derived: tuple[str, ...], bases: Bases) -> dict[str, Any]:
         """The plain form of a model and its base. bases: those that are known; more are added."""
         own = dict(row.spec)
         if "base" not in own:
             return own
-        heirs = (*heirs, own["id"])
-        if len(heirs) > MAX_BASES:
-            raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
+        derived = (*derived, own["id"])
+        if len(derived) > MAX_BASES:
+            raise RegistryError(f"{derived[0]} is built on a chain of more than {MAX_BASES} models")
         if (known := bases.get(named := own["base"])) is not None:
             if isinstance(known, LayerzooError):
                 raise known
             return inherit({**own, "base": known["id"]}, known)
         own["base"] = self.resolved(named)
-        if own["base"] in heirs:
-            raise RegistryError(f"{heirs[0]} is built on itself: {' → '.join([*heirs, own['base']])}")
+        if own["base"] in derived:
+            raise RegistryError(f"{derived[0]} is built on itself: {' → '.join([*derived, own['base']])}")
         try:
-            base = bases[named] = self._inherited(self._base(row, own), heirs, bases)
+            base = bases[named] = self._inherited(self._base(row, own), derived, bases)
         except LayerzooError as error:
             bases[named] = error
             raise
         return inherit(own, base)
 
-    def _base(self, row: Row, own: dict[str, Any]) -> Row:
+    def _base(self, row: Declaration, own: dict[str, Any]) -> Declaration:
         if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
             raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
         if base := self.find(own["base"]):
             return base
         if found := self._repositories.spec(own["base"]):
-            owner = Source("", "plugin", found.namespace, found.plugin)
-            return Row(owner, found.to_dict())
+            owner = RegistrySource("", "plugin", found.namespace, found.plugin)
+            return Declaration(owner, found.to_dict())
         error = self._unknown.model(own["base"])
         if isinstance(error, UnknownModelError):
             message = f"{own['id']} is built on {own['base']}: {error}"
@@ -188,30 +188,31 @@ def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[
     return merged
 
 
-class Heirs:
+class Inheritance:
     """Shelves the models that have a base beside those that have none."""
 
-    def __init__(self, specs: Specs) -> None:
+    def __init__(self, reader: IndexReader, specs: Specs) -> None:
+        self._reader = reader
         self._specs = specs
 
-    def views(self, shelf: Shelf) -> list[int]:
+    def views(self) -> list[int]:
         """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
-        found = [self._view(shelf, key, sources) for key, sources in shelf.circles()]
+        found = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
         return [view for view in found if view is not None]
 
-    def unusable(self, shelf: Shelf) -> list[Row]:
+    def unusable(self) -> list[Declaration]:
         """The models whose base cannot be used."""
-        return shelf.unusable(self.views(shelf))
+        return self._reader.ask(lambda: self._reader.unusable(self.views()))
 
-    def _view(self, shelf: Shelf, key: str, sources: Sequence[IndexedSource]) -> int | None:
-        if not shelf.has_based(sources):
+    def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:
+        if not self._reader.has_based(sources):
             return None
-        known = shelf.view(key)
-        return shelf.keep_view(key, self._shelved(shelf, sources)) if known is None else known
+        known = self._reader.view(key)
+        return self._reader.keep_view(key, self._shelved(sources)) if known is None else known
 
-    def _shelved(self, shelf: Shelf, sources: Sequence[IndexedSource]) -> Iterator[ShelvedModel]:
-        based = shelf.based(sources)
-        wholes = self._specs.plain_heirs([row for _, row in based])
+    def _shelved(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
+        based = self._reader.based(sources)
+        wholes = self._specs.inherited([row for _, row in based])
         for (number, _), plain in zip(based, wholes, strict=True):
             if plain is not None:
-                yield ShelvedModel.of(number, plain, facets_of(plain))
+                yield IndexedModel.of(number, plain, facets_of(plain))

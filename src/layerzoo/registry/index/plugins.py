@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerzoo.registry.format.diagnostics import Diagnostic
-from layerzoo.registry.index.reader import Stock
+from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.visibility import IndexedSource
 from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.plugin import Installed, PluginManifest, State
@@ -12,34 +12,34 @@ from layerzoo.registry.installed.plugin import Installed, PluginManifest, State
 class Manifests:
     """The plugins that are installed, and those that are published."""
 
-    def __init__(self, stock: Stock) -> None:
-        self._stock = stock
+    def __init__(self, reader: IndexReader) -> None:
+        self._reader = reader
 
     def all(self) -> list[PluginManifest]:
         """Every installed plugin, by namespace."""
-        return sorted(map(self.of, self._stock.surroundings.installed), key=lambda manifest: manifest.namespace)
+        return sorted(map(self.of, self._reader.environment.installed), key=lambda manifest: manifest.namespace)
 
     def named(self, name: str) -> PluginManifest | None:
         """The plugin of a namespace or a distribution; where several are called so, the one that counts."""
-        called = [each for each in self._stock.surroundings.installed if each.is_called(name)]
+        called = [each for each in self._reader.environment.installed if each.is_called(name)]
         return self.of(min(called, key=_precedence)) if called else None
 
     def offering(self, builder: str) -> list[PluginManifest]:
         """The plugins that offer a builder."""
-        installed = self._stock.surroundings.installed
+        installed = self._reader.environment.installed
         return [self.of(each) for each in installed if any(builder in file.builders for file in self._files(each))]
 
     def builders(self) -> list[str]:
         """Every builder that is offered."""
-        return sorted({builder for each in self._stock.sources for builder in each.builders})
+        return sorted({builder for each in self._reader.sources for builder in each.builders})
 
     def catalogue(self, plugin: PluginManifest) -> str | None:
         """The path of the catalogue that a plugin's own file names."""
-        return next((each.head["catalogue"] for each in self._stock.sources if each.source.path == plugin.path), None)
+        return next((each.head["catalogue"] for each in self._reader.sources if each.source.path == plugin.path), None)
 
     def hub(self, plugin: PluginManifest) -> str | None:
         """The builder that a plugin's own file gives for every repository of the hub; None where it gives none."""
-        return next((each.head["hub"] for each in self._stock.sources if each.source.path == plugin.path), None)
+        return next((each.head["hub"] for each in self._reader.sources if each.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
         """The manifest of one entry point."""
@@ -81,13 +81,13 @@ class Manifests:
     def _files(self, installed: Installed) -> list[IndexedSource]:
         """The plugin's own file, then its catalogue."""
         owner = (installed.namespace, installed.distribution)
-        return [each for each in self._stock.sources if (each.source.namespace, each.source.distribution) == owner]
+        return [each for each in self._reader.sources if (each.source.namespace, each.source.distribution) == owner]
 
     def _count(self, file: IndexedSource) -> int:
-        return self._stock.ask(lambda shelf: shelf.count(file.id))
+        return self._reader.count(file.id)
 
     def _diagnostics(self, file: IndexedSource) -> list[Diagnostic]:
-        return self._stock.ask(lambda shelf: shelf.diagnostics(source=file.id))
+        return self._reader.diagnostics(source=file.id)
 
 
 def _precedence(installed: Installed) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerzoo.errors import LayerzooError, NotFoundError, RegistryError
-from layerzoo.registry.format.diagnostics import Diagnostic, Place
-from layerzoo.registry.format.source import Source, full_id
-from layerzoo.registry.index.models import Heirs, Specs
-from layerzoo.registry.index.reader import MAX_ALIASES, Shelf, Stock
+from layerzoo.registry.format.diagnostics import Diagnostic, Position
+from layerzoo.registry.format.source import RegistrySource, full_id
+from layerzoo.registry.index.models import Inheritance, Specs
+from layerzoo.registry.index.reader import MAX_ALIASES, IndexReader
 from layerzoo.registry.index.repositories import Repositories
 from layerzoo.registry.index.unknown import COMPARED_NAMES, Unknown, few_hints, nearest_within_limit
 from layerzoo.registry.index.visibility import covers
@@ -35,19 +35,21 @@ _HINTS = 20
 class References:
     """The names by which the files of a zoo refer to models."""
 
-    def __init__(self, stock: Stock, specs: Specs, heirs: Heirs, unknown: Unknown, repositories: Repositories) -> None:
-        self._stock = stock
+    def __init__(
+        self, reader: IndexReader, specs: Specs, inheritance: Inheritance, unknown: Unknown, repositories: Repositories
+    ) -> None:
+        self._reader = reader
         self._specs = specs
-        self._heirs = heirs
+        self._inheritance = inheritance
         self._unknown = unknown
         self._repositories = repositories
 
-    def loose_ends(self) -> list[Diagnostic]:
+    def dangling_references(self) -> list[Diagnostic]:
         """What leads nowhere: aliases, bases, entries of ``disable``, defaults, and catalogues that are not there.
 
         Looked for once, and kept until one of the files changes.
         """
-        return self._stock.ask(lambda shelf: shelf.loose_ends(self._with_few_hints))
+        return self._reader.dangling_references(self._with_few_hints)
 
     def _with_few_hints(self) -> list[Diagnostic]:
         found = self._found()
@@ -55,19 +57,19 @@ class References:
             told = list(islice(found, _MOST))
         if next(found, None) is not None:
             message = f"more than {_MOST:,} names lead nowhere; the others are not listed"
-            told.append(Diagnostic.at(Place(1, 1), path=told[-1].path, code="reference", message=message))
+            told.append(Diagnostic.at(Position(1, 1), path=told[-1].path, code="reference", message=message))
         return told
 
-    def place_of(self, model: str) -> str | None:
+    def location(self, model: str) -> str | None:
         """Where a model is declared, as FILE:LINE; of a line in a catalogue, the file alone."""
         if (row := self._specs.find(model)) is None:
             return None
-        if any(row.source.path == each.head["catalogue"] for each in self._stock.sources):
+        if any(row.source.path == each.head["catalogue"] for each in self._reader.sources):
             return row.source.path
-        return f"{row.source.path}:{_Files([]).model(row.source, model).line}"
+        return f"{row.source.path}:{_Positions([]).model(row.source, model).line}"
 
     def _found(self) -> Iterator[Diagnostic]:
-        files = _Files([path for each in self._stock.sources if (path := each.head["catalogue"])])
+        files = _Positions([path for each in self._reader.sources if (path := each.head["catalogue"])])
         yield from self._catalogues(files)
         yield from self._aliases(files)
         yield from self._bases(files)
@@ -75,22 +77,22 @@ class References:
         yield from self._disabled(files)
         yield from self._defaults(files)
 
-    def _catalogues(self, files: _Files) -> Iterator[Diagnostic]:
-        for each in self._stock.sources:
+    def _catalogues(self, files: _Positions) -> Iterator[Diagnostic]:
+        for each in self._reader.sources:
             if (path := each.head["catalogue"]) and not os.path.lexists(path):
                 message = f"there is no file {Path(path).name} beside this one"
-                yield _diagnostic(each.source, files.place(each.source, ("catalogue",)), message)
+                yield _diagnostic(each.source, files.position(each.source, ("catalogue",)), message)
 
-    def _aliases(self, files: _Files) -> Iterator[Diagnostic]:
-        disabled = self._stock.ask(Shelf.disabled)
-        for source, alias, target in self._stock.ask(Shelf.dangling_aliases):
+    def _aliases(self, files: _Positions) -> Iterator[Diagnostic]:
+        disabled = self._reader.disabled()
+        for source, alias, target in self._reader.dangling_aliases():
             if alias in disabled:  # its target is disabled by this name
                 continue
             if error := self._reason(target, source):
                 message = f"the alias '{alias}' stands for {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
-        targets = self._stock.ask(Shelf.targets)
-        for source, alias, target in self._stock.ask(Shelf.aliases_of_aliases):
+        targets = self._reader.targets()
+        for source, alias, target in self._reader.aliases_of_aliases():
             if self._leads_back(alias, targets) and self._specs.find(alias) is None:
                 message = f"the alias '{alias}' stands for {target}, which leads back to it, and to no model"
                 yield _diagnostic(source, files.alias(source, alias), message)
@@ -107,22 +109,22 @@ class References:
             name = step
         return name == alias and all(self._specs.find(each) is None for each in seen)
 
-    def _bases(self, files: _Files) -> Iterator[Diagnostic]:
-        for row in self._stock.ask(self._heirs.unusable):
+    def _bases(self, files: _Positions) -> Iterator[Diagnostic]:
+        for row in self._inheritance.unusable():
             try:
                 self._specs.whole(row)
             except LayerzooError as error:
                 model = str(row.spec["id"])
-                place = files.base(row.source, model)
+                position = files.base(row.source, model)
                 message = str(error)
                 if isinstance(error, RegistryError) and error.diagnostics:
                     message = f"{model} is built on {row.spec['base']}, whose declaration is not valid"
-                yield _diagnostic(row.source, place, message, error, model)
+                yield _diagnostic(row.source, position, message, error, model)
 
-    def _bases_of_invalid_models(self, files: _Files) -> Iterator[Diagnostic]:
+    def _bases_of_invalid_models(self, files: _Positions) -> Iterator[Diagnostic]:
         """So that an author who has repaired a model does not meet the next mistake in it."""
-        sources = {each.source.path: each.source for each in self._stock.sources}
-        wrong = self._stock.ask(lambda shelf: shelf.diagnostics())
+        sources = {each.source.path: each.source for each in self._reader.sources}
+        wrong = self._reader.diagnostics()
         for path, model in sorted({(found.path, found.model) for found in wrong if found.model is not None}):
             base = files.written_base(sources[path], model) if path in sources else None
             if base is None or self._specs.find(self._specs.resolved(base)) is not None:
@@ -131,18 +133,18 @@ class References:
             if isinstance(error, NotFoundError):
                 yield _diagnostic(sources[path], files.base(sources[path], model), str(error), error, model)
 
-    def _disabled(self, files: _Files) -> Iterator[Diagnostic]:
-        for source, entry in self._stock.ask(Shelf.idle_disabled):
+    def _disabled(self, files: _Positions) -> Iterator[Diagnostic]:
+        for source, entry in self._reader.idle_disabled():
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
-                close = _nearest_entries(entry, lambda: self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES)))
+                close = _nearest_entries(entry, lambda: self._reader.ids(COMPARED_NAMES))
                 hint = f"Nearest: {', '.join(close)}. " if close else ""
                 message = f"there is no model '{entry}' to disable. {hint}All: zoo list"
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
 
-    def _defaults(self, files: _Files) -> Iterator[Diagnostic]:
+    def _defaults(self, files: _Positions) -> Iterator[Diagnostic]:
         published = self._unknown.published()
-        installed = {each.namespace for each in self._stock.surroundings.installed if each.state == "ok"}
-        for each in self._stock.sources:
+        installed = {each.namespace for each in self._reader.environment.installed if each.state == "ok"}
+        for each in self._reader.sources:
             for modality, model in each.head["defaults"].items():
                 namespace = model.partition("/")[0]
                 is_known = namespace in installed or namespace not in published
@@ -152,12 +154,12 @@ class References:
                 error = self._reason(model, each.source)
                 if isinstance(error, NotFoundError):
                     message = f"the default for {modality} leads nowhere: {error}"
-                    place = files.place(each.source, ("defaults", modality))
-                    yield _diagnostic(each.source, place, message, error)
+                    position = files.position(each.source, ("defaults", modality))
+                    yield _diagnostic(each.source, position, message, error)
 
-    def _reason(self, name: str, source: Source) -> LayerzooError | None:
+    def _reason(self, name: str, source: RegistrySource) -> LayerzooError | None:
         """Why nothing answers to a name; None where that is no mistake of the file that says it."""
-        is_switched_off = any(covers(entry, name) for entry in self._stock.ask(Shelf.disabled))
+        is_switched_off = any(covers(entry, name) for entry in self._reader.disabled())
         if (is_switched_off and source.role != "user") or self._is_left_out(name):
             return None
         if not is_switched_off and self._repositories.named(name):  # a repository, of which nothing need be known yet
@@ -169,7 +171,7 @@ class References:
 
     def _is_left_out(self, name: str) -> bool:
         """Whether a name may be of a plugin, and all plugins are left out."""
-        return not self._stock.surroundings.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
+        return not self._reader.environment.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
 
 
 def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
@@ -184,8 +186,8 @@ def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
 
 
 def _diagnostic(
-    source: Source,
-    place: Place,
+    source: RegistrySource,
+    position: Position,
     message: str,
     error: LayerzooError | None = None,
     model: str | None = None,
@@ -193,10 +195,10 @@ def _diagnostic(
 ) -> Diagnostic:
     close = tuple(error.nearest) if isinstance(error, NotFoundError) else nearest
     message = " ".join(message.split())
-    return Diagnostic.at(place, path=source.path, code="reference", message=message, nearest=close, model=model)
+    return Diagnostic.at(position, path=source.path, code="reference", message=message, nearest=close, model=model)
 
 
-class _Files:
+class _Positions:
     """Where names stand. A file that has changed since it was compiled answers with its beginning at worst."""
 
     def __init__(self, catalogues: list[str]) -> None:
@@ -204,26 +206,26 @@ class _Files:
         self._documents: dict[str, Document | None] = {}
         self._keys: dict[tuple[str, str], dict[str, str]] = {}
 
-    def place(self, source: Source, loc: Loc) -> Place:
+    def position(self, source: RegistrySource, loc: Loc) -> Position:
         document = self._document(source.path)
-        return document.value_place(loc) if document else Place(1, 1)
+        return document.value_position(loc) if document else Position(1, 1)
 
-    def alias(self, source: Source, alias: str) -> Place:
-        return self.place(source, ("aliases", self._key(source, "aliases", alias)))
+    def alias(self, source: RegistrySource, alias: str) -> Position:
+        return self.position(source, ("aliases", self._key(source, "aliases", alias)))
 
-    def model(self, source: Source, model: str) -> Place:
+    def model(self, source: RegistrySource, model: str) -> Position:
         """The key of a model in a registry.yaml."""
         name = self._key(source, "models", model)
         document = self._document(source.path)
-        return document.key_place(("models", name)) if document else Place(1, 1)
+        return document.key_position(("models", name)) if document else Position(1, 1)
 
-    def base(self, source: Source, model: str) -> Place:
+    def base(self, source: RegistrySource, model: str) -> Position:
         if source.path in self._catalogues:
-            return _place_in_catalogue(source, model)
+            return _position_in_catalogue(source, model)
         name = self._key(source, "models", model)
-        return self.place(source, ("models", name, "base"))
+        return self.position(source, ("models", name, "base"))
 
-    def written_base(self, source: Source, model: str) -> str | None:
+    def written_base(self, source: RegistrySource, model: str) -> str | None:
         """What a model of a registry.yaml is built on, whatever else is wrong with it; None where it says nothing."""
         if source.path in self._catalogues:
             return None
@@ -235,13 +237,13 @@ class _Files:
             return None
         return base if "/" in base else full_id(base, source)
 
-    def entry(self, source: Source, section: str, entry: str) -> Place:
+    def entry(self, source: RegistrySource, section: str, entry: str) -> Position:
         """An entry of a list."""
         written = self._section(source, section)
         at = written.index(entry) if isinstance(written, list) and entry in written else 0
-        return self.place(source, (section, at))
+        return self.position(source, (section, at))
 
-    def _key(self, source: Source, section: str, asked: str) -> str:
+    def _key(self, source: RegistrySource, section: str, asked: str) -> str:
         """The key under which a section has a model or an alias."""
         if (keys := self._keys.get((source.path, section))) is None:
             keys = self._keys[source.path, section] = {}
@@ -251,7 +253,7 @@ class _Files:
                 keys.setdefault(name if is_as_written else full_id(name, source), name)
         return keys.get(asked, "")
 
-    def _section(self, source: Source, section: str) -> object:
+    def _section(self, source: RegistrySource, section: str) -> object:
         document = self._document(source.path)
         return document.value.get(section) if document and isinstance(document.value, dict) else None
 
@@ -266,20 +268,20 @@ class _Files:
         return self._documents[path]
 
 
-def _place_in_catalogue(source: Source, model: str) -> Place:
+def _position_in_catalogue(source: RegistrySource, model: str) -> Position:
     from layerzoo.registry.format.document import DocumentError, decoded, parse_document
 
     try:
         with Path(source.path).open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if _is_line_of(model, line, source):
-                    return parse_document(decoded(line.rstrip(b"\r\n"), number), number).value_place(("base",))
+                    return parse_document(decoded(line.rstrip(b"\r\n"), number), number).value_position(("base",))
     except (DocumentError, OSError):
         pass
-    return Place(1, 1)
+    return Position(1, 1)
 
 
-def _is_line_of(model: str, line: bytes, source: Source) -> bool:
+def _is_line_of(model: str, line: bytes, source: RegistrySource) -> bool:
     name = model.removeprefix(f"{source.namespace}/")
     if name.isascii() and name.encode() not in line:
         return False

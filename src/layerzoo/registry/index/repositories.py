@@ -20,7 +20,7 @@ from layerzoo.disk import atomic_path, cache_dir
 from layerzoo.errors import LockError, UnknownModelError
 from layerzoo.lock import Lock
 from layerzoo.registry.index.plugins import Manifests
-from layerzoo.registry.index.reader import Shelf, Stock
+from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.visibility import covers
 from layerzoo.registry.installed.plugin import PluginManifest
 from layerzoo.spec import ModelSpec
@@ -60,7 +60,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Identification:
     """What a plugin found a repository to be."""
 
     commit: str
@@ -91,8 +91,8 @@ class Finding:
 class Repositories:
     """Tells which names mean a repository, and what is known of it here."""
 
-    def __init__(self, stock: Stock, manifests: Manifests) -> None:
-        self._stock = stock
+    def __init__(self, reader: IndexReader, manifests: Manifests) -> None:
+        self._reader = reader
         self._manifests = manifests
 
     def named(self, model: str) -> Repository | None:
@@ -113,9 +113,9 @@ class Repositories:
         Raises: UnknownModelError where its network does not take the modality that the id names.
         """
         repository = self.named(model)
-        if repository is None or any(covers(entry, model) for entry in self._stock.ask(Shelf.disabled)):
+        if repository is None or any(covers(entry, model) for entry in self._reader.disabled()):
             return None
-        found = read_finding(repository, known_commit(repository))
+        found = read_identification(repository, known_commit(repository))
         return None if found is None else found.spec(repository)
 
     def found(self) -> list[ModelSpec]:
@@ -158,13 +158,13 @@ def _commit_in(path: Path) -> str | None:
     return None
 
 
-def read_finding(repository: Repository, commit: str | None) -> Finding | None:
+def read_identification(repository: Repository, commit: str | None) -> Identification | None:
     """What was found at a commit. A file that cannot be read, or makes no sense, counts as none."""
     if commit is None:
         return None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         plain = json.loads((_folder(repository) / f"{commit}.json").read_text(encoding="utf-8"))
-        found = Finding(commit, plain["models"], plain["versions"])
+        found = Identification(commit, plain["models"], plain["versions"])
         if plain["format"] == _FORMAT and found.models:
             for each in found.models:
                 ModelSpec.from_dict({**each, "id": "", "builder": ""})
@@ -172,7 +172,7 @@ def read_finding(repository: Repository, commit: str | None) -> Finding | None:
     return None
 
 
-def keep_finding(repository: Repository, found: Finding) -> None:
+def keep_identification(repository: Repository, found: Identification) -> None:
     """Keep what was found, and that its branch or tag was seen at that commit. A cache that cannot be written only
     costs the next look."""
     revision = repository.revision or _DEFAULT_REVISION

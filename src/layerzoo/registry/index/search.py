@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from layerzoo.registry.index.database import Database
 from layerzoo.registry.index.query import Filters, Match, match, matches
-from layerzoo.registry.index.visibility import InUse, Row, any_of, listed
+from layerzoo.registry.index.visibility import Declaration, Visibility, any_of, listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +61,26 @@ _CONDITIONS: dict[Any, str] = {
 class Selection:
     """The models that fit some filters.
 
-    views: those that hold the models that are built on another, see :class:`Heirs`.
+    views: those that hold the models that are built on another, see :class:`Inheritance`.
     sort and limit: as for :meth:`Registry.models`.
     """
 
-    def __init__(self, database: Database, in_use: InUse, filters: Filters, views: Sequence[int]) -> None:
+    def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
         self._database = database
-        self._in_use = in_use
+        self._visibility = visibility
         self._text = filters.get("text") or ""
-        self._conditions, self._values = _conditions(in_use, filters, views)
+        self._conditions, self._values = _conditions(visibility, filters, views)
 
     def ids(self, sort: str | None = None, limit: int | None = None) -> list[str]:
         """Their ids."""
         return self._column("f.id", sort, limit)
 
-    def rows(self, sort: str | None = None, limit: int | None = None, *, layers: bool = True) -> list[Row]:
+    def rows(self, sort: str | None = None, limit: int | None = None, *, layers: bool = True) -> list[Declaration]:
         """Their declarations, with their layers, which are most of them, or without."""
         numbers = self._column("f.model", sort, limit)
         spec = "m.spec" if layers else "json_remove(m.spec, '$.layers')"
         found = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
-        return [self._in_use.row(*each) for each in found]
+        return [self._visibility.row(*each) for each in found]
 
     def entries(self, sort: str | None = None, limit: int | None = None) -> list[Entry]:
         """All that a list shows of them."""
@@ -179,8 +179,8 @@ class Selection:
         license: str | None,
         summary: str,
     ) -> Entry:
-        origin = self._in_use.sources[source].source
-        package = self._in_use.package(id.partition("/")[0]) if origin.role == "published" else None
+        origin = self._visibility.sources[source].source
+        package = self._visibility.package(id.partition("/")[0]) if origin.role == "published" else None
         return Entry(
             id=id,
             modality=modality,
@@ -197,9 +197,9 @@ class Selection:
         )
 
 
-def _conditions(in_use: InUse, filters: Filters, views: Sequence[int]) -> tuple[str, list[Any]]:
+def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) -> tuple[str, list[Any]]:
     """The filters, but for the words, as a condition and its values."""
-    conditions = [in_use.facets(filters.get("installed", True), views)]
+    conditions = [visibility.facets(filters.get("installed", True), views)]
     values: list[Any] = []
     for name, sql in _CONDITIONS.items():
         if (wanted := filters.get(name)) is not None:
@@ -209,7 +209,7 @@ def _conditions(in_use: InUse, filters: Filters, views: Sequence[int]) -> tuple[
         conditions.append("f.height_px = ? AND f.breadth_px = ?")
         values += [size_px, size_px] if isinstance(size_px, int) else size_px
     if (plugin := filters.get("plugin")) is not None:
-        conditions.append(any_of(f"{namespace}/*" for namespace in in_use.namespaces_of(plugin)))
+        conditions.append(any_of(f"{namespace}/*" for namespace in visibility.namespaces_of(plugin)))
     return " AND ".join(conditions), values
 
 

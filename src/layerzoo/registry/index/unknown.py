@@ -19,7 +19,7 @@ from layerzoo.errors import (
 )
 from layerzoo.registry.index.plugins import Manifests
 from layerzoo.registry.index.query import Filters
-from layerzoo.registry.index.reader import Shelf, Stock
+from layerzoo.registry.index.reader import IndexReader
 from layerzoo.registry.index.repositories import Repositories, is_repository
 from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.environment import NO_PLUGINS
@@ -58,23 +58,23 @@ def nearest_within_limit(asked: str, names: Callable[[], Sequence[str]]) -> list
 class Unknown:
     """Errors about names that nothing answers to."""
 
-    def __init__(self, stock: Stock, manifests: Manifests, repositories: Repositories) -> None:
-        self._stock = stock
+    def __init__(self, reader: IndexReader, manifests: Manifests, repositories: Repositories) -> None:
+        self._reader = reader
         self._manifests = manifests
         self._repositories = repositories
 
     def model(self, asked: str) -> LayerzooError:
         """Declared but not valid, of a plugin that cannot be used or is not installed, switched off, or misspelt."""
-        if wrong := self._stock.ask(lambda shelf: shelf.diagnostics(model=asked)):
+        if wrong := self._reader.diagnostics(model=asked):
             return RegistryError(f"the declaration of {asked} is not valid:", [each.marked() for each in wrong])
         namespace = asked.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
             return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
-        if entry := self._stock.ask(lambda shelf: shelf.disabling(asked)):
+        if entry := self._reader.disabling(asked):
             message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
             return UnknownModelError(message, asked=asked)
-        if manifest is None and not self._stock.surroundings.has_plugins and namespace != USER_NAMESPACE:
+        if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
             return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
         if manifest is None and namespace in self.published():
             return self._not_installed(asked, namespace)
@@ -98,7 +98,7 @@ class Unknown:
         known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
         # What is published has no aliases: a name without its tag means one of those that have it.
         meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
-        if entry := self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).entry(meant)):
+        if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
@@ -113,18 +113,18 @@ class Unknown:
 
     def plugin(self, asked: str) -> NotFoundError:
         """Published but not installed, or misspelt."""
-        if not self._stock.surroundings.has_plugins:
+        if not self._reader.environment.has_plugins:
             return NotFoundError(f"the plugin '{asked}' is not there, because {_LEFT_OUT}", asked=asked)
         if asked in self.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
-        names = list(dict.fromkeys(each.namespace for each in self._stock.surroundings.installed))
+        names = list(dict.fromkeys(each.namespace for each in self._reader.environment.installed))
         close = nearest(asked, names)
         message = f"there is no plugin '{asked}'. {_hint(close)}Installed: {', '.join(names)}"
         return NotFoundError(message, asked=asked, nearest=close)
 
     def builder(self, asked: str) -> PluginError:
         """Of a plugin that is not installed or cannot be used, or misspelt."""
-        if not self._stock.surroundings.has_plugins:
+        if not self._reader.environment.has_plugins:
             return PluginError(f"the builder '{asked}' is not there, because {_LEFT_OUT}", plugin=asked)
         for namespace, facts in self.published().items():
             if asked in facts.get("builders", ()):
@@ -138,7 +138,7 @@ class Unknown:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """``package``, ``summary``, ``builders`` and ``hub`` of the plugins that can be installed, by namespace."""
-        return {name: dict(facts) for each in self._stock.sources for name, facts in each.head["published"].items()}
+        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:
         manifest = self._manifests.named(namespace)
@@ -155,13 +155,13 @@ class Unknown:
         return f"pip install {self.published()[namespace]['package']}"
 
     def _published_ids(self) -> list[str]:
-        return self._stock.ask(lambda shelf: shelf.selection(_PUBLISHED).ids())
+        return self._reader.ask(lambda: self._reader.selection(_PUBLISHED).ids())
 
     def _comparable_names(self, asked: str) -> list[str]:
-        names = self._stock.ask(lambda shelf: shelf.ids(COMPARED_NAMES + 1))
+        names = self._reader.ids(COMPARED_NAMES + 1)
         if len(names) > COMPARED_NAMES:
-            names = self._stock.ask(lambda shelf: shelf.similar_ids(asked, COMPARED_NAMES))
-        aliases = self._stock.ask(Shelf.aliases)
+            names = self._reader.similar_ids(asked, COMPARED_NAMES)
+        aliases = self._reader.aliases()
         names += self._published_ids()[:COMPARED_NAMES]
         return [*names, *(alias for alias, _ in aliases[:COMPARED_NAMES])]
 

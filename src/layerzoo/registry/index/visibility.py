@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from layerzoo.registry.format.source import Source
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.registry.index.database import from_json
 from layerzoo.registry.installed.plugin import USER_NAMESPACE, Installed
 
@@ -16,7 +16,7 @@ class IndexedSource:
     """A source that is in the index."""
 
     id: int
-    source: Source
+    source: RegistrySource
     state: str
     """The fingerprint of the file that the rows were made of."""
     edition: str
@@ -30,14 +30,14 @@ class IndexedSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Declaration:
     """A model as declared, in plain form, and the source that declares it."""
 
-    source: Source
+    source: RegistrySource
     spec: dict[str, Any]
 
 
-class InUse:
+class Visibility:
     """The sources in use, the nearest first, and what belongs to them as conditions of queries.
 
     A condition is SQL in which ``m`` stands for the table of models and ``f`` for that of facets.
@@ -73,9 +73,9 @@ class InUse:
             condition += f" AND NOT (f.scope IN ({published}) AND {owned})"
         return condition
 
-    def row(self, source: int, spec: str) -> Row:
+    def row(self, source: int, spec: str) -> Declaration:
         """What the table of models has of one."""
-        return Row(self.sources[source].source, from_json(spec))
+        return Declaration(self.sources[source].source, from_json(spec))
 
     def namespaces_of(self, plugin: str) -> list[str]:
         """The namespaces that a name of a plugin or of a package means."""

@@ -15,12 +15,12 @@ from typing import Any
 from layerzoo.notices import told_when_slow
 from layerzoo.registry.format.compiled import Compiled, Facets, facets_of, published_facets
 from layerzoo.registry.format.diagnostics import Diagnostic
-from layerzoo.registry.format.source import UNSETTLED, Source, settled_fingerprint
+from layerzoo.registry.format.source import RACY, RegistrySource, stable_fingerprint
 from layerzoo.registry.index.database import Database, from_json
 from layerzoo.registry.index.query import pieces
 from layerzoo.registry.index.visibility import IndexedSource
 
-CompileSource = Callable[[Source, str | None, bool], Compiled]
+CompileSource = Callable[[RegistrySource, str | None, bool], Compiled]
 """See :func:`layerzoo.registry.format.compile.compile_source`, which imports pydantic and yaml."""
 FacetsReader = Callable[[dict[str, Any]], Facets]
 
@@ -34,7 +34,7 @@ _PACKAGE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class ShelvedModel:
+class IndexedModel:
     """A model as it is put where it can be found."""
 
     row: int
@@ -44,7 +44,7 @@ class ShelvedModel:
     facets: Facets
 
     @classmethod
-    def of(cls, row: int, plain: dict[str, Any], facets: Facets) -> ShelvedModel:
+    def of(cls, row: int, plain: dict[str, Any], facets: Facets) -> IndexedModel:
         return cls(row, plain["id"], plain.get("summary", ""), facets)
 
 
@@ -57,7 +57,7 @@ class Index:
 
     # ------------------------------------------------------------ sources
 
-    def update(self, sources: Sequence[Source], version: str | None) -> list[IndexedSource]:
+    def update(self, sources: Sequence[RegistrySource], version: str | None) -> list[IndexedSource]:
         """The sources as they are now, each followed by its catalogue; what has changed is compiled.
 
         version: layerzoo's own. Raises: sqlite3.DatabaseError when the index can neither be read nor written.
@@ -68,27 +68,27 @@ class Index:
                 continue
             found.append(indexed)
             if catalogue := indexed.head["catalogue"]:
-                beside = Source(catalogue, source.role, source.namespace, source.distribution)
+                beside = RegistrySource(catalogue, source.role, source.namespace, source.distribution)
                 found += [each for each in [self._updated(beside, version, is_catalogue=True)] if each]
         return found
 
-    def _updated(self, source: Source, version: str | None, *, is_catalogue: bool) -> IndexedSource | None:
-        state = settled_fingerprint(source.path)
+    def _updated(self, source: RegistrySource, version: str | None, *, is_catalogue: bool) -> IndexedSource | None:
+        state = stable_fingerprint(source.path)
         if state is None:
             return None
         if (known := self._known(source, state, version)) is None:
             known = self._compile(source, state, version, is_catalogue=is_catalogue)
         return known
 
-    def _known(self, source: Source, state: str, version: str | None) -> IndexedSource | None:
-        if state == UNSETTLED:
+    def _known(self, source: RegistrySource, state: str, version: str | None) -> IndexedSource | None:
+        if state == RACY:
             return None
         sql = "SELECT id, edition, head FROM sources WHERE path = ? AND owner = ? AND stamp = ?"
         for row_id, edition, head in self._database.rows(sql, (*_key(source), _stamp(state, version))):
             return IndexedSource(row_id, source, state, edition, from_json(head))
         return None
 
-    def _compile(self, source: Source, state: str, version: str | None, *, is_catalogue: bool) -> IndexedSource:
+    def _compile(self, source: RegistrySource, state: str, version: str | None, *, is_catalogue: bool) -> IndexedSource:
         with told_when_slow(lambda: _indexing(source)), self._database.transaction():
             # Another process may have compiled it while this one waited for its turn.
             if known := self._known(source, state, version):
@@ -100,7 +100,7 @@ class Index:
             edition, head = self._fill(row_id, stamp, compiled, _reader(source))
             return IndexedSource(row_id, source, state, edition, head)
 
-    def _emptied(self, source: Source) -> int:
+    def _emptied(self, source: RegistrySource) -> int:
         """Take a source's old rows out. Its id stays, for those who still use it."""
         self._database.write("INSERT OR IGNORE INTO sources (path, owner) VALUES (?, ?)", _key(source))
         ((row_id,),) = self._database.rows("SELECT id FROM sources WHERE path = ? AND owner = ?", _key(source))
@@ -115,7 +115,7 @@ class Index:
         self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", pairs)
         # What could not be read may be read by another user, or at the next attempt, though the file stays as it is.
         edition = os.urandom(8).hex()
-        values = (stamp if is_readable else UNSETTLED, edition, json.dumps(head), row_id)
+        values = (stamp if is_readable else RACY, edition, json.dumps(head), row_id)
         self._database.write("UPDATE sources SET stamp = ?, edition = ?, head = ? WHERE id = ?", values)
         return edition, head
 
@@ -142,10 +142,10 @@ class Index:
         ]
         self._database.write_many("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", columns)
         # What a model with a base is follows from all sources together: see keep_view.
-        shelved = [ShelvedModel.of(row, plain, read(plain)) for row, plain in numbered if "base" not in plain]
+        shelved = [IndexedModel.of(row, plain, read(plain)) for row, plain in numbered if "base" not in plain]
         self._insert_facets(source, shelved)
 
-    def _insert_facets(self, scope: int, models: list[ShelvedModel]) -> None:
+    def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
         facets, words = [], []
         for row, each in enumerate(models, start=last + 1):
@@ -187,7 +187,7 @@ class Index:
         """The view that was kept under this key."""
         return next((view for (view,) in self._database.rows("SELECT id FROM views WHERE key = ?", (key,))), None)
 
-    def keep_view(self, key: str, models: Iterable[ShelvedModel]) -> int:
+    def keep_view(self, key: str, models: Iterable[IndexedModel]) -> int:
         """Keep what a set of sources says together: its models that have a base, in a scope of their own.
 
         That scope is minus the view. Raises: sqlite3.DatabaseError when the index cannot be written.
@@ -208,7 +208,7 @@ class Index:
         self._database.write("DELETE FROM views WHERE id < ?", (view,))
 
 
-def _indexing(source: Source) -> str:
+def _indexing(source: RegistrySource) -> str:
     size = ""
     if source.path.endswith(".jsonl"):
         with Path(source.path).open("rb") as lines:
@@ -216,18 +216,18 @@ def _indexing(source: Source) -> str:
     return f"indexing {source.namespace}{size}, once after an installation or an edit …"
 
 
-def _reader(source: Source) -> FacetsReader:
+def _reader(source: RegistrySource) -> FacetsReader:
     return published_facets if source.role == "published" else facets_of
 
 
-def _key(source: Source) -> tuple[bytes, str]:
+def _key(source: RegistrySource) -> tuple[bytes, str]:
     """By what a source is found. A path need not be text."""
     return os.fsencode(source.path), f"{source.role}:{source.namespace}"
 
 
 def _stamp(state: str, version: str | None) -> str:
     """What a source's rows follow from: the file, and who compiled it."""
-    return UNSETTLED if state == UNSETTLED else f"{state} {version} {compiler_version()}"
+    return RACY if state == RACY else f"{state} {version} {compiler_version()}"
 
 
 @lru_cache(maxsize=1)

@@ -87,20 +87,20 @@ def match_versions(distribution: str, own_path: str | None = None) -> str:
     return upgrade(_CORE, distribution) if distribution != _CORE else upgrade(_CORE)
 
 
-def correct_code(place: str | None, project: str) -> str:
+def correct_code(location: str | None, project: str) -> str:
     """The code of a plugin raises, and the user is its author.
 
-    place: the line, as FILE:LINE, where it is known.
+    location: the line, as FILE:LINE, where it is known.
     """
-    return f"correct {place}" if place else f"correct the plugin in {project}"
+    return f"correct {location}" if location else f"correct the plugin in {project}"
 
 
-def correct_declaration(model: str, place: str | None) -> str:
+def correct_declaration(model: str, location: str | None) -> str:
     """A model that the user declared is not one that its builder can make.
 
-    place: the declaration, as FILE:LINE, where it is in a file.
+    location: the declaration, as FILE:LINE, where it is in a file.
     """
-    return f"correct the declaration of {model}{f' at {place}' if place else ''}: its `args`, its weights"
+    return f"correct the declaration of {model}{f' at {location}' if location else ''}: its `args`, its weights"
 
 
 def look_at_checkpoint(model: str, checkpoint: str) -> str:

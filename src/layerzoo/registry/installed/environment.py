@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from layerzoo.environment import environment
 from layerzoo.local_files import local_folder, user_folder
 from layerzoo.registry.format.diagnostics import Diagnostic
-from layerzoo.registry.format.source import UNSETTLED, Source, fingerprint
+from layerzoo.registry.format.source import RACY, RegistrySource, fingerprint
 from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.disabled import Disabled, read_disabled
 from layerzoo.registry.installed.entry_points import core, scan
@@ -30,7 +30,7 @@ PUBLISHED = str(PACKAGE / "published.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """Everything that the zoo consists of here and now: the core itself first, then plugins, then the user's files."""
 
     installed: tuple[Installed, ...]
@@ -53,18 +53,18 @@ class Surroundings:
         """All but the core itself."""
         return self.installed[1:]
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[RegistrySource]:
         """Return the files that declare models, the nearest first: where two declare the same, the nearer one counts.
 
         The user's own files come first, then layerzoo's, those of plugins, and the list of what can be installed.
         """
         itself, *plugins = self.installed
-        files = [Source(path, "user", USER_NAMESPACE) for path in self.user_files]
+        files = [RegistrySource(path, "user", USER_NAMESPACE) for path in self.user_files]
         for each in [itself, *plugins]:
             if each.path is not None and each.state == "ok":
                 role: Literal["core", "plugin"] = "core" if each is itself else "plugin"
-                files.append(Source(each.path, role, each.namespace, each.distribution))
-        files.append(Source(self.published, "published", ""))
+                files.append(RegistrySource(each.path, role, each.namespace, each.distribution))
+        files.append(RegistrySource(self.published, "published", ""))
         return files
 
     def problems(self) -> list[Diagnostic]:
@@ -83,7 +83,7 @@ class ScanStore(Protocol):
         """Keep a result, which JSON can represent."""
 
 
-def look_around(notes: ScanStore) -> Surroundings:
+def discover(notes: ScanStore) -> Environment:
     """What is installed on ``sys.path``, and the user's files. The scan of the former is kept in the notes."""
     has_plugins, disabled = _has_plugins(), read_disabled()
     installed = _settled(_kept_scan(notes), disabled) if has_plugins else (core(),)
@@ -91,7 +91,7 @@ def look_around(notes: ScanStore) -> Surroundings:
     known = {os.path.realpath(each.path) for each in installed if each.path}
     files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
     local = next((file for file in files if file == local_registry()), None)
-    return Surroundings(installed, files, disabled, has_plugins, local_file=local)
+    return Environment(installed, files, disabled, has_plugins, local_file=local)
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def _kept_scan(notes: ScanStore) -> list[Installed]:
     states = [fingerprint(folder) for folder in folders]
     paths, times = json.dumps([_SCAN_FORMAT, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
-        if UNSETTLED not in states and (kept := notes.scan(paths, times)) is not None:
+        if RACY not in states and (kept := notes.scan(paths, times)) is not None:
             return [Installed(**each) for each in kept]
     found = [core(), *scan()]
     with contextlib.suppress(sqlite3.DatabaseError):
