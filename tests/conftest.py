@@ -97,7 +97,7 @@ def home(bare_home: Path, index: Path) -> Path:
 @pytest.fixture
 def small_home(bare_home: Path) -> Path:
     """As ``bare_home``, without the plugins with large catalogues, whose index takes long to compile."""
-    from layerzoo.registry.disabled import disabled_path
+    from layerzoo.registry.installed.disabled import disabled_path
 
     disabled_path().parent.mkdir(parents=True)
     disabled_path().write_text("timm\nhf\n", encoding="utf-8")

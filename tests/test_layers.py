@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from layerzoo.errors import LayerError
 from layerzoo.layers import parse_address, select
-from layerzoo.registry.schema import check_model
+from layerzoo.registry.format.schema import check_model
 from layerzoo.spec import Layer
 
 _SEGMENT = st.text("abcxyz019_-", min_size=1, max_size=6)

@@ -5,15 +5,17 @@ Run ``python -m tools.published`` (or ``make published``) after the models of a 
 
 from __future__ import annotations
 
+import json
 import tempfile
 import tomllib
 from pathlib import Path
 
-from layerzoo.registry import Installed, Registry, Surroundings
-from layerzoo.registry.installed import core
-from layerzoo.registry.published import PUBLISHED, published_lines
+from layerzoo.registry import Entry, Environment, Installed, Registry
+from layerzoo.registry.installed.entry_points import core
+from layerzoo.registry.installed.environment import PUBLISHED
 
 _ROOT = Path(__file__).parents[1]
+_KEYS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz", "summary")
 
 
 def main() -> None:
@@ -24,9 +26,16 @@ def published() -> str:
     """Return the content of the file."""
     plugins = [_plugin(path.parent) for path in sorted(_ROOT.glob("plugins/*/pyproject.toml"))]
     with tempfile.TemporaryDirectory(prefix="layerzoo-published-") as cache:
-        zoo = Registry(Surroundings((core(), *plugins), ()), cache=Path(cache))
+        zoo = Registry(Environment((core(), *plugins), ()), cache=Path(cache))
         entries = [entry for plugin in plugins for entry in zoo.entries(plugin=plugin.namespace)]
-    return "".join(published_lines(entries))
+    return "".join(map(_line, sorted(entries, key=lambda entry: entry.id)))
+
+
+def _line(entry: Entry) -> str:
+    """Return the line of a model, without the fields that have no value."""
+    fields = entry.to_dict()
+    known = {key: fields[key] for key in _KEYS if fields[key] not in (None, "")}
+    return json.dumps(known, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def _plugin(folder: Path) -> Installed:

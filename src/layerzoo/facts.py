@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, PluginError
 from layerzoo.paths import trace_path, traces_dir
-from layerzoo.registry.current import registry
+from layerzoo.registry.lookup import registry
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
     if spec.weights is None:
         return []
     if repository := zoo.repository(spec.id):
-        from layerzoo.registry.repositories import known_commit
+        from layerzoo.registry.index.repositories import known_commit
 
         return known_commit(repository)
     if spec.weights.source.startswith("hf:"):

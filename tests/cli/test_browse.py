@@ -15,7 +15,7 @@ from tests.terminal import beside_local_files
 import layerzoo
 from layerzoo.cli import main
 from layerzoo.registry import registry
-from layerzoo.registry.entry import FIELDS
+from layerzoo.registry.index.search import FIELDS
 from layerzoo.spec import ModelSpec, layer_from_dict
 
 Install = Callable[..., None]

@@ -18,7 +18,7 @@ from layerzoo.cli.doctor import command as doctor
 from layerzoo.cli.doctor import examine
 from layerzoo.plugins.checkup import check_up
 from layerzoo.registry import Installed, Registry, registry
-from layerzoo.registry.disabled import disable
+from layerzoo.registry.installed.disabled import disable
 
 Install = Callable[..., None]
 Zoo = Callable[..., tuple[int, Any]]
@@ -109,7 +109,7 @@ def test_a_good_import_is_remembered_in_the_place_of_a_failed_one(install: Insta
 
 def test_a_check_of_all_ends_also_where_one_hangs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("good", "hangs", "crashes")
-    for plugin in registry().surroundings.plugins:
+    for plugin in registry().environment.plugins:
         if plugin.namespace not in ("acme", "hanging", "crashing"):
             disable(plugin.distribution, [plugin])
     with pytest.raises(SystemExit, match="1"):
@@ -142,10 +142,10 @@ def test_one_plugin_is_shown_with_its_models(zoo: Zoo) -> None:
 
 def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path) -> None:
     install("raises", "no_registry", "crashes")
-    disable("crashing", registry().surroundings.plugins)
+    disable("crashing", registry().environment.plugins)
     disable("gone", [Installed(namespace="gone", distribution="gone-zoo", version=None, module="gone_zoo")])
     (home / "registry.yaml").write_text("layerzoo: 1\naliases: {a: toy/gone}\n", encoding="utf-8")
-    around = registry().surroundings
+    around = registry().environment
     few = tuple(each for each in around.installed if each.namespace in ("toy", "raising", "bare", "crashing"))
     findings = {finding.what: finding for finding in examine(Registry(replace(around, installed=few)), 60)}
     assert findings["python"].state == "ok"

@@ -204,7 +204,7 @@ def test_an_alias_and_a_base_may_be_a_repository(bert: Repository, home: Path, z
     assert zoo("layers", "--trace", "it").code == 0
     assert layerzoo.model("it").id == BERT
     assert layerzoo.load("mine/short", layer="block.0").preprocess.declared.max_tokens == 8
-    assert [str(each) for each in layerzoo.registry.current.registry().problems()] == []
+    assert [str(each) for each in layerzoo.registry.lookup.registry().problems()] == []
 
 
 def test_what_the_user_switched_off_is_off(bert: Repository, home: Path, zoo: Zoo) -> None:

@@ -15,7 +15,7 @@ import pytest
 from layerzoo.errors import PluginError, WeightsError
 from layerzoo.plugins.loader import hooks
 from layerzoo.registry import PluginManifest, registry
-from layerzoo.registry.manifest import State
+from layerzoo.registry.installed.plugin import State
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
 

@@ -20,7 +20,7 @@ import layerzoo
 from layerzoo.cli.doctor import Finding, examine
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.plugins.failure import summary
-from layerzoo.registry import Registry, Surroundings, registry
+from layerzoo.registry import Environment, Registry, registry
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 GOLDEN = Path(__file__).parent / "golden"
@@ -83,11 +83,11 @@ def test_each_plugin_shown(said: Said) -> None:
 
 
 def test_what_the_doctor_finds(home: Path) -> None:
-    around = registry().surroundings
+    around = registry().environment
     left_out = ("hanging", "misbehaving")
     ours = tuple(each for each in around.plugins if each.folder is None or str(ON_DISK) in each.folder)
     few = (around.installed[0], *(each for each in ours if each.namespace not in left_out))
-    findings = examine(Registry(Surroundings(few, ())), 60)
+    findings = examine(Registry(Environment(few, ())), 60)
     _compare("doctor", _stable("\n".join(map(_line, filter(_is_of_a_plugin, findings))) + "\n", home))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from layerzoo.registry.catalogue import catalogue_lines, compile_catalogue, compile_models
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.inherit import inherit
-from layerzoo.registry.layer_table import packed
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import catalogue_lines, compile_catalogue, compile_models
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.layer_table import packed
+from layerzoo.registry.format.source import RegistrySource
+from layerzoo.registry.index.models import inherit
 from layerzoo.spec import AXES, Layer, ModelSpec
 
 Compile = Callable[..., tuple[list[ModelSpec], list[Diagnostic]]]
@@ -36,7 +36,7 @@ def compiled(tmp_path: Path) -> Compile:
         path = tmp_path / "models.jsonl"
         text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
         path.write_text(text, encoding="utf-8")
-        found = list(compile_catalogue(Source(str(path), "plugin", "acme", "acme-zoo")))
+        found = list(compile_catalogue(RegistrySource(str(path), "plugin", "acme", "acme-zoo")))
         return (
             [ModelSpec.from_dict(row) for row in found if isinstance(row, dict)],
             [row for row in found if isinstance(row, Diagnostic)],
@@ -217,7 +217,7 @@ def test_the_same_models_in_another_order_are_the_same_file() -> None:
 
 
 def test_models_that_are_in_no_file_yet_are_checked_as_lines_are() -> None:
-    source = Source("models.jsonl", "plugin", "acme", "acme-zoo")
+    source = RegistrySource("models.jsonl", "plugin", "acme", "acme-zoo")
     fine, problem = compile_models([{"id": "a", "modality": "text", "builder": "b"}, {"id": "a"}], source)
     assert isinstance(fine, dict)
     assert isinstance(problem, Diagnostic)

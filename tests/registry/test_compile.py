@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.catalogue import compile_catalogue
-from layerzoo.registry.compile import Compiled, compile_registry, unmet
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.schema import check_model
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import compile_catalogue
+from layerzoo.registry.format.compile import compile_registry, unmet
+from layerzoo.registry.format.compiled import Compiled
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.schema import check_model
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.spec import AudioPreprocess, ImagePreprocess, Layer, ModelSpec
 
 VERSION = "0.1.0"
@@ -32,7 +33,7 @@ def compile_text(tmp_path: Path) -> CompileText:
     def compile_(text: str, role: Any = "plugin", namespace: str = "acme") -> tuple[dict[str, Any], list[Diagnostic]]:
         path = tmp_path / "registry.yaml"
         path.write_text(textwrap.dedent(text), encoding="utf-8")
-        return _sorted_out(compile_registry(Source(str(path), role, namespace, "acme-zoo"), VERSION))
+        return _sorted_out(compile_registry(RegistrySource(str(path), role, namespace, "acme-zoo"), VERSION))
 
     return compile_
 
@@ -251,14 +252,14 @@ def test_all_mistakes_of_a_file_are_found_at_once(compile_text: CompileText) -> 
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, state: str, words: str) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text(text, encoding="utf-8")
-    compiled = compile_registry(Source(str(path), "plugin", "acme", "acme-zoo"), VERSION)
+    compiled = compile_registry(RegistrySource(str(path), "plugin", "acme", "acme-zoo"), VERSION)
     assert compiled.head.state == state
     assert words in str(compiled.head.cause)
     assert _sorted_out(compiled)[0] == {}
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
-    compiled = compile_registry(Source(str(tmp_path / "registry.yaml"), "plugin", "acme", "acme-zoo"), VERSION)
+    compiled = compile_registry(RegistrySource(str(tmp_path / "registry.yaml"), "plugin", "acme", "acme-zoo"), VERSION)
     assert "cannot be read: No such file" in str(compiled.head.cause)
 
 
@@ -278,7 +279,7 @@ def test_a_users_models_live_under_mine(compile_text: CompileText) -> None:
 def test_a_users_aliases_lead_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text("layerzoo: 1\naliases: {a: timm/net, b: shelf, timm/c: timm/net}\n", encoding="utf-8")
-    compiled = compile_registry(Source(str(path), "user", "mine"), VERSION)
+    compiled = compile_registry(RegistrySource(str(path), "user", "mine"), VERSION)
     assert compiled.head.aliases == {"a": "timm/net", "b": "mine/shelf"}
     assert "'timm/c': your own aliases have no slash" in str(_sorted_out(compiled)[1][0])
 
@@ -286,7 +287,7 @@ def test_a_users_aliases_lead_anywhere(tmp_path: Path) -> None:
 def test_a_plugins_aliases_stay_in_its_namespace(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text("layerzoo: 1\naliases: {resnet50: resnet50.a1_in1k}\n", encoding="utf-8")
-    head = compile_registry(Source(str(path), "plugin", "timm", "layerzoo-timm"), VERSION).head
+    head = compile_registry(RegistrySource(str(path), "plugin", "timm", "layerzoo-timm"), VERSION).head
     assert head.aliases == {"timm/resnet50": "timm/resnet50.a1_in1k"}
 
 
@@ -321,7 +322,7 @@ def test_a_bad_line_of_a_catalogue_costs_only_itself(tmp_path: Path, line: str, 
     fine = '{"id": "fine", "modality": "text", "builder": "b"}'
     path = tmp_path / "models.jsonl"
     path.write_text(f"{fine}\n{line}\n\n{fine.replace('fine', 'other')}\n", encoding="utf-8")
-    rows = list(compile_catalogue(Source(str(path), "plugin", "acme", "acme-zoo")))
+    rows = list(compile_catalogue(RegistrySource(str(path), "plugin", "acme", "acme-zoo")))
     assert [row["id"] for row in rows if isinstance(row, dict)] == ["acme/fine", "acme/other"]
     assert words in str(next(row for row in rows if isinstance(row, Diagnostic)))
 
@@ -353,7 +354,7 @@ VALUES = st.recursive(
 def test_whatever_stands_in_a_model_it_is_a_spec_or_a_diagnostic(tmp_path_factory: Any, model: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_text(json.dumps({"id": "net", **model}) + "\n", encoding="utf-8")
-    for row in compile_catalogue(Source(str(path), "plugin", "acme", "acme-zoo")):
+    for row in compile_catalogue(RegistrySource(str(path), "plugin", "acme", "acme-zoo")):
         if isinstance(row, dict) and "base" not in row:
             spec = ModelSpec.from_dict(row)
             assert ModelSpec.from_json(spec.to_json()) == spec

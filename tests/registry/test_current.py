@@ -20,7 +20,7 @@ import layerzoo
 from layerzoo.errors import UnknownModelError
 from layerzoo.paths import cache_dir
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.outcome import ImportOutcome
+from layerzoo.registry.installed.health import ImportOutcome
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.places import Lines, Place
+from layerzoo.registry.format.diagnostics import Diagnostic, Lines, Position
 
 
 def _marked(text: str, start: int, stop: int) -> list[str]:
-    place = Lines(text).place(start, stop)
+    place = Lines(text).position(start, stop)
     return Diagnostic.at(place, path="f.yaml", code="syntax", message="wrong").marked().split("\n")
 
 
@@ -36,7 +35,7 @@ def test_what_would_move_the_cursor_is_not_printed() -> None:
 
 
 def test_of_a_very_long_line_only_the_part_around_the_place_is_kept() -> None:
-    place = Lines("x" * 50_000 + "wrong" + "y" * 50_000).place(50_000, 50_005)
+    place = Lines("x" * 50_000 + "wrong" + "y" * 50_000).position(50_000, 50_005)
     diagnostic = Diagnostic.at(place, path="f", code="syntax", message="m")
     assert (diagnostic.column, diagnostic.length, len(diagnostic.text)) == (50_001, 5, 120)
     _, line, marker = diagnostic.marked().split("\n")
@@ -46,15 +45,15 @@ def test_of_a_very_long_line_only_the_part_around_the_place_is_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "start", "stop", "place"),
     [
-        ("", 0, 1, Place(1, 1)),
-        ("abc\n", 9, 10, Place(1, 3)),
-        ("abc\n\n\n", 5, 6, Place(1, 3)),
-        ("a\r\nbc\rd\n", 3, 5, Place(2, 1, 2)),
-        ("a\r\nbc\rd\n", 6, 7, Place(3, 1)),
-        ("a: {b: 1,\n c: 2}\n", 3, 17, Place(1, 4, 6)),
-        ("abc  \ndef", 0, 9, Place(1, 1, 3)),
-        ("\n\n", 1, 2, Place(1, 1)),
+        ("", 0, 1, Position(1, 1)),
+        ("abc\n", 9, 10, Position(1, 3)),
+        ("abc\n\n\n", 5, 6, Position(1, 3)),
+        ("a\r\nbc\rd\n", 3, 5, Position(2, 1, 2)),
+        ("a\r\nbc\rd\n", 6, 7, Position(3, 1)),
+        ("a: {b: 1,\n c: 2}\n", 3, 17, Position(1, 4, 6)),
+        ("abc  \ndef", 0, 9, Position(1, 1, 3)),
+        ("\n\n", 1, 2, Position(1, 1)),
     ],
 )
-def test_a_place_lies_within_its_line(text: str, start: int, stop: int, place: Place) -> None:
-    assert Lines(text).place(start, stop) == place
+def test_a_place_lies_within_its_line(text: str, start: int, stop: int, place: Position) -> None:
+    assert Lines(text).position(start, stop) == place

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from layerzoo.errors import NotFoundError, OutputError, PluginError, RegistryError, UnknownModelError, UsageError
 from layerzoo.registry import Installed, PluginManifest, registry
-from layerzoo.registry.disabled import disable, disabled_path, enable, read_disabled
-from layerzoo.registry.discovery import NO_PLUGINS, without_plugins
+from layerzoo.registry.installed.disabled import disable, disabled_path, enable, read_disabled
+from layerzoo.registry.installed.environment import NO_PLUGINS, without_plugins
 
 Install = Callable[..., None]
 
@@ -25,11 +25,11 @@ DISTRIBUTIONS = sorted(
 
 
 def disable_here(name: str) -> list[str]:
-    return [plugin.distribution for plugin in disable(name, registry().surroundings.plugins)]
+    return [plugin.distribution for plugin in disable(name, registry().environment.plugins)]
 
 
 def enable_here(name: str) -> list[str]:
-    return enable(name, registry().surroundings.plugins)
+    return enable(name, registry().environment.plugins)
 
 
 def state_of(name: str) -> str:

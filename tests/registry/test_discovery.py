@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.database import Database
-from layerzoo.registry.discovery import look_around
-from layerzoo.registry.notes import Notes
+from layerzoo.registry.index.database import Database, KeptResults
+from layerzoo.registry.installed.environment import discover
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 CHECKOUT = Path(__file__).parents[2]
@@ -104,7 +103,7 @@ def test_broken_metadata_of_another_distribution_does_not_matter(
 
 def test_the_core_s_own_file_is_no_file_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
-    assert str(CHECKOUT / "registry.yaml") not in look_around(Notes(Database.in_memory())).user_files
+    assert str(CHECKOUT / "registry.yaml") not in discover(KeptResults(Database.in_memory())).user_files
     assert registry().plugin("toy").state == "ok"
 
 

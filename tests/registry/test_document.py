@@ -11,7 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.document import MAX_DEPTH, Document, DocumentError, Place, parse_document, read_document
+from layerzoo.registry.format.document import (
+    MAX_DEPTH,
+    Document,
+    DocumentError,
+    Position,
+    parse_document,
+    read_document,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,29 +58,29 @@ def test_a_scalar_is_what_it_looks_like(written: str, meant: Any) -> None:
 
 def test_every_key_and_value_knows_its_place() -> None:
     document = parse_document("models:\n  net:\n    mean: [1, 2]\n")
-    assert document.key_place(("models", "net", "mean")) == Place(3, 5, 4)
-    assert document.value_place(("models", "net", "mean", 1)) == Place(3, 15)
+    assert document.key_position(("models", "net", "mean")) == Position(3, 5, 4)
+    assert document.value_position(("models", "net", "mean", 1)) == Position(3, 15)
 
 
 def test_what_is_not_there_has_the_place_of_what_it_would_be_in() -> None:
     document = parse_document("models:\n  net: {a: 1}\n")
-    assert document.key_place(("models", "net", "builder")) == Place(2, 8, 6)
+    assert document.key_position(("models", "net", "builder")) == Position(2, 8, 6)
 
 
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("a: 1\nb: 2\na: 3\n", Place(3, 1), "second time, after line 1"),
-        ("a: &x [1]\n", Place(1, 4, 4), "anchors"),
-        ("a: &x [1]\nb: *x\n", Place(2, 4, 2), "aliases"),
-        ("a: {b: 1}\nc:\n  <<: {b: 2}\n", Place(3, 3, 2), "merge keys"),
-        ("a: !!str 3\n", Place(1, 4, 7), "tags"),
-        ("a: !python/object:os.system x\n", Place(1, 4, 26), "tags"),
+        ("a: 1\nb: 2\na: 3\n", Position(3, 1), "second time, after line 1"),
+        ("a: &x [1]\n", Position(1, 4, 4), "anchors"),
+        ("a: &x [1]\nb: *x\n", Position(2, 4, 2), "aliases"),
+        ("a: {b: 1}\nc:\n  <<: {b: 2}\n", Position(3, 3, 2), "merge keys"),
+        ("a: !!str 3\n", Position(1, 4, 7), "tags"),
+        ("a: !python/object:os.system x\n", Position(1, 4, 26), "tags"),
     ],
 )
-def test_what_the_strict_form_does_not_have_is_a_fault_at_its_place(text: str, place: Place, words: str) -> None:
+def test_what_the_strict_form_does_not_have_is_a_fault_at_its_place(text: str, place: Position, words: str) -> None:
     fault = parse_document(text).faults[-1]
-    assert fault.place == place
+    assert fault.position == place
     assert words in fault.message
 
 
@@ -87,7 +94,7 @@ def test_of_a_key_that_repeats_the_first_counts() -> None:
 
 
 def test_windows_line_ends_move_no_place() -> None:
-    assert parse_document("a: 1\r\nb: two\r\n").value_place(("b",)) == Place(2, 4, 3)
+    assert parse_document("a: 1\r\nb: two\r\n").value_position(("b",)) == Position(2, 4, 3)
 
 
 @pytest.mark.parametrize(("text", "value"), [("", None), ("# nothing\n", None), ("- a\n", ["a"]), ("a", "a")])
@@ -96,30 +103,30 @@ def test_what_is_no_mapping_is_a_document_all_the_same(text: str, value: Any) ->
 
 
 def test_nothing_behind_a_key_is_marked_at_the_key() -> None:
-    assert parse_document("a: 1\nlicense:\n").value_place(("license",)) == Place(2, 1, 7)
+    assert parse_document("a: 1\nlicense:\n").value_position(("license",)) == Position(2, 1, 7)
 
 
 def test_what_is_not_closed_says_where_it_begins() -> None:
     with pytest.raises(DocumentError, match=r"a flow sequence that begins in line 2") as caught:
         parse_document("a: 1\nb: [c\n\n")
-    assert caught.value.place == Place(2, 5)
+    assert caught.value.position == Position(2, 5)
 
 
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("a: 1\nb: \x00\n", Place(2, 4), "U\\+0000"),
-        ("a: \ud800\n", Place(1, 4), "U\\+D800"),
-        ('a: "\\ud83d\\ude00"\n', Place(1, 5, 6), "half a character"),
-        ("a: 1\n---\nb: 2\n", Place(2, 1, 3), "second document"),
-        ("a: 1\n? [b]\n: 2\n", Place(2, 3), "key must be plain text"),
-        ("a: 1\n\tb: 2\n", Place(2, 1), "tab"),
+        ("a: 1\nb: \x00\n", Position(2, 4), "U\\+0000"),
+        ("a: \ud800\n", Position(1, 4), "U\\+D800"),
+        ('a: "\\ud83d\\ude00"\n', Position(1, 5, 6), "half a character"),
+        ("a: 1\n---\nb: 2\n", Position(2, 1, 3), "second document"),
+        ("a: 1\n? [b]\n: 2\n", Position(2, 3), "key must be plain text"),
+        ("a: 1\n\tb: 2\n", Position(2, 1), "tab"),
     ],
 )
-def test_what_is_no_document_says_where(text: str, place: Place, words: str) -> None:
+def test_what_is_no_document_says_where(text: str, place: Position, words: str) -> None:
     with pytest.raises(DocumentError, match=words) as caught:
         parse_document(text)
-    assert caught.value.place == place
+    assert caught.value.position == place
 
 
 def test_all_faults_of_a_document_are_found_at_once() -> None:
@@ -143,7 +150,7 @@ def test_all_faults_of_a_document_are_found_at_once() -> None:
 def test_a_text_that_is_no_document_says_where(text: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse_document(text)
-    assert caught.value.place.line >= 1
+    assert caught.value.position.line >= 1
 
 
 def test_depth_is_bounded() -> None:
@@ -163,8 +170,8 @@ def test_a_file_that_is_not_utf_8_says_in_which_line(tmp_path: Path) -> None:
     path.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(DocumentError, match="UTF-8") as caught:
         read_document(path)
-    assert caught.value.place == Place(2, 4)
-    assert caught.value.place.text == "b: \ufffd"
+    assert caught.value.position == Position(2, 4)
+    assert caught.value.position.text == "b: \ufffd"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:

@@ -28,8 +28,7 @@ from tests.terminal import beside_local_files
 from layerzoo.errors import RegistryError
 from layerzoo.paths import cache_dir
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.database import FILE_NAME, Database
-from layerzoo.registry.notes import Notes
+from layerzoo.registry.index.database import FILE_NAME, Database, KeptResults
 
 Install = Callable[..., None]
 
@@ -160,7 +159,8 @@ def test_a_cache_that_must_not_be_written_changes_no_answer(known: list[str], ho
 def test_what_a_read_only_index_knows_is_not_compiled_again(known: list[str], home: Path) -> None:
     program = """
 import os, sys
-from layerzoo.registry import Registry, compile
+from layerzoo.registry import Registry
+from layerzoo.registry.format import compile
 compiled = []
 sys.setprofile(lambda frame, event, _: compiled.append(frame.f_locals["source"].path)
                if event == "call" and frame.f_code is compile.compile_registry.__code__ else None)
@@ -516,7 +516,7 @@ def test_a_directory_that_was_removed_has_none(home: Path) -> None:
 
 def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
     database = Database.open(cache_dir())
-    notes = Notes(database)
+    notes = KeptResults(database)
     before = database.rows("SELECT * FROM scans")
     with pytest.raises(TypeError, match="not JSON serializable"):
         notes.keep_scan("[]", "[]", object())

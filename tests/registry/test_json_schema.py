@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 
 from layerzoo.registry.check import check
-from layerzoo.registry.document import parse_document, read_document
-from layerzoo.registry.forms import MODEL_FORMS, PREPROCESS_FORMS, DefaultForm, Form, LayerForm, WeightsForm
-from layerzoo.registry.json_schema import definitions, describe, json_schema
+from layerzoo.registry.format.document import parse_document, read_document
+from layerzoo.registry.format.forms import MODEL_FORMS, PREPROCESS_FORMS, DefaultForm, Form, LayerForm, WeightsForm
+from layerzoo.registry.format.json_schema import definitions, describe, json_schema
 from layerzoo.spec import KINDS, MODALITIES, PREPROCESS_CLASSES, Default, Layer, ModelSpec, Weights
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry.layer_table import packed, unpacked
-from layerzoo.registry.schema import check_model
+from layerzoo.registry.format.layer_table import packed, unpacked
+from layerzoo.registry.format.schema import check_model
 from layerzoo.spec import AXES, Layer, ModelSpec
 
 TOTAL = 10**9

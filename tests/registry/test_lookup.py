@@ -19,8 +19,8 @@ from layerzoo.errors import (
     UnknownModelError,
     UsageError,
 )
-from layerzoo.registry import Installed, Registry, Surroundings, registry
-from layerzoo.registry.published import PUBLISHED
+from layerzoo.registry import Environment, Installed, Registry, registry
+from layerzoo.registry.installed.environment import PUBLISHED
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
@@ -40,8 +40,8 @@ def zoo(tmp_path: Path) -> Registry:
     core = Installed(
         namespace="toy", distribution="layerzoo", version="0.1.0", module="layerzoo.testing.toy", folder=str(CORE)
     )
-    surroundings = Surroundings((core, _plugin("good", "acme", "acme_zoo")), ())
-    return Registry(surroundings, cache=tmp_path / "cache")
+    environment = Environment((core, _plugin("good", "acme", "acme_zoo")), ())
+    return Registry(environment, cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def user_zoo(tmp_path: Path, zoo: Registry) -> Callable[..., Registry]:
             path.parent.mkdir()
             path.write_text(textwrap.dedent(text), encoding="utf-8")
             paths.append(str(path))
-        surroundings = Surroundings(zoo.surroundings.installed, tuple(paths))
-        return Registry(surroundings, cache=tmp_path / "cache")
+        environment = Environment(zoo.environment.installed, tuple(paths))
+        return Registry(environment, cache=tmp_path / "cache")
 
     return with_files
 
@@ -234,7 +234,7 @@ def test_a_changed_base_changes_its_heirs(user_zoo: Callable[..., Registry], tmp
     zoo = user_zoo(text % 5)
     assert zoo.ids(max_params=5) == ["mine/a", "mine/b"]
     (tmp_path / "0" / "registry.yaml").write_text(text % 6, encoding="utf-8")
-    again = Registry(zoo.surroundings, cache=tmp_path / "cache")
+    again = Registry(zoo.environment, cache=tmp_path / "cache")
     assert again.ids(max_params=5) == []
     assert again.ids(max_params=6) == ["mine/a", "mine/b"]
 
@@ -247,7 +247,7 @@ def test_a_plugin_cannot_build_on_what_is_the_users_own(user_zoo: Callable[..., 
         "layerzoo: 1\nmodels: {a: {modality: text, base: mine/net}}\n", encoding="utf-8"
     )
     odd = Installed(namespace="odd", distribution="odd-zoo", version="1", module="odd_zoo", folder=str(folder))
-    zoo = Registry(Surroundings((*zoo.surroundings.installed, odd), zoo.surroundings.user_files), cache=tmp_path / "c")
+    zoo = Registry(Environment((*zoo.environment.installed, odd), zoo.environment.user_files), cache=tmp_path / "c")
     with pytest.raises(RegistryError, match="only your own models can be built on your own"):
         zoo.model("odd/a")
     assert zoo.ids(plugin="odd") == []
@@ -289,7 +289,7 @@ def test_what_is_installed_is_not_listed_twice(zoo: Registry, tmp_path: Path) ->
         namespace="starter", distribution="layerzoo-starter", version="1", module="torn_zoo",
         folder=str(ON_DISK / "invalid_yaml" / "torn_zoo"),
     )  # fmt: skip
-    both = Registry(Surroundings((*zoo.surroundings.installed, torn), ()), cache=tmp_path / "cache")
+    both = Registry(Environment((*zoo.environment.installed, torn), ()), cache=tmp_path / "cache")
     assert [name for name in both.ids(installed=False) if name.startswith("starter/")] == []
 
 
@@ -335,8 +335,8 @@ def test_an_unknown_model_says_what_there_is(zoo: Registry, asked: str, error: t
 
 
 def test_an_invalid_model_gives_its_diagnostics(zoo: Registry, tmp_path: Path) -> None:
-    installed = (*zoo.surroundings.installed, _plugin("half_valid", "half", "half_zoo"))
-    zoo = Registry(Surroundings(installed, ()), cache=tmp_path / "cache")
+    installed = (*zoo.environment.installed, _plugin("half_valid", "half", "half_zoo"))
+    zoo = Registry(Environment(installed, ()), cache=tmp_path / "cache")
     assert zoo.model("half/fine").builder == "toy"
     with pytest.raises(RegistryError) as caught:
         zoo.model("half/broken")
@@ -348,8 +348,8 @@ def test_an_invalid_model_gives_its_diagnostics(zoo: Registry, tmp_path: Path) -
 
 
 def test_a_model_of_a_broken_plugin_says_so(zoo: Registry, tmp_path: Path) -> None:
-    installed = (*zoo.surroundings.installed, _plugin("invalid_yaml", "torn", "torn_zoo"))
-    zoo = Registry(Surroundings(installed, ()), cache=tmp_path / "cache")
+    installed = (*zoo.environment.installed, _plugin("invalid_yaml", "torn", "torn_zoo"))
+    zoo = Registry(Environment(installed, ()), cache=tmp_path / "cache")
     with pytest.raises(PluginError, match=r"'torn' cannot be used: .*registry.yaml:3:38: not valid YAML"):
         zoo.model("torn/net")
     assert zoo.model("acme/vit-shelf")

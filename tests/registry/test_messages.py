@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 
 from layerzoo.cli import main
-from layerzoo.registry.diagnostics import MEANINGS, Code
+from layerzoo.registry.format.diagnostics import MEANINGS, Code
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMESPACES = {"user": "mine", "plugin": "shop", "core": "toy"}

@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layerzoo.cli import main
-from layerzoo.registry.catalogue import compile_catalogue
-from layerzoo.registry.compile import compile_registry
-from layerzoo.registry.diagnostics import MEANINGS, Diagnostic
-from layerzoo.registry.source import Source
+from layerzoo.registry.format.catalogue import compile_catalogue
+from layerzoo.registry.format.compile import compile_registry
+from layerzoo.registry.format.diagnostics import MEANINGS, Diagnostic
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
@@ -123,10 +123,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutated")
 
 
-def _compiled(path: Path, text: bytes, compile_: Callable[[Source], Any]) -> tuple[dict[str, Any], list[Diagnostic]]:
+def _compiled(
+    path: Path, text: bytes, compile_: Callable[[RegistrySource], Any]
+) -> tuple[dict[str, Any], list[Diagnostic]]:
     """Models and diagnostics of a text, after it was seen that they are sound."""
     path.write_bytes(text)
-    rows = list(compile_(Source(str(path), "plugin", "acme", "acme-zoo")))
+    rows = list(compile_(RegistrySource(str(path), "plugin", "acme", "acme-zoo")))
     models = {row["id"]: row for row in rows if isinstance(row, dict)}
     for model in models.values():
         if "base" not in model:
@@ -155,7 +157,7 @@ def _plain(diagnostic: Diagnostic) -> dict[str, Any]:
     return {name: getattr(diagnostic, name) for name in Diagnostic.__dataclass_fields__}
 
 
-def _registry_rows(source: Source) -> Any:
+def _registry_rows(source: RegistrySource) -> Any:
     compiled = compile_registry(source, "0.1.0")
     assert (compiled.head.cause is None) == (compiled.head.state == "ok")
     return compiled.rows
@@ -183,7 +185,7 @@ def test_any_text_gives_models_and_diagnostics(folder: Path, text: bytes) -> Non
 def test_a_mutated_catalogue_gives_models_and_diagnostics(folder: Path, text: bytes) -> None:
     path = folder / "models.jsonl"
     path.write_bytes(text)
-    rows = list(compile_catalogue(Source(str(path), "plugin", "acme", "acme-zoo")))
+    rows = list(compile_catalogue(RegistrySource(str(path), "plugin", "acme", "acme-zoo")))
     lines = [line.decode("utf-8", "replace").rstrip("\r") for line in text.split(b"\n")]
     lines[0] = lines[0].removeprefix("\ufeff")
     for row in rows:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from layerzoo.registry.requirements import unmet_requirements
+from layerzoo.registry.installed.health import unmet_requirements
 
 Asking = Callable[..., str]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.registry import Installed, Registry, Surroundings
-from layerzoo.registry.words import Match, match, matches, pieces, similar
+from layerzoo.registry import Environment, Installed, Registry
+from layerzoo.registry.index.query import Match, match, matches, pieces, similar
 
 MODELS = {
     "resnet50.a1": "Residual network, trained on ImageNet-1k",
@@ -43,7 +43,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Registry:
         module="layerzoo.testing.toy",
         folder=str(Path(__file__).parents[2]),
     )
-    return Registry(Surroundings((core,), (str(folder / "registry.yaml"),)), cache=folder / "cache")
+    return Registry(Environment((core,), (str(folder / "registry.yaml"),)), cache=folder / "cache")
 
 
 def _found(zoo: Registry, text: str) -> list[str]:

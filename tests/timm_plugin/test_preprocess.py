@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from timm.data import create_transform, resolve_data_config, resolve_model_data_config
 
 from layerzoo.media.image import decode, to_array
-from layerzoo.registry.schema import check_model
+from layerzoo.registry.format.schema import check_model
 from layerzoo.spec import ImagePreprocess, ModelSpec, preprocess_from_dict
 from layerzoo_timm.preprocess import preprocess_of
 

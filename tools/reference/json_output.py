@@ -17,9 +17,9 @@ from pydantic_core import core_schema
 from layerzoo import spec
 from layerzoo.cli.doctor import Finding
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
-from layerzoo.registry.entry import Entry
-from layerzoo.registry.manifest import State
-from layerzoo.registry.outcome import ImportState
+from layerzoo.registry.index.search import Entry
+from layerzoo.registry.installed.health import ImportState
+from layerzoo.registry.installed.plugin import State
 from layerzoo.weights.inventory import Kind
 from layerzoo.weights.removal import State as Removal
 from layerzoo.weights.verdicts import State as Verdict

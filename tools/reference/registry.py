@@ -11,11 +11,11 @@ from tools.reference.signatures import parameters
 from tools.reference.source import attribute, function, module
 
 from layerzoo.pooling import POOLINGS
-from layerzoo.registry import forms
-from layerzoo.registry.diagnostics import MEANINGS
-from layerzoo.registry.json_schema import definitions as described
-from layerzoo.registry.layer_table import LETTERS
-from layerzoo.registry.schema import FORMAT, NEEDED
+from layerzoo.registry.format import forms
+from layerzoo.registry.format.diagnostics import MEANINGS
+from layerzoo.registry.format.json_schema import definitions as described
+from layerzoo.registry.format.layer_table import LETTERS
+from layerzoo.registry.format.schema import FORMAT, NEEDED
 from layerzoo.spec import AXES, MODALITIES
 
 _SECTIONS = {
@@ -94,10 +94,10 @@ def _parts(name: str, definition: dict[str, Any]) -> Iterator[str]:
 def _catalogue(head: dict[str, Any]) -> Iterator[str]:
     """Document catalogue files, whose lines have the keys of a model and two more."""
     yield "## Catalogue"
-    yield prose(_module_docstring("layerzoo.registry.catalogue"))
+    yield prose(_module_docstring("layerzoo.registry.format.catalogue"))
     yield from _parts(_HEAD, head)
     yield "## Table of layers"
-    yield prose(_module_docstring("layerzoo.registry.layer_table"))
+    yield prose(_module_docstring("layerzoo.registry.format.layer_table"))
     yield bullets(f"`{letter}`: {word}" for letter, word in LETTERS.items())
 
 

@@ -233,7 +233,7 @@ class _Zoo:
     def __init__(self, scratch: Path) -> None:
         import layerzoo.cli
         import layerzoo.cli.listing
-        import layerzoo.registry.compile  # noqa: F401 - a forked process need not import it
+        import layerzoo.registry.format.compile  # noqa: F401 - a forked process need not import it
 
         self._scratch = scratch
         self._made = 0

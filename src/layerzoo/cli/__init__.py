@@ -184,7 +184,7 @@ def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: boo
     if no_local_files:
         ctx.with_resource(environment(NO_LOCAL_FILES, "1"))
     if no_plugins:
-        from layerzoo.registry.discovery import without_plugins
+        from layerzoo.registry.installed.environment import without_plugins
 
         ctx.with_resource(without_plugins())
 

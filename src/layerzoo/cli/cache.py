@@ -15,7 +15,7 @@ from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.paths import cache_dir
-from layerzoo.registry.current import registry
+from layerzoo.registry.lookup import registry
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ _UNFINISHED = "partial"  # a word that the scripts of `zoo completion` let one g
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Ids and aliases."""
-    from layerzoo.registry.current import registry
+    from layerzoo.registry.lookup import registry
 
     return _plain(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
 
@@ -105,9 +105,9 @@ def _plain(values: Iterable[str], incomplete: str) -> Items:
 
 
 def _plugin_states() -> list[tuple[str, str]]:
-    from layerzoo.registry.current import registry
+    from layerzoo.registry.lookup import registry
 
-    return [(each.namespace, each.state) for each in registry().surroundings.installed]
+    return [(each.namespace, each.state) for each in registry().environment.installed]
 
 
 def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
@@ -116,7 +116,7 @@ def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
         return None, ()
     from layerzoo.cli.names import resolve_model_id
     from layerzoo.facts import traced_layers
-    from layerzoo.registry.current import registry
+    from layerzoo.registry.lookup import registry
 
     spec = registry().model(resolve_model_id(model))
     return spec.id, traced_layers(spec) or spec.layers

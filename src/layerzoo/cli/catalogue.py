@@ -18,7 +18,7 @@ from layerzoo.cli.output import counted, print_lines, size
 from layerzoo.disk import atomic_path, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest, nearest_hint
 from layerzoo.paths import ledger_path
-from layerzoo.registry.current import registry
+from layerzoo.registry.lookup import registry
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:

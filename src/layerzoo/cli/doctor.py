@@ -18,8 +18,9 @@ from layerzoo.errors import LayerzooError, UnknownModelError
 from layerzoo.paths import cache_dir
 from layerzoo.plugins.checkup import check_up
 from layerzoo.plugins.probe import TIME_LIMIT_S
-from layerzoo.registry import Health, Registry, advice, registry
-from layerzoo.registry.requirements import unmet_requirements
+from layerzoo.registry import Health, Registry, registry
+from layerzoo.registry.installed import advice
+from layerzoo.registry.installed.health import unmet_requirements
 from layerzoo.spec import MODALITIES, Modality
 
 _OLDEST_PYTHON = (3, 11)
@@ -123,7 +124,7 @@ def _plugin(health: Health) -> Finding:
 def _files(zoo: Registry) -> Iterator[Finding]:
     """What is wrong in files that are no plugin's, and names that lead nowhere."""
     shown_with_plugins = {plugin.path for plugin in zoo.plugins() if plugin.state != "ok"}
-    disabled = zoo.surroundings.disabled
+    disabled = zoo.environment.disabled
     for problem in zoo.problems():
         if problem.path == disabled.path:
             name = disabled.name_at(problem.line)

@@ -11,7 +11,7 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, resolve_model_id
 from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_lines, print_rows
 from layerzoo.facts import traced_layers, traced_notices
-from layerzoo.registry.current import registry
+from layerzoo.registry.lookup import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
 COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params", "FLOPs")

@@ -16,9 +16,9 @@ from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.entry import FIELDS, Entry
-from layerzoo.registry.filters import SORTS, no_such
-from layerzoo.registry.installed import USER_NAMESPACE
+from layerzoo.registry.index.query import SORTS, no_such
+from layerzoo.registry.index.search import FIELDS, Entry
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

@@ -13,8 +13,8 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
 from layerzoo.errors import UsageError
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
-from layerzoo.registry.disabled import disable, enable
-from layerzoo.registry.discovery import NO_PLUGINS
+from layerzoo.registry.installed.disabled import disable, enable
+from layerzoo.registry.installed.environment import NO_PLUGINS
 
 _LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "version", "builders", "last import")
 _CHECK_COLUMNS = ("plugin", "manifest", "import", "cause", "fix", "seconds")
@@ -135,10 +135,10 @@ def enable_command(name: str) -> None:
 
 def _installed() -> tuple[Installed, ...]:
     """All plugins. Raises: UsageError where they do not count, for then it is not known which there are."""
-    surroundings = registry().surroundings
-    if not surroundings.has_plugins:
+    environment = registry().environment
+    if not environment.has_plugins:
         raise UsageError(f"all plugins are left out already: try again without --no-plugins and {NO_PLUGINS}")
-    return surroundings.plugins
+    return environment.plugins
 
 
 def _health(name: str, zoo: Registry) -> Health:

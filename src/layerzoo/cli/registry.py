@@ -65,7 +65,7 @@ def schema_command() -> None:
 
     Written to a file, it is named in the first line of a registry.yaml: # yaml-language-server: $schema=FILE
     """
-    from layerzoo.registry.json_schema import json_schema
+    from layerzoo.registry.format.json_schema import json_schema
 
     print_json(json_schema(), indent=2)
 

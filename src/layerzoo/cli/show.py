@@ -10,7 +10,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_one
-from layerzoo.registry.current import registry
+from layerzoo.registry.lookup import registry
 from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
 

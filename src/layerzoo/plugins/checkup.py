@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from layerzoo.plugins.probe import TIME_LIMIT_S, end_all, probe
 from layerzoo.registry import Health, PluginManifest
-from layerzoo.registry.requirements import unmet_requirements
+from layerzoo.registry.installed.health import unmet_requirements
 
 _PROBES_AT_ONCE = 2
 

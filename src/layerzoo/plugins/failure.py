@@ -18,8 +18,9 @@ from layerzoo.errors import MissingLibraryError
 from layerzoo.plugins import hookspecs
 from layerzoo.plugins.source_line import chain_of, line_in
 from layerzoo.printable import shorten
-from layerzoo.registry import PluginManifest, advice
-from layerzoo.registry.requirements import unmet_requirements
+from layerzoo.registry import PluginManifest
+from layerzoo.registry.installed import advice
+from layerzoo.registry.installed.health import unmet_requirements
 
 _LONGEST = 400
 

@@ -22,7 +22,8 @@ from layerzoo.isolation import without_network
 from layerzoo.plugins import hookspecs
 from layerzoo.plugins.failure import ImportFailure, fix, folder_of, is_interruption, is_of_the_machine, summary
 from layerzoo.plugins.source_line import line_in
-from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
+from layerzoo.registry import ImportOutcome, PluginManifest, registry
+from layerzoo.registry.installed import advice
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,8 @@ import time
 
 from layerzoo.plugins.failure import ImportFailure, fix, folder_of
 from layerzoo.plugins.loader import load
-from layerzoo.registry import ImportOutcome, PluginManifest, advice, registry
+from layerzoo.registry import ImportOutcome, PluginManifest, registry
+from layerzoo.registry.installed import advice
 
 TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""

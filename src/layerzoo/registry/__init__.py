@@ -6,47 +6,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from layerzoo.registry.current import model, models, registry
-    from layerzoo.registry.diagnostics import Diagnostic
-    from layerzoo.registry.discovery import Surroundings
-    from layerzoo.registry.entry import Entry
-    from layerzoo.registry.filters import SORTS, Filters
-    from layerzoo.registry.health import Health
-    from layerzoo.registry.installed import Installed
-    from layerzoo.registry.lookup import Registry
-    from layerzoo.registry.manifest import PluginManifest
-    from layerzoo.registry.outcome import ImportOutcome
+    from layerzoo.registry.format.diagnostics import Diagnostic
+    from layerzoo.registry.index.query import SORTS, Filters
+    from layerzoo.registry.index.search import Entry
+    from layerzoo.registry.installed.environment import Environment
+    from layerzoo.registry.installed.health import Health, ImportOutcome
+    from layerzoo.registry.installed.plugin import Installed, PluginManifest
+    from layerzoo.registry.lookup import Registry, model, models, registry
 
 __all__ = [
     "SORTS",
     "Diagnostic",
     "Entry",
+    "Environment",
     "Filters",
     "Health",
     "ImportOutcome",
     "Installed",
     "PluginManifest",
     "Registry",
-    "Surroundings",
     "model",
     "models",
     "registry",
 ]
 
 _HOMES = {
-    "SORTS": "filters",
-    "Diagnostic": "diagnostics",
-    "Entry": "entry",
-    "Filters": "filters",
-    "Health": "health",
-    "ImportOutcome": "outcome",
-    "Installed": "installed",
-    "PluginManifest": "manifest",
+    "SORTS": "index.query",
+    "Diagnostic": "format.diagnostics",
+    "Entry": "index.search",
+    "Environment": "installed.environment",
+    "Filters": "index.query",
+    "Health": "installed.health",
+    "ImportOutcome": "installed.health",
+    "Installed": "installed.plugin",
+    "PluginManifest": "installed.plugin",
     "Registry": "lookup",
-    "Surroundings": "discovery",
-    "model": "current",
-    "models": "current",
-    "registry": "current",
+    "model": "lookup",
+    "models": "lookup",
+    "registry": "lookup",
 }
 
 

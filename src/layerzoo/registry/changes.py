@@ -21,12 +21,10 @@ from layerzoo.lock import Lock, LockedModel, lock_path
 from layerzoo.notices import warn
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, user_folder
 from layerzoo.printable import shorten
-from layerzoo.registry.in_use import covers
-from layerzoo.registry.index import IndexedSource
-from layerzoo.registry.installed import USER_NAMESPACE
-from layerzoo.registry.shelf import Shelf
-from layerzoo.registry.specs import Specs
-from layerzoo.registry.stock import Stock
+from layerzoo.registry.index.models import Specs
+from layerzoo.registry.index.reader import IndexReader
+from layerzoo.registry.index.visibility import IndexedSource, covers
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 _NAMED = 6
 """How many names of a kind a line has."""
@@ -56,8 +54,8 @@ class UserFile:
 class Changes:
     """What the user's files change in the zoo of a :class:`layerzoo.registry.Registry`."""
 
-    def __init__(self, stock: Stock, specs: Specs) -> None:
-        self._stock = stock
+    def __init__(self, reader: IndexReader, specs: Specs) -> None:
+        self._reader = reader
         self._specs = specs
         self._is_told = False
 
@@ -66,8 +64,8 @@ class Changes:
 
         Raises: LockError when the lock cannot be used.
         """
-        local = self._stock.surroundings.local_file
-        found = [_user_file(each, local) for each in self._stock.sources if each.source.role == "user"]
+        local = self._reader.environment.local_file
+        found = [_user_file(each, local) for each in self._reader.sources if each.source.role == "user"]
         lock = Lock.read()
         if lock.sha256 is not None:
             found.append(UserFile(str(lock.path), _where(lock.path), lock.sha256))
@@ -81,7 +79,7 @@ class Changes:
         Raises: RegistryError when the registry.yaml of the working directory is no text file; LockError when a model is
             asked for, and the lock cannot be used.
         """
-        parts: list[_Part] = []
+        parts: list[_FileNotice] = []
         if not self._is_told:
             parts = [*self._local_registry(), *self._local_lock(model)]
         if model is not None:
@@ -91,9 +89,9 @@ class Changes:
 
     # ------------------------------------------------------------ the working directory
 
-    def _local_registry(self) -> Iterator[_Part]:
-        path = self._stock.surroundings.local_file
-        for each in self._stock.sources:
+    def _local_registry(self) -> Iterator[_FileNotice]:
+        path = self._reader.environment.local_file
+        for each in self._reader.sources:
             if path is None or each.source.path != path:
                 continue
             if (reason := each.head["unreadable"]) is not None:
@@ -103,12 +101,12 @@ class Changes:
                     "--no-local-files"
                 )
             if each.head["cause"] is not None:
-                yield _Part(path, each.head["sha256"], f"nothing of it counts: {_short(each.head['cause'], 200)}")
+                yield _FileNotice(path, each.head["sha256"], f"nothing of it counts: {_short(each.head['cause'], 200)}")
                 return
-            changes = self._stock.ask(partial(_changes, local=each))
-            yield _Part(path, each.head["sha256"], "; ".join(changes) or "changes nothing")
+            changes = self._reader.ask(partial(_changes, self._reader, each))
+            yield _FileNotice(path, each.head["sha256"], "; ".join(changes) or "changes nothing")
 
-    def _local_lock(self, model: str | None) -> Iterator[_Part]:
+    def _local_lock(self, model: str | None) -> Iterator[_FileNotice]:
         path = lock_path()
         if path.parent != local_folder():
             return
@@ -117,7 +115,7 @@ class Changes:
         except LockError as error:
             if model is not None:
                 raise
-            yield _Part(str(path), None, f"no model can be loaded: {_short(str(error), 200)}")
+            yield _FileNotice(str(path), None, f"no model can be loaded: {_short(str(error), 200)}")
             return
         own = _lock_of_the_user()
         if lock.sha256 is None and not own.models:
@@ -125,30 +123,32 @@ class Changes:
         said = "; ".join(_moves(lock, own, model))
         if lock.sha256 is None:
             said = f"is not there, and {own.path} does not count next to a {REGISTRY_NAME}: {said}"
-        yield _Part(str(path), lock.sha256, said or "pins nothing")
+        yield _FileNotice(str(path), lock.sha256, said or "pins nothing")
 
     # ------------------------------------------------------------ the configuration directory
 
-    def _followed_from(self, asked: str) -> Iterator[_Part]:
-        local = self._stock.surroundings.local_file
-        users = [each for each in self._stock.sources if each.source.role == "user"]
+    def _followed_from(self, asked: str) -> Iterator[_FileNotice]:
+        local = self._reader.environment.local_file
+        users = [each for each in self._reader.sources if each.source.role == "user"]
         own = {each.source.path: each for each in users if each.source.path != local}
         name = self._specs.resolved(asked)
         if own and (row := self._specs.find(name)) and (found := own.get(row.source.path)):
-            yield _Part(found.source.path, found.head["sha256"], f"declares {_short(name)}", is_local=False)
+            yield _FileNotice(found.source.path, found.head["sha256"], f"declares {_short(name)}", is_local=False)
         elif own and name != asked and (alias := self._alias_in(own.values(), asked)):
-            yield _Part(alias.source.path, alias.head["sha256"], f"{_short(asked)} is {_short(name)}", is_local=False)
+            yield _FileNotice(
+                alias.source.path, alias.head["sha256"], f"{_short(asked)} is {_short(name)}", is_local=False
+            )
         path = lock_path()
         if path.parent != local_folder() and (locked := (lock := Lock.read(path)).models.get(name)):
             said = "; ".join(_moves(Lock(path, {name: locked}), Lock(path), name))
-            yield _Part(str(path), lock.sha256, said, is_local=False)
+            yield _FileNotice(str(path), lock.sha256, said, is_local=False)
 
     def _alias_in(self, sources: Iterable[IndexedSource], asked: str) -> IndexedSource | None:
         return next((each for each in sources if asked in each.head["aliases"]), None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _FileNotice:
     """One file in the line."""
 
     path: str
@@ -174,10 +174,10 @@ def announce_lock(lock: Lock, model: str | None) -> None:
         return
     own = _lock_of_the_user() if lock.path.parent == local_folder() else Lock(lock.path)
     said = "; ".join(_moves(lock if own.path != lock.path else Lock(lock.path, {str(model): locked}), own, model))
-    _tell([_Part(str(lock.path), lock.sha256, said, is_local=own.path != lock.path)])
+    _tell([_FileNotice(str(lock.path), lock.sha256, said, is_local=own.path != lock.path)])
 
 
-def _tell(parts: Sequence[_Part]) -> None:
+def _tell(parts: Sequence[_FileNotice]) -> None:
     with _telling:
         new = [part for part in parts if (part.path, part.sha256) not in _told]
         _told.update((part.path, part.sha256) for part in new)
@@ -189,22 +189,22 @@ def _tell(parts: Sequence[_Part]) -> None:
 # ---------------------------------------------------------------- a registry
 
 
-def _changes(shelf: Shelf, local: IndexedSource) -> list[str]:
+def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
     """What a registry.yaml in the working directory changes in the zoo without it."""
-    own = [each for each in shelf.sources if each.source.role == "user" and each.id != local.id]
-    ids = shelf.declared(local.id)
-    own_ids = {name for each in own for name in shelf.declared(each.id)}
+    own = [each for each in reader.sources if each.source.role == "user" and each.id != local.id]
+    ids = reader.declared(local.id)
+    own_ids = {name for each in own for name in reader.declared(each.id)}
     aliases: dict[str, str] = local.head["aliases"]
     own_aliases = {alias: target for each in reversed(own) for alias, target in each.head["aliases"].items()}
     hidden = [name for name in ids if name in own_ids]
     moved = {alias: target for alias, target in aliases.items() if own_aliases.get(alias, target) != target}
     hidden_aliases = [alias for alias in own_aliases if _full(alias) in ids and _full(alias) not in own_ids]
     disabled: list[str] = local.head["disabled"]
-    taken_out = shelf.taken_out(disabled)
+    taken_out = reader.taken_out(disabled)
     disabled_own = sorted(own_ids & taken_out)
     others = [entry for entry in disabled if entry not in disabled_own]
     touched = {*hidden, *moved, *hidden_aliases, *taken_out, *disabled}
-    bases = {name: base for each in own for name, base in shelf.bases(each.id)}
+    bases = {name: base for each in own for name, base in reader.bases(each.id)}
     changed = [name for name in bases if name not in touched and _reaches(name, bases, own_aliases, touched, disabled)]
     added = [name for name in ids if name not in own_ids]
     added += [f"{alias} → {target}" for alias, target in aliases.items() if alias not in own_aliases]
@@ -214,13 +214,13 @@ def _changes(shelf: Shelf, local: IndexedSource) -> list[str]:
         ("changes your own", [f"{name} (by its base)" for name in changed]),
         ("changes your own alias", [f"{alias} ({own_aliases[alias]} → {target})" for alias, target in moved.items()]),
         ("disables your own", disabled_own),
-        ("disables", [_counted(shelf, entry) for entry in others[: _NAMED + 1]] + others[_NAMED + 1 :]),
+        ("disables", [_counted(reader, entry) for entry in others[: _NAMED + 1]] + others[_NAMED + 1 :]),
     )
     return [f"{verb} {_few(names)}" for verb, names in kinds if names]
 
 
-def _counted(shelf: Shelf, entry: str) -> str:
-    count = shelf.covered(entry) if entry.endswith("/*") else 0
+def _counted(reader: IndexReader, entry: str) -> str:
+    count = reader.covered(entry) if entry.endswith("/*") else 0
     return f"{entry} ({count:,} model{'' if count == 1 else 's'})" if count else entry
 
 

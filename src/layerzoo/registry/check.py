@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from layerzoo.errors import NotFoundError, UsageError
-from layerzoo.registry.current import registry
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.installed import CORE_NAMESPACE, FILE_NAME, GROUP, USER_NAMESPACE, Installed
-from layerzoo.registry.lookup import Registry
-from layerzoo.registry.source import is_namespace
+from layerzoo.registry.format.diagnostics import Diagnostic
+from layerzoo.registry.format.source import is_namespace
+from layerzoo.registry.installed.environment import Environment
+from layerzoo.registry.installed.plugin import CORE_NAMESPACE, FILE_NAME, GROUP, USER_NAMESPACE, Installed
+from layerzoo.registry.lookup import Registry, registry
 from layerzoo.small_files import read_small
 
 _MAX_PROJECT_BYTES = 1_000_000
@@ -38,7 +37,7 @@ def check(file: str, namespace: str | None = None) -> list[Diagnostic]:
     if namespace is not None and not is_namespace(namespace):
         raise UsageError(f"'{namespace}' is no namespace: small letters, digits, - and _, as in --namespace acme")
     path = Path(os.path.abspath(file))  # noqa: PTH100 - keeps links: a file is what it is where it lies
-    around = registry().surroundings
+    around = registry().environment
     zoo = Registry(_with_file(around, path, _owner(path, around, namespace)))
     return [problem for problem in zoo.problems() if Path(problem.path).parent == path.parent and _is_of(problem, path)]
 
@@ -47,7 +46,7 @@ def _is_of(problem: Diagnostic, path: Path) -> bool:
     return Path(problem.path) == path or problem.path.endswith(".jsonl")
 
 
-def _owner(path: Path, around: Surroundings, namespace: str | None) -> Installed | None:
+def _owner(path: Path, around: Environment, namespace: str | None) -> Installed | None:
     """Whose file it is; None for a user's own."""
     core, *plugins = around.installed
     if namespace == USER_NAMESPACE:
@@ -82,8 +81,8 @@ def _in_development(path: Path) -> Iterator[Installed]:
             continue  # there is none, it is damaged, or it is not that of a plugin
 
 
-def _with_file(around: Surroundings, path: Path, owner: Installed | None) -> Surroundings:
-    """The surroundings with a file in its place. What the user says counts for his own files only."""
+def _with_file(around: Environment, path: Path, owner: Installed | None) -> Environment:
+    """The environment with a file in its place. What the user says counts for his own files only."""
     if owner is None:
         others = [file for file in around.user_files if os.path.realpath(file) != os.path.realpath(path)]
         return replace(around, user_files=(str(path), *others))

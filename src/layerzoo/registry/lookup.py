@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.local_files import local_folder
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
-from layerzoo.registry.filters import Filters, check_filters, check_modality, check_order
-from layerzoo.registry.heirs import Heirs
-from layerzoo.registry.stock import Stock
+from layerzoo.registry.index.query import Filters, check_filters, check_modality, check_order
+from layerzoo.registry.index.reader import IndexReader
 
 if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.changes import Changes, UserFile
-    from layerzoo.registry.diagnostics import Diagnostic
-    from layerzoo.registry.discovery import Surroundings
-    from layerzoo.registry.entry import Entry
-    from layerzoo.registry.manifest import PluginManifest
-    from layerzoo.registry.manifests import Manifests
-    from layerzoo.registry.outcome import ImportOutcome
-    from layerzoo.registry.references import References
-    from layerzoo.registry.repositories import Repositories, Repository
-    from layerzoo.registry.selection import Selection
-    from layerzoo.registry.specs import Specs
-    from layerzoo.registry.unknown import Unknown
+    from layerzoo.registry.format.compiled import Compiled
+    from layerzoo.registry.format.diagnostics import Diagnostic
+    from layerzoo.registry.format.source import RegistrySource
+    from layerzoo.registry.index.inheritance import Inheritance
+    from layerzoo.registry.index.models import Specs
+    from layerzoo.registry.index.plugins import Manifests
+    from layerzoo.registry.index.references import References
+    from layerzoo.registry.index.repositories import Repositories, Repository
+    from layerzoo.registry.index.search import Entry, Selection
+    from layerzoo.registry.index.unknown import Unknown
+    from layerzoo.registry.installed.environment import Environment
+    from layerzoo.registry.installed.health import ImportOutcome
+    from layerzoo.registry.installed.plugin import PluginManifest
     from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")
@@ -37,56 +39,61 @@ AnswerT = TypeVar("AnswerT")
 class Registry:
     """The zoo as some files declare it. Lookups change nothing, and may be made from several threads.
 
-    surroundings: the plugins and the user's files; by default those that are here now.
+    environment: the plugins and the user's files; by default those that are here now.
     cache: the folder of the index; by default the user's.
     """
 
-    def __init__(self, surroundings: Surroundings | None = None, *, cache: Path | None = None) -> None:
-        self._stock = Stock(surroundings, cache or cache_dir())
-        self._heirs = Heirs(lambda: self._specs)
+    def __init__(self, environment: Environment | None = None, *, cache: Path | None = None) -> None:
+        self._reader = IndexReader(environment, cache or cache_dir(), _compile_source)
 
-    # What a question does not need is neither imported nor made.
+    # Parts that a question does not use are neither imported nor created.
 
     @cached_property
     def _manifests(self) -> Manifests:
-        from layerzoo.registry.manifests import Manifests
+        from layerzoo.registry.index.plugins import Manifests
 
-        return Manifests(self._stock)
+        return Manifests(self._reader)
 
     @cached_property
     def _repositories(self) -> Repositories:
-        from layerzoo.registry.repositories import Repositories
+        from layerzoo.registry.index.repositories import Repositories
 
-        return Repositories(self._stock, self._manifests)
+        return Repositories(self._reader, self._manifests)
 
     @cached_property
     def _unknown(self) -> Unknown:
-        from layerzoo.registry.unknown import Unknown
+        from layerzoo.registry.index.unknown import Unknown
 
-        return Unknown(self._stock, self._manifests, self._repositories)
+        return Unknown(self._reader, self._manifests, self._repositories)
 
     @cached_property
     def _specs(self) -> Specs:
-        from layerzoo.registry.specs import Specs
+        from layerzoo.registry.index.models import Specs
 
-        return Specs(self._stock, lambda: self._unknown, lambda: self._repositories)
+        return Specs(self._reader, lambda: self._unknown, lambda: self._repositories)
+
+    @cached_property
+    def _inheritance(self) -> Inheritance:
+        from layerzoo.registry.index.inheritance import Inheritance
+
+        return Inheritance(self._reader, lambda: self._specs)
 
     @cached_property
     def _changes(self) -> Changes:
         from layerzoo.registry.changes import Changes
 
-        return Changes(self._stock, self._specs)
+        return Changes(self._reader, self._specs)
 
     @cached_property
     def _references(self) -> References:
-        from layerzoo.registry.references import References
+        from layerzoo.registry.index.references import References
 
-        return References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
+        return References(self._reader, self._specs, self._inheritance, self._unknown, self._repositories)
 
     @property
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         """The plugins and files that this zoo consists of."""
-        return self._stock.surroundings
+        return self._reader.environment
 
     def user_files(self) -> list[UserFile]:
         """Return the user's own files that count here: registry files, the nearest first, then the lock.
@@ -134,7 +141,7 @@ class Registry:
             )
         self._announce()
         names: dict[str, list[str]] = {}
-        for alias, target in self._stock.ask(lambda shelf: shelf.aliases()):
+        for alias, target in self._reader.aliases():
             names.setdefault(target, []).append(alias)
         check_order(sort, limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
@@ -181,7 +188,7 @@ class Registry:
 
     def declared_at(self, id: str) -> str | None:
         """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
-        return self._references.place_of(id)
+        return self._references.location(id)
 
     def builders(self) -> list[str]:
         """The builders of all models, installed or not."""
@@ -197,14 +204,14 @@ class Registry:
         Where there are more than the limit, the very last one closes the list: what the first and the last have in
         common all have in common, which is what a shell completes.
         """
-        return self._stock.ask(lambda shelf: shelf.names(prefix, limit))
+        return self._reader.names(prefix, limit)
 
     def ids_ending(self, name: str) -> list[str]:
         """Return the ids of the models whose id ends with a name, after a slash; where there are none, of those that
         have such an alias."""
         if ids := [model for model in self.ids() if model.endswith(f"/{name}")]:
             return ids
-        aliases = self._stock.ask(lambda shelf: shelf.aliases_ending(name))
+        aliases = self._reader.aliases_ending(name)
         return list(dict.fromkeys(map(self._specs.resolved, aliases)))
 
     def default_model(self, modality: Modality) -> str:
@@ -213,7 +220,7 @@ class Registry:
         Raises: UsageError for a modality that does not exist.
         """
         check_modality(modality)
-        for each in self._stock.sources:
+        for each in self._reader.sources:
             if modality in each.head["defaults"]:
                 return str(each.head["defaults"][modality])
         message = f"there is no default model for {modality}; name one of: zoo list --modality {modality}"
@@ -253,32 +260,32 @@ class Registry:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
-        return {name: dict(facts) for each in self._stock.sources for name, facts in each.head["published"].items()}
+        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
 
     # ------------------------------------------------------------ what is wrong, and what has changed
 
     def problems(self) -> list[Diagnostic]:
         """Everything that is wrong in the files that count here, by file and place: not valid, or leading nowhere."""
-        places = {each.source.path: place for place, each in enumerate(self._stock.sources)}
-        dangling = self._stock.ask(lambda shelf: shelf.loose_ends(lambda: self._references.dangling()))
-        found = [*self._stock.ask(lambda shelf: shelf.diagnostics()), *dangling]
+        places = {each.source.path: place for place, each in enumerate(self._reader.sources)}
+        dangling = self._reader.dangling_references(lambda: self._references.dangling())
+        found = [*self._reader.diagnostics(), *dangling]
         found.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
-        return [*found, *self.surroundings.problems()]
+        return [*found, *self.environment.problems()]
 
     def is_current(self) -> bool:
         """Whether nothing was installed, removed or edited since this was made."""
-        return self._stock.is_current()
+        return self._reader.is_current()
 
     def keep_outcome(self, plugin: PluginManifest, outcome: ImportOutcome) -> None:
         """Remember how the import of a plugin went. A cache that cannot be written forgets it."""
-        self._stock.keep_outcome(_place(plugin), outcome.to_dict())
+        self._reader.keep_outcome(_import_key(plugin), outcome.to_dict())
 
     def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
         """How the last import of this version of a plugin went; None where that is not known."""
-        kept = self._stock.outcome(_place(plugin))
+        kept = self._reader.outcome(_import_key(plugin))
         if kept is None:
             return None
-        from layerzoo.registry.outcome import ImportOutcome
+        from layerzoo.registry.installed.health import ImportOutcome
 
         return ImportOutcome(**kept)
 
@@ -289,20 +296,58 @@ class Registry:
             name: what is looked for.
             find: finds it, as a JSON value; called where something was installed or removed since.
         """
-        return self._stock.remember_for_environment(name, find)
+        return self._reader.remember_for_environment(name, find)
 
     def _announce(self, model: str | None = None) -> None:
         """Announce what the user's own files change, where there are any: see :meth:`Changes.announce`."""
         folders = filter(None, (local_folder(), user_folder()))
         has_files = any(os.path.lexists(folder / name) for folder in folders for name in (REGISTRY_NAME, LOCK_NAME))
-        if has_files or any(each.source.role == "user" for each in self._stock.sources):
+        if has_files or any(each.source.role == "user" for each in self._reader.sources):
             self._changes.announce(model)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:
         check_filters(filters)
-        return self._stock.ask(lambda shelf: question(shelf.selection(filters, self._heirs.views(shelf))))
+        return self._reader.ask(lambda: question(self._reader.selection(filters, self._inheritance.views())))
 
 
-def _place(plugin: PluginManifest) -> str:
+def _import_key(plugin: PluginManifest) -> str:
     """Which module it is: the same name may be another plugin in another environment, or be mended in a new version."""
     return json.dumps([plugin.module, plugin.path, plugin.version])
+
+
+def _compile_source(source: RegistrySource, version: str | None, is_catalogue: bool) -> Compiled:
+    from layerzoo.registry.format.compile import compile_source  # imports pydantic and yaml
+
+    return compile_source(source, version, is_catalogue)
+
+
+_lock = threading.RLock()
+_current: tuple[Path, Registry] | None = None
+
+
+def registry() -> Registry:
+    """The zoo as it is now. Who holds an older one may go on asking it."""
+    global _current
+    place = cache_dir()
+    with _lock:
+        if _current is None or _current[0] != place or not _current[1].is_current():
+            _current = (place, Registry())
+        return _current[1]
+
+
+def model(id: str) -> ModelSpec:
+    """The declaration of a model, by its full id or an alias. Imports no model library and downloads nothing.
+
+    Raises: UnknownModelError with the nearest names, or with the ``pip install`` that brings the model;
+    RegistryError when the model is declared and not valid; PluginError when its plugin's file cannot be used.
+    """
+    return registry().model(id)
+
+
+def models(*, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[ModelSpec]:
+    """The installed models that are all of what is asked for: see :meth:`Registry.models`."""
+    return registry().models(sort=sort, limit=limit, **filters)
+
+
+if hasattr(os, "register_at_fork"):  # to a child process, a lock that another thread held would be held for ever
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -18,10 +18,11 @@ from layerzoo.jobs.ledger import Ledger, Result
 from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
-from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
-from layerzoo.registry.catalogue import catalogue_lines, compile_models
-from layerzoo.registry.schema import check_model
-from layerzoo.registry.source import Source
+from layerzoo.registry import Diagnostic, PluginManifest, registry
+from layerzoo.registry.format import layer_table
+from layerzoo.registry.format.catalogue import catalogue_lines, compile_models
+from layerzoo.registry.format.schema import check_model
+from layerzoo.registry.format.source import RegistrySource
 from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.construct import build_uninitialised, trace_mode
 from layerzoo.runtime.hooks import ModelHooks
@@ -321,7 +322,7 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
             yield f"{row.get('id')}: {' and '.join(told)} must not be said"
         if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
             yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
-    source = Source(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
+    source = RegistrySource(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
     for each in compile_models(map(_declared, rows), source):
         if isinstance(each, Diagnostic):
             yield f"{each.model or each.text}: {each.message}"

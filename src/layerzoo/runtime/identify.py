@@ -19,7 +19,13 @@ from layerzoo.errors import (
 from layerzoo.facts import library_versions
 from layerzoo.plugins.loader import hooks
 from layerzoo.registry import Registry
-from layerzoo.registry.repositories import Finding, Repository, keep_finding, known_commit, read_finding
+from layerzoo.registry.index.repositories import (
+    Identification,
+    Repository,
+    keep_identification,
+    known_commit,
+    read_identification,
+)
 from layerzoo.spec import ModelSpec, Weights
 from layerzoo.weights import Files, resolve
 
@@ -62,7 +68,7 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
         return spec, spec
     found = _found(repository, files, zoo)
     if found is None:
-        if not files and read_finding(repository, known_commit(repository)) is None:
+        if not files and read_identification(repository, known_commit(repository)) is None:
             message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
             logging.getLogger("layerzoo").warning(message, spec.id)
         return spec, spec
@@ -95,7 +101,7 @@ def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -
     return found.spec(repository)
 
 
-def _found(repository: Repository, files: Files, zoo: Registry) -> Finding | None:
+def _found(repository: Repository, files: Files, zoo: Registry) -> Identification | None:
     """What a repository is at the commit that the files are of; None where they do not say.
 
     What was found by the same versions is kept, and read again.
@@ -104,22 +110,22 @@ def _found(repository: Repository, files: Files, zoo: Registry) -> Finding | Non
         return None
     commit = files.origin.revision if files.origin else None
     versions = _versions(repository, zoo)
-    kept = read_finding(repository, commit)
+    kept = read_identification(repository, commit)
     if kept is None or kept.versions != versions:
         models = list(_asked(repository, files))
         if not models:
             return None
-        kept = Finding(commit or "", models, versions)
+        kept = Identification(commit or "", models, versions)
     elif commit == known_commit(repository):
         return kept
     if commit is not None:
-        keep_finding(repository, kept)
+        keep_identification(repository, kept)
     return kept
 
 
 def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
     """The plugin's answer, checked as a declaration is."""
-    from layerzoo.registry.schema import check_model
+    from layerzoo.registry.format.schema import check_model
 
     namespace = repository.plugin.namespace
     answer = hooks(repository.plugin).identify(repository.id, files)

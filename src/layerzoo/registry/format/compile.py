@@ -1,0 +1,273 @@
+"""From a registry file to rows: its head, its models in plain form, and everything that is wrong with it.
+
+What a mistake costs:
+
+- the file, where it is not one document of strict YAML, not a mapping, has no ``layerzoo:`` of a version that is read
+  here, or ``requires:`` what is not met. The models of such a file are checked all the same, unless it is one for
+  another layerzoo, whose keys this one may not know;
+- a model, where it stands anywhere in that model;
+- an entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, where it stands in that entry;
+- a section, where that is not of the kind it should be (a list, a mapping), or may not stand in this kind of file;
+- an unknown key, and a key's second occurrence: itself. A model or an entry that stands twice counts not at all, for
+  nobody can tell which was meant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from layerzoo.registry.format.catalogue import compile_catalogue, published_models
+from layerzoo.registry.format.compiled import Compiled, Head, diagnostic_at
+from layerzoo.registry.format.diagnostics import Diagnostic, Position
+from layerzoo.registry.format.document import (
+    Document,
+    DocumentError,
+    Fault,
+    Loc,
+    UnreadableError,
+    decoded,
+    parse_document,
+    read_registry,
+)
+from layerzoo.registry.format.mistakes import ID_FORM, Mistake, shorten
+from layerzoo.registry.format.schema import FORMAT, check_head, check_model, pydantic_alone, without
+from layerzoo.registry.format.source import RegistrySource, full_id, with_full_base
+
+with pydantic_alone():
+    from layerzoo.registry.format.forms import HeadForm, is_id
+
+# Keys that only some files may have, and whose files those are.
+_OWNERS = {
+    "builders": ("core", "plugin"),
+    "catalogue": ("core", "plugin"),
+    "hub": ("plugin",),
+    "disable": ("user",),
+    "defaults": ("core",),
+    "plugins": ("core",),
+}
+MAX_DISABLED = 400
+"""How many entries ``disable`` may have: each namespace among them is a condition of every query."""
+MAX_LAYERS_OF_FILE = 200_000
+"""How many layers the models of a file may declare together. timm's whole catalogue has 58,020."""
+_FILES = {"core": "layerzoo's own file", "plugin": "a plugin's file", "user": "a user's own file"}
+
+
+def compile_source(source: RegistrySource, version: str | None, is_catalogue: bool) -> Compiled:
+    """Compile a registry.yaml, a catalogue, or the list of models that can be installed.
+
+    Args:
+        source: the file.
+        version: layerzoo's own version, which ``requires`` is compared with; None if it is not known.
+        is_catalogue: whether the file is the catalogue of a registry.yaml.
+    """
+    if source.role == "published":
+        return Compiled(Head(), published_models(source.path))
+    if is_catalogue:
+        return Compiled(Head(), compile_catalogue(source))
+    return compile_registry(source, version)
+
+
+def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
+    """Compile a registry.yaml. version: layerzoo's own, for ``requires``; None where it is not known."""
+    sha256 = None
+    try:
+        raw = read_registry(Path(source.path))
+        sha256 = hashlib.sha256(raw).hexdigest()
+        document = parse_document(decoded(raw))
+    except DocumentError as error:
+        found = diagnostic_at(source, error.position, "syntax", error.message)
+        unreadable = error.message if isinstance(error, UnreadableError) else None
+        return Compiled(Head(state="invalid", cause=str(found), sha256=sha256, unreadable=unreadable), [found])
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        found = diagnostic_at(source, Position(1, 1), "unreadable", reason)
+        # A file that was removed a moment ago is no file; a link that leads nowhere is one.
+        is_gone = isinstance(error, FileNotFoundError) and not Path(source.path).is_symlink()
+        unreadable = None if is_gone else reason
+        return Compiled(Head(state="invalid", cause=str(found), unreadable=unreadable), [found])
+    compiled = _Compiler(source, document, version).compiled()
+    return replace(compiled, head=replace(compiled.head, sha256=sha256))
+
+
+class _Compiler:
+    """One registry.yaml on its way to rows."""
+
+    def __init__(self, source: RegistrySource, document: Document, version: str | None) -> None:
+        self._source = source
+        self._document = document
+        self._version = version
+        self._folder = Path(source.path).parent
+        self._data: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
+        self._faulty = {fault.loc for fault in document.faults}
+        self._faults_of_models: dict[Loc, list[Fault]] = {}
+        for fault in document.faults:
+            self._faults_of_models.setdefault(fault.loc[:2], []).append(fault)
+        self._layers = 0
+
+    def compiled(self) -> Compiled:
+        if unsupported := next(self._unsupported(), None):
+            return Compiled(Head(state="unsupported", cause=str(unsupported)), [unsupported])
+        form, found = self._checked_head()
+        models, of_models = self._models()
+        problems = sorted([*found, *of_models], key=_by_position)
+        if form is None:
+            return Compiled(Head(state="invalid", cause=str(min(found, key=_by_position))), problems)
+        return Compiled(self._head(form), [*models, *problems])
+
+    def _checked_head(self) -> tuple[HeadForm | None, list[Diagnostic]]:
+        """What can be used of the file beside its models, and what is wrong with that."""
+        faults = self._faults(outside=("models",))
+        misplaced = [*self._misplaced_keys(), *self._foreign_aliases()]
+        data: Any = self._document.value
+        if isinstance(data, dict):
+            in_entries = [fault.loc[:2] for fault in self._document.faults if len(fault.loc) > 1]
+            in_entries = [loc for loc in in_entries if loc[0] != "models"]
+            data = without(data, [*in_entries, *(mistake.loc for mistake in misplaced)])
+        form, mistakes = check_head(data)
+        return form, faults + [self._diagnostic(mistake) for mistake in self._own(mistakes) + misplaced]
+
+    def _own(self, mistakes: list[Mistake]) -> list[Mistake]:
+        """Without those that only follow from a fault of the same value: YAML's aliases are read as nothing."""
+        return [mistake for mistake in mistakes if mistake.loc not in self._faulty or mistake.code == "unknown-key"]
+
+    def _unsupported(self) -> Iterator[Diagnostic]:
+        """Another version of the format, or of layerzoo, is said before its keys are called unknown."""
+        written = self._data.get("layerzoo", FORMAT)
+        if isinstance(written, int) and written != FORMAT:
+            message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
+            yield self._diagnostic(Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo"))
+        for loc, text in self._requirements():
+            if problem := unmet(text, self._version):
+                yield self._diagnostic(Mistake(loc, "unsupported", problem))
+
+    def _requirements(self) -> Iterator[tuple[Loc, str]]:
+        wanted = self._data.get("requires")
+        for loc, text in enumerate(wanted) if isinstance(wanted, list) else [(None, wanted)]:
+            if isinstance(text, str):
+                yield ("requires",) if loc is None else ("requires", loc), text
+
+    def _misplaced_keys(self) -> Iterator[Mistake]:
+        """Keys that only some files may have."""
+        for key, owners in _OWNERS.items():
+            if key in self._data and self._source.role not in owners:
+                allowed = " or ".join(_FILES[owner] for owner in owners)
+                message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
+                yield Mistake((key,), "unknown-key", message, on_key=True)
+        disable = self._data.get("disable")
+        if isinstance(disable, list) and len(disable) > MAX_DISABLED:
+            message = f"{len(disable):,} entries, and there may be {MAX_DISABLED}: disable a NAMESPACE/* instead"
+            yield Mistake(("disable",), "wrong-value", message)
+        catalogue = self._data.get("catalogue")
+        if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
+            yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
+
+    def _head(self, form: HeadForm) -> Head:
+        return Head(
+            builders=form.builders or [],
+            catalogue=str(self._folder / form.catalogue) if form.catalogue else None,
+            hub=form.hub,
+            aliases={self._alias(name): self._target(target) for name, target in (form.aliases or {}).items()},
+            disabled=form.disable or [],
+            defaults=form.defaults.model_dump(exclude_unset=True) if form.defaults else {},
+            published={name: each.model_dump(exclude_unset=True) for name, each in (form.plugins or {}).items()},
+        )
+
+    def _models(self) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
+        """The models that can be used, and what is wrong with the others."""
+        written = self._data.get("models")
+        models: list[dict[str, Any]] = []
+        problems: list[Diagnostic] = []
+        names: dict[str, str] = {}
+        for name, data in written.items() if isinstance(written, dict) else ():
+            model_id = full_id(name, self._source)
+            plain, found = self._model(name, names.setdefault(model_id, name), data)
+            problems += found
+            if plain is not None and not found:
+                models.append(with_full_base(plain, self._source))
+        return models, problems
+
+    def _model(self, name: str, first: str, data: Any) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
+        """One model. first: the name under which the file has the same id before."""
+        loc: Loc = ("models", name)
+        model_id = full_id(name, self._source)
+        if self._layers > MAX_LAYERS_OF_FILE:
+            message = f"the models before it declare more than {MAX_LAYERS_OF_FILE:,} layers together"
+            return None, [
+                self._diagnostic(Mistake(loc, "wrong-value", message, on_key=True), inside=loc, model=model_id)
+            ]
+        plain, mistakes = check_model(model_id, data, self._folder)
+        self._layers += len(plain.get("layers", ())) if plain else 0
+        mistakes = self._own([replace(mistake, loc=(*loc, *mistake.loc)) for mistake in mistakes])
+        found = self._faults(inside=loc, model=model_id)
+        found += [self._diagnostic(mistake, inside=loc, model=model_id) for mistake in mistakes]
+        if unfit := self._unfit_name(name, first):
+            found.append(self._diagnostic(replace(unfit, loc=loc), inside=loc, model=model_id))
+        return plain, found
+
+    def _unfit_name(self, name: str, first: str) -> Mistake | None:
+        if name != first:
+            return Mistake((), "duplicate", f"'{shorten(name)}' and '{shorten(first)}' are the same model", on_key=True)
+        if not is_id(name):
+            return Mistake((), "wrong-value", f"'{shorten(name)}' is no id: {ID_FORM}", on_key=True)
+        if self._is_foreign(name):
+            example = f"{self._source.namespace}/{name.rpartition('/')[2]}"
+            message = f"'{shorten(name)}': your own models live under {self._source.namespace}/, as in {example}"
+            return Mistake((), "wrong-value", message, on_key=True)
+        return None
+
+    def _foreign_aliases(self) -> Iterator[Mistake]:
+        aliases = self._data.get("aliases")
+        for name in filter(self._is_foreign, aliases if isinstance(aliases, dict) else ()):
+            message = f"'{shorten(name)}': your own aliases have no slash, or begin with {self._source.namespace}/"
+            yield Mistake(("aliases", name), "wrong-value", message, on_key=True)
+
+    def _is_foreign(self, name: str) -> bool:
+        """Whether a user's file writes into a namespace that is not the user's."""
+        return self._source.role == "user" and "/" in name and not name.startswith(f"{self._source.namespace}/")
+
+    def _alias(self, name: str) -> str:
+        return name if self._source.role == "user" else full_id(name, self._source)
+
+    def _target(self, name: str) -> str:
+        """A user's alias may lead anywhere; a plugin's leads to the plugin's own models."""
+        return name if self._source.role == "user" and "/" in name else full_id(name, self._source)
+
+    def _diagnostic(self, mistake: Mistake, *, inside: Loc = (), model: str | None = None) -> Diagnostic:
+        """inside: the part of the file in which keys are known without being named."""
+        position = (
+            self._document.key_position(mistake.loc) if mistake.on_key else self._document.value_position(mistake.loc)
+        )
+        message = str(replace(mistake, loc=mistake.loc[len(inside) :]))
+        return diagnostic_at(self._source, position, mistake.code, message, mistake.nearest, model)
+
+    def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
+        """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
+        return [
+            diagnostic_at(self._source, fault.position, fault.code, fault.message, model=model)
+            for fault in (self._faults_of_models.get(inside, ()) if len(inside) == 2 else self._document.faults)
+            if fault.loc[: len(inside)] == inside
+            and (outside is None or fault.loc == outside or fault.loc[: len(outside)] != outside)
+        ]
+
+
+def _by_position(diagnostic: Diagnostic) -> tuple[int, int]:
+    return diagnostic.line, diagnostic.column
+
+
+def unmet(requirement: str, version: str | None) -> str | None:
+    """Why this layerzoo is not what a file asks for; None when it is, or when its own version is not known."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement:
+        return f"'{shorten(requirement)}' is no requirement: write it as in layerzoo>=0.1"
+    if wanted.name.lower() != "layerzoo":
+        return f"'{shorten(requirement)}': only layerzoo itself can be required here; the rest is for pyproject.toml"
+    if version is None or wanted.specifier.contains(version, prereleases=True):
+        return None
+    return f"it requires {requirement}, and {version} is installed: pip install '{requirement}'"

@@ -1,0 +1,255 @@
+"""Strict YAML: what a person reads is what he gets, and every value knows its place in the file.
+
+Only ``true``/``false``, ``null``/``~``/nothing, decimal whole numbers and decimal fractions are more than text; ``no``,
+``010`` and ``1:30`` stay text. Keys are text and may not repeat. Anchors, aliases, merge keys and tags are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from layerzoo.registry.format.diagnostics import Code, Lines, Position
+from layerzoo.small_files import read_small
+
+MAX_BYTES = 4_000_000
+"""A file for people is smaller; what is generated belongs into a catalogue, one model a line."""
+MAX_DEPTH = 32
+
+Loc = tuple[str | int, ...]
+"""The way to a value: the keys of mappings and the positions in lists."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+# More digits than a 64-bit integer surely holds stay text, and are then no number where one is wanted.
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_FRACTION = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]+([eE][-+]?[0-9]{1,3})?|(?<=[0-9])[eE][-+]?[0-9]{1,3})")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_HALF_A_CHARACTER = re.compile(r"\\(u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}|\\U(?!000|0010)[0-9a-fA-F]{8}")
+
+
+class DocumentError(Exception):
+    """The text cannot be read as one document."""
+
+    def __init__(self, message: str, position: Position) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+class UnreadableError(DocumentError):
+    """The file is no text, or too large: it is no registry with a mistake in it, but something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something the strict form does not have, in a document that can be read all the same."""
+
+    loc: Loc
+    position: Position
+    message: str
+    code: Code = "syntax"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain Python data, and where each piece of it stands. Of a key that repeats, the first counts."""
+
+    value: Any
+    keys: dict[Loc, Position] = field(default_factory=dict)
+    values: dict[Loc, Position] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    def key_position(self, loc: Loc) -> Position:
+        """Where the key that leads to ``loc`` stands; for what is not there, the place of what it would be in."""
+        return self.keys.get(loc) or self.value_position(loc)
+
+    def value_position(self, loc: Loc) -> Position:
+        """Where the value at ``loc`` stands; for what is not there, the place of what it would be in."""
+        while loc and loc not in self.values:
+            loc = loc[:-1]
+        return self.values.get(loc, Position(1, 1))
+
+
+def read_document(path: Path) -> Document:
+    """The document in a file of UTF-8 text.
+
+    Raises: DocumentError when the text is not of the strict form, OSError when it cannot be read.
+    """
+    raw = read_registry(path)
+    return parse_document(decoded(raw))
+
+
+def read_registry(path: Path) -> bytes:
+    """Read a registry.yaml. Raises: UnreadableError when it is too large, OSError when it cannot be read."""
+    try:
+        return read_small(path, MAX_BYTES)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise UnreadableError(
+            f"the file is larger than {MAX_BYTES // 1_000_000} MB; a large catalogue goes into a models.jsonl, "
+            "one model a line, named by `catalogue: models.jsonl`",
+            Position(1, 1),
+        ) from None
+
+
+def decoded(raw: bytes, number: int | None = None) -> str:
+    """UTF-8 as text, without a byte order mark. number: of the line, where it is one. Raises: DocumentError."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The codec counts bytes after the mark; what comes before the first wrong byte is valid.
+        rest = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        start = len(error.object[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
+        raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).position(start, start + 1)) from None
+
+
+def parse_document(text: str, number: int | None = None) -> Document:
+    """The document in a text. number: of the line, where it is one of a larger file. Raises: DocumentError."""
+    lines = Lines(text, number)
+    if found := _FORBIDDEN.search(text):
+        message = f"the character U+{ord(found[0]):04X} cannot stand in a text file"
+        raise UnreadableError(message, lines.position(found.start(), found.end()))
+    try:
+        return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
+    except yaml.MarkedYAMLError as error:
+        if "Unicode character escape" in str(error.problem):
+            raise _half_a_character(text, lines) from None
+        mark = error.problem_mark or error.context_mark
+        start = mark.index if mark else 0
+        message = f"not valid YAML: {_explained(error, lines)}"
+        raise DocumentError(message, lines.position(start, start + 1)) from None
+    except yaml.YAMLError as error:
+        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}", lines.position(0, 1)) from None
+    except UnicodeError:
+        # Some versions of libyaml decode escapes such as "\ud800" to what is no text.
+        raise _half_a_character(text, lines) from None
+
+
+def _explained(error: yaml.MarkedYAMLError, lines: Lines) -> str:
+    """What the parser says, with the line in which the thing begins that it could not read to its end."""
+    problem = str(error.problem or error.context)
+    if not (error.context and error.problem and error.context_mark):
+        return problem
+    line = lines.position(error.context_mark.index, error.context_mark.index + 1).line
+    return f"{problem}, {error.context} that begins in line {line}"
+
+
+def _half_a_character(text: str, lines: Lines) -> DocumentError:
+    found = _HALF_A_CHARACTER.search(text)
+    position = lines.position(*found.span()) if found else lines.position(0, 1)
+    return DocumentError(
+        "half a character: YAML wants \\U0001f600 for \\ud83d\\ude00, or the character itself", position
+    )
+
+
+class _DocumentBuilder:
+    """Builds a Document from YAML's events, and notes what the strict form does not have."""
+
+    def __init__(self, events: Iterator[Any], lines: Lines) -> None:
+        self._events = events
+        self._lines = lines
+        self._keys: dict[Loc, Position] = {}
+        self._values: dict[Loc, Position] = {}
+        self._faults: list[Fault] = []
+
+    def document(self) -> Document:
+        next(self._events)  # the start of the stream
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return Document(None, values={(): self._lines.position(0, 1)})
+        value = self._value(next(self._events), ())
+        next(self._events)  # the end of the document
+        if not isinstance(event := next(self._events), yaml.StreamEndEvent):
+            raise DocumentError("a second document begins here; write one a file", self._position(event))
+        return Document(value, self._keys, self._values, tuple(self._faults))
+
+    def _value(self, event: Any, loc: Loc) -> Any:
+        self._note_decoration(event, loc)
+        if len(loc) > MAX_DEPTH:
+            raise DocumentError(f"nested more than {MAX_DEPTH} deep", self._position(event))
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(event, loc)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(event, loc)
+        is_empty = event.start_mark.index == event.end_mark.index
+        # Nothing at all is marked at the key that it was not written behind.
+        self._values[loc] = self._keys[loc] if is_empty and loc in self._keys else self._position(event)
+        return _scalar(event) if isinstance(event, yaml.ScalarEvent) else None
+
+    def _mapping(self, start: Any, loc: Loc) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            position = self._position(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise DocumentError("a key must be plain text", position)
+            key = str(event.value)
+            here = (*loc, key)
+            self._note_decoration(event, here)
+            if key in found:
+                first = self._keys[here].line
+                message = f"the key '{key}' stands here a second time, after line {first}"
+                self._faults.append(Fault(here, position, message, "duplicate"))
+                self._skip_value()
+            elif key == "<<" and not event.style:
+                message = "merge keys (<<) are not part of this format: write it out, or build on a model with `base:`"
+                self._faults.append(Fault(here, position, message))
+                self._skip_value()
+            else:
+                self._keys[here] = position
+                found[key] = self._value(next(self._events), here)
+        self._values[loc] = self._span(start, event)
+        return found
+
+    def _sequence(self, start: Any, loc: Loc) -> list[Any]:
+        found: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            found.append(self._value(event, (*loc, len(found))))
+        self._values[loc] = self._span(start, event)
+        return found
+
+    def _skip_value(self) -> None:
+        depth = 0
+        while True:
+            event = next(self._events)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+
+    def _note_decoration(self, event: Any, loc: Loc) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            message = f"aliases (*{event.anchor}) are not part of this format: write out what it stands for"
+        elif event.anchor:
+            message = f"anchors (&{event.anchor}) are not part of this format: leave it out"
+        elif event.tag:
+            message = f"tags ({event.tag}) are not part of this format: leave it out, or put quotes around the text"
+        else:
+            return
+        self._faults.append(Fault(loc, self._position(event), message))
+
+    def _position(self, event: Any) -> Position:
+        return self._span(event, event)
+
+    def _span(self, first: Any, last: Any) -> Position:
+        return self._lines.position(first.start_mark.index, last.end_mark.index)
+
+
+def _scalar(event: Any) -> Any:
+    text: str = event.value
+    if event.style:  # quoted, or a block of text
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _FRACTION.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
+    return text

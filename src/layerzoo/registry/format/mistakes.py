@@ -1,0 +1,162 @@
+"""What is wrong with a form, in the words of the format rather than those of the validator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from layerzoo.errors import nearest, nearest_hint
+from layerzoo.registry.format.diagnostics import Code, visible
+from layerzoo.registry.format.document import Loc
+from layerzoo.spec import MODALITIES
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Something wrong at a place of the author's form."""
+
+    loc: Loc
+    code: Code
+    message: str
+    on_key: bool = False
+    """Whether the key is wrong, and not what stands behind it."""
+    nearest: tuple[str, ...] = ()
+    """What was probably meant, the likeliest first."""
+    lacks: str | None = None
+    """The missing key below ``loc``, where the mistake is that it is missing."""
+
+    def __str__(self) -> str:
+        """The message, after the keys that lead to what is wrong."""
+        inside = self.loc[:-1] if self.on_key and self.code != "missing-key" else self.loc
+        # One digest without a name stands under an empty key: see WeightsForm.
+        where = ".".join(str(step) for step in inside if step != "")
+        return f"{shorten(where)}: {self.message}" if where else self.message
+
+
+class UnknownWordError(ValueError):
+    """A word that is none of the possible ones; ``nearest`` are those that were probably meant."""
+
+    def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
+        super().__init__(f"{message}. {hint(asked, words)}")
+        self.nearest = tuple(nearest(asked, words))
+
+
+class MissingKeyError(ValueError):
+    """A key that is needed where others say so; ``key`` is its name."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+ID_FORM = "letters, digits and . _ + @ : ~ = - between slashes"
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "string_unicode": "text of whole characters",
+    "bool_type": "true or false",
+    "dict_type": "a mapping (KEY: VALUE)",
+    "model_type": "a mapping (KEY: VALUE)",
+    "model_attributes_type": "a mapping (KEY: VALUE)",
+    "list_type": "a list",
+    "tuple_type": "a list",
+}
+_WHY = {
+    "modality": f": it says what goes in, {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, also next to a base",
+    "layerzoo": ": a registry file begins with `layerzoo: 1`, the version of its format",
+}
+_LIMITS = {
+    "greater_than": ("gt", "it must be greater than {}"),
+    "greater_than_equal": ("ge", "it must be at least {}"),
+    "less_than": ("lt", "it must be less than {}"),
+    "less_than_equal": ("le", "it must be at most {}"),
+    "string_too_long": ("max_length", "it must have at most {} characters"),
+}
+
+
+def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
+    """A mistake from one of pydantic's ``ValidationError.errors()``. form: the form that was being read."""
+    kind, loc, given = error["type"], tuple(error["loc"]), error["input"]
+    on_key = len(loc) > 1 and loc[-1] == "[key]"
+    if on_key:
+        loc = loc[:-1]
+    if kind == "extra_forbidden":
+        key, keys = str(loc[-1]), _keys_at(form, loc[:-1])
+        close = tuple(nearest(key, keys))
+        message = f"unknown key '{shorten(key)}'. {hint(key, keys)}"
+        return Mistake(loc, "unknown-key", message, on_key=True, nearest=close)
+    if kind == "missing" and isinstance(loc[-1], str):
+        why = _WHY.get(loc[-1], "")
+        message = f"the key '{loc[-1]}' is missing{why}"
+        return Mistake(loc[:-1], "missing-key", message, on_key=True, lacks=loc[-1])
+    if kind == "missing":
+        number = len(get_args(_type_at(form, loc[:-1])))
+        return Mistake(loc[:-1], "wrong-value", f"{_values(len(given))} too few: {number} are wanted")
+    if kind == "too_long":
+        return Mistake(loc, "wrong-value", f"{_values(len(given))} too many: {error['ctx']['max_length']} are wanted")
+    if kind == "literal_error":
+        possible = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
+        close = tuple(nearest(str(given), possible))
+        message = f"{show(given)} is not possible here. {hint(str(given), possible)}"
+        return Mistake(loc, "wrong-value", message, nearest=close)
+    if kind == "value_error":
+        cause = error["ctx"]["error"]
+        close, lacks = getattr(cause, "nearest", ()), getattr(cause, "key", None)
+        return Mistake(loc, "wrong-value", str(cause), on_key, nearest=close, lacks=lacks)
+    if kind == "string_too_short":
+        return Mistake(loc, "wrong-value", "there must be text here, not an empty one", on_key)
+    if limit := _LIMITS.get(kind):
+        name, words = limit
+        message = f"{show(given)} is not possible here: {words.format(error['ctx'][name])}"
+        return Mistake(loc, "wrong-value", message, on_key)
+    if wanted := _WANTED.get(kind):
+        quotes = "; in quotes it is text" if kind == "string_type" and isinstance(given, int | float) else ""
+        return Mistake(loc, "wrong-value", f"{wanted} is wanted here, not {show(given)}{quotes}", on_key)
+    said = str(error["msg"]).removeprefix("Input ").removeprefix("String ").removeprefix("Tuple ")
+    return Mistake(loc, "wrong-value", f"{show(given)} is not possible here: it {said[:1].lower()}{said[1:]}", on_key)
+
+
+def _keys_at(form: Any, loc: Loc) -> list[str]:
+    """The keys that may stand in the mapping at ``loc``."""
+    return list(getattr(_type_at(form, loc), "model_fields", ()))
+
+
+def _type_at(form: Any, loc: Loc) -> Any:
+    """What a form wants at ``loc``."""
+    for step in loc:
+        form = form.model_fields[step].annotation if hasattr(form, "model_fields") else get_args(form)[-1]
+    return form
+
+
+def _values(number: int) -> str:
+    return "1 value is" if number == 1 else f"{number} values are"
+
+
+def hint(asked: str, names: Sequence[str]) -> str:
+    """The nearest of the possible names, then all of them."""
+    close = nearest(asked, names)
+    return nearest_hint(close) + f"Possible: {', '.join(names)}"
+
+
+def shorten(text: str) -> str:
+    """The text, cut so that it fits into a message, on one line."""
+    return visible(text if len(text) <= 60 else text[:57] + "…")
+
+
+def show(value: Any) -> str:
+    """A value as a person names it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{shorten(value)}'"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list | tuple) else shorten(str(value))

@@ -1,0 +1,195 @@
+"""Whole specs: a declaration, together with what it takes over from its base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
+from layerzoo.registry.format.source import RegistrySource
+from layerzoo.registry.index.reader import MAX_ALIASES
+from layerzoo.registry.index.visibility import Declaration
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
+from layerzoo.spec import KINDS, ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.registry.index.reader import IndexReader
+    from layerzoo.registry.index.repositories import Repositories
+    from layerzoo.registry.index.unknown import Unknown
+
+Bases = dict[str, dict[str, Any] | LayerzooError]
+"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+
+_KEPT_BASES = 1000
+MAX_BASES = 100
+"""How many models may be built on one another."""
+
+
+class Specs:
+    """Finds declarations, follows aliases, and puts models together with their bases."""
+
+    def __init__(
+        self, reader: IndexReader, unknown: Callable[[], Unknown], repositories: Callable[[], Repositories]
+    ) -> None:
+        """unknown, repositories: return these; they are called only for a name that no file declares."""
+        self._reader = reader
+        self._unknown = unknown
+        self._repositories = repositories
+
+    def find(self, model: str) -> Declaration | None:
+        """The declaration of a full id."""
+        return self._reader.find(model)
+
+    def resolved(self, name: str) -> str:
+        """The id that an alias stands for, by way of other aliases; a name that is none stays as it is."""
+        seen = {name}
+        while self.find(name) is None:
+            target = self._target(name)
+            if target is None or target in seen or len(seen) > MAX_ALIASES:
+                return name
+            seen.add(name := target)
+        return name
+
+    def named(self, name: str) -> ModelSpec:
+        """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
+        model = self.resolved(name)
+        if (row := self.find(model)) is None:
+            if found := self._repositories().spec(model):
+                return found
+            raise _of_alias(name, model, self._unknown().model(model))
+        return self.whole(row, [alias for alias, _ in self._reader.aliases(model)])
+
+    def whole(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec:
+        """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
+        plain = self._inherited(row, (), {})
+        plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
+        return _built(plain)
+
+    def inherited(self, rows: Iterable[Declaration]) -> Iterator[dict[str, Any] | None]:
+        """The plain form of models that have a base, with what the base says; None where that cannot be used."""
+        bases: Bases = {}
+        for row in rows:
+            if len(bases) > _KEPT_BASES:
+                bases.clear()
+            yield self._inherited_or_none(row, bases)
+
+    def _inherited_or_none(self, row: Declaration, bases: Bases) -> dict[str, Any] | None:
+        from layerzoo.registry.index.unknown import few_hints
+
+        with few_hints(0):  # the message is not shown
+            try:
+                plain = self._inherited(row, (), bases)
+                _built({**plain, "layers": ()})  # layers were checked where they are declared
+            except LayerzooError:
+                return None
+        return plain
+
+    def usable(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec | None:
+        """As :meth:`whole`; None when the base cannot be used."""
+        from layerzoo.registry.index.unknown import few_hints
+
+        with few_hints(0):
+            try:
+                return self.whole(row, aliases)
+            except LayerzooError:
+                return None
+
+    def _target(self, alias: str) -> str | None:
+        return self._reader.target(alias)
+
+    def _inherited(self, row: Declaration, derived: tuple[str, ...], bases: Bases) -> dict[str, Any]:
+        """The plain form of a model and its base. bases: those that are known; more are added."""
+        own = dict(row.spec)
+        if "base" not in own:
+            return own
+        derived = (*derived, own["id"])
+        if len(derived) > MAX_BASES:
+            raise RegistryError(f"{derived[0]} is built on a chain of more than {MAX_BASES} models")
+        if (known := bases.get(named := own["base"])) is not None:
+            if isinstance(known, LayerzooError):
+                raise known
+            return inherit({**own, "base": known["id"]}, known)
+        own["base"] = self.resolved(named)
+        if own["base"] in derived:
+            raise RegistryError(f"{derived[0]} is built on itself: {' → '.join([*derived, own['base']])}")
+        try:
+            base = bases[named] = self._inherited(self._base(row, own), derived, bases)
+        except LayerzooError as error:
+            bases[named] = error
+            raise
+        return inherit(own, base)
+
+    def _base(self, row: Declaration, own: dict[str, Any]) -> Declaration:
+        if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
+            raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
+        if base := self.find(own["base"]):
+            return base
+        if found := self._repositories().spec(own["base"]):
+            owner = RegistrySource("", "plugin", found.namespace, found.plugin)
+            return Declaration(owner, found.to_dict())
+        error = self._unknown().model(own["base"])
+        if isinstance(error, UnknownModelError):
+            message = f"{own['id']} is built on {own['base']}: {error}"
+            raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
+        raise error
+
+
+def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
+    """The error about a model, which names the alias that led to it."""
+    if name != model:
+        error.args = (f"the alias '{name}' leads to {model}: {error}",)
+    return error
+
+
+def _built(plain: dict[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec.from_dict(plain)
+    except TypeError as error:  # a field without a default is missing: only a base can leave one out
+        both = f"{plain['id']} and its base {plain.get('base')}"
+        missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
+        raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None
+
+
+_TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
+_TAKEN_BY_KEY = ("args", "default")
+_PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
+"""The keys of an image's preprocess that say which processor of a library does it."""
+
+
+def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The model, with what it leaves unsaid as its base says it.
+
+    ``args``, ``default`` and ``preprocess`` are taken over key by key, so that a model may differ in one of them. The
+    ``image`` of a video model's preprocess is what an image model's preprocess is. A model that declares values of its
+    own for images gets these, and not the processor of the base's library.
+    """
+    whole = dict(model)
+    for key in _TAKEN_WHOLE:
+        if key in base:
+            whole.setdefault(key, base[key])
+    if "layers" not in model and "traced_with" in base:
+        whole["traced_with"] = base["traced_with"]
+    for key in _TAKEN_BY_KEY:
+        if key in base:
+            whole[key] = {**base[key], **whole.get(key, {})}
+    if "preprocess" in base:
+        preprocess = _preprocess(model.get("preprocess"), base["preprocess"])
+        if preprocess["kind"] == KINDS[model["modality"]]:
+            whole["preprocess"] = preprocess
+    return whole
+
+
+def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[str, Any]:
+    if own is None:
+        return dict(base)
+    if own["kind"] == "video" and base["kind"] == "image":
+        return {**own, "image": _preprocess(own.get("image"), base)}
+    if own["kind"] != base["kind"]:
+        return dict(own)
+    merged = {**base, **own}
+    if own["kind"] == "image" and own.keys() > {"kind"} and "processor" not in own:
+        merged = {key: value for key, value in merged.items() if key not in _PROCESSOR}
+    if "image" in own and "image" in base:
+        merged["image"] = _preprocess(own["image"], base["image"])
+    return merged

@@ -1,0 +1,413 @@
+"""Read the index: the models, aliases and diagnostics of the visible files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from layerzoo.registry.format.source import RACY, fingerprint
+from layerzoo.registry.index.database import Database, KeptResults, from_json
+from layerzoo.registry.index.query import similar
+from layerzoo.registry.index.visibility import Declaration, Visibility, covered, covers, listed
+from layerzoo.registry.index.writer import Index, compiler_version
+from layerzoo.registry.installed.environment import discover, remembered
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
+
+if TYPE_CHECKING:
+    from layerzoo.registry.format.diagnostics import Diagnostic
+    from layerzoo.registry.format.source import RegistrySource
+    from layerzoo.registry.index.query import Filters
+    from layerzoo.registry.index.search import Selection
+    from layerzoo.registry.index.visibility import IndexedSource
+    from layerzoo.registry.index.writer import CompileSource, IndexedModel
+    from layerzoo.registry.installed.environment import Environment
+
+MAX_ALIASES = 32
+"""How many aliases may lead to one another."""
+_LAST_CHARACTER = "\U0010ffff"
+
+
+AnswerT = TypeVar("AnswerT")
+Arguments = ParamSpec("Arguments")
+
+
+def _query(
+    method: Callable[Concatenate[IndexReader, Arguments], AnswerT],
+) -> Callable[Concatenate[IndexReader, Arguments], AnswerT]:
+    """Decorate a query, so that it is repeated if the database fails: see :meth:`IndexReader.ask`."""
+
+    @wraps(method)
+    def query(self: IndexReader, /, *args: Arguments.args, **options: Arguments.kwargs) -> AnswerT:
+        return self.ask(lambda: method(self, *args, **options))
+
+    return query
+
+
+class IndexReader:
+    """Query the index about the files that are visible here, and reopen it when the database fails.
+
+    A database that is damaged, locked or on a full disk is replaced by one that works. Answers stay the same.
+    """
+
+    def __init__(self, environment: Environment | None, cache: Path, compile_source: CompileSource) -> None:
+        """Open the index and compile the files that have changed.
+
+        Args:
+            environment: the plugins and the user's files; None to discover those that are installed now.
+            cache: the folder of the database.
+            compile_source: see :func:`layerzoo.registry.format.compile.compile_source`.
+        """
+        self._compile_source = compile_source
+        self._lock = threading.RLock()
+        self._is_asking = True
+        self._database = Database.open(cache)
+        self.environment = environment or discover(KeptResults(self._database))
+        self._open()
+        self._is_asking = False
+        _readers.add(self)
+
+    @property
+    def sources(self) -> list[IndexedSource]:
+        """The visible files, the nearest first."""
+        return list(self._visibility.sources.values())
+
+    def ask(self, question: Callable[[], AnswerT]) -> AnswerT:
+        """Return the answer to a question of several queries, all of them to the same state of the index.
+
+        If the database fails, it is reopened and the whole question is asked again. Other threads wait. A query within
+        a question is not repeated on its own, because the numbers of sources may differ between two databases.
+        """
+        with self._lock:
+            if self._is_asking:
+                return question()
+            self._is_asking = True
+            try:
+                for _ in range(2):  # the second failure leads to a database in memory
+                    try:
+                        return question()
+                    except sqlite3.DatabaseError as error:
+                        self._database = self._database.instead(error)
+                        self._open()
+                return question()
+            finally:
+                self._is_asking = False
+
+    def is_current(self) -> bool:
+        """Return whether nothing was installed, removed or edited since the index was opened."""
+        if discover(KeptResults(self._database)) != self.environment:
+            return False
+        return all(state != RACY and fingerprint(path) == state for path, state in self._states())
+
+    def after_fork(self) -> None:
+        """Give the child process a database connection and a lock of its own."""
+        self._lock = threading.RLock()
+        self._is_asking = False
+        self._database.after_fork()
+
+    def _open(self) -> None:
+        for _ in range(2):
+            try:
+                return self._read_sources()
+            except sqlite3.DatabaseError as error:
+                self._database = self._database.instead(error)
+        self._database = Database.in_memory()
+        return self._read_sources()
+
+    def _read_sources(self) -> None:
+        self._index = Index(self._database, self._compile_source)
+        sources = self._index.update(self.environment.sources(), self.environment.version)
+        self._visibility = Visibility(sources, self.environment.installed)
+        self._visibility.disable(target for entry in self._visibility.disabled for target in self._targets(entry))
+
+    def selection(self, filters: Filters, views: Sequence[int] = ()) -> Selection:
+        """Return the models that match the filters. Use it within :meth:`ask`: it sends its queries later."""
+        from layerzoo.registry.index.search import Selection
+
+        return Selection(self._database, self._visibility, filters, views)
+
+    def remember_for_environment(self, name: str, find: Callable[[], Any]) -> Any:
+        """See :meth:`layerzoo.registry.Registry.remember_for_environment`."""
+        return remembered(KeptResults(self._database), name, find)
+
+    # ------------------------------------------------------------ imports of plugins
+
+    def keep_outcome(self, module: str, outcome: dict[str, Any]) -> None:
+        """Store the outcome of importing a plugin's module. Nothing is stored if the database cannot be written."""
+        with contextlib.suppress(sqlite3.DatabaseError):
+            KeptResults(self._database).keep_outcome(module, outcome)
+
+    @_query
+    def outcome(self, module: str) -> dict[str, Any] | None:
+        """Return the outcome of the last import of a plugin's module; None if it was never imported."""
+        return KeptResults(self._database).outcome(module)
+
+    # ------------------------------------------------------------ models
+
+    @_query
+    def find(self, model: str) -> Declaration | None:
+        """The model of an id."""
+        sql = f"SELECT m.source, m.spec FROM models AS m WHERE m.id = ? AND {self._visibility.models}"
+        return next((self._visibility.row(*found) for found in self._database.rows(sql, (model,))), None)
+
+    @_query
+    def based(self, sources: Iterable[IndexedSource]) -> list[tuple[int, Declaration]]:
+        """The models of some sources that are built on another, and their numbers."""
+        sql = (
+            f"SELECT m.row, m.source, m.spec FROM models AS m WHERE m.base IS NOT NULL AND {self._visibility.models} "
+            f"AND m.source IN ({listed(each.id for each in sources)})"
+        )
+        return [(number, self._visibility.row(*found)) for number, *found in self._database.rows(sql)]
+
+    @_query
+    def has_based(self, sources: Iterable[IndexedSource]) -> bool:
+        """Whether some sources have models that are built on another."""
+        ids = listed(each.id for each in sources)
+        sql = f"SELECT 1 FROM models INDEXED BY models_with_base WHERE base IS NOT NULL AND source IN ({ids}) LIMIT 1"
+        return bool(self._database.rows(sql))
+
+    @_query
+    def unusable(self, views: Sequence[int]) -> list[Declaration]:
+        """The models that are built on what cannot be used: none of the views has them."""
+        taken = f"SELECT 1 FROM facets AS f WHERE f.id = m.id AND f.scope IN ({listed(-view for view in views)})"
+        condition = f"m.base IS NOT NULL AND {self._visibility.models} AND NOT EXISTS ({taken})"
+        sql = f"SELECT m.source, m.spec FROM models AS m WHERE {condition}"
+        return [self._visibility.row(*found) for found in self._database.rows(sql)]
+
+    @_query
+    def count(self, source: int) -> int:
+        ((number,),) = self._database.rows(
+            f"SELECT count(*) FROM models AS m WHERE m.source = ? AND {self._visibility.models}", (source,)
+        )
+        return int(number)
+
+    @_query
+    def declared(self, source: int) -> list[str]:
+        """The ids that a source declares, in its order, hidden and disabled ones included."""
+        sql = "SELECT id FROM models WHERE source = ? ORDER BY row"
+        return [found for (found,) in self._database.rows(sql, (source,))]
+
+    @_query
+    def bases(self, source: int) -> list[tuple[str, str]]:
+        """Model and base of each model of a source that is built on another."""
+        return self._database.rows("SELECT id, base FROM models WHERE source = ? AND base IS NOT NULL", (source,))
+
+    @_query
+    def covered(self, entry: str) -> int:
+        """How many models of the files in use an entry of ``disable`` means."""
+        sql = (
+            f"SELECT count(*) FROM models AS m WHERE m.source IN ({self._visibility.ids}) AND {covered(entry, 'm.id')}"
+        )
+        ((number,),) = self._database.rows(sql)
+        return int(number)
+
+    @_query
+    def taken_out(self, entries: Sequence[str]) -> set[str]:
+        """The user's own models that some entries of ``disable`` mean, and the aliases among the entries."""
+        own = [each.id for each in self.sources if each.source.role == "user"]
+        names = {name for source in own for name in self.declared(source)}
+        meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
+        wildcards = [entry for entry in meant if entry.endswith("/*")]
+        return (names & meant) | {name for name in names if any(covers(each, name) for each in wildcards)}
+
+    @_query
+    def ids(self, limit: int) -> list[str]:
+        """Some ids, and all of them where there are not more than the limit."""
+        sql = f"SELECT m.id FROM models AS m WHERE {self._visibility.models} LIMIT {limit}"
+        return [found for (found,) in self._database.rows(sql)]
+
+    @_query
+    def names(self, prefix: str, limit: int) -> list[str]:
+        """The first ids and aliases that start so, in order, and the very last: see :meth:`Registry.names`."""
+        # A range of the index on ids, which SQLite would otherwise pass over for that on sources, and sort them all.
+        models = "SELECT m.id FROM models AS m INDEXED BY models_by_id WHERE m.id >= ? AND m.id < ?"
+        aliases = f"SELECT alias FROM aliases WHERE alias >= ? AND alias < ? AND source IN ({self._visibility.ids})"
+        found: set[str] = set()
+        for sql, column in ((f"{models} AND {self._visibility.models}", "m.id"), (aliases, "alias")):
+            for order in (f"{column} LIMIT {limit}", f"{column} DESC LIMIT 1"):
+                rows = self._database.rows(f"{sql} ORDER BY {order}", (prefix, f"{prefix}{_LAST_CHARACTER}"))
+                found.update(name for (name,) in rows)
+        names = sorted(found)
+        return [*names[: limit - 1], *names[limit - 1 :][-1:]]
+
+    @_query
+    def similar_ids(self, asked: str, limit: int) -> list[str]:
+        """Ids that share the beginning of a word with what was asked, the most similar first."""
+        sql = (
+            "SELECT f.id FROM names JOIN facets AS f ON f.row = names.rowid "
+            f"WHERE names MATCH ? AND {self._visibility.facets(None)} ORDER BY bm25(names) LIMIT {limit}"
+        )
+        match = similar(asked)
+        return [found for (found,) in self._database.rows(sql, (match,))] if match else []
+
+    # ------------------------------------------------------------ what sources say together
+
+    def inheritance_scopes(self) -> list[tuple[str, list[IndexedSource]]]:
+        """What is installed, and the user's own files, which may build on it; keys change with what is said there."""
+        here = self._visibility.here
+        installed = [each for each in here if each.source.role != "user"]
+        own = [each for each in here if each.source.role == "user"]
+        return [(self._key(installed), installed), (self._key(here), own)]
+
+    @_query
+    def view(self, key: str) -> int | None:
+        """The view that was kept under this key."""
+        return self._index.view(key)
+
+    @_query
+    def keep_view(self, key: str, models: Iterable[IndexedModel]) -> int:
+        """See :meth:`Index.keep_view`."""
+        return self._index.keep_view(key, models)
+
+    @_query
+    def dangling_references(self, find: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
+        """The names that lead to nothing, as they were found for the same files; else as they are found now."""
+        key = f"{self._key(self.sources)} {self.environment!r}"
+        notes = KeptResults(self._database)
+        if (kept := notes.dangling_references(key)) is not None:
+            if not kept:
+                return []
+            from layerzoo.registry.format.diagnostics import Diagnostic
+
+            return [Diagnostic.from_dict(each) for each in kept]
+        found = list(find())
+        with contextlib.suppress(sqlite3.OperationalError):  # a note that cannot be taken is no reason to begin again
+            notes.keep_dangling_references(key, [asdict(each) for each in found])
+        return found
+
+    def _key(self, sources: Sequence[IndexedSource]) -> str:
+        return json.dumps([compiler_version(), [each.edition for each in sources], self._visibility.disabled])
+
+    # ------------------------------------------------------------ aliases and diagnostics
+
+    @_query
+    def target(self, alias: str) -> str | None:
+        """Return the target of an alias; the nearest source counts.
+
+        alias: of a user's own, with or without the user's namespace, in which names without a slash are read.
+        """
+        sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._visibility.ids})"
+        for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
+            found: dict[int, str] = dict(self._database.rows(sql, (name,)))
+            if target := next((found[each] for each in self._visibility.sources if each in found), None):
+                return target
+        return None
+
+    @_query
+    def targets(self) -> dict[str, str]:
+        """The target of every alias; of one that several files have, that of the nearest."""
+        sql = "SELECT alias, target FROM aliases WHERE source = ?"
+        return {
+            alias: to for each in reversed(self._visibility.here) for alias, to in self._database.rows(sql, (each.id,))
+        }
+
+    @_query
+    def aliases_ending(self, name: str) -> list[str]:
+        """The aliases whose last part is this name."""
+        return [alias for alias, _ in self.aliases() if alias.rpartition("/")[2] == name]
+
+    def _targets(self, entry: str) -> list[str]:
+        """The ids that an entry of ``disable`` means where it is an alias, or an alias of one."""
+        found = [entry]
+        while len(found) <= MAX_ALIASES and (target := self.target(found[-1])) is not None and target not in found:
+            found.append(target)
+        return found[1:]
+
+    @_query
+    def aliases(self, target: str | None = None) -> list[tuple[str, str]]:
+        """Pairs of alias and target: all, or those of one target."""
+        sql = f"SELECT alias, target FROM aliases WHERE source IN ({self._visibility.ids})"
+        if target is None:
+            return self._database.rows(f"{sql} ORDER BY alias")
+        return self._database.rows(f"{sql} AND target = ? ORDER BY alias", (target,))
+
+    @_query
+    def dangling_aliases(self) -> list[tuple[RegistrySource, str, str]]:
+        """Aliases of what is neither a model nor an alias: the file that says so, the alias and its target."""
+        models = f"SELECT 1 FROM models AS m WHERE m.id = a.target AND {self._visibility.models}"
+        return self._aliases_where(f"NOT EXISTS ({models}) AND NOT EXISTS ({self._same_name})")
+
+    @_query
+    def aliases_of_aliases(self) -> list[tuple[RegistrySource, str, str]]:
+        """Aliases that stand for another alias: the file that says so, the alias and its target."""
+        return self._aliases_where(f"EXISTS ({self._same_name})")
+
+    @property
+    def _same_name(self) -> str:
+        # Two values to look up in the index: an OR of expressions would compare every alias with every other.
+        own = f"{USER_NAMESPACE}/"
+        short = f"CASE WHEN substr(a.target, 1, {len(own)}) = '{own}' THEN substr(a.target, {len(own) + 1}) END"
+        return (
+            f"SELECT 1 FROM aliases AS b WHERE b.alias IN (a.target, {short}) AND b.source IN ({self._visibility.ids})"
+        )
+
+    def _aliases_where(self, condition: str) -> list[tuple[RegistrySource, str, str]]:
+        counts = f"a.source IN ({self._visibility.ids}) AND {condition}"
+        rows = self._database.rows(f"SELECT source, alias, target FROM aliases AS a WHERE {counts} ORDER BY alias")
+        return [(self._visibility.sources[source].source, alias, target) for source, alias, target in rows]
+
+    @_query
+    def diagnostics(self, *, model: str | None = None, source: int | None = None) -> list[Diagnostic]:
+        """What is wrong: everywhere, with one model, or in one file."""
+        sql = f"SELECT fields FROM diagnostics WHERE source IN ({self._visibility.ids}) AND coalesce(?, model) IS model"
+        rows = self._database.rows(f"{sql} AND coalesce(?, source) = source ORDER BY rowid", (model, source))
+        if not rows:
+            return []
+        from layerzoo.registry.format.diagnostics import Diagnostic
+
+        return [Diagnostic.from_dict(from_json(fields)) for (fields,) in rows]
+
+    def disabled(self) -> list[str]:
+        """Ids, or ``namespace/*``, that the user's files take out."""
+        return list(self._visibility.disabled)
+
+    @_query
+    def disabling(self, model: str) -> str | None:
+        """The entry of ``disable`` that takes a model out, as it was written: its id, its namespace or an alias."""
+        written: list[str] = [entry for each in self.sources for entry in each.head["disabled"]]
+        return next((entry for entry in written if covers(entry, model) or model in self._targets(entry)), None)
+
+    @_query
+    def idle_disabled(self) -> list[tuple[RegistrySource, str]]:
+        """Entries that take nothing out, and the file that has them."""
+        return [
+            (each.source, entry)
+            for each in self.sources
+            for entry in each.head["disabled"]
+            if not any(map(self._is_declared, (entry, *self._targets(entry))))
+        ]
+
+    def _is_declared(self, entry: str) -> bool:
+        """Whether an entry of ``disable`` covers a model, disabled or not."""
+        sql = (
+            f"SELECT 1 FROM models AS m WHERE m.source IN ({self._visibility.ids}) AND {covered(entry, 'm.id')} LIMIT 1"
+        )
+        return bool(self._database.rows(sql))
+
+    def _states(self) -> Iterable[tuple[str, str | None]]:
+        """Every file that counts, and its fingerprint when it was read; None for one that was not there."""
+        sources = self.sources
+        files = [each.path for each in self.environment.sources()]
+        catalogues = [path for each in sources if (path := each.head["catalogue"])]
+        absent: dict[str, str | None] = dict.fromkeys([*files, *catalogues])
+        return (absent | {each.source.path: each.state for each in sources}).items()
+
+
+_readers: weakref.WeakSet[IndexReader] = weakref.WeakSet()
+
+
+def _reopen_in_child() -> None:
+    for reader in list(_readers):
+        reader.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reopen_in_child)

@@ -1,0 +1,171 @@
+"""What is not there: why, and what to do about it. One function a kind of name, each returns the error to raise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from layerzoo.errors import (
+    LayerzooError,
+    NotFoundError,
+    NotInstalledError,
+    PluginError,
+    RegistryError,
+    UnidentifiedModelError,
+    UnknownModelError,
+    nearest,
+    nearest_hint,
+)
+from layerzoo.registry.index.plugins import Manifests
+from layerzoo.registry.index.query import Filters
+from layerzoo.registry.index.reader import IndexReader
+from layerzoo.registry.index.repositories import Repositories, is_repository
+from layerzoo.registry.installed import advice
+from layerzoo.registry.installed.environment import NO_PLUGINS
+from layerzoo.registry.installed.plugin import USER_NAMESPACE, PluginManifest
+
+_LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
+
+# difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
+COMPARED_NAMES = 5_000
+_PUBLISHED: Filters = {"installed": False}
+
+
+_hints: ContextVar[list[int] | None] = ContextVar("hints", default=None)
+"""How many more names are compared with others; None for no limit."""
+
+
+@contextlib.contextmanager
+def few_hints(count: int) -> Iterator[None]:
+    """Within, compare only the first few unknown names with those that exist, which takes up to 0.1 s a name."""
+    before = _hints.set([count])
+    try:
+        yield
+    finally:
+        _hints.reset(before)
+
+
+def nearest_within_limit(asked: str, names: Callable[[], Sequence[str]]) -> list[str]:
+    """Return the names closest to what was asked; none where :func:`few_hints` allows no more comparisons."""
+    if (left := _hints.get()) is not None:
+        if left[0] <= 0:
+            return []
+        left[0] -= 1
+    return nearest(asked, names())
+
+
+class Unknown:
+    """Errors about names that nothing answers to."""
+
+    def __init__(self, reader: IndexReader, manifests: Manifests, repositories: Repositories) -> None:
+        self._reader = reader
+        self._manifests = manifests
+        self._repositories = repositories
+
+    def model(self, asked: str) -> LayerzooError:
+        """Declared but not valid, of a plugin that cannot be used or is not installed, switched off, or misspelt."""
+        if wrong := self._reader.diagnostics(model=asked):
+            return RegistryError(f"the declaration of {asked} is not valid:", [each.marked() for each in wrong])
+        namespace = asked.partition("/")[0]
+        manifest = self._manifests.named(namespace)
+        if manifest is not None and not manifest.is_usable:
+            return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
+        if entry := self._reader.disabling(asked):
+            message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
+            return UnknownModelError(message, asked=asked)
+        if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
+            return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
+        if manifest is None and namespace in self.published():
+            return self._not_installed(asked, namespace)
+        close = self.nearest(asked)
+        if self._repositories.named(asked):
+            message = (
+                f"{asked} may be a repository of the hub, and nothing is known of it yet. "
+                f"{nearest_hint(close)}To find out, without its weights: zoo layers --trace {asked}"
+            )
+            return UnidentifiedModelError(message, asked=asked, nearest=close)
+        return UnknownModelError(
+            f"there is no model '{asked}'. {nearest_hint(close)}All: zoo list", asked=asked, nearest=close
+        )
+
+    def nearest(self, asked: str) -> list[str]:
+        """The ids and aliases that are most like a name."""
+        return nearest_within_limit(asked, lambda: self._comparable_names(asked))
+
+    def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
+        install = self._installation(namespace)
+        known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
+        # What is published has no aliases: a name without its tag means one of those that have it.
+        meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
+        if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
+            message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
+            return NotInstalledError(message, asked=asked, install=install)
+        if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
+            message = f"{asked} is not there, because its plugin is not installed: {install}"
+            return NotInstalledError(message, asked=asked, install=install)
+        close = nearest(asked, known)
+        message = (
+            f"there is no model '{asked}' among those of the plugin '{namespace}', which is not installed. "
+            f"{nearest_hint(close)}All: zoo list --plugin {namespace} --not-installed\nNext: {install}"
+        )
+        return UnknownModelError(message, asked=asked, nearest=close)
+
+    def plugin(self, asked: str) -> NotFoundError:
+        """Published but not installed, or misspelt."""
+        if not self._reader.environment.has_plugins:
+            return NotFoundError(f"the plugin '{asked}' is not there, because {_LEFT_OUT}", asked=asked)
+        if asked in self.published():
+            return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
+        names = list(dict.fromkeys(each.namespace for each in self._reader.environment.installed))
+        close = nearest(asked, names)
+        message = f"there is no plugin '{asked}'. {nearest_hint(close)}Installed: {', '.join(names)}"
+        return NotFoundError(message, asked=asked, nearest=close)
+
+    def builder(self, asked: str) -> PluginError:
+        """Of a plugin that is not installed or cannot be used, or misspelt."""
+        if not self._reader.environment.has_plugins:
+            return PluginError(f"the builder '{asked}' is not there, because {_LEFT_OUT}", plugin=asked)
+        for namespace, facts in self.published().items():
+            if asked in facts.get("builders", ()):
+                return self._builder_of(asked, namespace)
+        # What a plugin offers whose file is not read is not known; most offer what is called as they are.
+        if (manifest := self._manifests.named(asked)) and not manifest.is_usable:
+            return _unusable(f"the builder '{asked}' of the plugin '{asked}' cannot be used", manifest)
+        names = self._manifests.builders()
+        message = f"there is no builder '{asked}'. {nearest_hint(nearest(asked, names))}Installed: {', '.join(names)}"
+        return PluginError(message, plugin=asked)
+
+    def published(self) -> dict[str, dict[str, Any]]:
+        """``package``, ``summary``, ``builders`` and ``hub`` of the plugins that can be installed, by namespace."""
+        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
+
+    def _builder_of(self, builder: str, namespace: str) -> PluginError:
+        manifest = self._manifests.named(namespace)
+        if manifest is None:
+            message = f"nothing that is installed offers the builder '{builder}': {self._installation(namespace)}"
+            return PluginError(message, plugin=namespace)
+        message = f"the builder '{builder}' of the plugin '{namespace}' cannot be used"
+        if manifest.is_usable:
+            message = f"{message}: {manifest.release} does not offer it"
+            return PluginError(f"{message}\nNext: {advice.upgrade(manifest.distribution)}", plugin=namespace)
+        return _unusable(message, manifest)
+
+    def _installation(self, namespace: str) -> str:
+        return f"pip install {self.published()[namespace]['package']}"
+
+    def _published_ids(self) -> list[str]:
+        return self._reader.ask(lambda: self._reader.selection(_PUBLISHED).ids())
+
+    def _comparable_names(self, asked: str) -> list[str]:
+        names = self._reader.ids(COMPARED_NAMES + 1)
+        if len(names) > COMPARED_NAMES:
+            names = self._reader.similar_ids(asked, COMPARED_NAMES)
+        aliases = self._reader.aliases()
+        names += self._published_ids()[:COMPARED_NAMES]
+        return [*names, *(alias for alias, _ in aliases[:COMPARED_NAMES])]
+
+
+def _unusable(message: str, manifest: PluginManifest) -> PluginError:
+    return PluginError(f"{message}: {manifest.cause}\nNext: {manifest.fix}", plugin=manifest.namespace)

@@ -1,0 +1,128 @@
+"""The next step for a plugin that cannot be used. Every command that shows one takes its words from here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+_CORE = "layerzoo"
+
+
+def disable(name: str) -> str:
+    return f"zoo plugin disable {shlex.quote(name)}"
+
+
+def enable(name: str) -> str:
+    return f"zoo plugin enable {shlex.quote(name)}"
+
+
+def install(*requirements: str) -> str:
+    return f"pip install {' '.join(map(shlex.quote, requirements))}"
+
+
+def upgrade(*distributions: str) -> str:
+    return f"pip install -U {' '.join(map(shlex.quote, distributions))}"
+
+
+def install_again(distribution: str) -> str:
+    return f"pip install --force-reinstall {shlex.quote(distribution)}"
+
+
+def reinstall(distribution: str) -> str:
+    """Something of it is missing or damaged."""
+    again = install_again(distribution)
+    return again if distribution == _CORE else f"{again}, or pip uninstall {shlex.quote(distribution)}"
+
+
+def take_out(distribution: str) -> str:
+    """It can be here only without harm when it is not used."""
+    return f"pip uninstall {shlex.quote(distribution)}, or {disable(distribution)}"
+
+
+def correct_entry_point(distribution: str, project: str | None) -> str:
+    """It was packaged wrongly.
+
+    project: the folder of its source code, where the user is its author.
+    """
+    if project is None:
+        return f"{upgrade(distribution)}; if that is the newest, tell its author"
+    file = shlex.quote(f"{project.rstrip('/')}/pyproject.toml")
+    return (
+        f'correct [project.entry-points.layerzoo] in {file} (NAMESPACE = "PACKAGE"), then install it again: '
+        f"pip install -e {shlex.quote(project)}"
+    )
+
+
+def correct_file(distribution: str, path: str | None, *, is_own: bool = False) -> str:
+    """Its registry.yaml is not valid, in whole or in part.
+
+    is_own: whether the user is its author.
+    """
+    if distribution == _CORE or path is None:
+        return reinstall(distribution)
+    check = f"zoo registry check {shlex.quote(path)}"
+    if is_own:
+        return f"correct {path}; all that is wrong with it: {check}"
+    return f"{upgrade(distribution)}; its author sees all that is wrong with: {check}"
+
+
+def ship_file(distribution: str, own_path: str | None = None) -> str:
+    """Its registry.yaml is not there.
+
+    own_path: where it should be, where the user is its author.
+    """
+    if own_path is not None and distribution != _CORE:
+        return f"write {own_path}, which begins with `layerzoo: 1`; all keys: zoo registry schema"
+    again = install_again(distribution)
+    return again if distribution == _CORE else f"{again}; if it was never shipped, tell its author"
+
+
+def match_versions(distribution: str, own_path: str | None = None) -> str:
+    """It was made for another layerzoo than this one: which of the two is too old, pip finds out.
+
+    own_path: its registry.yaml, where the user is its author.
+    """
+    if own_path is not None and distribution != _CORE:
+        return f"{upgrade(_CORE)}, or correct {own_path}"
+    return upgrade(_CORE, distribution) if distribution != _CORE else upgrade(_CORE)
+
+
+def correct_code(location: str | None, project: str) -> str:
+    """The code of a plugin raises, and the user is its author.
+
+    location: the line, as FILE:LINE, where it is known.
+    """
+    return f"correct {location}" if location else f"correct the plugin in {project}"
+
+
+def correct_declaration(model: str, location: str | None) -> str:
+    """A model that the user declared is not one that its builder can make.
+
+    location: the declaration, as FILE:LINE, where it is in a file.
+    """
+    return f"correct the declaration of {model}{f' at {location}' if location else ''}: its `args`, its weights"
+
+
+def look_at_checkpoint(model: str, checkpoint: str) -> str:
+    """A checkpoint is not one of this network."""
+    return f"check that {checkpoint} is a checkpoint of {model}. Its own weights, or untrained ones: weights='random:0'"
+
+
+def look_at_repository(source: str, *distributions: str) -> str:
+    """A repository of the hub is not one that the library reads."""
+    return f"check what {source} holds. Where it is complete, a newer library may read it: {upgrade(*distributions)}"
+
+
+def choose_one(distributions: Sequence[str]) -> str:
+    """Several claim one namespace."""
+    return f"keep one of them: {' or '.join(map(disable, distributions))}"
+
+
+def upgrade_or_leave_out(namespace: str, distribution: str, *others: str) -> str:
+    """The plugin fails by itself, or together with others that it stands on."""
+    return or_leave_out(namespace, distribution, upgrade(distribution, *others))
+
+
+def or_leave_out(namespace: str, distribution: str, step: str) -> str:
+    """A step that may not help, and what always does."""
+    return step if distribution == _CORE else f"{step}; until that helps: {disable(namespace)}"
