@@ -67,7 +67,7 @@ def test_a_model_is_built_on_an_alias() -> None:
     assert layerzoo.model("mine/short").base == "toy/next-word"
     assert layerzoo.model("mine/clips").base == "starter/efficientnet-lite0"
     assert [problem.message.partition(":")[0] for problem in registry().problems()] == [
-        "the alias 'lost' stands for starter/nothing"
+        "the alias 'lost' leads to starter/nothing"
     ]
 
 

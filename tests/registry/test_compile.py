@@ -203,7 +203,7 @@ MISTAKES = [
     ("[1]", "a model is a mapping that begins with `modality:`, not a list"),
     ("", "not nothing"),
     ("{modality: text, builder: b, summary: !!str x}", "tags (tag:yaml.org,2002:str) are not part"),
-    ("{modality: text, builder: b, builder: c}", "the key 'builder' stands here a second time"),
+    ("{modality: text, builder: b, builder: c}", "the key 'builder' is declared a second time here"),
 ]
 
 
@@ -308,8 +308,8 @@ def test_two_names_of_one_model_are_a_mistake(compile_text: CompileText) -> None
         ("[1]", '2:1: a line of a catalogue is a JSON object with the model\'s "id"'),
         ('{"modality": "text"}', 'with the model\'s "id"'),
         ('{"id": "a b", "modality": "text"}', "2:8: id: 'a b' is no id"),
-        ('{"id": "fine", "modality": "text", "builder": "b"}', "acme/fine stands here a second time"),
-        ('{"id": "n", "modality": "text", "builder": "b", "builder": "c"}', "the key 'builder' stands in it twice"),
+        ('{"id": "fine", "modality": "text", "builder": "b"}', "acme/fine is declared a second time here"),
+        ('{"id": "n", "modality": "text", "builder": "b", "builder": "c"}', "the key 'builder' occurs twice in it"),
         ('{"id": "n", "modality": "text", "builder": "b", "params": NaN}', "NaN is no number"),
         ('{"id": "n", "modality": "text", "builder": "b", "args": {"x": 1e999}}', "numbers must be finite"),
         ('{"id": "n", "modality": "text", "builder": "b", "args": ' + "[" * 9000 + "]" * 9000 + "}", "nested"),

@@ -416,7 +416,7 @@ def test_aliases_in_a_circle_are_not_found(user_zoo: Callable[..., Registry]) ->
 
 def test_an_alias_that_leads_nowhere_is_a_problem(user_zoo: Callable[..., Registry]) -> None:
     problems = user_zoo("layerzoo: 1\naliases: {s: acme/shelve}\n").problems()
-    assert "the alias 's' stands for acme/shelve: there is no model" in str(problems[0])
+    assert "the alias 's' leads to acme/shelve: there is no model" in str(problems[0])
 
 
 def test_models_can_be_switched_off(user_zoo: Callable[..., Registry]) -> None:

@@ -131,7 +131,7 @@ class _CatalogueCompiler:
 
     def _model(self, model: str, data: Plain) -> tuple[Plain | None, list[Mistake]]:
         if model in self.ids:
-            return None, [Mistake(("id",), "duplicate", f"the model {model} stands here a second time")]
+            return None, [Mistake(("id",), "duplicate", f"the model {model} is declared a second time here")]
         self.ids.add(model)
         aliases, mistakes = self._own_aliases(data)
         declared = {**self.head.get("common", {}), **data}
@@ -157,7 +157,7 @@ class _CatalogueCompiler:
         names = [full_id(name, self.source) for name in written]
         for at, name in enumerate(names):
             if name in self.aliases:
-                message = f"the alias '{shorten(name)}' stands here a second time"
+                message = f"the alias '{shorten(name)}' is declared a second time here"
                 return [], [Mistake(("aliases", at), "duplicate", message)]
             self.aliases.add(name)
         return names, []
@@ -222,7 +222,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key '{shorten(key)}' stands in it twice")
+            raise ValueError(f"the key '{shorten(key)}' occurs twice in it")
         found[key] = value
     return found
 

@@ -155,7 +155,7 @@ class _Compiler:
         for key, owners in _OWNERS.items():
             if key in self._data and self._source.role not in owners:
                 allowed = " or ".join(_FILES[owner] for owner in owners)
-                message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
+                message = f"'{key}' is only allowed in {allowed}, and this is {_FILES[self._source.role]}"
                 yield Mistake((key,), "unknown-key", message, on_key=True)
         disable = self._data.get("disable")
         if isinstance(disable, list) and len(disable) > MAX_DISABLED:
@@ -163,7 +163,8 @@ class _Compiler:
             yield Mistake(("disable",), "wrong-value", message)
         catalogue = self._data.get("catalogue")
         if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
-            yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
+            message = "the catalogue must be in the folder of this file: write only its name"
+            yield Mistake(("catalogue",), "wrong-value", message)
 
     def _head(self, form: HeadForm) -> Head:
         return Head(

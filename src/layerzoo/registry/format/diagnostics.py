@@ -73,7 +73,7 @@ MEANINGS: dict[Code, str] = {
     "unsupported": "The file asks for another version of the format or of layerzoo.",
     "unknown-key": "No such key exists at this position, or not in this kind of file.",
     "missing-key": "A key that must be there is not.",
-    "wrong-value": "What stands behind a key, or the name that a key gives, is not possible there.",
+    "wrong-value": "The value or the name of a key is not allowed there.",
     "duplicate": "The same thing is declared twice.",
     "reference": "A name leads to nothing: an alias, a base, a default, a disabled entry, a catalogue.",
 }

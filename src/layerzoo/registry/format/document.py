@@ -116,7 +116,7 @@ def parse_document(text: str, number: int | None = None) -> Document:
     """The document in a text. number: of the line, where it is one of a larger file. Raises: DocumentError."""
     lines = Lines(text, number)
     if found := _FORBIDDEN.search(text):
-        message = f"the character U+{ord(found[0]):04X} cannot stand in a text file"
+        message = f"the character U+{ord(found[0]):04X} is not allowed in a text file"
         raise UnreadableError(message, lines.position(found.start(), found.end()))
     try:
         return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
@@ -195,7 +195,7 @@ class _DocumentBuilder:
             self._note_decoration(event, here)
             if key in found:
                 first = self._keys[here].line
-                message = f"the key '{key}' stands here a second time, after line {first}"
+                message = f"the key '{key}' is declared a second time here, after line {first}"
                 self._faults.append(Fault(here, position, message, "duplicate"))
                 self._skip_value()
             elif key == "<<" and not event.style:
@@ -226,7 +226,7 @@ class _DocumentBuilder:
 
     def _note_decoration(self, event: Any, loc: Loc) -> None:
         if isinstance(event, yaml.AliasEvent):
-            message = f"aliases (*{event.anchor}) are not part of this format: write out what it stands for"
+            message = f"aliases (*{event.anchor}) are not part of this format: write out its value"
         elif event.anchor:
             message = f"anchors (&{event.anchor}) are not part of this format: leave it out"
         elif event.tag:

@@ -56,7 +56,7 @@ def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -
         facts = {column: value for column, value in zip(columns, row, strict=False) if value is not None}
         name = facts.pop("name")
         if name in found:
-            raise ValueError(f"row {number}: the layer '{name}' stands in it twice")
+            raise ValueError(f"row {number}: the layer '{name}' occurs twice in it")
         if isinstance(letters := facts.get("axes"), str):
             facts["axes"] = [LETTERS.get(letter, letter) for letter in letters]
         found[name] = facts

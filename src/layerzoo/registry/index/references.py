@@ -80,7 +80,7 @@ class References:
     def _catalogues(self, files: _Positions) -> Iterator[Diagnostic]:
         for each in self._reader.sources:
             if (path := each.head["catalogue"]) and not os.path.lexists(path):
-                message = f"there is no file {Path(path).name} beside this one"
+                message = f"there is no file {Path(path).name} next to this one"
                 yield _diagnostic(each.source, files.position(each.source, ("catalogue",)), message)
 
     def _aliases(self, files: _Positions) -> Iterator[Diagnostic]:
@@ -89,12 +89,12 @@ class References:
             if alias in disabled:  # its target is disabled by this name
                 continue
             if error := self._reason(target, source):
-                message = f"the alias '{alias}' stands for {target}: {error}"
+                message = f"the alias '{alias}' leads to {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
         targets = self._reader.targets()
         for source, alias, target in self._reader.aliases_of_aliases():
             if self._leads_back(alias, targets) and self._specs.find(alias) is None:
-                message = f"the alias '{alias}' stands for {target}, which leads back to it, and to no model"
+                message = f"the alias '{alias}' leads to {target}, which leads back to it, and to no model"
                 yield _diagnostic(source, files.alias(source, alias), message)
 
     def _leads_back(self, alias: str, targets: dict[str, str]) -> bool:
@@ -134,7 +134,7 @@ class References:
                 yield _diagnostic(sources[path], files.base(sources[path], model), str(error), error, model)
 
     def _disabled(self, files: _Positions) -> Iterator[Diagnostic]:
-        for source, entry in self._reader.idle_disabled():
+        for source, entry in self._reader.unused_disabled():
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
                 close = _nearest_entries(entry, lambda: self._reader.ids(COMPARED_NAMES))
                 hint = f"Nearest: {', '.join(close)}. " if close else ""

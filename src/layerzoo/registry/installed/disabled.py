@@ -85,7 +85,7 @@ def disable(name: str, plugins: Sequence[Installed]) -> list[Installed]:
     """
     if not (called := [plugin for plugin in plugins if plugin.is_called(name)]):
         if name in (CORE_NAMESPACE, CORE_DISTRIBUTION):
-            raise UsageError("layerzoo itself cannot be disabled, only the plugins beside it. All: zoo plugin list")
+            raise UsageError("layerzoo itself cannot be disabled, only plugins can. All: zoo plugin list")
         raise _not_found(name, plugins, [])
     new = [plugin for plugin in called if plugin.state != "disabled"]
     if new:

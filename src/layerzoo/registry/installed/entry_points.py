@@ -75,7 +75,7 @@ class _Release:
     def project(self) -> str | None:
         """The folder that it was installed from, editable or not; None for what came from an index or a server.
 
-        RegistrySource: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
+        Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
         """
         with contextlib.suppress(Exception):  # whatever damaged metadata leads to
             if text := self.metadata.read_text("direct_url.json"):

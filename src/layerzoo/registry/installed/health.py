@@ -154,7 +154,7 @@ class Health:
             return self.plugin.state
         if self._failed_import:
             return self._failed_import.state
-        return "lacks a library" if self.unmet else self.plugin.state
+        return "missing library" if self.unmet else self.plugin.state
 
     @property
     def cause(self) -> str | None:
