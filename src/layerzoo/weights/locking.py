@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from layerzoo.disk import cache_dir
 from layerzoo.errors import DriftError
 from layerzoo.lock import Lock, LockedModel, lock_path
-from layerzoo.registry.changes import mark_as_told
+from layerzoo.registry.changes import mark_as_logged
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import repository
 from layerzoo.weights.cache import cache_errors, locked
@@ -40,7 +40,7 @@ def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     turn = cache_dir() / "locks" / hashlib.sha256(str(path).encode()).hexdigest()[:40]
     with cache_errors(turn), locked(turn):
         written = change(Lock.read(path)).write()
-    mark_as_told(written)
+    mark_as_logged(written)
     return written
 
 

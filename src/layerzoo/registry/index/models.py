@@ -1,4 +1,4 @@
-"""Whole specs: a declaration, together with what it takes over from its base."""
+"""Resolve models: follow aliases and inherit from bases."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from layerzoo.registry.installed.plugin import USER_NAMESPACE
 from layerzoo.spec import ModelSpec
 
 Bases = dict[str, dict[str, Any] | LayerzooError]
-"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+"""The resolved bases by the name under which models refer to them, or the error if a base cannot be used."""
 
 _KEPT_BASES = 1000
 MAX_BASES = 100
-"""How many models may be built on one another."""
+"""The maximal length of a chain of bases."""
 
 
 class Specs:
-    """Finds declarations, follows aliases, and puts models together with their bases."""
+    """Finds declarations, follows aliases, and resolves inheritance."""
 
     def __init__(self, reader: IndexReader, unknown: Unknown, repositories: Repositories) -> None:
         self._reader = reader
@@ -34,11 +34,11 @@ class Specs:
         self._repositories = repositories
 
     def find(self, model: str) -> Declaration | None:
-        """The declaration of a full id."""
+        """Return the declaration of a full id; None if there is none."""
         return self._reader.find(model)
 
     def resolved(self, name: str) -> str:
-        """The id that an alias stands for, by way of other aliases; a name that is none stays as it is."""
+        """Return the target of an alias, by way of other aliases; any other name is returned unchanged."""
         seen = {name}
         while self.find(name) is None:
             target = self._target(name)
@@ -48,7 +48,7 @@ class Specs:
         return name
 
     def named(self, name: str) -> ModelSpec:
-        """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
+        """Return the spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)
         if (row := self.find(model)) is None:
             if found := self._repositories.spec(model):
@@ -57,13 +57,16 @@ class Specs:
         return self.whole(row, [alias for alias, _ in self._reader.aliases(model)])
 
     def whole(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec:
-        """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
+        """Return the spec of a declaration, including what it inherits.
+
+        Raises: UnknownModelError, RegistryError or PluginError if the base cannot be used.
+        """
         plain = self._inherited(row, (), {})
         plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
         return _built(plain)
 
     def inherited(self, rows: Iterable[Declaration]) -> Iterator[dict[str, Any] | None]:
-        """The plain form of models that have a base, with what the base says; None where that cannot be used."""
+        """Yield models with a base in the form of ``ModelSpec.to_dict``; None if the base cannot be used."""
         bases: Bases = {}
         for row in rows:
             if len(bases) > _KEPT_BASES:
@@ -80,7 +83,7 @@ class Specs:
         return plain
 
     def usable(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec | None:
-        """As :meth:`whole`; None when the base cannot be used."""
+        """Return :meth:`whole`, or None if the base cannot be used."""
         with few_hints(0):
             try:
                 return self.whole(row, aliases)
@@ -91,7 +94,7 @@ class Specs:
         return self._reader.target(alias)
 
     def _inherited(self, row: Declaration, derived: tuple[str, ...], bases: Bases) -> dict[str, Any]:
-        """The plain form of a model and its base. bases: those that are known; more are added."""
+        """Return a model with what it inherits. ``bases`` is a cache of resolved bases, which is extended."""
         own = dict(row.spec)
         if "base" not in own:
             return own
@@ -128,7 +131,7 @@ class Specs:
 
 
 def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
-    """The error about a model, which names the alias that led to it."""
+    """Add the alias to the error about its target."""
     if name != model:
         error.args = (f"the alias '{name}' leads to {model}: {error}",)
     return error
@@ -137,7 +140,7 @@ def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
 def _built(plain: dict[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(plain)
-    except TypeError as error:  # a field without a default is missing: only a base can leave one out
+    except TypeError as error:  # a field without a default is missing, which only a model with a base may omit
         both = f"{plain['id']} and its base {plain.get('base')}"
         missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
         raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None
@@ -146,16 +149,16 @@ def _built(plain: dict[str, Any]) -> ModelSpec:
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
 _TAKEN_BY_KEY = ("args", "default")
 _PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
-"""The keys of an image's preprocess that say which processor of a library does it."""
+"""The keys of an image preprocess that select a processor of a library."""
 _KINDS = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 
 
 def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The model, with what it leaves unsaid as its base says it.
+    """Return a model with the values that it inherits from its base, both in the form of ``ModelSpec.to_dict``.
 
-    ``args``, ``default`` and ``preprocess`` are taken over key by key, so that a model may differ in one of them. The
-    ``image`` of a video model's preprocess is what an image model's preprocess is. A model that declares values of its
-    own for images gets these, and not the processor of the base's library.
+    ``args``, ``default`` and ``preprocess`` are merged by key, so that a model may override one of them. A video model
+    inherits the preprocess of an image model as its ``image``. A model that overrides values of an image preprocess
+    does not inherit the processor of a library, which would ignore them.
     """
     whole = dict(model)
     for key in _TAKEN_WHOLE:
@@ -189,30 +192,32 @@ def _preprocess(own: Mapping[str, Any] | None, base: Mapping[str, Any]) -> dict[
 
 
 class Inheritance:
-    """Shelves the models that have a base beside those that have none."""
+    """Adds the models that have a base to the index. They are resolved once, and again when a file changes.
+
+    Otherwise each search would have to resolve all of them."""
 
     def __init__(self, reader: IndexReader, specs: Specs) -> None:
         self._reader = reader
         self._specs = specs
 
     def views(self) -> list[int]:
-        """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
+        """Return the views of these models, and store those that are missing. Raises: sqlite3.DatabaseError."""
         found = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
         return [view for view in found if view is not None]
 
     def unusable(self) -> list[Declaration]:
-        """The models whose base cannot be used."""
+        """Return the models whose base cannot be used."""
         return self._reader.ask(lambda: self._reader.unusable(self.views()))
 
     def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:
         if not self._reader.has_based(sources):
             return None
         known = self._reader.view(key)
-        return self._reader.keep_view(key, self._shelved(sources)) if known is None else known
+        return self._reader.keep_view(key, self._resolved(sources)) if known is None else known
 
-    def _shelved(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
+    def _resolved(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
         based = self._reader.based(sources)
-        wholes = self._specs.inherited([row for _, row in based])
-        for (number, _), plain in zip(based, wholes, strict=True):
+        resolved = self._specs.inherited([row for _, row in based])
+        for (number, _), plain in zip(based, resolved, strict=True):
             if plain is not None:
                 yield IndexedModel.of(number, plain, facets_of(plain))
