@@ -270,7 +270,7 @@ def test_a_registry_file_that_names_no_catalogue_is_told(install_copy: InstallCo
         ("{'small': model('small')}", "small: a list of models is wanted"),
         ("{'small': ['small']}", "a line of a catalogue is a JSON object with the model's \"id\", not 'small'"),
         ("{'small': [{'modality': 'vision'}]}", 'a line of a catalogue is a JSON object with the model\'s "id"'),
-        ("{'small': [model('a b')]}", "'a b' is no id"),
+        ("{'small': [model('a b')]}", "'a b' is not a valid id"),
         ("{'small': [model('a', licence='mit')]}", "catalogued/a: unknown key 'licence'. Nearest: license"),
         ("{'small': [model('a', modality='smell')]}", "catalogued/a: modality: 'smell' is not possible here"),
         ("{'small': [model('a')], 'wide': [model('a')]}", "the model catalogued/a is declared a second time here"),

@@ -121,7 +121,7 @@ class Changes:
             return
         said = "; ".join(_moves(lock, own, model))
         if lock.sha256 is None:
-            said = f"is not there, and {own.path} does not count next to a {REGISTRY_NAME}: {said}"
+            said = f"does not exist, and {own.path} is ignored next to a {REGISTRY_NAME}: {said}"
         yield _FileNotice(str(path), lock.sha256, said or "pins nothing")
 
     # ------------------------------------------------------------ the configuration directory

@@ -37,7 +37,9 @@ def check(file: str, namespace: str | None = None) -> list[Diagnostic]:
     if Path(file).suffix == ".jsonl":
         raise UsageError(f"{file} is a catalogue: check the {FILE_NAME} that names it under `catalogue:`")
     if namespace is not None and not is_namespace(namespace):
-        raise UsageError(f"'{namespace}' is no namespace: small letters, digits, - and _, as in --namespace acme")
+        raise UsageError(
+            f"'{namespace}' is not a valid namespace: lower-case letters, digits, - and _, as in --namespace acme"
+        )
     path = Path(os.path.abspath(file))  # noqa: PTH100 - keeps links: a file is identified by its path
     environment = registry().environment
     zoo = Registry(_with_file(environment, path, _owner(path, environment, namespace)))

@@ -1,4 +1,4 @@
-"""The format of registry.yaml as a JSON Schema, for editors. It follows from the forms that check a file."""
+"""The format of registry.yaml as a JSON Schema, for editors. It is generated from the forms that validate a file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a registry.yaml.
+    """Return the JSON Schema (draft 2020-12) of a registry.yaml.
 
-    It knows less than the checker: nothing of other keys but ``modality`` and ``base``, of other files, or of whose
-    file it is.
+    It allows more than the checker: it cannot express rules that depend on keys other than ``modality`` and ``base``,
+    on other files, or on the owner of the file.
     """
     forms: list[type[Form]] = [HeadForm, *MODEL_FORMS.values()]
     _, found = models_json_schema([(form, "validation") for form in forms], schema_generator=_Generator)
@@ -34,7 +34,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _unless_based(kind: str) -> JsonSchemaValue:
-    """What must be there where no base has it."""
+    """Return the rule for keys that are required in a model without a base."""
     required = {"required": ["builder"], "properties": {"preprocess": _needed(kind)}}
     return {"if": {"not": {"required": ["base"]}}, "then": required}
 
@@ -45,7 +45,7 @@ def _needed(kind: str) -> JsonSchemaValue:
 
 
 class _Generator(GenerateJsonSchema):
-    """A key that is absent is unset: there are no defaults to show, and a key is called what it is called."""
+    """Generates a schema without default values, because an absent key is unset, and without titles for keys."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])

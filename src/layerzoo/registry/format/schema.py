@@ -1,4 +1,4 @@
-"""Checks what an author wrote, all of it at once, and translates a model into the plain form of a ModelSpec."""
+"""Validate a registry file, report all mistakes at once, and convert models to the form of ModelSpec."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SWITCH = "PYDANTIC_DISABLE_PLUGINS"
 
 @contextmanager
 def pydantic_alone() -> Iterator[None]:
-    """Models that are defined within do without pydantic's own plugins.
+    """Define pydantic models within this context without plugins of pydantic.
 
-    To look for them, pydantic parses the entry points of everything that is installed, and one damaged file stops it;
-    and what it finds it imports, which browsing the zoo must not do.
+    To find its plugins, pydantic parses the entry points of all distributions, and a damaged one stops it. It imports
+    the plugins, which must not happen while models are listed.
     """
     with environment(_SWITCH, "__all__"):
         yield
@@ -76,11 +76,10 @@ FormT = TypeVar("FormT", bound=Form)
 
 
 def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
-    """What can be used of a file beside its models, and everything that is wrong with that.
+    """Validate a registry file without its models. Return the valid parts and all mistakes.
 
-    A mistake costs the smallest part that it stands in: an entry of a section, a section, or an unknown key. None is
-    returned where the file as a whole cannot be understood: it is no mapping, or ``layerzoo:`` or ``requires:`` is
-    wrong.
+    A mistake removes only the smallest part that contains it: an entry of a section, a section, or an unknown key. The
+    form is None if the whole file cannot be used: it is not a mapping, or ``layerzoo:`` or ``requires:`` is wrong.
     """
     if not isinstance(data, Mapping):
         fault = "the file says nothing" if data is None else f"a registry file is a mapping, not {show(data)}"
@@ -89,9 +88,9 @@ def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
 
 
 def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Mistake]]:
-    """The head of a generated catalogue; None, and everything that is wrong with it, where it cannot be used."""
+    """Validate the head of a generated catalogue. Return it, or None and all mistakes."""
     written = data["layerzoo"]
-    if isinstance(written, int) and written != FORMAT:  # said before its keys are called unknown
+    if isinstance(written, int) and written != FORMAT:  # before its keys are reported as unknown
         message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
         return None, [Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo")]
     form, mistakes = _validated(CatalogueHeadForm, data)
@@ -102,7 +101,7 @@ def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None
 
 
 def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
-    """What would be wrong with every model of a catalogue. Missing keys stand in its lines."""
+    """Yield mistakes that all models of a catalogue would share. Keys that are missing here are in its lines."""
     if not common:
         return
     _, mistakes = check_model("common", common, Path())
@@ -110,9 +109,9 @@ def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:
-    """What is left of a form without what is wrong, and everything that is wrong with it.
+    """Validate a form. Return its valid parts and all mistakes.
 
-    vital: the keys without which nothing else can be understood; if one is wrong or missing, nothing is left.
+    The form is None if one of the ``vital`` keys is wrong or missing, which determine the meaning of all others.
     """
     mistakes: list[Mistake] = []
     while True:
@@ -124,7 +123,7 @@ def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -
 
 
 def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
-    """Whether a key is missing only because what stood there was wrong, which is said already."""
+    """Return whether a key is missing only because its value was wrong, which is reported already."""
     if mistake.lacks is None:
         return False
     key = (*mistake.loc, mistake.lacks)
@@ -132,7 +131,7 @@ def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
 
 
 def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
-    """Data without some of its keys, or without some of what stands directly behind them."""
+    """Return the data without some of its keys, or without some entries of their values."""
     rest = dict(data)
     entries: dict[str, set[str | int]] = {}
     for section, *entry in locs:
@@ -152,9 +151,12 @@ def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
 
 
 def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None, list[Mistake]]:
-    """The plain form of one model, as ``ModelSpec.from_dict`` reads it, or everything that is wrong with it.
+    """Validate one model. Return it in the form of ``ModelSpec.from_dict``, or None and all mistakes.
 
-    id: the full id. folder: where ``file:`` paths begin. What a ``base`` declares is not in it yet.
+    Args:
+        id: the full id.
+        data: the declaration. What it inherits from a ``base`` is added later.
+        folder: the folder that ``file:`` paths are relative to.
     """
     if not isinstance(data, Mapping):
         message = f"a model is a mapping that begins with `modality:`, not {show(data)}"
@@ -176,7 +178,7 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
 
 
 def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
-    """The plain form. What is found to be wrong on the way is added to the mistakes."""
+    """Convert a valid form to the form of ``ModelSpec.from_dict``. Further mistakes are appended."""
     layers = list(_layers(form.layers or {}, form.flops, mistakes))
     plain: dict[str, Any] = {"id": id, "modality": form.modality}
     plain |= form.model_dump(include=_KEPT, exclude_unset=True)
@@ -194,7 +196,7 @@ def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake])
 
 
 def _missing(data: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Keys that must be there unless a base has them."""
+    """Yield the required keys that are missing in a model without a base."""
     if "base" in data:
         return
     if "builder" not in data:
@@ -216,7 +218,7 @@ def _missing_of(preprocess: Any, kind: str, loc: Loc) -> Iterator[Mistake]:
 def _layers(
     forms: Mapping[str, LayerForm], total_flops: int | None, mistakes: list[Mistake]
 ) -> Iterator[dict[str, Any]]:
-    """Every declared layer, ranges written out."""
+    """Yield the declared layers, with ranges expanded."""
     seen: set[str] = set()
     for declared, form in forms.items():
         loc: Loc = ("layers", declared)
@@ -233,7 +235,7 @@ def _layers(
             if name in seen:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
-            if problem := _unfit_name(name):
+            if problem := _invalid_name(name):
                 mistakes.append(Mistake(loc, "wrong-value", problem, on_key=True))
                 break
             try:
@@ -250,33 +252,33 @@ def _layers(
 
 
 def _at(position: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
-    """The facts of one layer of a range; its depth follows from the FLOPs."""
-    told = dict(facts)
+    """Return the facts of one layer of a range. Its depth is computed from the FLOPs."""
+    facts_of_layer = dict(facts)
     for cost in ("params", "flops"):
         if isinstance(costs := facts.get(cost), tuple):
-            told[cost] = costs[0] + position * costs[1]
-    if total_flops and "flops" in told:
-        told.setdefault("depth", round(min(told["flops"] / total_flops, 1.0), 4))
-    return told
+            facts_of_layer[cost] = costs[0] + position * costs[1]
+    if total_flops and "flops" in facts_of_layer:
+        facts_of_layer.setdefault("depth", round(min(facts_of_layer["flops"] / total_flops, 1.0), 4))
+    return facts_of_layer
 
 
-# The models of a catalogue have the same few declarations, and a third of compiling them would be to write these out.
+# The models of a catalogue share few declarations. Expanding them again would take a third of the compilation.
 @lru_cache(maxsize=32)
 def _pairs(declared: str, module: str) -> tuple[tuple[str, str], ...]:
-    """Names and paths of a declaration; one more than there may be where there are too many."""
+    """Return names and paths of a declaration; one more than the limit if there are too many."""
     return tuple(islice(expand(declared, module), MAX_LAYERS + 1))
 
 
 @lru_cache(maxsize=4096)
 def _address(address: str) -> tuple[str, Mapping[str, Any]]:
-    """The path of a module, and the keys of a layer that its address says. Raises: LayerError."""
+    """Return the path of a module, and the keys of a layer that its address contains. Raises: LayerError."""
     try:
         layer = parse_address(address)
     except LayerError:
         layer = None
     if layer is None or not _MODULE.fullmatch(layer.module):
         raise LayerError(
-            f"'{shorten(address)}' is no module: a dotted path, or . for the network itself; then, each optional, "
+            f"'{shorten(address)}' is not a module: a dotted path, or . for the network itself; then, each optional, "
             "#CALL, < for its input and [OUTPUT]"
         )
     said = {"call": layer.call, "output": layer.output, "at": None if layer.at == "output" else layer.at}
@@ -284,16 +286,16 @@ def _address(address: str) -> tuple[str, Mapping[str, Any]]:
 
 
 @lru_cache(maxsize=4096)
-def _unfit_name(name: str) -> str | None:
+def _invalid_name(name: str) -> str | None:
     if not _LAYER.fullmatch(name):
         return f"'{shorten(name)}' is not a layer's name: words and numbers between dots, as in stage.1.block.0"
     if name in _SELECTORS:
-        return f"'{name}' is a selector, and no layer may be called so"
+        return f"'{name}' is a selector, which is no valid name for a layer"
     return None
 
 
 def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]]) -> list[Mistake]:
-    """A default layer that the declared ones do not have. What only a trace can tell is not judged here."""
+    """Return a mistake if the default layer is not declared. Layers that only a trace can find are not checked."""
     if layer is None or not layers or any(each["name"] == layer for each in layers):
         return []
     try:
@@ -323,7 +325,7 @@ def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> 
 
 
 def _absolute(source: str, folder: Path) -> str:
-    """``file:`` paths begin at the folder of the file that declares them; a slash at the end stays."""
+    """Resolve a ``file:`` path relative to the folder of its file. A slash at the end remains."""
     if not source.startswith("file:"):
         return source
     path = source.removeprefix("file:")

@@ -100,14 +100,14 @@ class Specs:
             return own
         derived = (*derived, own["id"])
         if len(derived) > MAX_BASES:
-            raise RegistryError(f"{derived[0]} is built on a chain of more than {MAX_BASES} models")
+            raise RegistryError(f"{derived[0]} inherits from a chain of more than {MAX_BASES} models")
         if (known := bases.get(named := own["base"])) is not None:
             if isinstance(known, LayerzooError):
                 raise known
             return inherit({**own, "base": known["id"]}, known)
         own["base"] = self.resolved(named)
         if own["base"] in derived:
-            raise RegistryError(f"{derived[0]} is built on itself: {' → '.join([*derived, own['base']])}")
+            raise RegistryError(f"{derived[0]} inherits from itself: {' → '.join([*derived, own['base']])}")
         try:
             base = bases[named] = self._inherited(self._base(row, own), derived, bases)
         except LayerzooError as error:
@@ -117,7 +117,9 @@ class Specs:
 
     def _base(self, row: Declaration, own: dict[str, Any]) -> Declaration:
         if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
-            raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
+            raise RegistryError(
+                f"{own['id']} inherits from {own['base']}: only your own models can inherit from your own models"
+            )
         if base := self.find(own["base"]):
             return base
         if found := self._repositories.spec(own["base"]):
@@ -125,7 +127,7 @@ class Specs:
             return Declaration(owner, found.to_dict())
         error = self._unknown.model(own["base"])
         if isinstance(error, UnknownModelError):
-            message = f"{own['id']} is built on {own['base']}: {error}"
+            message = f"{own['id']} inherits from {own['base']}: {error}"
             raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
         raise error
 
@@ -143,7 +145,7 @@ def _built(plain: dict[str, Any]) -> ModelSpec:
     except TypeError as error:  # a field without a default is missing, which only a model with a base may omit
         both = f"{plain['id']} and its base {plain.get('base')}"
         missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
-        raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None
+        raise RegistryError(f"{both} together are incomplete: {missing or error} is missing") from None
 
 
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")

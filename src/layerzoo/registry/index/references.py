@@ -56,7 +56,7 @@ class References:
         with few_hints(_HINTS):
             listed = list(islice(found, _MOST))
         if next(found, None) is not None:
-            message = f"more than {_MOST:,} names lead nowhere; the others are not listed"
+            message = f"more than {_MOST:,} dangling references; the others are not listed"
             listed.append(Diagnostic.at(Position(1, 1), path=listed[-1].path, code="reference", message=message))
         return listed
 
@@ -118,7 +118,7 @@ class References:
                 position = files.base(row.source, model)
                 message = str(error)
                 if isinstance(error, RegistryError) and error.diagnostics:
-                    message = f"{model} is built on {row.spec['base']}, whose declaration is not valid"
+                    message = f"{model} inherits from {row.spec['base']}, whose declaration is not valid"
                 yield _diagnostic(row.source, position, message, error, model)
 
     def _bases_of_invalid_models(self, files: _Positions) -> Iterator[Diagnostic]:
@@ -153,7 +153,7 @@ class References:
                     continue
                 error = self._reason(model, each.source)
                 if isinstance(error, NotFoundError):
-                    message = f"the default for {modality} leads nowhere: {error}"
+                    message = f"the default for {modality} cannot be resolved: {error}"
                     position = files.position(each.source, ("defaults", modality))
                     yield _diagnostic(each.source, position, message, error)
 

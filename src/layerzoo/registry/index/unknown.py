@@ -25,7 +25,7 @@ from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.environment import NO_PLUGINS
 from layerzoo.registry.installed.plugin import USER_NAMESPACE, PluginManifest
 
-_LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
+_LEFT_OUT = f"all plugins are ignored (--no-plugins, or {NO_PLUGINS} in the environment)"
 
 # difflib takes 20 µs a name. With more names than this, only names with a similar word are compared.
 COMPARED_NAMES = 5_000
@@ -70,12 +70,12 @@ class Unknown:
         namespace = asked.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
-            return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
+            return _unusable(f"{asked} is not available, because the plugin '{namespace}' cannot be used", manifest)
         if entry := self._reader.disabling(asked):
-            message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
+            message = f"{asked} is disabled by `disable: [{entry}]` in your own registry.yaml"
             return UnknownModelError(message, asked=asked)
         if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
-            return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
+            return UnknownModelError(f"{asked} is not available, because {_LEFT_OUT}", asked=asked)
         if manifest is None and namespace in self.published():
             return self._not_installed(asked, namespace)
         close = self.nearest(asked)
@@ -102,7 +102,7 @@ class Unknown:
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
-            message = f"{asked} is not there, because its plugin is not installed: {install}"
+            message = f"{asked} is not available, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         close = nearest(asked, known)
         message = (
@@ -114,7 +114,7 @@ class Unknown:
     def plugin(self, asked: str) -> NotFoundError:
         """Return the error for a plugin: not installed, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return NotFoundError(f"the plugin '{asked}' is not there, because {_LEFT_OUT}", asked=asked)
+            return NotFoundError(f"the plugin '{asked}' is not available, because {_LEFT_OUT}", asked=asked)
         if asked in self.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
         names = list(dict.fromkeys(each.namespace for each in self._reader.environment.installed))
@@ -125,7 +125,7 @@ class Unknown:
     def builder(self, asked: str) -> PluginError:
         """Return the error for a builder: of a plugin that is not installed or cannot be used, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return PluginError(f"the builder '{asked}' is not there, because {_LEFT_OUT}", plugin=asked)
+            return PluginError(f"the builder '{asked}' is not available, because {_LEFT_OUT}", plugin=asked)
         for namespace, facts in self.published().items():
             if asked in facts.get("builders", ()):
                 return self._builder_of(asked, namespace)

@@ -47,7 +47,7 @@ def correct_entry_point(distribution: str, project: str | None) -> str:
         project: the folder of its source code, if the user is its author.
     """
     if project is None:
-        return f"{upgrade(distribution)}; if that is the newest, tell its author"
+        return f"{upgrade(distribution)}; if it is the newest version, report this to its author"
     file = shlex.quote(f"{project.rstrip('/')}/pyproject.toml")
     return (
         f'correct [project.entry-points.layerzoo] in {file} (NAMESPACE = "PACKAGE"), then install it again: '
@@ -67,8 +67,8 @@ def correct_file(distribution: str, path: str | None, *, is_own: bool = False) -
         return reinstall(distribution)
     check = f"zoo registry check {shlex.quote(path)}"
     if is_own:
-        return f"correct {path}; all that is wrong with it: {check}"
-    return f"{upgrade(distribution)}; its author sees all that is wrong with: {check}"
+        return f"correct {path}; to list all problems: {check}"
+    return f"{upgrade(distribution)}; its author can list all problems with: {check}"
 
 
 def ship_file(distribution: str, own_path: str | None = None) -> str:
@@ -81,7 +81,7 @@ def ship_file(distribution: str, own_path: str | None = None) -> str:
     if own_path is not None and distribution != _CORE:
         return f"write {own_path}, which begins with `layerzoo: 1`; all keys: zoo registry schema"
     again = install_again(distribution)
-    return again if distribution == _CORE else f"{again}; if it was never shipped, tell its author"
+    return again if distribution == _CORE else f"{again}; if it was never shipped, report this to its author"
 
 
 def match_versions(distribution: str, own_path: str | None = None) -> str:
@@ -138,4 +138,4 @@ def upgrade_or_leave_out(namespace: str, distribution: str, *others: str) -> str
 
 def or_leave_out(namespace: str, distribution: str, step: str) -> str:
     """Combine a step that may not help with disabling the plugin, which always helps."""
-    return step if distribution == _CORE else f"{step}; until that helps: {disable(namespace)}"
+    return step if distribution == _CORE else f"{step}; until then: {disable(namespace)}"

@@ -47,7 +47,9 @@ class Disabled:
         """Yield a diagnostic for each entry that is not the name of a plugin."""
         for line, name in self.entries:
             if not any(plugin.is_called(name) for plugin in plugins):
-                message = f"'{name}' is disabled, and no plugin is called so. To remove the line: {advice.enable(name)}"
+                message = (
+                    f"'{name}' is disabled, but there is no such plugin. To remove the line: {advice.enable(name)}"
+                )
                 yield _diagnostic(self.path, line, "reference", message)
 
 
@@ -71,7 +73,9 @@ def read_disabled() -> Disabled:
         if _NAME.fullmatch(name):
             entries.append((number, name))
         elif name:
-            message = f"'{name[:60]}' is no name of a plugin: a line is a namespace or a distribution, or a # comment"
+            message = (
+                f"'{name[:60]}' is not the name of a plugin: a line is a namespace or a distribution, or a # comment"
+            )
             problems.append(_diagnostic(str(path), number, "syntax", message))
     return Disabled(str(path), tuple(entries), tuple(problems))
 
@@ -155,7 +159,7 @@ def _lines(path: Path) -> list[str]:
         problem = "is not UTF-8 text"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    raise RegistryError(f"the list of disabled plugins {problem}, and counts for nothing. Correct or remove {path}")
+    raise RegistryError(f"the list of disabled plugins {problem}, and is ignored. Correct or remove {path}")
 
 
 def _name(line: str) -> str:

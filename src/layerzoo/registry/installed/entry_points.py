@@ -196,7 +196,9 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
     project = release.project
     upgrade = advice.correct_entry_point(release.name, project)
     if not is_namespace(entry_point.name):
-        return plugin("invalid", f"'{entry_point.name}' is no namespace: small letters, digits, - and _", upgrade)
+        return plugin(
+            "invalid", f"'{entry_point.name}' is not a valid namespace: lower-case letters, digits, - and _", upgrade
+        )
     if entry_point.name in (CORE_NAMESPACE, USER_NAMESPACE):
         owner = "layerzoo itself" if entry_point.name == CORE_NAMESPACE else "the user's own models"
         cause = f"the namespace '{entry_point.name}' is that of {owner}"
@@ -207,7 +209,7 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
         return plugin("invalid", cause, upgrade)
     folder = _folder(entry_point.value)
     if folder is None:
-        cause = f"its entry point names '{entry_point.value}', and no package is called so"
+        cause = f"its entry point names '{entry_point.value}', but there is no such package"
         fix = advice.correct_entry_point(release.name, project) if project else advice.reinstall(release.name)
         return plugin("not found", cause, fix)
     return plugin(folder=folder)
