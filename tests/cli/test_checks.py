@@ -87,9 +87,7 @@ def test_a_check_is_remembered_by_the_list(zoo: Zoo) -> None:
     (row,) = [row for row in zoo("plugin", "list")[1] if row["namespace"] == "exiting"]
     assert row["last_import"]["cause"] == row["cause"] == "SystemExit: no licence found"
     assert (
-        row["last_import"]["fix"]
-        == row["fix"]
-        == "pip install -U exiting-zoo; until that helps: zoo plugin disable exiting"
+        row["last_import"]["fix"] == row["fix"] == "pip install -U exiting-zoo; until then: zoo plugin disable exiting"
     )
     assert (row["state"], row["usable"]) == ("ok", False)
 
@@ -123,7 +121,7 @@ def test_a_check_of_all_ends_also_where_one_hangs(install: Install, capsys: pyte
 def test_what_a_plugin_asks_for_and_lacks_is_found_without_slowing_the_list(install: Install) -> None:
     install("old_library")
     (health,) = check_up([registry().plugin("dated")])
-    assert (health.plugin.state, health.state, health.is_usable) == ("ok", "lacks a library", True)
+    assert (health.plugin.state, health.state, health.is_usable) == ("ok", "missing library", True)
     assert health.fix == "pip install 'click>=999'"
     program = (
         "import sys; from layerzoo.cli import zoo; zoo.main(['plugin', 'list', '--format', 'json'], "
@@ -158,7 +156,7 @@ def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path
         "zoo plugin enable crashing",
     )
     assert findings["disabled plugins"].fix == "zoo plugin enable gone"
-    assert "the alias 'a' stands for toy/gone" in str(findings["registry file"].detail)
+    assert "the alias 'a' leads to toy/gone" in str(findings["registry file"].detail)
     assert findings["default model for text"].state == "missing"
     assert "pip install layerzoo-starter" in str(findings["default model for text"].detail)
     assert all(finding.fix for finding in findings.values() if finding.state != "ok")

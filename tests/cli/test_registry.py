@@ -53,7 +53,7 @@ def test_a_workflow_gets_annotations_with_what_it_escapes(zoo: Zoo, home: Path) 
         "::error file=50%25%2C a%3Ab.yaml,line=3,col=3,endColumn=7,title=missing-key::"
         "the key 'builder' is missing: it says who makes the network",
         "::error file=50%25%2C a%3Ab.yaml,line=3,col=3,endColumn=7,title=wrong-value::"
-        "'100%25' is no id: letters, digits and . _ + @ : ~ = - between slashes",
+        "'100%25' is not a valid id: letters, digits and . _ + @ : ~ = - between slashes",
     ]
 
 
@@ -63,7 +63,7 @@ def test_a_workflow_gets_annotations_with_what_it_escapes(zoo: Zoo, home: Path) 
         (["none.yaml"], 3, "there is no file none.yaml"),
         (["-"], 2, "Give a path"),
         ([], 2, "Missing argument 'FILE...'"),
-        (["registry.yaml", "--namespace", "Shop!"], 2, "is no namespace"),
+        (["registry.yaml", "--namespace", "Shop!"], 2, "is not a valid namespace"),
         (["models.jsonl"], 2, "is a catalogue"),
     ],
 )

@@ -209,7 +209,7 @@ def test_an_alias_and_a_base_may_be_a_repository(bert: Repository, home: Path, z
 
 def test_what_the_user_switched_off_is_off(bert: Repository, home: Path, zoo: Zoo) -> None:
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "disable": [BERT]}))
-    with pytest.raises(UnknownModelError, match="switched off"):
+    with pytest.raises(UnknownModelError, match="is disabled by"):
         layerzoo.load(BERT)
 
 

@@ -138,7 +138,7 @@ def test_an_author_is_told_the_line_and_not_to_upgrade(new_plugin: NewPlugin, tm
 
 def test_who_installed_a_plugin_of_others_is_told_to_upgrade(new_plugin: NewPlugin) -> None:
     new_plugin(None)
-    with pytest.raises(PluginError, match="Next: pip install -U own-zoo; until that helps: zoo plugin disable own"):
+    with pytest.raises(PluginError, match="Next: pip install -U own-zoo; until then: zoo plugin disable own"):
         layerzoo.load("own/build", weights="random:0")
 
 
@@ -170,7 +170,7 @@ def test_a_registry_file_that_is_wrong_shows_its_author_the_line(
         each for each in json.loads(zoo("plugin", "list", "--format", "json").out) if each["namespace"] == "own"
     )
     assert place(file, "nearst") in shown["cause"]
-    assert shown["fix"] == f"correct {file}; all that is wrong with it: zoo registry check {file}"
+    assert shown["fix"] == f"correct {file}; to list all problems: zoo registry check {file}"
 
 
 def test_a_bad_checkpoint_is_named_and_not_the_plugin_blamed(

@@ -198,7 +198,7 @@ def test_how_an_import_went_is_remembered(install: Install) -> None:
     outcome = zoo.outcome(zoo.plugin("exiting"))
     assert outcome is not None
     assert (outcome.state, outcome.cause) == ("failed", "SystemExit: no licence found")
-    assert outcome.fix == "pip install -U exiting-zoo; until that helps: zoo plugin disable exiting"
+    assert outcome.fix == "pip install -U exiting-zoo; until then: zoo plugin disable exiting"
     assert outcome.at.endswith("Z")
 
 

@@ -67,7 +67,7 @@ def test_a_model_is_built_on_an_alias() -> None:
     assert layerzoo.model("mine/short").base == "toy/next-word"
     assert layerzoo.model("mine/clips").base == "starter/efficientnet-lite0"
     assert [problem.message.partition(":")[0] for problem in registry().problems()] == [
-        "the alias 'lost' stands for starter/nothing"
+        "the alias 'lost' leads to starter/nothing"
     ]
 
 
@@ -83,7 +83,7 @@ def test_an_alias_is_completed() -> None:
 
 def test_what_an_alias_stands_for_is_disabled_by_its_name(zoo: Zoo) -> None:
     for name in ("unwanted", "timm/resnet18.a1_in1k", "timm/resnet50"):
-        with pytest.raises(UnknownModelError, match="is switched off by"):
+        with pytest.raises(UnknownModelError, match="is disabled by"):
             layerzoo.model(name)
     assert "`disable: [timm/resnet50]`" in zoo("show", "resnet50").err
     assert layerzoo.model("timm/resnet34")

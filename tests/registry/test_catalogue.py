@@ -142,10 +142,10 @@ def test_a_head_that_was_cut_off_costs_the_whole_file(compiled: Compile) -> None
         ("stem", None, "layers: row 2: a row of layers is a list"),
         ([0, "conv"], None, "layers: row 2: a row of layers is a list"),
         (["stem", "conv", *[1] * 5], None, "layers: row 2: a row of layers is a list"),
-        (["block.{0..1}", "x"], None, "layers: row 2: the layer 'block.{0..1}' stands in it twice"),
+        (["block.{0..1}", "x"], None, "layers: row 2: the layer 'block.{0..1}' occurs twice in it"),
         (["block.1", "x"], '"block.1"', "the layer 'block.1' is declared twice"),
         (["stem!", "conv"], '"stem!"', "'stem!' is not a layer's name"),
-        (["stem", "co nv"], '"stem"', "layers.stem: 'co nv' is no module"),
+        (["stem", "co nv"], '"stem"', "layers.stem: 'co nv' is not a module"),
         (["stem", 3], "3", "layers.stem.module: text is wanted here, not 3"),
         (["stem", "conv", "BQ"], '"BQ"', "layers.stem.axes.1: there is no axis 'Q'"),
         (["stem", "conv", "BCC"], '"BCC"', "the axes 'batch channel channel' name one twice"),
@@ -171,12 +171,12 @@ def test_a_mistake_in_a_table_costs_its_line_and_is_marked_in_its_row(
 @pytest.mark.parametrize(
     ("aliases", "place", "words"),
     [
-        (["b", "b"], '"b"', "aliases.1: the alias 'acme/b' stands here a second time"),
-        (["b", "taken"], '"taken"', "aliases.1: the alias 'acme/taken' stands here a second time"),
-        (["acme/taken"], '"acme/taken"', "aliases.0: the alias 'acme/taken' stands here a second time"),
-        ("b", '"b"', "aliases: 'b' is no list of ids"),
-        (["a b"], '["a b"]', "aliases: a list is no list of ids"),
-        ([1], "[1]", "is no list of ids"),
+        (["b", "b"], '"b"', "aliases.1: the alias 'acme/b' is declared a second time here"),
+        (["b", "taken"], '"taken"', "aliases.1: the alias 'acme/taken' is declared a second time here"),
+        (["acme/taken"], '"acme/taken"', "aliases.0: the alias 'acme/taken' is declared a second time here"),
+        ("b", '"b"', "aliases: 'b' is not a list of ids"),
+        (["a b"], '["a b"]', "aliases: a list is not a list of ids"),
+        ([1], "[1]", "is not a list of ids"),
     ],
     ids=str,
 )
@@ -221,4 +221,4 @@ def test_models_that_are_in_no_file_yet_are_checked_as_lines_are() -> None:
     fine, problem = compile_models([{"id": "a", "modality": "text", "builder": "b"}, {"id": "a"}], source)
     assert isinstance(fine, dict)
     assert isinstance(problem, Diagnostic)
-    assert "stands here a second time" in problem.message
+    assert "is declared a second time here" in problem.message

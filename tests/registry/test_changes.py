@@ -32,7 +32,7 @@ aliases: {pet: mine/net, short: pet}
 
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_told", set())
+    monkeypatch.setattr(changes, "_logged", set())
 
 
 @pytest.fixture

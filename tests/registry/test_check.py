@@ -95,7 +95,7 @@ def test_a_file_that_is_not_there_is_an_error(home: Path) -> None:
 
 def test_what_is_no_namespace_is_refused(home: Path) -> None:
     (home / "registry.yaml").write_text(PLUGIN, encoding="utf-8")
-    with pytest.raises(UsageError, match="'Shop!' is no namespace"):
+    with pytest.raises(UsageError, match="'Shop!' is not a valid namespace"):
         check("registry.yaml", "Shop!")
 
 

@@ -182,7 +182,7 @@ MISTAKES = [
     ("{modality: text, builder: b, layers: {block.0: a, 'block.{0..1}': 'b.{0..1}'}}", "'block.0' is declared twice"),
     ("{modality: text, builder: b, layers: {last: a}}", "'last' is a selector"),
     ("{modality: text, builder: b, layers: {'a b': a}}", "'a b' is not a layer's name"),
-    ("{modality: text, builder: b, layers: {a: 'x y'}}", "'x y' is no module"),
+    ("{modality: text, builder: b, layers: {a: 'x y'}}", "'x y' is not a module"),
     ("{modality: text, builder: b, layers: {a: {axes: batch token}}}", "the key 'module' is missing"),
     ("{modality: text, builder: b, layers: {a: {module: a, axes: batch tokn}}}", "no axis 'tokn'. Nearest: token"),
     ("{modality: text, builder: b, layers: {a: {module: a, axes: batch batch}}}", "name one twice"),
@@ -203,7 +203,7 @@ MISTAKES = [
     ("[1]", "a model is a mapping that begins with `modality:`, not a list"),
     ("", "not nothing"),
     ("{modality: text, builder: b, summary: !!str x}", "tags (tag:yaml.org,2002:str) are not part"),
-    ("{modality: text, builder: b, builder: c}", "the key 'builder' stands here a second time"),
+    ("{modality: text, builder: b, builder: c}", "the key 'builder' is declared a second time here"),
 ]
 
 
@@ -307,10 +307,10 @@ def test_two_names_of_one_model_are_a_mistake(compile_text: CompileText) -> None
         ("not json", "2:1: not one JSON object"),
         ("[1]", '2:1: a line of a catalogue is a JSON object with the model\'s "id"'),
         ('{"modality": "text"}', 'with the model\'s "id"'),
-        ('{"id": "a b", "modality": "text"}', "2:8: id: 'a b' is no id"),
-        ('{"id": "fine", "modality": "text", "builder": "b"}', "acme/fine stands here a second time"),
-        ('{"id": "n", "modality": "text", "builder": "b", "builder": "c"}', "the key 'builder' stands in it twice"),
-        ('{"id": "n", "modality": "text", "builder": "b", "params": NaN}', "NaN is no number"),
+        ('{"id": "a b", "modality": "text"}', "2:8: id: 'a b' is not a valid id"),
+        ('{"id": "fine", "modality": "text", "builder": "b"}', "acme/fine is declared a second time here"),
+        ('{"id": "n", "modality": "text", "builder": "b", "builder": "c"}', "the key 'builder' occurs twice in it"),
+        ('{"id": "n", "modality": "text", "builder": "b", "params": NaN}', "NaN is not a number"),
         ('{"id": "n", "modality": "text", "builder": "b", "args": {"x": 1e999}}', "numbers must be finite"),
         ('{"id": "n", "modality": "text", "builder": "b", "args": ' + "[" * 9000 + "]" * 9000 + "}", "nested"),
         ('{"id": "n", "modality": "text", "builder": "b", "args": {"a":' + "[" * 50 + "]" * 50 + "}}", "nested"),

@@ -121,7 +121,7 @@ def test_an_entry_that_outlives_its_plugin_is_told_and_can_be_removed(home: Path
     _write("# mine\ngone-zoo\n")
     (problem,) = registry().problems()
     assert str(problem) == (
-        f"{disabled_path()}:2:1: 'gone-zoo' is disabled, and no plugin is called so. "
+        f"{disabled_path()}:2:1: 'gone-zoo' is disabled, but there is no such plugin. "
         "To remove the line: zoo plugin enable gone-zoo"
     )
     assert enable_here("gone-zoo") == ["gone-zoo"]
@@ -223,11 +223,11 @@ def test_without_plugins_only_the_core_and_the_user_count(install: Install, home
         assert registry().ids() == ["mine/net", "toy/next-word"]
         assert [plugin.namespace for plugin in registry().plugins()] == ["toy"]
         assert registry().plugin("toy").version is not None
-        with pytest.raises(UnknownModelError, match="because all plugins are left out"):
+        with pytest.raises(UnknownModelError, match="because all plugins are ignored"):
             registry().model("acme/vit-shelf")
-        with pytest.raises(NotFoundError, match="because all plugins are left out"):
+        with pytest.raises(NotFoundError, match="because all plugins are ignored"):
             registry().plugin("acme")
-        with pytest.raises(PluginError, match="because all plugins are left out"):
+        with pytest.raises(PluginError, match="because all plugins are ignored"):
             registry().builder_plugin("acme")
     assert "acme/vit-shelf" in registry().ids()
     assert NO_PLUGINS not in os.environ

@@ -68,11 +68,11 @@ def test_what_cannot_be_found_claims_nothing(home: Path, install: Install, monke
     [
         ("mine = acme_zoo", "conflict", "that of the user's own models"),
         ("toy = acme_zoo", "conflict", "that of layerzoo itself"),
-        ("Acme! = acme_zoo", "invalid", "is no namespace"),
+        ("Acme! = acme_zoo", "invalid", "is not a valid namespace"),
         ("acme = acme_zoo.sub", "invalid", "must name a top-level package"),
         ("acme = acme_zoo:plugin", "invalid", "must name a top-level package"),
-        ("acme = acme_zzz", "not found", "names 'acme_zzz', and no package is called so"),
-        ("acme = sys", "not found", "names 'sys', and no package is called so"),
+        ("acme = acme_zzz", "not found", "names 'acme_zzz', but there is no such package"),
+        ("acme = sys", "not found", "names 'sys', but there is no such package"),
     ],
 )
 def test_an_entry_point_that_cannot_be_used_says_why(

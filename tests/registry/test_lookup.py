@@ -248,7 +248,7 @@ def test_a_plugin_cannot_build_on_what_is_the_users_own(user_zoo: Callable[..., 
     )
     odd = Installed(namespace="odd", distribution="odd-zoo", version="1", module="odd_zoo", folder=str(folder))
     zoo = Registry(Environment((*zoo.environment.installed, odd), zoo.environment.user_files), cache=tmp_path / "c")
-    with pytest.raises(RegistryError, match="only your own models can be built on your own"):
+    with pytest.raises(RegistryError, match="only your own models can inherit from your own models"):
         zoo.model("odd/a")
     assert zoo.ids(plugin="odd") == []
     assert len(zoo.problems()) == 1
@@ -361,7 +361,9 @@ def test_a_base_that_is_not_installed_is_named(user_zoo: Callable[..., Registry]
         models:
           net: {modality: vision, base: timm/resnet50}
         """)
-    with pytest.raises(UnknownModelError, match=r"(?s)mine/net is built on timm/resnet50: .*pip install layerzoo-timm"):
+    with pytest.raises(
+        UnknownModelError, match=r"(?s)mine/net inherits from timm/resnet50: .*pip install layerzoo-timm"
+    ):
         zoo.model("mine/net")
     assert "mine/net" not in zoo.ids()
     assert "pip install layerzoo-timm" in str(zoo.problems()[0])
@@ -374,7 +376,7 @@ def test_models_built_on_each_other_are_refused(user_zoo: Callable[..., Registry
           a: {modality: text, base: b}
           b: {modality: text, base: a}
         """)
-    with pytest.raises(RegistryError, match="mine/a is built on itself: mine/a → mine/b → mine/a"):
+    with pytest.raises(RegistryError, match="mine/a inherits from itself: mine/a → mine/b → mine/a"):
         zoo.model("mine/a")
 
 
@@ -385,7 +387,7 @@ def test_a_base_that_says_too_little_is_refused(user_zoo: Callable[..., Registry
           a: {modality: text, builder: toy}
           b: {modality: text, base: a, preprocess: {cls_token: true}}
         """)
-    with pytest.raises(RegistryError, match=r"together do not say enough: .*max_tokens"):
+    with pytest.raises(RegistryError, match=r"together are incomplete: max_tokens"):
         zoo.model("mine/b")
 
 
@@ -416,13 +418,13 @@ def test_aliases_in_a_circle_are_not_found(user_zoo: Callable[..., Registry]) ->
 
 def test_an_alias_that_leads_nowhere_is_a_problem(user_zoo: Callable[..., Registry]) -> None:
     problems = user_zoo("layerzoo: 1\naliases: {s: acme/shelve}\n").problems()
-    assert "the alias 's' stands for acme/shelve: there is no model" in str(problems[0])
+    assert "the alias 's' leads to acme/shelve: there is no model" in str(problems[0])
 
 
 def test_models_can_be_switched_off(user_zoo: Callable[..., Registry]) -> None:
     zoo = user_zoo("layerzoo: 1\ndisable: [acme/vit-shelf, toy/*, acme/none]\n")
     assert zoo.ids() == ["acme/cat/one", "acme/cat/two"]
-    with pytest.raises(UnknownModelError, match="switched off by `disable: \\[toy/\\*\\]`"):
+    with pytest.raises(UnknownModelError, match="is disabled by `disable: \\[toy/\\*\\]`"):
         zoo.model("toy/next-word")
     assert "there is no model 'acme/none' to disable" in "\n".join(map(str, zoo.problems()))
 

@@ -137,7 +137,7 @@ def _installed() -> tuple[Installed, ...]:
     """All plugins. Raises: UsageError where they do not count, for then it is not known which there are."""
     environment = registry().environment
     if not environment.has_plugins:
-        raise UsageError(f"all plugins are left out already: try again without --no-plugins and {NO_PLUGINS}")
+        raise UsageError(f"all plugins are ignored already: try again without --no-plugins and {NO_PLUGINS}")
     return environment.plugins
 
 

@@ -1,4 +1,8 @@
-"""From registry.yaml to answers. Runs no plugin's code; on a warm index it imports neither pydantic nor yaml."""
+"""Look up models and plugins in the registry files of layerzoo, its plugins and the user.
+
+Three packages: ``format`` defines what a file may contain, ``installed`` finds the plugins and files, and ``index``
+stores what they declare and answers queries. No plugin's code runs. A warm index needs neither pydantic nor yaml.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the user's own files change, in one line: a folder must not change an experiment silently.
+"""Log in one line what the user's files change, so that a folder cannot change an experiment silently.
 
-The registry.yaml and the layerzoo.lock of the working directory are named at the first lookup of a process. Those of
-the user's configuration directory are named once a model is asked for that follows from them.
+The registry.yaml and the layerzoo.lock of the working directory are logged at the first lookup of a process. Those of
+the user's configuration directory are logged at the first lookup of a model that they affect.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from layerzoo.registry.index.visibility import IndexedSource, covers
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 _NAMED = 6
-"""How many names of a kind a line has."""
+"""How many names of each kind are listed."""
 _LONGEST_NAME = 80
 _SHOWN_DIGITS = 12
 _IGNORE = f"To ignore the files of this folder: --no-local-files, or {NO_LOCAL_FILES}=1"
 
-_told: set[tuple[str, str | None]] = set()
-"""Path and sha256 of each file that this process has named."""
-_telling = threading.Lock()
+_logged: set[tuple[str, str | None]] = set()
+"""Path and sha256 of each file that this process has logged."""
+_logging = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class UserFile:
-    """A registry.yaml or a layerzoo.lock of the user's that counts here."""
+    """A registry.yaml or layerzoo.lock of the user that applies here."""
 
     path: str
     where: Literal["working directory", "configuration directory"]
     sha256: str | None
-    """Of the bytes that were read; None where the file cannot be read."""
+    """Of the bytes that were read; None if the file cannot be read."""
 
     def to_dict(self) -> dict[str, str | None]:
-        """Return what two experiments in different folders have in common: the name, the kind of folder, the digest."""
+        """Return the name, the kind of folder and the digest, which do not depend on the path of the folder."""
         return {"file": os.path.basename(self.path), "where": self.where, "sha256": self.sha256}  # noqa: PTH119
 
 
 class Changes:
-    """What the user's files change in the zoo of a :class:`layerzoo.registry.Registry`."""
+    """The effects of the user's files on a :class:`layerzoo.registry.Registry`."""
 
     def __init__(self, reader: IndexReader, specs: Specs) -> None:
         self._reader = reader
         self._specs = specs
-        self._is_told = False
+        self._is_announced = False
 
     def files(self) -> list[UserFile]:
-        """Return the user's files that count here: registries, the nearest first, then the lock.
+        """Return the user's files that apply here: registries, the nearest first, then the lock.
 
-        Raises: LockError when the lock cannot be used.
+        Raises: LockError if the lock cannot be used.
         """
         local = self._reader.environment.local_file
         found = [_user_file(each, local) for each in self._reader.sources if each.source.role == "user"]
@@ -72,20 +72,20 @@ class Changes:
         return found
 
     def announce(self, model: str | None = None) -> None:
-        """Name the files of the user that count, in one line on the logger, where this process has not named them yet.
+        """Log the user's files that apply here in one line, unless this process has logged them before.
 
         Args:
-            model: the id or alias that is asked for; None for a question about all models.
-        Raises: RegistryError when the registry.yaml of the working directory is no text file; LockError when a model is
-            asked for, and the lock cannot be used.
+            model: the id or alias of the requested model; None for a request about all models.
+        Raises: RegistryError if the registry.yaml of the working directory is not a text file; LockError if a model is
+            requested and the lock cannot be used.
         """
         parts: list[_FileNotice] = []
-        if not self._is_told:
+        if not self._is_announced:
             parts = [*self._local_registry(), *self._local_lock(model)]
         if model is not None:
             parts += self._followed_from(model)
-        _tell(parts)
-        self._is_told = True
+        _log(parts)
+        self._is_announced = True
 
     # ------------------------------------------------------------ the working directory
 
@@ -122,7 +122,7 @@ class Changes:
             return
         said = "; ".join(_moves(lock, own, model))
         if lock.sha256 is None:
-            said = f"is not there, and {own.path} does not count next to a {REGISTRY_NAME}: {said}"
+            said = f"does not exist, and {own.path} is ignored next to a {REGISTRY_NAME}: {said}"
         yield _FileNotice(str(path), lock.sha256, said or "pins nothing")
 
     # ------------------------------------------------------------ the configuration directory
@@ -149,7 +149,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class _FileNotice:
-    """One file in the line."""
+    """The part of the line about one file."""
 
     path: str
     sha256: str | None
@@ -157,30 +157,30 @@ class _FileNotice:
     is_local: bool = True
 
 
-def mark_as_told(lock: Lock) -> None:
-    """Note that this process wrote a lock itself, so that it does not tell the user about it."""
-    with _telling:
-        _told.add((str(lock.path), lock.sha256))
+def mark_as_logged(lock: Lock) -> None:
+    """Mark a lock that this process wrote as logged, so that it is not announced."""
+    with _logging:
+        _logged.add((str(lock.path), lock.sha256))
 
 
 def announce_lock(lock: Lock, model: str | None) -> None:
-    """Name a lock that is used now, where it was not named yet: the working directory may have changed since.
+    """Log a lock unless it was logged before. The working directory may have changed since the first lookup.
 
     Args:
-        lock: the lock that counts here.
+        lock: the lock that applies here.
         model: the id that is looked up in it.
     """
     if (locked := lock.models.get(model or "")) is None:
         return
     own = _lock_of_the_user() if lock.path.parent == local_folder() else Lock(lock.path)
     said = "; ".join(_moves(lock if own.path != lock.path else Lock(lock.path, {str(model): locked}), own, model))
-    _tell([_FileNotice(str(lock.path), lock.sha256, said, is_local=own.path != lock.path)])
+    _log([_FileNotice(str(lock.path), lock.sha256, said, is_local=own.path != lock.path)])
 
 
-def _tell(parts: Sequence[_FileNotice]) -> None:
-    with _telling:
-        new = [part for part in parts if (part.path, part.sha256) not in _told]
-        _told.update((part.path, part.sha256) for part in new)
+def _log(parts: Sequence[_FileNotice]) -> None:
+    with _logging:
+        new = [part for part in parts if (part.path, part.sha256) not in _logged]
+        _logged.update((part.path, part.sha256) for part in new)
     if new:
         files = " and ".join(f"{part.path} ({part.text})" for part in new)
         warn(f"using {files}." + (f" {_IGNORE}" if any(part.is_local for part in new) else ""))
@@ -190,7 +190,7 @@ def _tell(parts: Sequence[_FileNotice]) -> None:
 
 
 def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
-    """What a registry.yaml in the working directory changes in the zoo without it."""
+    """Return what a registry.yaml in the working directory changes."""
     own = [each for each in reader.sources if each.source.role == "user" and each.id != local.id]
     ids = reader.declared(local.id)
     own_ids = {name for each in own for name in reader.declared(each.id)}
@@ -227,7 +227,7 @@ def _counted(reader: IndexReader, entry: str) -> str:
 def _reaches(
     name: str, bases: dict[str, str], aliases: dict[str, str], touched: set[str], disabled: Sequence[str]
 ) -> bool:
-    """Whether the chain of bases of a model passes a name that is touched."""
+    """Return whether the chain of bases of a model contains a changed name."""
     wildcards = [entry for entry in disabled if entry.endswith("/*")]
     seen: set[str] = set()
     step: str | None = bases.get(name)
@@ -248,9 +248,9 @@ def _full(alias: str) -> str:
 
 
 def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
-    """What a lock in the working directory changes, the model that is asked for first.
+    """Return what a lock in the working directory changes, starting with the requested model.
 
-    Without it a model is at the commit of the user's own lock, else at the revision that its declaration names.
+    Without it, a model is at the commit of the user's lock, or else at the revision of its declaration.
     """
     names = sorted(dict.fromkeys((*lock.models, *own.models)), key=lambda name: name != asked)
     moved = [name for name in names if _revision(lock, own, name) != _revision(own, lock, name)]
@@ -264,7 +264,7 @@ def _moves(lock: Lock, own: Lock, asked: str | None) -> Iterator[str]:
 
 
 def _revision(lock: Lock, other: Lock, name: str) -> str:
-    """The commit that a lock says; else the branch or tag of the declaration that either of them was made for."""
+    """Return the commit in a lock, or else the branch or tag of the declaration that either lock was made for."""
     locked = lock.models.get(name)
     if locked is not None and locked.revision is not None:
         return locked.revision
@@ -279,7 +279,7 @@ def _ref(revision: str) -> str:
 
 
 def _lock_of_the_user() -> Lock:
-    """Return the lock in the configuration directory; an empty one where it cannot be used."""
+    """Return the lock in the configuration directory; an empty one if it cannot be used."""
     path = user_folder() / LOCK_NAME
     with contextlib.suppress(LockError):
         return Lock.read(path)
@@ -300,7 +300,7 @@ def _where(path: Path) -> Literal["working directory", "configuration directory"
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """Join the first names, and count the others."""
     rest = len(names) - _NAMED
     shown = ", ".join(map(_short, names[:_NAMED]))
     return f"{shown} and {rest:,} more" if rest > 0 else shown

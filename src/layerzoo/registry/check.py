@@ -1,4 +1,4 @@
-"""A registry file checked as what it is: layerzoo's own, a plugin's, or a user's."""
+"""Check a registry file of layerzoo, a plugin or a user."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ _MAX_PROJECT_BYTES = 1_000_000
 
 
 def check(file: str, namespace: str | None = None) -> list[Diagnostic]:
-    """Everything that is wrong in a registry file and in the catalogue beside it, by place.
+    """Return all problems of a registry file and of its catalogue, sorted by position.
 
-    The file is put in its place in the zoo that is here, so that what it refers to in other files is looked up too.
-    Nothing is imported and nothing changes. It is layerzoo's own or an installed plugin's where it is that very file; a
-    plugin's in development where a ``pyproject.toml`` above it names its folder as the package of a ``layerzoo`` entry
-    point; and else a user's.
+    The file is checked as part of the installed zoo, so that references to other files are checked too. Nothing is
+    imported or changed. By default the owner of the file is inferred: layerzoo or an installed plugin if it is their
+    file; a plugin in development if a ``pyproject.toml`` above it names its folder as the package of a ``layerzoo``
+    entry point; otherwise the user.
 
-    namespace: says what it is instead: a plugin's namespace, ``mine`` for a user's file, ``toy`` for layerzoo's own.
-    Raises: NotFoundError when there is no such file; UsageError when it is a catalogue, or that is no namespace.
+    Args:
+        file: the path of a registry.yaml.
+        namespace: the owner: a plugin's namespace, ``mine`` for the user, ``toy`` for layerzoo itself.
+    Raises: NotFoundError if the file does not exist; UsageError for a catalogue or an invalid namespace.
     """
     if not os.path.lexists(file):
         raise NotFoundError(f"there is no file {file}", asked=file)
     if Path(file).suffix == ".jsonl":
-        raise UsageError(f"{file} is a catalogue: check the {FILE_NAME} beside it, which says `catalogue:`")
+        raise UsageError(f"{file} is a catalogue: check the {FILE_NAME} that names it under `catalogue:`")
     if namespace is not None and not is_namespace(namespace):
-        raise UsageError(f"'{namespace}' is no namespace: small letters, digits, - and _, as in --namespace acme")
-    path = Path(os.path.abspath(file))  # noqa: PTH100 - keeps links: a file is what it is where it lies
-    around = registry().environment
-    zoo = Registry(_with_file(around, path, _owner(path, around, namespace)))
+        raise UsageError(
+            f"'{namespace}' is not a valid namespace: lower-case letters, digits, - and _, as in --namespace acme"
+        )
+    path = Path(os.path.abspath(file))  # noqa: PTH100 - keeps links: a file is identified by its path
+    environment = registry().environment
+    zoo = Registry(_with_file(environment, path, _owner(path, environment, namespace)))
     return [problem for problem in zoo.problems() if Path(problem.path).parent == path.parent and _is_of(problem, path)]
 
 
@@ -46,9 +50,9 @@ def _is_of(problem: Diagnostic, path: Path) -> bool:
     return Path(problem.path) == path or problem.path.endswith(".jsonl")
 
 
-def _owner(path: Path, around: Environment, namespace: str | None) -> Installed | None:
-    """Whose file it is; None for a user's own."""
-    core, *plugins = around.installed
+def _owner(path: Path, environment: Environment, namespace: str | None) -> Installed | None:
+    """Return the owner of the file; None for the user."""
+    core, *plugins = environment.installed
     if namespace == USER_NAMESPACE:
         return None
     if namespace == CORE_NAMESPACE:
@@ -59,14 +63,14 @@ def _owner(path: Path, around: Environment, namespace: str | None) -> Installed 
             namespace=namespace, distribution=f"{namespace} (not installed)", version=None, module=namespace
         )
         return next(iter(known), new)
-    for each in around.installed:
+    for each in environment.installed:
         if each.path is not None and os.path.realpath(each.path) == os.path.realpath(path):
             return each
     return next(_in_development(path), None)
 
 
 def _in_development(path: Path) -> Iterator[Installed]:
-    """The plugin whose project names the file's folder as its package."""
+    """Yield the plugin whose project names the file's folder as its package."""
     for folder in path.parents:
         try:
             written = read_small(folder / "pyproject.toml", _MAX_PROJECT_BYTES).decode()
@@ -78,17 +82,17 @@ def _in_development(path: Path) -> Iterator[Installed]:
                 for name in names
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue  # there is none, it is damaged, or it is not that of a plugin
+            continue  # it is missing, damaged, or not the project of a plugin
 
 
-def _with_file(around: Environment, path: Path, owner: Installed | None) -> Environment:
-    """The environment with a file in its place. What the user says counts for his own files only."""
+def _with_file(environment: Environment, path: Path, owner: Installed | None) -> Environment:
+    """Return the environment with the file added, and without the user's other files unless the owner is the user."""
     if owner is None:
-        others = [file for file in around.user_files if os.path.realpath(file) != os.path.realpath(path)]
-        return replace(around, user_files=(str(path), *others))
+        others = [file for file in environment.user_files if os.path.realpath(file) != os.path.realpath(path)]
+        return replace(environment, user_files=(str(path), *others))
     here = replace(owner, folder=str(path.parent), file=path.name, state="ok", cause=None, fix=None)
-    core, *plugins = around.installed
+    core, *plugins = environment.installed
     if owner.namespace == CORE_NAMESPACE:
-        return replace(around, installed=(here, *plugins), user_files=())
+        return replace(environment, installed=(here, *plugins), user_files=())
     others_ = [plugin for plugin in plugins if plugin.namespace != owner.namespace]
-    return replace(around, installed=(core, *others_, here), user_files=())
+    return replace(environment, installed=(core, *others_, here), user_files=())

@@ -1,4 +1,4 @@
-"""Looking things up in the zoo: models by id and by what they are, plugins, builders, defaults."""
+"""Look up models by id or by filters, plugins, builders and default models."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Registry:
-    """The zoo as some files declare it. Lookups change nothing, and may be made from several threads.
+    """The models and plugins that a set of registry files declares. Lookups change nothing and are thread-safe.
 
-    environment: the plugins and the user's files; by default those that are here now.
-    cache: the folder of the index; by default the user's.
+    Args:
+        environment: the plugins and the user's files; by default those that are installed now.
+        cache: the folder of the index; by default the user's.
     """
 
     def __init__(self, environment: Environment | None = None, *, cache: Path | None = None) -> None:
@@ -92,52 +93,55 @@ class Registry:
 
     @property
     def environment(self) -> Environment:
-        """The plugins and files that this zoo consists of."""
+        """The plugins and files of this registry."""
         return self._reader.environment
 
     def user_files(self) -> list[UserFile]:
-        """Return the user's own files that count here: registry files, the nearest first, then the lock.
+        """Return the user's files that apply here: registry files, the nearest first, then the lock.
 
-        Raises: LockError when the lock cannot be used.
+        Raises: LockError if the lock cannot be used.
         """
         return self._changes.files()
 
     # ------------------------------------------------------------ models
 
     def model(self, id: str) -> ModelSpec:
-        """The declaration of a model, with what its base declares in it.
+        """Return the declaration of a model, including what it inherits from its base.
 
-        id: a full id or an alias.
-        Raises: UnknownModelError, and of its kinds UnidentifiedModelError for a repository of the hub that was never
-        looked at; RegistryError when the model is declared and not valid; PluginError when the file
-        of its plugin cannot be used.
+        Args:
+            id: a full id or an alias.
+        Raises: UnknownModelError; UnidentifiedModelError, one kind of it, for a repository of the hub that was never
+            inspected; RegistryError if the declaration is invalid; PluginError if the registry file of its plugin
+            cannot be used.
         """
         self._announce(id)
         return self._specs.named(id)
 
     def repository(self, id: str) -> Repository | None:
-        """The repository of the hub that an id means, where it is of that form and its plugin has a hub."""
+        """Return the repository of the hub that an id refers to; None if it does not refer to one."""
         return self._repositories.named(id)
 
     def found(self) -> list[ModelSpec]:
-        """The repositories of the hub that were looked at here; a catalogue may have some of them too."""
+        """Return the repositories of the hub that were inspected here. A catalogue may list some of them too."""
         return self._repositories.found()
 
     def models(
         self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
     ) -> list[ModelSpec]:
-        """The installed models that are all of what is asked for.
+        """Return the installed models that match all filters. Models whose base is missing are omitted.
 
-        filters: see :class:`Filters`. sort: one of ``SORTS``, with a ``-`` in front for the largest first; models that
-        do not declare it come last, and equals by id. Without it, by id; where words are given, the best match first.
-        limit: how many at most. A model whose base is missing is left out; :meth:`problems` has it.
-        Raises: UsageError for a filter, a modality or a sort key that does not exist, for a negative limit, and for
-        ``installed=False`` or ``None``: a model that is not installed has no declaration here, see :meth:`entries`.
+        Args:
+            sort: one of ``SORTS``, with the prefix ``-`` for descending order; models without a value come last. By
+                default the best match of ``text`` comes first; without ``text``, models are sorted by id.
+            limit: the maximal number of models.
+            filters: see :class:`Filters`.
+        Raises: UsageError for an unknown filter, modality or sort key, for a negative limit, and for
+            ``installed=False`` or ``None``: a model that is not installed has no declaration, see :meth:`entries`.
         """
         if filters.setdefault("installed", True) is not True:
             raise UsageError(
                 "a model that is not installed has no declaration here. "
-                "What is known of it: layerzoo.registry.registry().entries(installed=False)"
+                "To list such models: layerzoo.registry.registry().entries(installed=False)"
             )
         self._announce()
         names: dict[str, list[str]] = {}
@@ -149,26 +153,26 @@ class Registry:
         return [spec for spec in found if spec is not None]
 
     def weights(self) -> dict[str, Weights]:
-        """The weights of :meth:`models`, by id of those that have some, without reading their layers."""
+        """Return the weights of :meth:`models` by id, for models that have weights. Layers are not read."""
         self._announce()
         rows = self._ask({}, lambda selection: selection.rows(layers=False))
         specs = (self._specs.usable(row) for row in rows)
         return {spec.id: spec.weights for spec in specs if spec and spec.weights}
 
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
-        """The ids of :meth:`models`, without reading the models; also of models that could be installed."""
+        """Return the ids of :meth:`models` without reading the models. ``installed`` may have any value."""
         check_order(sort, limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
-        """As :meth:`ids`, with all that a list shows of a model."""
+        """Return the fields that a list shows, for the same models as :meth:`ids`."""
         check_order(sort, limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.entries(sort, limit))
 
     def count(self, **filters: Unpack[Filters]) -> int:
-        """How many :meth:`ids` there are."""
+        """Count the models that match all filters."""
         return self._ask(filters, lambda selection: selection.count())
 
     def unsized(self, **filters: Unpack[Filters]) -> int:
@@ -187,37 +191,36 @@ class Registry:
         return self._ask(others, lambda selection: selection.count_unsized())
 
     def declared_at(self, id: str) -> str | None:
-        """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
+        """Return where a model is declared: FILE:LINE, or FILE if the line is unknown; None if it is in no file."""
         return self._references.location(id)
 
     def builders(self) -> list[str]:
-        """The builders of all models, installed or not."""
+        """Return the builders of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("builder"))
 
     def licenses(self) -> list[str]:
-        """The licenses of all models, installed or not."""
+        """Return the licenses of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("license"))
 
     def names(self, prefix: str, *, limit: int) -> list[str]:
-        """Ids and aliases that start with a prefix, in order.
+        """Return ids and aliases that start with a prefix, sorted.
 
-        Where there are more than the limit, the very last one closes the list: what the first and the last have in
-        common all have in common, which is what a shell completes.
+        If there are more than the limit, the list ends with the very last one. A prefix that the first and the last
+        name share is shared by all names, and that is what a shell completes.
         """
         return self._reader.names(prefix, limit)
 
     def ids_ending(self, name: str) -> list[str]:
-        """Return the ids of the models whose id ends with a name, after a slash; where there are none, of those that
-        have such an alias."""
+        """Return the models whose id ends with a slash and this name; if there are none, those with such an alias."""
         if ids := [model for model in self.ids() if model.endswith(f"/{name}")]:
             return ids
         aliases = self._reader.aliases_ending(name)
         return list(dict.fromkeys(map(self._specs.resolved, aliases)))
 
     def default_model(self, modality: Modality) -> str:
-        """The id of the model that is used for a modality when none is named. It need not be installed.
+        """Return the id of the default model of a modality. It need not be installed.
 
-        Raises: UsageError for a modality that does not exist.
+        Raises: UsageError for an unknown modality; NotFoundError if the modality has no default model.
         """
         check_modality(modality)
         for each in self._reader.sources:
@@ -229,22 +232,22 @@ class Registry:
     # ------------------------------------------------------------ plugins
 
     def plugins(self) -> list[PluginManifest]:
-        """Every plugin that is installed, usable or not, by namespace; layerzoo's own file is ``toy``."""
+        """Return all installed plugins, usable or not, by namespace. That of layerzoo itself is ``toy``."""
         return self._manifests.all()
 
     def plugin(self, name: str) -> PluginManifest:
-        """The plugin of a namespace or a distribution.
+        """Return the plugin of a namespace or a distribution.
 
-        Raises: NotFoundError, which names what to install where that is known.
+        Raises: NotFoundError, with the command that installs the plugin if it is known.
         """
         if manifest := self._manifests.named(name):
             return manifest
         raise self._unknown.plugin(name)
 
     def builder_plugin(self, builder: str) -> PluginManifest:
-        """The plugin that makes the networks of a builder.
+        """Return the plugin that offers a builder.
 
-        Raises: PluginError when none does, or more than one.
+        Raises: PluginError if no plugin offers it, or several do.
         """
         offers = self._manifests.offering(builder)
         if not offers:
@@ -255,17 +258,17 @@ class Registry:
         return offers[0]
 
     def catalogue(self, plugin: PluginManifest) -> str | None:
-        """The path of the catalogue that a plugin's registry.yaml names, whether it is there or not."""
+        """Return the path of the catalogue that a plugin's registry.yaml names. The file need not exist."""
         return self._manifests.catalogue(plugin)
 
     def published(self) -> dict[str, dict[str, Any]]:
-        """Plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
+        """Return the plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
         return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
 
-    # ------------------------------------------------------------ what is wrong, and what has changed
+    # ------------------------------------------------------------ problems and changes
 
     def problems(self) -> list[Diagnostic]:
-        """Everything that is wrong in the files that count here, by file and place: not valid, or leading nowhere."""
+        """Return all problems of the registry files, by file and line: invalid declarations and dangling references."""
         places = {each.source.path: place for place, each in enumerate(self._reader.sources)}
         dangling = self._reader.dangling_references(lambda: self._references.dangling())
         found = [*self._reader.diagnostics(), *dangling]
@@ -273,15 +276,15 @@ class Registry:
         return [*found, *self.environment.problems()]
 
     def is_current(self) -> bool:
-        """Whether nothing was installed, removed or edited since this was made."""
+        """Return whether nothing was installed, removed or edited since this registry was made."""
         return self._reader.is_current()
 
     def keep_outcome(self, plugin: PluginManifest, outcome: ImportOutcome) -> None:
-        """Remember how the import of a plugin went. A cache that cannot be written forgets it."""
+        """Store the outcome of importing a plugin. Nothing is stored if the cache cannot be written."""
         self._reader.keep_outcome(_import_key(plugin), outcome.to_dict())
 
     def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
-        """How the last import of this version of a plugin went; None where that is not known."""
+        """Return the outcome of the last import of this version of a plugin; None if it is unknown."""
         kept = self._reader.outcome(_import_key(plugin))
         if kept is None:
             return None
@@ -290,11 +293,11 @@ class Registry:
         return ImportOutcome(**kept)
 
     def remember_for_environment(self, name: str, find: Callable[[], Any]) -> Any:
-        """Return what was found in the installed distributions, without reading them again.
+        """Return a stored result about the installed distributions.
 
         Args:
-            name: what is looked for.
-            find: finds it, as a JSON value; called where something was installed or removed since.
+            name: identifies the result.
+            find: computes the result, a JSON value. It is called if a distribution was installed or removed since.
         """
         return self._reader.remember_for_environment(name, find)
 
@@ -311,7 +314,7 @@ class Registry:
 
 
 def _import_key(plugin: PluginManifest) -> str:
-    """Which module it is: the same name may be another plugin in another environment, or be mended in a new version."""
+    """Identify a module. The same name may be another plugin in another environment, or work in another version."""
     return json.dumps([plugin.module, plugin.path, plugin.version])
 
 
@@ -326,28 +329,30 @@ _current: tuple[Path, Registry] | None = None
 
 
 def registry() -> Registry:
-    """The zoo as it is now. Who holds an older one may go on asking it."""
+    """Return the registry of the current installation. Registries that were returned before remain usable."""
     global _current
-    place = cache_dir()
+    folder = cache_dir()
     with _lock:
-        if _current is None or _current[0] != place or not _current[1].is_current():
-            _current = (place, Registry())
+        if _current is None or _current[0] != folder or not _current[1].is_current():
+            _current = (folder, Registry())
         return _current[1]
 
 
 def model(id: str) -> ModelSpec:
-    """The declaration of a model, by its full id or an alias. Imports no model library and downloads nothing.
+    """Return the declaration of a model. Imports no model library and downloads nothing.
 
-    Raises: UnknownModelError with the nearest names, or with the ``pip install`` that brings the model;
-    RegistryError when the model is declared and not valid; PluginError when its plugin's file cannot be used.
+    Args:
+        id: a full id or an alias.
+    Raises: UnknownModelError with the nearest names, or with the ``pip install`` command that installs the model;
+        RegistryError if the declaration is invalid; PluginError if the registry file of its plugin cannot be used.
     """
     return registry().model(id)
 
 
 def models(*, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[ModelSpec]:
-    """The installed models that are all of what is asked for: see :meth:`Registry.models`."""
+    """Return the installed models that match all filters: see :meth:`Registry.models`."""
     return registry().models(sort=sort, limit=limit, **filters)
 
 
-if hasattr(os, "register_at_fork"):  # to a child process, a lock that another thread held would be held for ever
+if hasattr(os, "register_at_fork"):  # a lock that another thread holds would never be released in the child
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from layerzoo.errors import DriftError
 from layerzoo.lock import Lock, LockedModel, lock_path
 from layerzoo.paths import lock_turn_path
-from layerzoo.registry.changes import mark_as_told
+from layerzoo.registry.changes import mark_as_logged
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import repository
 from layerzoo.weights.cache import cache_errors, locked
@@ -39,7 +39,7 @@ def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     turn = lock_turn_path(path)
     with cache_errors(turn), locked(turn):
         written = change(Lock.read(path)).write()
-    mark_as_told(written)
+    mark_as_logged(written)
     return written
 
 

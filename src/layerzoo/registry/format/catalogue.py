@@ -1,11 +1,11 @@
-"""A catalogue: many models in a file beside a registry.yaml, one JSON object a line.
+"""A catalogue: a file with many models next to a registry.yaml, one JSON object per line.
 
-A line has the keys that a model has in a registry.yaml, its ``id``, and the ``aliases`` that lead to it. The first line
-may be a head instead: ``{"layerzoo": 1, "traced_with": …, "common": …, "columns": …}``, for models whose layers were
-found by tracing. It says with which versions of which libraries, what all lines have in common, and the columns of
-``layers``, which are a table then (see :mod:`layerzoo.registry.format.layer_table`).
+A line has the keys of a model in a registry.yaml, and its ``id`` and ``aliases``. If the layers were found by tracing,
+the first line is a head: ``{"layerzoo": 1, "traced_with": …, "common": …, "columns": …}``. It contains the versions of
+the libraries that were traced, the values that all lines share, and the columns of ``layers``, which is then a table
+(see :mod:`layerzoo.registry.format.layer_table`).
 
-A mistake costs the line that it stands in; in the head, the whole file.
+A mistake in a line makes that line unusable; a mistake in the head, the whole file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Plain = dict[str, Any]
 
 
 def compile_catalogue(source: RegistrySource) -> Iterator[Plain | Diagnostic]:
-    """The models of a catalogue, in plain form, and everything that is wrong with it."""
+    """Yield the models of a catalogue in the form of ``ModelSpec.from_dict``, and its diagnostics."""
     try:
         with open_regular(source.path) as file:
             if os.fstat(file.fileno()).st_size > _MAX_BYTES:
@@ -53,7 +53,7 @@ def compile_catalogue(source: RegistrySource) -> Iterator[Plain | Diagnostic]:
 
 
 def compile_models(models: Iterable[Any], source: RegistrySource) -> Iterator[Plain | Diagnostic]:
-    """As :func:`compile_catalogue`, for models that are in no file yet. source: where they are to be."""
+    """Compile models before they are written to a catalogue. ``source`` is the future file."""
     lines = "".join(f"{json.dumps(model)}\n" for model in models)
     return _CatalogueCompiler(source).rows(BytesIO(lines.encode()))
 
@@ -71,10 +71,12 @@ def published_models(path: str) -> Iterator[Plain]:
 def catalogue_lines(
     models: Iterable[Mapping[str, Any]], *, common: Mapping[str, Any], traced_with: Mapping[str, str]
 ) -> Iterator[str]:
-    """The lines of a generated catalogue, as a file has them: the head, then the models by id.
+    """Yield the lines of a generated catalogue: the head, then the models sorted by id.
 
-    models: each in the author's form, its layers as :func:`layerzoo.registry.format.layer_table.packed` gives them.
-    common: what is said once for all of them.
+    Args:
+        models: each in the author's form, with the layers of :func:`layerzoo.registry.format.layer_table.packed`.
+        common: the values that are written once, in the head.
+        traced_with: the versions of the libraries that were traced.
     """
     head = {"layerzoo": FORMAT, "traced_with": dict(traced_with), "common": dict(common), "columns": list(COLUMNS)}
     yield _line(head)
@@ -90,7 +92,7 @@ def _line(value: Mapping[str, Any]) -> str:
 
 @dataclass(slots=True)
 class _CatalogueCompiler:
-    """One catalogue on its way to rows."""
+    """Compiles one catalogue."""
 
     source: RegistrySource
     head: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class _CatalogueCompiler:
 
     def _row(self, text: str, number: int, data: Any) -> Iterator[Plain | Diagnostic]:
         name = data.get("id") if isinstance(data, dict) else None
-        if mistake := _unfit_line(data, name):
+        if mistake := _invalid_line(data, name):
             yield self._diagnostic(text, number, mistake)
             return
         model = full_id(str(name), self.source)
@@ -131,7 +133,7 @@ class _CatalogueCompiler:
 
     def _model(self, model: str, data: Plain) -> tuple[Plain | None, list[Mistake]]:
         if model in self.ids:
-            return None, [Mistake(("id",), "duplicate", f"the model {model} stands here a second time")]
+            return None, [Mistake(("id",), "duplicate", f"the model {model} is declared a second time here")]
         self.ids.add(model)
         aliases, mistakes = self._own_aliases(data)
         declared = {**self.head.get("common", {}), **data}
@@ -153,17 +155,17 @@ class _CatalogueCompiler:
     def _own_aliases(self, data: Plain) -> tuple[list[str], list[Mistake]]:
         written = data.get("aliases", [])
         if not isinstance(written, list) or not all(isinstance(name, str) and is_id(name) for name in written):
-            return [], [Mistake(("aliases",), "wrong-value", f"{show(written)} is no list of ids: {ID_FORM}")]
+            return [], [Mistake(("aliases",), "wrong-value", f"{show(written)} is not a list of ids: {ID_FORM}")]
         names = [full_id(name, self.source) for name in written]
         for at, name in enumerate(names):
             if name in self.aliases:
-                message = f"the alias '{shorten(name)}' stands here a second time"
+                message = f"the alias '{shorten(name)}' is declared a second time here"
                 return [], [Mistake(("aliases", at), "duplicate", message)]
             self.aliases.add(name)
         return names, []
 
     def _diagnostic(self, text: str, number: int, mistake: Mistake, model: str | None = None) -> Diagnostic:
-        """A mistake at its place in the line. JSON is YAML too but for escapes: there the line is marked."""
+        """Return the diagnostic of a mistake. JSON is YAML except for some escapes; then the whole line is marked."""
         try:
             document = parse_document(text, number)
         except DocumentError:
@@ -173,7 +175,7 @@ class _CatalogueCompiler:
         return diagnostic_at(self.source, position, mistake.code, str(mistake), mistake.nearest, model)
 
     def _written(self, loc: Loc, data: Any) -> Loc:
-        """Where something stands that is wrong with a layer, if the layers are a table."""
+        """Return the path of a mistake as written: layers may be written as a table."""
         table = data.get("layers") if isinstance(data, dict) else None
         if len(loc) < 2 or loc[0] != "layers" or not isinstance(table, list):
             return loc
@@ -183,7 +185,7 @@ class _CatalogueCompiler:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long, as much as shows that it is."""
+    """Yield the lines of a file; only the start of a line that is too long."""
     while line := file.readline(_MAX_LINE_BYTES + 1):
         rest = line
         while len(rest) > _MAX_LINE_BYTES and not rest.endswith(b"\n"):
@@ -192,7 +194,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _json(text: str, number: int) -> Any:
-    """What stands in a line. Raises: DocumentError."""
+    """Parse a line. Raises: DocumentError."""
     lines = Lines(text, number)
     if len(text) >= _MAX_LINE_BYTES:
         raise DocumentError(f"the line is longer than {_MAX_LINE_BYTES // 1_000_000} MB", lines.position(0, 1))
@@ -207,14 +209,14 @@ def _json(text: str, number: int) -> Any:
         raise DocumentError(f"not one JSON object: {error}", lines.position(0, len(text))) from None
 
 
-def _unfit_line(data: Any, name: Any) -> Mistake | None:
+def _invalid_line(data: Any, name: Any) -> Mistake | None:
     if not isinstance(data, dict):
         message = f'a line of a catalogue is a JSON object with the model\'s "id", not {show(data)}'
         return Mistake((), "wrong-value", message)
     if "id" not in data:
         return Mistake((), "missing-key", 'a line of a catalogue is a JSON object with the model\'s "id"', on_key=True)
     if not isinstance(name, str) or not is_id(name):
-        return Mistake(("id",), "wrong-value", f"{show(name)} is no id: {ID_FORM}")
+        return Mistake(("id",), "wrong-value", f"{show(name)} is not a valid id: {ID_FORM}")
     return None
 
 
@@ -222,7 +224,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key '{shorten(key)}' stands in it twice")
+            raise ValueError(f"the key '{shorten(key)}' occurs twice in it")
         found[key] = value
     return found
 
@@ -234,4 +236,4 @@ def _whole(digits: str) -> int:
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")

@@ -1,15 +1,14 @@
-"""From a registry file to rows: its head, its models in plain form, and everything that is wrong with it.
+"""Compile a registry file to its head, its models as rows, and diagnostics.
 
-What a mistake costs:
+A mistake makes as little as possible unusable:
 
-- the file, where it is not one document of strict YAML, not a mapping, has no ``layerzoo:`` of a version that is read
-  here, or ``requires:`` what is not met. The models of such a file are checked all the same, unless it is one for
-  another layerzoo, whose keys this one may not know;
-- a model, where it stands anywhere in that model;
-- an entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, where it stands in that entry;
-- a section, where that is not of the kind it should be (a list, a mapping), or may not stand in this kind of file;
-- an unknown key, and a key's second occurrence: itself. A model or an entry that stands twice counts not at all, for
-  nobody can tell which was meant.
+- the whole file, if it is not one document of strict YAML, not a mapping, declares no supported version of the format
+  with ``layerzoo:``, or ``requires:`` another version of layerzoo. Its models are checked nevertheless, unless it is
+  for another version, whose keys may be unknown;
+- one model, if the mistake is in the model;
+- one entry of ``builders``, ``aliases``, ``disable``, ``defaults`` or ``plugins``, if the mistake is in the entry;
+- one section, if it has the wrong type (a list, a mapping) or is not allowed in this kind of file;
+- an unknown or a repeated key itself. If a model or an entry is declared twice, neither declaration is used.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from layerzoo.registry.format.source import RegistrySource, full_id, with_full_b
 with pydantic_alone():
     from layerzoo.registry.format.forms import HeadForm, is_id
 
-# Keys that only some files may have, and whose files those are.
+# Keys that are allowed only in files of these owners.
 _OWNERS = {
     "builders": ("core", "plugin"),
     "catalogue": ("core", "plugin"),
@@ -50,9 +49,9 @@ _OWNERS = {
     "plugins": ("core",),
 }
 MAX_DISABLED = 400
-"""How many entries ``disable`` may have: each namespace among them is a condition of every query."""
+"""The maximal number of entries of ``disable``: each namespace among them is a condition of every query."""
 MAX_LAYERS_OF_FILE = 200_000
-"""How many layers the models of a file may declare together. timm's whole catalogue has 58,020."""
+"""The maximal number of layers of all models of a file together. timm's whole catalogue has 58,020."""
 _FILES = {"core": "layerzoo's own file", "plugin": "a plugin's file", "user": "a user's own file"}
 
 
@@ -72,7 +71,7 @@ def compile_source(source: RegistrySource, version: str | None, is_catalogue: bo
 
 
 def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
-    """Compile a registry.yaml. version: layerzoo's own, for ``requires``; None where it is not known."""
+    """Compile a registry.yaml. ``version`` is that of layerzoo, for ``requires``; None if it is unknown."""
     sha256 = None
     try:
         raw = read_registry(Path(source.path))
@@ -85,7 +84,7 @@ def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         found = diagnostic_at(source, Position(1, 1), "unreadable", reason)
-        # A file that was removed a moment ago is no file; a link that leads nowhere is one.
+        # A file that has just been removed is missing; a dangling link is unreadable.
         is_gone = isinstance(error, FileNotFoundError) and not Path(source.path).is_symlink()
         unreadable = None if is_gone else reason
         return Compiled(Head(state="invalid", cause=str(found), unreadable=unreadable), [found])
@@ -94,7 +93,7 @@ def compile_registry(source: RegistrySource, version: str | None) -> Compiled:
 
 
 class _Compiler:
-    """One registry.yaml on its way to rows."""
+    """Compiles one registry.yaml."""
 
     def __init__(self, source: RegistrySource, document: Document, version: str | None) -> None:
         self._source = source
@@ -119,7 +118,7 @@ class _Compiler:
         return Compiled(self._head(form), [*models, *problems])
 
     def _checked_head(self) -> tuple[HeadForm | None, list[Diagnostic]]:
-        """What can be used of the file beside its models, and what is wrong with that."""
+        """Validate the file without its models. Return the valid parts and the diagnostics."""
         faults = self._faults(outside=("models",))
         misplaced = [*self._misplaced_keys(), *self._foreign_aliases()]
         data: Any = self._document.value
@@ -131,11 +130,11 @@ class _Compiler:
         return form, faults + [self._diagnostic(mistake) for mistake in self._own(mistakes) + misplaced]
 
     def _own(self, mistakes: list[Mistake]) -> list[Mistake]:
-        """Without those that only follow from a fault of the same value: YAML's aliases are read as nothing."""
+        """Omit mistakes that follow from a fault of the same value: an alias of YAML is read as null."""
         return [mistake for mistake in mistakes if mistake.loc not in self._faulty or mistake.code == "unknown-key"]
 
     def _unsupported(self) -> Iterator[Diagnostic]:
-        """Another version of the format, or of layerzoo, is said before its keys are called unknown."""
+        """Report another version of the format or of layerzoo before its keys are reported as unknown."""
         written = self._data.get("layerzoo", FORMAT)
         if isinstance(written, int) and written != FORMAT:
             message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
@@ -151,11 +150,11 @@ class _Compiler:
                 yield ("requires",) if loc is None else ("requires", loc), text
 
     def _misplaced_keys(self) -> Iterator[Mistake]:
-        """Keys that only some files may have."""
+        """Yield the keys that are not allowed in this kind of file."""
         for key, owners in _OWNERS.items():
             if key in self._data and self._source.role not in owners:
                 allowed = " or ".join(_FILES[owner] for owner in owners)
-                message = f"'{key}' may only stand in {allowed}, and this is {_FILES[self._source.role]}"
+                message = f"'{key}' is only allowed in {allowed}, and this is {_FILES[self._source.role]}"
                 yield Mistake((key,), "unknown-key", message, on_key=True)
         disable = self._data.get("disable")
         if isinstance(disable, list) and len(disable) > MAX_DISABLED:
@@ -163,7 +162,8 @@ class _Compiler:
             yield Mistake(("disable",), "wrong-value", message)
         catalogue = self._data.get("catalogue")
         if isinstance(catalogue, str) and Path(catalogue).name != catalogue:
-            yield Mistake(("catalogue",), "wrong-value", "a catalogue lies beside this file: write its name only")
+            message = "the catalogue must be in the folder of this file: write only its name"
+            yield Mistake(("catalogue",), "wrong-value", message)
 
     def _head(self, form: HeadForm) -> Head:
         return Head(
@@ -177,7 +177,7 @@ class _Compiler:
         )
 
     def _models(self) -> tuple[list[dict[str, Any]], list[Diagnostic]]:
-        """The models that can be used, and what is wrong with the others."""
+        """Return the valid models and the diagnostics of the others."""
         written = self._data.get("models")
         models: list[dict[str, Any]] = []
         problems: list[Diagnostic] = []
@@ -191,7 +191,7 @@ class _Compiler:
         return models, problems
 
     def _model(self, name: str, first: str, data: Any) -> tuple[dict[str, Any] | None, list[Diagnostic]]:
-        """One model. first: the name under which the file has the same id before."""
+        """Compile one model. ``first`` is the key under which the file declares the same id before."""
         loc: Loc = ("models", name)
         model_id = full_id(name, self._source)
         if self._layers > MAX_LAYERS_OF_FILE:
@@ -212,7 +212,7 @@ class _Compiler:
         if name != first:
             return Mistake((), "duplicate", f"'{shorten(name)}' and '{shorten(first)}' are the same model", on_key=True)
         if not is_id(name):
-            return Mistake((), "wrong-value", f"'{shorten(name)}' is no id: {ID_FORM}", on_key=True)
+            return Mistake((), "wrong-value", f"'{shorten(name)}' is not a valid id: {ID_FORM}", on_key=True)
         if self._is_foreign(name):
             example = f"{self._source.namespace}/{name.rpartition('/')[2]}"
             message = f"'{shorten(name)}': your own models live under {self._source.namespace}/, as in {example}"
@@ -226,18 +226,18 @@ class _Compiler:
             yield Mistake(("aliases", name), "wrong-value", message, on_key=True)
 
     def _is_foreign(self, name: str) -> bool:
-        """Whether a user's file writes into a namespace that is not the user's."""
+        """Return whether a name in a user's file is in a namespace that is not the user's."""
         return self._source.role == "user" and "/" in name and not name.startswith(f"{self._source.namespace}/")
 
     def _alias(self, name: str) -> str:
         return name if self._source.role == "user" else full_id(name, self._source)
 
     def _target(self, name: str) -> str:
-        """A user's alias may lead anywhere; a plugin's leads to the plugin's own models."""
+        """Return the full id of a target. Only a user's alias may refer to models of another namespace."""
         return name if self._source.role == "user" and "/" in name else full_id(name, self._source)
 
     def _diagnostic(self, mistake: Mistake, *, inside: Loc = (), model: str | None = None) -> Diagnostic:
-        """inside: the part of the file in which keys are known without being named."""
+        """Return the diagnostic of a mistake. Its message omits the path ``inside``, which the model names already."""
         position = (
             self._document.key_position(mistake.loc) if mistake.on_key else self._document.value_position(mistake.loc)
         )
@@ -245,7 +245,7 @@ class _Compiler:
         return diagnostic_at(self._source, position, mistake.code, message, mistake.nearest, model)
 
     def _faults(self, *, inside: Loc = (), outside: Loc | None = None, model: str | None = None) -> list[Diagnostic]:
-        """What the strict form does not have, within one part of the file or anywhere but in the entries of another."""
+        """Return the diagnostics of forbidden YAML features, inside one part of the file or outside another."""
         return [
             diagnostic_at(self._source, fault.position, fault.code, fault.message, model=model)
             for fault in (self._faults_of_models.get(inside, ()) if len(inside) == 2 else self._document.faults)
@@ -259,13 +259,13 @@ def _by_position(diagnostic: Diagnostic) -> tuple[int, int]:
 
 
 def unmet(requirement: str, version: str | None) -> str | None:
-    """Why this layerzoo is not what a file asks for; None when it is, or when its own version is not known."""
+    """Return why this version of layerzoo does not meet a requirement; None if it does, or is unknown."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement:
-        return f"'{shorten(requirement)}' is no requirement: write it as in layerzoo>=0.1"
+        return f"'{shorten(requirement)}' is not a requirement: write it as in layerzoo>=0.1"
     if wanted.name.lower() != "layerzoo":
         return f"'{shorten(requirement)}': only layerzoo itself can be required here; the rest is for pyproject.toml"
     if version is None or wanted.specifier.contains(version, prereleases=True):

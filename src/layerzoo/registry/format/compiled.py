@@ -1,4 +1,4 @@
-"""What models are chosen and sorted by, read off a model's plain form."""
+"""The result of compiling a registry file: its head, and the models as rows with their facets."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _UNSAID = Default()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facets:
-    """A model in a few numbers and words. None: not declared."""
+    """The values by which models are filtered and sorted; None if a value is not declared."""
 
     modality: str
     builder: str | None = None
     license: str | None = None
     params: int | None = None
     size_px: tuple[int, int] | None = None
-    """Height and width of the pictures or frames that the network receives."""
+    """Height and width of the images or frames that the network receives, in pixels."""
     rate_hz: int | None = None
-    """Samples of sound a second."""
+    """Sample rate of the audio that the network receives, in Hz."""
     width: int | None = None
-    """How many values a sample has at the default layer and pooling."""
+    """Number of features of a sample at the default layer and pooling."""
 
 
 def facets_of(plain: Mapping[str, Any]) -> Facets:
-    """The facets of a model, with what its base declares in it. plain: as ``ModelSpec.to_dict`` writes it."""
+    """Return the facets of a model in the form of ``ModelSpec.to_dict``, including what it inherits."""
     preprocess = plain.get("preprocess", {})
     return Facets(
         modality=plain["modality"],
@@ -47,9 +47,9 @@ def facets_of(plain: Mapping[str, Any]) -> Facets:
 
 
 def published_facets(plain: Mapping[str, Any]) -> Facets:
-    """The facets of a line of ``published.jsonl``, where they stand by their names."""
-    told = {each.name: plain[each.name] for each in fields(Facets) if each.name in plain}
-    return Facets(**{**told, "size_px": _pair(plain.get("size_px"))})
+    """Return the facets of a line of ``published.jsonl``."""
+    known = {each.name: plain[each.name] for each in fields(Facets) if each.name in plain}
+    return Facets(**{**known, "size_px": _pair(plain.get("size_px"))})
 
 
 def _pair(sides: Sequence[int] | None) -> tuple[int, int] | None:
@@ -62,8 +62,8 @@ def _width(layers: Sequence[Mapping[str, Any]], default: Mapping[str, str]) -> i
 
 
 def _named(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:
-    """The one layer that a selector means; None where only a trace can tell, or several are meant."""
-    for each in layers:  # making layers of all of them takes as long as the rest of compiling a model
+    """Return the layer that a selector selects; None if it selects several, or only a trace can tell."""
+    for each in layers:  # constructing all layers takes as long as the rest of the compilation
         if each["name"] == selector:
             return layer_from_dict(each)
     try:
@@ -75,16 +75,16 @@ def _named(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What a registry file says beside its models. Built of plain values, so that it travels as JSON."""
+    """The content of a registry file except its models. All values can be represented as JSON."""
 
     state: str = "ok"
-    """``ok``, ``invalid`` (nothing of it can be used) or ``unsupported`` (it wants another layerzoo)."""
+    """``ok``, ``invalid`` (nothing of it can be used) or ``unsupported`` (it requires another version of layerzoo)."""
     cause: str | None = None
     builders: list[str] = field(default_factory=list)
     catalogue: str | None = None
-    """Absolute path of the catalogue beside it."""
+    """Absolute path of its catalogue."""
     hub: str | None = None
-    """The builder of every repository of the hub."""
+    """The builder of repositories of the hub."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Full id by alias."""
     disabled: list[str] = field(default_factory=list)
@@ -94,9 +94,9 @@ class Head:
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     """``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
     sha256: str | None = None
-    """Of the file, as it was read."""
+    """The digest of the file when it was read."""
     unreadable: str | None = None
-    """Why the file is no registry at all: a pipe, a folder, not text, too large."""
+    """Why the file is no registry file at all: a pipe, a folder, not text, too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +115,5 @@ def diagnostic_at(
     nearest: tuple[str, ...] = (),
     model: str | None = None,
 ) -> Diagnostic:
-    """What is wrong at a place of a source."""
+    """Return a diagnostic at a position of a file."""
     return Diagnostic.at(position, path=source.path, code=code, message=message, nearest=nearest, model=model)

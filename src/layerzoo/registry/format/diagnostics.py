@@ -1,4 +1,4 @@
-"""What is wrong with a registry file, where, and what was probably meant. Standard library only."""
+"""Diagnostics of a registry file: problem, position and nearest names. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ class Position:
 
 
 class Lines:
-    """The lines of a text, which end at LF, CRLF or CR.
+    """The lines of a text, which end with LF, CRLF or CR.
 
-    number: of the one line that the text is, whatever stands in it; None for a whole file.
+    Args:
+        text: the text of a file or of one line.
+        number: the number of the line if the text is one line of a larger file, whatever it contains; otherwise None.
     """
 
     def __init__(self, text: str, number: int | None = None) -> None:
@@ -41,9 +43,9 @@ class Lines:
         self._lines.append(text[self._starts[-1] :])
 
     def position(self, start: int, stop: int) -> Position:
-        """Where the characters from ``start`` up to ``stop`` stand, counted from 0; of several lines, the first.
+        """Return the position of the characters from ``start`` up to ``stop``, counted from 0, on their first line.
 
-        What is missing at the end of a line or of the text is marked at the last thing that is there.
+        A position in white space at the end of a line or of the text is moved to the last character before it.
         """
         if start >= len(self._text) or self._text[start] in "\r\n":
             start = self._last_before(start)
@@ -54,7 +56,7 @@ class Lines:
         return Position(self._first + number, column + 1, max(end - column, 1), line)
 
     def _last_before(self, start: int) -> int:
-        """The position of the last character before ``start`` that is not white space; 0 where there is none."""
+        """Return the index of the last character before ``start`` that is not white space; 0 if there is none."""
         while start > 0:
             begin = max(start - _CHUNK, 0)
             if found := len(self._text[begin:start].rstrip()):
@@ -73,37 +75,37 @@ MEANINGS: dict[Code, str] = {
     "unsupported": "The file asks for another version of the format or of layerzoo.",
     "unknown-key": "No such key exists at this position, or not in this kind of file.",
     "missing-key": "A key that must be there is not.",
-    "wrong-value": "What stands behind a key, or the name that a key gives, is not possible there.",
+    "wrong-value": "The value or the name of a key is not allowed there.",
     "duplicate": "The same thing is declared twice.",
-    "reference": "A name leads to nothing: an alias, a base, a default, a disabled entry, a catalogue.",
+    "reference": "A reference is dangling: an alias, a base, a default, a disabled entry, a catalogue.",
 }
 """One sentence about each code. Codes are stable: programs may rely on them."""
 
 _LONGEST_LINE = 200
 _WINDOW = 120
 _CONTEXT = 40
-"""How much of a window stands before what is marked."""
+"""How many characters of a window precede the marked ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One problem of one file. ``str()`` is one line, ``file:line:column: what is wrong``."""
+    """One problem of one file. ``str()`` is one line, ``file:line:column: message``."""
 
     path: str
     line: int = 1
     column: int = 1
     length: int = 1
-    """How many characters are wrong: at least 1, and never past the end of the line."""
+    """Number of wrong characters: at least 1, and never past the end of the line."""
     text: str = ""
-    """The line itself; of a very long one, a part around the column."""
+    """The line; of a very long line, the part around the column."""
     begin: int = 1
-    """The column at which ``text`` begins: 1, but for a very long line."""
+    """The column at which ``text`` begins: 1, except for a very long line."""
     code: Code
     message: str
     nearest: tuple[str, ...] = ()
-    """What was probably meant, the likeliest first."""
+    """The nearest valid names, the nearest first."""
     model: str | None = None
-    """The id of the model that cannot be used because of it; None when it concerns the file."""
+    """The id of the model that cannot be used because of it; None if it concerns the file."""
 
     @classmethod
     def at(
@@ -116,7 +118,7 @@ class Diagnostic:
         nearest: tuple[str, ...] = (),
         model: str | None = None,
     ) -> Diagnostic:
-        """A problem at a place of a file."""
+        """Return a problem at a position of a file."""
         begin, text = 1, position.text
         if len(text) > _LONGEST_LINE:
             begin = max(position.column - _CONTEXT, 1)
@@ -136,14 +138,14 @@ class Diagnostic:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Diagnostic:
-        """A diagnostic from its fields, as JSON keeps them."""
+        """Return a diagnostic from its fields, as they are stored in JSON."""
         return cls(**{**plain, "nearest": tuple(plain["nearest"])})
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.message}"
 
     def marked(self) -> str:
-        """The form that people read: the same with its code, and below it the line with a marker."""
+        """Return the message with its code, and below it the line with the wrong characters marked."""
         said = f"{self}  [{self.code}]"
         if not self.text.strip():
             return said
@@ -157,12 +159,12 @@ class Diagnostic:
 
 
 def visible(text: str) -> str:
-    """The text on one line, without what would move a terminal's cursor or hide."""
+    """Return the text with characters that are invisible or move a terminal's cursor replaced."""
     return "".join(each if each.isprintable() or each == "\t" else "�" for each in text)
 
 
 def _width(character: str) -> int:
-    """How many columns of a terminal a character takes."""
+    """Return the width of a character in columns of a terminal."""
     import unicodedata
 
     if unicodedata.combining(character):

@@ -1,4 +1,4 @@
-"""Strict YAML: what a person reads is what he gets, and every value knows its place in the file.
+"""Parse strict YAML, in which values are what they look like, and record the position of each value.
 
 Only ``true``/``false``, ``null``/``~``/nothing, decimal whole numbers and decimal fractions are more than text; ``no``,
 ``010`` and ``1:30`` stay text. Keys are text and may not repeat. Anchors, aliases, merge keys and tags are refused.
@@ -20,15 +20,15 @@ from layerzoo.registry.format.diagnostics import Code, Lines, Position
 from layerzoo.small_files import read_small
 
 MAX_BYTES = 4_000_000
-"""A file for people is smaller; what is generated belongs into a catalogue, one model a line."""
+"""Files that people write are smaller. Generated models belong in a catalogue, one model per line."""
 MAX_DEPTH = 32
 
 Loc = tuple[str | int, ...]
-"""The way to a value: the keys of mappings and the positions in lists."""
+"""The path of a value: keys of mappings and indices of lists."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
-# More digits than a 64-bit integer surely holds stay text, and are then no number where one is wanted.
+# Longer numbers may not fit into 64 bits. They remain text, and are rejected where a number is required.
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FRACTION = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]+([eE][-+]?[0-9]{1,3})?|(?<=[0-9])[eE][-+]?[0-9]{1,3})")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -36,7 +36,7 @@ _HALF_A_CHARACTER = re.compile(r"\\(u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}|\\U(?!0
 
 
 class DocumentError(Exception):
-    """The text cannot be read as one document."""
+    """The text cannot be parsed as one document."""
 
     def __init__(self, message: str, position: Position) -> None:
         super().__init__(message)
@@ -45,12 +45,12 @@ class DocumentError(Exception):
 
 
 class UnreadableError(DocumentError):
-    """The file is no text, or too large: it is no registry with a mistake in it, but something else."""
+    """The file is not text, or too large: it is not a registry file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something the strict form does not have, in a document that can be read all the same."""
+    """A feature of YAML that the strict form does not allow, in a document that can be parsed nevertheless."""
 
     loc: Loc
     position: Position
@@ -60,7 +60,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain Python data, and where each piece of it stands. Of a key that repeats, the first counts."""
+    """Python data, and the position of each value. If a key repeats, the first one is used."""
 
     value: Any
     keys: dict[Loc, Position] = field(default_factory=dict)
@@ -68,27 +68,27 @@ class Document:
     faults: tuple[Fault, ...] = ()
 
     def key_position(self, loc: Loc) -> Position:
-        """Where the key that leads to ``loc`` stands; for what is not there, the place of what it would be in."""
+        """Return the position of the key of ``loc``; if it is missing, that of its parent."""
         return self.keys.get(loc) or self.value_position(loc)
 
     def value_position(self, loc: Loc) -> Position:
-        """Where the value at ``loc`` stands; for what is not there, the place of what it would be in."""
+        """Return the position of the value of ``loc``; if it is missing, that of its parent."""
         while loc and loc not in self.values:
             loc = loc[:-1]
         return self.values.get(loc, Position(1, 1))
 
 
 def read_document(path: Path) -> Document:
-    """The document in a file of UTF-8 text.
+    """Parse a file of UTF-8 text.
 
-    Raises: DocumentError when the text is not of the strict form, OSError when it cannot be read.
+    Raises: DocumentError if the text cannot be parsed; OSError if the file cannot be read.
     """
     raw = read_registry(path)
     return parse_document(decoded(raw))
 
 
 def read_registry(path: Path) -> bytes:
-    """Read a registry.yaml. Raises: UnreadableError when it is too large, OSError when it cannot be read."""
+    """Read a registry.yaml. Raises: UnreadableError if it is too large, OSError if it cannot be read."""
     try:
         return read_small(path, MAX_BYTES)
     except OSError as error:
@@ -102,21 +102,21 @@ def read_registry(path: Path) -> bytes:
 
 
 def decoded(raw: bytes, number: int | None = None) -> str:
-    """UTF-8 as text, without a byte order mark. number: of the line, where it is one. Raises: DocumentError."""
+    """Decode UTF-8 without its byte order mark. ``number`` is that of a single line. Raises: DocumentError."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The codec counts bytes after the mark; what comes before the first wrong byte is valid.
+        # The codec counts bytes after the mark. The bytes before the first wrong one are valid.
         rest = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
         start = len(error.object[: error.start].removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
         raise UnreadableError("the file is not UTF-8 text", Lines(rest, number).position(start, start + 1)) from None
 
 
 def parse_document(text: str, number: int | None = None) -> Document:
-    """The document in a text. number: of the line, where it is one of a larger file. Raises: DocumentError."""
+    """Parse a text. ``number`` is that of the line if the text is one line of a file. Raises: DocumentError."""
     lines = Lines(text, number)
     if found := _FORBIDDEN.search(text):
-        message = f"the character U+{ord(found[0]):04X} cannot stand in a text file"
+        message = f"the character U+{ord(found[0]):04X} is not allowed in a text file"
         raise UnreadableError(message, lines.position(found.start(), found.end()))
     try:
         return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
@@ -130,12 +130,12 @@ def parse_document(text: str, number: int | None = None) -> Document:
     except yaml.YAMLError as error:
         raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}", lines.position(0, 1)) from None
     except UnicodeError:
-        # Some versions of libyaml decode escapes such as "\ud800" to what is no text.
+        # Some versions of libyaml decode escapes such as "\ud800" to lone surrogates.
         raise _half_a_character(text, lines) from None
 
 
 def _explained(error: yaml.MarkedYAMLError, lines: Lines) -> str:
-    """What the parser says, with the line in which the thing begins that it could not read to its end."""
+    """Return the parser's message, with the line in which the incomplete structure begins."""
     problem = str(error.problem or error.context)
     if not (error.context and error.problem and error.context_mark):
         return problem
@@ -152,7 +152,7 @@ def _half_a_character(text: str, lines: Lines) -> DocumentError:
 
 
 class _DocumentBuilder:
-    """Builds a Document from YAML's events, and notes what the strict form does not have."""
+    """Builds a Document from YAML's events, and records features that the strict form does not allow."""
 
     def __init__(self, events: Iterator[Any], lines: Lines) -> None:
         self._events = events
@@ -172,7 +172,7 @@ class _DocumentBuilder:
         return Document(value, self._keys, self._values, tuple(self._faults))
 
     def _value(self, event: Any, loc: Loc) -> Any:
-        self._note_decoration(event, loc)
+        self._check_decoration(event, loc)
         if len(loc) > MAX_DEPTH:
             raise DocumentError(f"nested more than {MAX_DEPTH} deep", self._position(event))
         if isinstance(event, yaml.MappingStartEvent):
@@ -180,7 +180,7 @@ class _DocumentBuilder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(event, loc)
         is_empty = event.start_mark.index == event.end_mark.index
-        # Nothing at all is marked at the key that it was not written behind.
+        # A missing value is marked at its key.
         self._values[loc] = self._keys[loc] if is_empty and loc in self._keys else self._position(event)
         return _scalar(event) if isinstance(event, yaml.ScalarEvent) else None
 
@@ -192,14 +192,16 @@ class _DocumentBuilder:
                 raise DocumentError("a key must be plain text", position)
             key = str(event.value)
             here = (*loc, key)
-            self._note_decoration(event, here)
+            self._check_decoration(event, here)
             if key in found:
                 first = self._keys[here].line
-                message = f"the key '{key}' stands here a second time, after line {first}"
+                message = f"the key '{key}' is declared a second time here, after line {first}"
                 self._faults.append(Fault(here, position, message, "duplicate"))
                 self._skip_value()
             elif key == "<<" and not event.style:
-                message = "merge keys (<<) are not part of this format: write it out, or build on a model with `base:`"
+                message = (
+                    "merge keys (<<) are not part of this format: write it out, or inherit from a model with `base:`"
+                )
                 self._faults.append(Fault(here, position, message))
                 self._skip_value()
             else:
@@ -224,9 +226,9 @@ class _DocumentBuilder:
             if depth == 0:
                 return
 
-    def _note_decoration(self, event: Any, loc: Loc) -> None:
+    def _check_decoration(self, event: Any, loc: Loc) -> None:
         if isinstance(event, yaml.AliasEvent):
-            message = f"aliases (*{event.anchor}) are not part of this format: write out what it stands for"
+            message = f"aliases (*{event.anchor}) are not part of this format: write out its value"
         elif event.anchor:
             message = f"anchors (&{event.anchor}) are not part of this format: leave it out"
         elif event.tag:
@@ -244,7 +246,7 @@ class _DocumentBuilder:
 
 def _scalar(event: Any) -> Any:
     text: str = event.value
-    if event.style:  # quoted, or a block of text
+    if event.style:  # quoted, or a block scalar
         return text
     if text in _WORDS:
         return _WORDS[text]

@@ -1,7 +1,7 @@
-"""The layers of a generated catalogue: a table with a row for each run of layers that differ in their number only.
+"""The layers of a generated catalogue: a table with one row per run of layers that differ only in their number.
 
-A row has the facts of a layer in the order of ``COLUMNS``; what is missing at its end says nothing. ``axes`` are
-letters, ``BTC`` for batch, token and channel. Costs that grow evenly along a run are ``[first, step]``.
+A row has the facts of a layer in the order of ``COLUMNS``; trailing unknown facts are omitted. ``axes`` are letters,
+such as ``BTC`` for batch, token and channel. Costs that increase linearly along a run are ``[first, step]``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ LETTERS = {
     "N": "window",
     "C": "channel",
 }
-"""The word of an axis by its letter: those of the field, where a sequence of sound has a length, and windows
-are counted."""
+"""The name of each axis by its letter. L is common for the length of audio sequences, and N counts windows."""
 
 _LETTER_OF = {word: letter for letter, word in LETTERS.items()}
 _COSTS = ("params", "flops")
@@ -35,7 +34,7 @@ _NUMBER = re.compile(r"(0|[1-9]\d*)")
 
 
 def packed(layers: Iterable[Layer]) -> list[list[Any]]:
-    """The table of some layers. Depths are left out: they follow from the FLOPs."""
+    """Return the table of some layers. Depths are omitted, since they follow from the FLOPs."""
     runs: list[_LayerRun] = []
     for layer in layers:
         if not (runs and runs[-1].takes(layer)):
@@ -44,9 +43,12 @@ def packed(layers: Iterable[Layer]) -> list[list[Any]]:
 
 
 def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -> dict[str, dict[str, Any]]:
-    """A table in the form in which an author declares layers: their facts by name, ranges not written out.
+    """Convert a table to the form in which an author declares layers, with ranges not expanded.
 
-    columns: what stands in a row, the name first. Raises: ValueError when it is no such table.
+    Args:
+        table: the rows.
+        columns: the names of the columns, ``name`` first.
+    Raises: ValueError if it is not a valid table.
     """
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(table, start=1):
@@ -56,7 +58,7 @@ def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -
         facts = {column: value for column, value in zip(columns, row, strict=False) if value is not None}
         name = facts.pop("name")
         if name in found:
-            raise ValueError(f"row {number}: the layer '{name}' stands in it twice")
+            raise ValueError(f"row {number}: the layer '{name}' occurs twice in it")
         if isinstance(letters := facts.get("axes"), str):
             facts["axes"] = [LETTERS.get(letter, letter) for letter in letters]
         found[name] = facts
@@ -65,14 +67,14 @@ def unpacked(table: Sequence[Sequence[Any]], columns: Sequence[str] = COLUMNS) -
 
 @dataclass(slots=True)
 class _LayerRun:
-    """Layers one after the other whose names and modules count on, and that have all else in common."""
+    """Consecutive layers whose names and modules are numbered consecutively, and that share all other facts."""
 
     layers: list[Layer]
     places: tuple[int, int] | None = field(default=None)
-    """Which of the parts of name and module counts on, from the second layer on."""
+    """The parts of name and module that are the number, known from the second layer on."""
 
     def takes(self, layer: Layer) -> bool:
-        """Whether a layer is the next of the run; then it is part of it."""
+        """Append a layer if it continues the run. Return whether it does."""
         last = self.layers[-1]
         places = (_counting(last.name, layer.name), _counting(last.module, layer.module))
         if -1 in places or self.places not in (None, places) or not _are_alike(last, layer):
@@ -110,13 +112,13 @@ def _are_alike(one: Layer, other: Layer) -> bool:
 
 
 def _steps(one: Layer, other: Layer) -> tuple[int | None, ...]:
-    """What the second costs more than the first."""
+    """Return the difference of the costs of two layers."""
     pairs = [(getattr(one, cost), getattr(other, cost)) for cost in _COSTS]
     return tuple(None if cost is None else following - cost for cost, following in pairs)
 
 
 def _counting(one: str, other: str) -> int:
-    """Which part of two texts is a number that counts on by one, all else being equal; -1 where that is not so."""
+    """Return the part of two texts that is a number and increases by one, if all others are equal; otherwise -1."""
     parts, others = _NUMBER.split(one), _NUMBER.split(other)
     if len(parts) != len(others):
         return -1

@@ -1,4 +1,4 @@
-"""What is wrong with a form, in the words of the format rather than those of the validator."""
+"""Mistakes in a form, in the terms of the format instead of the validator's."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from layerzoo.spec import MODALITIES
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something wrong at a place of the author's form."""
+    """A mistake in the author's form."""
 
     loc: Loc
     code: Code
     message: str
     on_key: bool = False
-    """Whether the key is wrong, and not what stands behind it."""
+    """Whether the key is wrong, and not its value."""
     nearest: tuple[str, ...] = ()
-    """What was probably meant, the likeliest first."""
+    """The nearest valid names, the nearest first."""
     lacks: str | None = None
-    """The missing key below ``loc``, where the mistake is that it is missing."""
+    """The key that is missing in the mapping at ``loc``, if that is the mistake."""
 
     def __str__(self) -> str:
-        """The message, after the keys that lead to what is wrong."""
+        """Return the message, after the path of the mistake."""
         inside = self.loc[:-1] if self.on_key and self.code != "missing-key" else self.loc
-        # One digest without a name stands under an empty key: see WeightsForm.
+        # A digest without a name has an empty key: see WeightsForm.
         where = ".".join(str(step) for step in inside if step != "")
         return f"{shorten(where)}: {self.message}" if where else self.message
 
 
 class UnknownWordError(ValueError):
-    """A word that is none of the possible ones; ``nearest`` are those that were probably meant."""
+    """A word that is none of the possible ones; ``nearest`` are the most similar ones."""
 
     def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
         super().__init__(f"{message}. {hint(asked, words)}")
@@ -44,7 +44,7 @@ class UnknownWordError(ValueError):
 
 
 class MissingKeyError(ValueError):
-    """A key that is needed where others say so; ``key`` is its name."""
+    """A key that is required because of other keys; ``key`` is its name."""
 
     def __init__(self, message: str, key: str) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ _LIMITS = {
 
 
 def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
-    """A mistake from one of pydantic's ``ValidationError.errors()``. form: the form that was being read."""
+    """Translate an entry of pydantic's ``ValidationError.errors()``. ``form`` is the form that was validated."""
     kind, loc, given = error["type"], tuple(error["loc"]), error["input"]
     on_key = len(loc) > 1 and loc[-1] == "[key]"
     if on_key:
@@ -123,12 +123,12 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
 
 
 def _keys_at(form: Any, loc: Loc) -> list[str]:
-    """The keys that may stand in the mapping at ``loc``."""
+    """Return the keys that are allowed in the mapping at ``loc``."""
     return list(getattr(_type_at(form, loc), "model_fields", ()))
 
 
 def _type_at(form: Any, loc: Loc) -> Any:
-    """What a form wants at ``loc``."""
+    """Describe the values that a form allows at ``loc``."""
     for step in loc:
         form = form.model_fields[step].annotation if hasattr(form, "model_fields") else get_args(form)[-1]
     return form
@@ -139,18 +139,18 @@ def _values(number: int) -> str:
 
 
 def hint(asked: str, names: Sequence[str]) -> str:
-    """The nearest of the possible names, then all of them."""
+    """List the nearest of the possible names, then all of them."""
     close = nearest(asked, names)
     return nearest_hint(close) + f"Possible: {', '.join(names)}"
 
 
 def shorten(text: str) -> str:
-    """The text, cut so that it fits into a message, on one line."""
+    """Shorten the text for a message, on one line."""
     return visible(text if len(text) <= 60 else text[:57] + "…")
 
 
 def show(value: Any) -> str:
-    """A value as a person names it."""
+    """Describe a value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -222,7 +222,7 @@ def _layers(
             if name in seen:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
-            if problem := _unfit_name(name):
+            if problem := _invalid_name(name):
                 mistakes.append(Mistake(loc, "wrong-value", problem, on_key=True))
                 break
             try:
@@ -271,7 +271,7 @@ def _address(address: str) -> tuple[str, Mapping[str, Any]]:
         layer = None
     if layer is None or not _MODULE.fullmatch(layer.module):
         raise LayerError(
-            f"'{shorten(address)}' is no module: a dotted path, or . for the network itself; then, each optional, "
+            f"'{shorten(address)}' is not a module: a dotted path, or . for the network itself; then, each optional, "
             "#CALL, < for its input and [OUTPUT]"
         )
     parts = {"call": layer.call, "output": layer.output, "at": None if layer.at == "output" else layer.at}
@@ -279,11 +279,11 @@ def _address(address: str) -> tuple[str, Mapping[str, Any]]:
 
 
 @lru_cache(maxsize=4096)
-def _unfit_name(name: str) -> str | None:
+def _invalid_name(name: str) -> str | None:
     if not _LAYER.fullmatch(name):
         return f"'{shorten(name)}' is not a layer's name: words and numbers between dots, as in stage.1.block.0"
     if name in _SELECTORS:
-        return f"'{name}' is a selector, and no layer may be called so"
+        return f"'{name}' is a selector, which is no valid name for a layer"
     return None
 
 

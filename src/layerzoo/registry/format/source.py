@@ -1,4 +1,4 @@
-"""A file that declares models, and how its changes are noticed. Standard library only."""
+"""Files that declare models, and fingerprints that detect their changes. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from typing import Any, Literal
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
-# Two writes within one tick of the file system's clock leave the same times behind (Linux: 4 ms at 250 Hz).
+# Two writes within one tick of the file system's clock result in the same times (Linux: 4 ms at 250 Hz).
 _TICK_NS = 20_000_000
 
 RACY = ""
-"""The fingerprint of what changed a moment ago: it equals none, so that the next look compares again."""
+"""The fingerprint of a file that has just changed. It equals no other, because a second change may keep the times."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySource:
-    """One registry.yaml, or the catalogue beside it, and whose it is; or the list of what is published."""
+    """A registry.yaml, its catalogue, or the list of published models, and the owner of the file."""
 
     path: str
-    """Absolute."""
+    """The absolute path."""
     role: Literal["core", "plugin", "user", "published"]
     """``published``: the list of models that can be installed."""
     namespace: str
-    """What stands in front of every id that the file declares."""
+    """The prefix of each id that the file declares."""
     distribution: str | None = None
-    """The distribution that ships the file; None for a user's own."""
+    """The distribution that contains the file; None for a user's file."""
 
 
 def full_id(name: str, source: RegistrySource) -> str:
-    """The id of one of the file's own models: its namespace is put in front where it is missing."""
+    """Return the id of a model that the file declares: its name with the namespace, unless it has it already."""
     return name if name.startswith(f"{source.namespace}/") else f"{source.namespace}/{name}"
 
 
 def is_namespace(text: str) -> bool:
-    """Whether a distribution may claim this as its namespace: small letters, digits, ``-`` and ``_``."""
+    """Return whether this is a valid namespace: lower-case letters, digits, ``-`` and ``_``."""
     return _NAMESPACE.fullmatch(text) is not None
 
 
 def fingerprint(path: str) -> str | None:
-    """What changes whenever the file or folder does: which it is, its times in nanoseconds, its size.
+    """Return a text that changes with the file or folder: inode, times in nanoseconds, and size.
 
-    None when there is none. A link that leads nowhere is there, and cannot be read.
+    None if it does not exist. A dangling link exists, but cannot be read.
     """
     found = _status(path)
     if found is None:
         return None
     now = time.time_ns()
-    # Either time may be set to anything, the past and the future included; on most systems not both.
+    # A program can set either time to any value; on most systems not both.
     if min(abs(now - found.st_mtime_ns), abs(now - found.st_ctime_ns)) < _TICK_NS:
         return RACY
     return f"{found.st_ino}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}"
 
 
 def stable_fingerprint(path: str) -> str | None:
-    """As :func:`fingerprint`, a moment later where the file has just been written. Worth it before a long reading."""
+    """Return :func:`fingerprint`. If the file has just changed, wait 20 ms first, so that the result is not RACY."""
     if (found := fingerprint(path)) == RACY:
         time.sleep(_TICK_NS / 1e9)
         found = fingerprint(path)
@@ -67,13 +67,13 @@ def stable_fingerprint(path: str) -> str | None:
 
 def _status(path: str) -> os.stat_result | None:
     for look in (os.stat, os.lstat):
-        with contextlib.suppress(OSError, ValueError):  # a ValueError: no path can hold the character NUL
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the path contains the character NUL
             return look(path)
     return None
 
 
 def with_full_base(plain: dict[str, Any], source: RegistrySource) -> dict[str, Any]:
-    """A base without a slash is one of this file's models; with one, it is a full id."""
+    """Complete the id of a base: without a slash, it is a model of the same file."""
     if "base" in plain and "/" not in plain["base"]:
         plain["base"] = full_id(plain["base"], source)
     return plain

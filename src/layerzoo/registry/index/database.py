@@ -1,7 +1,7 @@
-"""The SQLite file in the cache directory, and what is done where it is damaged, locked, full or not there.
+"""The SQLite file in the cache directory, and what replaces it if it is damaged, locked or not writable.
 
-Everything in it can be made again: a damaged file is, and where the cache directory is missing, full or read-only, a
-database in memory gives the same answers.
+All of its content can be recomputed. A damaged file is replaced. If the cache directory cannot be used, a database in
+memory returns the same answers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from layerzoo.paths import index_name
 _VERSION = 3
 FILE_NAME = index_name(_VERSION)
 _WAIT_S = 300.0
-"""How long to wait for another process that is compiling: 100,000 models take 20 s, and 50 s on a busy machine."""
+"""How long to wait for another process that compiles files: 100,000 models take 20 s, and 50 s on a busy machine."""
 
-# What says nothing about the file, only about what may be done to it here and now. Anything else means damage: SQLite's
-# own word for it, or a table, a column or a text that is not what it was.
+# Errors that do not mean that the file is damaged. All others do, for example a missing table or column.
 _CIRCUMSTANCES = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_BUSY,
@@ -65,7 +64,7 @@ CREATE TABLE IF NOT EXISTS imports (module BLOB PRIMARY KEY, outcome TEXT);
 
 
 class Database:
-    """Safe to use from several threads; several processes may share the file. Methods raise sqlite3.DatabaseError."""
+    """A thread-safe connection to a file that processes may share. Methods raise sqlite3.DatabaseError."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path | None) -> None:
         self._connection = connection
@@ -73,7 +72,7 @@ class Database:
 
     @classmethod
     def open(cls, folder: Path) -> Database:
-        """The file in a folder, made where it is missing and made again where it is damaged; else one in memory."""
+        """Open the file in a folder, or a database in memory if that fails. A missing or damaged file is created."""
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -83,13 +82,15 @@ class Database:
 
     @classmethod
     def in_memory(cls) -> Database:
-        """A database that nobody else sees and that is gone with the process."""
+        """Return a database in memory."""
         return cls._connected(None)
 
     def instead(self, error: sqlite3.DatabaseError) -> Database:
-        """Another one to go on with after this one failed."""
+        """Close this database after an error and return another one."""
         self.close()
-        if self._folder is not None and isinstance(error, sqlite3.ProgrammingError):  # it was closed: see after_fork
+        if self._folder is not None and isinstance(
+            error, sqlite3.ProgrammingError
+        ):  # the connection was closed by after_fork
             return self.open(self._folder)
         return self._instead(self._folder, error)
 
@@ -114,7 +115,7 @@ class Database:
     def _connection_to(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
         try:
-            # A large transaction stays in memory until it is committed: pages that are written before keep readers out.
+            # Keep a large transaction in memory until it is committed: pages that are written earlier lock readers out.
             connection.execute("PRAGMA cache_spill = OFF")
             ((version,),) = connection.execute("PRAGMA user_version")
             if version == 0:
@@ -130,7 +131,7 @@ class Database:
 
     @classmethod
     def _copied(cls, folder: Path) -> Database:
-        """In memory, with what the file in a folder knows: what has not changed need not be compiled at every start."""
+        """Return a copy of the file in memory, so that only changed files have to be compiled."""
         copy = cls.in_memory()
         file = f"{(folder / FILE_NAME).absolute().as_uri()}?mode=ro"
         with (
@@ -143,17 +144,17 @@ class Database:
         return copy
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """What a query finds."""
+        """Return the rows of a query."""
         with _using:
             return self._connection.execute(sql, values).fetchall()
 
     def write(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """One change, within a transaction."""
+        """Execute one statement, within a transaction."""
         with _using:
             self._connection.execute(sql, values)
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """The same change with many values, within a transaction."""
+        """Execute a statement once for each row, within a transaction."""
         with _using:
             self._connection.executemany(sql, rows)
 
@@ -162,7 +163,7 @@ class Database:
             self._connection.close()
 
     def after_fork(self) -> None:
-        """Leave the connection to the parent process. What uses it from now on is told that it is closed.
+        """Leave the connection to the parent process. Queries of this process then fail, and it is opened again.
 
         A connection to SQLite cannot be carried over a fork, and closing it here could undo what the parent writes.
         """
@@ -172,7 +173,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, wait_s: float = _WAIT_S) -> Iterator[None]:
-        """All or nothing of what is done inside. wait_s: for another process that is writing."""
+        """Run a transaction. Wait up to ``wait_s`` seconds for another process that is writing."""
         with _using:
             self._connection.execute(f"PRAGMA busy_timeout = {wait_s * 1000:.0f}")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -180,22 +181,22 @@ class Database:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # after some errors SQLite has rolled back by itself
+                if self._connection.in_transaction:  # after some errors SQLite has already rolled back
                     self._connection.execute("ROLLBACK")
                 raise
 
 
 _left_to_parent: list[sqlite3.Connection] = []
 
-# Held by the one thread of this process that uses SQLite. A fork waits for it: to the child, a lock of SQLite's own
-# that a thread held would be held for ever.
+# Held by the one thread of this process that uses SQLite. A fork waits for it: an internal lock of SQLite that another
+# thread holds would never be released in the child.
 _using = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_using.acquire, after_in_parent=_using.release, after_in_child=_using.release)
 
 
 def from_json(text: str) -> Any:
-    """What was written into the index. Raises: sqlite3.DatabaseError when it is damaged."""
+    """Return a value that is stored as JSON. Raises: sqlite3.DatabaseError if it is damaged."""
     try:
         return json.loads(text)
     except (ValueError, TypeError) as error:
@@ -203,25 +204,27 @@ def from_json(text: str) -> Any:
 
 
 def _is_circumstance(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error is about what may be done here and now: the file is locked, full, not ours to write."""
-    # The errors of Python's own module have no code; an extended one tells more in its higher bits.
+    """Return whether the file is usable but not accessible now: locked, read-only, or on a full disk."""
+    # Errors of Python's sqlite3 module have no code. The higher bits of an extended code are details.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _CIRCUMSTANCES
 
 
 _WAIT_S = 0.1
-"""How long to wait for another process before a note is not taken: what nobody needs is not worth waiting for."""
+"""How long to wait for another process before a result is discarded. It only saves time, so waiting is not worth it."""
 _KEPT_SCANS = 64
 _KEPT_FINDS = 16
 
 
 class KeptResults:
-    """The notes of a database."""
+    """Results that are stored because computing them again would take time.
+
+    A missing result is None. To store one raises sqlite3.DatabaseError if the database cannot be written."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def dangling_references(self, key: str) -> list[dict[str, Any]] | None:
-        """What was kept under this key."""
+        """Return the dangling references that were stored under this key."""
         for (found,) in self._database.rows("SELECT found FROM dangling_references WHERE key = ?", (key,)):
             return list(from_json(found))
         return None
@@ -233,7 +236,7 @@ class KeptResults:
             self._database.write(f"DELETE FROM dangling_references WHERE rowid NOT IN ({newest})")
 
     def scan(self, paths: str, times: str) -> Any:
-        """What was found in these folders when they last had these times of change; None when they have others."""
+        """Return the result that was stored for these folders at these times of change."""
         for (found,) in self._database.rows("SELECT found FROM scans WHERE paths = ? AND times = ?", (paths, times)):
             return from_json(found)
         return None
@@ -246,7 +249,7 @@ class KeptResults:
             self._database.write(f"DELETE FROM scans WHERE rowid NOT IN ({newest})")
 
     def outcome(self, module: str) -> dict[str, Any] | None:
-        """How the import of a plugin's module went last, as it was kept; None when it was never tried."""
+        """Return the outcome of the last import of a module."""
         for (outcome,) in self._database.rows("SELECT outcome FROM imports WHERE module = ?", (os.fsencode(module),)):
             return dict(from_json(outcome))
         return None

@@ -1,4 +1,4 @@
-"""Whole specs: a declaration, together with what it takes over from its base."""
+"""Resolve models: follow aliases and inherit from bases."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from layerzoo.registry.index.unknown import Unknown
 
 Bases = dict[str, dict[str, Any] | LayerzooError]
-"""The plain form of bases by the name that leads to them, or why they cannot be used."""
+"""The resolved bases by the name under which models refer to them, or the error if a base cannot be used."""
 
 _KEPT_BASES = 1000
 MAX_BASES = 100
-"""How many models may be built on one another."""
+"""The maximal length of a chain of bases."""
 
 
 class Specs:
-    """Finds declarations, follows aliases, and puts models together with their bases."""
+    """Finds declarations, follows aliases, and resolves inheritance."""
 
     def __init__(
         self, reader: IndexReader, unknown: Callable[[], Unknown], repositories: Callable[[], Repositories]
@@ -38,11 +38,11 @@ class Specs:
         self._repositories = repositories
 
     def find(self, model: str) -> Declaration | None:
-        """The declaration of a full id."""
+        """Return the declaration of a full id; None if there is none."""
         return self._reader.find(model)
 
     def resolved(self, name: str) -> str:
-        """The id that an alias stands for, by way of other aliases; a name that is none stays as it is."""
+        """Return the target of an alias, by way of other aliases; any other name is returned unchanged."""
         seen = {name}
         while self.find(name) is None:
             target = self._target(name)
@@ -52,7 +52,7 @@ class Specs:
         return name
 
     def named(self, name: str) -> ModelSpec:
-        """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
+        """Return the spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)
         if (row := self.find(model)) is None:
             if found := self._repositories().spec(model):
@@ -61,13 +61,16 @@ class Specs:
         return self.whole(row, [alias for alias, _ in self._reader.aliases(model)])
 
     def whole(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec:
-        """Raises: UnknownModelError, RegistryError or PluginError when the base cannot be used."""
+        """Return the spec of a declaration, including what it inherits.
+
+        Raises: UnknownModelError, RegistryError or PluginError if the base cannot be used.
+        """
         plain = self._inherited(row, (), {})
         plain |= {"plugin": row.source.distribution, "aliases": tuple(aliases)}
         return _built(plain)
 
     def inherited(self, rows: Iterable[Declaration]) -> Iterator[dict[str, Any] | None]:
-        """The plain form of models that have a base, with what the base says; None where that cannot be used."""
+        """Yield models with a base in the form of ``ModelSpec.to_dict``; None if the base cannot be used."""
         bases: Bases = {}
         for row in rows:
             if len(bases) > _KEPT_BASES:
@@ -86,7 +89,7 @@ class Specs:
         return plain
 
     def usable(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec | None:
-        """As :meth:`whole`; None when the base cannot be used."""
+        """Return :meth:`whole`, or None if the base cannot be used."""
         from layerzoo.registry.index.unknown import few_hints
 
         with few_hints(0):
@@ -99,20 +102,20 @@ class Specs:
         return self._reader.target(alias)
 
     def _inherited(self, row: Declaration, derived: tuple[str, ...], bases: Bases) -> dict[str, Any]:
-        """The plain form of a model and its base. bases: those that are known; more are added."""
+        """Return a model with what it inherits. ``bases`` is a cache of resolved bases, which is extended."""
         own = dict(row.spec)
         if "base" not in own:
             return own
         derived = (*derived, own["id"])
         if len(derived) > MAX_BASES:
-            raise RegistryError(f"{derived[0]} is built on a chain of more than {MAX_BASES} models")
+            raise RegistryError(f"{derived[0]} inherits from a chain of more than {MAX_BASES} models")
         if (known := bases.get(named := own["base"])) is not None:
             if isinstance(known, LayerzooError):
                 raise known
             return inherit({**own, "base": known["id"]}, known)
         own["base"] = self.resolved(named)
         if own["base"] in derived:
-            raise RegistryError(f"{derived[0]} is built on itself: {' → '.join([*derived, own['base']])}")
+            raise RegistryError(f"{derived[0]} inherits from itself: {' → '.join([*derived, own['base']])}")
         try:
             base = bases[named] = self._inherited(self._base(row, own), derived, bases)
         except LayerzooError as error:
@@ -122,7 +125,9 @@ class Specs:
 
     def _base(self, row: Declaration, own: dict[str, Any]) -> Declaration:
         if own["base"].startswith(f"{USER_NAMESPACE}/") and row.source.role != "user":
-            raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
+            raise RegistryError(
+                f"{own['id']} inherits from {own['base']}: only your own models can inherit from your own models"
+            )
         if base := self.find(own["base"]):
             return base
         if found := self._repositories().spec(own["base"]):
@@ -130,13 +135,13 @@ class Specs:
             return Declaration(owner, found.to_dict())
         error = self._unknown().model(own["base"])
         if isinstance(error, UnknownModelError):
-            message = f"{own['id']} is built on {own['base']}: {error}"
+            message = f"{own['id']} inherits from {own['base']}: {error}"
             raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)
         raise error
 
 
 def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
-    """The error about a model, which names the alias that led to it."""
+    """Add the alias to the error about its target."""
     if name != model:
         error.args = (f"the alias '{name}' leads to {model}: {error}",)
     return error
@@ -145,24 +150,24 @@ def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
 def _built(plain: dict[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(plain)
-    except TypeError as error:  # a field without a default is missing: only a base can leave one out
+    except TypeError as error:  # a field without a default is missing, which only a model with a base may omit
         both = f"{plain['id']} and its base {plain.get('base')}"
         missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
-        raise RegistryError(f"{both} together do not say enough: there is no {missing or error}") from None
+        raise RegistryError(f"{both} together are incomplete: {missing or error} is missing") from None
 
 
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
 _TAKEN_BY_KEY = ("args", "default")
 _PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
-"""The keys of an image's preprocess that say which processor of a library does it."""
+"""The keys of an image preprocess that select a processor of a library."""
 
 
 def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The model, with what it leaves unsaid as its base says it.
+    """Return a model with the values that it inherits from its base, both in the form of ``ModelSpec.to_dict``.
 
-    ``args``, ``default`` and ``preprocess`` are taken over key by key, so that a model may differ in one of them. The
-    ``image`` of a video model's preprocess is what an image model's preprocess is. A model that declares values of its
-    own for images gets these, and not the processor of the base's library.
+    ``args``, ``default`` and ``preprocess`` are merged by key, so that a model may override one of them. A video model
+    inherits the preprocess of an image model as its ``image``. A model that overrides values of an image preprocess
+    does not inherit the processor of a library, which would ignore them.
     """
     whole = dict(model)
     for key in _TAKEN_WHOLE:

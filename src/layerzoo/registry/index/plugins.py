@@ -1,4 +1,4 @@
-"""Manifests of plugins, put together from what is installed and what the index knows of their files."""
+"""Manifests of plugins: the installed distribution combined with the content of its registry file."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from layerzoo.registry.installed.plugin import Installed, PluginManifest, State
 
 
 class Manifests:
-    """The plugins that are installed, and those that are published."""
+    """Looks up installed plugins."""
 
     def __init__(self, reader: IndexReader) -> None:
         self._reader = reader
 
     def all(self) -> list[PluginManifest]:
-        """Every installed plugin, by namespace."""
+        """Return all installed plugins, by namespace."""
         return sorted(map(self.of, self._reader.environment.installed), key=lambda manifest: manifest.namespace)
 
     def named(self, name: str) -> PluginManifest | None:
-        """The plugin of a namespace or a distribution; where several are called so, the one that counts."""
+        """Return the plugin of a namespace or a distribution, usable ones first; None if there is none."""
         called = [each for each in self._reader.environment.installed if each.is_called(name)]
         return self.of(min(called, key=_precedence)) if called else None
 
     def offering(self, builder: str) -> list[PluginManifest]:
-        """The plugins that offer a builder."""
+        """Return the plugins that offer a builder."""
         installed = self._reader.environment.installed
         return [self.of(each) for each in installed if any(builder in file.builders for file in self._files(each))]
 
     def builders(self) -> list[str]:
-        """Every builder that is offered."""
+        """Return all builders of installed plugins."""
         return sorted({builder for each in self._reader.sources for builder in each.builders})
 
     def catalogue(self, plugin: PluginManifest) -> str | None:
-        """The path of the catalogue that a plugin's own file names."""
+        """Return the path of the catalogue that a plugin's registry file names; None if it names none."""
         return next((each.head["catalogue"] for each in self._reader.sources if each.source.path == plugin.path), None)
 
     def hub(self, plugin: PluginManifest) -> str | None:
-        """The builder that a plugin's own file gives for every repository of the hub; None where it gives none."""
+        """Return the builder of a plugin for repositories of the hub; None if it has none."""
         return next((each.head["hub"] for each in self._reader.sources if each.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
-        """The manifest of one entry point."""
+        """Return the manifest of one entry point."""
         files = self._files(installed)
         state, cause, fix = self._condition(installed, files)
         return PluginManifest(
@@ -60,7 +60,7 @@ class Manifests:
         )
 
     def _condition(self, installed: Installed, files: list[IndexedSource]) -> tuple[State, str | None, str | None]:
-        """State, cause and fix."""
+        """Return state, cause and fix."""
         if installed.state != "ok":
             return installed.state, installed.cause, installed.fix
         distribution, path, project = installed.distribution, installed.path, installed.project
@@ -68,7 +68,7 @@ class Manifests:
             return "no registry file", f"there is no {path}", advice.ship_file(distribution, path if project else None)
         state: State = files[0].head["state"]
         if state == "unsupported":
-            # What the diagnostic advises is about layerzoo alone; the plugin may be what is too old.
+            # The advice of the diagnostic is to upgrade layerzoo, but the plugin may be the older one.
             cause = files[0].head["cause"].partition(". Next: ")[0]
             return state, cause, advice.match_versions(distribution, path if project else None)
         if state != "ok":
@@ -79,7 +79,7 @@ class Manifests:
         return "ok", None, None
 
     def _files(self, installed: Installed) -> list[IndexedSource]:
-        """The plugin's own file, then its catalogue."""
+        """Return the plugin's registry file, then its catalogue."""
         owner = (installed.namespace, installed.distribution)
         return [each for each in self._reader.sources if (each.source.namespace, each.source.distribution) == owner]
 
@@ -91,5 +91,5 @@ class Manifests:
 
 
 def _precedence(installed: Installed) -> int:
-    """Of several that are called so, what can be used comes first, and what is disabled last."""
+    """Return the rank among plugins of one name: usable first, disabled last."""
     return {"ok": 0, "disabled": 2}.get(installed.state, 1)

@@ -1,4 +1,4 @@
-"""What a model must be to be found, and the order of what is found."""
+"""Filters and sort keys of a search, and the words of its text as full-text queries."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from layerzoo.modalities import MODALITIES, Modality
 
 _PIECE = re.compile(r"[^\W\d_]+|\d+")
 MAX_PIECES = 32
-"""How many different runs of letters and of digits a search may have."""
+"""The maximal number of different runs of letters and of digits in a search."""
 
 
 def pieces(text: str) -> list[str]:
-    """The runs of letters and of digits: ``vit_b16`` is vit, b, 16."""
+    """Return the runs of letters and of digits: ``vit_b16`` is vit, b, 16."""
     return _PIECE.findall(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A question to the full-text index."""
+    """A query of the full-text index."""
 
     words: str | None = None
-    """To the table ``words``, of ids, summaries and facts, which knows no order of words."""
+    """The query of the table ``words`` (ids, summaries and facts), which does not store the order of words."""
     names: str | None = None
-    """To the table ``names``, of ids alone. Where both are asked, both must have the row."""
+    """The query of the table ``names`` (ids only). A row must match both queries if both are given."""
 
 
 def matches(text: str) -> list[Match]:
-    """Questions, the best answers first; none where the text has no word.
+    """Return the queries for a text, the best matches first; none if the text has no word.
 
-    Every word must begin a word of the row. First come whole words of the id, then beginnings of words of the id, ids
-    that have some of the words, whole words of the summary, beginnings of them, and the rest. The last has all that any
-    of the others has.
+    Every word must be a prefix of a word of the row. The tiers are: whole words of the id; prefixes of words of the id;
+    ids that match some of the words; whole words of the summary; prefixes of them; all other matches. The last query
+    includes the matches of all others.
     """
     words = [found for word in dict.fromkeys(text.split()) if (found := pieces(word))]
     if not words:
@@ -54,12 +54,12 @@ def matches(text: str) -> list[Match]:
 
 
 def match(text: str) -> Match | None:
-    """One question for all that :func:`matches` asks for, in no order."""
+    """Return one query for all matches of :func:`matches`, without order."""
     return Match(words=_anywhere(text)) if pieces(text) else None
 
 
 def similar(text: str) -> str | None:
-    """A question to the table ``names`` for what shares the beginning of a word; None where the text has no word."""
+    """Return a query of the table ``names`` for ids with similar words; None if the text has no word."""
     some = dict.fromkeys(piece[:3] for piece in pieces(text)[:MAX_PIECES])
     return " OR ".join(f'"{piece}" *' for piece in some) or None
 
@@ -69,15 +69,15 @@ def _anywhere(text: str) -> str:
 
 
 def _phrase(word: list[str]) -> str:
-    """The pieces of a word one after the other. They hold letters and digits alone: nothing can end the quotes."""
+    """Return the pieces of a word as a phrase. They consist of letters and digits, so the quotes are safe."""
     return f'"{" ".join(word)}"'
 
 
 class Filters(TypedDict, total=False):
-    """What a model must be to be found. What is left out, or None, may be anything.
+    """Conditions on models. A filter that is missing or None matches all models.
 
-    A model that does not declare the filtered value is left out. :meth:`Registry.unsized` counts the models that a
-    filter by size leaves out for that reason.
+    A model that does not declare the filtered value does not match. :meth:`Registry.unsized` counts the models that a
+    filter by size excludes for that reason.
     """
 
     modality: Modality | None
@@ -85,24 +85,24 @@ class Filters(TypedDict, total=False):
     """A namespace or a distribution."""
     builder: str | None
     license: str | None
-    """In any case: ``mit``, ``MIT``."""
+    """Upper and lower case are equal: ``mit``, ``MIT``."""
     min_params: int | None
     max_params: int | None
     size_px: int | tuple[int, int] | None
-    """Height and width of the pictures or frames that the network receives; one number for a square."""
+    """Height and width of the images or frames that the network receives, in pixels; one number for a square."""
     rate_hz: int | None
-    """Samples of sound a second."""
+    """Sample rate of the audio that the network receives, in Hz."""
     width: int | None
-    """How many values a sample has at the model's default layer and pooling."""
+    """Number of features of a sample at the model's default layer and pooling."""
     max_width: int | None
     text: str | None
-    """Words; each must begin a word of the id, the summary, the modality, the builder or the license."""
+    """Words. Each must be a prefix of a word of the id, summary, modality, builder or license."""
     installed: bool | None
-    """Whether it is installed (if nothing is said), or published and not installed. None: either."""
+    """True (the default) for installed models, False for published ones that are not installed, None for both."""
 
 
 LARGEST_NUMBER = 2**63 - 1
-"""What an index can hold."""
+"""The largest integer of SQLite."""
 _MAX_CHARACTERS = 20_000
 _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
     *("min_params", "max_params", "size_px"),
@@ -110,11 +110,11 @@ _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width
 )
 
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
-"""What models can be sorted by; size_px by its area."""
+"""The sort keys. ``size_px`` sorts by area."""
 
 
 def check_filters(filters: Filters) -> None:
-    """Raises: UsageError for a filter, or a modality, that does not exist."""
+    """Check the names and values of filters. Raises: UsageError."""
     for name in filters:
         if name not in Filters.__annotations__:
             raise no_such("filter", name, list(Filters.__annotations__))
@@ -130,7 +130,7 @@ def check_filters(filters: Filters) -> None:
 
 
 def _check_text(text: str) -> None:
-    """Raises: UsageError for more words than an index can be asked for in reasonable time."""
+    """Raise UsageError for more words than the index can search in reasonable time."""
     count = len(set(pieces(text))) if len(text) <= _MAX_CHARACTERS else MAX_PIECES + 1
     if count > MAX_PIECES:
         raise UsageError(
@@ -144,13 +144,13 @@ def _short(number: int) -> str:
 
 
 def check_modality(modality: str) -> None:
-    """Raises: UsageError for a modality that does not exist."""
+    """Raise UsageError for an unknown modality."""
     if modality not in MODALITIES:
         raise no_such("modality", modality, MODALITIES)
 
 
 def check_order(sort: str | None, limit: int | None) -> None:
-    """Raises: UsageError for a key that models cannot be sorted by, or a negative limit."""
+    """Raise UsageError for an unknown sort key or a negative limit."""
     if sort is not None and sort.removeprefix("-") not in SORTS:
         raise no_such("sort key", sort, SORTS)
     if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
@@ -158,7 +158,7 @@ def check_order(sort: str | None, limit: int | None) -> None:
 
 
 def no_such(noun: str, asked: str, names: Sequence[str]) -> UsageError:
-    """The error for a word that is not one of a few."""
+    """Return the error for a word that is not one of the possible ones."""
     close = nearest(asked.removeprefix("-"), names)
     hint = nearest_hint(close)
     return UsageError(f"there is no {noun} '{asked}'. {hint}All: {', '.join(names)}")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from layerzoo.registry.installed.environment import Environment
 
 MAX_ALIASES = 32
-"""How many aliases may lead to one another."""
+"""The maximal length of a chain of aliases."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -108,7 +108,7 @@ class IndexReader:
         return all(state != RACY and fingerprint(path) == state for path, state in self._states())
 
     def after_fork(self) -> None:
-        """Give the child process a database connection and a lock of its own."""
+        """Give the child process a database connection and a new lock."""
         self._lock = threading.RLock()
         self._is_asking = False
         self._database.after_fork()
@@ -154,13 +154,13 @@ class IndexReader:
 
     @_query
     def find(self, model: str) -> Declaration | None:
-        """The model of an id."""
+        """Return the declaration of a model; None if it is not visible."""
         sql = f"SELECT m.source, m.spec FROM models AS m WHERE m.id = ? AND {self._visibility.models}"
         return next((self._visibility.row(*found) for found in self._database.rows(sql, (model,))), None)
 
     @_query
     def based(self, sources: Iterable[IndexedSource]) -> list[tuple[int, Declaration]]:
-        """The models of some sources that are built on another, and their numbers."""
+        """Return the models of some files that have a base, each with the number of its row."""
         sql = (
             f"SELECT m.row, m.source, m.spec FROM models AS m WHERE m.base IS NOT NULL AND {self._visibility.models} "
             f"AND m.source IN ({listed(each.id for each in sources)})"
@@ -169,14 +169,14 @@ class IndexReader:
 
     @_query
     def has_based(self, sources: Iterable[IndexedSource]) -> bool:
-        """Whether some sources have models that are built on another."""
+        """Return whether some files have models with a base."""
         ids = listed(each.id for each in sources)
         sql = f"SELECT 1 FROM models INDEXED BY models_with_base WHERE base IS NOT NULL AND source IN ({ids}) LIMIT 1"
         return bool(self._database.rows(sql))
 
     @_query
     def unusable(self, views: Sequence[int]) -> list[Declaration]:
-        """The models that are built on what cannot be used: none of the views has them."""
+        """Return the models whose base cannot be resolved. No view contains them."""
         taken = f"SELECT 1 FROM facets AS f WHERE f.id = m.id AND f.scope IN ({listed(-view for view in views)})"
         condition = f"m.base IS NOT NULL AND {self._visibility.models} AND NOT EXISTS ({taken})"
         sql = f"SELECT m.source, m.spec FROM models AS m WHERE {condition}"
@@ -191,18 +191,18 @@ class IndexReader:
 
     @_query
     def declared(self, source: int) -> list[str]:
-        """The ids that a source declares, in its order, hidden and disabled ones included."""
+        """Return the ids that a file declares, in its order, including shadowed and disabled ones."""
         sql = "SELECT id FROM models WHERE source = ? ORDER BY row"
         return [found for (found,) in self._database.rows(sql, (source,))]
 
     @_query
     def bases(self, source: int) -> list[tuple[str, str]]:
-        """Model and base of each model of a source that is built on another."""
+        """Return the pairs of model and base of a file."""
         return self._database.rows("SELECT id, base FROM models WHERE source = ? AND base IS NOT NULL", (source,))
 
     @_query
     def covered(self, entry: str) -> int:
-        """How many models of the files in use an entry of ``disable`` means."""
+        """Count the models that an entry of ``disable`` covers."""
         sql = (
             f"SELECT count(*) FROM models AS m WHERE m.source IN ({self._visibility.ids}) AND {covered(entry, 'm.id')}"
         )
@@ -211,7 +211,7 @@ class IndexReader:
 
     @_query
     def taken_out(self, entries: Sequence[str]) -> set[str]:
-        """The user's own models that some entries of ``disable`` mean, and the aliases among the entries."""
+        """Return the user's own models that some entries of ``disable`` cover, directly or by an alias."""
         own = [each.id for each in self.sources if each.source.role == "user"]
         names = {name for source in own for name in self.declared(source)}
         meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
@@ -220,14 +220,14 @@ class IndexReader:
 
     @_query
     def ids(self, limit: int) -> list[str]:
-        """Some ids, and all of them where there are not more than the limit."""
+        """Return the ids of visible models, up to a limit."""
         sql = f"SELECT m.id FROM models AS m WHERE {self._visibility.models} LIMIT {limit}"
         return [found for (found,) in self._database.rows(sql)]
 
     @_query
     def names(self, prefix: str, limit: int) -> list[str]:
-        """The first ids and aliases that start so, in order, and the very last: see :meth:`Registry.names`."""
-        # A range of the index on ids, which SQLite would otherwise pass over for that on sources, and sort them all.
+        """Return the first ids and aliases with a prefix, and the very last one: see :meth:`Registry.names`."""
+        # INDEXED BY: SQLite would choose the index on sources, and sort all ids.
         models = "SELECT m.id FROM models AS m INDEXED BY models_by_id WHERE m.id >= ? AND m.id < ?"
         aliases = f"SELECT alias FROM aliases WHERE alias >= ? AND alias < ? AND source IN ({self._visibility.ids})"
         found: set[str] = set()
@@ -240,7 +240,7 @@ class IndexReader:
 
     @_query
     def similar_ids(self, asked: str, limit: int) -> list[str]:
-        """Ids that share the beginning of a word with what was asked, the most similar first."""
+        """Return ids that share the first letters of a word with a name, the most similar first."""
         sql = (
             "SELECT f.id FROM names JOIN facets AS f ON f.row = names.rowid "
             f"WHERE names MATCH ? AND {self._visibility.facets(None)} ORDER BY bm25(names) LIMIT {limit}"
@@ -248,10 +248,12 @@ class IndexReader:
         match = similar(asked)
         return [found for (found,) in self._database.rows(sql, (match,))] if match else []
 
-    # ------------------------------------------------------------ what sources say together
+    # ------------------------------------------------------------ inheritance and references
 
     def inheritance_scopes(self) -> list[tuple[str, list[IndexedSource]]]:
-        """What is installed, and the user's own files, which may build on it; keys change with what is said there."""
+        """Return the files that are resolved together, each set with a key that changes with its content.
+
+        The installed files may not refer to the user's files, but the user's may refer to the installed ones."""
         here = self._visibility.here
         installed = [each for each in here if each.source.role != "user"]
         own = [each for each in here if each.source.role == "user"]
@@ -259,7 +261,7 @@ class IndexReader:
 
     @_query
     def view(self, key: str) -> int | None:
-        """The view that was kept under this key."""
+        """See :meth:`Index.view`."""
         return self._index.view(key)
 
     @_query
@@ -269,7 +271,7 @@ class IndexReader:
 
     @_query
     def dangling_references(self, find: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
-        """The names that lead to nothing, as they were found for the same files; else as they are found now."""
+        """Return the dangling references that are stored for these files; otherwise find and store them."""
         key = f"{self._key(self.sources)} {self.environment!r}"
         notes = KeptResults(self._database)
         if (kept := notes.dangling_references(key)) is not None:
@@ -279,7 +281,7 @@ class IndexReader:
 
             return [Diagnostic.from_dict(each) for each in kept]
         found = list(find())
-        with contextlib.suppress(sqlite3.OperationalError):  # a note that cannot be taken is no reason to begin again
+        with contextlib.suppress(sqlite3.OperationalError):  # the result is still valid if it cannot be stored
             notes.keep_dangling_references(key, [asdict(each) for each in found])
         return found
 
@@ -290,9 +292,10 @@ class IndexReader:
 
     @_query
     def target(self, alias: str) -> str | None:
-        """Return the target of an alias; the nearest source counts.
+        """Return the target of an alias in the nearest file; None if there is no such alias.
 
-        alias: of a user's own, with or without the user's namespace, in which names without a slash are read.
+        Args:
+            alias: the alias. An alias of the user's may have the prefix of the user's namespace.
         """
         sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._visibility.ids})"
         for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
@@ -303,7 +306,7 @@ class IndexReader:
 
     @_query
     def targets(self) -> dict[str, str]:
-        """The target of every alias; of one that several files have, that of the nearest."""
+        """Return the target of each alias, as the nearest file declares it."""
         sql = "SELECT alias, target FROM aliases WHERE source = ?"
         return {
             alias: to for each in reversed(self._visibility.here) for alias, to in self._database.rows(sql, (each.id,))
@@ -311,11 +314,11 @@ class IndexReader:
 
     @_query
     def aliases_ending(self, name: str) -> list[str]:
-        """The aliases whose last part is this name."""
+        """Return the aliases that end with a slash and this name, or are equal to it."""
         return [alias for alias, _ in self.aliases() if alias.rpartition("/")[2] == name]
 
     def _targets(self, entry: str) -> list[str]:
-        """The ids that an entry of ``disable`` means where it is an alias, or an alias of one."""
+        """Return the targets of an entry of ``disable`` that is an alias."""
         found = [entry]
         while len(found) <= MAX_ALIASES and (target := self.target(found[-1])) is not None and target not in found:
             found.append(target)
@@ -323,7 +326,7 @@ class IndexReader:
 
     @_query
     def aliases(self, target: str | None = None) -> list[tuple[str, str]]:
-        """Pairs of alias and target: all, or those of one target."""
+        """Return pairs of alias and target, of all targets or of one."""
         sql = f"SELECT alias, target FROM aliases WHERE source IN ({self._visibility.ids})"
         if target is None:
             return self._database.rows(f"{sql} ORDER BY alias")
@@ -331,18 +334,18 @@ class IndexReader:
 
     @_query
     def dangling_aliases(self) -> list[tuple[RegistrySource, str, str]]:
-        """Aliases of what is neither a model nor an alias: the file that says so, the alias and its target."""
+        """Return the aliases whose target is neither a model nor an alias: file, alias and target."""
         models = f"SELECT 1 FROM models AS m WHERE m.id = a.target AND {self._visibility.models}"
         return self._aliases_where(f"NOT EXISTS ({models}) AND NOT EXISTS ({self._same_name})")
 
     @_query
     def aliases_of_aliases(self) -> list[tuple[RegistrySource, str, str]]:
-        """Aliases that stand for another alias: the file that says so, the alias and its target."""
+        """Return the aliases of other aliases: file, alias and target."""
         return self._aliases_where(f"EXISTS ({self._same_name})")
 
     @property
     def _same_name(self) -> str:
-        # Two values to look up in the index: an OR of expressions would compare every alias with every other.
+        # IN uses the index; with an OR of expressions, SQLite compares all pairs of aliases.
         own = f"{USER_NAMESPACE}/"
         short = f"CASE WHEN substr(a.target, 1, {len(own)}) = '{own}' THEN substr(a.target, {len(own) + 1}) END"
         return (
@@ -356,7 +359,7 @@ class IndexReader:
 
     @_query
     def diagnostics(self, *, model: str | None = None, source: int | None = None) -> list[Diagnostic]:
-        """What is wrong: everywhere, with one model, or in one file."""
+        """Return the diagnostics, of all files or of one, of all models or of one."""
         sql = f"SELECT fields FROM diagnostics WHERE source IN ({self._visibility.ids}) AND coalesce(?, model) IS model"
         rows = self._database.rows(f"{sql} AND coalesce(?, source) = source ORDER BY rowid", (model, source))
         if not rows:
@@ -366,18 +369,18 @@ class IndexReader:
         return [Diagnostic.from_dict(from_json(fields)) for (fields,) in rows]
 
     def disabled(self) -> list[str]:
-        """Ids, or ``namespace/*``, that the user's files take out."""
+        """Return the ids, or ``namespace/*``, that the user's files disable."""
         return list(self._visibility.disabled)
 
     @_query
     def disabling(self, model: str) -> str | None:
-        """The entry of ``disable`` that takes a model out, as it was written: its id, its namespace or an alias."""
+        """Return the entry of ``disable`` that covers a model, as written: its id, its namespace or an alias."""
         written: list[str] = [entry for each in self.sources for entry in each.head["disabled"]]
         return next((entry for entry in written if covers(entry, model) or model in self._targets(entry)), None)
 
     @_query
-    def idle_disabled(self) -> list[tuple[RegistrySource, str]]:
-        """Entries that take nothing out, and the file that has them."""
+    def unused_disabled(self) -> list[tuple[RegistrySource, str]]:
+        """Return the entries of ``disable`` that cover no model, each with its file."""
         return [
             (each.source, entry)
             for each in self.sources
@@ -386,14 +389,14 @@ class IndexReader:
         ]
 
     def _is_declared(self, entry: str) -> bool:
-        """Whether an entry of ``disable`` covers a model, disabled or not."""
+        """Return whether an entry of ``disable`` covers a model, disabled or not."""
         sql = (
             f"SELECT 1 FROM models AS m WHERE m.source IN ({self._visibility.ids}) AND {covered(entry, 'm.id')} LIMIT 1"
         )
         return bool(self._database.rows(sql))
 
     def _states(self) -> Iterable[tuple[str, str | None]]:
-        """Every file that counts, and its fingerprint when it was read; None for one that was not there."""
+        """Return each visible file and its fingerprint when it was read; None for a missing file."""
         sources = self.sources
         files = [each.path for each in self.environment.sources()]
         catalogues = [path for each in sources if (path := each.head["catalogue"])]

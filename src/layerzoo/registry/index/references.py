@@ -1,6 +1,6 @@
-"""Names in registry files that lead to nothing, each at its place and with what was probably meant.
+"""Dangling references in registry files, each with its position and the nearest names.
 
-Where names stand is not kept: where one leads nowhere, its file is read again.
+The index does not store positions. A file with a dangling reference is read again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 _MOST = 1_000
-"""How many names that lead nowhere are listed."""
+"""How many dangling references are listed."""
 _HINTS = 20
-"""For how many names that lead nowhere the nearest ones are looked for."""
+"""For how many dangling references the nearest names are searched."""
 
 
 class References:
-    """The names by which the files of a zoo refer to models."""
+    """The references of registry files to models."""
 
     def __init__(
         self, reader: IndexReader, specs: Specs, inheritance: Inheritance, unknown: Unknown, repositories: Repositories
@@ -49,14 +49,14 @@ class References:
         """Return the names that refer to nothing: aliases, bases, entries of ``disable``, defaults, catalogues."""
         found = self._found()
         with few_hints(_HINTS):
-            told = list(islice(found, _MOST))
+            listed = list(islice(found, _MOST))
         if next(found, None) is not None:
-            message = f"more than {_MOST:,} names lead nowhere; the others are not listed"
-            told.append(Diagnostic.at(Position(1, 1), path=told[-1].path, code="reference", message=message))
-        return told
+            message = f"more than {_MOST:,} dangling references; the others are not listed"
+            listed.append(Diagnostic.at(Position(1, 1), path=listed[-1].path, code="reference", message=message))
+        return listed
 
     def location(self, model: str) -> str | None:
-        """Where a model is declared, as FILE:LINE; of a line in a catalogue, the file alone."""
+        """Return where a model is declared: FILE:LINE, or FILE for a catalogue; None if there is no such model."""
         if (row := self._specs.find(model)) is None:
             return None
         if any(row.source.path == each.head["catalogue"] for each in self._reader.sources):
@@ -75,25 +75,25 @@ class References:
     def _catalogues(self, files: _Positions) -> Iterator[Diagnostic]:
         for each in self._reader.sources:
             if (path := each.head["catalogue"]) and not os.path.lexists(path):
-                message = f"there is no file {Path(path).name} beside this one"
+                message = f"there is no file {Path(path).name} next to this one"
                 yield _diagnostic(each.source, files.position(each.source, ("catalogue",)), message)
 
     def _aliases(self, files: _Positions) -> Iterator[Diagnostic]:
         disabled = self._reader.disabled()
         for source, alias, target in self._reader.dangling_aliases():
-            if alias in disabled:  # its target is disabled by this name
+            if alias in disabled:  # the alias disables its target
                 continue
             if error := self._reason(target, source):
-                message = f"the alias '{alias}' stands for {target}: {error}"
+                message = f"the alias '{alias}' leads to {target}: {error}"
                 yield _diagnostic(source, files.alias(source, alias), message, error)
         targets = self._reader.targets()
         for source, alias, target in self._reader.aliases_of_aliases():
             if self._leads_back(alias, targets) and self._specs.find(alias) is None:
-                message = f"the alias '{alias}' stands for {target}, which leads back to it, and to no model"
+                message = f"the alias '{alias}' leads to {target}, which leads back to it, and to no model"
                 yield _diagnostic(source, files.alias(source, alias), message)
 
     def _leads_back(self, alias: str, targets: dict[str, str]) -> bool:
-        """Whether an alias leads to itself by way of other aliases, none of which is a model."""
+        """Return whether an alias leads back to itself, and none of the aliases on the way is a model."""
         seen: list[str] = []
         name = alias
         while name not in seen and len(seen) <= MAX_ALIASES:
@@ -113,11 +113,11 @@ class References:
                 position = files.base(row.source, model)
                 message = str(error)
                 if isinstance(error, RegistryError) and error.diagnostics:
-                    message = f"{model} is built on {row.spec['base']}, whose declaration is not valid"
+                    message = f"{model} inherits from {row.spec['base']}, whose declaration is not valid"
                 yield _diagnostic(row.source, position, message, error, model)
 
     def _bases_of_invalid_models(self, files: _Positions) -> Iterator[Diagnostic]:
-        """So that an author who has repaired a model does not meet the next mistake in it."""
+        """Report them together with the other mistakes of the model, so that the author can correct all at once."""
         sources = {each.source.path: each.source for each in self._reader.sources}
         wrong = self._reader.diagnostics()
         for path, model in sorted({(found.path, found.model) for found in wrong if found.model is not None}):
@@ -129,7 +129,7 @@ class References:
                 yield _diagnostic(sources[path], files.base(sources[path], model), str(error), error, model)
 
     def _disabled(self, files: _Positions) -> Iterator[Diagnostic]:
-        for source, entry in self._reader.idle_disabled():
+        for source, entry in self._reader.unused_disabled():
             if not self._is_left_out(entry) and self._repositories.named(entry) is None:
                 close = _nearest_entries(entry, lambda: self._reader.ids(COMPARED_NAMES))
                 hint = nearest_hint(close)
@@ -143,21 +143,21 @@ class References:
             for modality, model in each.head["defaults"].items():
                 namespace = model.partition("/")[0]
                 is_known = namespace in installed or namespace not in published
-                # What could be installed is no mistake, nor what its plugin has spoilt.
+                # Models of plugins that are not installed or not usable are no mistake of this file.
                 if not is_known or self._specs.find(self._specs.resolved(model)) is not None:
                     continue
                 error = self._reason(model, each.source)
                 if isinstance(error, NotFoundError):
-                    message = f"the default for {modality} leads nowhere: {error}"
+                    message = f"the default for {modality} cannot be resolved: {error}"
                     position = files.position(each.source, ("defaults", modality))
                     yield _diagnostic(each.source, position, message, error)
 
     def _reason(self, name: str, source: RegistrySource) -> LayerzooError | None:
-        """Why nothing answers to a name; None where that is no mistake of the file that says it."""
+        """Return why a name is dangling; None if the file is not at fault."""
         is_switched_off = any(covers(entry, name) for entry in self._reader.disabled())
         if (is_switched_off and source.role != "user") or self._is_left_out(name):
             return None
-        if not is_switched_off and self._repositories.named(name):  # a repository, of which nothing need be known yet
+        if not is_switched_off and self._repositories.named(name):  # a repository, which may be inspected later
             return None
         error = self._unknown.model(name)
         if isinstance(error, RegistryError):
@@ -165,12 +165,12 @@ class References:
         return error
 
     def _is_left_out(self, name: str) -> bool:
-        """Whether a name may be of a plugin, and all plugins are left out."""
+        """Return whether all plugins are ignored and the name may belong to one."""
         return not self._reader.environment.has_plugins and not name.startswith(f"{USER_NAMESPACE}/")
 
 
 def _nearest_entries(entry: str, ids: Callable[[], Sequence[str]]) -> list[str]:
-    """What was probably meant by an entry of ``disable``."""
+    """Return the names nearest to an entry of ``disable``."""
     if not entry.endswith("/*"):
         return nearest_within_limit(entry, ids)
 
@@ -194,7 +194,7 @@ def _diagnostic(
 
 
 class _Positions:
-    """Where names stand. A file that has changed since it was compiled answers with its beginning at worst."""
+    """Finds the positions of names. For a file that has changed since it was compiled, they may be its beginning."""
 
     def __init__(self, catalogues: list[str]) -> None:
         self._catalogues = catalogues
@@ -209,7 +209,7 @@ class _Positions:
         return self.position(source, ("aliases", self._key(source, "aliases", alias)))
 
     def model(self, source: RegistrySource, model: str) -> Position:
-        """The key of a model in a registry.yaml."""
+        """Return the position of the key of a model in a registry.yaml."""
         name = self._key(source, "models", model)
         document = self._document(source.path)
         return document.key_position(("models", name)) if document else Position(1, 1)
@@ -221,7 +221,7 @@ class _Positions:
         return self.position(source, ("models", name, "base"))
 
     def written_base(self, source: RegistrySource, model: str) -> str | None:
-        """What a model of a registry.yaml is built on, whatever else is wrong with it; None where it says nothing."""
+        """Return the declared base of a model of a registry.yaml, even if the model is invalid; else None."""
         if source.path in self._catalogues:
             return None
         models = self._section(source, "models")
@@ -233,13 +233,13 @@ class _Positions:
         return base if "/" in base else full_id(base, source)
 
     def entry(self, source: RegistrySource, section: str, entry: str) -> Position:
-        """An entry of a list."""
+        """Return the position of an entry of a list."""
         written = self._section(source, section)
         at = written.index(entry) if isinstance(written, list) and entry in written else 0
         return self.position(source, (section, at))
 
     def _key(self, source: RegistrySource, section: str, asked: str) -> str:
-        """The key under which a section has a model or an alias."""
+        """Return the key of a model or an alias in a section."""
         if (keys := self._keys.get((source.path, section))) is None:
             keys = self._keys[source.path, section] = {}
             written = self._section(source, section)

@@ -1,8 +1,8 @@
-"""Repositories of the hub as models, ``NAMESPACE/ORG/REPO[@REVISION][:MODALITY]``, and what they were found to be.
+"""Repositories of the hub as models, ``NAMESPACE/ORG/REPO[@REVISION][:MODALITY]``, and the cache of their declarations.
 
-A plugin's file says with ``hub:`` that its library reads whatever is there. What a repository is follows from its small
-files, which only the plugin can read; so it is asked once, when the model is used for the first time (see
-:mod:`layerzoo.runtime.identify`), and its answer is kept in the cache by repository and commit. Standard library only.
+With the key ``hub``, a plugin offers all repositories that its library can read. The plugin derives the declaration
+from the configuration files of a repository when the model is first used (see :mod:`layerzoo.runtime.identify`). The
+result is cached by repository and commit. Standard library only.
 """
 
 from __future__ import annotations
@@ -35,42 +35,42 @@ Plain = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A model that lies on the hub, by its id."""
+    """A repository of the hub that an id refers to."""
 
     id: str
     plugin: PluginManifest
-    """Whose namespace it is in."""
+    """The plugin of the namespace."""
     builder: str
     repo: str
     """``ORG/REPO``."""
     revision: str | None
-    """The branch, tag or commit that the id names."""
+    """The branch, tag or commit in the id; None for the main branch."""
     modality: str | None
-    """What goes in, as the id names it; else what the repository's network takes in the first place."""
+    """The modality in the id; None for the first one of the network."""
 
     @property
     def source(self) -> str:
-        """Where its weights are, as a declaration says it."""
+        """The source of its weights, in the form of a declaration."""
         return f"hf://{self.repo}{f'@{self.revision}' if self.revision else ''}"
 
     def called(self, modality: str | None) -> str:
-        """The id under which it takes a modality; None stands for the first of them."""
+        """Return the id for a modality; None for the main one."""
         name = self.id.removesuffix(f":{self.modality}")
         return f"{name}:{modality}" if modality else name
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """What a plugin found a repository to be."""
+    """The models that a plugin identified in a repository."""
 
     commit: str
     models: Sequence[Plain]
-    """Each in the plain form of a spec, by modality, the main one first; without id and weights."""
+    """One for each modality, the main one first, in the form of ``ModelSpec.to_dict`` without id and weights."""
     versions: Mapping[str, str]
-    """Of all that took part."""
+    """The versions of the libraries that were used."""
 
     def spec(self, repository: Repository) -> ModelSpec:
-        """The spec under an id. Raises: UnknownModelError where the network does not take the modality it names."""
+        """Return the spec. Raises: UnknownModelError if the network does not take the modality of the id."""
         known = {each["modality"]: each for each in self.models}
         asked = repository.modality or next(iter(known))
         if asked not in known:
@@ -89,14 +89,14 @@ class Identification:
 
 
 class Repositories:
-    """Tells which names mean a repository, and what is known of it here."""
+    """Looks up repositories of the hub and their cached declarations."""
 
     def __init__(self, reader: IndexReader, manifests: Manifests) -> None:
         self._reader = reader
         self._manifests = manifests
 
     def named(self, model: str) -> Repository | None:
-        """The repository that an id means; None for an id of another form, or of a namespace without a hub."""
+        """Return the repository that an id refers to; None for an id of another form or a namespace without a hub."""
         namespace, _, name = model.partition("/")
         found = _NAME.fullmatch(name)
         manifest = self._manifests.named(namespace) if found else None
@@ -107,10 +107,10 @@ class Repositories:
         return Repository(model, manifest, builder, found["repo"], found["revision"], found["modality"])
 
     def spec(self, model: str) -> ModelSpec | None:
-        """What a repository was found to be, at the commit that is locked or was seen last; None where nothing is
-        known, or where the user has switched the model off.
+        """Return the cached declaration of a repository, at the commit that is locked or was seen last.
 
-        Raises: UnknownModelError where its network does not take the modality that the id names.
+        Returns: None if there is no cached declaration, or the user has disabled the model.
+        Raises: UnknownModelError if the network does not take the modality of the id.
         """
         repository = self.named(model)
         if repository is None or any(covers(entry, model) for entry in self._reader.disabled()):
@@ -119,12 +119,12 @@ class Repositories:
         return None if found is None else found.spec(repository)
 
     def found(self) -> list[ModelSpec]:
-        """What each repository that was looked at was found to be, at every branch, tag and commit asked for."""
-        return [spec for name in _noted_ids() if (spec := self.spec(name))]
+        """Return the cached declarations of all repositories, at each branch, tag and commit that was inspected."""
+        return [spec for name in _cached_ids() if (spec := self.spec(name))]
 
 
-def _noted_ids() -> Iterator[str]:
-    """An id for each branch and tag of a repository that was looked at, and for each commit that none of them is at."""
+def _cached_ids() -> Iterator[str]:
+    """Yield an id for each branch and tag that was inspected, and for each commit without a branch or tag."""
     for folder in sorted(identified_dir().glob("*/*")):
         name = f"{folder.parent.name}/{folder.name.replace('--', '/', 1)}"
         seen = last_commits(folder)
@@ -135,12 +135,12 @@ def _noted_ids() -> Iterator[str]:
 
 
 def is_repository(model: str) -> bool:
-    """Whether an id has the form of one that means a repository."""
+    """Return whether an id has the form of a repository."""
     return _NAME.fullmatch(model.partition("/")[2]) is not None
 
 
 def known_commit(repository: Repository) -> str | None:
-    """The commit that an id means, as far as that is known here: its own, the locked one, or the one seen last."""
+    """Return the commit of an id: the one in the id, the locked one, or the last one that was seen; else None."""
     revision = repository.revision or _DEFAULT_REVISION
     if is_commit(revision):
         return revision
@@ -151,7 +151,7 @@ def known_commit(repository: Repository) -> str | None:
 
 
 def read_identification(repository: Repository, commit: str | None) -> Identification | None:
-    """What was found at a commit. A file that cannot be read, or makes no sense, counts as none."""
+    """Return the cached models of a commit; None if the file is missing or invalid."""
     if commit is None:
         return None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -165,8 +165,7 @@ def read_identification(repository: Repository, commit: str | None) -> Identific
 
 
 def keep_identification(repository: Repository, found: Identification) -> None:
-    """Keep what was found, and that its branch or tag was seen at that commit. A cache that cannot be written only
-    costs the next look."""
+    """Cache the models of a commit, and the commit of the branch or tag. Errors of writing are ignored."""
     revision = repository.revision or _DEFAULT_REVISION
     with contextlib.suppress(OSError):
         _write(_folder(repository) / f"{found.commit}.json", json.dumps({"format": _FORMAT, **asdict(found)}))

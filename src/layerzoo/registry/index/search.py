@@ -1,4 +1,4 @@
-"""Models chosen by what they are or by words, in order."""
+"""Search the index: models that match filters or words, in order."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a list. The names are those of the filters, of ``zoo list --columns`` and of its JSON."""
+    """One line of a list. Fields have the names of the filters, of ``zoo list --columns`` and of its JSON."""
 
     id: str
     modality: str
     params: int | None
     """Number of parameters of the whole network."""
     width: int | None
-    """How many values a sample has at the model's default layer and pooling."""
+    """Number of features of a sample at the model's default layer and pooling."""
     size_px: tuple[int, int] | None
-    """Height and width of the pictures or frames that the network receives."""
+    """Height and width of the images or frames that the network receives, in pixels."""
     rate_hz: int | None
-    """Samples of sound a second."""
+    """Sample rate of the audio that the network receives, in Hz."""
     builder: str | None
     license: str | None
     summary: str
     plugin: str | None
-    """The distribution that brings it; None for a user's own."""
+    """The distribution that declares it; None for a user's model."""
     installed: bool
     install: str | None
-    """The command that brings it, where it is not installed."""
+    """The command that installs it; None if it is installed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by name; None where nothing is known."""
+        """Return every field by name; None if it is unknown."""
         plain = {name: getattr(self, name) for name in FIELDS}
         return {**plain, "size_px": None if self.size_px is None else list(self.size_px)}
 
@@ -48,7 +48,7 @@ FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
 
 
 _AT_ONCE = 500
-"""How many rows are named in one query."""
+"""How many rows are requested in one query."""
 _CONDITIONS: dict[Any, str] = {
     "modality": "f.modality = ?",
     "builder": "f.builder = ?",
@@ -59,14 +59,19 @@ _CONDITIONS: dict[Any, str] = {
     "width": "f.width = ?",
     "max_width": "f.width <= ?",
 }
-"""What a filter of one value asks of the facets of a model."""
+"""The SQL condition of each filter with one value."""
 
 
 class Selection:
-    """The models that fit some filters.
+    """The models that match all filters.
 
-    views: those that hold the models that are built on another, see :class:`Inheritance`.
-    sort and limit: as for :meth:`Registry.models`.
+    Args:
+        database: the database of the index.
+        visibility: the visible files.
+        filters: see :class:`Filters`.
+        views: the views of the models that have a base: see :class:`layerzoo.registry.index.models.Inheritance`.
+
+    ``sort`` and ``limit`` of its methods are those of :meth:`layerzoo.registry.Registry.models`.
     """
 
     def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
@@ -76,34 +81,34 @@ class Selection:
         self._conditions, self._values = _conditions(visibility, filters, views)
 
     def ids(self, sort: str | None = None, limit: int | None = None) -> list[str]:
-        """Their ids."""
+        """Return the ids."""
         return self._column("f.id", sort, limit)
 
     def rows(self, sort: str | None = None, limit: int | None = None, *, layers: bool = True) -> list[Declaration]:
-        """Their declarations, with their layers, which are most of them, or without."""
+        """Return the declarations, with or without their layers, which are the largest part."""
         numbers = self._column("f.model", sort, limit)
         spec = "m.spec" if layers else "json_remove(m.spec, '$.layers')"
         found = self._by_number(f"SELECT m.row, m.source, {spec} FROM models AS m WHERE m.row", numbers)
         return [self._visibility.row(*each) for each in found]
 
     def entries(self, sort: str | None = None, limit: int | None = None) -> list[Entry]:
-        """All that a list shows of them."""
+        """Return the fields that a list shows."""
         return self._entries(self._column("f.row", sort, limit))
 
     def entry(self, model: str) -> Entry | None:
-        """The one of this id."""
+        """Return the entry of one model; None if it does not match."""
         tables, condition, values = self._question(match(self._text))
         found = self._database.rows(f"SELECT f.row FROM {tables} WHERE {condition} AND f.id = ?", (*values, model))
         return next(iter(self._entries([number for (number,) in found])), None)
 
     def count(self) -> int:
-        """How many there are."""
+        """Count the models."""
         tables, condition, values = self._question(match(self._text))
         ((number,),) = self._database.rows(f"SELECT count(*) FROM {tables} WHERE {condition}", values)
         return int(number)
 
     def count_unsized(self) -> int:
-        """How many of them declare no number of parameters."""
+        """Count the models that declare no number of parameters."""
         tables, condition, values = self._question(match(self._text))
         ((number,),) = self._database.rows(
             f"SELECT count(*) FROM {tables} WHERE {condition} AND f.params IS NULL", values
@@ -111,7 +116,7 @@ class Selection:
         return int(number)
 
     def values(self, facet: Literal["builder", "license"]) -> list[str]:
-        """All that some of them has."""
+        """Return the distinct values of a facet, sorted."""
         tables, condition, values = self._question(match(self._text))
         sql = f"SELECT DISTINCT f.{facet} FROM {tables} WHERE {condition} AND f.{facet} IS NOT NULL"
         return sorted(found for (found,) in self._database.rows(sql, values))
@@ -122,35 +127,35 @@ class Selection:
         return list(self._queried(column, match(self._text), _order(sort or "id"), limit).values())
 
     def _ranked(self, column: str, tiers: Sequence[Match], limit: int | None) -> list[Any]:
-        """The tiers of a search one after the other, until there are enough; what fits several stands in the first."""
+        """Return the matches of one tier after the other, up to the limit, each match once."""
         wanted = self.count() if limit is None else limit
         found: dict[int, Any] = {}
         for tier in tiers:
             if len(found) >= wanted:
                 break
             enough = None if limit is None else limit + len(found)
-            # Of equals by their id the shorter one counts. Those by their summary may be most of the zoo, and stay in
-            # the order of their files, which needs no sorting.
+            # Matches of ids: the shorter id first. Matches of summaries may be most of the zoo; they keep the order
+            # of their files, which needs no sorting.
             order = "length(f.id), f.id" if tier.names else "words.rowid"
             for row, value in self._queried(column, tier, order, enough).items():
                 found.setdefault(row, value)
         return list(found.values())[:wanted]
 
     def _queried(self, column: str, words: Match | None, order: str, limit: int | None) -> dict[int, Any]:
-        """A column by the number of its row."""
+        """Return a column by the number of its row."""
         tables, condition, values = self._question(words)
         rest = -1 if limit is None else limit
         sql = f"SELECT f.row, {column} FROM {tables} WHERE {condition} ORDER BY {order} LIMIT {rest}"
         return dict(self._database.rows(sql, values))
 
     def _question(self, words: Match | None) -> tuple[str, str, list[Any]]:
-        """Tables, condition and values of a query."""
+        """Return tables, condition and values of a query."""
         if words is None:
             return "facets AS f", self._conditions, self._values
         asked = [(table, wanted) for table, wanted in (("names", words.names), ("words", words.words)) if wanted]
         first, *others = (table for table, _ in asked)
         tables = f"{first} CROSS JOIN facets AS f ON f.row = {first}.rowid"
-        # Joined, a second index would be searched again for every row that the first one finds.
+        # In a join, the second index would be searched once for each match of the first one.
         matching = [f"{first} MATCH ?"]
         matching += [f"f.row IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)" for table in others]
         return tables, " AND ".join([*matching, self._conditions]), [*(wanted for _, wanted in asked), *self._values]
@@ -163,7 +168,7 @@ class Selection:
         return [self._entry(*each) for each in self._by_number(sql, numbers)]
 
     def _by_number(self, sql: str, numbers: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        """The rows of these numbers, in this order, without the number."""
+        """Yield the rows with these numbers, in this order, without the number."""
         for begin in range(0, len(numbers), _AT_ONCE):
             some = numbers[begin : begin + _AT_ONCE]
             found = {row[0]: row[1:] for row in self._database.rows(f"{sql} IN ({listed(some)})")}
@@ -202,7 +207,7 @@ class Selection:
 
 
 def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) -> tuple[str, list[Any]]:
-    """The filters, but for the words, as a condition and its values."""
+    """Return the filters except ``text`` as a condition and its values."""
     conditions = [visibility.facets(filters.get("installed", True), views)]
     values: list[Any] = []
     for name, sql in _CONDITIONS.items():

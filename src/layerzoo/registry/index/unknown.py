@@ -1,4 +1,4 @@
-"""What is not there: why, and what to do about it. One function a kind of name, each returns the error to raise."""
+"""Errors for unknown names: why a name is unknown, and what to do. One method for each kind of name."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.environment import NO_PLUGINS
 from layerzoo.registry.installed.plugin import USER_NAMESPACE, PluginManifest
 
-_LEFT_OUT = f"all plugins are left out (--no-plugins, or {NO_PLUGINS} in the environment)"
+_LEFT_OUT = f"all plugins are ignored (--no-plugins, or {NO_PLUGINS} in the environment)"
 
-# difflib takes 20 µs a name; beyond this many, only names that share the beginning of a word are compared.
+# difflib takes 20 µs a name. With more names than this, only names with a similar word are compared.
 COMPARED_NAMES = 5_000
 _PUBLISHED: Filters = {"installed": False}
 
 
 _hints: ContextVar[list[int] | None] = ContextVar("hints", default=None)
-"""How many more names are compared with others; None for no limit."""
+"""How many more names may be compared with existing names; None for no limit."""
 
 
 @contextlib.contextmanager
 def few_hints(count: int) -> Iterator[None]:
-    """Within, compare only the first few unknown names with those that exist, which takes up to 0.1 s a name."""
+    """Limit the search for nearest names, which takes up to 0.1 s for each unknown name, to the first few."""
     before = _hints.set([count])
     try:
         yield
@@ -48,7 +48,7 @@ def few_hints(count: int) -> Iterator[None]:
 
 
 def nearest_within_limit(asked: str, names: Callable[[], Sequence[str]]) -> list[str]:
-    """Return the names closest to what was asked; none where :func:`few_hints` allows no more comparisons."""
+    """Return the nearest names; none if :func:`few_hints` allows no more comparisons."""
     if (left := _hints.get()) is not None:
         if left[0] <= 0:
             return []
@@ -57,7 +57,7 @@ def nearest_within_limit(asked: str, names: Callable[[], Sequence[str]]) -> list
 
 
 class Unknown:
-    """Errors about names that nothing answers to."""
+    """Returns the errors to raise for unknown names."""
 
     def __init__(self, reader: IndexReader, manifests: Manifests, repositories: Repositories) -> None:
         self._reader = reader
@@ -65,18 +65,18 @@ class Unknown:
         self._repositories = repositories
 
     def model(self, asked: str) -> LayerzooError:
-        """Declared but not valid, of a plugin that cannot be used or is not installed, switched off, or misspelt."""
+        """Return the error for a model: invalid, disabled, of an unusable or missing plugin, or misspelt."""
         if wrong := self._reader.diagnostics(model=asked):
             return RegistryError(f"the declaration of {asked} is not valid:", [each.marked() for each in wrong])
         namespace = asked.partition("/")[0]
         manifest = self._manifests.named(namespace)
         if manifest is not None and not manifest.is_usable:
-            return _unusable(f"{asked} is not there, because the plugin '{namespace}' cannot be used", manifest)
+            return _unusable(f"{asked} is not available, because the plugin '{namespace}' cannot be used", manifest)
         if entry := self._reader.disabling(asked):
-            message = f"{asked} is switched off by `disable: [{entry}]` in your own registry.yaml"
+            message = f"{asked} is disabled by `disable: [{entry}]` in your own registry.yaml"
             return UnknownModelError(message, asked=asked)
         if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
-            return UnknownModelError(f"{asked} is not there, because {_LEFT_OUT}", asked=asked)
+            return UnknownModelError(f"{asked} is not available, because {_LEFT_OUT}", asked=asked)
         if manifest is None and namespace in self.published():
             return self._not_installed(asked, namespace)
         close = self.nearest(asked)
@@ -91,19 +91,19 @@ class Unknown:
         )
 
     def nearest(self, asked: str) -> list[str]:
-        """The ids and aliases that are most like a name."""
+        """Return the ids and aliases that are most similar to a name."""
         return nearest_within_limit(asked, lambda: self._comparable_names(asked))
 
     def _not_installed(self, asked: str, namespace: str) -> UnknownModelError:
         install = self._installation(namespace)
         known = [each for each in self._published_ids() if each.startswith(f"{namespace}/")]
-        # What is published has no aliases: a name without its tag means one of those that have it.
+        # Published models have no aliases, so a name without a tag selects a model with a tag.
         meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
         if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
             message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
-            message = f"{asked} is not there, because its plugin is not installed: {install}"
+            message = f"{asked} is not available, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         close = nearest(asked, known)
         message = (
@@ -113,9 +113,9 @@ class Unknown:
         return UnknownModelError(message, asked=asked, nearest=close)
 
     def plugin(self, asked: str) -> NotFoundError:
-        """Published but not installed, or misspelt."""
+        """Return the error for a plugin: not installed, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return NotFoundError(f"the plugin '{asked}' is not there, because {_LEFT_OUT}", asked=asked)
+            return NotFoundError(f"the plugin '{asked}' is not available, because {_LEFT_OUT}", asked=asked)
         if asked in self.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
         names = list(dict.fromkeys(each.namespace for each in self._reader.environment.installed))
@@ -124,13 +124,13 @@ class Unknown:
         return NotFoundError(message, asked=asked, nearest=close)
 
     def builder(self, asked: str) -> PluginError:
-        """Of a plugin that is not installed or cannot be used, or misspelt."""
+        """Return the error for a builder: of a plugin that is not installed or cannot be used, or misspelt."""
         if not self._reader.environment.has_plugins:
-            return PluginError(f"the builder '{asked}' is not there, because {_LEFT_OUT}", plugin=asked)
+            return PluginError(f"the builder '{asked}' is not available, because {_LEFT_OUT}", plugin=asked)
         for namespace, facts in self.published().items():
             if asked in facts.get("builders", ()):
                 return self._builder_of(asked, namespace)
-        # What a plugin offers whose file is not read is not known; most offer what is called as they are.
+        # The builders of an unusable plugin are unknown; most plugins have a builder of the same name.
         if (manifest := self._manifests.named(asked)) and not manifest.is_usable:
             return _unusable(f"the builder '{asked}' of the plugin '{asked}' cannot be used", manifest)
         names = self._manifests.builders()
@@ -138,7 +138,7 @@ class Unknown:
         return PluginError(message, plugin=asked)
 
     def published(self) -> dict[str, dict[str, Any]]:
-        """``package``, ``summary``, ``builders`` and ``hub`` of the plugins that can be installed, by namespace."""
+        """Return ``package``, ``summary``, ``builders`` and ``hub`` of published plugins, by namespace."""
         return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:

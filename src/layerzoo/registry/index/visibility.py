@@ -1,4 +1,4 @@
-"""What counts here and now: the files in use, and what of their models a nearer file hides or the user disabled."""
+"""Which rows of the index are visible: those of the current files, unless shadowed by a nearer file or disabled."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from layerzoo.registry.installed.plugin import USER_NAMESPACE, Installed
 
 @dataclass(frozen=True, slots=True)
 class IndexedSource:
-    """A source that is in the index."""
+    """A file whose rows are in the index."""
 
     id: int
     source: RegistrySource
     state: str
-    """The fingerprint of the file that the rows were made of."""
+    """The fingerprint of the file when it was compiled."""
     edition: str
-    """Changes whenever the rows are made again."""
+    """Changes whenever the file is compiled again."""
     head: dict[str, Any]
-    """The fields of :class:`layerzoo.registry.format.compile.Head`."""
+    """The fields of :class:`layerzoo.registry.format.compiled.Head`."""
 
     @property
     def builders(self) -> list[str]:
@@ -31,31 +31,31 @@ class IndexedSource:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A model as declared, in plain form, and the source that declares it."""
+    """A model as declared, as a dictionary, and the file that declares it."""
 
     source: RegistrySource
     spec: dict[str, Any]
 
 
 class Visibility:
-    """The sources in use, the nearest first, and what belongs to them as conditions of queries.
+    """The visible files, the nearest first, and SQL conditions for their visible rows.
 
-    A condition is SQL in which ``m`` stands for the table of models and ``f`` for that of facets.
+    In a condition, ``m`` is the table of models and ``f`` the table of facets.
     """
 
     def __init__(self, sources: Sequence[IndexedSource], installed: Sequence[Installed]) -> None:
         self.sources = {each.id: each for each in sources}
         self.here = [each for each in sources if each.source.role != "published"]
-        """All but the list of what could be installed."""
+        """All files but the list of models that can be installed."""
         self.ids = listed(each.id for each in self.here)
         self.disabled = [entry for each in sources for entry in each.head["disabled"]]
-        """Ids, or ``namespace/*``, that the user's files take out."""
+        """Ids, or ``namespace/*``, that the user's files disable."""
         self._installed = installed
         self._published = listed(each.id for each in sources if each.source.role == "published")
 
     @property
     def models(self) -> str:
-        """Which models count, as a condition."""
+        """Return the condition that a model is visible."""
         return f"(m.source IN ({self.ids}){self._visible('m.source', 'm.id')})"
 
     def disable(self, entries: Iterable[str]) -> None:
@@ -63,7 +63,7 @@ class Visibility:
         self.disabled = list(dict.fromkeys((*self.disabled, *entries)))
 
     def facets(self, installed: bool | None, views: Sequence[int] = ()) -> str:
-        """Which facets count, as a condition: those of installed models, of published ones, or of both."""
+        """Return the condition that facets are visible: of installed models, of published ones, or both (None)."""
         scopes = [] if installed is False else [*(each.id for each in self.here), *(-view for view in views)]
         published = "" if installed is True else self._published
         condition = f"f.scope IN ({', '.join(filter(None, [*map(str, scopes), published])) or 'NULL'})"
@@ -74,11 +74,11 @@ class Visibility:
         return condition
 
     def row(self, source: int, spec: str) -> Declaration:
-        """What the table of models has of one."""
+        """Return a row of the table of models as a declaration."""
         return Declaration(self.sources[source].source, from_json(spec))
 
     def namespaces_of(self, plugin: str) -> list[str]:
-        """The namespaces that a name of a plugin or of a package means."""
+        """Return the namespaces of a plugin, by its namespace or its distribution."""
         known = {each.namespace for each in self._installed if each.is_called(plugin)}
         packages = (each.head["published"] for each in self.sources.values())
         known |= {name for facts in packages for name, each in facts.items() if plugin in (name, each["package"])}
@@ -86,12 +86,12 @@ class Visibility:
         return sorted(known)
 
     def package(self, namespace: str) -> str | None:
-        """What brings the models of a namespace, where that is known."""
+        """Return the distribution that provides a namespace; None if it is unknown."""
         known = (each.head["published"].get(namespace) for each in self.sources.values())
         return next((facts["package"] for facts in known if facts), None)
 
     def _visible(self, source: str, id: str) -> str:
-        """The end of a condition that leaves out what is hidden or disabled."""
+        """Return the end of a condition that excludes shadowed and disabled models."""
         exact = ", ".join(f"'{entry}'" for entry in self.disabled if not entry.endswith("/*"))
         namespaces = [entry for entry in self.disabled if entry.endswith("/*")]
         # One IN for all ids: SQLite refuses an expression that is more than 1,000 levels deep.
@@ -99,10 +99,10 @@ class Visibility:
         return condition + "".join(f" AND NOT {covered(entry, id)}" for entry in namespaces)
 
     def _not_hidden(self, source: str, id: str) -> str:
-        """Within a namespace the nearer file counts: a hand-written one before its catalogue, ./ before the user's."""
+        """Return the condition that no nearer file declares the id. A registry.yaml is nearer than its catalogue."""
         conditions = []
-        for place, farther in enumerate(self.here):
-            nearer = [each.id for each in self.here[:place] if each.source.namespace == farther.source.namespace]
+        for rank, farther in enumerate(self.here):
+            nearer = [each.id for each in self.here[:rank] if each.source.namespace == farther.source.namespace]
             if nearer:
                 hidden = f"SELECT id FROM models WHERE source IN ({listed(nearer)})"
                 conditions.append(f" AND NOT ({source} = {farther.id} AND {id} IN ({hidden}))")
@@ -110,24 +110,24 @@ class Visibility:
 
 
 def covers(entry: str, model: str) -> bool:
-    """Whether an entry of ``disable``, an id or ``namespace/*``, means this model."""
+    """Return whether an entry of ``disable``, an id or ``namespace/*``, covers this model."""
     return model.startswith(entry[:-1]) if entry.endswith("/*") else model == entry
 
 
 def covered(entry: str, id: str) -> str:
-    """The same as a condition, a range of ids. The schema lets only ids through, which hold no quotes."""
+    """Return :func:`covers` as an SQL condition. Quotes are no problem: the schema allows none in an id."""
     if not entry.endswith("/*"):
         return f"{id} = '{entry}'"
-    # What comes after a slash is the digit 0.
+    # In ASCII, 0 follows the slash.
     return f"({id} >= '{entry[:-1]}' AND {id} < '{entry[:-2]}0')"
 
 
 def any_of(entries: Iterable[str]) -> str:
-    """The facets that some entry covers, as a condition."""
-    # With a plus the index of ids is left alone: to look up most rows one by one is slower than to go through them all.
+    """Return the condition that some entry covers the facets."""
+    # The plus keeps SQLite from using the index of ids: for most rows, a scan is faster than lookups.
     return f"({' OR '.join(covered(entry, '+f.id') for entry in entries) or 'FALSE'})"
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """What stands between the parentheses of an IN."""
+    """Return the list of numbers for an SQL ``IN``."""
     return ", ".join(map(str, numbers)) or "NULL"

@@ -1,4 +1,4 @@
-"""What the registries say, compiled: rows per source file, replaced in one transaction when the file changes."""
+"""Write the index: compile a file that has changed and replace its rows in one transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FacetsReader = Callable[[dict[str, Any]], "Facets"]
 
 _KEPT_VIEWS = 16
 _BATCH = 1000
-_COMBINING = "putting models together with those they are built on, once after an installation or an edit …"
+_COMBINING = "resolving the models that have a base, once after an installation or an edit …"
 _COMPILER_FOLDERS = ("registry/format", "registry/index")
 _COMPILER_FILES = ("errors.py", "layers.py", "pooling.py", "spec.py")
 """The code that decides what the index holds. A test compares both with what compiling imports."""
@@ -37,10 +37,10 @@ _PACKAGE = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class IndexedModel:
-    """A model as it is put where it can be found."""
+    """The searchable fields of a model."""
 
     row: int
-    """Of the table of models."""
+    """The number of its row in the table of models."""
     id: str
     summary: str
     facets: Facets
@@ -51,7 +51,7 @@ class IndexedModel:
 
 
 class Index:
-    """Keeps the rows of a database what the files say."""
+    """Updates the rows of the index when the files change."""
 
     def __init__(self, database: Database, compile_source: CompileSource) -> None:
         self._database = database
@@ -60,9 +60,12 @@ class Index:
     # ------------------------------------------------------------ sources
 
     def update(self, sources: Sequence[RegistrySource], version: str | None) -> list[IndexedSource]:
-        """The sources as they are now, each followed by its catalogue; what has changed is compiled.
+        """Compile the files that have changed, and return all files, each followed by its catalogue.
 
-        version: layerzoo's own. Raises: sqlite3.DatabaseError when the index can neither be read nor written.
+        Args:
+            sources: the files.
+            version: layerzoo's own version; None if it is unknown.
+        Raises: sqlite3.DatabaseError if the index can neither be read nor written.
         """
         found: list[IndexedSource] = []
         for source in sources:
@@ -96,33 +99,35 @@ class Index:
             if known := self._known(source, state, version):
                 return known
             self._forget_vanished()
-            row_id = self._emptied(source)  # first, so that an index that cannot be written is told before the work
+            row_id = self._emptied(
+                source
+            )  # first, so that an index that cannot be written fails before the compilation
             compiled = self._compile_source(source, version, is_catalogue)
             stamp = _stamp(state, version)
             edition, head = self._fill(row_id, stamp, compiled, _reader(source))
             return IndexedSource(row_id, source, state, edition, head)
 
     def _emptied(self, source: RegistrySource) -> int:
-        """Take a source's old rows out. Its id stays, for those who still use it."""
+        """Delete the rows of a file, but not its id, which other processes may be using."""
         self._database.write("INSERT OR IGNORE INTO sources (path, owner) VALUES (?, ?)", _key(source))
         ((row_id,),) = self._database.rows("SELECT id FROM sources WHERE path = ? AND owner = ?", _key(source))
         self._clear(row_id)
         return int(row_id)
 
     def _fill(self, row_id: int, stamp: str, compiled: Compiled, read: FacetsReader) -> tuple[str, dict[str, Any]]:
-        """Put a source's new rows in. Returns: its edition and its head."""
+        """Insert the rows of a file. Return its edition and its head."""
         head = {name: getattr(compiled.head, name) for name in compiled.head.__slots__}
         is_readable = self._insert_rows(row_id, compiled.rows, read)
         pairs = [(row_id, alias, target) for alias, target in compiled.head.aliases.items()]
         self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", pairs)
-        # What could not be read may be read by another user, or at the next attempt, though the file stays as it is.
+        # A file that could not be read may be readable later, or by another user, without a change of the file.
         edition = os.urandom(8).hex()
         values = (stamp if is_readable else RACY, edition, json.dumps(head), row_id)
         self._database.write("UPDATE sources SET stamp = ?, edition = ?, head = ? WHERE id = ?", values)
         return edition, head
 
     def _insert_rows(self, source: int, rows: Iterable[dict[str, Any] | Diagnostic], read: FacetsReader) -> bool:
-        """Models and diagnostics of a source. Returns whether its file could be read."""
+        """Insert the models and diagnostics of a file. Return whether the file could be read."""
         from layerzoo.registry.format.diagnostics import Diagnostic
 
         is_readable = True
@@ -145,9 +150,9 @@ class Index:
             for row, plain in numbered
         ]
         self._database.write_many("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", columns)
-        # What a model with a base is follows from all sources together: see keep_view.
-        shelved = [IndexedModel.of(row, plain, read(plain)) for row, plain in numbered if "base" not in plain]
-        self._insert_facets(source, shelved)
+        # Models with a base depend on other files too: see keep_view.
+        searchable = [IndexedModel.of(row, plain, read(plain)) for row, plain in numbered if "base" not in plain]
+        self._insert_facets(source, searchable)
 
     def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
@@ -185,16 +190,19 @@ class Index:
                 self._clear(row_id)
                 self._database.write("DELETE FROM sources WHERE id = ?", (row_id,))
 
-    # ------------------------------------------------------------ what follows from several sources
+    # ------------------------------------------------------------ views: models that depend on several files
 
     def view(self, key: str) -> int | None:
-        """The view that was kept under this key."""
+        """Return the number of the view that was stored under this key; None if there is none."""
         return next((view for (view,) in self._database.rows("SELECT id FROM views WHERE key = ?", (key,))), None)
 
     def keep_view(self, key: str, models: Iterable[IndexedModel]) -> int:
-        """Keep what a set of sources says together: its models that have a base, in a scope of their own.
+        """Store the inherited models of a set of files in a separate scope, whose number is minus that of the view.
 
-        That scope is minus the view. Raises: sqlite3.DatabaseError when the index cannot be written.
+        Args:
+            key: identifies the set of files and their state.
+            models: the models that have a base, including what they inherit.
+        Raises: sqlite3.DatabaseError if the index cannot be written.
         """
         with notify_when_slow(lambda: _COMBINING), self._database.transaction():
             if (known := self.view(key)) is not None:
@@ -227,12 +235,12 @@ def _reader(source: RegistrySource) -> FacetsReader:
 
 
 def _key(source: RegistrySource) -> tuple[bytes, str]:
-    """By what a source is found. A path need not be text."""
+    """Return the key of a file in the index. A path need not be valid text, so it is stored as bytes."""
     return os.fsencode(source.path), f"{source.role}:{source.namespace}"
 
 
 def _stamp(state: str, version: str | None) -> str:
-    """What a source's rows follow from: the file, and who compiled it."""
+    """Return what the rows of a file depend on: its fingerprint and the code that compiled it."""
     return RACY if state == RACY else f"{state} {version} {compiler_version()}"
 
 

@@ -1,1 +1,1 @@
-"""The installation: which plugins are installed, which of them are enabled, and what is wrong with them."""
+"""The installation: which plugins are installed, which of them are enabled, and the problems of each."""

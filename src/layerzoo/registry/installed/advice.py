@@ -1,4 +1,4 @@
-"""The next step for a plugin that cannot be used. Every command that shows one takes its words from here."""
+"""The next step for a plugin that cannot be used, in the words that all commands show."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ def install_again(distribution: str) -> str:
 
 
 def reinstall(distribution: str) -> str:
-    """Something of it is missing or damaged."""
+    """Advise on a distribution with missing or damaged files."""
     again = install_again(distribution)
     return again if distribution == _CORE else f"{again}, or pip uninstall {shlex.quote(distribution)}"
 
 
 def take_out(distribution: str) -> str:
-    """It can be here only without harm when it is not used."""
+    """Advise on a distribution that must not be used."""
     return f"pip uninstall {shlex.quote(distribution)}, or {disable(distribution)}"
 
 
 def correct_entry_point(distribution: str, project: str | None) -> str:
-    """It was packaged wrongly.
+    """Advise on a wrong entry point.
 
-    project: the folder of its source code, where the user is its author.
+    Args:
+        distribution: the distribution of the plugin.
+        project: the folder of its source code, if the user is its author.
     """
     if project is None:
-        return f"{upgrade(distribution)}; if that is the newest, tell its author"
+        return f"{upgrade(distribution)}; if it is the newest version, report this to its author"
     file = shlex.quote(f"{project.rstrip('/')}/pyproject.toml")
     return (
         f'correct [project.entry-points.layerzoo] in {file} (NAMESPACE = "PACKAGE"), then install it again: '
@@ -54,33 +56,40 @@ def correct_entry_point(distribution: str, project: str | None) -> str:
 
 
 def correct_file(distribution: str, path: str | None, *, is_own: bool = False) -> str:
-    """Its registry.yaml is not valid, in whole or in part.
+    """Advise on an invalid registry.yaml.
 
-    is_own: whether the user is its author.
+    Args:
+        distribution: the distribution of the plugin.
+        path: the path of the file.
+        is_own: whether the user is its author.
     """
     if distribution == _CORE or path is None:
         return reinstall(distribution)
     check = f"zoo registry check {shlex.quote(path)}"
     if is_own:
-        return f"correct {path}; all that is wrong with it: {check}"
-    return f"{upgrade(distribution)}; its author sees all that is wrong with: {check}"
+        return f"correct {path}; to list all problems: {check}"
+    return f"{upgrade(distribution)}; its author can list all problems with: {check}"
 
 
 def ship_file(distribution: str, own_path: str | None = None) -> str:
-    """Its registry.yaml is not there.
+    """Advise on a missing registry.yaml.
 
-    own_path: where it should be, where the user is its author.
+    Args:
+        distribution: the distribution of the plugin.
+        own_path: the expected path, if the user is its author.
     """
     if own_path is not None and distribution != _CORE:
         return f"write {own_path}, which begins with `layerzoo: 1`; all keys: zoo registry schema"
     again = install_again(distribution)
-    return again if distribution == _CORE else f"{again}; if it was never shipped, tell its author"
+    return again if distribution == _CORE else f"{again}; if it was never shipped, report this to its author"
 
 
 def match_versions(distribution: str, own_path: str | None = None) -> str:
-    """It was made for another layerzoo than this one: which of the two is too old, pip finds out.
+    """Advise on a plugin for another version of layerzoo. Either of the two may be too old; pip resolves this.
 
-    own_path: its registry.yaml, where the user is its author.
+    Args:
+        distribution: the distribution of the plugin.
+        own_path: its registry.yaml, if the user is its author.
     """
     if own_path is not None and distribution != _CORE:
         return f"{upgrade(_CORE)}, or correct {own_path}"
@@ -88,41 +97,45 @@ def match_versions(distribution: str, own_path: str | None = None) -> str:
 
 
 def correct_code(location: str | None, project: str) -> str:
-    """The code of a plugin raises, and the user is its author.
+    """Advise the author of a plugin whose code raises.
 
-    location: the line, as FILE:LINE, where it is known.
+    Args:
+        location: the line, as FILE:LINE; None if it is unknown.
+        project: the folder of its source code.
     """
     return f"correct {location}" if location else f"correct the plugin in {project}"
 
 
 def correct_declaration(model: str, location: str | None) -> str:
-    """A model that the user declared is not one that its builder can make.
+    """Advise on a model of the user that its builder cannot build.
 
-    location: the declaration, as FILE:LINE, where it is in a file.
+    Args:
+        model: the id.
+        location: the declaration, as FILE:LINE; None if it is unknown.
     """
     return f"correct the declaration of {model}{f' at {location}' if location else ''}: its `args`, its weights"
 
 
 def look_at_checkpoint(model: str, checkpoint: str) -> str:
-    """A checkpoint is not one of this network."""
+    """Advise on a checkpoint of another network."""
     return f"check that {checkpoint} is a checkpoint of {model}. Its own weights, or untrained ones: weights='random:0'"
 
 
 def look_at_repository(source: str, *distributions: str) -> str:
-    """A repository of the hub is not one that the library reads."""
+    """Advise on a repository of the hub that the library cannot read."""
     return f"check what {source} holds. Where it is complete, a newer library may read it: {upgrade(*distributions)}"
 
 
 def choose_one(distributions: Sequence[str]) -> str:
-    """Several claim one namespace."""
+    """Advise on several plugins with one namespace."""
     return f"keep one of them: {' or '.join(map(disable, distributions))}"
 
 
 def upgrade_or_leave_out(namespace: str, distribution: str, *others: str) -> str:
-    """The plugin fails by itself, or together with others that it stands on."""
+    """Advise on a plugin that fails, perhaps because of a library that it requires."""
     return or_leave_out(namespace, distribution, upgrade(distribution, *others))
 
 
 def or_leave_out(namespace: str, distribution: str, step: str) -> str:
-    """A step that may not help, and what always does."""
-    return step if distribution == _CORE else f"{step}; until that helps: {disable(namespace)}"
+    """Combine a step that may not help with disabling the plugin, which always helps."""
+    return step if distribution == _CORE else f"{step}; until then: {disable(namespace)}"

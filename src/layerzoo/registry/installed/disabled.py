@@ -1,7 +1,7 @@
-"""The plugins that the user has disabled: a small text file, one namespace or distribution a line.
+"""The list of disabled plugins: a text file with one namespace or distribution per line.
 
-It stands beside the user's own registry.yaml, and is read before anything of a plugin is, so that what is broken can
-be taken out whatever is wrong with it.
+The file is next to the user's registry.yaml. It is read before any file of a plugin, so that a broken plugin can always
+be disabled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Disabled:
-    """What the file says. ``entries``: the number of a line, from 1, and the name that stands there."""
+    """The content of the file. ``entries``: pairs of line number, from 1, and name."""
 
     path: str = ""
     entries: tuple[tuple[int, str], ...] = ()
@@ -38,27 +38,29 @@ class Disabled:
         return [name for _, name in self.entries]
 
     def name_at(self, line: int) -> str | None:
-        """The name that stands in a line; None where there is none."""
+        """Return the name in a line; None if there is none."""
         return dict(self.entries).get(line)
 
     def covers(self, plugin: Installed) -> bool:
         return any(plugin.is_called(name) for name in self.names)
 
-    def idle(self, plugins: Sequence[Installed]) -> Iterator[Diagnostic]:
-        """The entries that name none of the plugins."""
+    def unused(self, plugins: Sequence[Installed]) -> Iterator[Diagnostic]:
+        """Yield a diagnostic for each entry that is not the name of a plugin."""
         for line, name in self.entries:
             if not any(plugin.is_called(name) for plugin in plugins):
-                message = f"'{name}' is disabled, and no plugin is called so. To remove the line: {advice.enable(name)}"
+                message = (
+                    f"'{name}' is disabled, but there is no such plugin. To remove the line: {advice.enable(name)}"
+                )
                 yield _diagnostic(self.path, line, "reference", message)
 
 
 def disabled_path() -> Path:
-    """Where the file is, or would be."""
+    """Return the path of the file, which need not exist."""
     return user_folder() / FILE_NAME
 
 
 def read_disabled() -> Disabled:
-    """What is disabled here and now. What cannot be read is a problem and disables nothing."""
+    """Read the list of disabled plugins. A file or line that cannot be read becomes a problem, and disables nothing."""
     path = disabled_path()
     try:
         lines = _lines(path)
@@ -70,35 +72,45 @@ def read_disabled() -> Disabled:
         if _NAME.fullmatch(name):
             entries.append((number, name))
         elif name:
-            message = f"'{name[:60]}' is no name of a plugin: a line is a namespace or a distribution, or a # comment"
+            message = (
+                f"'{name[:60]}' is not the name of a plugin: a line is a namespace or a distribution, or a # comment"
+            )
             problems.append(_diagnostic(str(path), number, "syntax", message))
     return Disabled(str(path), tuple(entries), tuple(problems))
 
 
 def disable(name: str, plugins: Sequence[Installed]) -> list[Installed]:
-    """Disable the plugins of a namespace or a distribution. Returns those that were not disabled yet.
+    """Disable the plugins of a namespace or a distribution.
 
-    plugins: all that are installed.
-    Raises: NotFoundError for a name that no plugin has; UsageError for layerzoo itself; OutputError when the file
-    cannot be written, RegistryError when it cannot be read.
+    Args:
+        name: the namespace or the distribution.
+        plugins: all installed plugins.
+    Returns: the plugins that were not disabled before.
+    Raises: NotFoundError if no plugin has this name; UsageError for layerzoo itself; OutputError if the file cannot be
+        written; RegistryError if it cannot be read.
     """
     if not (called := [plugin for plugin in plugins if plugin.is_called(name)]):
         if name in (CORE_NAMESPACE, CORE_DISTRIBUTION):
-            raise UsageError("layerzoo itself cannot be disabled, only the plugins beside it. All: zoo plugin list")
+            raise UsageError("layerzoo itself cannot be disabled, only plugins can. All: zoo plugin list")
         raise _not_found(name, plugins, [])
     new = [plugin for plugin in called if plugin.state != "disabled"]
     if new:
-        # A namespace may be any text where a plugin's metadata is wrong; the distribution always has a name.
+        # If the metadata of a plugin is wrong, its namespace may be any text; its distribution is always a name.
         names = [name] if _NAME.fullmatch(name) else [plugin.distribution for plugin in new]
         _edit(lambda lines: [*(lines or [_HEADER]), *names])
     return new
 
 
 def enable(name: str, plugins: Sequence[Installed]) -> list[str]:
-    """Take the entries out of the file that disable a plugin. Returns them; none when it was not disabled.
+    """Remove the entries that disable a plugin.
 
-    Where an entry is the namespace of several plugins and one of them is named, the others stay disabled.
-    Raises: as :func:`disable`; a name that only the file knows is no mistake.
+    If an entry is the namespace of several plugins and only one of them is enabled, the others remain disabled.
+
+    Args:
+        name: the namespace or the distribution. It need not be installed if the file contains it.
+        plugins: all installed plugins.
+    Returns: the removed entries; none if the plugin was not disabled.
+    Raises: the errors of :func:`disable`.
     """
     entries = read_disabled().names
     called = [plugin for plugin in plugins if plugin.is_called(name)]
@@ -121,12 +133,12 @@ def _not_found(name: str, plugins: Sequence[Installed], entries: Sequence[str]) 
 
 
 def _edit(change: Callable[[list[str]], list[str]]) -> None:
-    """Write the lines of the file anew: whole, or not at all."""
+    """Replace the lines of the file atomically."""
     path = disabled_path()
     lines = change(_lines(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path.resolve()) as temporary:  # where it is a link, what it leads to is written
+        with atomic_path(path.resolve()) as temporary:  # the target of a link is replaced
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
         message = (
@@ -137,7 +149,7 @@ def _edit(change: Callable[[list[str]], list[str]]) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    """Raises: RegistryError when the file is there and cannot be read."""
+    """Read the lines of the file. Raises: RegistryError if the file exists and cannot be read."""
     try:
         return read_small(path, _MAX_BYTES).decode("utf-8-sig").splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -146,7 +158,7 @@ def _lines(path: Path) -> list[str]:
         problem = "is not UTF-8 text"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    raise RegistryError(f"the list of disabled plugins {problem}, and counts for nothing. Correct or remove {path}")
+    raise RegistryError(f"the list of disabled plugins {problem}, and is ignored. Correct or remove {path}")
 
 
 def _name(line: str) -> str:

@@ -1,4 +1,4 @@
-"""The plugins that are installed, each an entry point, found in metadata without importing any of them."""
+"""Find the installed plugins by their entry points, in metadata, without importing them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 
 def core() -> Installed:
-    """layerzoo itself. Found without the help of any other tool's finder, so that it is there whatever is installed."""
+    """Return layerzoo itself. Only Python's own finder is used, so that no other installed tool can hide it."""
     from importlib.metadata import DistributionFinder, MetadataPathFinder
 
     version: str | None = None
-    with contextlib.suppress(Exception):  # it runs from a folder that was never installed, or broken metadata is near
+    with contextlib.suppress(Exception):  # it was never installed, or some metadata is damaged
         version = next(iter(MetadataPathFinder.find_distributions(DistributionFinder.Context(name=GROUP)))).version
-    # In a wheel the file lies in the package; in a checkout at the root, above src/.
+    # In a wheel the file is in the package; in a checkout it is at the root, above src/.
     folder = PACKAGE if (PACKAGE / FILE_NAME).is_file() else PACKAGE.parents[1]
     return Installed(
         namespace=CORE_NAMESPACE,
@@ -52,9 +52,9 @@ def core() -> Installed:
 
 
 def scan() -> list[Installed]:
-    """Every entry point of the group, by namespace. Reads metadata, and runs no plugin's code."""
+    """Return all entry points of the group, by namespace. Reads metadata, and runs no plugin's code."""
     with contextlib.suppress(Exception):  # finders of other tools run here
-        importlib.invalidate_caches()  # a program that runs for days sees what was installed a moment ago
+        importlib.invalidate_caches()  # a program that runs for days finds a plugin that was just installed
     found = [plugin for distribution in _distributions() for plugin in _plugins_of(distribution)]
     return sorted(found, key=lambda plugin: (plugin.namespace, plugin.distribution))
 
@@ -64,7 +64,7 @@ def scan() -> list[Installed]:
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """An installed distribution. damage: what is wrong with its metadata."""
+    """An installed distribution, and the error in its metadata if it is damaged."""
 
     metadata: Distribution
     name: str
@@ -73,11 +73,11 @@ class _Release:
 
     @property
     def project(self) -> str | None:
-        """The folder that it was installed from, editable or not; None for what came from an index or a server.
+        """The folder that it was installed from, editable or not; None for a package from an index or a server.
 
-        RegistrySource: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
+        Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
         """
-        with contextlib.suppress(Exception):  # whatever damaged metadata leads to
+        with contextlib.suppress(Exception):  # damaged metadata may raise anything
             if text := self.metadata.read_text("direct_url.json"):
                 origin = json.loads(text)
                 if "dir_info" in origin and origin["url"].startswith("file:"):
@@ -89,14 +89,14 @@ class _Release:
 
     @property
     def entry_points(self) -> list[EntryPoint]:
-        """Its entry points of the group. Raises: whatever broken metadata leads to."""
+        """Its entry points of the group. Raises: any error that damaged metadata may cause."""
         return list(self.metadata.entry_points.select(group=GROUP))
 
 
 def _distributions() -> Iterator[_Release]:
     """Yield every installed distribution that may have plugins, once.
 
-    The first on ``sys.path`` hides others of its name, as it does for imports. The METADATA of distributions without
+    The first one on ``sys.path`` hides others of the same name, as for imports. The METADATA of distributions without
     plugins is not parsed: with 125 distributions that is 90 % of the time of a scan.
     """
     from importlib.metadata import DistributionFinder
@@ -106,7 +106,9 @@ def _distributions() -> Iterator[_Release]:
         find = getattr(finder, "find_distributions", None)
         if find is None:
             continue
-        with contextlib.suppress(Exception):  # a finder of another tool that fails hides only what it would have found
+        with contextlib.suppress(
+            Exception
+        ):  # if the finder of another tool fails, only its own distributions are missing
             for distribution in find(DistributionFinder.Context()):
                 name, _ = _folder_name(distribution)
                 if name and not _may_have_plugins(distribution):
@@ -120,7 +122,7 @@ def _distributions() -> Iterator[_Release]:
 
 def _folder_name(distribution: Distribution) -> tuple[str, str]:
     """Return the name and the version in the name of a distribution's folder, such as acme_zoo-1.0.dist-info."""
-    folder = Path(str(getattr(distribution, "_path", ""))).name  # there is no public way to it
+    folder = Path(str(getattr(distribution, "_path", ""))).name  # there is no public attribute
     name, _, version = folder.removesuffix(".dist-info").removesuffix(".egg-info").partition("-")
     return name, version
 
@@ -134,7 +136,7 @@ def _may_have_plugins(distribution: Distribution) -> bool:
 
 
 def _release(distribution: Distribution) -> _Release | None:
-    """None for what has no name at all."""
+    """Return the release of a distribution; None if it has no name at all."""
     try:
         if distribution.name:
             return _Release(distribution, distribution.name, distribution.version)
@@ -194,7 +196,9 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
     project = release.project
     upgrade = advice.correct_entry_point(release.name, project)
     if not is_namespace(entry_point.name):
-        return plugin("invalid", f"'{entry_point.name}' is no namespace: small letters, digits, - and _", upgrade)
+        return plugin(
+            "invalid", f"'{entry_point.name}' is not a valid namespace: lower-case letters, digits, - and _", upgrade
+        )
     if entry_point.name in (CORE_NAMESPACE, USER_NAMESPACE):
         owner = "layerzoo itself" if entry_point.name == CORE_NAMESPACE else "the user's own models"
         cause = f"the namespace '{entry_point.name}' is that of {owner}"
@@ -205,14 +209,14 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
         return plugin("invalid", cause, upgrade)
     folder = _folder(entry_point.value)
     if folder is None:
-        cause = f"its entry point names '{entry_point.value}', and no package is called so"
+        cause = f"its entry point names '{entry_point.value}', but there is no such package"
         fix = advice.correct_entry_point(release.name, project) if project else advice.reinstall(release.name)
         return plugin("not found", cause, fix)
     return plugin(folder=folder)
 
 
 def _folder(module: str) -> str | None:
-    """The folder of a top-level package; of a namespace package, the one with a registry file."""
+    """Return the folder of a top-level package; of a namespace package, the folder with a registry file."""
     try:
         found = importlib.util.find_spec(module)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything

@@ -1,4 +1,4 @@
-"""What the zoo consists of here and now: the core, the plugins that are installed, and the user's files."""
+"""Discover the environment: layerzoo itself, the installed plugins, and the user's files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from layerzoo.registry.format.diagnostics import Diagnostic
 
 NO_PLUGINS = "LAYERZOO_NO_PLUGINS"
-"""The environment variable that leaves all plugins out."""
-# Raised when what the scan finds, or how it is written, changes: what another version of layerzoo kept is not read.
+"""The environment variable that makes layerzoo ignore all plugins."""
+# Increase this number if the result of the scan or its form changes, so that old results are ignored.
 _SCAN_FORMAT = 3
 
 
@@ -34,26 +34,26 @@ PUBLISHED = str(PACKAGE / "published.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Everything that the zoo consists of here and now: the core itself first, then plugins, then the user's files."""
+    """The plugins and files that the registry consists of: layerzoo itself, plugins, and the user's files."""
 
     installed: tuple[Installed, ...]
     user_files: tuple[str, ...]
     disabled: Disabled = field(default_factory=Disabled)
     has_plugins: bool = True
-    """Whether plugins count at all."""
+    """False if all plugins are ignored."""
     published: str = PUBLISHED
-    """The list of models that can be installed."""
+    """The path of the list of models that can be installed."""
     local_file: str | None = None
     """The one of ``user_files`` in the working directory."""
 
     @property
     def version(self) -> str | None:
-        """layerzoo's own version; None when it runs from a folder that was never installed."""
+        """The version of layerzoo; None if it was never installed."""
         return self.installed[0].version if self.installed else None
 
     @property
     def plugins(self) -> tuple[Installed, ...]:
-        """All but the core itself."""
+        """All plugins, without layerzoo itself."""
         return self.installed[1:]
 
     def sources(self) -> list[RegistrySource]:
@@ -71,25 +71,29 @@ class Environment:
         return files
 
     def problems(self) -> list[Diagnostic]:
-        """What is wrong with the list of disabled plugins."""
-        idle = self.disabled.idle(self.plugins) if self.has_plugins else ()
-        return [*self.disabled.problems, *idle]
+        """Return the problems of the list of disabled plugins."""
+        unused = self.disabled.unused(self.plugins) if self.has_plugins else ()
+        return [*self.disabled.problems, *unused]
 
 
 class ScanStore(Protocol):
-    """Keeps the result of a scan of ``sys.path``. Both methods raise sqlite3.DatabaseError."""
+    """Stores the result of a scan of ``sys.path``. Both methods raise sqlite3.DatabaseError."""
 
     def scan(self, paths: str, times: str) -> Any:
-        """Return the result that was kept for these folders at these times of change, else None."""
+        """Return the result that was stored for these folders at these times of change; otherwise None."""
 
     def keep_scan(self, paths: str, times: str, found: Any) -> None:
-        """Keep a result, which JSON can represent."""
+        """Store a result, which must be representable as JSON."""
 
 
-def discover(notes: ScanStore) -> Environment:
-    """What is installed on ``sys.path``, and the user's files. The scan of the former is kept in the notes."""
+def discover(results: ScanStore) -> Environment:
+    """Discover the plugins on ``sys.path`` and the user's files.
+
+    Args:
+        results: stores the result of the scan of ``sys.path``.
+    """
     has_plugins, disabled = _has_plugins(), read_disabled()
-    installed = _settled(_kept_scan(notes), disabled) if has_plugins else (core(),)
+    installed = _with_states(_stored_scan(results), disabled) if has_plugins else (core(),)
     # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
     known = {os.path.realpath(each.path) for each in installed if each.path}
     files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
@@ -99,7 +103,7 @@ def discover(notes: ScanStore) -> Environment:
 
 @contextlib.contextmanager
 def without_plugins() -> Iterator[None]:
-    """Within, only the core's own file and the user's count, for this process and its children."""
+    """Ignore all plugins within the context, in this process and its children."""
     with environment(NO_PLUGINS, "1"):
         yield
 
@@ -108,48 +112,48 @@ def _has_plugins() -> bool:
     return os.environ.get(NO_PLUGINS, "") in ("", "0")
 
 
-def _kept_scan(notes: ScanStore) -> list[Installed]:
-    """The core, then every plugin, as found now or when the folders were last as they are now."""
-    kept = remembered(notes, _SCAN_FORMAT, lambda: [asdict(each) for each in (core(), *scan())])
+def _stored_scan(results: ScanStore) -> list[Installed]:
+    """Return layerzoo itself, then all plugins; from the store if no folder on ``sys.path`` has changed."""
+    kept = remembered(results, _SCAN_FORMAT, lambda: [asdict(each) for each in (core(), *scan())])
     return [Installed(**each) for each in kept]
 
 
-def remembered(notes: ScanStore, key: int | str, find: Callable[[], Any]) -> Any:
-    """Return what was found on ``sys.path`` when its folders were last as they are now; else find it, and keep it.
+def remembered(results: ScanStore, key: int | str, find: Callable[[], Any]) -> Any:
+    """Return a stored result about the folders of ``sys.path``; compute and store it if one of them has changed.
 
     Args:
-        notes: where it is kept.
-        key: what is looked for, and the format of the answer.
-        find: returns the answer as a JSON value.
+        results: the store.
+        key: identifies the result and its format.
+        find: computes the result, a JSON value.
     """
     folders = [_absolute(folder) for folder in sys.path if isinstance(folder, str)]
     states = [fingerprint(folder) for folder in folders]
     paths, times = json.dumps([key, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
-        if RACY not in states and (kept := notes.scan(paths, times)) is not None:
+        if RACY not in states and (kept := results.scan(paths, times)) is not None:
             return kept
     found = find()
     with contextlib.suppress(sqlite3.DatabaseError):
-        notes.keep_scan(paths, times, found)
+        results.keep_scan(paths, times, found)
     return found
 
 
 def _absolute(folder: str) -> str:
     try:
         return os.path.abspath(folder)  # noqa: PTH100 - '' is the working directory
-    except OSError:  # which may have been removed
+    except OSError:  # the working directory may have been removed
         return folder
 
 
 def _user_files() -> Iterator[str]:
-    """The user's own files, the nearest first."""
+    """Yield the paths of the user's files, the nearest first."""
     if local := local_registry():
         yield local
     yield str(user_folder() / FILE_NAME)
 
 
 def local_registry() -> str | None:
-    """Return the path of the registry.yaml of the working directory, which need not exist; None where none counts."""
+    """Return the path of the registry.yaml of the working directory, which need not exist; None if it is ignored."""
     here = local_folder()
     # In a checkout of layerzoo it is the core's own file.
     return None if here is None or (here / "src" / "layerzoo" / "registry").is_dir() else str(here / FILE_NAME)
@@ -158,8 +162,8 @@ def local_registry() -> str | None:
 # ---------------------------------------------------------------- which of the plugins count
 
 
-def _settled(installed: Sequence[Installed], disabled: Disabled) -> tuple[Installed, ...]:
-    """The core, and each plugin with what the others and the user mean for it."""
+def _with_states(installed: Sequence[Installed], disabled: Disabled) -> tuple[Installed, ...]:
+    """Set the state of plugins that the user has disabled or that claim the same namespace."""
     itself, *plugins = installed
     enabled = [plugin for plugin in plugins if not disabled.covers(plugin)]
     return (
@@ -175,7 +179,7 @@ def _disabled(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
 
 
 def _undisputed(plugin: Installed, plugins: Sequence[Installed]) -> Installed:
-    """Two that claim one namespace are both out: neither may speak for the other's models."""
+    """Set the state of a plugin whose namespace another one claims too. Neither of the two is used."""
     claims = [each for each in plugins if each.namespace == plugin.namespace and each.state == "ok"]
     if plugin.state != "ok" or len(claims) == 1:
         return plugin

@@ -1,4 +1,4 @@
-"""What is wrong with a plugin as a whole, and what to do about it."""
+"""The health of a plugin: whether it can be used, why not, and what to do."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ ImportState = Literal["ok", "failed", "crashed", "hung"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOutcome:
-    """How the import of a plugin went, in this process or in one of its own, or the call of a hook after it."""
+    """The outcome of importing a plugin, in this process or another, or of calling one of its hooks."""
 
     state: ImportState
     cause: str | None = None
-    """Why it is not ``ok``: one line."""
+    """Why it is not ``ok``, in one line."""
     fix: str | None = None
-    """What to do about it."""
+    """The next step."""
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""
     at: str
-    """When: ISO 8601, UTC."""
+    """The time of the import: ISO 8601, UTC."""
 
     @classmethod
     def failure(cls, state: ImportState, cause: str, fix: str, seconds: float) -> ImportOutcome:
-        """An import that went wrong just now."""
+        """Return the outcome of an import that has just failed."""
         return cls(state=state, cause=cause, fix=fix, seconds=round(seconds, 3), at=_now())
 
     @classmethod
     def success(cls, seconds: float) -> ImportOutcome:
-        """An import that went well just now."""
+        """Return the outcome of an import that has just succeeded."""
         return cls(state="ok", seconds=round(seconds, 3), at=_now())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return the fields as a dictionary."""
         return asdict(self)
 
 
@@ -53,11 +53,11 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A requirement that is not met. found: the version that is installed; None where none is."""
+    """A requirement that is not met. ``found`` is the installed version; None if it is not installed."""
 
     name: str
     requirement: str
-    """As pip takes it, without extras and markers: ``torch>=2.6``."""
+    """In the form of pip, without extras and markers: ``torch>=2.6``."""
     found: str | None
 
     def __str__(self) -> str:
@@ -66,17 +66,17 @@ class Unmet:
 
 
 def unmet_requirements(distribution: str) -> list[Unmet]:
-    """What a distribution asks for directly, or by way of extras (``layerzoo[torch]``), and is not installed so.
+    """Return the requirements of a distribution that are not met, including those of extras (``layerzoo[torch]``).
 
-    Markers hold for this Python and machine. A distribution that is not installed, or whose metadata cannot be read,
-    asks for nothing; a requirement that cannot be read is passed over.
+    Markers are evaluated for this Python and machine. A distribution that is not installed, or whose metadata cannot be
+    read, has no requirements. A requirement that cannot be parsed is ignored.
     """
     found = {str(each): each for each in _unmet(distribution, frozenset(), set())}
     return list(found.values())
 
 
 def _unmet(distribution: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]) -> Iterator[Unmet]:
-    if (distribution, extras) in seen:  # extras may name each other in a circle
+    if (distribution, extras) in seen:  # extras may refer to each other
         return
     seen.add((distribution, extras))
     for requirement in _requirements(distribution, extras):
@@ -88,7 +88,7 @@ def _unmet(distribution: str, extras: frozenset[str], seen: set[tuple[str, froze
 
 
 def _requirements(distribution: str, extras: frozenset[str]) -> Iterator[Requirement]:
-    """With extras, only what they add."""
+    """Yield the requirements of a distribution; with extras, only those that the extras add."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in _declared(distribution):
@@ -126,39 +126,39 @@ def _version(distribution: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A plugin, with all that is known of it: its manifest, how its import went, what it lacks.
+    """A plugin with its manifest, the outcome of its import, and its unmet requirements.
 
-    ``state``, ``cause`` and ``fix`` are those of the first that stops it: the manifest, the import, a requirement, and
-    then what costs only some of its models.
+    ``state``, ``cause`` and ``fix`` describe the first problem, in this order: the manifest, the import, a requirement,
+    and then a problem of only some of its models.
     """
 
     plugin: PluginManifest
     last_import: ImportOutcome | None = None
-    """None where it was not tried."""
+    """None if it was not imported."""
     unmet: tuple[Unmet, ...] = ()
 
     @property
     def is_usable(self) -> bool:
-        """Whether its networks can be built, as far as is known."""
+        """Whether its networks can be built, unless an unknown problem occurs."""
         return self.plugin.is_usable and not self._failed_import
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing at all is wrong."""
+        """Whether there is no problem at all."""
         return self.state == "ok"
 
     @property
     def state(self) -> str:
-        """``ok``, or what stops it."""
+        """``ok``, or the kind of the first problem."""
         if not self.plugin.is_usable:
             return self.plugin.state
         if self._failed_import:
             return self._failed_import.state
-        return "lacks a library" if self.unmet else self.plugin.state
+        return "missing library" if self.unmet else self.plugin.state
 
     @property
     def cause(self) -> str | None:
-        """What is wrong; None where nothing is."""
+        """The cause of the first problem; None if there is none."""
         if not self.plugin.is_usable:
             return self.plugin.cause
         if self._failed_import:
@@ -167,10 +167,10 @@ class Health:
 
     @property
     def fix(self) -> str | None:
-        """What to do about it."""
+        """The next step."""
         if not self.plugin.is_usable:
             return self.plugin.fix
-        if self.unmet:  # also where the import failed: what was asked for may be all that it lacks
+        if self.unmet:  # also if the import failed, which a missing requirement may explain
             return advice.install(*(each.requirement for each in self.unmet))
         return self._failed_import.fix if self._failed_import else self.plugin.fix
 

@@ -1,4 +1,4 @@
-"""A plugin as it is known without running it."""
+"""An installed plugin and its manifest, without importing the plugin."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ PACKAGE = Path(__file__).parents[2]
 
 State = Literal["ok", "incomplete", "invalid", "unsupported", "no registry file", "not found", "conflict", "disabled"]
 """``incomplete``: some models are invalid, the others work. ``not found``: the entry point names no package.
-``conflict``: the namespace is claimed twice, or is not the plugin's to claim. ``disabled``: by the user."""
+``conflict``: the namespace is claimed twice, or reserved. ``disabled``: by the user."""
 
 USABLE: tuple[State, ...] = ("ok", "incomplete")
 
 
 def canonical(distribution: str) -> str:
-    """A distribution's name as pip compares it: ``Acme_Zoo`` is ``acme-zoo``."""
+    """Normalise the name of a distribution as pip does: ``Acme_Zoo`` is ``acme-zoo``."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginManifest:
-    """What a plugin declares, and whether that can be used."""
+    """The declarations of a plugin, and whether they can be used."""
 
     namespace: str
-    """What stands before the first slash of its models' ids."""
+    """The prefix of its models' ids, before the first slash."""
     distribution: str
-    """What pip installs."""
+    """The name of the package that pip installs."""
     version: str | None = None
-    """The distribution's, where it is known."""
+    """The version of the distribution; None if it is unknown."""
     module: str
-    """The top-level module whose hooks are called."""
+    """The top-level module with its hooks."""
     path: str | None = None
-    """Its registry.yaml."""
+    """The path of its registry.yaml."""
     project: str | None = None
-    """The folder of its source code, where it was installed from a folder of this machine: its user is its author."""
+    """The folder that it was installed from, if it was: its user is then assumed to be its author."""
     state: State = "ok"
-    """Whether it can be used; if not, why."""
+    """Whether it can be used, and if not, why."""
     cause: str | None = None
     """Why the state is not ``ok``."""
     fix: str | None = None
     """What to do about it."""
     models: int = 0
-    """How many models it declares that can be used."""
+    """Number of usable models."""
     builders: tuple[str, ...] = ()
     """The builders that it offers."""
 
     @property
     def release(self) -> str:
-        """Distribution and version, as far as they are known."""
+        """Distribution and version; without the version if it is unknown."""
         return f"{self.distribution} {self.version}" if self.version else self.distribution
 
     def is_called(self, name: str) -> bool:
-        """Whether this is the name of its namespace, or of its distribution however that is spelt."""
+        """Return whether this is the name of its namespace or, in any spelling that pip accepts, its distribution."""
         return name == self.namespace or canonical(name) == canonical(self.distribution)
 
     @property
@@ -70,7 +70,7 @@ class PluginManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """One entry point of the group ``layerzoo``, and the folder of the package it names."""
+    """An entry point of the group ``layerzoo`` and the folder of its package."""
 
     namespace: str
     distribution: str
@@ -78,24 +78,23 @@ class Installed:
     module: str
     folder: str | None = None
     file: str = FILE_NAME
-    """What its registry file is called; another name only while one is checked that is not in place yet."""
+    """The name of its registry file. Another name is used only to check a file before it replaces this one."""
     project: str | None = None
-    """The folder of its source code, where it was installed from a folder of this machine: `pip install -e FOLDER`. Who
-    uses it is its author then."""
+    """The folder that it was installed from, as in `pip install -e FOLDER`: its user is then taken for its author."""
     state: State = "ok"
     cause: str | None = None
     fix: str | None = None
 
     @property
     def path(self) -> str | None:
-        """Where its registry.yaml is, or should be."""
+        """The path of its registry.yaml, which need not exist; None if the package was not found."""
         return None if self.folder is None else os.path.join(self.folder, self.file)  # noqa: PTH118 - hot
 
     @property
     def release(self) -> str:
-        """Distribution and version, as far as they are known."""
+        """Distribution and version; without the version if it is unknown."""
         return f"{self.distribution} {self.version}" if self.version else self.distribution
 
     def is_called(self, name: str) -> bool:
-        """Whether this is the name of its namespace, or of its distribution however that is spelt."""
+        """Return whether this is the name of its namespace or, in any spelling that pip accepts, its distribution."""
         return name == self.namespace or canonical(name) == canonical(self.distribution)
