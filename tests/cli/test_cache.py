@@ -180,8 +180,8 @@ def test_what_other_programs_share_stays_and_is_told(zoo: Zoo) -> None:
     ("line", "told"),
     [
         ("--hub", "say which, with MODEL, --damaged or --all"),
-        ("--all mine/vit", "leave out --all"),
-        ("--all --damaged", "leave out --all"),
+        ("--all mine/vit", "omit --all"),
+        ("--all --damaged", "omit --all"),
         ("--older-than -1", "-1.0 is not in the range x>=0"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(tokens: Zoo, home:
         for kind in ("json", "table")
     ]
     assert (json.loads(printed[0])["unknown"], json.loads(printed[0])["unknown_rate"]) == (None, None)
-    assert "unknown   its tokenizer does not tell\n" in printed[1]
+    assert "unknown   its tokenizer does not report them\n" in printed[1]
 
 
 def test_nothing_of_the_weights_is_fetched(tokens: Zoo, home: Path, connected: Hub) -> None:
