@@ -148,7 +148,7 @@ class Verbs(LazyGroup):
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
         "extract": ("layerzoo.cli.extract:command", "Extract features from files, folders or globs."),
         "features": ("layerzoo.cli.features:group", "Check feature files."),
-        "tokens": ("layerzoo.cli.tokens:command", "Report how well a model's tokenizer fits texts."),
+        "tokens": ("layerzoo.cli.tokens:command", "Report unknown words and truncated texts for a model."),
         "pull": ("layerzoo.cli.pull:command", "Download the weights of models."),
         "lock": ("layerzoo.cli.lock:command", "Record the commit and the files of models' weights."),
         "cache": ("layerzoo.cli.cache:group", "List, verify and remove the files that layerzoo keeps on this machine."),

@@ -147,5 +147,5 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
     print_lines(table.lines(ruled=stdout().isatty()))
     stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
-        say(f"Omitted for lack of room: {', '.join(table.left_out)}. A wider terminal or --format json shows all.")
+        say(f"No space for: {', '.join(table.left_out)}. A wider terminal or --format json shows all.")
     return table.left_out

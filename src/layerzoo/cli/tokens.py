@@ -1,4 +1,4 @@
-"""`zoo tokens`: report how well a tokenizer fits texts."""
+"""`zoo tokens`: report unknown words and truncated texts."""
 
 from __future__ import annotations
 

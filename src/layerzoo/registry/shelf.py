@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_ALIASES = 32
 """How many aliases may lead to one another."""
+_FEW_TARGETS = 500
+"""The largest number of models whose aliases are looked up one by one: for more, all aliases are read."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -205,6 +207,16 @@ class Shelf:
         if target is None:
             return self._database.rows(f"{sql} ORDER BY alias")
         return self._database.rows(f"{sql} AND target = ? ORDER BY alias", (target,))
+
+    def aliases_by_target(self, models: Sequence[str]) -> dict[str, list[str]]:
+        """The aliases of some models, in order, by id; of a model without aliases there is no key."""
+        few = models if len(models) <= _FEW_TARGETS else None
+        condition = "" if few is None else f"AND target IN ({', '.join('?' * len(few))})"
+        sql = f"SELECT alias, target FROM aliases WHERE source IN ({self._in_use.ids}) {condition} ORDER BY alias"
+        found: dict[str, list[str]] = {}
+        for alias, target in self._database.rows(sql, few or ()):
+            found.setdefault(target, []).append(alias)
+        return found
 
     def dangling_aliases(self) -> list[tuple[Source, str, str]]:
         """Aliases of what is neither a model nor an alias: the file that says so, the alias and its target."""
