@@ -72,7 +72,7 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
         say(f"{note}.")
     if total.failed:
-        say(f"{total.failed} of {counted(total.texts, 'text')} could not be used.")
+        say(f"{total.failed} of {counted(total.texts, 'text')} failed.")
         sys.exit(1)
 
 
