@@ -100,7 +100,7 @@ def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) 
 def test_words_and_filters_choose(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
     code, out, err = zoo(*arguments)
     assert (code, out.splitlines()) == (0, found)
-    said = [line for line in err.splitlines() if not line.startswith("Left out: ")]
+    said = [line for line in err.splitlines() if not line.startswith("Omitted: ")]
     assert bool(said) == (not found)
 
 
@@ -111,7 +111,7 @@ def test_a_filter_by_size_says_how_many_models_of_unknown_size_it_leaves_out(zoo
     for option in ("--max-params", "--min-params"):
         for format_ in ("ids", "json", "table"):
             err = zoo("list", "--plugin", "mine", option, "10", "--format", format_)[2]
-            assert "Left out: 2 models whose size is unknown until inspected." in err
+            assert "Omitted: 2 models with an unknown number of parameters." in err
     assert "Left out" not in zoo("list", "--plugin", "mine")[2]
     assert registry().unsized(plugin="mine", max_params=10) == 2
     assert registry().unsized(plugin="mine", max_params=10, modality="vision") == registry().unsized() == 0
@@ -135,7 +135,7 @@ def test_the_end_of_several_ids_names_them(zoo: Zoo, home: Path) -> None:
         "layerzoo: 1\nmodels: {two: {modality: text, builder: toy}}\n", encoding="utf-8"
     )
     code, _, err = zoo("show", "two")
-    assert (code, err) == (3, "zoo: 'two' may be any of: acme/cat/two, mine/two\n")
+    assert (code, err) == (3, "zoo: 'two' is ambiguous: acme/cat/two, mine/two\n")
 
 
 def test_layers_that_are_declared_are_shown_with_a_hint_to_trace(zoo: Zoo) -> None:

@@ -122,7 +122,7 @@ def test_json_says_all_that_is_known(zoo: Zoo) -> None:
 
 def test_an_empty_cache_is_told(zoo: Zoo) -> None:
     zoo("cache prune --all --hub")
-    assert zoo("cache verify").err == "No weights are kept in …/cache. To fetch some: zoo pull MODEL\n"
+    assert zoo("cache verify").err == "No weights are kept in …/cache. To download some: zoo pull MODEL\n"
     assert zoo("cache prune --format table") == Done(0, "", "Nothing to remove in …/cache\n")
 
 
@@ -179,9 +179,9 @@ def test_what_other_programs_share_stays_and_is_told(zoo: Zoo) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("--hub", "say which, with MODEL, --damaged or --all"),
-        ("--all mine/vit", "leave out --all"),
-        ("--all --damaged", "leave out --all"),
+        ("--hub", "select files with MODEL, --damaged or --all"),
+        ("--all mine/vit", "omit --all"),
+        ("--all --damaged", "omit --all"),
         ("--older-than -1", "-1.0 is not in the range x>=0"),
     ],
 )

@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_is_known_and_writes_no_catalogue(home: Path, install_
         time.sleep(0.1)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers as well
     _, err = running.communicate(timeout=PATIENCE_S)
-    kept = "what was traced is kept, and the same command goes on from there"
+    kept = "finished traces are kept, and the same command resumes"
     assert (running.returncode, err) == (-signal.SIGINT, f"zoo: stopped by Ctrl-C (SIGINT); {kept}\n")
     assert [row["name"] for row in rows(ledger.read_text().strip())] == ["small", "wide"]
     assert sorted(path.name for path in package.iterdir() if path.is_file()) == ["__init__.py", "registry.yaml"]

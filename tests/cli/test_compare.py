@@ -80,7 +80,7 @@ def test_an_unknown_model_is_told_as_everywhere(zoo: Zoo) -> None:
 
 def test_one_model_is_not_enough(zoo: Zoo) -> None:
     code, _, err = zoo("compare toy/next-word")
-    assert (code, err.splitlines()[0]) == (2, "zoo compare: comparing takes two models or more")
+    assert (code, err.splitlines()[0]) == (2, "zoo compare: a comparison requires two models or more")
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -127,7 +127,7 @@ def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(z
         "2 samples through starter/efficientnet-lite0 at stem (mean) → f.parquet\n"
         "failed: films.txt: not a picture: looks like text\n"
         "failed: absent.png: no such file or folder. Nearest: cat.png\n"
-        "2 of 4 samples could not be used.\n",
+        "2 of 4 samples failed.\n",
     )
     features = Features.load("f.parquet")
     assert features.ids == ("cat.png", "coffee.png")
@@ -158,8 +158,8 @@ def test_a_run_in_which_every_sample_fails_keeps_the_earlier_result(zoo: Zoo, fo
     before = (folder / f"f.{suffix}").read_bytes()
     found = zoo("broken.jpg", "films.txt", *chosen)
     assert found.code == 1
-    assert found.told.startswith(f"f.{suffix} is left as it was: no sample gave features.\n{failures}")
-    assert found.told.endswith("failed: films.txt: not a picture: looks like text\n2 of 2 samples could not be used.\n")
+    assert found.told.startswith(f"f.{suffix} is unchanged: no sample has features.\n{failures}")
+    assert found.told.endswith("failed: films.txt: not a picture: looks like text\n2 of 2 samples failed.\n")
     assert (folder / f"f.{suffix}").read_bytes() == before
 
 
@@ -173,7 +173,7 @@ def test_an_empty_folder_keeps_the_earlier_result(zoo: Zoo, folder: Path) -> Non
 def test_files_of_another_kind_in_a_folder_are_told(zoo: Zoo) -> None:
     found = zoo(".", "--model", "efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
     assert found.code == 0
-    assert found.told.endswith("3 files of another kind were passed over: clip.mp4, coin.wav, films.txt\n")
+    assert found.told.endswith("3 files of another kind were skipped: clip.mp4, coin.wav, films.txt\n")
 
 
 def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Path) -> None:
@@ -183,7 +183,7 @@ def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Pa
     assert [run.told.splitlines()[0] for run in runs] == [
         "2 samples through starter/minilm-l6 at stem (mean) → texts/f.parquet"
     ] * 2
-    assert runs[1].told.splitlines()[1] == "1 file of another kind was passed over: texts/f.parquet"
+    assert runs[1].told.splitlines()[1] == "1 file of another kind was skipped: texts/f.parquet"
     named = zoo("texts/f.parquet", "--model", "starter/minilm-l6", "--layer", "stem", "--out", "g.parquet")
     assert named == Outcome(2, "zoo: texts/f.parquet: features that layerzoo wrote, and no texts\n")
 
@@ -191,7 +191,7 @@ def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Pa
 def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None:
     (folder / "long.txt").write_text("cat\n" + "dog " * 40 + "\n" + "milk " * 17 + "\n")
     arguments = ("long.txt", "--model", "toy/next-word", "--out", "f.npz")
-    assert "2 of them truncated, which left out 25 of 58 tokens; --chunks takes them whole\n" in zoo(*arguments).told
+    assert "2 of them truncated, which dropped 25 of 58 tokens; --chunks keeps all tokens\n" in zoo(*arguments).told
     assert "2 of them split into chunks\n" in zoo(*arguments, "--chunks", "--overlap", "3").told
     assert Features.load("f.npz").provenance["overlap"] == 3
 

@@ -103,7 +103,7 @@ def test_every_option_says_what_it_is_for(line: str, command: click.Command) -> 
 @pytest.mark.parametrize(("line", "command"), list(verbs()))
 def test_every_choice_names_the_nearest(line: str, command: click.Command) -> None:
     kinds = [each.type for each in command.params if isinstance(each.type, click.Choice)]
-    assert {type(kind).__name__ for kind in kinds} <= {"OneOf"}, line
+    assert {type(kind).__name__ for kind in kinds} <= {"WordChoice"}, line
 
 
 def test_the_list_of_verbs_says_of_each_what_its_own_help_says_first() -> None:

@@ -126,7 +126,7 @@ def test_a_locked_model_that_is_gone_says_how_to_take_it_out(vit: Repository, zo
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--check", "--update"), 2, "--check, --update and --remove exclude each other"),
+        (("--check", "--update"), 2, "--check, --update and --remove cannot be combined"),
         (("--update",), 2, "name the models: zoo lock --update MODEL…"),
         (("--remove",), 2, "name the models: zoo lock --remove MODEL…"),
         (("--remove", "mine/vit"), 3, "mine/vit is not locked in"),

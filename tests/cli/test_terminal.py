@@ -32,11 +32,11 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import sys\n"
         "import click\n"
         "import layerzoo.cli as cli\n"
-        "from layerzoo.cli.output import Row, format_option, print_rows\n"
+        "from layerzoo.cli.output import PrintedRow, format_option, print_rows\n"
         "@cli.zoo.command('crowd')\n"
         "@format_option(piped='ids')\n"
         "def crowd(format_):\n"
-        f"    print_rows((Row(f'net/{{n}}', lambda n=n: {{'id': n}}, (f'net/{{n}}', n, 'words and words')) "
+        f"    print_rows((PrintedRow(f'net/{{n}}', lambda n=n: {{'id': n}}, (f'net/{{n}}', n, 'words and words')) "
         f"for n in range({MANY})), format_, ('model', 'params', 'summary'))\n"
         "cli.zoo._lazy['crowd'] = ('__main__:crowd', 'Print many rows.')\n"
         "cli.main(['crowd', *sys.argv[1:]])\n",

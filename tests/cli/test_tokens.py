@@ -38,18 +38,18 @@ def test_one_answer_for_all_texts(tokens: Zoo) -> None:
         "unknown": 3, "truncated": 1, "left_out": 46, "pieces_per_word": pytest.approx(312 / 308),
         "unknown_rate": pytest.approx(3 / 312), "unknown_words": {"ᚠᚢᚦ": 2, "ᚨᚱᚲ,": 1},
     }  # fmt: skip
-    assert said[::2] == (1, "1 of 5 texts could not be used.\n")
+    assert said[::2] == (1, "1 of 5 texts failed.\n")
 
 
 def test_the_answer_as_a_table(tokens: Zoo) -> None:
     assert tokens(MODEL, "texts.txt", "--format", "table").out == (
-        "model     starter/minilm-l6, of texts up to 256 tokens, special ones included\n"
+        "model     starter/minilm-l6, for texts up to 256 tokens, including special tokens\n"
         "texts     5, 1 empty\n"
         "words     308\n"
-        "tokens    312, 1.01 for each word\n"
+        "tokens    312, 1.01 per word\n"
         "unknown   3 (0.96%)\n"
         "such as   ᚠᚢᚦ (2), ᚨᚱᚲ, (1)\n"
-        "too long  1, which leaves out 46 tokens\n"
+        "too long  1, which drops 46 tokens\n"
     )
 
 
@@ -74,7 +74,7 @@ def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(tokens: Z
         "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: its vocabulary has nothing"
     )
     (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
-    assert "tokens for each word: the model knows few of these words" in tokens(MODEL, "spelt.txt").err
+    assert "tokens per word: few of these words are in the vocabulary" in tokens(MODEL, "spelt.txt").err
     (home / "known.txt").write_text("a fine film\n", encoding="utf-8")
     assert tokens(MODEL, "known.txt").err == ""
 
@@ -118,7 +118,7 @@ def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(tokens: Zoo, home:
         for kind in ("json", "table")
     ]
     assert (json.loads(printed[0])["unknown"], json.loads(printed[0])["unknown_rate"]) == (None, None)
-    assert "unknown   its tokenizer does not tell\n" in printed[1]
+    assert "unknown   its tokenizer does not report them\n" in printed[1]
 
 
 def test_nothing_of_the_weights_is_fetched(tokens: Zoo, home: Path, connected: Hub) -> None:

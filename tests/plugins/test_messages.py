@@ -17,7 +17,7 @@ import pytest
 from tests.terminal import Zoo
 
 import layerzoo
-from layerzoo.cli.doctor import Finding, examine
+from layerzoo.cli.doctor import MachineCheck, examine
 from layerzoo.errors import LayerzooError, PluginError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Environment, Registry, registry
@@ -143,11 +143,11 @@ def test_no_message_is_without_a_next_step(home: Path) -> None:
         assert (plugin.state == "ok") == (plugin.cause is None) == (plugin.fix is None), plugin
 
 
-def _is_of_a_plugin(finding: Finding) -> bool:
+def _is_of_a_plugin(finding: MachineCheck) -> bool:
     return finding.what.startswith("plugin ")
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: MachineCheck) -> str:
     return "  ".join(str(each) for each in (finding.what, finding.state, finding.detail, finding.fix) if each)
 
 

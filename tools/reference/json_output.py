@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from layerzoo import spec
-from layerzoo.cli.doctor import Finding
+from layerzoo.cli.doctor import MachineCheck
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
 from layerzoo.registry.installed.health import ImportState
@@ -369,7 +369,7 @@ class Output(JsonObject):
     """``zoo cache verify`` prints an array of them."""
     pruned: Pruned
     """``zoo cache prune`` prints an array of them."""
-    finding: Finding
+    finding: MachineCheck
     """``zoo doctor`` prints an array of them."""
     diagnostic: Diagnostic
     """``zoo registry check FILE…`` prints an array of them."""

@@ -1,4 +1,4 @@
-"""The command line: parse and print only. Each verb is a module of its own, imported when it is called.
+"""The command line: it only parses and prints. Each verb is a separate module, imported when it is called.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok; 1 done, but some items failed or a
 check found something; 2 wrong usage; 3 not found; 4 plugin unusable; 5 refused for safety; 6 unavailable.
@@ -52,9 +52,9 @@ _ANYWHERE = ("--no-plugins", "--no-local-files", "--offline")
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each as ``module:attribute`` and what it does, imported when it is asked for.
+    """Commands by name, each with its ``module:attribute`` and a summary, imported when it is called.
 
-    Neither help nor completion imports them all: that takes its time, and one that cannot be imported would cost both.
+    Help and completion do not import them: that takes time, and a command that fails to import would break both.
     """
 
     def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ class LazyGroup(click.Group):
 
 
 def _reserve_stdout(command: click.Command) -> None:
-    """Have a command, and those below it, run with standard output for its data alone. Help is printed before."""
+    """Reserve standard output for the data of a command and of its subcommands. Help is printed before."""
     if isinstance(command, click.Group):
         for each in command.commands.values():
             _reserve_stdout(each)
@@ -115,7 +115,7 @@ def _reserved(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _InterruptedError(BaseException):
-    """A KeyboardInterrupt on its way through click, which would print an empty line for one."""
+    """Carry a KeyboardInterrupt through click, which would print an empty line for it."""
 
     def __init__(self, interrupt: KeyboardInterrupt) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _InterruptedError(BaseException):
 
 
 class Verbs(LazyGroup):
-    """The verbs, with options that may also stand behind one: `zoo pull MODEL --offline`."""
+    """The verbs, with global options that may also follow a verb: `zoo pull MODEL --offline`."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -143,39 +143,39 @@ class Verbs(LazyGroup):
     lazy={
         "list": ("layerzoo.cli.listing:command", "List models by id."),
         "search": ("layerzoo.cli.search:command", "Search ids, summaries, modalities, builders and licenses."),
-        "show": ("layerzoo.cli.show:command", "Show what is declared about a model."),
-        "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost to get there."),
+        "show": ("layerzoo.cli.show:command", "Show the declaration of a model."),
+        "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost up to each."),
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
-        "extract": ("layerzoo.cli.extract:command", "Turn files, folders or globs into features."),
-        "features": ("layerzoo.cli.features:group", "Check files of features."),
-        "tokens": ("layerzoo.cli.tokens:command", "Tell whether texts fit a model."),
-        "pull": ("layerzoo.cli.pull:command", "Fetch the weights of models."),
-        "lock": ("layerzoo.cli.lock:command", "Write down which commit and which files the weights of models are."),
-        "cache": ("layerzoo.cli.cache:group", "List, verify and remove what is kept on this machine."),
+        "extract": ("layerzoo.cli.extract:command", "Extract features from files, folders or globs."),
+        "features": ("layerzoo.cli.features:group", "Check feature files."),
+        "tokens": ("layerzoo.cli.tokens:command", "Report unknown words and truncated texts for a model."),
+        "pull": ("layerzoo.cli.pull:command", "Download the weights of models."),
+        "lock": ("layerzoo.cli.lock:command", "Record the commit and the files of models' weights."),
+        "cache": ("layerzoo.cli.cache:group", "List, verify and remove the files that layerzoo keeps on this machine."),
         "plugin": ("layerzoo.cli.plugin:group", "List, show, check, disable and enable plugins."),
-        "catalogue": ("layerzoo.cli.catalogue:group", "Write the catalogue of a plugin, and check it."),
-        "registry": ("layerzoo.cli.registry:group", "Check registry files, and print their format for editors."),
-        "doctor": ("layerzoo.cli.doctor:command", "Tell what works on this machine, and how to fix the rest."),
-        "completion": ("layerzoo.cli.completion:command", "Complete zoo in bash, zsh or fish."),
+        "catalogue": ("layerzoo.cli.catalogue:group", "Build and check the catalogue of a plugin."),
+        "registry": ("layerzoo.cli.registry:group", "Check registry files, and print their JSON Schema for editors."),
+        "doctor": ("layerzoo.cli.doctor:command", "Check this machine, and suggest fixes."),
+        "completion": ("layerzoo.cli.completion:command", "Print a completion script for bash, zsh or fish."),
     },
     subcommand_metavar="VERB …",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
 )
 @click.version_option(package_name="layerzoo", prog_name="zoo")
-@click.option("--no-plugins", is_flag=True, help="Leave all plugins out, as LAYERZOO_NO_PLUGINS=1 does.")
+@click.option("--no-plugins", is_flag=True, help="Ignore all plugins, as LAYERZOO_NO_PLUGINS=1 does.")
 @click.option(
     "--no-local-files",
     is_flag=True,
     help=f"Ignore registry.yaml and layerzoo.lock of the working directory, as {NO_LOCAL_FILES}=1 does.",
 )
-@click.option("--offline", is_flag=True, help="Open no connection, as LAYERZOO_OFFLINE=1 does.")
+@click.option("--offline", is_flag=True, help="Open no network connection, as LAYERZOO_OFFLINE=1 does.")
 @click.pass_context
 def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: bool) -> None:
     """One zoo for every backbone: name a model and a layer, get a feature matrix.
 
-    Data goes to standard output, everything else to standard error. On a terminal it is a table; in a pipe it is ids or
-    JSON, and --format says which.
+    Data goes to standard output, everything else to standard error. A terminal gets a table, a pipe gets ids or JSON;
+    --format chooses another format.
     """
     if offline or no_local_files:
         from layerzoo.environment import environment
@@ -190,19 +190,19 @@ def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: boo
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: one clean message for each error, never a traceback of ours.
+    """Run the command line and exit. An expected error prints one message and no traceback.
 
-    A signal ends the process with one line that says what was kept (see :mod:`layerzoo.stopping`).
+    A signal ends the process with one line that describes the work that was kept: see :mod:`layerzoo.stopping`.
     """
     try:
         stopping.install()
         try:
             _main(arguments)
         finally:
-            stopping.uninstall()  # a signal while the interpreter shuts down has nothing to unwind
+            stopping.uninstall()  # while the interpreter shuts down, a signal has nothing to unwind
     except stopping.Stopped as stop:
         stopping.end(stop)
-    except KeyboardInterrupt:  # of no signal
+    except KeyboardInterrupt:  # not from a signal
         sys.exit(_ABORTED)
 
 
@@ -238,17 +238,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         say(f"zoo: {first}", *others)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has seen enough (`zoo list | head`).
+        # The reader closed the pipe (`zoo list | head`).
         _discard_output()
-        return 1  # as click does when it is the one to notice
+        return 1  # as click does
     except UnicodeEncodeError as error:
-        # Output takes anything, so it is an argument: bytes that are no text, which no name can be compared with.
+        # Output accepts any character, so an argument holds bytes that are not UTF-8.
         say(f"zoo: {error.object!r} is not valid UTF-8")
         return click.UsageError.exit_code
     except OSError as error:
         if error.filename is not None:
             raise
-        # Without a file's name it is the standard output that failed: a full disk, behind `>`.
+        # An error without a file name comes from standard output, such as a full disk after `>`.
         _discard_output()
         say(f"zoo: standard output cannot be written: {error.strerror}")
         return 1
@@ -261,7 +261,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _complaint(error: click.ClickException) -> list[str]:
-    """What is wrong with the command line, the nearest things that would be right, and where to read on."""
+    """Return a message about a wrong command line: the mistake, the nearest valid names, and the usage."""
     message = printable(error.format_message())
     if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
         message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
@@ -276,9 +276,9 @@ def _complaint(error: click.ClickException) -> list[str]:
 
 
 def _open_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) some that lead nowhere.
+    """Open the null device for each standard stream that the process was started without (`>&-`).
 
-    Otherwise the next file to be opened, the index perhaps, would get their number, and what is printed.
+    Otherwise the next opened file, such as the index, would get the descriptor of a stream and receive its output.
     """
     for number in range(3):
         try:
@@ -291,9 +291,9 @@ def _open_streams() -> None:
 
 
 def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for as long as the process lives
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - open until the process ends
 
 
 def _discard_output() -> None:
-    """What is still buffered has nowhere to go when the interpreter flushes it at exit."""
+    """Redirect standard output to the null device, so that the flush at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

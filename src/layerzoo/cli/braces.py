@@ -1,4 +1,4 @@
-"""Braces that were not quoted: a shell makes several words of ``block.{1..9}``, and one reaches the option."""
+"""Detect unquoted braces: a shell expands ``block.{1..9}`` to several words, and the option gets one of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 _NUMBER = re.compile(r"\d+")
 _FAMILIES = "stem|block|stage|branch|norm|pooled|embedding|head|neck|query|bottleneck"
 _LAYER = re.compile(rf"({_FAMILIES})(\.(\d+|{_FAMILIES}))*|module:.+")
-"""What layers are called in every architecture."""
+"""The standard names of layers."""
 _LONGEST_NAME = 200
 
 
 _EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)")
-"""How click says that there are words which have no meaning."""
+"""The message of click about surplus arguments."""
 _PATTERNS = ("layers", "pattern", "pools", "only")
 """Names of the parameters of commands that take layers, selectors or patterns, in which braces are usual."""
 

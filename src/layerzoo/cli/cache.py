@@ -1,4 +1,4 @@
-"""`zoo cache`: what is kept on this machine, whether it is sound, and what may go."""
+"""`zoo cache`: list, verify and remove files on this machine."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ _VERIFY_COLUMNS = ("name", "kind", "state", "detail", "models", "revision", "pat
 _PRUNE_COLUMNS = ("name", "kind", "state", "bytes", "reason", "models", "revision", "path")
 _KEYS = ("kind", "name", "revision", "bytes", "of_bytes", "share", "whole", "models", "useless", "digest", "path",
          "used")  # fmt: skip
-_JSON_SHAPE = f"json and jsonl have of each thing {', '.join(_KEYS)}. What is not known is null; ids are paths."
+_JSON_SHAPE = (
+    f"json and jsonl have, for each entry, the keys {', '.join(_KEYS)}. An unknown value is null; ids are paths."
+)
 
 
 @click.group("cache")
 def group() -> None:
-    """List, verify and remove what is kept on this machine."""
+    """List, verify and remove the files that layerzoo keeps on this machine."""
 
 
 @group.command("list", epilog=_JSON_SHAPE)
 @format_option(piped="ids")
 def list_command(format_: Format) -> None:
-    """List what is kept, how much of each file is here, and which models use it.
+    """List the files, the share of each that is on this machine, and the models that use it.
 
     \b
     hub         a file in huggingface_hub's cache, which other programs share
-    download    a file that is fetched in parts, or came from a link
+    download    a file that was downloaded in parts, or from a URL
     converted   a checkpoint made from a pickle
-    scratch     a file that is being written, or was when its process was killed
+    scratch     a temporary file, possibly of a killed process
     traces, catalogues, identified, listings, index, digests
-                what was found out, and can be found out again
+                results that can be computed again
 
-    Of a file with holes, what is here counts. Nothing is fetched, and no connection is opened.
+    Of a partly downloaded file, only the present bytes count. No connection is opened.
     """
     inventory = _inventory(())
     print_rows((_listed(item) for item in inventory.items), format_, _LIST_COLUMNS)
@@ -61,17 +63,17 @@ def list_command(format_: Format) -> None:
 @format_option(piped="json")
 @click.pass_context
 def verify_command(ctx: click.Context, models: Sequence[str], format_: Format) -> None:
-    """Read every file of weights again, and compare its digest with what it should be.
+    """Read every weights file again, and compare its digest with the expected one.
 
-    Without MODEL: everything. Exits with 1 when something is damaged or has drifted. json has the keys of `zoo cache
+    Without MODEL: all files. Exits with 1 when a file is damaged or has drifted. json has the keys of `zoo cache
     list`, state and detail. The states are:
 
     \b
-    ok        as the repository, the link, the declaration and the lock say
-    damaged   not what came, or not readable
-    drifted   sound, and not what the declaration or the lock says
-    partial   not all of it is here, so that there is no digest to compare
-    gone      a model uses it, and it is not here; `zoo pull` brings it
+    ok        equal to the repository, the URL, the declaration and the lock
+    damaged   changed since the download, or not readable
+    drifted   intact, but different from the declaration or the lock
+    partial   not completely downloaded, so that no digest can be compared
+    gone      used by a model, but missing; `zoo pull` downloads it
     """
     from layerzoo.weights.verdicts import verdicts
 
@@ -85,11 +87,13 @@ def verify_command(ctx: click.Context, models: Sequence[str], format_: Format) -
 
 @group.command("prune")
 @click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=candidates.models)
-@click.option("--damaged", is_flag=True, help="What `zoo cache verify` finds damaged.")
-@click.option("--all", "everything", is_flag=True, help="Everything that layerzoo keeps.")
-@click.option("--hub", is_flag=True, help="Also in huggingface_hub's cache, which other programs share.")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only what was not used for so long.")
-@click.option("--dry-run", is_flag=True, help="Remove nothing; tell what would be removed.")
+@click.option("--damaged", is_flag=True, help="Remove the files that `zoo cache verify` reports as damaged.")
+@click.option("--all", "everything", is_flag=True, help="Remove all files that layerzoo keeps.")
+@click.option("--hub", is_flag=True, help="Also remove from huggingface_hub's cache, which other programs share.")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only files that were not used for DAYS."
+)
+@click.option("--dry-run", is_flag=True, help="Remove nothing; list the files that would be removed.")
 @format_option(piped="json")
 @click.pass_context
 def prune_command(
@@ -102,22 +106,22 @@ def prune_command(
     dry_run: bool,
     format_: Format,
 ) -> None:
-    """Remove what is of no use, or what is asked for.
+    """Remove unused files, or selected ones.
 
-    Without MODEL, --damaged or --all that is: files that a killed process left, downloads and converted checkpoints
-    that no model can use which `zoo list` has here, and parts of files of which the whole is here too. With MODEL: what
-    is that model's. What another process is writing stays.
+    Unused files are temporary files of killed processes, downloads and converted checkpoints that no installed model
+    uses, and partial downloads of files that are also complete. MODEL selects the files of a model, --damaged damaged
+    files, --all all files. Files that another process is writing are never removed.
 
-    Files in huggingface_hub's cache stay without --hub. With it they go a revision at a time, whoever fetched them; of
-    those that are damaged, each by itself.
+    Files in huggingface_hub's cache are removed only with --hub, one revision at a time, even if another program
+    downloaded them; damaged files one by one.
 
-    Exits with 1 when something could not be removed. json has the keys of `zoo cache list`, state (removed, would be
+    Exits with 1 when a file could not be removed. json has the keys of `zoo cache list`, state (removed, would be
     removed, gone, in use, failed), reason, freed (bytes) and detail.
 
     \b
     Examples:
       zoo cache prune --dry-run
-      zoo cache prune mine/shelf --hub
+      zoo cache prune mine/bert --hub
       zoo cache prune --all --older-than 90
     """
     from layerzoo.weights.removal import removals, remove
@@ -140,13 +144,13 @@ def prune_command(
 
 def _check_choice(models: Sequence[str], *, damaged: bool, everything: bool, hub: bool) -> None:
     if everything and (models or damaged):
-        raise UsageError("--all removes everything: leave out MODEL and --damaged, or leave out --all")
+        raise UsageError("--all removes everything: omit MODEL and --damaged, or omit --all")
     if hub and not (models or damaged or everything):
-        raise UsageError("--hub removes files that other programs share: say which, with MODEL, --damaged or --all")
+        raise UsageError("--hub removes files that other programs share: select files with MODEL, --damaged or --all")
 
 
 def _inventory(models: Iterable[str]) -> Inventory:
-    """What is kept; of some models, as people call them, what is theirs."""
+    """Return the files on this machine; only those of some models where any are named."""
     from layerzoo.weights.inventory import Inventory
 
     ids = [resolve_model_id(model) for model in models]
@@ -218,7 +222,7 @@ def _percent(share: float | None) -> str | None:
 
 
 def _short(revision: str | None) -> str | None:
-    """As much of a commit as people compare."""
+    """Return the first digits of a commit."""
     return None if revision is None else revision[:12]
 
 
@@ -240,7 +244,7 @@ def _total(inventory: Inventory) -> str:
 
 
 def _places(inventory: Inventory) -> str:
-    """The folders in which things are."""
+    """Return the folders of the files, in words."""
     if not any(item.kind == "hub" for item in inventory.items):
         return str(cache_dir())
     from layerzoo.weights.network import hub_cache
@@ -268,13 +272,13 @@ def _bytes(items: Sequence[Item]) -> int:
 
 def _summary(found: Sequence[Verdict]) -> str:
     if not found:
-        return f"No weights are kept in {cache_dir()}. To fetch some: zoo pull MODEL"
+        return f"No weights are kept in {cache_dir()}. To download some: zoo pull MODEL"
     states = [verdict.state for verdict in found]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
 
 
 def _advice(found: Sequence[Verdict]) -> Iterable[str]:
-    """What to do next."""
+    """Yield the next steps for damaged and drifted files."""
     damaged = [verdict.item for verdict in found if verdict.state == "damaged"]
     drifted = [verdict.item for verdict in found if verdict.state == "drifted"]
     if damaged:
@@ -282,7 +286,7 @@ def _advice(found: Sequence[Verdict]) -> Iterable[str]:
         models = _models(damaged)
         yield f"Next: zoo cache prune --damaged{hub}{f', then zoo pull {models}' if models else ''}"
     if drifted:
-        yield f"Next, if the change is meant: zoo lock --update {_models(drifted)}"
+        yield f"Next, if the change is intended: zoo lock --update {_models(drifted)}"
 
 
 def _models(items: Iterable[Item]) -> str:

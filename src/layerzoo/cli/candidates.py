@@ -1,6 +1,6 @@
-"""What a shell may offer where a model, a layer, a pooling or a plugin is to be named.
+"""Completion candidates for models, layers, poolings and plugins.
 
-Each of these has the shape of click's ``shell_complete=``: the command so far, its parameter, and the beginning of the
+Each function has the signature of click's ``shell_complete=``: the context, the parameter, and the beginning of the
 word. None imports more than browsing does.
 """
 
@@ -20,18 +20,18 @@ Items: TypeAlias = "list[CompletionItem[str]]"
 Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], Items]
 
 _MOST_MODELS = 500
-_UNFINISHED = "partial"  # a word that the scripts of `zoo completion` let one go on typing
+_UNFINISHED = "partial"  # the scripts of `zoo completion` add no space after such a word
 
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Ids and aliases."""
+    """Return ids and aliases."""
     from layerzoo.registry.lookup import registry
 
     return _plain(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
 
 
 def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """The layers of the model that the command names, in the order they run, then selectors that mean some of them."""
+    """Return the layers of the named model in the order in which they run, then selectors."""
     from click.shell_completion import CompletionItem
 
     spec, known = _layers_of(ctx.params.get("model"))
@@ -44,7 +44,7 @@ def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
 
 
 def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Poolings, alone and behind `LAYER=`."""
+    """Return poolings, alone and after `LAYER=`."""
     from click.shell_completion import CompletionItem
 
     from layerzoo.pooling import POOLINGS
@@ -57,22 +57,22 @@ def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Ite
 
 
 def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """The namespaces of the plugins that are installed."""
+    """Return the namespaces of the installed plugins."""
     return _plain((namespace for namespace, _ in _plugin_states()), incomplete)
 
 
 def enabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Those that are not disabled."""
+    """Return the namespaces of the plugins that are not disabled."""
     return _plain((namespace for namespace, state in _plugin_states() if state != "disabled"), incomplete)
 
 
 def disabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Those that are."""
+    """Return the namespaces of the disabled plugins."""
     return _plain((namespace for namespace, state in _plugin_states() if state == "disabled"), incomplete)
 
 
 def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Files, and `random:`."""
+    """Return files and `random:`."""
     from click.shell_completion import CompletionItem
 
     if incomplete and "random:".startswith(incomplete):
@@ -81,14 +81,14 @@ def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Item
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """Files and folders."""
+    """Return files and folders."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def separated(words: Sequence[str]) -> Complete:
-    """Some of these words, with commas between them, each once."""
+    """Return a function that completes a comma-separated list of these words."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
         before, comma, _ = incomplete.rpartition(",")
@@ -111,7 +111,7 @@ def _plugin_states() -> list[tuple[str, str]]:
 
 
 def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
-    """The id of a model as it was typed, and its layers; none where no model is named."""
+    """Return the id of a model and its layers; no layers where no model is named."""
     if not model:
         return None, ()
     from layerzoo.cli.names import resolve_model_id

@@ -1,4 +1,4 @@
-"""`zoo catalogue`: the generated list of a plugin's models."""
+"""`zoo catalogue`: build and check the generated list of a plugin's models."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from layerzoo.runtime.catalogue import Traced
 
 _only = click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Of the architectures those alone, as in 'vit_*'. Repeatable."
+    "--only", multiple=True, metavar="PATTERN", help="Only architectures that match, as in 'vit_*'. Repeatable."
 )
 _jobs = click.option(
-    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores", help="How many at once."
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="The number of parallel processes.",
 )
 _seconds = click.option(
     "--seconds",
@@ -36,21 +40,25 @@ _seconds = click.option(
     default=600,
     show_default=True,
     metavar="S",
-    help="How long one architecture may take.",
+    help="The time limit for one architecture.",
 )
 
 
 @click.group("catalogue")
 def group() -> None:
-    """Write the catalogue of a plugin, and check it.
+    """Build and check the catalogue of a plugin.
 
-    A catalogue lists every model that the plugin's library knows of, with its layers and costs, found by tracing.
+    A catalogue lists every model of the plugin's library, with the layers and costs that tracing found.
     """
 
 
 @group.command("build")
 @click.argument("plugin", shell_complete=candidates.plugins)
-@click.option("--out", type=click.Path(dir_okay=False), help="Else the file that the plugin's registry.yaml names.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="The output file. Default: the one that the plugin's registry.yaml names.",
+)
 @_only
 @_jobs
 @_seconds
@@ -58,11 +66,10 @@ def group() -> None:
 def build_command(
     ctx: click.Context, plugin: str, out: str | None, only: Sequence[str], jobs: int, seconds: float
 ) -> None:
-    """Trace every architecture of PLUGIN on no data, and write the catalogue.
+    """Trace every architecture of PLUGIN without data, and write the catalogue.
 
-    What is known is kept at once: a run that was stopped goes on where it was. With --only, all other architectures
-    stay as the catalogue has them. Exits with 1 when some could not be traced; these are listed, and stand in the
-    catalogue without layers.
+    Each result is saved at once, so that an interrupted run resumes. --only keeps the entries of other architectures.
+    Exits with 1 when an architecture could not be traced; it is listed, and has no layers in the catalogue.
 
     \b
     Examples:
@@ -76,7 +83,7 @@ def build_command(
     names = _chosen(everything, only, namespace)
     kept = list(shipped_models(namespace, [name for name in everything if name not in names])) if only else []
     target = Path(out).absolute() if out else catalogue_path(namespace)
-    with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # before the long work
+    with _told_if_unwritable(target), scratch_path(target.parent) as probe:  # fail before the long work
         probe.touch()
     traced = _traced(namespace, names, jobs, seconds)
     text = catalogue_text(namespace, [*kept, *traced])
@@ -94,7 +101,7 @@ def build_command(
 @_seconds
 @click.pass_context
 def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: int, seconds: float) -> None:
-    """Trace again, and compare with the catalogue that PLUGIN ships. Exits with 1 when something differs.
+    """Trace again, and compare with the catalogue of PLUGIN. Exits with 1 when they differ.
 
     \b
     Example:
@@ -113,7 +120,7 @@ def check_command(ctx: click.Context, plugin: str, only: Sequence[str], jobs: in
 
 
 def _chosen(names: Sequence[str], only: Sequence[str], namespace: str) -> list[str]:
-    """Those that one of the patterns fits, or all. Raises: NotFoundError for a pattern that fits none."""
+    """Return the names that match a pattern, or all. Raises: NotFoundError for a pattern without a match."""
     for pattern in only:
         if not any(fnmatchcase(name, pattern) for name in names):
             close = nearest(pattern, names)
@@ -136,7 +143,7 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
 
     ledger = Ledger(ledger_path(namespace), state_of(namespace)) if keep else None
     found = []
-    kept = "; what was traced is kept, and the same command goes on from there" if keep else ""
+    kept = "; finished traces are kept, and the same command resumes" if keep else ""
     with what_is_kept(lambda: kept):
         for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
             found.append(each)

@@ -1,4 +1,4 @@
-"""Values of options whose errors say what is wanted, and what was probably meant."""
+"""Option types whose errors list the valid values and the nearest ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from layerzoo.errors import nearest, nearest_hint
 
 
-class OneOf(click.Choice[str]):
+class WordChoice(click.Choice[str]):
     """One of a few words, as :class:`click.Choice`."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:

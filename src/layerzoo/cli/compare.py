@@ -24,15 +24,15 @@ _LAYER_FACTS = ("depth", "params", "flops", "shape")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One fact or layer, and what it is for each model."""
+    """One fact or layer, with its value for each model."""
 
     kind: str
     """``fact`` or ``layer``."""
     name: str
     values: list[Any]
-    """For each model; None where it is not known, or where the model has no such layer."""
+    """One per model; None where the value is unknown, or the model has no such layer."""
     shown: list[str | None]
-    """The values as a table shows them."""
+    """The values as text for a table."""
 
     @property
     def is_known(self) -> bool:
@@ -47,27 +47,27 @@ class Compared:
 
 
 _MOST_MODELS = 200
-"""How many models one comparison may have. The time for its table grows with the square of their number."""
+"""The largest number of models in one comparison. The time for its table grows with the square of it."""
 
 
 @click.command("compare")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL MODEL…", shell_complete=candidates.models)
-@click.option("--differing", is_flag=True, help="Only what is not the same for all.")
+@click.option("--differing", is_flag=True, help="Only facts and layers that differ.")
 @format_option(piped="json")
 def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
-    """Show models side by side: a column each, a row for each fact and each layer.
+    """Show models side by side: one column per model, one row per fact and per layer.
 
-    Rows in which the models differ are marked with ≠. Layers stand in one row where they have the same name, with the
-    depth (the share of the FLOPs up to there), the parameters and the FLOPs to get there.
+    Rows that differ are marked with ≠. Layers of the same name share a row, with their depth (the share of the FLOPs up
+    to the layer), and the parameters and the FLOPs up to the layer.
 
     \b
     json is {"models": [ID, …],
              "facts": [{"fact": NAME, "values": VALUES, "differs": BOOL}, …],
              "layers": [{"layer": NAME, "values": VALUES, "differs": BOOL}, …]}
 
-    VALUES has one for each model, in the order of "models"; null where it is not known, or there is no such layer. That
-    of a layer is {"depth", "params", "flops", "shape"}. jsonl has the models, then each fact and each layer, on a line
-    of its own. ids are those of the models.
+    VALUES has one value per model, in the order of "models"; null where it is unknown, or the model has no such layer.
+    The value of a layer is {"depth", "params", "flops", "shape"}. jsonl has a line for the models, then one for each
+    fact and each layer. ids are those of the models.
 
     \b
     Examples:
@@ -75,9 +75,9 @@ def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
       zoo compare timm/resnet18 timm/resnet50 --differing
     """
     if len(names) < 2:
-        raise click.UsageError("comparing takes two models or more")
+        raise click.UsageError("a comparison requires two models or more")
     if len(names) > _MOST_MODELS:
-        raise click.UsageError(f"comparing takes at most {_MOST_MODELS} models, and {len(names):,} are named")
+        raise click.UsageError(f"a comparison has at most {_MOST_MODELS} models, not {len(names):,}")
     specs = [registry().model(resolve_model_id(name)) for name in names]
     layers = [traced_layers(spec) or spec.layers for spec in specs]
     rows = [
@@ -86,7 +86,7 @@ def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
     _print([spec.id for spec in specs], rows, format_)
 
 
-# ---------------------------------------------------------------- what is compared
+# ---------------------------------------------------------------- rows
 
 
 def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Iterator[Compared]:
@@ -118,7 +118,7 @@ def _input(preprocess: Preprocess) -> str:
 
 
 def _width(spec: ModelSpec, layers: Sequence[Layer]) -> int | None:
-    """How many features a sample has, by default."""
+    """Return the number of features per sample at the default layer and pooling."""
     if not layers:
         return None
     chosen = select(layers, spec.default.layer, model=spec.id)
@@ -134,7 +134,7 @@ def _layers(models: Sequence[Sequence[Layer]]) -> Iterator[Compared]:
 
 
 def _merged(orders: Sequence[Sequence[str]]) -> list[str]:
-    """All names, each once; a name that is new stands behind the one that it follows in its own model."""
+    """Merge lists of names: a new name is inserted after its predecessor in its model."""
     merged: list[str] = []
     for order in orders:
         at = 0
@@ -159,7 +159,7 @@ def _shown(layer: Layer | None) -> str | None:
     return " · ".join("?" if cost is None else cost for cost in costs) if any(costs) else "yes"
 
 
-# ---------------------------------------------------------------- how it is printed
+# ---------------------------------------------------------------- output
 
 
 def _print(models: list[str], rows: list[Compared], format_: Format) -> None:
@@ -176,7 +176,7 @@ def _print(models: list[str], rows: list[Compared], format_: Format) -> None:
 
 
 def _print_table(models: list[str], rows: list[Compared]) -> None:
-    """A column a model, under its id; under a number where the ids, which are never cut, would take too much room."""
+    """Print one column per model, headed by its id, or by a number where the ids would be too wide."""
     from layerzoo.cli.table import terminal_width
 
     names = [f"{_DIFFERS if row.differs else ' '} {row.name}" for row in rows]
@@ -187,4 +187,4 @@ def _print_table(models: list[str], rows: list[Compared]) -> None:
         print_lines([*(f"{heading} {model}" for heading, model in zip(headings, models, strict=True)), ""])
     print_table([[name, *row.shown] for name, row in zip(names, rows, strict=True)], ["", *headings], squeeze=True)
     if any(row.kind == "layer" for row in rows):
-        say("", "Of a layer: its depth · the parameters up to it · the FLOPs up to it.")
+        say("", "Layers: depth · parameters up to the layer · FLOPs up to the layer.")

@@ -1,8 +1,8 @@
-"""`zoo completion`: scripts that let a shell complete the command line, and the answers to them.
+"""`zoo completion`: completion scripts for shells, and the candidates that they request.
 
-The machinery is click's. Its scripts are replaced, for ids hold `:`, `@` and `=`, at which bash breaks words, and so
-that `--option=value` is completed in every shell. A script hands over the line up to the cursor and gets a line a
-candidate: its type (plain, partial, file, dir), its value and a few words about it, with tabs between them.
+click provides the mechanism. Its scripts are replaced because ids contain `:`, `@` and `=`, at which bash breaks words,
+and so that `--option=value` is completed in every shell. A script sends the line up to the cursor and receives one line
+per candidate: its type (plain, partial, file, dir), its value and a short help text, separated by tabs.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import shlex
 import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
-from layerzoo.cli.choice import OneOf
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.streams import stdout
 from layerzoo.printable import printable
 
-_CURSOR = "\0"  # stands in no command line, so that the word it is in is the one to complete
+_CURSOR = "\0"  # never part of a command line, so that it marks the word to complete
 _FIELDS = "\t"
 
 
 class _Completion(ShellComplete):
-    """What the shells have in common."""
+    """Behaviour that all shells share."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         words = split_arg_string(os.environ["COMP_WORDS"] + _CURSOR)
@@ -140,12 +140,12 @@ SHELLS: dict[str, type[_Completion]] = {each.name: each for each in (BashComplet
 
 
 @click.command("completion")
-@click.argument("shell", type=OneOf(tuple(SHELLS)), metavar="SHELL")
+@click.argument("shell", type=WordChoice(tuple(SHELLS)), metavar="SHELL")
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Complete zoo in bash, zsh or fish.
+    """Print a completion script for bash, zsh or fish.
 
-    Prints the script that makes the shell SHELL complete verbs, options, ids of models, layers, poolings and plugins.
+    With it the shell SHELL completes verbs, options, ids of models, layers, poolings and plugins.
 
     \b
     Once, in the file that the shell reads when it starts:
@@ -157,27 +157,30 @@ def command(ctx: click.Context, shell: str) -> None:
 
 
 def answer(group: click.Command, instruction: str, *, variable: str) -> None:
-    """Print what may stand where the cursor is. instruction: such as ``bash_complete``.
+    """Print the candidates for the word at the cursor. No error is reported: the user is typing a line.
 
-    Nothing is said about what goes wrong, whatever it is: somebody is in the middle of typing a line.
+    Args:
+        group: the root command.
+        instruction: the shell and the action, such as ``bash_complete``.
+        variable: the environment variable that the script sets.
     """
     shell, _, _ = instruction.partition("_")
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             found = SHELLS[shell](group, {}, "zoo", variable).complete()
-        except (Exception, SystemExit):  # noqa: BLE001 - as promised above
+        except (Exception, SystemExit):  # noqa: BLE001 - see above
             return
     click.echo(found.encode("utf-8", "replace"))
 
 
 def _replaced(incomplete: str) -> str:
-    """The end of the word that bash is going to replace. It is not told which, only what the end looks like."""
+    """Return the end of the word that bash will replace. The script receives its text, not its position."""
     end = os.environ.get("ZOO_WORD", "").lstrip("=:")
     return end if incomplete.endswith(end) else incomplete
 
 
 def _as_typed(value: str) -> str:
-    """With a backslash before what the shell would interpret; within quotes it would be taken for itself."""
+    """Escape characters that the shell would interpret; inside quotes they need no escape."""
     try:
         shlex.split(os.environ["COMP_WORDS"])
     except ValueError:  # a quote is open

@@ -1,4 +1,4 @@
-"""`zoo extract`: inputs in, a file of features out."""
+"""`zoo extract`: extract features into a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
-from layerzoo.cli.choice import OneOf
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say, terminal
 from layerzoo.cli.output import counted
 from layerzoo.printable import printable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--model",
     metavar="MODEL",
     shell_complete=candidates.models,
-    help="An id; left out: the starter model for this kind of input.",
+    help="A model id. Default: the starter model for this kind of input.",
 )
 @click.option(
     "--layer",
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="L",
     shell_complete=candidates.layers,
-    help="A layer or selector; several times for several layers.",
+    help="A layer or selector. Repeatable.",
 )
 @click.option(
     "--pool",
@@ -58,15 +58,20 @@ if TYPE_CHECKING:
     "--weights",
     metavar="PATH|random:SEED",
     shell_complete=candidates.weights,
-    help="Another checkpoint for the same architecture, or chance.",
+    help="Another checkpoint for the same architecture, or random weights.",
 )
-@click.option("--column", metavar="NAME", help="Which column of a table holds the text.")
+@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
 @click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
 @click.option(
-    "--overlap", type=click.IntRange(min=0), metavar="N", help="Tokens that chunks share; else an eighth of a chunk."
+    "--overlap",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Tokens that chunks share. Default: an eighth of a chunk.",
 )
-@click.option("--prompt", metavar="NAME|TEXT", help="One of the model's prompts by name, or a text, before every text.")
-@click.option("--normalize", is_flag=True, help="Divide every vector by its length.")
+@click.option(
+    "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
+)
+@click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
     "--no-special-tokens",
     is_flag=True,
@@ -74,21 +79,21 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=OneOf(["float32", "bfloat16", "float16", "library"]),
+    type=WordChoice(["float32", "bfloat16", "float16", "library"]),
     default="float32",
     show_default=True,
-    help="What the network computes in. library: as the model's library does by default with this checkpoint.",
+    help="The dtype of the computation. library: the default of the model's library for this checkpoint.",
 )
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="As torch names it: cpu, cuda, mps.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows in one forward pass.")
-@click.option("--partial", is_flag=True, help="Of weights on a server, fetch what the layers need.")
-@click.option("--allow-pickle", is_flag=True, help="Open a pickled checkpoint whose sha256 is not declared.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@click.option("--partial", is_flag=True, help="Download only the part of the weights that the layers require.")
+@click.option("--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256.")
 @click.option(
     "--trust-declaration",
     is_flag=True,
     help="Use declared axes, prefix tokens and shapes, even where a trace of the network contradicts them.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first sample that cannot be used.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
 def command(
     inputs: tuple[str, ...],
     out: Path,
@@ -99,16 +104,16 @@ def command(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Turn files, folders or globs into features.
+    """Extract features from files, folders or globs.
 
-    - stands for the lines of standard input. A text is such a line, a line of a file, or a cell of a table. Samples
-    that cannot be used are listed at the end, and the exit code is then 1; all others are in the file.
+    The input - reads lines from standard input. A text is such a line, a line of a file, or a cell of a table. Samples
+    that fail are listed at the end, and the exit code is 1; the features of all others are written.
 
-    The mean of a text includes its special tokens, as in sentence-transformers; --no-special-tokens leaves them out.
+    The mean of a text includes its special tokens, as in sentence-transformers; --no-special-tokens excludes them.
     Padding is never pooled, and neither are the class and register tokens of an image.
 
-    MODEL may be any repository of the hub, hf/ORG/REPO. Where its network takes several kinds of input, the part for
-    these inputs is taken; hf/ORG/REPO:text names it.
+    MODEL may be any repository of the hub, hf/ORG/REPO. Where its network takes several modalities, the part for these
+    inputs is used; hf/ORG/REPO:text selects it explicitly.
 
     \b
     Examples:
@@ -156,16 +161,16 @@ def command(
                     advance(len(piece) + len(piece.errors))
         _tell(backbone, done, out, report, passed_over)
     except EmptyResultError:
-        say(f"{out} is left as it was: no sample gave features.")
+        say(f"{out} is unchanged: no sample has features.")
     for error in failed:
         say(f"failed: {error}")
     if failed:
-        say(f"{len(failed)} of {done + len(failed)} samples could not be used.")
+        say(f"{len(failed)} of {done + len(failed)} samples failed.")
         sys.exit(1)
 
 
 def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[str], pools: Sequence[str]) -> None:
-    """Raises: InputError where some of the inputs are no files but layers, which a shell made of unquoted braces."""
+    """Raises: InputError where some inputs are layer names that a shell expanded from unquoted braces."""
     from layerzoo.cli.names import known_layers
     from layerzoo.errors import InputError
     from layerzoo.media import paths
@@ -180,7 +185,7 @@ def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[s
 
 
 def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
-    """`--pool mean`, or `--pool block.3=max` as often as needed."""
+    """Parse `--pool mean`, or any number of `--pool block.3=max`."""
     named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
     plain = [pool for pool in pools if "=" not in pool]
     if len(plain) > 1 or (plain and named):
@@ -189,12 +194,12 @@ def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
 
 
 def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
-    """What was typed are paths, patterns or -, for texts too: a text itself comes by way of a file or -."""
+    """Return arguments as inputs: paths, patterns or -, never texts themselves."""
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what differs between a file and another one in its place; None where there is no file."""
+    """Return a fingerprint of a file; None where there is no file."""
     with suppress(OSError):
         state = path.stat()
         return state.st_ino, state.st_size, state.st_mtime_ns
@@ -202,7 +207,7 @@ def _state_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def _kept(samples: int, out: Path, before: tuple[int, int, int] | None) -> str:
-    """Return what a run that a signal ended has done."""
+    """Describe the work of an interrupted run."""
     after = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
     if (now := _state_of(out)) != before and now is not None:
         return f" {after}; {printable(str(out))} was written, and is complete"
@@ -211,7 +216,7 @@ def _kept(samples: int, out: Path, before: tuple[int, int, int] | None) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """A count of samples and the time they take, on a terminal only."""
+    """Show the number of samples and the elapsed time, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -234,12 +239,12 @@ def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], p
     say(f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
-            f"{truncated} of them truncated, which left out {report['left_out']} of {report['tokens']} tokens; "
-            "--chunks takes them whole"
+            f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "
+            "--chunks keeps all tokens"
         )
     if chunked := report.get("chunked", 0):
         say(f"{chunked} of them split into chunks")
     if passed_over:
         few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
         many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
-        say(f"{len(passed_over)} {many} passed over: {few}")
+        say(f"{len(passed_over)} {many} skipped: {few}")

@@ -1,4 +1,4 @@
-"""`zoo features`: files of features."""
+"""`zoo features`: check feature files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ State = Literal["ok", "no digests", "damaged", "missing"]
 
 @click.group("features")
 def group() -> None:
-    """Check files of features."""
+    """Check feature files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found out about one file."""
+class FileCheck:
+    """The result of checking one file."""
 
     path: Path
     state: State
@@ -38,15 +38,15 @@ class Verdict:
 @format_option(piped="json")
 @click.pass_context
 def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) -> None:
-    """Check files of features for damage.
+    """Check feature files for damage.
 
-    Ids, numbers and metadata are compared with the digests that were written with them. Exits with 1 when a file is
+    Ids, values and metadata are compared with the digests in the file. Exits with 1 when a file is
     damaged or missing. json has the keys file, state and detail. The states are:
 
     \b
-    ok          as it was written
-    no digests  of another program, or of an earlier version of layerzoo
-    damaged     not as it was written, or not readable
+    ok          unchanged since it was written
+    no digests  written by another program, or by an earlier version of layerzoo
+    damaged     changed since it was written, or not readable
     missing     there is no such file
 
     \b
@@ -58,39 +58,39 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
     paths = [Path(name) for name in files]
     for path in paths:
         format_of(path)
-    found: list[Verdict] = []
+    found: list[FileCheck] = []
     print_rows(map(_row, _collected(paths, found)), format_, _COLUMNS)
     states = [verdict.state for verdict in found]
     say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))))
     ctx.exit(1 if {"damaged", "missing"} & set(states) else 0)
 
 
-def _collected(paths: Sequence[Path], found: list[Verdict]) -> Iterator[Verdict]:
+def _collected(paths: Sequence[Path], found: list[FileCheck]) -> Iterator[FileCheck]:
     """Verify one file after the other; keep and yield each verdict."""
     for path in paths:
         found.append(verdict_on(path))
         yield found[-1]
 
 
-def verdict_on(path: Path) -> Verdict:
-    """Read all of a file of features, and check everything in it. Raises: UsageError for an unknown suffix."""
+def verdict_on(path: Path) -> FileCheck:
+    """Read a feature file, and compare all digests. Raises: UsageError for an unknown suffix."""
     from layerzoo.features.formats import is_of_layerzoo, verify
 
     if not path.is_file():
-        return Verdict(path, "missing", "it is no file" if path.exists() else None)
+        return FileCheck(path, "missing", "it is not a file" if path.exists() else None)
     try:
         if not is_of_layerzoo(path):
-            return Verdict(path, "no digests", "it was not written by layerzoo")
+            return FileCheck(path, "no digests", "it was not written by layerzoo")
         has_digests = verify(path)
     except UsageError as error:
         if not isinstance(error, InputError):
             raise
-        return Verdict(path, "damaged", printable(str(error.__cause__ or error)))
+        return FileCheck(path, "damaged", printable(str(error.__cause__ or error)))
     if not has_digests:
-        return Verdict(path, "no digests", "it was written by an earlier version of layerzoo")
-    return Verdict(path, "ok")
+        return FileCheck(path, "no digests", "it was written by an earlier version of layerzoo")
+    return FileCheck(path, "ok")
 
 
-def _row(verdict: Verdict) -> PrintedRow:
+def _row(verdict: FileCheck) -> PrintedRow:
     plain = {"file": str(verdict.path), "state": verdict.state, "detail": verdict.detail}
     return PrintedRow(str(verdict.path), lambda: plain, (verdict.path, verdict.state, verdict.detail))

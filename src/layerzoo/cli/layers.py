@@ -1,4 +1,4 @@
-"""`zoo layers`: where a model can be cut."""
+"""`zoo layers`: list the layers at which a model can be cut."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params
 @click.argument("model", shell_complete=candidates.models)
 @click.argument("pattern", required=False, shell_complete=candidates.layers)
 @click.option(
-    "--trace", is_flag=True, help="Run the network on no data to find out what is not known yet, and keep it."
+    "--trace", is_flag=True, help="Trace the network without data to find unknown shapes and costs, and cache them."
 )
-@click.option("--trust-declaration", is_flag=True, help="With --trace: keep a declaration that the trace contradicts.")
-@click.option("--declare", is_flag=True, help="Print them as the `layers:` of a registry.yaml, with all that is known.")
+@click.option("--trust-declaration", is_flag=True, help="With --trace: keep declared values, even contradicted ones.")
+@click.option("--declare", is_flag=True, help="Print the `layers:` of a registry.yaml, with all known values.")
 @format_option(piped="ids")
 def command(
     model: str, pattern: str | None, trace: bool, trust_declaration: bool, declare: bool, format_: Format
 ) -> None:
-    """List the layers of a model, and the cost to get there.
+    """List the layers of a model, and the cost up to each.
 
-    They stand in the order they run. PATTERN chooses some: block.-1, 'block.*', block.{3..6}, last, @0.5.
-    Shapes leave the batch out; depth is the share of the FLOPs; parameters and FLOPs count up to the layer, for one
+    Layers are listed in execution order. PATTERN selects some: block.-1, 'block.*', block.{3..6}, last, @0.5.
+    Shapes omit the batch axis; depth is the share of the FLOPs; parameters and FLOPs are sums up to the layer, for one
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
-    second output; a registry.yaml and the selector module:ADDRESS take the same forms. --trace takes any repository of
-    the hub, hf/ORG/REPO, and fetches none of its weights.
+    second output; a registry.yaml and the selector module:ADDRESS accept the same forms. --trace accepts any repository
+    of the hub, hf/ORG/REPO, and downloads none of its weights.
 
     json has the keys of a Layer: name, module, call, output, at, axes, shape, prefix_tokens,
-    suffix_tokens, last_tokens, depth, params, flops. A key that says nothing is left out.
+    suffix_tokens, last_tokens, depth, params, flops. A key without a value is omitted.
 
     \b
     Examples:
@@ -70,13 +70,13 @@ def _layers(spec: ModelSpec, trace: bool, trust_declaration: bool) -> tuple[Laye
         return trace_layers(spec, trust_declaration=trust_declaration)
     layers = traced_layers(spec) or spec.layers
     if not layers or any(layer.shape is None or layer.flops is None for layer in layers):
-        hint = "Shapes and costs are not known yet" if layers else "The layers are not declared"
-        say(f"{hint}. To find out: zoo layers --trace {spec.id}")
+        hint = "Some shapes and costs are unknown" if layers else "The layers are not declared"
+        say(f"{hint}. To determine them: zoo layers --trace {spec.id}")
     return layers
 
 
 def _declaration(layer: Layer) -> str:
-    """One line of YAML, in the long form."""
+    """Return a layer as one line of YAML, in the long form."""
     import re
 
     plain = to_plain(layer)

@@ -1,4 +1,4 @@
-"""`zoo list`: which models there are."""
+"""`zoo list`: list models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from layerzoo.cli.output import Format, format_option
 @filter_options
 @format_option(piped="ids")
 def command(format_: Format, **options: Any) -> None:
-    """List models by id; if nothing else is said, those that are installed.
+    """List models by id, by default the installed ones.
 
-    A model that does not declare what is asked about is left out: nobody knows whether it fits.
+    A filter omits models that do not declare the filtered value.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`zoo lock`: keep the weights of models as they are now."""
+"""`zoo lock`: pin the weights of models to commits and digests."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from layerzoo.lock import Lock, LockedModel
 from layerzoo.registry import Registry, registry
 from layerzoo.spec import ModelSpec
 
-_GONE = "no registry has it any more. Next: zoo lock --remove"
+_GONE = "no registry declares it. Next: zoo lock --remove"
 _COLUMNS = ("model", "state", "revision", "files", "detail")
 _SHOWN_DIGITS = 12
 
 
 @click.command("lock")
 @click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=candidates.models)
-@click.option("--check", is_flag=True, help="Change nothing; tell what is not as it was locked, and exit with 1.")
-@click.option("--update", is_flag=True, help="Lock the models as they are now, also those that are locked already.")
-@click.option("--remove", is_flag=True, help="Take the models out of the lock.")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; list models that differ from the lock, and exit with 1 if any do."
+)
+@click.option("--update", is_flag=True, help="Lock the current state of the models, also of locked ones.")
+@click.option("--remove", is_flag=True, help="Remove the models from the lock.")
 @format_option(piped="json")
 @click.pass_context
 def command(
     ctx: click.Context, models: tuple[str, ...], check: bool, update: bool, remove: bool, format_: Format
 ) -> None:
-    """Write down which commit and which files the weights of models are.
+    """Record the commit and the files of models' weights.
 
-    Without MODEL: all that are locked, and your own models. The file is layerzoo.lock, beside the registry.yaml in the
-    working directory or else in your configuration directory. Commit it: with it, a model means the same numbers
-    tomorrow and elsewhere. Weights of an installed package or behind a link are pinned by their declaration.
+    Without MODEL: all locked models, and your own models. The file is layerzoo.lock, next to the registry.yaml in the
+    working directory, or else in your configuration directory. Commit it to version control: it makes features
+    reproducible on other machines. The declaration pins weights of installed packages and of URLs.
 
     json has the keys model, state (locked, updated, unchanged, removed, drifted, not locked, unknown), revision, files
     and detail.
 
     \b
-    zoo lock mine/shelf            keep its weights at the commit of today
-    zoo lock --check               tell what has moved since, in CI
-    zoo lock --update mine/shelf   move on to the commit of today
+    zoo lock mine/bert            pin its weights to the current commit
+    zoo lock --check              list what has changed since, in CI
+    zoo lock --update mine/bert   move to the current commit
     """
     if check + update + remove > 1:
-        raise UsageError("--check, --update and --remove exclude each other")
+        raise UsageError("--check, --update and --remove cannot be combined")
     if (update or remove) and not models:
         raise UsageError(f"name the models: zoo lock {'--update' if update else '--remove'} MODEL…")
     zoo, lock = registry(), Lock.read()
@@ -57,7 +59,7 @@ def command(
         rows += [_row(name, "unknown", lock.models[name], f"{_GONE} {name}") for name in gone]
     print_rows(rows, format_, _COLUMNS if format_ != "table" else _COLUMNS[:-1])
     if format_ == "table":
-        # Whole sentences with two commits in them: a column of a table has no room for those.
+        # Details are sentences with two commits: too long for a column of a table.
         for row in rows:
             if detail := row.plain()["detail"]:
                 say(f"{row.id}: {detail}")
@@ -67,9 +69,9 @@ def command(
 
 
 def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelSpec], list[str]]:
-    """The models that are meant, and the names of those that are locked and known no more.
+    """Return the named models, or all lockable ones, and the locked names that no registry declares.
 
-    Raises: NotFoundError where none is.
+    Raises: NotFoundError where there is no such model.
     """
     from layerzoo.weights.locking import can_be_locked
 
@@ -79,11 +81,11 @@ def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelS
     specs, gone = {spec.id: spec for spec in own}, []
     for name in lock.models:
         try:
-            specs[name] = find_model(name)  # a repository may be locked that was never looked at on this machine
+            specs[name] = find_model(name)  # a locked repository may be new to this machine
         except UnknownModelError:
             gone.append(name)
     if not specs and not gone:
-        message = "there is nothing to lock: no model of your own has its weights on the hub. Name one: zoo lock MODEL"
+        message = "there is nothing to lock: none of your own models has weights on the hub. Name one: zoo lock MODEL"
         raise NotFoundError(message, asked="")
     return list(specs.values()), gone
 
@@ -142,7 +144,7 @@ def _pinned_otherwise(spec: ModelSpec) -> str:
     if spec.weights is None:
         return "it has no weights"
     local = spec.weights.source.startswith("file:")
-    return "a local file, which stays yours to keep" if local else "pinned by the sha256 in its declaration"
+    return "a local file, which is not locked" if local else "pinned by the sha256 in its declaration"
 
 
 def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> PrintedRow:

@@ -1,4 +1,4 @@
-"""What `zoo list` and `zoo search` share: the filters, the order, and the lines of models."""
+"""The filters, the order and the output that `zoo list` and `zoo search` share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.choice import OneOf, WholeNumber
+from layerzoo.cli.choice import WholeNumber, WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows
 from layerzoo.cli.streams import stdout
@@ -23,9 +23,9 @@ from layerzoo.registry.installed.plugin import USER_NAMESPACE
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 JSON_SHAPE = (
-    f"json and jsonl have, of each model, {', '.join(FIELDS)}, or those of them that --columns names. What is not "
-    "known is null. size_px is [height, width]; install is the command that brings a model, null where it is "
-    "installed. All that is declared about one model: zoo show MODEL"
+    f"json and jsonl have, for each model, the keys {', '.join(FIELDS)}, or those that --columns names. "
+    "An unknown value is null. size_px is [height, width]; install is the command that installs a model, "
+    "null where it is installed. The whole declaration of a model: zoo show MODEL"
 )
 
 _INSTALLED = {"installed": True, "not-installed": False, "all": None}
@@ -33,8 +33,8 @@ _COLUMNS = ("id", "modality", "params", "width", "license", "summary")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
-class Count(click.ParamType[int]):
-    """A whole number, with k, M or G behind it or not: 500k, 25M, 1.5G."""
+class ParameterCount(click.ParamType[int]):
+    """A number of parameters, with an optional unit k, M or G: 500k, 25M, 1.5G."""
 
     name = "count"
 
@@ -45,8 +45,8 @@ class Count(click.ParamType[int]):
         return int(float(found[1]) * _UNITS[found[2]])
 
 
-class Size(click.ParamType[tuple[int, int]]):
-    """The side of a square, or height and width: 224, 384x256."""
+class ImageSize(click.ParamType[tuple[int, int]]):
+    """An image size: the side of a square, or height and width: 224, 384x256."""
 
     name = "size"
 
@@ -57,8 +57,8 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2] or found[1])
 
 
-class Columns(click.ParamType[tuple[str, ...]]):
-    """Names of columns with commas between them."""
+class ColumnNames(click.ParamType[tuple[str, ...]]):
+    """Comma-separated column names."""
 
     name = "columns"
 
@@ -74,43 +74,55 @@ _POSITIVE = WholeNumber(min=1)
 
 
 def filter_options(command: CommandT) -> CommandT:
-    """The options by which models are chosen and put in order."""
+    """Add the options that filter and sort models to a command."""
     options = [
-        click.option("--modality", type=OneOf(MODALITIES), help="What goes in."),
+        click.option("--modality", type=WordChoice(MODALITIES), help="The kind of input."),
         click.option(
             "--plugin",
             metavar="NAME",
             shell_complete=candidates.plugins,
-            help="A plugin: namespace or package.",
+            help="A plugin, by namespace or package.",
         ),
-        click.option("--builder", metavar="NAME", help="Who makes the network: timm, transformers, …"),
+        click.option("--builder", metavar="NAME", help="The builder of the network: timm, transformers, …"),
         click.option("--license", metavar="LICENSE", help="A license, such as apache-2.0."),
-        click.option("--min-params", type=Count(), metavar="N", help="At least so many parameters: 500k, 1.5G."),
-        click.option("--max-params", type=Count(), metavar="N", help="At most so many parameters: 25M."),
-        click.option("--size-px", type=Size(), metavar="SIZE", help="Pictures and frames of this size: 224, 384x256."),
-        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Audio at this many samples a second: 16000."),
+        click.option("--min-params", type=ParameterCount(), metavar="N", help="At least N parameters: 500k, 1.5G."),
+        click.option("--max-params", type=ParameterCount(), metavar="N", help="At most N parameters: 25M."),
+        click.option("--size-px", type=ImageSize(), metavar="SIZE", help="Images or frames of this size: 224, 384x256"),
+        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Audio at this sample rate: 16000."),
         click.option(
-            "--width", type=_POSITIVE, metavar="N", help="So many values a sample, at the default layer and pooling."
+            "--width",
+            type=_POSITIVE,
+            metavar="N",
+            help="N features per sample, at the default layer and pooling.",
         ),
-        click.option("--max-width", type=_POSITIVE, metavar="N", help="At most so many values a sample."),
-        click.option("--installed", "availability", flag_value="installed", default=True, help="This is the default."),
+        click.option("--max-width", type=_POSITIVE, metavar="N", help="At most N features per sample."),
         click.option(
-            "--not-installed", "availability", flag_value="not-installed", help="Models that pip install would bring."
+            "--installed",
+            "availability",
+            flag_value="installed",
+            default=True,
+            help="Installed models (default).",
         ),
-        click.option("--all", "availability", flag_value="all", help="Installed or not."),
+        click.option(
+            "--not-installed",
+            "availability",
+            flag_value="not-installed",
+            help="Models that pip can install.",
+        ),
+        click.option("--all", "availability", flag_value="all", help="All models, installed or not."),
         click.option(
             "--sort",
             metavar="KEY",
             shell_complete=candidates.separated(SORTS),
-            help=f"{', '.join(SORTS)}; with - in front the largest first. What is not known comes last.",
+            help=f"{', '.join(SORTS)}; the prefix - sorts in descending order. Unknown values come last.",
         ),
-        click.option("--limit", type=_POSITIVE, metavar="N", help="The first N only."),
+        click.option("--limit", type=_POSITIVE, metavar="N", help="At most N models."),
         click.option(
             "--columns",
-            type=Columns(),
+            type=ColumnNames(),
             metavar="A,B,…",
             shell_complete=candidates.separated(FIELDS),
-            help="What a table, json or jsonl shall have, in this order.",
+            help="The columns of a table, or the keys of json and jsonl, in this order.",
         ),
     ]
     for option in reversed(options):
@@ -127,7 +139,7 @@ def print_models(
     limit: int | None,
     **filters: Any,
 ) -> None:
-    """Print the models that fit, and say so on standard error when none does."""
+    """Print the models that match, and a note on standard error when none does."""
     if columns and format_ == "ids":
         raise UsageError("--columns has no effect on ids, which a pipe gets. Next: add --format table, json or jsonl")
     zoo = registry()
@@ -142,8 +154,8 @@ def print_models(
         print_rows(rows, format_, columns or _columns(availability))
     if unsized := zoo.unsized(**filters):
         stdout().flush()
-        hint = "To find out the size of one: zoo layers --trace MODEL"
-        say(f"Left out: {counted(unsized, 'model')} whose size is unknown until inspected. {hint}")
+        hint = "To determine it: zoo layers --trace MODEL"
+        say(f"Omitted: {counted(unsized, 'model')} with an unknown number of parameters. {hint}")
     if not rows:
         say(_nothing_found(zoo, filters))
     elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:
@@ -176,7 +188,7 @@ def _cell(column: str, value: Any) -> str | None:
 
 
 def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
-    """A name that no plugin has is a mistake, and not an empty list."""
+    """Raise NotFoundError for a plugin that does not exist: an empty list would hide the mistake."""
     plugin = filters["plugin"]
     if plugin in (None, USER_NAMESPACE):
         return
@@ -186,7 +198,7 @@ def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
 
 
 def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
-    """Why no model fits, where that can be told, and what to do next."""
+    """Return the likely reason why no model matches, and the next step."""
     for facet, values in (("license", zoo.licenses), ("builder", zoo.builders)):
         asked = filters[facet]
         if asked is not None and asked.lower() not in (known := sorted({value.lower() for value in values()})):
@@ -195,10 +207,10 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
             return f"No model has the {facet} '{asked}'. {hint}All: {', '.join(known)}"
     if filters["installed"] is True and (number := zoo.count(**{**filters, "installed": False})):
         models = "1 that is not installed does" if number == 1 else f"{number:,} that are not installed do"
-        return f"No installed model fits, but {models}: add --not-installed"
+        return f"No installed model matches, but {models}: add --not-installed"
     if filters["installed"] is False and (number := zoo.count(**{**filters, "installed": True})):
         models = "1 that is installed does" if number == 1 else f"{number:,} that are installed do"
-        return f"No model that could be installed fits, but {models}: leave out --not-installed"
+        return f"No model that could be installed matches, but {models}: omit --not-installed"
     if filters.get("text") and len(filters["text"].split()) > 1:
         return "No model has all of these words. Try fewer of them, or: zoo list"
-    return "No model fits. All models: zoo list"
+    return "No model matches. All models: zoo list"

@@ -1,4 +1,4 @@
-"""Names as people type them. Only the command line guesses; programs give full ids."""
+"""Resolve model names of the command line, which may be partial. Programs use full ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layerzoo.spec import ModelSpec
 
 
 def find_model(name: str) -> ModelSpec:
-    """The model that is meant, for what uses it: a repository of the hub that was never looked at is looked at now.
+    """Resolve a name to a model. A repository of the hub that is new to this machine is inspected.
 
     Raises: as :func:`resolve_model_id`, and as :func:`layerzoo.load` for a repository that holds no model.
     """
@@ -25,8 +25,8 @@ def find_model(name: str) -> ModelSpec:
 
 
 def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
-    """As :func:`find_model`. Of a repository whose network has several towers, the one that takes what the named files
-    are, where the id does not say which is meant.
+    """As :func:`find_model`. Of a repository whose network has several towers, select the one for the kind of the named
+    files, where the id does not name one.
     """
     spec = find_model(name)
     repository = registry().repository(spec.id)
@@ -41,22 +41,22 @@ def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
 
 
 def resolve_model_id(name: str) -> str:
-    """The full id of a model: an id, an alias, or the last part of an id or alias where only one model ends so.
+    """Return the full id for an id, an alias, or the unique last part of either.
 
     Raises: UnknownModelError, which names the candidates when there are several; see also Registry.model.
     """
-    name = os.fsencode(name).decode("utf-8", "replace")  # in a locale without UTF-8 arguments are bytes in disguise
+    name = os.fsencode(name).decode("utf-8", "replace")  # without a UTF-8 locale, arguments have surrogate escapes
     zoo = registry()
     try:
         return zoo.model(name).id
     except UnknownModelError as error:
-        if "/" in name or error.asked != name:  # it is an alias, of what is not there
+        if "/" in name or error.asked != name:  # it is a dangling alias
             raise
         candidates = zoo.ids_ending(name)
         if not candidates:
             raise
     if len(candidates) > 1:
-        message = f"'{name}' may be any of: {', '.join(candidates)}"
+        message = f"'{name}' is ambiguous: {', '.join(candidates)}"
         raise UnknownModelError(message, asked=name, nearest=candidates)
     return candidates[0]
 

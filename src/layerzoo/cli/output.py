@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import click
 
-from layerzoo.cli.choice import OneOf
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.streams import stdout
 from layerzoo.printable import printable, printable_json, speaks_unicode
@@ -36,7 +36,7 @@ class PrintedRow:
 
 
 def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
-    """``--format``: a table on a terminal, else what suits a pipe."""
+    """Add ``--format``: by default a table on a terminal, else the format ``piped``."""
 
     def choose(ctx: click.Context, parameter: click.Parameter, value: Format | None) -> Format:
         return value or ("table" if stdout().isatty() else piped)
@@ -44,17 +44,21 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     return click.option(
         "--format",
         "format_",
-        type=OneOf(get_args(Format)),
+        type=WordChoice(get_args(Format)),
         callback=choose,
-        help=f"How to print.  [default: table on a terminal, else {piped}]",
+        help=f"The output format.  [default: table on a terminal, else {piped}]",
     )
 
 
 def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str]) -> list[str]:
-    """Many things: a table, one array of JSON, one JSON object a line, or one id a line.
+    """Print rows as a table, as one JSON array, as one JSON object per line, or as one id per line.
 
-    columns: the headings of a table, the most important first. Where there is no room for all, the last are left out,
-    and standard error says which. Returns: those.
+    Args:
+        rows: the rows.
+        format_: the format.
+        columns: the headings of a table, the most important first. The last ones are omitted where the terminal is too
+            narrow, with a note on standard error.
+    Returns: the omitted headings.
     """
     if format_ == "table":
         return print_table([row.cells for row in rows], columns)
@@ -68,7 +72,7 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
 
 
 def print_one(row: PrintedRow, format_: Format) -> None:
-    """One thing: its facts one below the other, its JSON object, or its id."""
+    """Print one row as a list of facts, as a JSON object, or as its id."""
     if format_ == "table":
         from layerzoo.cli.table import fact_lines, terminal_width
 
@@ -80,7 +84,7 @@ def print_one(row: PrintedRow, format_: Format) -> None:
 
 
 def count(number: int | None) -> str | None:
-    """A number of parameters or FLOPs, short: 950, 22.7k, 4.65M, 1.2G."""
+    """Format a number of parameters or FLOPs: 950, 22.7k, 4.65M, 1.2G."""
     if number is None:
         return None
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -90,12 +94,12 @@ def count(number: int | None) -> str | None:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, in words: 1 problem, 2 problems."""
+    """Format a number with its noun: 1 problem, 2 problems."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(count: int) -> str:
-    """A number of bytes, short, in powers of 1000: 950 B, 22.7 kB, 4.65 MB, 1.2 GB."""
+    """Format a number of bytes in powers of 1000: 950 B, 22.7 kB, 4.65 MB, 1.2 GB."""
     for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= limit:
             return f"{count / limit:.3g} {unit}"
@@ -103,7 +107,7 @@ def size(count: int) -> str:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines on standard output, without what would drive a terminal."""
+    """Print lines on standard output, with control characters escaped."""
     _write_lines(map(printable, lines))
 
 
@@ -118,7 +122,7 @@ def _write_lines(lines: Iterable[str]) -> None:
 
 
 def _print_array(rows: Iterable[PrintedRow]) -> None:
-    """One element after the other: an array of everything would be in memory twice."""
+    """Print a JSON array element by element: the whole array would be in memory twice."""
     from textwrap import indent
 
     elements = (indent(to_json(row.plain(), indent=2), "  ") for row in rows)
@@ -131,17 +135,17 @@ def _print_array(rows: Iterable[PrintedRow]) -> None:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON as it is printed: in ASCII where nothing else can be written, and with nothing that drives a terminal."""
+    """Return JSON with control characters escaped, in ASCII where the stream cannot encode anything else."""
     return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(stdout()), indent=indent))
 
 
 def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> list[str]:
-    """Rows of cells under their headings: see :class:`layerzoo.cli.table.Table`. Returns: what had no room."""
+    """Print rows of cells under headings: see :class:`layerzoo.cli.table.Table`. Returns: the omitted headings."""
     from layerzoo.cli.table import Table, terminal_width
 
     table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
     print_lines(table.lines(ruled=stdout().isatty()))
     stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
-        say(f"No room for: {', '.join(table.left_out)}. A wider terminal or --format json has all.")
+        say(f"No space for: {', '.join(table.left_out)}. A wider terminal or --format json shows all.")
     return table.left_out

@@ -1,4 +1,4 @@
-"""`zoo plugin`: what is installed, whether it works, and what is left out."""
+"""`zoo plugin`: list, show, check, disable and enable plugins."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def group() -> None:
 @group.command("list")
 @format_option(piped="ids")
 def list_command(format_: Format) -> None:
-    """List the plugins that are installed.
+    """List the installed plugins.
 
-    None of them is imported. json has the keys namespace, distribution, version, module, path, project (the folder of
-    this machine that it was installed from, or null), state of the manifest (ok, incomplete, invalid, unsupported, no
-    registry file, not found, conflict, disabled), cause and fix of what stops it, models (how many can be used),
+    No plugin is imported. json has the keys namespace, distribution, version, module, path, project (the local
+    folder that it was installed from, or null), state of the manifest (ok, incomplete, invalid, unsupported, no
+    registry file, not found, conflict, disabled), cause and fix of a problem, models (the number of usable ones),
     builders, last_import (null, or state, cause, fix, seconds, at; the state is ok, failed, crashed or hung), and
-    usable (whether its networks can be built, as far as is known).
+    usable (false where its networks cannot be built).
     """
     zoo = registry()
     healths = [Health(plugin, zoo.outcome(plugin)) for plugin in zoo.plugins()]
     left_out = print_rows((_row(health) for health in healths), format_, _LIST_COLUMNS)
     _print_causes(healths, left_out)
     if format_ == "table" and any(health.plugin.is_usable and not health.is_usable for health in healths):
-        say("An import that failed is tried again by: zoo plugin check NAME")
+        say("To retry a failed import: zoo plugin check NAME")
 
 
 @group.command("show")
@@ -72,15 +72,15 @@ def show_command(name: str, format_: Format) -> None:
 @group.command("check")
 @click.argument("name", required=False, shell_complete=candidates.plugins)
 @click.option(
-    "--time-limit", type=click.FloatRange(min=0.1), metavar="SECONDS", help="For each import; 120 if not given."
+    "--time-limit", type=click.FloatRange(min=0.1), metavar="SECONDS", help="The limit for each import; 120 by default."
 )
 @format_option(piped="json")
 @click.pass_context
 def check_command(ctx: click.Context, name: str | None, time_limit: float | None, format_: Format) -> None:
     """Check a plugin, or all of them.
 
-    First its manifest, then its import in a process of its own, then the libraries that it asks for. Exits with 1 when
-    something is wrong; of all plugins, one that you have disabled is not. json has the keys plugin, manifest, import
+    Checks the manifest, then the import in a separate process, then the required libraries. Exits with 1 when there is
+    a problem; without NAME, disabled plugins are no problem. json has the keys plugin, manifest, import
     (ok, failed, crashed, hung, or null where there is nothing to import), cause, fix, seconds.
 
     \b
@@ -103,10 +103,10 @@ def check_command(ctx: click.Context, name: str | None, time_limit: float | None
 @group.command("disable")
 @click.argument("name", shell_complete=candidates.enabled_plugins)
 def disable_command(name: str) -> None:
-    """Leave a plugin out: NAME is its namespace or its distribution.
+    """Disable a plugin: NAME is its namespace or its distribution.
 
-    Its models are not listed and it is never imported, until `zoo plugin enable NAME`. It stays installed. Works
-    whatever is wrong with it, and is kept in disabled-plugins.txt in your configuration directory.
+    Its models are not listed and it is never imported, until `zoo plugin enable NAME`. It stays installed. This also
+    works for broken plugins. The list is disabled-plugins.txt in your configuration directory.
     """
     if not (disabled := disable(name, _installed())):
         say(f"{name} is disabled already. To undo: zoo plugin enable {name}")
@@ -114,13 +114,13 @@ def disable_command(name: str) -> None:
         say(f"The plugin '{plugin.namespace}' ({plugin.release}) is disabled.")
     namespaces = {plugin.namespace for plugin in disabled}
     for successor in (plugin for plugin in registry().plugins() if plugin.namespace in namespaces and plugin.is_usable):
-        say(f"The namespace '{successor.namespace}' is now that of {successor.release}.")
+        say(f"The namespace '{successor.namespace}' now belongs to {successor.release}.")
 
 
 @group.command("enable")
 @click.argument("name", shell_complete=candidates.disabled_plugins)
 def enable_command(name: str) -> None:
-    """Use a plugin again that was disabled: NAME is its namespace or its distribution."""
+    """Enable a disabled plugin: NAME is its namespace or its distribution."""
     entries = enable(name, _installed())
     called = [plugin for plugin in registry().plugins() if plugin.is_called(name)]
     if not entries:
@@ -134,10 +134,10 @@ def enable_command(name: str) -> None:
 
 
 def _installed() -> tuple[Installed, ...]:
-    """All plugins. Raises: UsageError where they do not count, for then it is not known which there are."""
+    """Return all plugins. Raises: UsageError where all are ignored: they are not discovered then."""
     environment = registry().environment
     if not environment.has_plugins:
-        raise UsageError(f"all plugins are ignored already: try again without --no-plugins and {NO_PLUGINS}")
+        raise UsageError(f"all plugins are ignored. Next: try again without --no-plugins and {NO_PLUGINS}")
     return environment.plugins
 
 
@@ -147,7 +147,7 @@ def _health(name: str, zoo: Registry) -> Health:
 
 
 def _print_causes(healths: Iterable[Health], left_out: Sequence[str]) -> None:
-    """Below a table that had no room for them: on a narrow terminal they are wanted as much as on a wide one."""
+    """Print causes and fixes below a table that was too narrow for them."""
     if "fix" not in left_out:
         return
     from layerzoo.cli.table import fact_lines, terminal_width

@@ -1,4 +1,4 @@
-"""`zoo pull`: have the weights of models on this machine."""
+"""`zoo pull`: download the weights of models."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ _COLUMNS = ("model", "revision", "files", "bytes", "fetched")
 @click.command("pull")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL…", shell_complete=candidates.models)
 @click.option("--layer", "layers", multiple=True, metavar="L", help="A layer or selector, with --partial.")
-@click.option("--partial", is_flag=True, help="Fetch what the layer needs of the checkpoint, and leave the rest there.")
-@click.option("--no-lock", is_flag=True, help="Do not write the commit and the sha256 into layerzoo.lock.")
+@click.option("--partial", is_flag=True, help="Download only the part of the checkpoint that the layer requires.")
+@click.option("--no-lock", is_flag=True, help="Do not write the commit and the digests to layerzoo.lock.")
 @format_option(piped="json")
 def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_lock: bool, format_: Format) -> None:
-    """Fetch the weights of models, so that they can be used without a connection.
+    """Download the weights of models, for use without a connection.
 
-    What is here already is not fetched again, and what was interrupted goes on where it stopped. The first pull of a
-    model writes its commit and the sha256 of its files into layerzoo.lock (see: zoo lock).
+    Files on this machine are not downloaded again, and an interrupted download is resumed. The first pull of a model
+    writes its commit and the sha256 of its files to layerzoo.lock (see: zoo lock).
 
-    json has the keys model, revision, files (path by name), bytes (what is here of them) and fetched (bytes that came).
+    json has the keys model, revision, files (path by name), bytes (on this machine) and fetched (bytes downloaded now).
 
     \b
-    zoo pull mine/shelf
-    zoo pull mine/shelf --layer block.5 --partial
+    zoo pull mine/bert
+    zoo pull mine/bert --layer block.5 --partial
     """
     if partial != bool(layers):
-        raise UsageError("--partial fetches what a --layer needs: give both, or neither for whole files")
+        raise UsageError(
+            "--partial requires --layer, and --layer requires --partial. Next: give both, or neither for whole files"
+        )
     if layers and (message := expanded_by_shell("--layer", layers, models, known_layers(models[0]))):
         raise UsageError(message)
     specs = [find_model(model) for model in models]
@@ -58,10 +60,10 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
 
 
 def _kept(done: int, of: int, *, is_locking: bool) -> str:
-    """Return what a pull that a signal ended has done."""
+    """Describe the work of an interrupted pull."""
     here = f" after {done} of {counted(of, 'model')}; " if of > 1 else "; "
     lock = ", and layerzoo.lock is unchanged" if is_locking and done < of else ""
-    return f"{here}whole pieces that came are kept{lock}. The same command fetches the rest"
+    return f"{here}downloaded parts are kept{lock}. The same command resumes"
 
 
 def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
@@ -88,7 +90,7 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
 
 
 def _lock(commits: Mapping[ModelSpec, str]) -> None:
-    """Write down the commits that were pulled, of models that are not locked yet."""
+    """Lock the commits of pulled models that are not locked yet."""
     from layerzoo.weights.locking import change_lock, lock_model
 
     known = Lock.read().models
@@ -99,7 +101,7 @@ def _lock(commits: Mapping[ModelSpec, str]) -> None:
 
 
 class _Meter:
-    """Counts the bytes that come, and shows them on a terminal."""
+    """Count downloaded bytes, and show them on a terminal."""
 
     def __init__(self, show: Callable[[str, int], None]) -> None:
         self._show = show

@@ -1,4 +1,4 @@
-"""`zoo registry`: check registry files, and the format for editors."""
+"""`zoo registry`: check registry files, and print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.choice import OneOf
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_json, print_lines
 from layerzoo.errors import UsageError
@@ -20,26 +20,26 @@ from layerzoo.registry import Diagnostic
 
 @click.group("registry")
 def group() -> None:
-    """Check registry files, and print their format for editors."""
+    """Check registry files, and print their JSON Schema for editors."""
 
 
 @group.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=candidates.files)
-@click.option("--namespace", metavar="NAME", help="Check as the file of this plugin; `mine`: as a user's own.")
+@click.option("--namespace", metavar="NAME", help="Check as the file of this plugin; `mine` is the user's own file.")
 @click.option(
     "--format",
     "format_",
-    type=OneOf(("table", "json", "github")),
+    type=WordChoice(("table", "json", "github")),
     default="table",
     show_default=True,
     help="github prints annotations for a workflow.",
 )
 @click.pass_context
 def check_command(ctx: click.Context, files: Sequence[str], namespace: str | None, format_: str) -> None:
-    """Check registry files, whatever they are called, and the catalogues beside them.
+    """Check registry files, under any name, and the catalogues next to them.
 
-    A file is checked as layerzoo's own, a plugin's (installed, or named by a pyproject.toml above it) or a user's.
-    Names of other models are looked up in what is installed here. Exits with 1 when something is wrong. json is a list
+    A file is checked as that of layerzoo, of a plugin (installed, or named by a pyproject.toml above it) or of a user.
+    Names of other models are resolved among the installed ones. Exits with 1 when there is a problem. json is a list
     with the keys path, line, column, length, text, begin (the column where text begins), code, message, nearest, model.
 
     \b
@@ -50,7 +50,7 @@ def check_command(ctx: click.Context, files: Sequence[str], namespace: str | Non
     from layerzoo.registry.check import check
 
     if "-" in files:
-        raise UsageError("standard input cannot be checked: what a file may say depends on where it lies. Give a path")
+        raise UsageError("standard input cannot be checked: the rules for a file depend on its location. Give a path")
     found = {file: [_shown(problem) for problem in check(file, namespace)] for file in dict.fromkeys(files)}
     problems = [problem for of_file in found.values() for problem in of_file]
     _PRINTERS[format_](problems)
@@ -63,7 +63,7 @@ def check_command(ctx: click.Context, files: Sequence[str], namespace: str | Non
 def schema_command() -> None:
     """Print the JSON Schema of registry.yaml, for editors.
 
-    Written to a file, it is named in the first line of a registry.yaml: # yaml-language-server: $schema=FILE
+    Save it as FILE, and begin a registry.yaml with: # yaml-language-server: $schema=FILE
     """
     from layerzoo.registry.format.json_schema import json_schema
 
@@ -71,7 +71,7 @@ def schema_command() -> None:
 
 
 def _shown(problem: Diagnostic) -> Diagnostic:
-    """With a path that can be clicked and copied here."""
+    """Return a problem with its path relative to the working directory where possible."""
     path = Path(problem.path)
     return replace(problem, path=str(path.relative_to(Path.cwd()))) if path.is_relative_to(Path.cwd()) else problem
 
@@ -112,6 +112,6 @@ _PRINTERS: dict[str, Callable[[Sequence[Diagnostic]], None]] = {
 
 
 def _escaped(text: str, *, in_property: bool = False) -> str:
-    """As GitHub's own toolkit escapes what stands in a workflow command."""
+    """Escape a text for a workflow command of GitHub. Source: @actions/core, command.ts."""
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if in_property else text

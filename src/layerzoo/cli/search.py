@@ -1,4 +1,4 @@
-"""`zoo search`: which models are about some words."""
+"""`zoo search`: find models by words."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from layerzoo.errors import UsageError
 def command(words: tuple[str, ...], format_: Format, **options: Any) -> None:
     """Search ids, summaries, modalities, builders and licenses, the best match first.
 
-    Every word must begin a word there. Words of the id count more than those of the summary, and whole words more than
-    beginnings; of ids, the shorter comes first. resnet50, resnet-50 and ResNet 50 are all the same.
+    Every word must match the beginning of a word there. Matches in the id rank above matches in the summary, and whole
+    words above beginnings; shorter ids come first. resnet50, resnet-50 and ResNet 50 are equivalent.
 
     \b
     Examples:
@@ -28,5 +28,5 @@ def command(words: tuple[str, ...], format_: Format, **options: Any) -> None:
     """
     text = " ".join(words)
     if not any(letter.isalnum() for letter in text):
-        raise UsageError(f"there is nothing to search for in '{text}': words need letters or digits")
+        raise UsageError(f"'{text}' has no word to search for: a word has letters or digits")
     print_models(format_, text=text, **options)

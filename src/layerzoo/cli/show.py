@@ -1,4 +1,4 @@
-"""`zoo show`: everything that is declared about one model."""
+"""`zoo show`: the declaration of one model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, Vide
 @click.argument("model", shell_complete=candidates.models)
 @format_option(piped="json")
 def command(model: str, format_: Format) -> None:
-    """Show what is declared about a model.
+    """Show the declaration of a model.
 
-    MODEL is an id, an alias, or the last part of an id where only one model ends so. json has the keys of a ModelSpec:
+    MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec:
     id, modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
-    default {layer, pool}, base, summary, license, params, plugin, aliases. A key that says nothing is left out.
+    default {layer, pool}, base, summary, license, params, plugin, aliases. A key without a value is omitted.
 
     \b
     Examples:
@@ -35,8 +35,8 @@ def command(model: str, format_: Format) -> None:
 
 
 _BATCHING: dict[Batching | None, str] = {
-    "exact": "exact: all rows have one size",
-    "tolerance": "tolerance: shorter rows are filled up under a mask",
+    "exact": "exact: all rows have the same size",
+    "tolerance": "tolerance: shorter rows are padded, with an attention mask",
     "equal_lengths": "equal sizes only: padding would change the features",
 }
 
@@ -68,11 +68,11 @@ def _params(spec: ModelSpec) -> str | None:
     from layerzoo.facts import traced_params
 
     traced = traced_params(spec)
-    return f"unknown until inspected: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
+    return f"unknown until traced: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
 
 
 def _dtypes(spec: ModelSpec) -> str:
-    """What features are computed in, next to what the checkpoint is stored in and the library computes in."""
+    """Return the dtype of the features, with the dtypes of the checkpoint and of the library."""
     from layerzoo.facts import traced_dtypes
 
     found = traced_dtypes(spec)
@@ -93,14 +93,14 @@ _PROCESSOR = {"processor", "backend", "settings", "refused"}
 
 
 def _found(spec: ModelSpec) -> Preprocess | None:
-    """What the model's library said of its preprocessing when it was last traced."""
+    """Return the preprocessing that the model's library reported in its last trace."""
     from layerzoo.facts import traced_preprocess
 
     return traced_preprocess(spec)
 
 
 def _unknown(spec: ModelSpec) -> str:
-    return f"none declared; its library knows, once it was traced: zoo layers --trace {spec.id}"
+    return f"none declared; a trace asks its library: zoo layers --trace {spec.id}"
 
 
 def _processor(preprocess: Preprocess | None) -> Iterator[tuple[str, Any]]:
@@ -119,7 +119,7 @@ def _without_processor(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _layers(spec: ModelSpec) -> str:
     if not spec.layers:
-        return f"none declared; they follow from the network: zoo layers --trace {spec.id}"
+        return f"none declared; a trace of the network lists them: zoo layers --trace {spec.id}"
     return f"{', '.join(layer.name for layer in spec.layers)} (more: zoo layers {spec.id})"
 
 

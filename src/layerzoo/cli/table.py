@@ -1,4 +1,4 @@
-"""Tables of text that fit the terminal. The first column holds names, which are never cut: one can copy them."""
+"""Text tables that fit the terminal. The first column holds names, which are never cut, so that they can be copied."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Lines = list[str]
 
 
 def terminal_width() -> int:
-    """How many characters fit on a line: what COLUMNS says, else the terminal (also that of a pager), else 80."""
+    """Return the width of a line in characters: COLUMNS, else that of the terminal (also of a pager), else 80."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
@@ -40,17 +40,20 @@ def terminal_width() -> int:
 class Table:
     """Rows under headings, in a given width.
 
-    Columns stand in the order of their importance. Text is folded where it does not fit; when that is not enough, the
-    last columns are left out. A name that is longer than its column stands on a line of its own.
+    Columns are ordered by importance. Text that does not fit is wrapped; where that is not enough, the last columns are
+    omitted. A name that is longer than its column gets a separate line.
     """
 
     def __init__(
         self, headings: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int, squeeze: bool = False
     ) -> None:
-        """Lay out a table.
+        """Compute the widths of the columns.
 
-        rows: as many cells each as there are headings; None is an empty cell. A column of these is left out.
-        squeeze: rather break words than leave columns out.
+        Args:
+            headings: one per column.
+            rows: one cell per heading each; None is an empty cell, and a column of None alone is omitted.
+            width: the width of the table in characters.
+            squeeze: break words instead of omitting columns.
         """
         filled = [at for at in range(len(headings)) if at == 0 or any(cells[at] is not None for cells in rows)]
         self._headings = [headings[at] for at in filled]
@@ -61,11 +64,11 @@ class Table:
 
     @property
     def left_out(self) -> list[str]:
-        """The headings for which there was no room."""
+        """The headings of the omitted columns."""
         return self._headings[len(self._widths) :]
 
     def lines(self, *, ruled: bool) -> Iterator[str]:
-        """The heading, a rule under it where one is wanted, and the rows."""
+        """Yield the heading, a rule if ``ruled``, and the rows."""
         if any(self._headings):
             yield from self._row(self._headings)
             if ruled:
@@ -79,7 +82,7 @@ class Table:
         natural = self._natural_widths()
         least = [self._least(at, natural[at]) for at in range(len(natural))]
         if sum(natural) + len(_GAP) * (len(natural) - 1) > width:
-            # A few long names shall not take the room of everything else.
+            # A few long names must not take the space of all other columns.
             natural[0] = least[0] = min(natural[0], max(width // 2, cell_len(self._headings[0])))
         shown = len(natural)
         while shown > 1 and sum(least[:shown]) + len(_GAP) * (shown - 1) > width:
@@ -91,7 +94,7 @@ class Table:
         return [max(map(cell_len, (heading, *column))) for heading, column in zip(self._headings, columns, strict=True)]
 
     def _least(self, at: int, natural: int) -> int:
-        """How narrow a column can get: no word is broken that is not very long, and no cell becomes a tower."""
+        """Return the smallest width of a column: only very long words are broken, and no cell gets too many lines."""
         if at == 0 or self._is_number[at]:
             return natural
         words = (word for cells in self._rows for word in cells[at].split(" "))
@@ -120,7 +123,7 @@ class Table:
 
 
 def fact_lines(facts: Sequence[tuple[str, Any]], *, width: int) -> Iterator[str]:
-    """Facts one below the other: what each is, and beside it what it says, folded between words and never in one."""
+    """Yield labelled facts one below the other, wrapped between words."""
     label_width = max((cell_len(label) for label, _ in facts), default=0)
     for label, value in facts:
         room = max(width - label_width - len(_GAP), 1)
@@ -133,7 +136,7 @@ def _is_numeric(column: Sequence[str]) -> bool:
 
 
 def _shrunk(natural: list[int], least: list[int], width: int) -> list[int]:
-    """The widths that fit: the widest column gives way first."""
+    """Return widths that fit: the widest column is narrowed first."""
     widths = list(natural)
     while sum(widths) > width:
         can_give = [at for at in range(len(widths)) if widths[at] > least[at]]
@@ -144,14 +147,14 @@ def _shrunk(natural: list[int], least: list[int], width: int) -> list[int]:
 
 
 def _folded(text: str, width: int) -> Lines:
-    """The text in lines of a width, broken between words, and within one that is longer."""
+    """Wrap a text between words, and inside words that are longer than a line."""
     if cell_len(text) <= width:
         return [text]
     return [piece for line in _wrapped(text, width) for piece in (chop_cells(line, width) or [""])]
 
 
 def _wrapped(text: str, width: int) -> Lines:
-    """The text in lines of a width, broken between words alone."""
+    """Wrap a text between words only."""
     lines: Lines = []
     for word in text.split():
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:

@@ -1,4 +1,4 @@
-"""`zoo tokens`: whether texts fit a model."""
+"""`zoo tokens`: report unknown words and truncated texts."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 COLUMNS = ("text", "words", "tokens", "unknown", "left out", "problem")
 _SHOWN_WORDS = 5
 _MOST_WORDS = 100_000
-"""How many unknown words are told apart; what is new after so many is not listed."""
+"""The largest number of different unknown words that are counted separately."""
 _MANY_PIECES = 3.0
-"""Tokens a word above which a note says what that means."""
+"""Tokens per word above which a note explains the number."""
 
 
 @click.command("tokens")
 @click.argument("model", shell_complete=candidates.models)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
-@click.option("--each", is_flag=True, help="A row for each text, instead of one answer for all.")
-@click.option("--column", metavar="NAME", help="Which column of a table holds the text.")
+@click.option("--each", is_flag=True, help="One row per text, instead of a summary.")
+@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
 @format_option(piped="json")
 def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None, format_: Format) -> None:
-    """Tell whether texts fit a model: how many of their words it knows, and how many are too long for it.
+    """Report unknown words and truncated texts for a model.
 
-    Only the model's tokenizer is fetched and run. INPUT is what `zoo extract` takes. A word is what stands between
-    white space; a model reads it as one token or as several pieces. What the vocabulary has no piece for is unknown:
-    all of it looks the same to the network. What is beyond the longest input is left out (unless `zoo extract --chunks`
-    splits the text). Special tokens are not counted.
+    Only the model's tokenizer is downloaded and run. INPUT is as for `zoo extract`. Words are separated by white space;
+    the tokenizer splits each into one or more tokens. Characters without a token in the vocabulary become the unknown
+    token, which the network cannot distinguish. Tokens beyond the longest input are truncated, unless
+    `zoo extract --chunks` splits the text. Special tokens are not counted.
 
     json has the keys model, max_tokens, texts, empty, failed, words, tokens, unknown, truncated, left_out,
     pieces_per_word, unknown_rate and unknown_words (word by word, the most frequent first); with --each: id, words,
@@ -54,8 +54,8 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     """
     spec = find_model_for(model, inputs)
     if spec.modality != "text":
-        raise UsageError(f"tokens are of texts, and {spec.id} takes {spec.modality}")
-    from layerzoo.media.samples import samples  # not sooner: a model that is not there is told without torch
+        raise UsageError(f"{spec.id} takes {spec.modality}, not text. Models for text: zoo list --modality text")
+    from layerzoo.media.samples import samples  # late: an unknown model is reported without importing torch
     from layerzoo.media.text import warning
     from layerzoo.runtime import load_preprocess
 
@@ -72,13 +72,13 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
         say(f"{note}.")
     if total.failed:
-        say(f"{total.failed} of {counted(total.texts, 'text')} could not be used.")
+        say(f"{total.failed} of {counted(total.texts, 'text')} failed.")
         sys.exit(1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """What was found out about one text."""
+    """The token counts of one text."""
 
     id: str
     report: dict[str, int]
@@ -104,7 +104,7 @@ def _row(text: _Text) -> PrintedRow:
 
 
 class _Total:
-    """The sum over all texts."""
+    """The token counts of all texts."""
 
     def __init__(self, model: str, max_tokens: int) -> None:
         self.model = model
@@ -115,7 +115,7 @@ class _Total:
         self.words: Counter[str] = Counter()
 
     def over(self, texts: Iterator[_Text]) -> Iterator[_Text]:
-        """The texts as they come, counted."""
+        """Yield the texts, and add up their counts."""
         for text in texts:
             self.texts += 1
             self.report.update(text.report)
@@ -133,7 +133,7 @@ class _Total:
 
     @property
     def unknown_rate(self) -> float | None:
-        """None where the tokenizer does not tell, or there are no tokens."""
+        """The share of unknown tokens; None where the tokenizer does not report them, or there are no tokens."""
         if "unknown" not in self.report or not self.report["tokens"]:
             return None
         return self.report["unknown"] / self.report["tokens"]
@@ -157,25 +157,25 @@ class _Total:
 
     def facts(self) -> Iterator[tuple[str, str]]:
         report = self.report
-        yield "model", f"{self.model}, of texts up to {self.max_tokens} tokens, special ones included"
+        yield "model", f"{self.model}, for texts up to {self.max_tokens} tokens, including special tokens"
         unusable = [f"{report['empty']:,} empty"] if report["empty"] else []
         unusable += [f"{others:,} unreadable"] if (others := self.failed - report["empty"]) else []
         yield "texts", ", ".join([f"{self.texts:,}", *unusable])
         yield "words", f"{report['words']:,}"
-        pieces = f", {self.pieces_per_word:.2f} for each word" if self.pieces_per_word else ""
+        pieces = f", {self.pieces_per_word:.2f} per word" if self.pieces_per_word else ""
         yield "tokens", f"{report['tokens']:,}{pieces}"
         rate = self.unknown_rate
-        yield "unknown", "its tokenizer does not tell" if rate is None else f"{report['unknown']:,} ({rate:.2%})"
+        yield "unknown", "its tokenizer does not report them" if rate is None else f"{report['unknown']:,} ({rate:.2%})"
         if self.words:
             listed = [f"{word} ({count:,})" for word, count in self.words.most_common(_SHOWN_WORDS)]
             yield "such as", ", ".join(listed)
-        left_out = f", which leaves out {report['left_out']:,} tokens" if report["left_out"] else ""
+        left_out = f", which drops {report['left_out']:,} tokens" if report["left_out"] else ""
         yield "too long", f"{report['truncated']:,}{left_out}"
 
     def notes(self) -> Iterator[str]:
-        """What a number means that is unusual."""
+        """Explain unusual numbers."""
         if (pieces := self.pieces_per_word) and pieces > _MANY_PIECES:
             yield (
-                f"{pieces:.1f} tokens for each word: the model knows few of these words, and spells them (or the texts "
-                "are in a language that puts no space between words)"
+                f"{pieces:.1f} tokens per word: few of these words are in the vocabulary (or the texts are in a "
+                "language without spaces between words)"
             )

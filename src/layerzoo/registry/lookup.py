@@ -144,11 +144,9 @@ class Registry:
                 "To list such models: layerzoo.registry.registry().entries(installed=False)"
             )
         self._announce()
-        names: dict[str, list[str]] = {}
-        for alias, target in self._reader.aliases():
-            names.setdefault(target, []).append(alias)
         check_order(sort, limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
+        names = self._reader.aliases_by_target([row.spec["id"] for row in rows])
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
         return [spec for spec in found if spec is not None]
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_ALIASES = 32
 """The maximal length of a chain of aliases."""
+_FEW_TARGETS = 500
+"""The largest number of models whose aliases are looked up one by one: for more, all aliases are read."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -331,6 +333,17 @@ class IndexReader:
         if target is None:
             return self._database.rows(f"{sql} ORDER BY alias")
         return self._database.rows(f"{sql} AND target = ? ORDER BY alias", (target,))
+
+    @_query
+    def aliases_by_target(self, models: Sequence[str]) -> dict[str, list[str]]:
+        """Return the aliases of some models, in order, by id; a model without aliases has no key."""
+        few = models if len(models) <= _FEW_TARGETS else None
+        condition = "" if few is None else f"AND target IN ({', '.join('?' * len(few))})"
+        sql = f"SELECT alias, target FROM aliases WHERE source IN ({self._visibility.ids}) {condition} ORDER BY alias"
+        names: dict[str, list[str]] = {}
+        for alias, target in self._database.rows(sql, few or ()):
+            names.setdefault(target, []).append(alias)
+        return names
 
     @_query
     def dangling_aliases(self) -> list[tuple[RegistrySource, str, str]]:
