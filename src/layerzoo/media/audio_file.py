@@ -178,7 +178,7 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Track]:
     """
     content = sniff(file)
     if reads_as_text(file) if content is None else content.modality not in ("audio", "video"):
-        raise UnusableError(f"not a sound: {looks_like(file)}")
+        raise UnusableError(f"not audio: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")

@@ -1,4 +1,4 @@
-"""The samples of torch's datasets and loaders. torch is never imported: without it no object can be one of its own."""
+"""Read the samples of torch's datasets and loaders without importing torch: its objects exist only if it is imported."""
 
 from __future__ import annotations
 

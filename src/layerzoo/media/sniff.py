@@ -1,4 +1,4 @@
-"""What a file is: told by its first bytes where they say so, by its suffix where they do not."""
+"""Detect the format of a file from its first bytes, else from its suffix."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def looks_like(file: BinaryIO) -> str:
     return "looks like text" if reads_as_text(file) else "its content is of no kind that is known here"
 
 
-NOUNS: dict[Modality, str] = {"text": "texts", "vision": "pictures", "audio": "sounds", "video": "videos"}
+NOUNS: dict[Modality, str] = {"text": "texts", "vision": "images", "audio": "audio clips", "video": "videos"}
 
-_ONE: dict[Modality, str] = {"text": "text", "vision": "a picture", "audio": "audio", "video": "a video"}
+_ONE: dict[Modality, str] = {"text": "text", "vision": "an image", "audio": "audio", "video": "a video"}
 _CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 _SUFFIXES_OF: dict[Modality, str] = {
     "text": "txt text csv tsv jsonl ndjson parquet",
@@ -103,7 +103,7 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"fLaC", "audio", "flac"),
     (rb"OggS", "audio", "ogg"),
     (rb"ID3[\x02-\x04]", "audio", "mp3"),
-    # Frame syncs of MPEG layers II and III; layer I would make a UTF-16 byte order mark a sound.
+    # Frame syncs of MPEG layers II and III; layer I would match a UTF-16 byte order mark.
     (rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xef]", "audio", "mp3"),
     (rb"\xff[\xf0\xf1\xf8\xf9][\x40-\x7f\x80-\xbf]", "audio", "aac"),
     (rb"FORM.{4}AIF[FC]", "audio", "aiff"),

@@ -31,7 +31,7 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
 
     Quotes are as RFC 4180 has them. What is malformed ends the reading, since what follows cannot be trusted. Empty
     lines are no rows, unless there is only one column.
-    Raises: UnusableError when the column cannot be told.
+    Raises: UnusableError if the column is ambiguous.
     """
     # The limit belongs to the whole process. It is only ever raised, so that a book fits into a cell.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
@@ -58,7 +58,7 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
 def cells_of_json_lines(file: BinaryIO, column: str | None) -> Iterator[Cell]:
     """The text of each line: a JSON string, or an object's value under the column.
 
-    Raises: UnusableError when the column cannot be told from the first object.
+    Raises: UnusableError if the column does not follow from the first object.
     """
     chosen: str | None = None
     for line in lines(file):
@@ -85,7 +85,7 @@ def cells_of_json_lines(file: BinaryIO, column: str | None) -> Iterator[Cell]:
 def cells_of_parquet(file: BinaryIO, column: str | None) -> Iterator[Cell]:
     """The text of each row.
 
-    Raises: UnusableError when the column cannot be told, is no text, or the file is damaged.
+    Raises: UnusableError if the column is ambiguous or not text, or the file is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

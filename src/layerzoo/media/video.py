@@ -52,7 +52,7 @@ class Frame(NamedTuple):
 
 
 def sample_frames(source: VideoSource, count: int) -> list[Frame]:
-    """``count`` frames, uniformly in time: those on display in the middles of ``count`` equal stretches of the video.
+    """``count`` frames, uniformly in time: those on display in the middles of ``count`` equal parts of the video.
 
     source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
     own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
@@ -136,7 +136,7 @@ def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
 def _length(file: BinaryIO) -> int:
     """How long the video stream lasts, in units of its time base, from its packets alone: nothing is decoded.
 
-    Headers are not asked: they may be missing, cover the sound as well, or be wrong.
+    Headers are not asked: they may be missing, count the audio as well, or be wrong.
     """
     first = last = None
     duration = packets = 0
@@ -183,12 +183,12 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
 def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     file.seek(0)
     options = {"format_whitelist": DEMUXERS}
-    # A title in another encoding than UTF-8 is no reason not to look at the pictures.
+    # A title in another encoding than UTF-8 is no reason not to look at the images.
     with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
         stream = _best(container_)
         limit = min(limits().frame_pixels, Image.MAX_IMAGE_PIXELS or limits().frame_pixels)
         if getattr(stream, "codec_context", None) is None:
-            raise UnusableError("damaged, or its pictures are in an encoding that FFmpeg does not know")
+            raise UnusableError("damaged, or its images are in an encoding that FFmpeg does not know")
         if stream.width * stream.height > limit:
             raise UnusableError(
                 f"frames of {stream.width} × {stream.height} pixels; the limit is {limit:,} pixels a frame. Next: "
@@ -241,7 +241,7 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
     if frame.width * frame.height > (most := limits().frame_pixels):  # a stream may change its size on the way
         raise UnusableError(f"a frame of {frame.width} × {frame.height} pixels; the limit is {most:,} pixels a frame")
     image = _rgb(frame)
-    side_data: Any = frame.side_data  # its stubs know no keys of its own
+    side_data: Any = frame.side_data  # its stubs have no such keys
     if matrix := side_data.get(SideDataType.DISPLAYMATRIX):
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         image = upright_by_matrix(image, a, b, c, d)

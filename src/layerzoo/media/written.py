@@ -1,4 +1,4 @@
-"""Files of features, which often stand in the folder of their samples and are no samples themselves."""
+"""Recognize files of features, which are often in the folder of their samples and are no samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_features(path: Path) -> bool:
     try:
         return holds_features(pq.read_metadata(path).metadata)
     except (pa.ArrowException, OSError):
-        return False  # what is wrong with it is said when it is read
+        return False  # reading it raises the error
 
 
 def holds_features(metadata: Any) -> bool:
