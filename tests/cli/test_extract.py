@@ -236,7 +236,7 @@ def test_a_mistake_has_an_exit_code_and_a_message(
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (("cat.png", "films.txt"), "of more than one kind (images: 1, texts: 1). Say which model is meant: --model"),
+        (("cat.png", "films.txt"), "of more than one kind (images: 1, texts: 1). Choose a model: --model"),
         (("-",), "lines on the standard input may be texts or paths. Say which model is to read them: --model MODEL"),
         (("cat.pgn",), "cat.pgn: no such file or folder. Nearest: cat.png"),
         (("*.gif",), "nothing there is of a known kind"),

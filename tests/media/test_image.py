@@ -186,7 +186,7 @@ class TestModes:
 
     def test_floating_point_and_wide_integers_are_refused(self) -> None:
         for source in (Image.new("F", (2, 2)), np.zeros((2, 2, 3), np.float32)):
-            with pytest.raises(SampleError, match="what is white"):
+            with pytest.raises(SampleError, match="the value of white"):
                 decode(source)
         with pytest.raises(SampleError, match="values from 0 to 70000"):
             decode(Image.fromarray(np.array([[0, 70_000]], np.int32)))

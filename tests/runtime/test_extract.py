@@ -219,7 +219,7 @@ def test_a_folder_is_sorted_and_what_is_not_a_picture_is_named(vision: Backbone,
     for name in ("b.png", "a.png", "below/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(picture.read_bytes())
-    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not a picture")
     features = layerzoo.extract(vision, tmp_path)
     assert [Path(name).relative_to(tmp_path).as_posix() for name in features.ids] == ["a.png", "b.png", "below/c.png"]
     assert [Path(name).name for name in features.passed_over] == ["notes.txt"]

@@ -160,9 +160,9 @@ def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: P
     assert batch is not None
     network = timm.create_model("convnext_atto").eval()
     network.load_state_dict(saved)
-    (images,) = batch.inputs.values()
+    (pictures,) = batch.inputs.values()
     with torch.no_grad():
-        expected = network.stages[:2](network.stem(images))
+        expected = network.stages[:2](network.stem(pictures))
     assert torch.equal(backbone.activations(batch)["stage.1"], expected)
     loaded = backbone.provenance["loaded"]
     assert loaded["bytes"] < loaded["of_bytes"] / 5

@@ -91,7 +91,7 @@ def test_equals_timm_for_every_configuration(picture: str, pictures: dict[str, P
 def test_extreme_proportions(size: tuple[int, int], tag: str, pictures: dict[str, Path]) -> None:
     known = timm.get_pretrained_cfg(tag)
     transform = create_transform(**resolve_data_config(pretrained_cfg=known.to_dict()))
-    picture = ImageOps.fit(decode(images["photograph"]), size)
+    picture = ImageOps.fit(decode(pictures["photograph"]), size)
     assert torch.equal(torch.from_numpy(to_array(picture, declared(known))), transform(picture))
 
 
@@ -99,7 +99,7 @@ def test_a_picture_stored_on_its_side_is_put_upright_first(
     pictures: dict[str, Path], transforms: Transforms, tmp_path: Path
 ) -> None:
     """timm's own readers leave it on its side."""
-    stored, exif = Image.open(images["portrait"]), Image.Exif()
+    stored, exif = Image.open(pictures["portrait"]), Image.Exif()
     exif[0x0112] = 6
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=92)
     upright = ImageOps.exif_transpose(Image.open(tmp_path / "turned.jpg")).convert("RGB")

@@ -282,7 +282,7 @@ def _advice(found: Sequence[Verdict]) -> Iterable[str]:
         models = _models(damaged)
         yield f"Next: zoo cache prune --damaged{hub}{f', then zoo pull {models}' if models else ''}"
     if drifted:
-        yield f"Next, if the change is meant: zoo lock --update {_models(drifted)}"
+        yield f"Next, if the change is intended: zoo lock --update {_models(drifted)}"
 
 
 def _models(items: Iterable[Item]) -> str:

@@ -26,25 +26,24 @@ _RESERVED_NAMES = frozenset({"id", "layerzoo.json", "__metadata__"})
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Features:
-    """What an extraction gives: for every layer the numbers of n samples, and where they came from.
+    """The result of an extraction: for every layer the features of n samples, with their provenance.
 
     The object cannot be changed. Its arrays are ordinary, writable ones, because some estimators refuse read-only
-    input; whoever changes them in place changes these features.
+    input; changing them in place changes these features.
     """
 
     ids: tuple[str, ...]
-    """A name for each sample, in the order of the rows. What UTF-8 cannot hold (bytes of a file name) is escaped."""
+    """The id of each sample, in the order of the rows. Bytes of a file name that are not UTF-8 are escaped."""
     by_layer: Mapping[str, LayerArray]
     """Per layer (n, m) float32; for pool="none" (n, …) float32, or (n,) object where the samples differ in shape."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where the numbers came from: plain dicts, lists, strings and numbers."""
+    """Models, versions, digests and settings of the run: plain dicts, lists, strings and numbers."""
     errors: tuple[SampleError, ...] = ()
     """The samples that could not be used, and why."""
     report: Mapping[str, int] = field(default_factory=dict)
-    """Counts of what is worth knowing about the inputs. Of texts: ``words`` (what stands between white space);
-    ``tokens``, special ones left out, and how many of them are ``unknown``, where the tokenizer tells; how many texts
-    were ``truncated``, and how many tokens that ``left_out``; how many were ``chunked``; how many are ``empty``, which
-    are among the errors."""
+    """Counts over the inputs. Of texts: the number of ``words`` (divided by white space), of ``tokens`` without special
+    tokens, and of ``unknown`` tokens if the tokenizer has a token for unknown words; of ``truncated`` texts, and of
+    tokens that were ``left_out``; of ``chunked`` texts; and of ``empty`` texts, which are among the errors."""
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
     times_s: tuple[tuple[float, ...], ...] = ()
@@ -65,7 +64,7 @@ class Features:
         return len(self.ids)
 
     def __getitem__(self, layer: str) -> LayerArray:
-        """The array of one layer. Raises: UnknownLayerError."""
+        """Return the array of one layer. Raises: UnknownLayerError."""
         if layer not in self.by_layer:
             close = nearest(str(layer), self.layers)
             raise UnknownLayerError(
@@ -82,7 +81,7 @@ class Features:
 
     @property
     def values(self) -> LayerArray:
-        """The array of the only layer: (n, m) float32 for pooled features.
+        """Return the array of the only layer: (n, m) float32 for pooled features.
 
         Raises: UsageError when there is more than one layer, or none because every sample failed.
         """
@@ -96,19 +95,21 @@ class Features:
         return next(iter(self.by_layer.values()))
 
     def concat(self) -> FloatArray:
-        """All layers side by side: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
+        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
         raw = [name for name, array in self.by_layer.items() if array.ndim != 2]
         if raw:
             raise UsageError(
-                f"only pooled layers can stand side by side, and {_listed(raw)} is not. Extract with pool='mean'"
+                f"only pooled layers can be put side by side, and {_listed(raw)} is not. Extract with pool='mean'"
             )
         return np.concatenate([np.empty((len(self), 0), np.float32), *self.by_layer.values()], axis=1)
 
     @classmethod
     def join(cls, batches: Iterable[Features]) -> Features:
-        """The samples of all batches in order; counts and errors add up, the provenance is that of the first.
+        """Join batches in order: counts and errors are added, the provenance is that of the first batch.
 
-        A batch without samples may lack the layers. Raises: UsageError when batches differ in their layers.
+        Args:
+            batches: of the same layers; a batch without samples may have none.
+        Raises: UsageError if batches differ in their layers.
         """
         parts = list(batches)
         report: Counter[str] = Counter()

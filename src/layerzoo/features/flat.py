@@ -46,7 +46,7 @@ def flat_arrays(stored: ParquetFeatures) -> Iterator[FlatArray]:
 
 
 def split(numbers: FloatArray, shapes: npt.NDArray[Any]) -> LayerArray:
-    """The samples whose numbers stand in a row. shapes: (n, axes). Returns: (n,) object.
+    """Return samples from their concatenated numbers. shapes: (n, axes). Returns: (n,) object.
 
     Raises: ValueError when numbers and shapes do not fit.
     """

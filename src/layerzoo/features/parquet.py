@@ -134,7 +134,7 @@ class ParquetSink:
         self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
         columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in self._widths.items()]
         schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
-        # A dictionary and minima of floats serve nobody, and cost time.
+        # A dictionary and minima of floats have no use, and cost time.
         self._writer = pq.ParquetWriter(
             self._path,
             schema,

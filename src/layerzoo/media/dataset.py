@@ -1,4 +1,4 @@
-"""Read the samples of torch's datasets and loaders without importing torch: its objects exist only if it is imported."""
+"""Read the samples of torch's datasets and loaders without importing torch."""
 
 from __future__ import annotations
 

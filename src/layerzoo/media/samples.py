@@ -133,7 +133,7 @@ class _Finder:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
             return UnusableError(
-                "a tensor next to a number, which may be a sample rate or a label: give Audio(samples, sample_rate_hz), "
+                "a tensor and a number, which may be a sample rate or a label: give Audio(samples, sample_rate_hz), "
                 "or the tensor alone where it is preprocessed"
             )
         return item[0]

@@ -169,7 +169,7 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
             the right.
         max_tokens: the longest sequence, including special tokens.
         overlap: None truncates what is too long, as transformers' ``truncation=True`` does, and counts it. A number
-            splits it into consecutive chunks. Neighbours share that many tokens; each one has the features of half of them.
+            splits it into consecutive chunks. Neighbours share that many tokens.
 
     Raises: EmptySampleError when there are no tokens at all; UsageError when max_tokens leaves no room for any.
     """
@@ -266,8 +266,8 @@ def warning(report: Mapping[str, int], model: str) -> str | None:
     if unknown <= UNKNOWN_SHARE * tokens:
         return None
     return (
-        f"{unknown / tokens:.0%} of the tokens ({unknown:,} of {tokens:,}) are unknown to {model}: they are missing from "
-        "its vocabulary, and the network cannot distinguish them"
+        f"{unknown / tokens:.0%} of the tokens ({unknown:,} of {tokens:,}) are unknown to {model}: they are missing "
+        "from its vocabulary, and the network cannot distinguish them"
     )
 
 

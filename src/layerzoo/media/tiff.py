@@ -117,7 +117,7 @@ def refuse_signed(layout: Layout) -> None:
     """Raises: UnusableError for signed samples: no convention says what is black."""
     if layout.sample_format == _SIGNED:
         raise UnusableError(
-            f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that it is known what is white"
+            f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that the value of white is known"
         )
 
 

@@ -46,19 +46,24 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
 
 @hookspec(firstresult=True)
 def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-    """What the library knows of a model and its declaration leaves unsaid: the keys of registry.yaml, such as
-    ``preprocess`` and ``default``. Asked only when they are missing.
+    """Return keys of registry.yaml, such as ``preprocess`` and ``default``, that the declaration of a model omits.
 
-    Where the names of layers follow from a trace, ``chain`` says what the rule would get wrong, or a trace cannot
-    tell: ``modules``, a regular expression for the paths of the modules that a network consists of, or ``within``,
-    the path of the module that they are in; ``stem``, one for what gives them their input; ``"branches": False`` if
-    the first of the several maps that each returns is meant; ``blocks``, a regular expression for the paths of the
-    blocks inside stages; ``axes``, from regular expressions for the paths of layers' modules to lists of their axes,
-    the one of the right number is meant; ``prefix_tokens`` of those; ``suffix_tokens``, how many tokens stand behind
-    those of the input and become objects; ``behind``, what follows the modules, where that is no norm, pooled vector
-    and head: from names of layers to regular expressions for the paths of their modules, as in ``{"query.block.*":
-    "decoder.layers.[0-9]+"}``, where a star counts the calls; ``embedding``, the path of the module that computes the
-    embedding of the whole model from what the network returns, or an empty path where the network returns it.
+    Called only if they are missing. ``chain`` corrects the names of layers that are inferred from a trace:
+
+    - ``modules``: a regular expression for the paths of the modules that the network consists of; or ``within``, the
+      path of the module that contains them;
+    - ``stem``: a regular expression for the modules that compute their input;
+    - ``"branches": False``: of several feature maps that a module returns, use the first;
+    - ``blocks``: a regular expression for the paths of the blocks inside stages;
+    - ``axes``: from regular expressions for the paths of modules to lists of axes, of which the one of the right
+      length applies;
+    - ``prefix_tokens``: the number of prefix tokens of these layers;
+    - ``suffix_tokens``: the number of tokens that follow those of the input and become objects;
+    - ``behind``: the layers after these modules that are no norm, pooled vector or head: from names of layers to
+      regular expressions for the paths of their modules, as in ``{"query.block.*": "decoder.layers.[0-9]+"}``, where a
+      star counts the calls;
+    - ``embedding``: the path of the module that computes the embedding of the whole model from the output of the
+      network, or an empty path if the network returns it.
     """
 
 

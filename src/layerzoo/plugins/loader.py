@@ -53,7 +53,7 @@ class PluginHooks:
 
     @property
     def reads_files(self) -> bool:
-        """Whether a network or its preprocessing follows from files beside the checkpoint: a hook asks for them."""
+        """Return whether a hook takes the files next to the checkpoint, to build the network or its preprocessing."""
         hooks = ("layerzoo_build", "layerzoo_describe", "layerzoo_preprocess")
         return any(
             "files" in each.argnames for hook in hooks for each in getattr(self._manager.hook, hook).get_hookimpls()
@@ -209,7 +209,7 @@ def hooks(manifest: PluginManifest) -> PluginHooks:
 def load(manifest: PluginManifest) -> PluginHooks:
     """Import a plugin's module, register it alone and check its hooks.
 
-    Raises: whatever goes wrong; nothing of the plugin is left behind then.
+    Raises: any exception of the import. None of the plugin's modules stays imported then.
     """
     before = set(sys.modules)
     manager = pluggy.PluginManager("layerzoo")

@@ -1,4 +1,4 @@
-"""From a declaration of weights to verified local files."""
+"""Resolve a declaration of weights to verified local files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve(
     want: Want = "whole",
     progress: FileProgress | None = None,
 ) -> Files:
-    """The local files of a model, fetched where they are not here yet, each verified where its sha256 is known.
+    """Return the local files of a model. Missing ones are fetched, and each with a known sha256 is verified.
 
     override: a local checkpoint, which takes the place of the declared one and leaves the other files (a tokenizer, a
     configuration) as they are; or a local folder, which takes the place of all of them.
@@ -76,12 +76,12 @@ def _beside(weights: Weights | None, model: str | None, progress: FileProgress |
 
 
 def _from_web(source: Source, sha256: dict[str, str], want: Want, progress: FileProgress | None) -> Files:
-    """A file behind a link."""
+    """Return the file of a link."""
     return Files() if want == "nothing" else web.take(source, sha256, is_partial=want == "partial", progress=progress)
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:
-    """Files that an installed distribution holds, found by its metadata: nothing of it is imported."""
+    """Return files of an installed distribution, by its metadata. Nothing of it is imported."""
     if not sha256:
         raise UnsafeWeightsError(
             f"{source}: files of a package need their sha256 declared, so that another version is noticed"
@@ -100,10 +100,10 @@ def _from_package(source: Source, sha256: dict[str, str]) -> Files:
 
 
 def _from_file(source: Source, sha256: dict[str, str]) -> Files:
-    """A local file or folder."""
+    """Return the files of a local file or folder."""
     place = Path(source.path)
     if sha256:
-        return _verified(place, source, sha256, advice="Declare the new sha256 if the change is meant")
+        return _verified(place, source, sha256, advice="Declare the new sha256 if the change is intended")
     if place.is_dir():
         return _collect(place, _regular_files(place), is_folder=True)
     _require_file(place, str(source))
@@ -155,7 +155,7 @@ def _regular_files(folder: Path) -> list[str]:
 
 
 def _shards(checkpoint: Path) -> list[str]:
-    """The names of the files beside a checkpoint that hold its tensors, where it is the index of several."""
+    """Return the names of the files next to an index that hold the tensors; none for another checkpoint."""
     return shards_of(checkpoint) if checkpoint.name.endswith(INDEX) else []
 
 
