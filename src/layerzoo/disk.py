@@ -73,7 +73,7 @@ def scratch_path(folder: Path) -> Iterator[Path]:
 
 
 def is_scratch(name: str) -> bool:
-    """Whether a file of this name is a temporary file of layerzoo."""
+    """Return whether a file of this name is a temporary file of layerzoo."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
@@ -159,7 +159,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_same(path: Path, state: os.stat_result) -> bool:
-    """Whether a path still leads to a file that was opened by it."""
+    """Return whether a path still leads to a file that was opened by it."""
     try:
         now = path.stat(follow_symlinks=False)
     except FileNotFoundError:

@@ -107,7 +107,7 @@ def parse_address(address: str, *, name: str = "") -> Layer:
 
 
 def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]:
-    """The layers that a selector means, in the network's order.
+    """Return the layers that a selector means, in the network's order.
 
     layers: all that the model has. model: its id, for the message.
     selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage), ``final``
@@ -204,7 +204,7 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str | None:
-    """The selector with its first negative index made positive; None where there are not that many."""
+    """Return the selector with its first negative index made positive; None where there are not that many."""
     head, tail = selector[: negative.start()], selector[negative.end() :]
     numbers = _counted(head, names)
     index = len(numbers) + int(negative[0])

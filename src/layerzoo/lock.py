@@ -1,6 +1,6 @@
 """``layerzoo.lock`` pins the weights of models, so that a name means the same weights later and elsewhere.
 
-It is a JSON file next to the user's registry.yaml, and is meant to be committed with it. For each model it has the
+It is a JSON file next to the user's registry.yaml, and should be committed with it. For each model it has the
 declared source, its commit, and the size and sha256 of each file. Standard library only, so that browsing can read it.
 """
 
@@ -164,7 +164,7 @@ def _text(value: Any) -> str:
 
 
 def _hex(value: Any, digits: int) -> str:
-    """A digest or a commit, which becomes part of file names. Raises: ValueError for anything else."""
+    """Return a digest or a commit, which becomes part of file names. Raises: ValueError for anything else."""
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
         raise ValueError(f"{_show(value)} should be {digits} hex digits")
     return value

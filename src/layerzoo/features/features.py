@@ -128,7 +128,7 @@ class Features:
         )
 
     def rows(self, start: int, stop: int) -> Features:
-        """Some of the samples, with the provenance, and without errors and counts. The arrays are views."""
+        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views."""
         return Features(
             self.ids[start:stop],
             {name: array[start:stop] for name, array in self.by_layer.items()},
@@ -164,7 +164,7 @@ class Features:
 
 
 def sample_shape(array: LayerArray) -> tuple[int, ...] | None:
-    """The shape that all samples of a layer have; None when they differ."""
+    """Return the shape that all samples of a layer have; None when they differ."""
     return None if array.dtype == object else array.shape[1:]
 
 
@@ -175,7 +175,7 @@ def check_same_layers(layers: Sequence[str], batch: Features) -> None:
 
 
 def stacked(samples: Sequence[FloatArray]) -> LayerArray:
-    """The samples in one array: (n, …) when they have one shape, else (n,) object."""
+    """Return the samples in one array: (n, …) when they have one shape, else (n,) object."""
     return np.stack(samples) if len({sample.shape for sample in samples}) == 1 else ragged(samples)
 
 
@@ -188,7 +188,7 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
 
 
 def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
-    """The array as float32; samples of one shape are stacked, whatever form they came in."""
+    """Return the array as float32; samples of one shape are stacked, whatever form they came in."""
     if name in _RESERVED_NAMES or name.startswith(SHAPE_OF):
         raise UsageError(f"a layer cannot be called {name!r}: files of features use that name for something else")
     if array.ndim == 0 or len(array) != n:
@@ -202,14 +202,14 @@ def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
 
 
 def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
-    """The samples of several arrays in one; Features stacks what turns out to have one shape."""
+    """Return the samples of several arrays in one; Features stacks what turns out to have one shape."""
     if len({sample_shape(array) for array in arrays}) == 1:
         return np.concatenate(arrays)
     return ragged([sample for array in arrays for sample in array])
 
 
 def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
-    """The times of all samples; samples of a part without times have none, where another part has some."""
+    """Return the times of all samples; samples of a part without times have none, where another part has some."""
     if not any(part.times_s for part in parts):
         return ()
     return tuple(times for part in parts for times in part.times_s or ((),) * len(part))

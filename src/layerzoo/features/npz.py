@@ -88,7 +88,7 @@ class NpzFeatures:
         return self._archive.read(name)
 
     def ids(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         return iter(self._layers.read("id", self._layers.arrays["id"].dtype).tolist())
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
@@ -152,7 +152,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _write(archive: zipfile.ZipFile, array: FlatArray) -> None:
-    """One member of the archive, as numpy.save writes it."""
+    """Return one member of the archive, as numpy.save writes it."""
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     with archive.open(_member(f"{array.name}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_2_0(member, header)

@@ -60,12 +60,12 @@ class ParquetFeatures:
         return not {KEY.encode(), DIGEST_KEY.encode()}.isdisjoint(self._file.metadata.metadata or {})
 
     def ids(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         for column in self._columns("id"):
             yield from column.to_pylist()
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
-        """The arrays of one layer, a row group each."""
+        """Yield the arrays of one layer, a row group each."""
         return map(_decoded, self._columns(layer))
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
@@ -157,7 +157,7 @@ class ParquetSink:
 
 
 def _width(shape: Shape) -> int | None:
-    """The m of a column of vectors; None for a column of tensors."""
+    """Return the m of a column of vectors; None for a column of tensors."""
     return shape[0] if shape is not None and len(shape) == 1 and shape[0] > 0 else None
 
 

@@ -166,7 +166,7 @@ class FeatureWriter:
 
 
 def _has_samples(path: Path) -> bool:
-    """Whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
+    """Return whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
     if not path.exists():
         return False
     try:
@@ -193,7 +193,7 @@ def _reason(error: OSError, folder: Path) -> str:
 
 
 def _parts(batch: Features) -> Iterator[Features]:
-    """The batch in pieces of about a row group."""
+    """Yield the batch in pieces of about a row group."""
     rows = max(1, len(batch) * _ROW_GROUP_BYTES // max(1, _size_bytes(batch)))
     for start in range(0, len(batch), rows):
         yield batch.rows(start, start + rows)

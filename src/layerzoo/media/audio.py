@@ -137,7 +137,7 @@ def _joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _resampled(tracks: Iterable[Track], sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
-    """The samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
+    """Yield the samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
     for track in tracks:
         for rate, blocks in groupby(track.blocks(), key=itemgetter(0)):
             yield from _converted((block for _, block in blocks), rate, sample_rate_hz)

@@ -79,7 +79,7 @@ class Track:
     kept: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
-        """The decoded samples, in order."""
+        """Yield the decoded samples, in order."""
         return self.again() if self.kept is None else iter(self.kept)
 
     @property
@@ -298,13 +298,13 @@ class _AudioDecoder:
 
 
 def _is_tag(packet: Any) -> bool:
-    """Whether a packet that cannot be decoded is metadata, which joining files leaves between their frames."""
+    """Return whether a packet that cannot be decoded is metadata, which joining files leaves between their frames."""
     head = bytes(packet)[:64].lstrip(b"\0")
     return not head or head.startswith(_TAGS)
 
 
 def _channels(frame: Any) -> NDArray[np.float32]:
-    """The samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
+    """Return the samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
     values = _numbers_of(frame)
     channels = frame.layout.nb_channels
     if channels > MAX_CHANNELS:

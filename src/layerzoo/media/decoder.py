@@ -200,7 +200,7 @@ class Workers:
             self._readings.discard(reading)
 
     def _handed_over(self, source: Encoded) -> _Named:
-        """A path, or bytes that may be passed to another process. Raises: SampleError."""
+        """Return a path, or bytes that may be passed to another process. Raises: SampleError."""
         if isinstance(source, str | os.PathLike):
             return source
         try:
@@ -535,7 +535,7 @@ def _enlarge(*pipes: int) -> None:
 
 
 def _pillow_settings() -> dict[str, Any]:
-    """The settings of Pillow that a program may have changed."""
+    """Return the settings of Pillow that a program may have changed."""
     image, files = sys.modules.get("PIL.Image"), sys.modules.get("PIL.ImageFile")
     if image is None:
         return {}

@@ -11,7 +11,7 @@ from layerzoo.spec import ImagePreprocess
 
 
 def fitted(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
-    """An RGB image at ``preprocess.size_px``.
+    """Return an RGB image at ``preprocess.size_px``.
 
     Raises: SampleError where resizing would leave nothing of it, or more than PIL.Image.MAX_IMAGE_PIXELS.
     """
@@ -47,7 +47,7 @@ def _new_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int
 
 
 def _centred(image: Image.Image, size_px: tuple[int, int], border: tuple[int, ...]) -> Image.Image:
-    """The middle of an image. A side that is too short gets a border; its second half has the odd pixel."""
+    """Return the middle of an image. A side that is too short gets a border; its second half has the odd pixel."""
     height, width = max(size_px[0], image.height), max(size_px[1], image.width)
     if image.size != (width, height):
         framed = Image.new("RGB", (width, height), border)

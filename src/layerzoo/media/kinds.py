@@ -15,7 +15,7 @@ from layerzoo.spec import Modality
 
 
 def kind_of_inputs(inputs: Sequence[str]) -> Modality:
-    """The one modality of all the named files, folders and patterns. Files of no known kind do not count.
+    """Return the one modality of all the named files, folders and patterns. Files of no known kind do not count.
 
     Raises: InputError when they are of several kinds, of none, missing, or the standard input.
     """

@@ -53,7 +53,7 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
 
 
 def out_of_memory() -> str:
-    """The reason for a sample that cannot be decoded in the memory that it may take."""
+    """Return the reason for a sample that cannot be decoded in the memory that it may take."""
     return (
         f"decoding it takes more than {limits().memory_bytes >> 20} MiB of memory, which is the limit. Next: make it "
         f"smaller, or raise the limit with {variable_of('memory_bytes')}"
@@ -66,7 +66,7 @@ def values_of(declared: ImagePreprocess) -> dict[str, Any]:
 
 
 def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
+    """Yield the pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
     with needs("image"):
         from layerzoo.media import image
     decoded = image.decode(source)
@@ -145,7 +145,7 @@ class _Cells:
         return len(self._lengths) == 1000 or self._size > 1 << 20
 
     def taken(self) -> Part:
-        """All of them as a part; none are left."""
+        """Return all of them as a part; none are left."""
         part = Part({"lengths": self._lengths}, b"".join(self._texts))
         self._texts, self._lengths, self._size = [], [], 0
         return part
@@ -155,7 +155,7 @@ OPERATIONS: Mapping[str, Operation] = {"image": _image, "video": _video, "audio"
 
 
 def array_of(part: Part) -> NDArray[np.float32]:
-    """The array of a part. Raises: ValueError where the part holds something else."""
+    """Return the array of a part. Raises: ValueError where the part holds something else."""
     if not isinstance(part.data, np.ndarray):
         raise ValueError(f"a part of a decoded sample holds {type(part.data).__name__}, not an array")
     return part.data

@@ -39,7 +39,7 @@ def failing_as(id: str) -> Iterator[None]:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
+    """Return a path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
     named = os.fspath(path).replace(os.sep, "/")
     return named.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

@@ -128,7 +128,7 @@ class _Finder:
         )
 
     def _first(self, item: Any) -> Any:
-        """The sample of a dataset's item, which may be a tuple of it and other things."""
+        """Return the sample of a dataset's item, which may be a tuple of it and other things."""
         if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
@@ -201,7 +201,7 @@ class _Finder:
         yield from self._of_files(folder.files(path, self.passed_over), f"no {NOUNS[self.modality]} in this folder")
 
     def _of_files(self, files: Iterable[Path | SampleError], nothing: str) -> Iterator[Item]:
-        """Those of the modality, by content or by suffix; a file that only pretends is a sample that fails."""
+        """Yield those of the modality, by content or by suffix; a file that only pretends is a sample that fails."""
         yield from self._some(chain.from_iterable(map(self._of_candidate, files)), nothing)
 
     def _of_candidate(self, file: Path | SampleError) -> Iterator[Item]:
@@ -223,7 +223,7 @@ class _Finder:
         return iter([Sample(id, path)])
 
     def _some(self, items: Iterator[Item], nothing: str) -> Iterator[Item]:
-        """The items. Raises: UnusableError when there are none."""
+        """Yield the items. Raises: UnusableError when there are none."""
         before = len(self.passed_over)
         first = next(items, None)
         if first is None:

@@ -24,7 +24,7 @@ class Content(NamedTuple):
 
 
 def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
-    """The modality of a file: what its content says; else its suffix; else text, where it reads as text.
+    """Return the modality of a file: what its content says; else its suffix; else text, where it reads as text.
 
     A file that cannot be read has the modality of its suffix. None: neither says anything.
     """
@@ -39,7 +39,7 @@ def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
 
 
 def kind_of_suffix(path: str | os.PathLike[str]) -> Modality | None:
-    """The modality that a file's name promises, or None."""
+    """Return the modality that a file's name promises, or None."""
     return _BY_SUFFIX.get(PurePath(path).suffix.lower().removeprefix("."))
 
 
@@ -55,7 +55,7 @@ def sniff(file: BinaryIO) -> Content | None:
 
 
 def reads_as_text(file: BinaryIO) -> bool:
-    """Whether the beginning is UTF-8 without control characters."""
+    """Return whether the beginning is UTF-8 without control characters."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(_head(file))
     except UnicodeDecodeError:

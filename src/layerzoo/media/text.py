@@ -48,7 +48,7 @@ class Tokenizer(Protocol):
         """The token that fills shorter sequences up."""
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, without any special ones."""
+        """Return the tokens of a text, without any special ones."""
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class TensorTokenizer(Tokenizer, Protocol):
 
 
 def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
-    """Whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
+    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
     return hasattr(tokenizer, "tensors")
 
 

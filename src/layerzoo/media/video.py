@@ -66,7 +66,7 @@ def sample_frames(source: VideoSource, count: int) -> list[Frame]:
 
 
 def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
-    """The frames of :func:`sample_frames`, one after the other, each with how many times it is sampled.
+    """Yield the frames of :func:`sample_frames`, one after the other, each with how many times it is sampled.
 
     Only one of them is in memory, next to those that the decoder keeps.
     """
@@ -207,7 +207,7 @@ def _best(container_: InputContainer) -> av.VideoStream:
 
 
 def _frames(container_: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The decoded frames, with their alpha channel.
+    """Yield the decoded frames, with their alpha channel.
 
     FFmpeg's own decoders of VP8 and VP9 drop the alpha channel, which Matroska stores next to each packet; libvpx keeps
     it.
@@ -249,7 +249,7 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
 
 
 def _rgb(frame: av.VideoFrame) -> Image.Image:
-    """A frame in RGB; an alpha channel is composited over white.
+    """Return a frame in RGB; an alpha channel is composited over white.
 
     FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and
     the limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full

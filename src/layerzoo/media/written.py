@@ -22,5 +22,5 @@ def is_features(path: Path) -> bool:
 
 
 def holds_features(metadata: Any) -> bool:
-    """The same of a Parquet file that is open already, by the key-value metadata of its schema."""
+    """Return the same of a Parquet file that is open already, by the key-value metadata of its schema."""
     return _KEY in (metadata or {})

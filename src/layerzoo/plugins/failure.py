@@ -64,7 +64,7 @@ class ImportFailure:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception, or one that led to it, ends the process because a signal asked for it.
+    """Return whether an exception, or one that led to it, ends the process because a signal asked for it.
 
     That is Ctrl-C, and whatever the program's own handler of a signal has raised, often SystemExit.
     """
@@ -105,7 +105,7 @@ def _code_of(traceback: TracebackType) -> set[Any]:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the beginning of its message; of a hook, its mistake."""
+    """Return an exception in one line: its type and the beginning of its message; of a hook, its mistake."""
     if isinstance(error, PluginValidationError) and (told := _misfit(str(error))):
         return told
     lines = str(error).strip().splitlines() or [""]
@@ -127,12 +127,12 @@ def _misfit(said: str) -> str | None:
 
 
 def folder_of(plugin: PluginManifest) -> str | None:
-    """The folder of a plugin's package."""
+    """Return the folder of a plugin's package."""
     return None if plugin.path is None else str(Path(plugin.path).parent)
 
 
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
-    """The next step after a failed import."""
+    """Return the next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
         return advice.install(*(each.requirement for each in unmet))
     if failure.extra:

@@ -60,7 +60,7 @@ class PluginHooks:
         )
 
     def build(self, spec: ModelSpec, files: Files) -> torch.nn.Module | None:
-        """The architecture of a spec."""
+        """Return the architecture of a spec."""
         network: torch.nn.Module | None = self._ask("layerzoo_build", spec=spec, files=files)
         return network
 
@@ -70,7 +70,7 @@ class PluginHooks:
         return facts
 
     def dtype(self, spec: ModelSpec, files: Files) -> str | None:
-        """The dtype that the library computes in by default."""
+        """Return the dtype that the library computes in by default."""
         name: str | None = self._ask("layerzoo_dtype", spec=spec, files=files)
         return name
 
@@ -80,14 +80,14 @@ class PluginHooks:
         return part
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
-        """A checkpoint in a format of the plugin's own."""
+        """Return a checkpoint in a format of the plugin's own."""
         tensors: Mapping[str, torch.Tensor] | None = self._ask("layerzoo_read_weights", spec=spec, files=files)
         return tensors
 
     def state_dict(
         self, spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
     ) -> Mapping[str, torch.Tensor] | None:
-        """A checkpoint under the network's own keys."""
+        """Return a checkpoint under the network's own keys."""
         renamed: Mapping[str, torch.Tensor] | None
         renamed = self._ask("layerzoo_state_dict", spec=spec, files=files, tensors=tensors)
         return renamed
@@ -98,7 +98,7 @@ class PluginHooks:
         return models
 
     def catalogue(self) -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
-        """The models that the plugin's library knows of, by architecture."""
+        """Return the models that the plugin's library knows of, by architecture."""
         models: Mapping[str, Sequence[Mapping[str, Any]]] | None = self._ask("layerzoo_catalogue")
         return models
 
@@ -187,7 +187,7 @@ _locks_lock = threading.Lock()
 
 
 def hooks(manifest: PluginManifest) -> PluginHooks:
-    """The hooks of a plugin, whose module is imported for it the first time.
+    """Return the hooks of a plugin, whose module is imported for it the first time.
 
     Raises: PluginError when the plugin cannot be used as it is declared, and is then not imported; or when it cannot be
     imported or registered, with the exception as its cause.
@@ -248,7 +248,7 @@ def _forget(module: str, before: set[str]) -> None:
 
 
 def _cause(manifest: PluginManifest, error: BaseException) -> str:
-    """An exception in one line; for the plugin's author with the line of the plugin's code that raised it."""
+    """Return an exception in one line; for the plugin's author with the line of the plugin's code that raised it."""
     folder = folder_of(manifest)
     line = line_in(error, [folder]) if manifest.project is not None and folder else None
     return f"{summary(error)} (at {line})" if line else summary(error)

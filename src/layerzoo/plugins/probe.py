@@ -77,7 +77,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
 
 
 def report() -> None:
-    """The child's side: import, and write the failure, or null, as JSON to what was standard output."""
+    """Return the child's side: import, and write the failure, or null, as JSON to what was standard output."""
     module, namespace, folder = sys.argv[1:]
     answer = os.dup(1)
     os.dup2(2, 1)  # what the plugin prints must not be taken for the answer

@@ -208,7 +208,7 @@ def checkpoint_of(names: Iterable[str]) -> str | None:
 
 
 def _only(names: list[str]) -> str | None:
-    """The only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
+    """Return the only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
     main = [name for name in names if not name.startswith("consolidated")] or names
     if len(main) > 1:
         raise WeightsError(f"which of these is the checkpoint? {', '.join(main)}. Name the file itself")

@@ -222,7 +222,7 @@ def _unknown_download(folder: Path) -> Item:
 
 
 def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | None:
-    """The commit that has this file; None when none does, or several do."""
+    """Return the commit that has this file; None when none does, or several do."""
     having = {
         listing.commit
         for listing in listings
@@ -270,17 +270,17 @@ def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Ite
 
 
 def _digest(path: Path) -> str:
-    """The sha256 of the checkpoint that a file was converted from."""
+    """Return the sha256 of the checkpoint that a file was converted from."""
     return path.name.partition(".")[0]
 
 
 def _makers(path: Path) -> list[str]:
-    """The distributions that converted a file, each with its version."""
+    """Return the distributions that converted a file, each with its version."""
     return path.name.partition(".")[2].removesuffix(".safetensors").split("+")
 
 
 def has_digests(path: Path) -> bool:
-    """Whether a converted checkpoint, by its name, was written with the digest of each tensor."""
+    """Return whether a converted checkpoint, by its name, was written with the digest of each tensor."""
     return READER in _makers(path)
 
 
@@ -298,7 +298,7 @@ def _why_not_converted(*, is_usable: bool, is_old: bool) -> str | None:
 
 
 def _things(root: Path) -> Iterator[Item]:
-    """One item for each kind of small things."""
+    """Yield one item for each kind of small things."""
     for kind, (name, pattern) in _FOLDERS.items():
         folder = root / name
         files = [path for path in _below(folder) if pattern.fullmatch(path.relative_to(folder).as_posix())]
@@ -364,7 +364,7 @@ def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The files in a folder and in those below it."""
+    """Return the files in a folder and in those below it."""
     deeper = [path for each in _inside(folder, Path.is_dir) for path in _below(each)]
     return [*_inside(folder, Path.is_file), *deeper]
 

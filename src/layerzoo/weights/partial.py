@@ -122,7 +122,7 @@ class PartialFile:
             raise ChangedError(f"{message}: by another process? Nothing of it is used. Next: try again")
 
     def complete(self, progress: Progress | None = None) -> Path:
-        """The whole file, its digest verified. Raises: as :meth:`ensure`."""
+        """Return the whole file, its digest verified. Raises: as :meth:`ensure`."""
         if not self.is_whole:
             self.ensure([Span(0, self.about.size)], progress)
             with cache_errors(self.path), locked(self.folder):

@@ -34,10 +34,10 @@ def resolve(
     override: a local checkpoint, which takes the place of the declared one and leaves the other files (a tokenizer, a
     configuration) as they are; or a local folder, which takes the place of all of them.
     model: the id under which ``layerzoo.lock`` knows them.
-    want: of a checkpoint on a server: ``whole``; ``partial`` to fetch what is asked for when it is asked for;
-    ``nothing`` for the files beside it alone.
+    want: of a checkpoint on a server: ``whole``; ``partial`` to fetch the parts that are read, when they are read;
+    ``nothing`` for the files next to it alone.
     progress: called with the name of a file and the number of its bytes that came.
-    Raises: UnavailableError when the files cannot be had here, UnsafeWeightsError when they are not the declared ones
+    Raises: UnavailableError if the files are not available, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
@@ -68,7 +68,7 @@ def _declared(weights: Weights, model: str | None, want: Want, progress: FilePro
 
 
 def _beside(weights: Weights | None, model: str | None, progress: FileProgress | None) -> Files:
-    """The declared files that another checkpoint is put among; none where they are not on this machine."""
+    """Return the declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
         return _declared(weights, model, "nothing", progress) if weights else Files()
     except UnavailableError:

@@ -63,7 +63,7 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
+    """Return the metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
     metadata: dict[str, str] = _parse(path)[0].get(_METADATA, {})
     return metadata
 

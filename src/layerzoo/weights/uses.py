@@ -55,7 +55,7 @@ class Use:
         )
 
     def is_local_file(self, path: Path) -> bool:
-        """Whether a file is the model's own local checkpoint, or in the folder of it."""
+        """Return whether a file is the model's own local checkpoint, or in the folder of it."""
         return self.source.scheme == "file" and path.is_relative_to(self.source.path)
 
     def declared_sha256(self, name: str) -> str | None:

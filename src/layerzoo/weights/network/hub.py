@@ -152,7 +152,7 @@ def _point(repo: str, commit: str, file: RemoteFile) -> Path:
 
 
 def cached(repo: str, commit: str, name: str) -> Path | None:
-    """A file that is in huggingface_hub's cache already. Opens no connection."""
+    """Return a file that is in huggingface_hub's cache already. Opens no connection."""
     path = snapshot_folder(repo, commit) / name
     with contextlib.suppress(OSError):  # a name that is too long for any file
         return path if path.is_file() else None
@@ -160,7 +160,7 @@ def cached(repo: str, commit: str, name: str) -> Path | None:
 
 
 def cached_commit(repo: str, revision: str) -> str | None:
-    """The commit that a branch or tag had when huggingface_hub last saw it. Opens no connection."""
+    """Return the commit that a branch or tag had when huggingface_hub last saw it. Opens no connection."""
     ref = snapshot_folder(repo, "").parent / "refs" / revision
     with contextlib.suppress(OSError):
         return ref.read_text(encoding="utf-8").strip() or None
