@@ -94,7 +94,7 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
 
 
 def width(pool: str, layer: Layer) -> int | None:
-    """How many numbers a sample becomes at a layer, or None where that is not known or not fixed.
+    """Return the number of features of a sample at a layer; None if it is unknown or varies.
 
     pool: the name of a pooling that fits the layer: see :func:`check_pooling`.
     """

@@ -149,7 +149,7 @@ class Features:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Features:
-        """What :meth:`save` or a FeatureWriter wrote.
+        """Read the features that :meth:`save` or a FeatureWriter wrote.
 
         Raises: InputError when the file does not exist, is damaged, or holds no features.
         """
@@ -216,7 +216,7 @@ def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
 
 
 def _storable(id: str) -> str:
-    """An id that every format can hold: a lone surrogate (an undecodable byte of a file name) and NUL are escaped."""
+    """Escape lone surrogates (undecodable bytes of a file name) and NUL in an id: not every format can store them."""
     return id.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

@@ -34,7 +34,7 @@ class FlatArray:
 
 
 def flat_arrays(stored: ParquetFeatures) -> Iterator[FlatArray]:
-    """The arrays of every layer; one whose samples differ in shape has two, its numbers and its shapes (n, axes)."""
+    """Yield the arrays of every layer. If samples differ in shape there are two: numbers and shapes (n, axes)."""
     for layer, shape in stored.summary.shapes.items():
         numbers = partial(_numbers, stored, layer)
         if shape is not None:

@@ -120,7 +120,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Raw
 
 
 def _start_of(member: zipfile.ZipInfo, path: Path) -> int:
-    """The place of a member's first byte. Source: the .ZIP file format specification, 4.3.7 (local file header)."""
+    """Return the position of a member's first byte. Source: .ZIP file format specification, 4.3.7."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
@@ -144,7 +144,7 @@ def _ids(stored: ParquetFeatures) -> FlatArray:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """A member with the time that zipfile gives to one without, so that archives do not differ from run to run."""
+    """Return a member with a fixed time, so that equal runs write equal archives."""
     member = zipfile.ZipInfo(name)
     member.create_system = _UNIX
     member.external_attr = 0o600 << 16

@@ -107,7 +107,7 @@ class ParquetSink:
         self._widths: dict[str, int | None] = {}
 
     def write(self, features: Features, shapes: Mapping[str, Shape]) -> None:
-        """One row group. shapes: those of each layer as known by now, this row group included. Raises: OSError."""
+        """Write one row group. shapes: of each layer, this row group included. Raises: OSError."""
         if self._writer is None:
             self._open(shapes)
         elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):

@@ -116,7 +116,7 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
 
 
 def _windows_of(pieces: Iterable[NDArray[np.float32]], window_samples: int) -> Iterator[NDArray[np.float32]]:
-    """The windows of :func:`windows`, of audio that comes in pieces: two of them are kept, as the last may be short."""
+    """Yield the windows of :func:`windows` from audio in pieces. Two are kept, because the last may be short."""
     held: list[NDArray[np.float32]] = []
     length = 0
     for piece in pieces:

@@ -388,7 +388,7 @@ def _without_name(file: BinaryIO) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> _Header | None:
-    """What libsndfile reads in the headers; None where it knows no such format."""
+    """Return what libsndfile reads in the headers; None for a format that it does not know."""
     try:
         with soundfile.SoundFile(_without_name(file)) as audio:
             frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames
@@ -401,7 +401,7 @@ def _header(file: BinaryIO) -> _Header | None:
 
 
 def _missing(log: str) -> tuple[int, int] | None:
-    """What libsndfile's log says of chunks that end after the file does."""
+    """Return the present and the declared size of a truncated chunk, from the log of libsndfile; None without one."""
     for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
         # A few bytes are a sloppy header; a length near 2^31 or 2^32 means unknown, as when writing to a pipe.
         if int(declared) > int(present) + 8 and int(declared) not in UNKNOWN_LENGTHS:

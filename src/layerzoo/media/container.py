@@ -19,7 +19,7 @@ _OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """How many bytes a container declares beyond the end of its file; 0 where it is whole, or declares nothing.
+    """Return the number of bytes that a container declares beyond the end of its file; 0 if it is complete.
 
     Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), Wave64, AIFF, AU, CAF, VOC, NIST SPHERE, ASF, and MP3
     with a Xing header. Other MP3, a transport stream and FLV have no header that states their length.
@@ -229,7 +229,7 @@ class _Xing(NamedTuple):
         return self.data[self.at + 7]
 
     def field(self, bit: int) -> int:
-        """Where the field of a flag is in the data: frames 1, bytes 2, table of contents 4, quality 8, LAME tag 16."""
+        """Return the position of a field: frames 1, bytes 2, table of contents 4, quality 8, LAME tag 16."""
         sizes = {1: 4, 2: 4, 4: 100, 8: 4}
         return self.at + 8 + sum(size for flag, size in sizes.items() if flag < bit and self.flags & flag)
 
@@ -262,7 +262,7 @@ def _xing(file: BinaryIO) -> _Xing | None:
 
 
 def _xing_end(file: BinaryIO) -> int:
-    """Where the frames of an MP3 file end by its Xing or Info tag; 0 where none says so."""
+    """Return the end of the frames of an MP3 file by its Xing or Info tag; 0 if none declares it."""
     tag = _xing(file)
     length = None if tag is None else tag.number(2)
     return 0 if tag is None or length is None else tag.start + length
@@ -316,7 +316,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _caf_end(file: BinaryIO, present: int) -> int:
-    """Where the last chunk of a CAF file ends (Apple Core Audio Format, section "CAF File Structure")."""
+    """Return the end of the last chunk of a CAF file (Apple Core Audio Format, section "CAF File Structure")."""
     at = 8
     while at + 12 <= present:
         file.seek(at + 4)
@@ -338,7 +338,7 @@ def _asf_end(file: BinaryIO) -> int:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the segment of a Matroska file ends, by its own word; 0 where it does not say (a live recording)."""
+    """Return the declared end of the segment of a Matroska file; 0 if it is unknown (a live recording)."""
     file.seek(4)
     header = _vint(file)
     if header is None:

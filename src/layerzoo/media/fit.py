@@ -33,8 +33,11 @@ def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
 
 
 def _new_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int, int]:
-    """What an image is resized to. One that keeps its proportions for a square is rounded down, as torchvision does
-    it, and otherwise to the nearest, as timm's ResizeKeepRatio does."""
+    """Return the size to which an image is resized.
+
+    With kept proportions and a square input it is rounded down, as in torchvision; otherwise to the nearest integer, as
+    in timm's ResizeKeepRatio.
+    """
     target_height, target_width = (max(1, math.floor(side / preprocess.crop)) for side in preprocess.size_px)
     if preprocess.fit == "squash":
         return target_height, target_width

@@ -81,8 +81,10 @@ def _declared(options: Mapping[str, Any]) -> ImagePreprocess:
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The sampled frames, each as ``_image`` gives an image. ``count``: how many. A frame that is sampled several times
-    is one part, with the number of times."""
+    """Yield the sampled frames, each as :func:`_image` returns it, with the number of times that it is sampled.
+
+    ``count``: the number of frames to sample.
+    """
     with needs("video"):
         from layerzoo.media import image, video
     for frame, times in video.sampled(source, options["count"]):
@@ -107,8 +109,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _texts(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The cells of a table's column of texts, up to a thousand in a part: the bytes of all, and the length of each, or
-    why there is none."""
+    """Yield the cells of a text column, up to a thousand in a part: their bytes, and the length or error of each."""
     from layerzoo.media.text_file import cells
 
     batch = _Cells()

@@ -32,7 +32,7 @@ def is_pattern(name: str) -> bool:
 
 
 def matches(pattern: str) -> Iterator[Path]:
-    """The files that a pattern matches, sorted. ``**`` is any number of folders; a hidden file's dot must be named.
+    """Return the files that match a pattern, sorted. ``**`` matches folders; a leading dot must be in the pattern.
 
     Raises: UnusableError for a pattern with more ``**`` than can be matched in reasonable time.
     """

@@ -45,5 +45,5 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def name_of(source: object) -> str:
-    """How an error names a source that was given without an id: its path, or what sort of object it is."""
+    """Return the name in errors of a source without an id: its path, or its type."""
     return shown(source) if isinstance(source, str | os.PathLike) else type(source).__name__

@@ -150,14 +150,14 @@ class _Finder:
                 yield Sample(str(position), value)
 
     def _of_item(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """What a path in a list names. Its failure is its own and ends nothing else."""
+        """Yield the samples of a path in a list. Its failure is a SampleError, and the others go on."""
         try:
             yield from self._of_path(name)
         except UnusableError as refusal:
             yield SampleError(shown(name), str(refusal))
 
     def _of_named_input(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """What the only input names. Its failure is an InputError, unless some of it was usable."""
+        """Yield the samples of the only input. Its failure is an InputError, unless a part of it is usable."""
         items = self._of_path(name)
         try:
             yield next(items)

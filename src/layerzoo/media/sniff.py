@@ -44,7 +44,7 @@ def kind_of_suffix(path: str | os.PathLike[str]) -> Modality | None:
 
 
 def sniff(file: BinaryIO) -> Content | None:
-    """What the content is by its signature; None for plain text and for whatever has no signature we know."""
+    """Detect the content by its signature; None for plain text and for an unknown signature."""
     head = _head(file)
     if head[4:8] == b"ftyp":
         return _of_mp4(file, head[8:12])
@@ -64,7 +64,7 @@ def reads_as_text(file: BinaryIO) -> bool:
 
 
 def looks_like(file: BinaryIO) -> str:
-    """What a file of the wrong kind is instead, as the second half of a reason."""
+    """Describe the content of a file of the wrong kind, as the second half of a reason."""
     if content := sniff(file):
         return f"looks like {_ONE[content.modality]} ({content.format})"
     return "looks like text" if reads_as_text(file) else "its content is of no kind that is known here"
@@ -155,7 +155,7 @@ def _of_ogg(head: bytes) -> Content:
 
 
 def _of_matroska(head: bytes) -> Content:
-    """A track's codec is named V_… or A_… in the element 0x86."""
+    """Detect audio or video: a track's codec is named V_… or A_… in the element 0x86."""
     codecs_named = re.findall(rb"\x86[\x80-\xff]([VA])_", head)
     return Content("audio" if codecs_named and b"V" not in codecs_named else "video", "matroska")
 

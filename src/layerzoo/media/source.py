@@ -27,7 +27,7 @@ def _is_file(source: object) -> TypeGuard[IO[bytes]]:
 
 @contextmanager
 def opened(source: Encoded) -> Iterator[BinaryIO]:
-    """An encoded sample, open for reading at its first byte. A str is a path.
+    """Open an encoded sample for reading at its first byte. A str is a path.
 
     An open file, seekable or not, is read from its current position to its end, into memory.
     Raises: UnusableError when there is nothing to read: no such file, a folder, a special file, no permission, 0

@@ -101,8 +101,7 @@ def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
 
 
 def returns_mask(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer returns an attention mask for a text that is padded to the longest input: it says so in an
-    attribute ``returns_mask``, which others need not have."""
+    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``."""
     return bool(getattr(tokenizer, "returns_mask", False))
 
 
@@ -223,7 +222,7 @@ def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
 
 
 def _cut(values: list[int], before: int, after: int, start: int, stop: int) -> list[int]:
-    """Some tokens of a text, with its special tokens around them. start, stop: counted without special tokens."""
+    """Return some tokens of a text between its special tokens. start, stop: counted without special tokens."""
     end = len(values) - after
     if start == 0 and before + stop >= end:
         return values

@@ -43,8 +43,9 @@ _MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 
 class Frame(NamedTuple):
     """One sampled frame.
 
-    time_s: when it comes on display, in seconds after the first frame; None for an array, which has no clock.
-    image: RGB, the right way up.
+    Attributes:
+        time_s: the time at which it is displayed, in seconds after the first frame; None for an array.
+        image: RGB, upright.
     """
 
     time_s: float | None
@@ -52,14 +53,17 @@ class Frame(NamedTuple):
 
 
 def sample_frames(source: VideoSource, count: int) -> list[Frame]:
-    """``count`` frames, uniformly in time: those on display in the middles of ``count`` equal parts of the video.
+    """Sample frames uniformly in time: those on display in the middles of ``count`` equal parts of the video.
 
-    source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
-    own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
-    ``count`` gives some of them more than once. Memory is bounded by the sampled frames, whatever the length.
+    A frame is on display from its own timestamp to the next one's, also with a variable frame rate. If a video has
+    fewer frames than ``count``, some are sampled several times. Memory is bounded by the sampled frames.
     Of several video streams FFmpeg's best is taken. Colors are converted with the matrix and range that the video
     declares (BT.601 of limited range where it declares none, as FFmpeg does); an alpha channel is composited over
     white. Pixels are taken as stored: the pixel aspect ratio is not applied.
+
+    Args:
+        source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8.
+        count: the number of frames.
     Raises: SampleError when it is empty, truncated, damaged, has no video stream, or colors that FFmpeg cannot convert.
     """
     return [frame for frame, times in sampled(source, count) for _ in range(times)]
@@ -95,6 +99,11 @@ def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
                 raise UnusableError("damaged: its streams are not those that its header announces") from error
 
 
+def _middles(length: int, count: int) -> list[Fraction]:
+    """Return the middles of ``count`` equal parts of a length: 1, 3 and 5 for a length of 6 and a count of 3."""
+    return [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
+
+
 def _of_array(array: NDArray[Any], count: int) -> Iterator[tuple[Frame, int]]:
     if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise UnusableError(
@@ -102,9 +111,8 @@ def _of_array(array: NDArray[Any], count: int) -> Iterator[tuple[Frame, int]]:
         )
     if array.size == 0:
         raise UnusableError(f"empty: an array of shape {array.shape}")
-    middles = [(2 * i + 1) * len(array) // (2 * count) for i in range(count)]
-    for middle in middles:
-        yield Frame(None, Image.fromarray(np.ascontiguousarray(array[middle]))), 1
+    for middle in _middles(len(array), count):
+        yield Frame(None, Image.fromarray(np.ascontiguousarray(array[int(middle)]))), 1
 
 
 def _check_container(file: BinaryIO) -> None:
@@ -119,7 +127,7 @@ def _check_container(file: BinaryIO) -> None:
 
 def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
     length = _length(file)
-    middles = [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
+    middles = _middles(length, count)
     done = 0
     with closing(_shown(file)) as frames:
         for frame, since, until in frames:
@@ -134,7 +142,7 @@ def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
 
 
 def _length(file: BinaryIO) -> int:
-    """How long the video stream lasts, in units of its time base, from its packets alone: nothing is decoded.
+    """Return the duration of the video stream in units of its time base, from its packets without decoding.
 
     Headers are not asked: they may be missing, count the audio as well, or be wrong.
     """

@@ -9,7 +9,7 @@ _KEY = b"layerzoo"  # under which features/parquet.py keeps where the numbers ca
 
 
 def is_features(path: Path) -> bool:
-    """Whether a file is a Parquet file of features. (The other formats of features are of no kind that is read.)"""
+    """Return whether a file is a Parquet file of features. (Other formats of features are never read as samples.)"""
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return False
     import pyarrow as pa

@@ -77,7 +77,7 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Whether an exception says more about the machine at that moment than about the code: no memory, a full disk."""
+    """Return whether an exception is about the state of the machine and not about code: no memory, a full disk."""
     return any(
         isinstance(each, MemoryError) or (isinstance(each, OSError) and each.errno in _OF_THE_MACHINE)
         for each in chain_of(error)
@@ -115,7 +115,7 @@ def summary(error: BaseException) -> str:
 
 
 def _misfit(said: str) -> str | None:
-    """What pluggy says of a hook that asks for other arguments than it gets, in the words of a plugin's author."""
+    """Explain pluggy's error about the arguments of a hook to the author of a plugin."""
     hook = re.search(r"for hook '(\w+)'", said)
     unknown = re.search(r"Argument\(s\) \{(.*?)\} are declared", said)
     if not hook or not unknown or not (known := getattr(hookspecs, hook[1], None)):
@@ -166,7 +166,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _distributions_of(module: str) -> list[str]:
-    """What brought a module; nothing for one of Python's own."""
+    """Return the distributions of a module; none for a module of Python."""
     import importlib.metadata
 
     try:

@@ -111,12 +111,12 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.T
 def layerzoo_state_dict(
     spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor] | None:
-    """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""
+    """Return a checkpoint under the network's keys. The tensors may be on the meta device, to learn only names."""
 
 
 @hookspec(firstresult=True)
 def layerzoo_identify(model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
-    """What a repository of the hub is, for a plugin whose registry.yaml has a ``hub:``. Asked once for each commit.
+    """Identify a repository of the hub, for a plugin whose registry.yaml has a ``hub:``. Called once for each commit.
 
     model: its id, for messages. files: its small files (configurations, tokenizers, …); no weights are among them.
     Returns: the keys that a model has in a registry.yaml, without ``builder`` and ``weights``; several models where its

@@ -48,7 +48,7 @@ class PluginHooks:
         self._manager = manager
 
     def __reduce__(self) -> tuple[Callable[[PluginManifest], PluginHooks], tuple[PluginManifest]]:
-        """A copy, in whatever process, asks the same plugin: modules cannot be pickled."""
+        """Pickle by the manifest, because modules cannot be pickled: a copy calls the same plugin in any process."""
         return hooks, (self.manifest,)
 
     @property
@@ -65,7 +65,7 @@ class PluginHooks:
         return network
 
     def describe(self, spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-        """What the library knows of a model, as keys of registry.yaml."""
+        """Return keys of registry.yaml that the declaration of a model omits."""
         facts: dict[str, Any] | None = self._ask("layerzoo_describe", spec=spec, files=files)
         return facts
 
@@ -93,7 +93,7 @@ class PluginHooks:
         return renamed
 
     def identify(self, model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
-        """What a repository of the hub is, as keys of registry.yaml: a model for each modality, the main one first."""
+        """Identify a repository of the hub: keys of registry.yaml, a model for each modality, the main one first."""
         models: Sequence[Mapping[str, Any]] | None = self._ask("layerzoo_identify", model=model, files=files)
         return models
 
@@ -142,8 +142,7 @@ class PluginHooks:
         return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
 
     def _fault_of_input(self, hook: str, spec: ModelSpec | None, arguments: Mapping[str, Any]) -> str | None:
-        """The next step where what the hook was given is wrong rather than the plugin; None where nothing speaks for
-        that.
+        """Return the next step if the input of a hook is probably wrong, and not the plugin; else None.
 
         A checkpoint whose sha256 was declared and found right is what the plugin's author saw; another is not. A model
         that the plugin does not declare may ask it for what its library does not know.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from layerzoo.disk import fingerprint
 from layerzoo.errors import DigestError
 from layerzoo.paths import digests_path
 
@@ -19,14 +20,14 @@ _TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT,
 
 def sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex. It is stored until the file changes. Raises: OSError."""
-    return _remembered(path, _state(path))
+    return _remembered(path, fingerprint(path.stat()))
 
 
 def files_of(digest: str) -> list[Path]:
     """Return the files with this sha256 that have not changed since it was computed."""
     with contextlib.suppress(sqlite3.Error, OSError), _memory() as memory:
         rows = memory.execute("SELECT path, state FROM digests WHERE sha256 = ?", (digest,)).fetchall()
-        return [Path(path) for path, state in rows if Path(path).is_file() and _state(Path(path)) == state]
+        return [Path(path) for path, state in rows if Path(path).is_file() and fingerprint(Path(path).stat()) == state]
     return []
 
 
@@ -57,12 +58,6 @@ def check_sha256(path: Path, declared: str, *, advice: str) -> None:
     found = sha256(path)
     if found != declared.lower():
         raise DigestError(path, declared=declared.lower(), found=found, advice=advice)
-
-
-def _state(path: Path) -> str:
-    """Return the size, times and inode of a file, which change whenever the file does."""
-    stat = path.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 @lru_cache(maxsize=1024)

@@ -206,7 +206,7 @@ def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) ->
 
 
 def _unknown_download(folder: Path) -> Item:
-    """A folder that does not say what is in it."""
+    """Return the item of a folder without a description of its file."""
     stats = [stat for path in _inside(folder, Path.is_file) if (stat := _stat(path))]
     here = sum(map(_allocated, stats))
     return Item(
@@ -341,7 +341,7 @@ def _scratch_files(root: Path) -> Iterator[Path]:
 
 
 def _scratch_files_of_hub(listings: Iterable[Listing]) -> Iterator[Path]:
-    """A file that was verified is written there under such a name, before it gets its own."""
+    """Yield the temporary files in the cache of huggingface_hub, in which verified files are written."""
     with suppress(MissingLibraryError):
         for repo in sorted({listing.repo for listing in listings}):
             blobs = network.snapshot_folder(repo, "-").parents[1] / "blobs"
@@ -352,7 +352,7 @@ def _scratch_files_of_hub(listings: Iterable[Listing]) -> Iterator[Path]:
 
 
 def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
-    """The files, or the folders, right inside a folder. Links are neither; only the cache directory may be one."""
+    """Return the files or folders directly inside a folder. Links do not count; only the cache folder may be one."""
     if folder.is_symlink() and folder != cache_dir():
         return []
     try:
@@ -374,14 +374,14 @@ def _is_plain(path: Path, is_kind: Callable[[Path], bool]) -> bool:
 
 
 def _stat(path: Path, *, follow: bool = False) -> stat_result | None:
-    """None for a file that is not there, or not any more: other processes may remove things meanwhile."""
+    """Return the status of a file; None if it is missing: another process may remove it meanwhile."""
     with suppress(OSError, ValueError):
         return path.stat(follow_symlinks=follow)
     return None
 
 
 def _allocated(stat: stat_result) -> int:
-    """What a file takes of the disk."""
+    """Return the bytes that a file occupies on the disk."""
     return min(stat.st_size, stat.st_blocks * _BLOCK_BYTES)
 
 

@@ -80,7 +80,7 @@ def _cached_listing(repo: str, commit: str) -> Listing | None:
 
 
 def _etag(path: Path) -> str:
-    """Of a file in huggingface_hub's cache, which on a file system without links is no link to a blob."""
+    """Return the etag of a file in the cache of huggingface_hub; without links in the file system, its sha256."""
     return path.resolve().name if path.is_symlink() else sha256(path)
 
 

@@ -133,7 +133,7 @@ class PartialFile:
     # ------------------------------------------------------------ fetching
 
     def _begin(self) -> None:
-        """The file and its journal, where they are not there yet or not usable."""
+        """Create the file and its journal, unless they exist and are usable."""
         if self._is_begun():
             return
         self.forget()

@@ -265,13 +265,13 @@ class _Taking:
         return shards_of(paths[checkpoint])
 
     def _can_be_partial(self, name: str) -> bool:
-        """A file that is here already is not fetched again, and a small one has no sha256 to compare it with."""
+        """Return whether to fetch a file in part: it is missing, and large enough to have a sha256."""
         if not name.endswith(".safetensors") or self._stated(name).sha256 is None:
             return False
         return self._here(self._stated(name)) is None
 
     def _folder(self) -> Path | None:
-        """Where huggingface_hub keeps the files that came whole."""
+        """Return the folder of the whole files in the cache of huggingface_hub."""
         if self._file:
             return None
         return network.snapshot_folder(self._repo, self._origin.revision) / self._request.source.path

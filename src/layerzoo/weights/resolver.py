@@ -111,7 +111,7 @@ def _from_file(source: Source, sha256: dict[str, str]) -> Files:
 
 
 def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str) -> Files:
-    """The files whose digests are declared: all of a folder's that belong to the model, or one file and its company."""
+    """Verify the files with a declared digest, of a folder or of a single file and those next to it."""
     is_folder = source.is_folder or place.is_dir()
     if not is_folder and place.name not in sha256:
         raise UnsafeWeightsError(
