@@ -201,7 +201,7 @@ def _state_of(path: Path) -> str | None:
     return None
 
 
-def _kept(samples: int, out: Path, before: tuple[int, int, int] | None) -> str:
+def _kept(samples: int, out: Path, before: str | None) -> str:
     """Return what a run that a signal ended has done."""
     after = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
     if (now := _state_of(out)) != before and now is not None:
