@@ -70,8 +70,17 @@ def scratch_path(folder: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def fingerprint(status: os.stat_result) -> str:
+    """Return a text that changes whenever a file does: its inode, its times in nanoseconds and its size.
+
+    Args:
+        status: of the file.
+    """
+    return f"{status.st_ino}.{status.st_mtime_ns}.{status.st_ctime_ns}.{status.st_size}"
+
+
 def is_scratch(name: str) -> bool:
-    """Whether a file of this name is a temporary file of layerzoo."""
+    """Return whether a file of this name is a temporary file of layerzoo."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
@@ -157,7 +166,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_same(path: Path, state: os.stat_result) -> bool:
-    """Whether a path still leads to a file that was opened by it."""
+    """Return whether a path still leads to a file that was opened by it."""
     try:
         now = path.stat(follow_symlinks=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Variables of the environment, set for a while: for this process, and for those that it starts meanwhile."""
+"""Set environment variables temporarily, for this process and the processes that it starts meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """Within, the variable has this value; afterwards the one it had, or none."""
+    """Set an environment variable inside the ``with`` block, and restore it afterwards."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -1,4 +1,4 @@
-"""The libraries that the core does without until they are needed: they come with an extra of this distribution."""
+"""Optional libraries, which an extra of this distribution installs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from layerzoo.errors import MissingLibraryError
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Imports of what comes with an extra (``layerzoo[extra]``) stand within.
+    """Translate failed imports inside the ``with`` block into an error that names the extra (``layerzoo[extra]``).
+
+    Args:
+        extra: the extra that installs the libraries.
 
     Raises: MissingLibraryError when one of them is not installed.
     """

@@ -1,8 +1,8 @@
-"""What only a trace can tell about a model, kept in the cache directory. Read without torch, so that browsing shows it.
+"""Store the traces of models in the cache, and read them without torch, so that browsing can show them.
 
-A file a model, named by everything that the trace depends on: the declaration, the versions of the libraries that
-build the network, and the files of the plugins' packages, which may change without a new version. Its first line is the
-digest of the rest, so that a damaged file is as good as none.
+There is one file for each model. Its name is a digest of everything that the trace depends on: the declaration, the
+versions of the libraries that build the network, and the files of the plugins, which may change without a new version.
+The first line is the digest of the rest, so that a damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FORMAT = 11
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
-    """The layers of a model with axes, shapes and costs, as a trace on this machine found them; None without one."""
+    """Return the layers of a model with axes, shapes and costs from its trace on this machine; None without a trace."""
     facts = _facts_here(spec)
     return None if facts is None else tuple(layer_from_dict(layer) for layer in facts["layers"])
 
@@ -74,8 +74,7 @@ def _facts_here(spec: ModelSpec) -> dict[str, Any] | None:
 
 
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
-    """What was written for this model and these versions, or None. A file that cannot be read, or that is not as it
-    was written, counts as none."""
+    """Return the stored trace of a model for the installed versions; None if there is none, or if it is damaged."""
     if not _has_traces():
         return None
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -87,7 +86,7 @@ def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
 
 
 def write_facts(spec: ModelSpec, zoo: Registry, facts: Mapping[str, Any]) -> None:
-    """Keep what a trace found. A cache that cannot be written only costs the next trace."""
+    """Store a trace. If the cache cannot be written, the model is traced again next time."""
     path, written = _path(spec, zoo), json.dumps(facts)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,13 +95,13 @@ def write_facts(spec: ModelSpec, zoo: Registry, facts: Mapping[str, Any]) -> Non
 
 
 def forget_facts(spec: ModelSpec, zoo: Registry) -> None:
-    """Remove what was written for this model and these versions: the network is no longer the one that was traced."""
+    """Remove the stored trace of a model for the installed versions: its network has changed."""
     with contextlib.suppress(OSError):
         _path(spec, zoo).unlink(missing_ok=True)
 
 
 def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
-    """The installed versions of all that makes this model's network: its plugins, and the libraries they stand on."""
+    """Return the installed versions of the plugins that build a model, and of the libraries that they require."""
     chain = _with_bases(spec, zoo)
     plugins = {zoo.builder_plugin(link.builder).distribution for link in chain} | {link.plugin for link in chain}
     names = sorted(filter(None, plugins))
@@ -138,8 +137,8 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
 
 _CODE = (".py", ".yaml", ".yml", ".toml", ".json")
 _MOST_FILES = 1_000
-"""Of a package, how many files are looked at: 1,000 take 18 ms, and the largest plugin that comes with the project, of
-19 files, 0.4 ms."""
+"""The largest number of files of a package to compare: 1,000 take 18 ms; the largest plugin of this project, of 19
+files, 0.4 ms."""
 
 
 def _code_state(chain: list[ModelSpec], zoo: Registry) -> list[tuple[str, int, int]]:
@@ -181,9 +180,11 @@ def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:
 
 
 def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] | str | None:
-    """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them. Of a
-    checkpoint on the hub, the commit that it is locked at; of a repository, also the one that was seen last."""
+    """Return the state of the configuration of a checkpoint, from which the network may follow.
 
+    Of a local checkpoint: name, size and modification time of the small files next to it. Of a checkpoint on the hub:
+    the locked commit; of a repository, else the commit that was seen last.
+    """
     if spec.weights is None:
         return []
     if repository := zoo.repository(spec.id):
@@ -204,7 +205,7 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
 
 @lru_cache(maxsize=64)
 def _libraries_of(distribution: str) -> tuple[str, ...]:
-    """Return the requirements of a plugin, without layerzoo and its plugins; torch always."""
+    """Return the required distributions of a plugin without layerzoo and its plugins, and torch."""
     import importlib.metadata
 
     try:

@@ -123,7 +123,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _host(event: str, arguments: tuple[Any, ...]) -> str | None:
-    """The host that is asked for; None where it is no other machine: a socket in the file system, any own address."""
+    """Return the requested host; None for this machine: a socket in the file system, or one of its own addresses."""
     if event in _NAMES:
         name = arguments[0]
         text = name.decode(errors="replace") if isinstance(name, bytes | bytearray) else name
@@ -135,7 +135,7 @@ def _host(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 def _url(frame: FrameType | None) -> str | None:
-    """The URL of the request that leads to a connection, where an HTTP library has it in one of the calling frames."""
+    """Return the URL of the request that opens a connection, if a calling frame of an HTTP library has it."""
     for _ in range(_FARTHEST_FRAME):
         if frame is None:
             return None

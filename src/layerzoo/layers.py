@@ -107,7 +107,7 @@ def parse_address(address: str, *, name: str = "") -> Layer:
 
 
 def select(layers: Sequence[Layer], selector: str, *, model: str) -> list[Layer]:
-    """The layers that a selector means, in the network's order.
+    """Return the layers that a selector means, in the network's order.
 
     layers: all that the model has. model: its id, for the message.
     selector: a name, ``block.-1``, ``block.*``, ``block.{3..6}``, ``last`` (the deepest block or stage), ``final``
@@ -167,7 +167,7 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
 
 
 def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerError:
-    """The error for a name that no layer has, with the nearest ones."""
+    """Return the error for an unknown layer, with the nearest names."""
     close = nearest(asked, names)
     hint = nearest_hint(close)
     return UnknownLayerError(
@@ -184,13 +184,13 @@ def _submodule(selector: str) -> Layer:
 
 
 def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
-    """The names a pattern stands for. A range's names need not exist; a star's do."""
+    """Return the names that match a pattern. The names of a range need not exist; those of a star do."""
     if _RANGE.search(selector):
         for name, _ in expand(selector, selector):
             yield from _names(name, names)
     elif negative := re.search(r"(?<=\.)-\d{1,9}(?=\.|$)", selector):
         head, star, tail = selector.partition("*")
-        if star and len(head) < negative.start():  # which is the last depends on what the star stands for
+        if star and len(head) < negative.start():  # which one is last depends on the match of the star
             for number in sorted(_counted(head, names)):
                 yield from _names(f"{head}{number}{tail}", names)
             return
@@ -204,7 +204,7 @@ def _names(selector: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) -> str | None:
-    """The selector with its first negative index made positive; None where there are not that many."""
+    """Return the selector with its first negative index made positive; None where there are not that many."""
     head, tail = selector[: negative.start()], selector[negative.end() :]
     numbers = _counted(head, names)
     index = len(numbers) + int(negative[0])
@@ -212,7 +212,7 @@ def _from_the_end(selector: str, negative: re.Match[str], names: Sequence[str]) 
 
 
 def _counted(head: str, names: Sequence[str]) -> set[int]:
-    """The numbers that stand behind ``head`` in names."""
+    """Return the numbers that follow ``head`` in names."""
     alike = (name for name in names if name.startswith(head))
     return {int(found[1]) for name in alike if (found := re.match(re.escape(head) + r"(\d{1,9})(?=\.|$)", name))}
 

@@ -1,4 +1,4 @@
-"""The registry.yaml and the layerzoo.lock of the working directory, and the switch that ignores both."""
+"""Find the registry.yaml and the layerzoo.lock of the working directory, or ignore both."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``layerzoo.lock``: which weights a name meant when it was locked, so that it means them tomorrow and elsewhere.
+"""``layerzoo.lock`` pins the weights of models, so that a name means the same weights later and elsewhere.
 
-A JSON file beside the user's registry.yaml, made to be committed with it: by model the declared source, the commit that
-it stood for, and the size and sha256 of each file. Standard library only, so that browsing can read it.
+It is a JSON file next to the user's registry.yaml, and should be committed with it. For each model it has the
+declared source, its commit, and the size and sha256 of each file. Standard library only, so that browsing can read it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True)
 class LockedModel:
-    """What the weights of one model were."""
+    """The locked weights of one model."""
 
     source: str
     """As declared when it was locked."""
@@ -50,16 +50,16 @@ class LockedModel:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock file, and what it says."""
+    """The content of a lock file."""
 
     path: Path
     models: Mapping[str, LockedModel] = field(default_factory=dict)
     sha256: str | None = None
-    """Of the file itself; None as long as there is none."""
+    """The sha256 of the lock file; None if it does not exist."""
 
     @classmethod
     def read(cls, path: Path | None = None) -> Lock:
-        """The lock in a file, else the one that counts here; an empty one where there is no such file.
+        """Read a lock. path: None reads the one in use, see :func:`lock_path`. A missing file is an empty lock.
 
         Raises: LockError when the file is not valid.
         """
@@ -77,15 +77,15 @@ class Lock:
         return cls(path, dict(_models(path, raw)), _sha256(raw))
 
     def with_models(self, models: Mapping[str, LockedModel]) -> Lock:
-        """The same lock with some models added, or in the place of what it said of them."""
+        """Return a copy with some models added or replaced."""
         return replace(self, models={**self.models, **models})
 
     def without(self, *models: str) -> Lock:
-        """The same lock without some models."""
+        """Return a copy without some models."""
         return replace(self, models={name: kept for name, kept in self.models.items() if name not in models})
 
     def write(self) -> Lock:
-        """Put it on the disk, whole or not at all. Raises: OutputError."""
+        """Write the lock atomically. Raises: OutputError."""
         plain = {"layerzoo_lock": _FORMAT, "models": {name: asdict(self.models[name]) for name in sorted(self.models)}}
         text = json.dumps(plain, indent=2) + "\n"
         try:
@@ -104,7 +104,7 @@ def _sha256(raw: bytes) -> str:
 
 
 def lock_path() -> Path:
-    """Return where the lock that counts here is, or would be.
+    """Return the path of the lock in use. It may not exist.
 
     That is in the working directory where a registry.yaml or a lock is there, else in the user's configuration
     directory. Anything of that name counts: what is not a file is an error when it is read.
@@ -169,7 +169,7 @@ def _text(value: Any) -> str:
 
 
 def _hex(value: Any, digits: int) -> str:
-    """A digest or a commit, which becomes part of file names. Raises: ValueError for anything else."""
+    """Return a digest or a commit, which becomes part of file names. Raises: ValueError for anything else."""
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
         raise ValueError(f"{_show(value)} should be {digits} hex digits")
     return value

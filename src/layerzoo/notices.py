@@ -1,4 +1,4 @@
-"""Notices to the person who waits. A notice is one line; a warning is one line on the logger ``layerzoo``."""
+"""Notices to the user about long operations, and warnings on the logger ``layerzoo``. Each is one line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _listeners: list[Callable[[str], None]] = []
 
 
 def listen(listener: Callable[[str], None]) -> None:
-    """Have every notice handed to a function, from now on. It may be called from another thread."""
+    """Call a function with every notice from now on. It may be called from another thread."""
     _listeners.append(listener)
 
 
 @contextmanager
 def notify_when_slow(notice: Callable[[], str]) -> Iterator[None]:
-    """Tell those who listen why they wait, once, where what is done inside takes longer than a second."""
+    """Send one notice if the ``with`` block takes longer than a second. notice: returns the text."""
     if not _listeners:
         yield
         return
     import threading
 
-    timer = threading.Timer(_PATIENCE_S, lambda: _tell(notice()))
+    timer = threading.Timer(_PATIENCE_S, lambda: _notify(notice()))
     timer.daemon = True
     timer.start()
     try:
@@ -62,6 +62,6 @@ def _escape(record: logging.LogRecord) -> bool:
     return True
 
 
-def _tell(notice: str) -> None:
+def _notify(notice: str) -> None:
     for listener in _listeners:
         listener(printable_name(notice))

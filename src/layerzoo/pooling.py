@@ -1,6 +1,6 @@
 """Poolings by name, and whether one fits a layer: decided from the declaration alone, before anything is loaded.
 
-How they are computed stands in ``runtime/pool.py``.
+``runtime/pool.py`` computes them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
     if masked and len(positions) > 1:
         return f"cannot place the padding of samples that differ in length on axes '{shown}'"
     if "token" in axes and layer.prefix_tokens is None:
-        return f"needs to know how many prefix tokens stand on axes '{shown}': declare prefix_tokens"
+        return f"needs the number of prefix tokens on axes '{shown}': declare prefix_tokens"
     if pool == "cls" and not ("token" in axes and (layer.prefix_tokens or cls_token)):
         return f"needs a classification token, and there is none on axes '{shown}'"
     if pool == "last" and not (len(positions) == 1 and positions[0] in SEQUENCE_AXES and masked):
@@ -94,7 +94,7 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
 
 
 def width(pool: str, layer: Layer) -> int | None:
-    """How many numbers a sample becomes at a layer, or None where that is not known or not fixed.
+    """Return the number of features of a sample at a layer; None if it is unknown or varies.
 
     pool: the name of a pooling that fits the layer: see :func:`check_pooling`.
     """

@@ -64,7 +64,7 @@ def shorten(text: str, longest: int) -> str:
 
 
 def speaks_unicode(stream: TextIO) -> bool:
-    """Whether every character can be written to a stream."""
+    """Return whether every character can be written to a stream."""
     return codecs.lookup(stream.encoding or "ascii").name.startswith("utf")
 
 

@@ -125,7 +125,7 @@ def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(z
     assert found == Outcome(
         1,
         "2 samples through starter/efficientnet-lite0 at stem (mean) → f.parquet\n"
-        "failed: films.txt: not a picture: looks like text\n"
+        "failed: films.txt: not an image: looks like text\n"
         "failed: absent.png: no such file or folder. Nearest: cat.png\n"
         "2 of 4 samples failed.\n",
     )
@@ -136,7 +136,7 @@ def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(z
 
 def test_strict_stops_at_the_first_and_writes_nothing(zoo: Zoo, folder: Path) -> None:
     found = zoo("cat.png", "films.txt", "--strict", "--model", "efficientnet-lite0", "--out", "f.parquet")
-    assert found == Outcome(1, "zoo: films.txt: not a picture: looks like text\n")
+    assert found == Outcome(1, "zoo: films.txt: not an image: looks like text\n")
     assert not (folder / "f.parquet").exists()
 
 
@@ -159,7 +159,7 @@ def test_a_run_in_which_every_sample_fails_keeps_the_earlier_result(zoo: Zoo, fo
     found = zoo("broken.jpg", "films.txt", *chosen)
     assert found.code == 1
     assert found.told.startswith(f"f.{suffix} is unchanged: no sample has features.\n{failures}")
-    assert found.told.endswith("failed: films.txt: not a picture: looks like text\n2 of 2 samples failed.\n")
+    assert found.told.endswith("failed: films.txt: not an image: looks like text\n2 of 2 samples failed.\n")
     assert (folder / f"f.{suffix}").read_bytes() == before
 
 
@@ -210,7 +210,7 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
         (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
         (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is what chunks share: give chunks=True too"),
         (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
-        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes pictures"),
+        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes images"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
         (
             ("--out", "f.parquet", "--model", "starter/efficientnet"),
@@ -236,7 +236,7 @@ def test_a_mistake_has_an_exit_code_and_a_message(
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (("cat.png", "films.txt"), "of more than one kind (pictures: 1, texts: 1). Say which model is meant: --model"),
+        (("cat.png", "films.txt"), "of more than one kind (images: 1, texts: 1). Choose a model: --model"),
         (("-",), "lines on the standard input may be texts or paths. Say which model is to read them: --model MODEL"),
         (("cat.pgn",), "cat.pgn: no such file or folder. Nearest: cat.png"),
         (("*.gif",), "nothing there is of a known kind"),

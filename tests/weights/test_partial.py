@@ -140,12 +140,12 @@ def test_a_server_that_is_busy_is_asked_again(hub: Hub, home: Path) -> None:
         (
             lambda hub: hub.fail(FILE, 401),
             "AccessDeniedError",
-            r"gives it to nobody who asks without a password \(401\)",
+            r"requires a password \(401\)",
         ),
         (
             lambda hub: hub.fail(FILE, 403),
             "AccessDeniedError",
-            r"gives it to nobody who asks without a password \(403\)",
+            r"requires a password \(403\)",
         ),
         (lambda hub: hub.fail(FILE, 404), "MissingOnServerError", r"the server has no such file \(404\)"),
         (lambda hub: hub.redirect_loop(FILE), "ServerError", "sends those who ask for it in circles"),
@@ -183,7 +183,7 @@ def test_a_server_that_is_silent_or_hangs_up_is_not_waited_for_for_ever(
 
     with ThreadPoolExecutor() as pool:
         told = list(pool.map(refused, (slow, rude, drip)))
-    assert all("cannot be had now: " in each and "Next: try again later" in each for each in told)
+    assert all("is not available now: " in each and "Next: try again later" in each for each in told)
     assert ["5 times in a row" in each for each in told] == [True, True, False]  # dripping is not tried so often
     assert rude.here_bytes == 1000
 

@@ -103,7 +103,7 @@ def test_an_unpinned_source_is_told_once(connected: Hub, caplog: pytest.LogCaptu
     told = [record.getMessage() for record in caplog.records if record.name == "layerzoo"]
     assert told == [
         f"hf://acme/unpinned is not pinned: today it is {revision}. "
-        "To keep it at that: zoo lock, or write the commit behind an @"
+        "To keep it at that: zoo lock, or write the commit after an @"
     ]
 
 
@@ -198,7 +198,7 @@ def test_offline_a_branch_means_the_commit_that_it_was_at_last(
     monkeypatch.setenv("LAYERZOO_OFFLINE", "1")
     assert take().origin == before
     assert connected.requests == []
-    assert "nobody can be asked now, and when it was seen last it was" in caplog.text
+    assert "the hub cannot be asked now, and when it was seen last it was" in caplog.text
 
 
 def test_offline_what_another_program_fetched_is_enough(

@@ -16,6 +16,7 @@ from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say, terminal
 from layerzoo.cli.output import counted
+from layerzoo.disk import fingerprint
 from layerzoo.printable import printable
 from layerzoo.stopping import what_is_kept
 
@@ -198,15 +199,14 @@ def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
     return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return a fingerprint of a file; None where there is no file."""
+def _state_of(path: Path) -> str | None:
+    """Return the fingerprint of a file; None if it does not exist."""
     with suppress(OSError):
-        state = path.stat()
-        return state.st_ino, state.st_size, state.st_mtime_ns
+        return fingerprint(path.stat())
     return None
 
 
-def _kept(samples: int, out: Path, before: tuple[int, int, int] | None) -> str:
+def _kept(samples: int, out: Path, before: str | None) -> str:
     """Describe the work of an interrupted run."""
     after = f"after {counted(samples, 'sample')}" if samples else "before the first sample was done"
     if (now := _state_of(out)) != before and now is not None:

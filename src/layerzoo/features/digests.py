@@ -162,6 +162,6 @@ def _shapes(count: int, shape: tuple[int, ...]) -> bytes:
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
-    """The bytes of float32 numbers, little-endian and in C order; the array's own memory where it is so."""
+    """Return the bytes of float32 numbers, little-endian and in C order; the array's own memory where it is so."""
     numbers = np.ascontiguousarray(array, np.dtype("<f4")).reshape(-1)
     return numbers.view(np.uint8).data

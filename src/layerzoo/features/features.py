@@ -26,25 +26,24 @@ _RESERVED_NAMES = frozenset({"id", "layerzoo.json", "__metadata__"})
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Features:
-    """What an extraction gives: for every layer the numbers of n samples, and where they came from.
+    """The result of an extraction: for every layer the features of n samples, with their provenance.
 
     The object cannot be changed. Its arrays are ordinary, writable ones, because some estimators refuse read-only
-    input; whoever changes them in place changes these features.
+    input; changing them in place changes these features.
     """
 
     ids: tuple[str, ...]
-    """A name for each sample, in the order of the rows. What UTF-8 cannot hold (bytes of a file name) is escaped."""
+    """The id of each sample, in the order of the rows. Bytes of a file name that are not UTF-8 are escaped."""
     by_layer: Mapping[str, LayerArray]
     """Per layer (n, m) float32; for pool="none" (n, …) float32, or (n,) object where the samples differ in shape."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where the numbers came from: plain dicts, lists, strings and numbers."""
+    """Models, versions, digests and settings of the run: plain dicts, lists, strings and numbers."""
     errors: tuple[SampleError, ...] = ()
     """The samples that could not be used, and why."""
     report: Mapping[str, int] = field(default_factory=dict)
-    """Counts of what is worth knowing about the inputs. Of texts: ``words`` (what stands between white space);
-    ``tokens``, special ones left out, and how many of them are ``unknown``, where the tokenizer tells; how many texts
-    were ``truncated``, and how many tokens that ``left_out``; how many were ``chunked``; how many are ``empty``, which
-    are among the errors."""
+    """Counts over the inputs. Of texts: the number of ``words`` (divided by white space), of ``tokens`` without special
+    tokens, and of ``unknown`` tokens if the tokenizer has a token for unknown words; of ``truncated`` texts, and of
+    tokens that were ``left_out``; of ``chunked`` texts; and of ``empty`` texts, which are among the errors."""
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
     times_s: tuple[tuple[float, ...], ...] = ()
@@ -65,7 +64,7 @@ class Features:
         return len(self.ids)
 
     def __getitem__(self, layer: str) -> LayerArray:
-        """The array of one layer. Raises: UnknownLayerError."""
+        """Return the array of one layer. Raises: UnknownLayerError."""
         if layer not in self.by_layer:
             close = nearest(str(layer), self.layers)
             raise UnknownLayerError(
@@ -82,7 +81,7 @@ class Features:
 
     @property
     def values(self) -> LayerArray:
-        """The array of the only layer: (n, m) float32 for pooled features.
+        """Return the array of the only layer: (n, m) float32 for pooled features.
 
         Raises: UsageError when there is more than one layer, or none because every sample failed.
         """
@@ -96,19 +95,21 @@ class Features:
         return next(iter(self.by_layer.values()))
 
     def concat(self) -> FloatArray:
-        """All layers side by side: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
+        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
         raw = [name for name, array in self.by_layer.items() if array.ndim != 2]
         if raw:
             raise UsageError(
-                f"only pooled layers can stand side by side, and {_listed(raw)} is not. Extract with pool='mean'"
+                f"only pooled layers can be put side by side, and {_listed(raw)} is not. Extract with pool='mean'"
             )
         return np.concatenate([np.empty((len(self), 0), np.float32), *self.by_layer.values()], axis=1)
 
     @classmethod
     def join(cls, batches: Iterable[Features]) -> Features:
-        """The samples of all batches in order; counts and errors add up, the provenance is that of the first.
+        """Join batches in order: counts and errors are added, the provenance is that of the first batch.
 
-        A batch without samples may lack the layers. Raises: UsageError when batches differ in their layers.
+        Args:
+            batches: of the same layers; a batch without samples may have none.
+        Raises: UsageError if batches differ in their layers.
         """
         parts = list(batches)
         report: Counter[str] = Counter()
@@ -127,7 +128,7 @@ class Features:
         )
 
     def rows(self, start: int, stop: int) -> Features:
-        """Some of the samples, with the provenance, and without errors and counts. The arrays are views."""
+        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views."""
         return Features(
             self.ids[start:stop],
             {name: array[start:stop] for name, array in self.by_layer.items()},
@@ -148,7 +149,7 @@ class Features:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Features:
-        """What :meth:`save` or a FeatureWriter wrote.
+        """Read the features that :meth:`save` or a FeatureWriter wrote.
 
         Raises: InputError when the file does not exist, is damaged, or holds no features.
         """
@@ -163,7 +164,7 @@ class Features:
 
 
 def sample_shape(array: LayerArray) -> tuple[int, ...] | None:
-    """The shape that all samples of a layer have; None when they differ."""
+    """Return the shape that all samples of a layer have; None when they differ."""
     return None if array.dtype == object else array.shape[1:]
 
 
@@ -174,7 +175,7 @@ def check_same_layers(layers: Sequence[str], batch: Features) -> None:
 
 
 def stacked(samples: Sequence[FloatArray]) -> LayerArray:
-    """The samples in one array: (n, …) when they have one shape, else (n,) object."""
+    """Return the samples in one array: (n, …) when they have one shape, else (n,) object."""
     return np.stack(samples) if len({sample.shape for sample in samples}) == 1 else ragged(samples)
 
 
@@ -187,7 +188,7 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
 
 
 def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
-    """The array as float32; samples of one shape are stacked, whatever form they came in."""
+    """Return the array as float32; samples of one shape are stacked, whatever form they came in."""
     if name in _RESERVED_NAMES or name.startswith(SHAPE_OF):
         raise UsageError(f"a layer cannot be called {name!r}: files of features use that name for something else")
     if array.ndim == 0 or len(array) != n:
@@ -201,21 +202,21 @@ def _normalised(name: str, array: LayerArray, n: int) -> LayerArray:
 
 
 def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
-    """The samples of several arrays in one; Features stacks what turns out to have one shape."""
+    """Return the samples of several arrays in one; Features stacks what turns out to have one shape."""
     if len({sample_shape(array) for array in arrays}) == 1:
         return np.concatenate(arrays)
     return ragged([sample for array in arrays for sample in array])
 
 
 def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
-    """The times of all samples; samples of a part without times have none, where another part has some."""
+    """Return the times of all samples; samples of a part without times have none, where another part has some."""
     if not any(part.times_s for part in parts):
         return ()
     return tuple(times for part in parts for times in part.times_s or ((),) * len(part))
 
 
 def _storable(id: str) -> str:
-    """An id that every format can hold: a lone surrogate (an undecodable byte of a file name) and NUL are escaped."""
+    """Escape lone surrogates (undecodable bytes of a file name) and NUL in an id: not every format can store them."""
     return id.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

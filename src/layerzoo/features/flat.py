@@ -34,7 +34,7 @@ class FlatArray:
 
 
 def flat_arrays(stored: ParquetFeatures) -> Iterator[FlatArray]:
-    """The arrays of every layer; one whose samples differ in shape has two, its numbers and its shapes (n, axes)."""
+    """Yield the arrays of every layer. If samples differ in shape there are two: numbers and shapes (n, axes)."""
     for layer, shape in stored.summary.shapes.items():
         numbers = partial(_numbers, stored, layer)
         if shape is not None:
@@ -46,7 +46,7 @@ def flat_arrays(stored: ParquetFeatures) -> Iterator[FlatArray]:
 
 
 def split(numbers: FloatArray, shapes: npt.NDArray[Any]) -> LayerArray:
-    """The samples whose numbers stand in a row. shapes: (n, axes). Returns: (n,) object.
+    """Return samples from their concatenated numbers. shapes: (n, axes). Returns: (n,) object.
 
     Raises: ValueError when numbers and shapes do not fit.
     """

@@ -32,7 +32,7 @@ class Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's suffix means. Raises: UsageError naming the suffixes there are."""
+    """Return the format that a file's suffix means. Raises: UsageError naming the suffixes there are."""
     match path.suffix.lower():
         case ".parquet":
             from layerzoo.features import parquet
@@ -52,7 +52,7 @@ def format_of(path: Path) -> Format:
 
 
 def load(path: Path) -> Features:
-    """The features in a file. Raises: InputError, or UsageError for an unknown suffix."""
+    """Return the features in a file. Raises: InputError, or UsageError for an unknown suffix."""
     from layerzoo.features.stored import read
 
     with _opened(path) as stored:
@@ -72,7 +72,7 @@ def verify(path: Path) -> bool:
 
 
 def is_of_layerzoo(path: Path) -> bool:
-    """Whether the metadata of a file have a part that layerzoo writes. Raises: as :func:`load`."""
+    """Return whether the metadata of a file have a part that layerzoo writes. Raises: as :func:`load`."""
     with _opened(path) as stored:
         return stored.is_of_layerzoo
 

@@ -88,7 +88,7 @@ class NpzFeatures:
         return self._archive.read(name)
 
     def ids(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         return iter(self._layers.read("id", self._layers.arrays["id"].dtype).tolist())
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
@@ -120,7 +120,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Raw
 
 
 def _start_of(member: zipfile.ZipInfo, path: Path) -> int:
-    """The place of a member's first byte. Source: the .ZIP file format specification, 4.3.7 (local file header)."""
+    """Return the position of a member's first byte. Source: .ZIP file format specification, 4.3.7."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
@@ -144,7 +144,7 @@ def _ids(stored: ParquetFeatures) -> FlatArray:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """A member with the time that zipfile gives to one without, so that archives do not differ from run to run."""
+    """Return a member with a fixed time, so that equal runs write equal archives."""
     member = zipfile.ZipInfo(name)
     member.create_system = _UNIX
     member.external_attr = 0o600 << 16
@@ -152,7 +152,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _write(archive: zipfile.ZipFile, array: FlatArray) -> None:
-    """One member of the archive, as numpy.save writes it."""
+    """Return one member of the archive, as numpy.save writes it."""
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     with archive.open(_member(f"{array.name}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_2_0(member, header)

@@ -60,12 +60,12 @@ class ParquetFeatures:
         return not {KEY.encode(), DIGEST_KEY.encode()}.isdisjoint(self._file.metadata.metadata or {})
 
     def ids(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         for column in self._columns("id"):
             yield from column.to_pylist()
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
-        """The arrays of one layer, a row group each."""
+        """Yield the arrays of one layer, a row group each."""
         return map(_decoded, self._columns(layer))
 
     def fill(self, layer: str, result: LayerArray) -> Iterator[int]:
@@ -107,7 +107,7 @@ class ParquetSink:
         self._widths: dict[str, int | None] = {}
 
     def write(self, features: Features, shapes: Mapping[str, Shape]) -> None:
-        """One row group. shapes: those of each layer as known by now, this row group included. Raises: OSError."""
+        """Write one row group. shapes: of each layer, this row group included. Raises: OSError."""
         if self._writer is None:
             self._open(shapes)
         elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):
@@ -134,7 +134,7 @@ class ParquetSink:
         self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
         columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in self._widths.items()]
         schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
-        # A dictionary and minima of floats serve nobody, and cost time.
+        # A dictionary and minima of floats have no use, and cost time.
         self._writer = pq.ParquetWriter(
             self._path,
             schema,
@@ -157,7 +157,7 @@ class ParquetSink:
 
 
 def _width(shape: Shape) -> int | None:
-    """The m of a column of vectors; None for a column of tensors."""
+    """Return the m of a column of vectors; None for a column of tensors."""
     return shape[0] if shape is not None and len(shape) == 1 and shape[0] > 0 else None
 
 

@@ -81,7 +81,7 @@ class SafetensorsFeatures:
         return not {KEY, DIGEST_KEY}.isdisjoint(self._metadata)
 
     def ids(self) -> Iterator[str]:
-        """All ids."""
+        """Yield all ids."""
         return iter(self._all_ids)
 
     def chunks(self, layer: str) -> Iterator[LayerArray]:
@@ -124,7 +124,7 @@ def export(stored: ParquetFeatures, path: Path) -> None:
 
 
 def _header(stored: ParquetFeatures, arrays: Sequence[FlatArray]) -> bytes:
-    """The JSON at the head of the file, padded with spaces to a multiple of eight bytes, as the format asks."""
+    """Return the JSON at the head of the file, padded with spaces to a multiple of eight bytes, as the format asks."""
     header: dict[str, Any] = {"__metadata__": {"ids": json.dumps(list(stored.ids())), **stored.summary.to_metadata()}}
     start = 0
     for array in arrays:

@@ -65,7 +65,7 @@ class FeatureWriter:
             raise OutputError(f"cannot write {self._path}: it is a folder. Name a file in it", path=self._path)
         from layerzoo.features.parquet import ParquetSink
 
-        with self._disk_errors_told(), ExitStack() as files:
+        with self._translated_disk_errors(), ExitStack() as files:
             self._result = files.enter_context(atomic_path(self._path))
             self._result.touch()
             is_result = self._format.export is None
@@ -82,9 +82,9 @@ class FeatureWriter:
         Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
         is no JSON.
         """
-        self._note(batch)
+        self._add_metadata(batch)
         self._fit(batch)
-        with self._disk_errors_told():
+        with self._translated_disk_errors():
             for part in _parts(batch):
                 self._collect(part)
 
@@ -94,7 +94,7 @@ class FeatureWriter:
         if error is not None:
             self._files.__exit__(kind, error, traceback)
             return
-        with self._disk_errors_told(), self._files:
+        with self._translated_disk_errors(), self._files:
             self._check_not_empty()
             self._finish()
 
@@ -107,7 +107,7 @@ class FeatureWriter:
                 path=self._path,
             )
 
-    def _note(self, batch: Features) -> None:
+    def _add_metadata(self, batch: Features) -> None:
         if batch.provenance and not self._provenance:
             self._provenance = _json_able(batch.provenance)
         self._errors += batch.errors
@@ -116,7 +116,7 @@ class FeatureWriter:
         self._times_s += batch.times_s or ((),) * len(batch)
 
     def _fit(self, batch: Features) -> None:
-        """Widen what is known of the layers' shapes by a batch."""
+        """Update the shapes of the layers with those of a batch."""
         shapes = {layer: sample_shape(array) for layer, array in batch.by_layer.items()}
         if self._rows:
             check_same_layers(tuple(self._shapes), batch)
@@ -156,7 +156,7 @@ class FeatureWriter:
             self._sink.close()
 
     @contextmanager
-    def _disk_errors_told(self) -> Iterator[None]:
+    def _translated_disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -166,7 +166,7 @@ class FeatureWriter:
 
 
 def _has_samples(path: Path) -> bool:
-    """Whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
+    """Return whether a file holds anything that would be lost: whatever cannot be read as features counts too."""
     if not path.exists():
         return False
     try:
@@ -176,7 +176,7 @@ def _has_samples(path: Path) -> bool:
 
 
 def _json_able(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Told at the first batch, not after the last."""
+    """Raised at the first batch, not after the last."""
     try:
         json.dumps(provenance)
     except (TypeError, ValueError) as error:
@@ -193,7 +193,7 @@ def _reason(error: OSError, folder: Path) -> str:
 
 
 def _parts(batch: Features) -> Iterator[Features]:
-    """The batch in pieces of about a row group."""
+    """Yield the batch in pieces of about a row group."""
     rows = max(1, len(batch) * _ROW_GROUP_BYTES // max(1, _size_bytes(batch)))
     for start in range(0, len(batch), rows):
         yield batch.rows(start, start + rows)

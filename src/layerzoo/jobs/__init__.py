@@ -1,1 +1,1 @@
-"""Long work in named pieces: in processes of their own, each result kept the moment it is known."""
+"""Long work as named jobs in separate processes, each result stored at once."""

@@ -1,4 +1,4 @@
-"""What is known about named jobs, a line each, written the moment it is known: a run that was stopped goes on."""
+"""Store the results of named jobs, one line each, as soon as they exist, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from typing import Any
 from layerzoo.errors import CacheError
 
 Result = Mapping[str, Any]
-"""What came of one job; JSON-able."""
+"""The result of one job; JSON-serializable."""
 
 
 class Ledger:
-    """A JSON-lines file of results. Those of other versions stay in the file, and count for nothing.
+    """A JSON-lines file of results. Results of other versions stay in the file and are ignored.
 
-    versions: of everything that a result depends on. Several processes may add to the same file.
+    Several processes may add to the same file.
+
+    Args:
+        path: the file. It and its folder are created when the first result is added.
+        versions: of everything that a result depends on.
     """
 
     def __init__(self, path: Path, versions: Mapping[str, str]) -> None:
@@ -27,7 +31,7 @@ class Ledger:
         self._versions = dict(versions)
 
     def results(self) -> dict[str, Result]:
-        """The latest result of each job. What is no whole line, cut off when a run was killed, counts as none.
+        """Return the latest result of each job. An incomplete line, which a killed run left, is ignored.
 
         Raises: CacheError when the file is there and cannot be read.
         """
@@ -38,7 +42,7 @@ class Ledger:
         }
 
     def add(self, name: str, result: Result) -> None:
-        """Keep one result. Raises: CacheError when it cannot be written."""
+        """Store one result. Raises: CacheError when it cannot be written."""
         line = f"\n{json.dumps({'name': name, 'versions': self._versions, 'result': result})}".encode()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,7 @@ class Ledger:
             raise CacheError(f"{self._path} cannot be written: {error.strerror}") from error
 
     def open_jobs(self, names: Iterable[str]) -> list[str]:
-        """Those jobs that have no result yet. Raises: as :meth:`results`."""
+        """Return the jobs that have no result yet. Raises: as :meth:`results`."""
         known = self.results()
         return [name for name in names if name not in known]
 

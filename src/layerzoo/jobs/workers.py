@@ -1,4 +1,4 @@
-"""Named jobs in processes of their own: one that crashes, hangs or takes all memory costs its own result only."""
+"""Run named jobs in separate processes: one that crashes, hangs or takes all memory loses its own result only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 Work = Callable[[str], Mapping[str, Any]]
-"""What is done for a name; a function of a module, so that another process can find it."""
+"""The function that runs a job, given its name. It is defined in a module, so that another process can import it."""
 
 _PROCESSES = multiprocessing.get_context("spawn")
 _JOBS_OF_A_PROCESS = 100
-"""After so many a fresh process takes over: what a library keeps for good does not add up."""
+"""The number of jobs after which a process is replaced, because libraries leak memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """What one job may take."""
+    """The time and memory that one job may use."""
 
     seconds: float
     memory_bytes: int | None = None
@@ -33,9 +33,15 @@ class WorkerLimits:
 def results(
     names: Iterable[str], work: Work, limits: WorkerLimits, *, processes: int
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The name and the result of each job, in the order in which they are done.
+    """Yield the name and the result of each job, in the order in which they finish.
 
-    A job that raises, ends its process or goes beyond a limit has the result ``{"failed": why}``.
+    The result of a job that raises, ends its process or exceeds a limit is ``{"failed": REASON}``.
+
+    Args:
+        names: of the jobs.
+        work: runs one job.
+        limits: of each job.
+        processes: the number of jobs to run in parallel.
     """
     waiting = iter(names)
     busy: list[_Worker] = []
@@ -59,14 +65,14 @@ def results(
 
 
 def _done(busy: list[_Worker]) -> list[_Worker]:
-    """The workers that have a result, or will never have one; waits for the first."""
+    """Wait for the first worker that finished or timed out, and return all such workers."""
     first = min(worker.deadline for worker in busy)
     ready = wait([worker.pipe for worker in busy], timeout=max(0.0, first - time.monotonic()))
     return [worker for worker in busy if worker.pipe in ready or worker.deadline <= time.monotonic()]
 
 
 class _Worker:
-    """A process that does one job after the other, and is replaced when it is lost or has done enough."""
+    """A process that runs jobs one after the other. It is replaced after a crash, and after a number of jobs."""
 
     def __init__(self, work: Work, limits: WorkerLimits) -> None:
         self._work = work
@@ -94,7 +100,7 @@ class _Worker:
             self.pipe.send(name)
 
     def result(self) -> Mapping[str, Any]:
-        """What came of the job that was begun last."""
+        """Return the result of the current job."""
         try:
             if self.pipe.poll():
                 received: Mapping[str, Any] = self.pipe.recv()
@@ -119,7 +125,7 @@ def _named(exit_code: int | None) -> str:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C is for this process: one that is started inside never hears of it, and this one does afterwards."""
+    """Block Ctrl-C: a process started inside ignores it, and this process receives it afterwards."""
     resource_tracker.ensure_running()  # it lets interrupts through when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -129,7 +135,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, work: Work, memory_bytes: int | None) -> None:
-    """The life of a worker: jobs come through the pipe until nobody is at its other end."""
+    """Run the jobs that come through a pipe until its other end is closed."""
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with contextlib.suppress(EOFError, ConnectionError):
@@ -141,6 +147,6 @@ def _serve(pipe: Connection, work: Work, memory_bytes: int | None) -> None:
 def _tried(work: Work, name: str) -> Mapping[str, Any]:
     try:
         return work(name)
-    except Exception as error:  # noqa: BLE001 - whatever a network raises is what came of it
-        told = [type(error).__name__, *str(error).splitlines()[:1]]
-        return {"failed": ": ".join(told)}
+    except Exception as error:  # noqa: BLE001 - whatever a network raises is its result
+        message = [type(error).__name__, *str(error).splitlines()[:1]]
+        return {"failed": ": ".join(message)}

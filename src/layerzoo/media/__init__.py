@@ -1,1 +1,1 @@
-"""From what a person names to what a network takes: samples are found, told apart and decoded. One file a modality."""
+"""Find, identify and decode samples. One file for each modality."""

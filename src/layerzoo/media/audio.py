@@ -64,7 +64,7 @@ def decoded_windows(
             with opened(source) as file:
                 yield from _windowed(audio_file.read(file, mix), sample_rate_hz, channels, window_samples)
         else:
-            raise UnusableError(_no_sound(source))
+            raise UnusableError(_not_audio(source))
 
 
 def _windowed(
@@ -103,7 +103,7 @@ def _windowed(
 
 
 def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
-    """A sound in consecutive stretches of at most ``window_samples``: every sample is in exactly one.
+    """Decode audio in consecutive windows of at most ``window_samples`` samples: every sample is in exactly one.
 
     samples: (time,) or (time, channel). All but the last are of full length, so that their frames stay on one grid. A
     rest shorter than a tenth of a window is too little for a network: it and the window before it are halved instead.
@@ -116,7 +116,7 @@ def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[n
 
 
 def _windows_of(pieces: Iterable[NDArray[np.float32]], window_samples: int) -> Iterator[NDArray[np.float32]]:
-    """The windows of :func:`windows`, of audio that comes in pieces: two of them are kept, as the last may be short."""
+    """Yield the windows of :func:`windows` from audio in pieces. Two are kept, because the last may be short."""
     held: list[NDArray[np.float32]] = []
     length = 0
     for piece in pieces:
@@ -137,7 +137,7 @@ def _joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _resampled(tracks: Iterable[Track], sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
-    """The samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
+    """Yield the samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
     for track in tracks:
         for rate, blocks in groupby(track.blocks(), key=itemgetter(0)):
             yield from _converted((block for _, block in blocks), rate, sample_rate_hz)
@@ -169,10 +169,10 @@ def _stream(block: NDArray[np.float32], rate: int, sample_rate_hz: int) -> soxr.
 
 def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:
     if len(source) != 2 or not isinstance(source[0], np.ndarray) or not _is_rate(source[1]):
-        raise UnusableError(_no_sound(source))
+        raise UnusableError(_not_audio(source))
     samples, rate = source
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
-        raise UnusableError(f"samples of shape {samples.shape}: a sound is (time,) or (time, channel)")
+        raise UnusableError(f"samples of shape {samples.shape}: audio is (time,) or (time, channel)")
     scaled = _scaled(samples)
     mixed = mix(scaled[:, None] if scaled.ndim == 1 else scaled)
     kept = [(int(rate), mixed)]
@@ -195,6 +195,6 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     return ((samples.astype(np.float64) - middle) / half).astype(np.float32)
 
 
-def _no_sound(source: object) -> str:
+def _not_audio(source: object) -> str:
     given = f"an array of shape {source.shape}" if isinstance(source, np.ndarray) else f"a {type(source).__name__}"
-    return f"a sound is a path, bytes, or Audio(samples, sample_rate_hz), and this is {given}"
+    return f"audio is a path, bytes, or Audio(samples, sample_rate_hz), and this is {given}"

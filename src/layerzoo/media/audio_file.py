@@ -79,7 +79,7 @@ class Track:
     kept: list[Block] | None = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
-        """The decoded samples, in order."""
+        """Yield the decoded samples, in order."""
         return self.again() if self.kept is None else iter(self.kept)
 
     @property
@@ -178,7 +178,7 @@ def read(file: BinaryIO, mix: Mix = mean_of_channels) -> list[Track]:
     """
     content = sniff(file)
     if reads_as_text(file) if content is None else content.modality not in ("audio", "video"):
-        raise UnusableError(f"not a sound: {looks_like(file)}")
+        raise UnusableError(f"not audio: {looks_like(file)}")
     header = _header(file) if content is None or content.format in _READ_BY_LIBSNDFILE else None
     if missing := container.missing_bytes(file):
         raise UnusableError(f"truncated: {missing} bytes are missing at the end")
@@ -298,13 +298,13 @@ class _AudioDecoder:
 
 
 def _is_tag(packet: Any) -> bool:
-    """Whether a packet that cannot be decoded is metadata, which joining files leaves between their frames."""
+    """Return whether a packet that cannot be decoded is metadata, which joining files leaves between their frames."""
     head = bytes(packet)[:64].lstrip(b"\0")
     return not head or head.startswith(_TAGS)
 
 
 def _channels(frame: Any) -> NDArray[np.float32]:
-    """The samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
+    """Return the samples of a frame, (time, channel). Integers are scaled to -1..1 as libsndfile scales them."""
     values = _numbers_of(frame)
     channels = frame.layout.nb_channels
     if channels > MAX_CHANNELS:
@@ -388,7 +388,7 @@ def _without_name(file: BinaryIO) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> _Header | None:
-    """What libsndfile reads in the headers; None where it knows no such format."""
+    """Return what libsndfile reads in the headers; None for a format that it does not know."""
     try:
         with soundfile.SoundFile(_without_name(file)) as audio:
             frames = None if audio.frames in (0, _UNKNOWN_FRAMES) else audio.frames
@@ -401,7 +401,7 @@ def _header(file: BinaryIO) -> _Header | None:
 
 
 def _missing(log: str) -> tuple[int, int] | None:
-    """What libsndfile's log says of chunks that end after the file does."""
+    """Return the present and the declared size of a truncated chunk, from the log of libsndfile; None without one."""
     for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
         # A few bytes are a sloppy header; a length near 2^31 or 2^32 means unknown, as when writing to a pipe.
         if int(declared) > int(present) + 8 and int(declared) not in UNKNOWN_LENGTHS:

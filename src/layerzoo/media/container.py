@@ -19,7 +19,7 @@ _OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """How many bytes a container declares beyond the end of its file; 0 where it is whole, or declares nothing.
+    """Return the number of bytes that a container declares beyond the end of its file; 0 if it is complete.
 
     Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), Wave64, AIFF, AU, CAF, VOC, NIST SPHERE, ASF, and MP3
     with a Xing header. Other MP3, a transport stream and FLV have no header that states their length.
@@ -66,7 +66,7 @@ class OggLink(NamedTuple):
 
 
 def ogg_links(file: BinaryIO) -> list[OggLink]:
-    """The parts of an Ogg file, in order. Source: RFC 3533, section 6."""
+    """Return the parts of an Ogg file, in order. Source: RFC 3533, section 6."""
     links: list[OggLink] = []
     pages: list[_OggPage] = []
     for page in _ogg_pages(file):
@@ -78,7 +78,7 @@ def ogg_links(file: BinaryIO) -> list[OggLink]:
 
 
 def ogg_has_end(file: BinaryIO) -> bool:
-    """Whether the last page of an Ogg file closes its stream and is whole."""
+    """Return whether the last page of an Ogg file closes its stream and is whole."""
     links = ogg_links(file)
     return bool(links) and links[-1].is_complete
 
@@ -160,7 +160,7 @@ def _ogg_link(pages: list[_OggPage]) -> OggLink:
 
 
 def flac_parts(file: BinaryIO) -> list[BinaryIO]:
-    """The FLAC files that were joined to one, in order; none where the file begins as something else.
+    """Return the FLAC files that were joined to one, in order; none where the file begins as something else.
 
     FFmpeg reads them as one stream, and loses or repeats frames where the sample rate changes. A part begins with a
     marker and the header of a STREAMINFO block of 34 bytes (RFC 9639, section 8.2).
@@ -183,7 +183,7 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
 
 
 def section(file: BinaryIO, start: int, stop: int) -> BinaryIO:
-    """A part of an open file, as a separate file. Only one part may be read at a time."""
+    """Return a part of an open file, as a separate file. Only one part may be read at a time."""
     return io.BufferedReader(_Section(file, start, stop), _SECTION_BYTES)
 
 
@@ -229,18 +229,18 @@ class _Xing(NamedTuple):
         return self.data[self.at + 7]
 
     def field(self, bit: int) -> int:
-        """Where the field of a flag is in the data: frames 1, bytes 2, table of contents 4, quality 8, LAME tag 16."""
+        """Return the position of a field: frames 1, bytes 2, table of contents 4, quality 8, LAME tag 16."""
         sizes = {1: 4, 2: 4, 4: 100, 8: 4}
         return self.at + 8 + sum(size for flag, size in sizes.items() if flag < bit and self.flags & flag)
 
     def number(self, bit: int) -> int | None:
-        """The number in a field of four bytes; None where it is not there."""
+        """Return the number in a field of four bytes; None where it is not there."""
         at = self.field(bit)
         return int.from_bytes(self.data[at : at + 4], "big") if self.flags & bit else None
 
 
 def _xing(file: BinaryIO) -> _Xing | None:
-    """The Xing or Info tag of an MP3 file. Source: the LAME tag, revision 1; ISO/IEC 11172-3, 2.4.2.3."""
+    """Return the Xing or Info tag of an MP3 file. Source: the LAME tag, revision 1; ISO/IEC 11172-3, 2.4.2.3."""
     file.seek(0)
     head = file.read(10)
     start = 0
@@ -262,14 +262,14 @@ def _xing(file: BinaryIO) -> _Xing | None:
 
 
 def _xing_end(file: BinaryIO) -> int:
-    """Where the frames of an MP3 file end by its Xing or Info tag; 0 where none says so."""
+    """Return the end of the frames of an MP3 file by its Xing or Info tag; 0 if none declares it."""
     tag = _xing(file)
     length = None if tag is None else tag.number(2)
     return 0 if tag is None or length is None else tag.start + length
 
 
 def mp3_samples(file: BinaryIO) -> int | None:
-    """The samples that an MP3 file must at least hold; None where no Xing or Info header counts its frames.
+    """Return the samples that an MP3 file must at least hold; None where no Xing or Info header counts its frames.
 
     Other headers and the bit rate give an estimate only.
     """
@@ -286,7 +286,7 @@ def mp3_samples(file: BinaryIO) -> int | None:
 
 
 def mp4_tracks(file: BinaryIO) -> set[bytes]:
-    """The handlers of an MP4's tracks (``vide``, ``soun``, …); empty where its index is missing."""
+    """Return the handlers of an MP4's tracks (``vide``, ``soun``, …); empty where its index is missing."""
     for name, start, end in _boxes(file):
         if name == b"moov":
             file.seek(start)
@@ -316,7 +316,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _caf_end(file: BinaryIO, present: int) -> int:
-    """Where the last chunk of a CAF file ends (Apple Core Audio Format, section "CAF File Structure")."""
+    """Return the end of the last chunk of a CAF file (Apple Core Audio Format, section "CAF File Structure")."""
     at = 8
     while at + 12 <= present:
         file.seek(at + 4)
@@ -328,7 +328,7 @@ def _caf_end(file: BinaryIO, present: int) -> int:
 
 
 def _asf_end(file: BinaryIO) -> int:
-    """The size that an ASF file declares (ASF specification, section 3.2); 0 for a broadcast, which has none."""
+    """Return the size that an ASF file declares (ASF specification, section 3.2); 0 for a broadcast, which has none."""
     file.seek(0)
     head = file.read(_SEARCH_BYTES)
     at = head.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
@@ -338,7 +338,7 @@ def _asf_end(file: BinaryIO) -> int:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the segment of a Matroska file ends, by its own word; 0 where it does not say (a live recording)."""
+    """Return the declared end of the segment of a Matroska file; 0 if it is unknown (a live recording)."""
     file.seek(4)
     header = _vint(file)
     if header is None:
@@ -351,7 +351,7 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """A variable-length integer (RFC 8794, section 4); None where every bit is one, which means: unknown."""
+    """Return a variable-length integer (RFC 8794, section 4); None where every bit is one, which means: unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None

@@ -1,4 +1,4 @@
-"""The samples of torch's datasets and loaders. torch is never imported: without it no object can be one of its own."""
+"""Read the samples of torch's datasets and loaders without importing torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_loader(value: object) -> bool:
 
 
 def items(dataset: Any) -> Iterator[Any]:
-    """The items of a Dataset in order; a SampleError in place of one that the dataset fails to give."""
+    """Yield the items of a Dataset in order; a SampleError in place of one that the dataset fails to give."""
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         yield from dataset
         return
@@ -42,7 +42,7 @@ def items(dataset: Any) -> Iterator[Any]:
 
 
 def items_of_batches(loader: Any) -> Iterator[Any]:
-    """The items of a DataLoader's batches, in order.
+    """Yield the items of a DataLoader's batches, in order.
 
     A batch is a tensor, an array or a list of samples; or a tuple whose first element is that. What torch's own
     ``default_collate`` gives for pairs is a list too: there the first element holds the samples, unless it is one.

@@ -19,7 +19,7 @@ _VOC_SOUND = {1, 2, 9}  # blocks that hold samples
 
 
 def riff_end(file: BinaryIO, size: int) -> int:
-    """Of WAV and AVI: RIFF, RIFX, and RF64 or BW64 (EBU Tech 3306, ITU-R BS.2088)."""
+    """Return the declared end of WAV and AVI: RIFF, RIFX, RF64 or BW64 (EBU Tech 3306, ITU-R BS.2088)."""
     file.seek(0)
     order: Literal["big", "little"] = "big" if file.read(4) == b"RIFX" else "little"
     long: int | None = None
@@ -37,7 +37,7 @@ def riff_end(file: BinaryIO, size: int) -> int:
 
 
 def aiff_end(file: BinaryIO, size: int) -> int:
-    """Of AIFF, AIFF-C and 8SVX (EA IFF 85)."""
+    """Return the declared end of AIFF, AIFF-C and 8SVX (EA IFF 85)."""
     return max(
         (
             start + length
@@ -49,7 +49,7 @@ def aiff_end(file: BinaryIO, size: int) -> int:
 
 
 def w64_end(file: BinaryIO, size: int) -> int:
-    """Of Sony Wave64: chunks with identifiers of 16 bytes, aligned to 8 bytes."""
+    """Return the declared end of Sony Wave64: chunks with identifiers of 16 bytes, aligned to 8 bytes."""
     at = 40
     while at + _W64_HEADER <= size:
         file.seek(at)
@@ -63,7 +63,7 @@ def w64_end(file: BinaryIO, size: int) -> int:
 
 
 def au_end(file: BinaryIO, size: int) -> int:
-    """Of Sun and NeXT audio, in either order of bytes."""
+    """Return the declared end of Sun and NeXT audio, in either byte order."""
     file.seek(0)
     order: Literal["big", "little"] = "little" if file.read(4) == b"dns." else "big"
     offset, length = int.from_bytes(file.read(4), order), int.from_bytes(file.read(4), order)
@@ -71,7 +71,7 @@ def au_end(file: BinaryIO, size: int) -> int:
 
 
 def voc_end(file: BinaryIO, size: int) -> int:
-    """Of Creative Voice: blocks with a type and a length of 24 bits."""
+    """Return the declared end of Creative Voice: blocks with a type and a length of 24 bits."""
     file.seek(20)
     at, end = int.from_bytes(file.read(2), "little"), 0
     while at + 4 <= size:
@@ -85,7 +85,7 @@ def voc_end(file: BinaryIO, size: int) -> int:
 
 
 def nist_end(file: BinaryIO, size: int) -> int:
-    """Of NIST SPHERE; 0 for a compressed one."""
+    """Return the declared end of NIST SPHERE; 0 for a compressed file."""
     file.seek(0)
     lines = file.read(_NIST_HEADER).split(b"end_head")[0]
     fields: dict[bytes, bytes] = dict(re.findall(rb"^(\w+) -\w+ (\S+)", lines, re.MULTILINE))

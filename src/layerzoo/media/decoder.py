@@ -200,7 +200,7 @@ class Workers:
             self._readings.discard(reading)
 
     def _handed_over(self, source: Encoded) -> _Named:
-        """A path, or bytes that may be passed to another process. Raises: SampleError."""
+        """Return a path, or bytes that may be passed to another process. Raises: SampleError."""
         if isinstance(source, str | os.PathLike):
             return source
         try:
@@ -427,7 +427,7 @@ class _Process:
         return framing.receive(self._out, seconds=seconds, most_bytes=most_bytes)
 
     def exit_code(self) -> int | None:
-        """How the process ended."""
+        """Return the exit code of the process."""
         return self._popen.wait()
 
     def kill(self) -> None:
@@ -516,7 +516,7 @@ os.register_at_fork(after_in_child=_pool.forget)
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A process that is started within never hears of Ctrl-C, and of what ends a terminal or a job."""
+    """Block Ctrl-C and the signals that end a terminal or a job for a process that is started inside."""
     ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
     try:
@@ -535,7 +535,7 @@ def _enlarge(*pipes: int) -> None:
 
 
 def _pillow_settings() -> dict[str, Any]:
-    """The settings of Pillow that a program may have changed."""
+    """Return the settings of Pillow that a program may have changed."""
     image, files = sys.modules.get("PIL.Image"), sys.modules.get("PIL.ImageFile")
     if image is None:
         return {}

@@ -1,4 +1,4 @@
-"""Fitting a picture into the size that a network takes: resized, and its middle taken or a border put around it."""
+"""Fit an image into the input size of a network: resize it, then crop its center or add a border."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from layerzoo.spec import ImagePreprocess
 
 
 def fitted(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
-    """An RGB picture at ``preprocess.size_px``.
+    """Return an RGB image at ``preprocess.size_px``.
 
     Raises: SampleError where resizing would leave nothing of it, or more than PIL.Image.MAX_IMAGE_PIXELS.
     """
@@ -24,7 +24,7 @@ def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
     is_too_large = Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS
     if is_too_large or 0 in (height, width):
         raise SampleError(
-            "picture", f"too narrow: {image.width} × {image.height} pixels would be resized to {width} × {height}"
+            "image", f"too narrow: {image.width} × {image.height} pixels would be resized to {width} × {height}"
         )
     if image.size == (width, height):
         return image
@@ -33,8 +33,11 @@ def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
 
 
 def _new_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int, int]:
-    """What a picture is resized to. One that keeps its proportions for a square is rounded down, as torchvision does
-    it, and otherwise to the nearest, as timm's ResizeKeepRatio does."""
+    """Return the size to which an image is resized.
+
+    With kept proportions and a square input it is rounded down, as in torchvision; otherwise to the nearest integer, as
+    in timm's ResizeKeepRatio.
+    """
     target_height, target_width = (max(1, math.floor(side / preprocess.crop)) for side in preprocess.size_px)
     if preprocess.fit == "squash":
         return target_height, target_width
@@ -47,7 +50,7 @@ def _new_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int
 
 
 def _centred(image: Image.Image, size_px: tuple[int, int], border: tuple[int, ...]) -> Image.Image:
-    """The middle of a picture. A side that is too short gets a border; its second half has the odd pixel."""
+    """Return the middle of an image. A side that is too short gets a border; its second half has the odd pixel."""
     height, width = max(size_px[0], image.height), max(size_px[1], image.width)
     if image.size != (width, height):
         framed = Image.new("RGB", (width, height), border)

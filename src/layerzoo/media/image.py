@@ -1,4 +1,4 @@
-"""Pictures: from any form to RGB, and from RGB to what an image network takes."""
+"""Decode images to RGB, and convert RGB images to the input of an image network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layerzoo.media.sniff import looks_like, sniff
 from layerzoo.media.source import Encoded, is_encoded, opened
 from layerzoo.spec import ImagePreprocess
 
-PictureSource = Encoded | Image.Image | NDArray[Any]
+ImageSource = Encoded | Image.Image | NDArray[Any]
 
 # Left out: EPS and WMF, which Pillow hands to another program, and what it can name but not read.
 FORMATS = [
@@ -49,21 +49,24 @@ FORMATS = [
     "FLI",
 ]
 _BAND_PIXELS = 1 << 22
-_KNOW_WHITE = "so that it is known what is white"
+_KNOW_WHITE = "so that the value of white is known"
 _TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
-def decode(source: PictureSource) -> Image.Image:
-    """A picture as it is meant to be seen, in RGB.
+def decode(source: ImageSource) -> Image.Image:
+    """Decode an image to RGB, as an image viewer shows it.
 
-    source: a path, the bytes of a file, a PIL image, or an array (height, width) or (height, width, 1 | 3 | 4) of uint8
-    or uint16. EXIF orientation is applied; transparency is laid over white; 16-bit greys are scaled to 8 bits, not
+    EXIF orientation is applied; transparency is laid over white; 16-bit greys are scaled to 8 bits, not
     clipped; of an animation the first frame is taken. Colour profiles are not applied, as in the reference pipelines.
     For every other file, grey and CMYK ones included, this is ``Image.open(path).convert("RGB")``, with which timm and
-    torchvision read pictures: they leave one that is stored on its side there, and drop what makes it transparent.
-    Raises: SampleError when it is empty, truncated, damaged, no picture, of floating point (what is white is not known
-    then), or a file of more than PIL.Image.MAX_IMAGE_PIXELS, from which on Pillow warns of a decompression bomb.
+    torchvision read images: they ignore the orientation and drop transparency.
+
+    Args:
+        source: a path, the bytes of a file, a PIL image, or an array (height, width) or (height, width, 1 | 3 | 4) of
+            uint8 or uint16.
+    Raises: SampleError if it is empty, truncated, damaged, not an image, of floating point (the value of white is
+        unknown), or a file of more than PIL.Image.MAX_IMAGE_PIXELS (Pillow warns of a decompression bomb).
     """
     with failing_as(name_of(source)):
         if isinstance(source, Image.Image):
@@ -73,18 +76,21 @@ def decode(source: PictureSource) -> Image.Image:
         if is_encoded(source):
             return _to_rgb(_read(source))
         raise UnusableError(
-            "a picture is a path, bytes, a PIL image or an array of uint8 or uint16, and this is a "
+            "an image is a path, bytes, a PIL image or an array of uint8 or uint16, and this is a "
             f"{type(source).__name__}"
         )
 
 
 def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.float32]:
-    """The pixels that the network takes: resized, cropped, normalised.
+    """Resize, crop and normalise an image.
 
-    image: RGB. Returns: (channel, height, width) float32. Equals, bit for bit, timm's evaluation transform on the same
+    Args:
+        image: RGB.
+        preprocess: the declared preprocessing.
+    Returns: (channel, height, width) float32. Equals, bit for bit, timm's evaluation transform on the same
     image (``transforms_imagenet_eval``, crop modes center, squash and border), and thereby torchvision's Resize,
     CenterCrop, ToTensor and Normalize.
-    Raises: SampleError for a picture so narrow that resizing it would make it larger than PIL.Image.MAX_IMAGE_PIXELS,
+    Raises: SampleError for an image so narrow that resizing it would make it larger than PIL.Image.MAX_IMAGE_PIXELS,
     or leave nothing of it.
     """
     pixels = np.asarray(fitted(image, preprocess))
@@ -134,7 +140,7 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
     except UnidentifiedImageError as error:
         if layout is not None:
             raise UnusableError(f"damaged, or a TIFF that Pillow cannot read: {layout}") from error
-        raise UnusableError(_no_picture(file)) from error
+        raise UnusableError(_not_an_image(file)) from error
     except MemoryError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -162,12 +168,12 @@ def _tiff(file: BinaryIO, layout: tiff.Layout) -> Image.Image:
         raise UnusableError(_damage(error)) from error
 
 
-def _no_picture(file: BinaryIO) -> str:
+def _not_an_image(file: BinaryIO) -> str:
     content = sniff(file)
     if content is None or content.modality != "vision":
-        return f"not a picture: {looks_like(file)}"
+        return f"not an image: {looks_like(file)}"
     if content.format == "heic":
-        return "a HEIC picture, which Pillow cannot read: convert it to JPEG or PNG"
+        return "a HEIC image, which Pillow cannot read: convert it to JPEG or PNG"
     return f"truncated or damaged: begins as {content.format} and cannot be read as such"
 
 
@@ -179,7 +185,7 @@ def _loaded(image: Image.Image) -> Image.Image:
             "(PIL.Image.MAX_IMAGE_PIXELS)"
         )
     if 0 in image.size:
-        raise UnusableError("empty: a picture without pixels")
+        raise UnusableError("empty: an image without pixels")
     try:
         image.load()
     except MemoryError:
@@ -191,8 +197,9 @@ def _loaded(image: Image.Image) -> Image.Image:
 
 
 def _damage(error: Exception) -> str:
-    told = str(error) or type(error).__name__
-    return f"truncated: {told}" if "truncated" in told.lower() or isinstance(error, EOFError) else f"damaged: {told}"
+    reason = str(error) or type(error).__name__
+    is_truncated = "truncated" in reason.lower() or isinstance(error, EOFError)
+    return f"truncated: {reason}" if is_truncated else f"damaged: {reason}"
 
 
 def _of_array(array: NDArray[Any]) -> Image.Image:
@@ -204,7 +211,7 @@ def _of_array(array: NDArray[Any]) -> Image.Image:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise UnusableError(
-            f"an array of shape {array.shape}: a picture is (height, width) or (height, width, 1, 3 or 4 channels)"
+            f"an array of shape {array.shape}: an image is (height, width) or (height, width, 1, 3 or 4 channels)"
         )
     return Image.fromarray(np.ascontiguousarray(_to_8_bits(array) if array.dtype == np.uint16 else array))
 
@@ -216,7 +223,7 @@ def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise UnusableError(f"a floating-point picture: convert it to 8 or 16 bits, {_KNOW_WHITE}")
+        raise UnusableError(f"a floating-point image: convert it to 8 or 16 bits, {_KNOW_WHITE}")
     if image.mode in _SIXTEEN_BIT:
         image = _of_16_bits(image)
     try:
@@ -226,7 +233,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             return over_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
-        raise UnusableError(f"a picture of mode {image.mode}, which Pillow cannot convert to RGB") from error
+        raise UnusableError(f"an image of mode {image.mode}, which Pillow cannot convert to RGB") from error
 
 
 def _of_cielab(image: Image.Image) -> Image.Image:
@@ -246,7 +253,7 @@ def _of_16_bits(image: Image.Image) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise UnusableError(
-            f"a 32-bit picture with values from {low} to {high}: convert it to 8 or 16 bits, {_KNOW_WHITE}"
+            f"a 32-bit image with values from {low} to {high}: convert it to 8 or 16 bits, {_KNOW_WHITE}"
         )
     transparent = image.info.get("transparency")
     grey = Image.new("L" if not isinstance(transparent, int) else "LA", image.size)

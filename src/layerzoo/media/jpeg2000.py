@@ -13,7 +13,7 @@ _SEARCH_BYTES = 1 << 20
 
 
 def bits(file: BinaryIO) -> int:
-    """The most bits that a component of the file has; 0 where they are not found. Source: ISO/IEC 15444-1, A.5.1."""
+    """Return the largest bit depth of a component; 0 if it is not found. Source: ISO/IEC 15444-1, A.5.1."""
     file.seek(0)
     head = file.read(_SEARCH_BYTES)
     file.seek(0)

@@ -15,7 +15,7 @@ from layerzoo.spec import Modality
 
 
 def kind_of_inputs(inputs: Sequence[str]) -> Modality:
-    """The one modality of all the named files, folders and patterns. Files of no known kind do not count.
+    """Return the one modality of all the named files, folders and patterns. Files of no known kind do not count.
 
     Raises: InputError when they are of several kinds, of none, missing, or the standard input.
     """
@@ -31,7 +31,7 @@ def kind_of_inputs(inputs: Sequence[str]) -> Modality:
             f"{asked}: nothing there is of a known kind ({known}). Say which model is to read it: --model MODEL"
         )
     kinds = ", ".join(f"{NOUNS[kind]}: {count}" for kind, count in counts.most_common())
-    raise InputError(f"{asked}: of more than one kind ({kinds}). Say which model is meant: --model MODEL")
+    raise InputError(f"{asked}: of more than one kind ({kinds}). Choose a model: --model MODEL")
 
 
 def _files(name: str) -> Iterator[Path]:

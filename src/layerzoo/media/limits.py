@@ -102,7 +102,7 @@ def use(received: Limits) -> None:
 
 
 def variable_of(name: str) -> str:
-    """The variable of the environment that changes a limit."""
+    """Return the variable of the environment that changes a limit."""
     return next(variable for variable, (attribute, _) in ENVIRONMENT.items() if attribute == name)
 
 

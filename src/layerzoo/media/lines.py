@@ -33,7 +33,7 @@ def lines(file: BinaryIO, *, keep_ends: bool = False) -> Iterator[bytes | Unusab
 
 
 def _raw_lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
-    """The lines with their ends; bytes.splitlines knows the three ends of a line and no others."""
+    """Yield the lines with their ends; bytes.splitlines knows the three ends of a line and no others."""
     read = getattr(file, "read1", file.read)
     rest, skips = b"", False  # skips: the beginning of this line was too long, and has been reported
     while block := read(_BLOCK_BYTES):

@@ -53,7 +53,7 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
 
 
 def out_of_memory() -> str:
-    """The reason for a sample that cannot be decoded in the memory that it may take."""
+    """Return the reason for a sample that cannot be decoded in the memory that it may take."""
     return (
         f"decoding it takes more than {limits().memory_bytes >> 20} MiB of memory, which is the limit. Next: make it "
         f"smaller, or raise the limit with {variable_of('memory_bytes')}"
@@ -66,7 +66,7 @@ def values_of(declared: ImagePreprocess) -> dict[str, Any]:
 
 
 def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
+    """Yield the pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
     with needs("image"):
         from layerzoo.media import image
     decoded = image.decode(source)
@@ -81,8 +81,10 @@ def _declared(options: Mapping[str, Any]) -> ImagePreprocess:
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The sampled frames, each as ``_image`` gives an image. ``count``: how many. A frame that is sampled several times
-    is one part, with the number of times."""
+    """Yield the sampled frames, each as :func:`_image` returns it, with the number of times that it is sampled.
+
+    ``count``: the number of frames to sample.
+    """
     with needs("video"):
         from layerzoo.media import image, video
     for frame, times in video.sampled(source, options["count"]):
@@ -107,8 +109,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _texts(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """The cells of a table's column of texts, up to a thousand in a part: the bytes of all, and the length of each, or
-    why there is none."""
+    """Yield the cells of a text column, up to a thousand in a part: their bytes, and the length or error of each."""
     from layerzoo.media.text_file import cells
 
     batch = _Cells()
@@ -145,7 +146,7 @@ class _Cells:
         return len(self._lengths) == 1000 or self._size > 1 << 20
 
     def taken(self) -> Part:
-        """All of them as a part; none are left."""
+        """Return all of them as a part; none are left."""
         part = Part({"lengths": self._lengths}, b"".join(self._texts))
         self._texts, self._lengths, self._size = [], [], 0
         return part
@@ -155,7 +156,7 @@ OPERATIONS: Mapping[str, Operation] = {"image": _image, "video": _video, "audio"
 
 
 def array_of(part: Part) -> NDArray[np.float32]:
-    """The array of a part. Raises: ValueError where the part holds something else."""
+    """Return the array of a part. Raises: ValueError where the part holds something else."""
     if not isinstance(part.data, np.ndarray):
         raise ValueError(f"a part of a decoded sample holds {type(part.data).__name__}, not an array")
     return part.data

@@ -1,4 +1,4 @@
-"""What a name on the command line or in a list stands for: a file, a folder, a pattern, or nothing."""
+"""Resolve a name on the command line or in a list: a file, a folder, a pattern, or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_WILDCARDS = 3
 
 
 def exists(name: str) -> bool:
-    """Whether something has this name. A link to nothing counts, and what must not be seen: reading it says why."""
+    """Return whether a name exists. A dangling link and an unreadable file exist: reading them raises the reason."""
     try:
         os.lstat(name)
     except PermissionError:
@@ -27,12 +27,12 @@ def exists(name: str) -> bool:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name that nothing has is to be matched."""
+    """Return whether a name that does not exist is a pattern."""
     return glob.has_magic(name)
 
 
 def matches(pattern: str) -> Iterator[Path]:
-    """The files that a pattern matches, sorted. ``**`` is any number of folders; a hidden file's dot must be named.
+    """Return the files that match a pattern, sorted. ``**`` matches folders; a leading dot must be in the pattern.
 
     Raises: UnusableError for a pattern with more ``**`` than can be matched in reasonable time.
     """
@@ -44,8 +44,12 @@ def matches(pattern: str) -> Iterator[Path]:
 
 
 def missing(name: str, *, hint: bool = True) -> str:
-    """The reason for a name that nothing has, with the nearest ones that something has. hint: whether to look for them,
-    which takes up to 20 µs for each file of the folder."""
+    """Return the reason for a name that does not exist, with the nearest existing names.
+
+    Args:
+        name: a path.
+        hint: whether to search for the nearest names, which takes up to 20 µs for each file of the folder.
+    """
     parent, wanted = os.path.split(name)
     try:
         close = nearest(wanted, [path.name for path in Path(parent).iterdir()]) if hint else []

@@ -39,11 +39,11 @@ def failing_as(id: str) -> Iterator[None]:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
+    """Return a path as an id: with forward slashes, and valid Unicode whatever bytes the file system holds."""
     named = os.fspath(path).replace(os.sep, "/")
     return named.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def name_of(source: object) -> str:
-    """How an error names a source that was given without an id: its path, or what sort of object it is."""
+    """Return the name in errors of a source without an id: its path, or its type."""
     return shown(source) if isinstance(source, str | os.PathLike) else type(source).__name__

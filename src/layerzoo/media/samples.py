@@ -1,4 +1,4 @@
-"""Finding the samples that a person or a program names."""
+"""Find the samples that the inputs name."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ Item = Sample | SampleError
 
 
 class Samples(Iterator[Item]):
-    """The samples, one at a time, read when they are asked for. What cannot be read is there too, as a SampleError.
+    """Iterate over the samples, each read when it is needed. A sample that cannot be read is a SampleError.
 
-    passed_over: the files that are no samples: of another kind, hidden, or read elsewhere. Complete at the end.
+    Attributes:
+        passed_over: the files that are no samples: of another kind, hidden, or read elsewhere. Complete at the end.
     """
 
     def __init__(self, items: Iterator[Item], passed_over: list[str]) -> None:
@@ -41,9 +42,9 @@ class Samples(Iterator[Item]):
 
 
 def samples(inputs: Any, modality: Modality, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
-    """The samples for a model of a modality, lazily and always in the same order.
+    """Return the samples for a model of a modality, lazily and always in the same order.
 
-    inputs is one of
+    ``inputs`` is one of
 
     - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted); a
       pattern such as ``photos/**/*.jpg`` (of the files it matches, likewise); ``-`` (lines on the standard input: texts
@@ -57,9 +58,14 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None, decod
 
     For a text model a file holds many samples: the lines of a text file, or the text column of a .csv, .tsv, .jsonl or
     .parquet (``column``; else the one called "text", or the only one of text).
-    ``decoder`` reads tables of a binary format.
-    What is wrong with an input as a whole is an InputError; in a list, the failure of that item.
-    Raises: InputError before anything is read when there is no sample at all.
+    An error of the input as a whole is an InputError; an error of one item of a list is the failure of that item.
+
+    Args:
+        inputs: see above.
+        modality: of the model.
+        column: the text column of a table; None for the one called "text", or the only one of text.
+        decoder: reads tables of a binary format.
+    Raises: InputError before anything is read if there is no sample at all.
     """
     if column is not None and modality != "text":
         raise InputError(f"column='{column}' chooses texts from a table, and the model takes {NOUNS[modality]}")
@@ -72,7 +78,7 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None, decod
 
 
 _HINTS = 20
-"""For how many names that nothing has the nearest ones are looked for."""
+"""The number of missing names for which the nearest existing ones are searched."""
 
 
 class _Finder:
@@ -108,11 +114,11 @@ class _Finder:
             or (isinstance(value, np.ndarray) and not (self.modality == "text" and value.ndim))
             or dataset.is_tensor(value)
             or (image is not None and isinstance(value, image.Image))
-            or self._is_sound(value)
+            or self._is_audio(value)
         )
 
-    def _is_sound(self, value: Any) -> bool:
-        """(samples, rate). For a sound model such a pair is never (sample, label)."""
+    def _is_audio(self, value: Any) -> bool:
+        """Return whether a value is (samples, rate). For an audio model such a pair is never (sample, label)."""
         return (
             self.modality == "audio"
             and isinstance(value, tuple)
@@ -122,12 +128,12 @@ class _Finder:
         )
 
     def _first(self, item: Any) -> Any:
-        """The sample of a dataset's item, which may be a tuple of it and other things."""
-        if not isinstance(item, tuple | list) or self._is_sound(item) or not item:
+        """Return the sample of a dataset's item, which may be a tuple of it and other things."""
+        if not isinstance(item, tuple | list) or self._is_audio(item) or not item:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
             return UnusableError(
-                "a tensor beside a number, which may be a sample rate or a label: give Audio(samples, sample_rate_hz), "
+                "a tensor and a number, which may be a sample rate or a label: give Audio(samples, sample_rate_hz), "
                 "or the tensor alone where it is preprocessed"
             )
         return item[0]
@@ -144,14 +150,14 @@ class _Finder:
                 yield Sample(str(position), value)
 
     def _of_item(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """What a path in a list names. Its failure is its own and ends nothing else."""
+        """Yield the samples of a path in a list. Its failure is a SampleError, and the others go on."""
         try:
             yield from self._of_path(name)
         except UnusableError as refusal:
             yield SampleError(shown(name), str(refusal))
 
     def _of_named_input(self, name: str | os.PathLike[str]) -> Iterator[Item]:
-        """What the only input names. Its failure is an InputError, unless some of it was usable."""
+        """Yield the samples of the only input. Its failure is an InputError, unless a part of it is usable."""
         items = self._of_path(name)
         try:
             yield next(items)
@@ -195,7 +201,7 @@ class _Finder:
         yield from self._of_files(folder.files(path, self.passed_over), f"no {NOUNS[self.modality]} in this folder")
 
     def _of_files(self, files: Iterable[Path | SampleError], nothing: str) -> Iterator[Item]:
-        """Those of the modality, by content or by suffix; a file that only pretends is a sample that fails."""
+        """Yield those of the modality, by content or by suffix; a file that only pretends is a sample that fails."""
         yield from self._some(chain.from_iterable(map(self._of_candidate, files)), nothing)
 
     def _of_candidate(self, file: Path | SampleError) -> Iterator[Item]:
@@ -217,7 +223,7 @@ class _Finder:
         return iter([Sample(id, path)])
 
     def _some(self, items: Iterator[Item], nothing: str) -> Iterator[Item]:
-        """The items. Raises: UnusableError when there are none."""
+        """Yield the items. Raises: UnusableError when there are none."""
         before = len(self.passed_over)
         first = next(items, None)
         if first is None:

@@ -1,4 +1,4 @@
-"""What a file is: told by its first bytes where they say so, by its suffix where they do not."""
+"""Detect the format of a file from its first bytes, else from its suffix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Content(NamedTuple):
 
 
 def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
-    """The modality of a file: what its content says; else its suffix; else text, where it reads as text.
+    """Return the modality of a file: what its content says; else its suffix; else text, where it reads as text.
 
     A file that cannot be read has the modality of its suffix. None: neither says anything.
     """
@@ -39,12 +39,12 @@ def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
 
 
 def kind_of_suffix(path: str | os.PathLike[str]) -> Modality | None:
-    """The modality that a file's name promises, or None."""
+    """Return the modality that a file's name promises, or None."""
     return _BY_SUFFIX.get(PurePath(path).suffix.lower().removeprefix("."))
 
 
 def sniff(file: BinaryIO) -> Content | None:
-    """What the content is by its signature; None for plain text and for whatever has no signature we know."""
+    """Detect the content by its signature; None for plain text and for an unknown signature."""
     head = _head(file)
     if head[4:8] == b"ftyp":
         return _of_mp4(file, head[8:12])
@@ -55,7 +55,7 @@ def sniff(file: BinaryIO) -> Content | None:
 
 
 def reads_as_text(file: BinaryIO) -> bool:
-    """Whether the beginning is UTF-8 without control characters."""
+    """Return whether the beginning is UTF-8 without control characters."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(_head(file))
     except UnicodeDecodeError:
@@ -64,15 +64,15 @@ def reads_as_text(file: BinaryIO) -> bool:
 
 
 def looks_like(file: BinaryIO) -> str:
-    """What a file of the wrong kind is instead, as the second half of a reason."""
+    """Describe the content of a file of the wrong kind, as the second half of a reason."""
     if content := sniff(file):
         return f"looks like {_ONE[content.modality]} ({content.format})"
     return "looks like text" if reads_as_text(file) else "its content is of no kind that is known here"
 
 
-NOUNS: dict[Modality, str] = {"text": "texts", "vision": "pictures", "audio": "sounds", "video": "videos"}
+NOUNS: dict[Modality, str] = {"text": "texts", "vision": "images", "audio": "audio clips", "video": "videos"}
 
-_ONE: dict[Modality, str] = {"text": "text", "vision": "a picture", "audio": "audio", "video": "a video"}
+_ONE: dict[Modality, str] = {"text": "text", "vision": "an image", "audio": "audio", "video": "a video"}
 _CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 _SUFFIXES_OF: dict[Modality, str] = {
     "text": "txt text csv tsv jsonl ndjson parquet",
@@ -103,7 +103,7 @@ _SIGNATURES: tuple[tuple[bytes, Modality, str], ...] = (
     (rb"fLaC", "audio", "flac"),
     (rb"OggS", "audio", "ogg"),
     (rb"ID3[\x02-\x04]", "audio", "mp3"),
-    # Frame syncs of MPEG layers II and III; layer I would make a UTF-16 byte order mark a sound.
+    # Frame syncs of MPEG layers II and III; layer I would match a UTF-16 byte order mark.
     (rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\xef]", "audio", "mp3"),
     (rb"\xff[\xf0\xf1\xf8\xf9][\x40-\x7f\x80-\xbf]", "audio", "aac"),
     (rb"FORM.{4}AIF[FC]", "audio", "aiff"),
@@ -155,7 +155,7 @@ def _of_ogg(head: bytes) -> Content:
 
 
 def _of_matroska(head: bytes) -> Content:
-    """A track's codec is named V_… or A_… in the element 0x86."""
+    """Detect audio or video: a track's codec is named V_… or A_… in the element 0x86."""
     codecs_named = re.findall(rb"\x86[\x80-\xff]([VA])_", head)
     return Content("audio" if codecs_named and b"V" not in codecs_named else "video", "matroska")
 

@@ -17,7 +17,7 @@ Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 
 def is_encoded(source: object) -> TypeGuard[Encoded]:
-    """Whether a source is a path, bytes or an open file."""
+    """Return whether a source is a path, bytes or an open file."""
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or _is_file(source)
 
 
@@ -27,7 +27,7 @@ def _is_file(source: object) -> TypeGuard[IO[bytes]]:
 
 @contextmanager
 def opened(source: Encoded) -> Iterator[BinaryIO]:
-    """An encoded sample, open for reading at its first byte. A str is a path.
+    """Open an encoded sample for reading at its first byte. A str is a path.
 
     An open file, seekable or not, is read from its current position to its end, into memory.
     Raises: UnusableError when there is nothing to read: no such file, a folder, a special file, no permission, 0
@@ -46,7 +46,7 @@ def opened(source: Encoded) -> Iterator[BinaryIO]:
 
 
 def whole(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes | bytearray | memoryview:
-    """The bytes of an encoded sample that is no path.
+    """Return the bytes of an encoded sample that is no path.
 
     Raises: UnusableError when there is nothing to read, or more than may be handed over in memory.
     """
@@ -87,7 +87,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 
 
 def why(error: OSError | ValueError) -> str:
-    """The reason for a failed access to a path, in plain words."""
+    """Return the reason for a failed access to a path, in plain words."""
     if isinstance(error, ValueError):
         return "not a path: it holds a null character"
     return _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()

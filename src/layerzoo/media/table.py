@@ -27,11 +27,11 @@ Cell = str | bytes | UnusableError
 
 
 def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Iterator[Cell]:
-    """The cell of each row below the header.
+    """Yield the cell of each row below the header.
 
     Quotes are as RFC 4180 has them. What is malformed ends the reading, since what follows cannot be trusted. Empty
     lines are no rows, unless there is only one column.
-    Raises: UnusableError when the column cannot be told.
+    Raises: UnusableError if the column is ambiguous.
     """
     # The limit belongs to the whole process. It is only ever raised, so that a book fits into a cell.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
@@ -56,9 +56,9 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
 
 
 def cells_of_json_lines(file: BinaryIO, column: str | None) -> Iterator[Cell]:
-    """The text of each line: a JSON string, or an object's value under the column.
+    """Yield the text of each line: a JSON string, or an object's value under the column.
 
-    Raises: UnusableError when the column cannot be told from the first object.
+    Raises: UnusableError if the column does not follow from the first object.
     """
     chosen: str | None = None
     for line in lines(file):
@@ -83,9 +83,9 @@ def cells_of_json_lines(file: BinaryIO, column: str | None) -> Iterator[Cell]:
 
 
 def cells_of_parquet(file: BinaryIO, column: str | None) -> Iterator[Cell]:
-    """The text of each row.
+    """Yield the text of each row.
 
-    Raises: UnusableError when the column cannot be told, is no text, or the file is damaged.
+    Raises: UnusableError if the column is ambiguous or not text, or the file is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -127,7 +127,7 @@ def _rows_of_a_batch(metadata: Any) -> int:
 
 
 def _cells_of_array(column: Any) -> Iterator[Cell]:
-    """The cells of a column of a batch, one after the other."""
+    """Yield the cells of a column of a batch, one after the other."""
     import pyarrow as pa
 
     dictionary = column.dictionary if pa.types.is_dictionary(column.type) else None
@@ -146,7 +146,7 @@ def _cells_of_array(column: Any) -> Iterator[Cell]:
 
 
 def _chosen(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
-    """The column that is asked for, or called text, or the only one that may hold texts."""
+    """Return the column that is asked for, or called text, or the only one that may hold texts."""
     if column is not None and column not in columns:
         raise UnusableError(f"there is no column '{column}'. Columns: {_listed(columns)}")
     if column is not None:
@@ -208,7 +208,7 @@ def _check_delimiter(header: Sequence[str], delimiter: str) -> None:
 
 
 def _columns_of_text(header: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
-    """The columns that may hold texts: all but those that hold numbers throughout the first rows."""
+    """Return the columns that may hold texts: all but those that hold numbers throughout the first rows."""
     numbers: set[int] = set()
     others: set[int] = set()
     with suppress(csv.Error):  # found again, and reported, where the rows are read

@@ -23,7 +23,7 @@ UNKNOWN_SHARE = 0.03
 Through a vocabulary of English: 0.001 of 37,185 tweets, 0.01 of those with emoji, 0.027 of those with more than a tenth
 of other characters than ASCII; and 0.04 of Korean, 0.14 of Hindi, 0.15 of Japanese, 0.66 of Chinese, all of Thai.
 """
-STRETCH = 100_000
+SEGMENT = 100_000
 """Characters after which a text is taken apart for its tokenizer, whose memory is hundreds of times a text's size."""
 _SEAM = re.compile(r"(?<=\w)(?=\s\w)|(?<=[^\w\s])(?=\w)")
 """Where a text may come apart: before the space between two words, or between a full stop and what follows it."""
@@ -48,12 +48,12 @@ class Tokenizer(Protocol):
         """The token that fills shorter sequences up."""
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text, without any special ones."""
+        """Return the tokens of a text, without any special ones."""
 
 
 @runtime_checkable
 class KnowsUnknown(Tokenizer, Protocol):
-    """A tokenizer that says which token stands for what its vocabulary lacks. Of others such tokens are not counted."""
+    """A tokenizer with a token for unknown words. With other tokenizers, unknown tokens are not counted."""
 
     @property
     def unknown(self) -> int | None:
@@ -96,13 +96,12 @@ class TensorTokenizer(Tokenizer, Protocol):
 
 
 def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
-    """Whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
+    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
     return hasattr(tokenizer, "tensors")
 
 
 def returns_mask(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer returns an attention mask for a text that is padded to the longest input: it says so in an
-    attribute ``returns_mask``, which others need not have."""
+    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``."""
     return bool(getattr(tokenizer, "returns_mask", False))
 
 
@@ -111,13 +110,14 @@ IDS = "input_ids"
 
 
 class Chunk(NamedTuple):
-    """A part of a text as its network takes it.
+    """A part of a text as input of the network.
 
-    ids: at most max_tokens, including special tokens.
-    span: the positions that stand for the text here. Outside are tokens that a neighbour stands for, and special tokens
-    that are not at an end of the text.
-    special: the number of special tokens before and after the tokens of the text.
-    others: what else the network takes, by the name of its argument, for the same positions as ids.
+    Attributes:
+        ids: at most max_tokens, including special tokens.
+        span: the positions whose features belong to this chunk. The others are tokens of a neighbouring chunk, and
+            special tokens that are not at an end of the text.
+        special: the number of special tokens before and after the tokens of the text.
+        others: further inputs of the network for the same positions, by the name of the argument.
     """
 
     ids: list[int]
@@ -127,12 +127,13 @@ class Chunk(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """A text as its network takes it.
+    """A text as input of the network.
 
-    chunks: a single one, unless chunks were asked for. Their spans, one after the other, are the whole text between
-    its special tokens, each position once.
-    total: how many tokens the text has, special ones not counted; unknown: how many of them stand for what the
-    vocabulary lacks, None where the tokenizer does not tell; left_out: how many are in no chunk.
+    Attributes:
+        chunks: a single one without chunking. Their spans, concatenated, are the text between its special tokens.
+        total: the number of tokens of the text, without special tokens.
+        unknown: the number of unknown tokens among them; None if the tokenizer has no token for unknown words.
+        left_out: the number of tokens that are in no chunk.
     """
 
     chunks: list[Chunk]
@@ -142,9 +143,11 @@ class Tokens(NamedTuple):
 
 
 def decode(source: str | bytes) -> str:
-    """A text, checked. source: a text, or its UTF-8 bytes.
+    """Return a checked text.
 
-    Raises: EmptySampleError when it is empty or nothing but white space; SampleError when it is no valid Unicode.
+    Args:
+        source: a text, or its UTF-8 bytes.
+    Raises: EmptySampleError if it is empty or only white space; SampleError if it is not valid Unicode.
     """
     with failing_as("text"):
         if not isinstance(source, str | bytes):
@@ -165,7 +168,7 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
             the right.
         max_tokens: the longest sequence, including special tokens.
         overlap: None truncates what is too long, as transformers' ``truncation=True`` does, and counts it. A number
-            splits it into consecutive chunks. Neighbours share that many tokens, and each stands for half of them.
+            splits it into consecutive chunks. Neighbours share that many tokens.
 
     Raises: EmptySampleError when there are no tokens at all; UsageError when max_tokens leaves no room for any.
     """
@@ -204,22 +207,22 @@ def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
     """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
     if not gives_tensors(tokenizer):
         return {IDS: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
-    stretches = [tokenizer.tensors(stretch) for stretch in _stretches(text, tokenizer)]
-    if len(stretches) == 1:
-        return {name: list(values) for name, values in stretches[0].items()}
+    segments = [tokenizer.tensors(segment) for segment in _segments(text, tokenizer)]
+    if len(segments) == 1:
+        return {name: list(values) for name, values in segments[0].items()}
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     return {
         name: [
-            *stretches[0][name][:before],
-            *(value for tensors in stretches for value in tensors[name][before : len(tensors[name]) - after]),
-            *stretches[-1][name][len(stretches[-1][name]) - after :],
+            *segments[0][name][:before],
+            *(value for tensors in segments for value in tensors[name][before : len(tensors[name]) - after]),
+            *segments[-1][name][len(segments[-1][name]) - after :],
         ]
-        for name in stretches[0]
+        for name in segments[0]
     }
 
 
 def _cut(values: list[int], before: int, after: int, start: int, stop: int) -> list[int]:
-    """Some tokens of a text, with its special tokens around them. start, stop: counted without special tokens."""
+    """Return some tokens of a text between its special tokens. start, stop: counted without special tokens."""
     end = len(values) - after
     if start == 0 and before + stop >= end:
         return values
@@ -227,10 +230,13 @@ def _cut(values: list[int], before: int, after: int, start: int, stop: int) -> l
 
 
 def counts(text: str, tokens: Tokens) -> dict[str, int]:
-    """What is worth knowing about a text beside its features, in numbers that add up.
+    """Return the counts of a text, which can be summed over texts.
 
-    Returns: its words, which is what stands between white space; its tokens; how many of these are unknown, if the
-    tokenizer tells; whether it was truncated, how many tokens that left out, and whether it was split into chunks.
+    Args:
+        text: the text.
+        tokens: its tokens.
+    Returns: the number of its words (divided by white space), tokens and unknown tokens; 1 if it was truncated, the
+        number of tokens left out, 1 if it was split into chunks.
     """
     return {
         "words": len(text.split()),
@@ -244,34 +250,36 @@ def counts(text: str, tokens: Tokens) -> dict[str, int]:
 
 
 def unknown_words(text: str, tokenizer: Tokenizer) -> list[str]:
-    """The words of a text, as white space divides it, in which the tokenizer finds something unknown."""
+    """Return the words of a text, divided by white space, that have an unknown token."""
     return [word for word in text.split() if _unknown(tokenizer, encode(word, tokenizer))]
 
 
 def warning(report: Mapping[str, int], model: str) -> str | None:
-    """What is to be said of texts whose words a model does not know; None where it knows enough of them.
+    """Return a warning about texts with many unknown tokens; None if there are few.
 
-    report: the sum of their :func:`counts`.
+    Args:
+        report: the sum of their :func:`counts`.
+        model: the id of the model.
     """
     unknown, tokens = report.get("unknown", 0), report.get("tokens", 0)
     if unknown <= UNKNOWN_SHARE * tokens:
         return None
     return (
-        f"{unknown / tokens:.0%} of the tokens ({unknown:,} of {tokens:,}) are unknown to {model}: its vocabulary has "
-        "nothing for them, and to the network they are all the same"
+        f"{unknown / tokens:.0%} of the tokens ({unknown:,} of {tokens:,}) are unknown to {model}: they are missing "
+        "from its vocabulary, and the network cannot distinguish them"
     )
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The tokens of a text, without special ones. A long text is given to the tokenizer in stretches."""
-    return [token for stretch in _stretches(text, tokenizer) for token in tokenizer.encode(stretch)]
+    """Return the tokens of a text without special tokens. A long text is tokenized in segments."""
+    return [token for segment in _segments(text, tokenizer) for token in tokenizer.encode(segment)]
 
 
-def _stretches(text: str, tokenizer: Tokenizer) -> Iterator[str]:
-    """A text, or the stretches of a long one.
+def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
+    """Split a long text into segments.
 
-    It is split only where the tokenizer makes the same of what stands around the seam, whole and in two. A text without
-    such a place is kept whole: 10 MB of Chinese without any punctuation take 2 GB, with it 240 MB.
+    A text is split only at positions where the tokenizer returns the same tokens for the text around the position,
+    whole and in two parts. Otherwise it is not split: 10 MB of Chinese without punctuation take 2 GB, with it 240 MB.
     """
     start = 0
     while (seam := _seam(text, start, tokenizer)) is not None:
@@ -286,9 +294,9 @@ def _stretches(text: str, tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def _seam(text: str, start: int, tokenizer: Tokenizer) -> int | None:
-    """Where a text may be taken apart, a stretch or more behind ``start``; None where it is to stay in one."""
-    for stretch in range(start + STRETCH, len(text) - STRETCH, STRETCH):
-        for found in islice(_SEAM.finditer(text, stretch, stretch + STRETCH), _SEAMS_TRIED):
+    """Return a position to split a text at, at least a segment after ``start``; None if there is none."""
+    for begin in range(start + SEGMENT, len(text) - SEGMENT, SEGMENT):
+        for found in islice(_SEAM.finditer(text, begin, begin + SEGMENT), _SEAMS_TRIED):
             left, right = _around(text, found.start())
             if [*tokenizer.encode(left), *tokenizer.encode(right)] == list(tokenizer.encode(left + right)):
                 return found.start()
@@ -296,13 +304,13 @@ def _seam(text: str, start: int, tokenizer: Tokenizer) -> int | None:
 
 
 def _around(text: str, place: int) -> tuple[str, str]:
-    """What stands before and behind a place, in whole words where spaces divide them."""
+    """Return the text before and after a position, in whole words if spaces divide them."""
     left, right = text[max(0, place - _AROUND_SEAM) : place], text[place : place + _AROUND_SEAM]
     return left[left.find(" ") + 1 :], right[: right.rfind(" ") if " " in right[1:] else None]
 
 
 def room_for(tokenizer: Tokenizer, max_tokens: int, overlap: int) -> int:
-    """How many tokens of a text a chunk holds, between the special ones.
+    """Return the number of tokens of a text in a chunk, without special tokens.
 
     Raises: UsageError when there is no room for any but those that are shared with a neighbour.
     """

@@ -64,7 +64,7 @@ def _decoded(path: Path, column: str | None, decoder: Decoder) -> Iterator[Cell]
 
 
 def numbered(found: Iterator[Cell], name: str) -> Iterator[Sample | SampleError]:
-    """A sample for each text, and a failure for each refusal. After very many failures the rest is not read."""
+    """Yield a sample for each text, and a failure for each refusal. After very many failures the rest is not read."""
     failed, most = 0, limits().failed_rows
     for row, cell in enumerate(found, start=1):
         row_id = f"{name}:{row}"

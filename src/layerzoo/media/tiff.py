@@ -97,13 +97,13 @@ class Layout:
 
 
 def _same(values: Any) -> int | None:
-    """The value that all samples share, or None."""
+    """Return the value that all samples share, or None."""
     distinct = set(values) if isinstance(values, tuple) else {values}
     return int(distinct.pop()) if len(distinct) == 1 else None
 
 
 def layout_of(file: BinaryIO) -> Layout | None:
-    """The layout of a TIFF file; None where its tags cannot be read."""
+    """Return the layout of a TIFF file; None where its tags cannot be read."""
     position = file.tell()
     try:
         return Layout(file)
@@ -117,7 +117,7 @@ def refuse_signed(layout: Layout) -> None:
     """Raises: UnusableError for signed samples: no convention says what is black."""
     if layout.sample_format == _SIGNED:
         raise UnusableError(
-            f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that it is known what is white"
+            f"a TIFF of {layout}: convert it to 8 or 16 unsigned bits, so that the value of white is known"
         )
 
 
@@ -163,7 +163,7 @@ def read(file: BinaryIO, layout: Layout) -> Image.Image:
 
 
 def _plane(file: BinaryIO, layout: Layout, plane: int) -> NDArray[Any]:
-    """The samples of a plane, or of all where they are interleaved: (height, width, sample)."""
+    """Return the samples of a plane, or of all where they are interleaved: (height, width, sample)."""
     assert layout.bits is not None
     samples = 1 if layout.is_planar else layout.samples
     rows = _rows(file, layout, plane, samples)
@@ -200,7 +200,7 @@ def _unpacked(rows: NDArray[np.uint8], count: int, bits: int, *, is_little: bool
 
 
 def _rows(file: BinaryIO, layout: Layout, plane: int, samples: int) -> NDArray[np.uint8]:
-    """The decompressed bytes of each row: the strips or tiles, read as an image of one byte a pixel."""
+    """Return the decompressed bytes of each row: the strips or tiles, read as an image of one byte a pixel."""
     bits, old = layout.bits, layout.tags
     assert bits is not None
 
@@ -230,7 +230,7 @@ def _rows(file: BinaryIO, layout: Layout, plane: int, samples: int) -> NDArray[n
 
 
 def _pieces(file: BinaryIO, layout: Layout, plane: int, is_tiled: bool) -> Iterator[bytes]:
-    """The strips or tiles of a plane, as they are stored."""
+    """Yield the strips or tiles of a plane, as they are stored."""
     offsets, counts = (TILE_OFFSETS, TILE_COUNTS) if is_tiled else (STRIP_OFFSETS, STRIP_COUNTS)
     starts = _all(layout.tags[offsets])
     # Old programs leave the counts out where there is one strip.
@@ -258,7 +258,7 @@ def _all(values: Any) -> list[int]:
 
 
 def _tiff(tags: dict[int, list[int]], offsets: int, pieces: list[bytes], order: str) -> bytes:
-    """A TIFF file of one image (TIFF 6.0, section 2). offsets: the tag for where the pieces are."""
+    """Return a TIFF file of one image (TIFF 6.0, section 2). offsets: the tag for where the pieces are."""
     tags = dict(sorted({**tags, offsets: [0] * len(pieces)}.items()))
     directory = 8 + 2 + 12 * len(tags) + 4
     pixels = directory + sum(4 * len(values) for values in tags.values() if len(values) > 1)

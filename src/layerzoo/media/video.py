@@ -43,8 +43,9 @@ _MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 
 class Frame(NamedTuple):
     """One sampled frame.
 
-    time_s: when it comes on display, in seconds after the first frame; None for an array, which has no clock.
-    image: RGB, the right way up.
+    Attributes:
+        time_s: the time at which it is displayed, in seconds after the first frame; None for an array.
+        image: RGB, upright.
     """
 
     time_s: float | None
@@ -52,21 +53,24 @@ class Frame(NamedTuple):
 
 
 def sample_frames(source: VideoSource, count: int) -> list[Frame]:
-    """``count`` frames, uniformly in time: those on display in the middles of ``count`` equal stretches of the video.
+    """Sample frames uniformly in time: those on display in the middles of ``count`` equal parts of the video.
 
-    source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8. A frame is on display from its
-    own timestamp to the next one's, so that a variable frame rate needs nothing special. A video of fewer frames than
-    ``count`` gives some of them more than once. Memory is bounded by the sampled frames, whatever the length.
+    A frame is on display from its own timestamp to the next one's, also with a variable frame rate. If a video has
+    fewer frames than ``count``, some are sampled several times. Memory is bounded by the sampled frames.
     Of several video streams FFmpeg's best is taken. Colors are converted with the matrix and range that the video
     declares (BT.601 of limited range where it declares none, as FFmpeg does); an alpha channel is composited over
     white. Pixels are taken as stored: the pixel aspect ratio is not applied.
+
+    Args:
+        source: a path, the bytes of a file, or an array (time, height, width, 3) of uint8.
+        count: the number of frames.
     Raises: SampleError when it is empty, truncated, damaged, has no video stream, or colors that FFmpeg cannot convert.
     """
     return [frame for frame, times in sampled(source, count) for _ in range(times)]
 
 
 def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
-    """The frames of :func:`sample_frames`, one after the other, each with how many times it is sampled.
+    """Yield the frames of :func:`sample_frames`, one after the other, each with how many times it is sampled.
 
     Only one of them is in memory, next to those that the decoder keeps.
     """
@@ -95,6 +99,11 @@ def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
                 raise UnusableError("damaged: its streams are not those that its header announces") from error
 
 
+def _middles(length: int, count: int) -> list[Fraction]:
+    """Return the middles of ``count`` equal parts of a length: 1, 3 and 5 for a length of 6 and a count of 3."""
+    return [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
+
+
 def _of_array(array: NDArray[Any], count: int) -> Iterator[tuple[Frame, int]]:
     if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
         raise UnusableError(
@@ -102,9 +111,8 @@ def _of_array(array: NDArray[Any], count: int) -> Iterator[tuple[Frame, int]]:
         )
     if array.size == 0:
         raise UnusableError(f"empty: an array of shape {array.shape}")
-    middles = [(2 * i + 1) * len(array) // (2 * count) for i in range(count)]
-    for middle in middles:
-        yield Frame(None, Image.fromarray(np.ascontiguousarray(array[middle]))), 1
+    for middle in _middles(len(array), count):
+        yield Frame(None, Image.fromarray(np.ascontiguousarray(array[int(middle)]))), 1
 
 
 def _check_container(file: BinaryIO) -> None:
@@ -119,7 +127,7 @@ def _check_container(file: BinaryIO) -> None:
 
 def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
     length = _length(file)
-    middles = [Fraction((2 * i + 1) * length, 2 * count) for i in range(count)]
+    middles = _middles(length, count)
     done = 0
     with closing(_shown(file)) as frames:
         for frame, since, until in frames:
@@ -134,9 +142,9 @@ def _sample(file: BinaryIO, count: int) -> Iterator[tuple[Frame, int]]:
 
 
 def _length(file: BinaryIO) -> int:
-    """How long the video stream lasts, in units of its time base, from its packets alone: nothing is decoded.
+    """Return the duration of the video stream in units of its time base, from its packets without decoding.
 
-    Headers are not asked: they may be missing, cover the sound as well, or be wrong.
+    Headers are not asked: they may be missing, count the audio as well, or be wrong.
     """
     first = last = None
     duration = packets = 0
@@ -183,12 +191,12 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
 def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     file.seek(0)
     options = {"format_whitelist": DEMUXERS}
-    # A title in another encoding than UTF-8 is no reason not to look at the pictures.
+    # A title in another encoding than UTF-8 is no reason not to look at the images.
     with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
         stream = _best(container_)
         limit = min(limits().frame_pixels, Image.MAX_IMAGE_PIXELS or limits().frame_pixels)
         if getattr(stream, "codec_context", None) is None:
-            raise UnusableError("damaged, or its pictures are in an encoding that FFmpeg does not know")
+            raise UnusableError("damaged, or its images are in an encoding that FFmpeg does not know")
         if stream.width * stream.height > limit:
             raise UnusableError(
                 f"frames of {stream.width} × {stream.height} pixels; the limit is {limit:,} pixels a frame. Next: "
@@ -207,7 +215,7 @@ def _best(container_: InputContainer) -> av.VideoStream:
 
 
 def _frames(container_: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The decoded frames, with their alpha channel.
+    """Yield the decoded frames, with their alpha channel.
 
     FFmpeg's own decoders of VP8 and VP9 drop the alpha channel, which Matroska stores next to each packet; libvpx keeps
     it.
@@ -241,7 +249,7 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
     if frame.width * frame.height > (most := limits().frame_pixels):  # a stream may change its size on the way
         raise UnusableError(f"a frame of {frame.width} × {frame.height} pixels; the limit is {most:,} pixels a frame")
     image = _rgb(frame)
-    side_data: Any = frame.side_data  # its stubs know no keys of its own
+    side_data: Any = frame.side_data  # its stubs have no such keys
     if matrix := side_data.get(SideDataType.DISPLAYMATRIX):
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
         image = upright_by_matrix(image, a, b, c, d)
@@ -249,7 +257,7 @@ def _converted(frame: av.VideoFrame, since: int) -> Frame:
 
 
 def _rgb(frame: av.VideoFrame) -> Image.Image:
-    """A frame in RGB; an alpha channel is composited over white.
+    """Return a frame in RGB; an alpha channel is composited over white.
 
     FFmpeg converts with the matrix and the range that the frame declares. Where it declares none these are BT.601 and
     the limited range, whatever the size, as on FFmpeg's command line; formats of one grey channel are always of full

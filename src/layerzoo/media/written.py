@@ -1,4 +1,4 @@
-"""Files of features, which often stand in the folder of their samples and are no samples themselves."""
+"""Recognize files of features, which are often in the folder of their samples and are no samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _KEY = b"layerzoo"  # under which features/parquet.py keeps where the numbers ca
 
 
 def is_features(path: Path) -> bool:
-    """Whether a file is a Parquet file of features. (The other formats of features are of no kind that is read.)"""
+    """Return whether a file is a Parquet file of features. (Other formats of features are never read as samples.)"""
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return False
     import pyarrow as pa
@@ -18,9 +18,9 @@ def is_features(path: Path) -> bool:
     try:
         return holds_features(pq.read_metadata(path).metadata)
     except (pa.ArrowException, OSError):
-        return False  # what is wrong with it is said when it is read
+        return False  # reading it raises the error
 
 
 def holds_features(metadata: Any) -> bool:
-    """The same of a Parquet file that is open already, by the key-value metadata of its schema."""
+    """Return the same of a Parquet file that is open already, by the key-value metadata of its schema."""
     return _KEY in (metadata or {})

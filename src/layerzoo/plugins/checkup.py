@@ -1,4 +1,4 @@
-"""Looks at plugins from all sides: what they declare, what they ask for, and whether they can be imported."""
+"""Check the health of plugins: their declarations, their requirements, and whether they can be imported."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _PROBES_AT_ONCE = 2
 
 
 def check_up(plugins: Sequence[PluginManifest], *, time_limit_s: float = TIME_LIMIT_S) -> list[Health]:
-    """The health of each plugin. time_limit_s: for the import of each, which is tried in a process of its own.
+    """Check the health of plugins. Each is imported in a separate process, unless its declaration is not usable.
 
-    What cannot be used as it is declared is not imported.
+    Args:
+        plugins: the plugins to check.
+        time_limit_s: for the import of each.
+    Returns: the health of each, in the same order.
     """
     with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
         try:

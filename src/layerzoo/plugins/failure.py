@@ -64,7 +64,7 @@ class ImportFailure:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception, or one that led to it, ends the process because a signal asked for it.
+    """Return whether an exception, or one that led to it, ends the process because a signal asked for it.
 
     That is Ctrl-C, and whatever the program's own handler of a signal has raised, often SystemExit.
     """
@@ -77,7 +77,7 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Whether an exception says more about the machine at that moment than about the code: no memory, a full disk."""
+    """Return whether an exception is about the state of the machine and not about code: no memory, a full disk."""
     return any(
         isinstance(each, MemoryError) or (isinstance(each, OSError) and each.errno in _OF_THE_MACHINE)
         for each in chain_of(error)
@@ -105,7 +105,7 @@ def _code_of(traceback: TracebackType) -> set[Any]:
 
 
 def summary(error: BaseException) -> str:
-    """An exception in one line: its type and the beginning of its message; of a hook, its mistake."""
+    """Return an exception in one line: its type and the beginning of its message; of a hook, its mistake."""
     if isinstance(error, PluginValidationError) and (reason := _unknown_arguments(error.plugin)):
         return reason
     lines = str(error).strip().splitlines() or [""]
@@ -135,12 +135,12 @@ def _required(hook: object) -> set[str]:
 
 
 def folder_of(plugin: PluginManifest) -> str | None:
-    """The folder of a plugin's package."""
+    """Return the folder of a plugin's package."""
     return None if plugin.path is None else str(Path(plugin.path).parent)
 
 
 def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
-    """The next step after a failed import."""
+    """Return the next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
         return advice.install(*(each.requirement for each in unmet))
     if failure.extra:
@@ -174,7 +174,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _distributions_of(module: str) -> list[str]:
-    """What brought a module; nothing for one of Python's own."""
+    """Return the distributions of a module; none for a module of Python."""
     import importlib.metadata
 
     try:

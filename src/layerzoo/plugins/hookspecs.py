@@ -38,7 +38,7 @@ hookimpl = pluggy.HookimplMarker("layerzoo")
 
 @hookspec(firstresult=True)
 def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
-    """The architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``.
+    """Return the architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``.
 
     It takes a batch by position, or by the names of :class:`layerzoo.Batch`'s inputs where there are several.
     """
@@ -56,7 +56,7 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 @hookspec(firstresult=True)
 def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
-    """The dtype that the library computes in by default with this checkpoint, as torch names it: ``bfloat16``.
+    """Return the dtype that the library computes in by default with this checkpoint, as torch names it: ``bfloat16``.
 
     ``stored``: that of the checkpoint's first floating-point tensor. None: float32, as with most libraries. It is
     reported where it is not float32, and used for ``precision="library"``: then :func:`layerzoo_build` runs while it is
@@ -88,7 +88,7 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
 
 @hookspec(firstresult=True)
 def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
-    """A checkpoint in a format that layerzoo does not read, as a state dict: tensors by the network's keys.
+    """Return a checkpoint in a format that layerzoo does not read, as a state dict: tensors by the network's keys.
 
     It is converted once and kept. None: layerzoo reads it.
     """
@@ -98,12 +98,12 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.T
 def layerzoo_state_dict(
     spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor] | None:
-    """A checkpoint under the network's own keys. The tensors may be on the meta device, to learn the names only."""
+    """Return a checkpoint under the network's keys. The tensors may be on the meta device, to learn only names."""
 
 
 @hookspec(firstresult=True)
 def layerzoo_identify(model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
-    """What a repository of the hub is, for a plugin whose registry.yaml has a ``hub:``. Asked once for each commit.
+    """Identify a repository of the hub, for a plugin whose registry.yaml has a ``hub:``. Called once for each commit.
 
     model: its id, for messages. files: its small files (configurations, tokenizers, …); no weights are among them.
     Returns: the keys that a model has in a registry.yaml, without ``builder`` and ``weights``; several models where its

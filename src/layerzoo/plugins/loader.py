@@ -49,29 +49,29 @@ class PluginHooks:
         self._manager = manager
 
     def __reduce__(self) -> tuple[Callable[[PluginManifest], PluginHooks], tuple[PluginManifest]]:
-        """A copy, in whatever process, asks the same plugin: modules cannot be pickled."""
+        """Pickle by the manifest, because modules cannot be pickled: a copy calls the same plugin in any process."""
         return hooks, (self.manifest,)
 
     @property
     def reads_files(self) -> bool:
-        """Whether a network or its preprocessing follows from files beside the checkpoint: a hook asks for them."""
+        """Return whether a hook takes the files next to the checkpoint, to build the network or its preprocessing."""
         hooks = ("layerzoo_build", "layerzoo_describe", "layerzoo_preprocess")
         return any(
             "files" in each.argnames for hook in hooks for each in getattr(self._manager.hook, hook).get_hookimpls()
         )
 
     def build(self, spec: ModelSpec, files: Files) -> torch.nn.Module | None:
-        """The architecture of a spec."""
+        """Return the architecture of a spec."""
         network: torch.nn.Module | None = self._ask("layerzoo_build", spec=spec, files=files)
         return network
 
     def describe(self, spec: ModelSpec, files: Files) -> dict[str, Any] | None:
-        """What the library knows of a model, as keys of registry.yaml."""
+        """Return keys of registry.yaml that the declaration of a model omits."""
         facts: dict[str, Any] | None = self._ask("layerzoo_describe", spec=spec, files=files)
         return facts
 
     def dtype(self, spec: ModelSpec, files: Files) -> str | None:
-        """The dtype that the library computes in by default."""
+        """Return the dtype that the library computes in by default."""
         name: str | None = self._ask("layerzoo_dtype", spec=spec, files=files)
         return name
 
@@ -81,25 +81,25 @@ class PluginHooks:
         return part
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, torch.Tensor] | None:
-        """A checkpoint in a format of the plugin's own."""
+        """Return a checkpoint in a format of the plugin's own."""
         tensors: Mapping[str, torch.Tensor] | None = self._ask("layerzoo_read_weights", spec=spec, files=files)
         return tensors
 
     def state_dict(
         self, spec: ModelSpec, files: Files, tensors: Mapping[str, torch.Tensor]
     ) -> Mapping[str, torch.Tensor] | None:
-        """A checkpoint under the network's own keys."""
+        """Return a checkpoint under the network's own keys."""
         renamed: Mapping[str, torch.Tensor] | None
         renamed = self._ask("layerzoo_state_dict", spec=spec, files=files, tensors=tensors)
         return renamed
 
     def identify(self, model: str, files: Files) -> Sequence[Mapping[str, Any]] | None:
-        """What a repository of the hub is, as keys of registry.yaml: a model for each modality, the main one first."""
+        """Identify a repository of the hub: keys of registry.yaml, a model for each modality, the main one first."""
         models: Sequence[Mapping[str, Any]] | None = self._ask("layerzoo_identify", model=model, files=files)
         return models
 
     def catalogue(self) -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
-        """The models that the plugin's library knows of, by architecture."""
+        """Return the models that the plugin's library knows of, by architecture."""
         models: Mapping[str, Sequence[Mapping[str, Any]]] | None = self._ask("layerzoo_catalogue")
         return models
 
@@ -143,8 +143,7 @@ class PluginHooks:
         return PluginError(f"the plugin '{name}' {cause}\nNext: {step}", plugin=name)
 
     def _fault_of_input(self, hook: str, spec: ModelSpec | None, arguments: Mapping[str, Any]) -> str | None:
-        """The next step where what the hook was given is wrong rather than the plugin; None where nothing speaks for
-        that.
+        """Return the next step if the input of a hook is probably wrong, and not the plugin; else None.
 
         A checkpoint whose sha256 was declared and found right is what the plugin's author saw; another is not. A model
         that the plugin does not declare may ask it for what its library does not know.
@@ -188,7 +187,7 @@ _locks_lock = threading.Lock()
 
 
 def hooks(manifest: PluginManifest) -> PluginHooks:
-    """The hooks of a plugin, whose module is imported for it the first time.
+    """Return the hooks of a plugin, whose module is imported for it the first time.
 
     Raises: PluginError when the plugin cannot be used as it is declared, and is then not imported; or when it cannot be
     imported or registered, with the exception as its cause.
@@ -210,7 +209,7 @@ def hooks(manifest: PluginManifest) -> PluginHooks:
 def load(manifest: PluginManifest) -> PluginHooks:
     """Import a plugin's module, register it alone and check its hooks.
 
-    Raises: whatever goes wrong; nothing of the plugin is left behind then.
+    Raises: any exception of the import. None of the plugin's modules stays imported then.
     """
     before = set(sys.modules)
     manager = pluggy.PluginManager("layerzoo")
@@ -249,7 +248,7 @@ def _forget(module: str, before: set[str]) -> None:
 
 
 def _cause(manifest: PluginManifest, error: BaseException) -> str:
-    """An exception in one line; for the plugin's author with the line of the plugin's code that raised it."""
+    """Return an exception in one line; for the plugin's author with the line of the plugin's code that raised it."""
     folder = folder_of(manifest)
     line = line_in(error, [folder]) if manifest.project is not None and folder else None
     return f"{summary(error)} (at {line})" if line else summary(error)

@@ -1,4 +1,4 @@
-"""Tries a plugin's import in a process of its own, so that a crash or a hang is a result too."""
+"""Import a plugin in a separate process, so that a crash or a hang is a result too."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ TIME_LIMIT_S = 120.0
 
 _running: set[subprocess.Popen[bytes]] = set()
 _FROM_OUTSIDE = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""The signals with which a person or a scheduler ends a process."""
+"""The signals with which a user or a scheduler ends a process."""
 
 
 def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> ImportOutcome:
-    """Import a plugin in a child process as the loader would, and remember how it went.
+    """Import a plugin in a child process as the loader does, and store the outcome.
 
-    manifest: of a plugin that is usable as it is declared.
+    Args:
+        manifest: of a plugin with a usable declaration.
+        time_limit_s: for the import.
     """
     outcome, is_telling = _run(manifest, time_limit_s)
     if is_telling:
@@ -39,7 +41,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
     """Return how the import went, and whether the plugin is the reason: not where a signal from outside ended it."""
     start = time.monotonic()
     program = "from layerzoo.plugins.probe import report; report()"
-    # The child finds modules where this process does, and is a session of its own, so that all it starts ends with it.
+    # The child finds modules where this process does, and is a separate session, so that all its processes end with it.
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", program, manifest.module, manifest.namespace, folder_of(manifest) or ""],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -76,7 +78,7 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
 
 
 def report() -> None:
-    """The child's side: import, and write the failure, or null, as JSON to what was standard output."""
+    """Return the child's side: import, and write the failure, or null, as JSON to what was standard output."""
     module, namespace, folder = sys.argv[1:]
     answer = os.dup(1)
     os.dup2(2, 1)  # what the plugin prints must not be taken for the answer

@@ -64,7 +64,7 @@ def line_of(error: BaseException, folders: Collection[str] = ()) -> SourceLine |
 
 
 def _lines(error: BaseException) -> Iterator[SourceLine]:
-    """The lines that an exception came through, the last first, those of its causes before its own."""
+    """Yield the lines that an exception came through, the last first, those of its causes before its own."""
     for each in chain_of(error):
         if isinstance(each, SyntaxError) and each.filename and each.lineno:
             yield SourceLine(each.filename, each.lineno, _text(each.filename, each.lineno))

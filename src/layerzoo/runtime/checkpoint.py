@@ -273,7 +273,7 @@ def _converted(
 
     stored: Stored
     try:
-        kept = make_once(converted_path(digest, made_by), write, is_sound=is_sound or _is_sound)
+        kept = make_once(converted_path(digest, made_by), write, is_intact=is_sound or _is_sound)
         stored, noted = Converted(Safetensors.open(kept, path.name), make_again), dict(read_metadata(kept))
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)

@@ -1,4 +1,4 @@
-"""What is made once from a checkpoint and kept: converted files, written by one process at a time."""
+"""Converted checkpoints: computed once, and written by one process at a time."""
 
 from __future__ import annotations
 
@@ -18,27 +18,32 @@ _CONVERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def converted_path(sha256: str, conversion: str) -> Path:
-    """The place of a converted checkpoint in the cache.
+    """Return the path of a converted checkpoint in the cache.
 
-    sha256: of the file it was made from, in hex. conversion: name and version of what made it, such as ``torch-1``.
-    Raises: ValueError when one of them cannot be part of a file name.
+    Args:
+        sha256: of the original file, in hex.
+        conversion: name and version of the converter, such as ``torch-1``.
+    Raises: ValueError if one of them cannot be part of a file name.
     """
     if not _SHA256.fullmatch(sha256) or not _CONVERSION.fullmatch(conversion):
         raise ValueError(f"no key of a converted checkpoint: {sha256!r}, {conversion!r}")
     return converted_dir() / f"{sha256}.{conversion}.safetensors"
 
 
-def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable[[Path], bool] = Path.exists) -> Path:
-    """``target``, written by ``write`` when it is not there yet; of several processes at once, one writes.
+def make_once(target: Path, write: Callable[[Path], None], *, is_intact: Callable[[Path], bool] = Path.exists) -> Path:
+    """Write a file unless it exists. Of several processes that do so at once, one writes.
 
-    write: makes the file at the path it is given, a temporary one.
-    is_sound: whether what stands there can be used. A file that was damaged since is made again.
-    Raises: CacheError when the folder cannot be written, or is full; any other exception of ``write`` as it is.
+    Args:
+        target: the file.
+        write: writes the file at the temporary path that it is called with.
+        is_intact: whether the file is intact. A damaged file is written again.
+    Returns: ``target``.
+    Raises: CacheError if the folder cannot be written, or is full; any other exception of ``write`` unchanged.
     """
-    if is_sound(target):
+    if is_intact(target):
         return target
     with cache_errors(target), locked(target):
-        if not is_sound(target):
+        if not is_intact(target):
             with atomic_path(target) as path:
                 write(path)
     return target
@@ -46,10 +51,14 @@ def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable
 
 @contextmanager
 def locked(target: Path, *, wait: bool = True) -> Iterator[None]:
-    """Alone with ``target`` among all processes that ask; waits its turn. The lock goes when the process does.
+    """Hold the lock of ``target`` among all processes. It is released when the process ends.
 
-    Raises: OSError when the folder of ``target`` cannot be made or written; TimeoutError where another process is with
-    it and ``wait`` is False.
+    Args:
+        target: the file.
+        wait: whether to wait for another process that holds the lock.
+
+    Raises: OSError if the folder of ``target`` cannot be created or written; TimeoutError if another process holds the
+        lock and ``wait`` is False.
     """
     from filelock import FileLock
 
@@ -68,7 +77,7 @@ def cache_errors(target: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise _cache_error(target, error) from error
     except SafetensorError as error:
-        if "os error" in str(error):  # safetensors reports a full disk as an error of its own
+        if "os error" in str(error):  # the error of safetensors for a full disk
             raise _cache_error(target, error) from error
         raise
 

@@ -1,4 +1,4 @@
-"""The digests of files: computed once for a file that stays the same, and compared with what was declared."""
+"""Compute the digests of files, once for each state of a file, and compare them with declared ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from layerzoo.disk import fingerprint
 from layerzoo.errors import DigestError
 from layerzoo.paths import digests_path
 
@@ -18,20 +19,20 @@ _TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT,
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, in hex. Remembered until its size, time of change or inode does. Raises: OSError."""
-    return _remembered(path, _state(path))
+    """Return the sha256 of a file, in hex. It is stored until the file changes. Raises: OSError."""
+    return _remembered(path, fingerprint(path.stat()))
 
 
 def files_of(digest: str) -> list[Path]:
-    """The files that were found to have this sha256, and have not changed since."""
+    """Return the files with this sha256 that have not changed since it was computed."""
     with contextlib.suppress(sqlite3.Error, OSError), _memory() as memory:
         rows = memory.execute("SELECT path, state FROM digests WHERE sha256 = ?", (digest,)).fetchall()
-        return [Path(path) for path, state in rows if Path(path).is_file() and _state(Path(path)) == state]
+        return [Path(path) for path, state in rows if Path(path).is_file() and fingerprint(Path(path).stat()) == state]
     return []
 
 
 def content_digest(path: Path, *, like: str) -> str:
-    """The digest of a file's bytes as they are now, of the kind that ``like`` is: a sha256, or git's sha1 of a blob.
+    """Compute the digest of a file: a sha256, or git's sha1 of a blob, depending on the length of ``like``.
 
     Source of the latter: Chacon and Straub, "Pro Git", section "Git Objects".
     Raises: OSError.
@@ -48,7 +49,10 @@ def content_digest(path: Path, *, like: str) -> str:
 def check_sha256(path: Path, declared: str, *, advice: str) -> None:
     """Refuse a file that is not the declared one.
 
-    advice: what to do about it, the end of the error message.
+    Args:
+        path: the file.
+        declared: its declared sha256, in hex.
+        advice: the next step, the end of the error message.
     Raises: DigestError, which names both digests.
     """
     found = sha256(path)
@@ -56,15 +60,9 @@ def check_sha256(path: Path, declared: str, *, advice: str) -> None:
         raise DigestError(path, declared=declared.lower(), found=found, advice=advice)
 
 
-def _state(path: Path) -> str:
-    """What changes whenever the file does."""
-    stat = path.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-
-
 @lru_cache(maxsize=1024)
 def _remembered(path: Path, state: str) -> str:
-    """From earlier runs, where the cache can be read: a checkpoint of gigabytes takes seconds each time."""
+    """Return the stored or computed sha256 of a file. A checkpoint of gigabytes takes seconds to read."""
     with contextlib.suppress(sqlite3.Error, OSError), _memory() as memory:
         for (digest,) in memory.execute("SELECT sha256 FROM digests WHERE path = ? AND state = ?", (str(path), state)):
             return str(digest)

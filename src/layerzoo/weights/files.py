@@ -26,9 +26,9 @@ _TRAINING = ".pth.tar"
 _ADAPTER = re.compile(r"adapter_model\.\w+")
 """What peft writes: the changes to the weights of a base model."""
 _SHARD = re.compile(r"-\d+-of-\d+\.")
-# What a builder may read beside a checkpoint: configurations, vocabularies, tokenizers. Never code.
+# The files next to a checkpoint that a builder may read: configurations, vocabularies, tokenizers. Never code.
 _COMPANIONS = {".codes", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
-# What transformers' Trainer leaves beside a checkpoint under the same suffixes.
+# Files that the Trainer of transformers writes next to a checkpoint with the same suffixes.
 _NO_CHECKPOINTS = {
     "training_args.bin",
     "optimizer.pt",
@@ -41,7 +41,7 @@ _NO_CHECKPOINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a repository's branch or tag stood for when the files were taken."""
+    """The commit of a repository that files were taken from."""
 
     revision: str
     """The commit, 40 hex digits."""
@@ -67,7 +67,7 @@ class Files:
     verified: frozenset[str] = frozenset()
     """The names of the files whose sha256 was declared or locked, and found to be right."""
     partial: Mapping[str, PartialFile] = FrozenMap()
-    """Those that are here in part: what is asked of them is fetched then."""
+    """The files that were fetched in part: further parts are fetched when they are read."""
     stated: Mapping[str, str] = FrozenMap()
     """The sha256 of those in part, in hex, by name: of the whole file, as its server or its declaration states it."""
     origin: Origin | None = None
@@ -78,7 +78,7 @@ class Files:
             object.__setattr__(self, field, FrozenMap(getattr(self, field)))
 
     def __getitem__(self, name: str) -> Path:
-        """The path of a file. Raises: WeightsError naming the files there are."""
+        """Return the path of a file. Raises: WeightsError naming the files there are."""
         if name not in self.paths:
             there = f"There are: {', '.join(self.paths)}" if self.paths else "It has no files at all"
             raise WeightsError(
@@ -87,7 +87,7 @@ class Files:
         return self.paths[name]
 
     def get(self, name: str) -> Path | None:
-        """The path of a file, or None when the model has no such file."""
+        """Return the path of a file, or None if the model has no such file."""
         return self.paths.get(name)
 
     def __contains__(self, name: object) -> bool:
@@ -134,7 +134,12 @@ class Files:
         }
 
     def with_checkpoint(self, path: Path, shards: Iterable[str] = ()) -> Files:
-        """The same files with another checkpoint in place of the present one. shards: the names of files beside it."""
+        """Return a copy with another checkpoint.
+
+        Args:
+            path: of the checkpoint.
+            shards: the names of the files next to it that hold its tensors, if it is an index.
+        """
         others = {name: kept for name, kept in self.paths.items() if not is_checkpoint(name)}
         return replace(
             self,
@@ -151,7 +156,7 @@ def _can_be_read_in_part(name: str) -> bool:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a file of a model, by its name, holds tensors or says which files do."""
+    """Return whether a file, by its name, holds tensors or is the index of files that do."""
     if "/" in name or name in _NO_CHECKPOINTS:
         return False
     return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING))
@@ -172,7 +177,7 @@ def is_companion(name: str, size: int, folders: Collection[str] = ()) -> bool:
 
 
 def checkpoint_of(names: Iterable[str]) -> str | None:
-    """The name of the main checkpoint among the files of a folder; None when there is none.
+    """Return the name of the main checkpoint among the files of a folder; None if there is none.
 
     It is the first of: ``model.safetensors``; the index of a checkpoint in shards; the only other ``*.safetensors``;
     ``pytorch_model.bin``; the only other pickle. A copy in the format of the model's authors (``consolidated``) counts
@@ -203,7 +208,7 @@ def checkpoint_of(names: Iterable[str]) -> str | None:
 
 
 def _only(names: list[str]) -> str | None:
-    """The only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
+    """Return the only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
     main = [name for name in names if not name.startswith("consolidated")] or names
     if len(main) > 1:
         raise WeightsError(f"which of these is the checkpoint? {', '.join(main)}. Name the file itself")

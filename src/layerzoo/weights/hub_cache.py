@@ -1,4 +1,4 @@
-"""Removing files from huggingface_hub's own cache, which other programs share, by its own means."""
+"""Remove files from the cache of huggingface_hub, which other programs share, with its own functions."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def remove_file(repo: str, path: Path, *, dry_run: bool) -> int:
 
 
 def _alone() -> AbstractContextManager[None]:
-    """Without another process that removes: what is half gone looks damaged."""
+    """Exclude other processes that remove files: a partly removed revision looks damaged."""
     return locked(hub_turn_path())
 
 
 def _scanned(repo: str) -> Any:
-    """What huggingface_hub finds in its cache of one repository."""
+    """Return the entry of one repository in the cache of huggingface_hub."""
     with needs("hub"):
         from huggingface_hub import CacheNotFound, scan_cache_dir
 

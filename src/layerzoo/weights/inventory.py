@@ -1,4 +1,4 @@
-"""What layerzoo keeps on this machine: how much of each file is there, whose it is, and what is of no use any more.
+"""List the files that layerzoo keeps on this machine: how much of each, which models use it, and what is unused.
 
 No connection is opened, and no link in the cache directory is followed.
 """
@@ -21,7 +21,7 @@ from layerzoo.registry import Registry
 from layerzoo.weights import network
 from layerzoo.weights.cache import READER
 from layerzoo.weights.digests import files_of
-from layerzoo.weights.listings import noted_listings
+from layerzoo.weights.listings import stored_listings
 from layerzoo.weights.network import Listing, RemoteFile, web_endpoint
 from layerzoo.weights.partial import PartialFile, read_about
 from layerzoo.weights.uses import Use, uses
@@ -39,7 +39,7 @@ that a process is writing, or that a killed process left.
 """
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
-# By their names, files that are nobody else's: the cache directory may be one that holds other things too.
+# The names of layerzoo's files: the cache directory may hold files of other programs.
 _DOWNLOAD = re.compile(r"[0-9a-f]{40}")
 _OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """The temporary files of the safetensors library, with which earlier versions of layerzoo wrote converted files."""
@@ -58,40 +58,40 @@ _DATABASES: dict[Kind, re.Pattern[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """Something that is kept."""
+    """One kept file, or several files of one store."""
 
     kind: Kind
     name: str
-    """Where it comes from, such as hf://acme/vit/model.safetensors; else what it is called."""
+    """Its source, such as hf://acme/vit/model.safetensors; else its file name."""
     revision: str | None = None
     """The commit of a repository's file."""
     bytes: int
-    """How many are here. Holes do not count."""
+    """The number of bytes on disk, without holes."""
     of_bytes: int | None
-    """How many the whole has; None where nobody knows."""
+    """The size of the whole file; None if it is unknown."""
     whole: bool
-    """Whether all of it is here."""
+    """Whether it is complete."""
     models: tuple[str, ...] = ()
     """The ids of the declared models whose weights it is."""
     useless: str | None = None
-    """Why nothing can use it any more; None where something may."""
+    """The reason why nothing can use it any more; None if something may."""
     digest: str | None = None
     """Of the whole, in hex: its sha256, or git's sha1 of a small file of a repository."""
     path: Path
     parts: tuple[Path, ...] = ()
     """The files that it consists of; none for what goes as a folder."""
     used: float | None
-    """When it was read or written last, in seconds since 1970, as far as the file system keeps that."""
+    """The time when it was last read or written, in seconds since 1970, if the file system records it."""
 
     @property
     def share(self) -> float | None:
-        """How much of it is here, from 0 to 1."""
+        """The fraction that is on disk, from 0 to 1."""
         return None if self.of_bytes is None else self.bytes / self.of_bytes if self.of_bytes else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What is kept, and by which models."""
+    """The kept files, and the models that use them."""
 
     items: Sequence[Item]
     missing: Sequence[Item]
@@ -100,13 +100,13 @@ class Inventory:
 
     @classmethod
     def taken(cls, zoo: Registry) -> Inventory:
-        """As things are now. Opens no connection.
+        """Take the inventory now, without a connection. zoo: the registry.
 
         Raises: CacheError when the cache directory cannot be read, LockError when ``layerzoo.lock`` is not valid.
         """
         root = cache_dir()
         _require_readable(root)
-        listings = noted_listings()
+        listings = stored_listings()
         used = uses(zoo, Lock.read(), listings)
         files = list(_hub_files(listings, used))
         items = [
@@ -122,11 +122,11 @@ class Inventory:
 
     @property
     def bytes(self) -> int:
-        """All that is here. A file that two revisions share counts once."""
+        """The number of bytes of all files. A file that two revisions share counts once."""
         return sum({item.path.resolve(): item.bytes for item in self.items}.values())
 
     def of(self, models: Iterable[str]) -> Inventory:
-        """What belongs to some models."""
+        """Return the part of the inventory that belongs to some models."""
         asked = set(models)
         return Inventory(
             [item for item in self.items if asked & set(item.models)],
@@ -152,7 +152,7 @@ def _require_readable(root: Path) -> None:
 def _hub_files(listings: Iterable[Listing], used: Sequence[Use]) -> Iterator[Item]:
     """Every file of every noted revision, here or not."""
     for listing in listings:
-        with suppress(MissingLibraryError):  # without huggingface_hub, its cache is nobody's
+        with suppress(MissingLibraryError):  # without huggingface_hub, its cache is not listed
             folder = network.snapshot_folder(listing.repo, listing.commit)
             able = [use for use in used if use.is_of(listing)]
             for file in listing.files:
@@ -206,7 +206,7 @@ def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) ->
 
 
 def _unknown_download(folder: Path) -> Item:
-    """A folder that does not say what is in it."""
+    """Return the item of a folder without a description of its file."""
     stats = [stat for path in _inside(folder, Path.is_file) if (stat := _stat(path))]
     here = sum(map(_allocated, stats))
     return Item(
@@ -222,7 +222,7 @@ def _unknown_download(folder: Path) -> Item:
 
 
 def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | None:
-    """The commit that has this file; None when none does, or several do."""
+    """Return the commit that has this file; None when none does, or several do."""
     having = {
         listing.commit
         for listing in listings
@@ -270,17 +270,17 @@ def _converted(folder: Path, zoo: Registry, used: Sequence[Use]) -> Iterator[Ite
 
 
 def _digest(path: Path) -> str:
-    """The sha256 of the checkpoint that a file was converted from."""
+    """Return the sha256 of the checkpoint that a file was converted from."""
     return path.name.partition(".")[0]
 
 
 def _makers(path: Path) -> list[str]:
-    """The distributions that converted a file, each with its version."""
+    """Return the distributions that converted a file, each with its version."""
     return path.name.partition(".")[2].removesuffix(".safetensors").split("+")
 
 
 def has_digests(path: Path) -> bool:
-    """Whether a converted checkpoint, by its name, was written with the digest of each tensor."""
+    """Return whether a converted checkpoint, by its name, was written with the digest of each tensor."""
     return READER in _makers(path)
 
 
@@ -298,7 +298,7 @@ def _why_not_converted(*, is_usable: bool, is_old: bool) -> str | None:
 
 
 def _things(root: Path) -> Iterator[Item]:
-    """One item for each kind of small things."""
+    """Yield one item for each kind of small things."""
     for kind, (name, pattern) in _FOLDERS.items():
         folder = root / name
         files = [path for path in _below(folder) if pattern.fullmatch(path.relative_to(folder).as_posix())]
@@ -341,7 +341,7 @@ def _scratch_files(root: Path) -> Iterator[Path]:
 
 
 def _scratch_files_of_hub(listings: Iterable[Listing]) -> Iterator[Path]:
-    """A file that was verified is written there under such a name, before it gets its own."""
+    """Yield the temporary files in the cache of huggingface_hub, in which verified files are written."""
     with suppress(MissingLibraryError):
         for repo in sorted({listing.repo for listing in listings}):
             blobs = network.snapshot_folder(repo, "-").parents[1] / "blobs"
@@ -352,7 +352,7 @@ def _scratch_files_of_hub(listings: Iterable[Listing]) -> Iterator[Path]:
 
 
 def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
-    """The files, or the folders, right inside a folder. Links are neither; only the cache directory may be one."""
+    """Return the files or folders directly inside a folder. Links do not count; only the cache folder may be one."""
     if folder.is_symlink() and folder != cache_dir():
         return []
     try:
@@ -364,7 +364,7 @@ def _inside(folder: Path, is_kind: Callable[[Path], bool]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The files in a folder and in those below it."""
+    """Return the files in a folder and in those below it."""
     deeper = [path for each in _inside(folder, Path.is_dir) for path in _below(each)]
     return [*_inside(folder, Path.is_file), *deeper]
 
@@ -374,14 +374,14 @@ def _is_plain(path: Path, is_kind: Callable[[Path], bool]) -> bool:
 
 
 def _stat(path: Path, *, follow: bool = False) -> stat_result | None:
-    """None for a file that is not there, or not any more: other processes may remove things meanwhile."""
+    """Return the status of a file; None if it is missing: another process may remove it meanwhile."""
     with suppress(OSError, ValueError):
         return path.stat(follow_symlinks=follow)
     return None
 
 
 def _allocated(stat: stat_result) -> int:
-    """What a file takes of the disk."""
+    """Return the bytes that a file occupies on the disk."""
     return min(stat.st_size, stat.st_blocks * _BLOCK_BYTES)
 
 

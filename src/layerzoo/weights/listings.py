@@ -1,4 +1,4 @@
-"""What repositories of the hub hold at which commit, and where their branches were seen: asked for once, and noted."""
+"""Store the file lists of repositories by commit, and the last known commits of their branches."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from layerzoo.weights.sources import check_inside
 
 
 def listing_at(repo: str, commit: str) -> Listing:
-    """What a repository holds at a commit. That never changes, so it is asked for once and kept.
+    """Return the file list of a repository at a commit. It never changes, so the hub is asked once.
 
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError.
     """
-    if noted := _noted(repo, listings_folder(repo) / f"{commit}.json"):
+    if noted := _stored(repo, listings_folder(repo) / f"{commit}.json"):
         return noted
     try:
         listing = listing_now(repo, commit)
@@ -37,21 +37,21 @@ def listing_at(repo: str, commit: str) -> Listing:
 
 
 def listing_now(repo: str, commit: str) -> Listing:
-    """As the hub says now. Raises: as :func:`listing_at`, ServerError when it speaks of another commit."""
+    """Ask the hub for a file list. Raises: as :func:`listing_at`, ServerError if the answer is of another commit."""
     listing = network.listing(repo, commit)
     if listing.commit != commit:
         raise ServerError(f"hf://{repo}@{commit}: the hub was asked for this commit, and answers with {listing.commit}")
     return listing
 
 
-def noted_listings() -> list[Listing]:
-    """What every repository holds, at every commit that files were taken from. Opens no connection."""
+def stored_listings() -> list[Listing]:
+    """Return all stored file lists, without a connection."""
     paths = sorted(listings_dir().glob("*/*.json"))
-    found = (_noted(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
+    found = (_stored(path.parent.name.replace("--", "/", 1), path) for path in paths if is_commit(path.stem))
     return [listing for listing in found if listing is not None]
 
 
-def _noted(repo: str, path: Path) -> Listing | None:
+def _stored(repo: str, path: Path) -> Listing | None:
     with suppress(OSError, ValueError, TypeError, KeyError, UnsafeWeightsError, ServerError):
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
         return Listing(repo, path.stem, tuple(_remote_file(repo, each) for each in files))
@@ -63,7 +63,7 @@ def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
 
 
 def keep(listing: Listing) -> None:
-    """Note what a repository holds."""
+    """Store a file list."""
     with suppress(OSError):  # a cache that cannot be written only costs the next request
         folder = listings_folder(listing.repo)
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def keep(listing: Listing) -> None:
 
 
 def _cached_listing(repo: str, commit: str) -> Listing | None:
-    """What huggingface_hub's cache has of a commit: each of its files is a link to a blob called by its etag."""
+    """Return the file list of a commit from the cache of huggingface_hub, whose files are links named by the etag."""
     snapshot = network.snapshot_folder(repo, commit)
     files = [path for path in snapshot.rglob("*") if path.is_file()]
     found = (RemoteFile(path.relative_to(snapshot).as_posix(), path.stat().st_size, _etag(path)) for path in files)
@@ -80,7 +80,7 @@ def _cached_listing(repo: str, commit: str) -> Listing | None:
 
 
 def _etag(path: Path) -> str:
-    """Of a file in huggingface_hub's cache, which on a file system without links is no link to a blob."""
+    """Return the etag of a file in the cache of huggingface_hub; without links in the file system, its sha256."""
     return path.resolve().name if path.is_symlink() else sha256(path)
 
 

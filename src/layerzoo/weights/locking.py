@@ -1,4 +1,4 @@
-"""Making a lock, and comparing one with what the hub has now."""
+"""Create a lock, and compare it with the current state of the hub."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from layerzoo.weights.sources import Source, parse_source
 
 
 def can_be_locked(spec: ModelSpec) -> bool:
-    """Whether the model's weights lie in a repository of the hub. Those of a package or behind a link have their sha256
-    declared, and local files are the user's own."""
+    """Return whether the weights of a model are in a repository of the hub.
+
+    Those of a package or a link have a declared sha256, and local files belong to the user.
+    """
     return spec.weights is not None and parse_source(spec.weights.source).scheme == "hf"
 
 
 def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
-    """What the model's weights are now, or at a commit. Only small files are fetched, for their sha256.
+    """Return the current weights of a model, or those at a commit. Only small files are fetched, for their sha256.
 
     Raises: UnavailableError of the kind that fits.
     """
@@ -31,7 +33,7 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
 
 
 def change_lock(change: Callable[[Lock], Lock]) -> Lock:
-    """Read the lock that counts here, change it and write it, alone among all processes: what others add stays.
+    """Read the lock in use, change it and write it while no other process can, so that no change is lost.
 
     Raises: LockError when it is not valid, OutputError when it cannot be written, CacheError.
     """
@@ -45,7 +47,7 @@ def change_lock(change: Callable[[Lock], Lock]) -> Lock:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A locked model of which something has changed since."""
+    """A difference between a lock and the declaration or the hub."""
 
     model: str
     locked: str
@@ -54,7 +56,7 @@ class Drift:
 
 
 def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
-    """What differs between a lock and the declaration, or what the declaration means on the hub now.
+    """Yield the differences between a locked model, its declaration and the hub.
 
     Raises: UnavailableError of the kind that fits.
     """
@@ -65,7 +67,7 @@ def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
         yield Drift(spec.id, error.locked, error.found, str(error))
         return
     if different := repository.difference(source, before, model=spec.id):
-        message = f"{different}. Next, if that is meant: zoo lock --update {spec.id}"
+        message = f"{different}. Next, if that is intended: zoo lock --update {spec.id}"
         yield Drift(spec.id, str(before.revision), str(before.revision), message)
         return
     found = repository.latest_commit(source)

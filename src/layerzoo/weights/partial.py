@@ -31,7 +31,7 @@ _one_line_at_a_time = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a partial file is part of."""
+    """The whole file of a partial one."""
 
     source: str
     """Where it comes from, as errors call it."""
@@ -43,13 +43,13 @@ class About:
 
 
 def known_size(source: str, digest: str) -> int | None:
-    """How many bytes a file has of which some are here; None for any other."""
+    """Return the size of a partial file when it is complete; None if there is no such partial file."""
     about = read_about(download_folder(source, digest))
     return None if about is None else about.size
 
 
 def read_about(folder: Path) -> About | None:
-    """What the partial file in a folder is part of; None where that is not told, or told of another folder."""
+    """Return the description of the partial file in a folder; None if it is missing, or belongs to another folder."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UnsafeWeightsError):
         plain = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         about = About(str(plain["source"]), str(plain["name"]), int(plain["size"]), str(plain["digest"]))
@@ -67,7 +67,13 @@ class PartialFile:
     """
 
     def __init__(self, about: About, endpoint: Endpoint, progress: Progress | None = None) -> None:
-        """progress: called where none is given with what is asked for."""
+        """Describe a partial file.
+
+        Args:
+            about: the whole file.
+            endpoint: its URL.
+            progress: the default callback of :meth:`ensure` and :meth:`complete`.
+        """
         self.about = about
         self._progress = progress
         self._endpoint = endpoint
@@ -81,20 +87,20 @@ class PartialFile:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is here, and was found to be what it should be."""
+        """Return whether the file is complete and its digest was verified."""
         return self._is_begun() and any("whole" in line for line in self._journal())
 
     def there(self) -> list[Span]:
-        """The bytes that are here."""
+        """Return the spans of bytes that were fetched."""
         return joined(line["span"] for line in self._journal() if "span" in line) if self._is_begun() else []
 
     @property
     def here_bytes(self) -> int:
-        """How many of its bytes are here."""
+        """The number of bytes that were fetched."""
         return sum(span.size for span in self.there())
 
     def ensure(self, wanted: Iterable[Span], progress: Progress | None = None) -> None:
-        """Have these bytes here: what is missing is fetched, by one process at a time.
+        """Fetch the missing ones of some bytes, by one process at a time.
 
         Raises: UnavailableError of the kind that fits, ChangedError when the file on the server is another one now,
         DigestError when it is complete and not what it should be, CacheError when it cannot be written.
@@ -116,7 +122,7 @@ class PartialFile:
             raise ChangedError(f"{message}: by another process? Nothing of it is used. Next: try again")
 
     def complete(self, progress: Progress | None = None) -> Path:
-        """The whole file, its digest verified. Raises: as :meth:`ensure`."""
+        """Return the whole file, its digest verified. Raises: as :meth:`ensure`."""
         if not self.is_whole:
             self.ensure([Span(0, self.about.size)], progress)
             with cache_errors(self.path), locked(self.folder):
@@ -127,7 +133,7 @@ class PartialFile:
     # ------------------------------------------------------------ fetching
 
     def _begin(self) -> None:
-        """The file and its journal, where they are not there yet or not usable."""
+        """Create the file and its journal, unless they exist and are usable."""
         if self._is_begun():
             return
         self.forget()
@@ -165,18 +171,18 @@ class PartialFile:
     def _fetch_piece(self, piece: Span, writer: _Writer) -> None:
         etag = fetch(self._endpoint, piece, self.about.size, writer)
         writer.sync()
-        self._note({"span": [piece.start, piece.stop], "etag": etag})
+        self._add_to_journal({"span": [piece.start, piece.stop], "etag": etag})
 
     def _fetch_whole(self, writer: _Writer) -> None:
-        """From a server that only gives whole files."""
+        """Fetch the whole file from a server that does not support ranges."""
         self._require_room(missing([Span(0, self.about.size)], self.there()))
         writer.resume()
         fetch_all(self._endpoint, self.about.size, writer)
         writer.sync()
-        self._note({"span": [0, self.about.size], "etag": None})
+        self._add_to_journal({"span": [0, self.about.size], "etag": None})
 
     def _require_room(self, spans: Iterable[Span]) -> None:
-        """Say so before the disk is full of what is of no use, or before a server's claim of terabytes is believed."""
+        """Raise CacheError if the disk has no room for some bytes, before they are fetched."""
         needed, free = sum(span.size for span in spans), shutil.disk_usage(self.folder.parent).free
         if needed > free:
             raise CacheError(
@@ -184,14 +190,14 @@ class PartialFile:
                 "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER"
             )
 
-    def _note(self, line: dict[str, Any]) -> None:
+    def _add_to_journal(self, line: dict[str, Any]) -> None:
         with _one_line_at_a_time:
             self._require_same_etag(line.get("etag"))
             with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
                 journal.write(f"\n{json.dumps(line)}\n")  # the line before may have been cut off by a kill
 
     def _require_same_etag(self, etag: str | None) -> None:
-        """A server that tells etags must tell the same one for every piece."""
+        """Raise ChangedError if a server sends another etag than for an earlier piece."""
         for line in self._journal():
             if etag is not None and line.get("etag") not in (None, etag):
                 message = f"{self.about.source} changed on the server: its etag was {line['etag']}, and is {etag} now"
@@ -207,12 +213,12 @@ class PartialFile:
             self.forget()
             advice = f"All of it came from {self.about.source}, and it was removed. Next: try again, or ask its owner"
             raise DigestError(path, declared=self.about.digest, found=found, advice=advice)
-        self._note({"whole": True})
+        self._add_to_journal({"whole": True})
 
-    # ------------------------------------------------------------ what is here
+    # ------------------------------------------------------------ the journal
 
     def _is_begun(self) -> bool:
-        """Whether there is a file of the right length; one of another length somebody else has been at."""
+        """Return whether the file exists with the right length. Another program may have changed it."""
         try:
             return self.path.stat().st_size == self.about.size and (self.folder / _JOURNAL).is_file()
         except OSError:
@@ -232,7 +238,7 @@ class PartialFile:
                 yield noted
 
     def forget(self) -> None:
-        """Remove what is here of it."""
+        """Remove the file and its journal."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

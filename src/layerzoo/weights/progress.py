@@ -1,4 +1,4 @@
-"""How those who wait are told what has come."""
+"""Types of the callbacks that report the progress of downloads."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ FileProgress = Callable[[str, int], None]
 
 
 def of_file(progress: FileProgress | None, name: str) -> Progress | None:
-    """What is told of one file."""
+    """Return the callback for one file, from a callback for all files. name: of the file."""
     return None if progress is None else lambda count: progress(name, count)

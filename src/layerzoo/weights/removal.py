@@ -1,4 +1,4 @@
-"""Removing what is kept. Nothing outside the cache directories is ever removed, and nothing that is being written."""
+"""Remove files from the cache directories. Nothing outside of them and no file that is being written is removed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from layerzoo.weights.inventory import Inventory, Item
 from layerzoo.weights.verdicts import verdicts
 
 Choice = Literal["useless", "damaged", "all"]
-"""What is to go: what nothing can use any more, what is not what it should be, or everything."""
+"""The files to remove: those that nothing can use any more, those that are damaged, or all."""
 State = Literal["removed", "would be removed", "gone", "in use", "failed"]
-"""``gone``: another process was faster. ``in use``: another process is writing it."""
+"""``gone``: another process removed it first. ``in use``: another process is writing it."""
 
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing that is to go."""
+    """One item to remove."""
 
     item: Item
     reason: str
@@ -37,23 +37,27 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What became of it."""
+    """The outcome of a removal."""
 
     removal: Removal
     state: State
     bytes: int
-    """How many were freed, or would be."""
+    """The number of bytes that were freed, or would be in a dry run."""
     detail: str | None = None
-    """Why it is still there."""
+    """The reason why it was not removed."""
 
 
 def removals(
     inventory: Inventory, choice: Choice, *, hub: bool = False, unused_days: float | None = None
 ) -> list[Removal]:
-    """What is to go.
+    """Choose the items to remove.
 
-    hub: also what lies in huggingface_hub's cache, which other programs share: what is damaged file by file, anything
-    else by the revision. unused_days: only what was not used for so long.
+    Args:
+        inventory: the items.
+        choice: which of them.
+        hub: whether to include the cache of huggingface_hub, which other programs share: damaged files one by one,
+            anything else as whole revisions.
+        unused_days: only items that were not used for this number of days.
     """
     found = [each for each in _CHOICES[choice](inventory) if hub or each.item.kind != "hub"]
     if choice == "all":
@@ -85,7 +89,7 @@ _CHOICES: Mapping[Choice, Callable[[Inventory], Iterator[Removal]]] = {
 
 
 def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
-    """The files of one revision as one thing."""
+    """Combine the files of each revision into one item."""
     together: dict[tuple[str, str | None], list[Item]] = {}
     for each in removals:
         if each.item.kind == "hub":
@@ -115,7 +119,7 @@ def _is_used(item: Item, within_days: float | None) -> bool:
 
 
 def remove(removal: Removal, *, dry_run: bool = False) -> Removed:
-    """Remove one thing. What another process is busy with stays, and so does what must not be removed."""
+    """Remove one item, unless another process is writing it or it must not be removed."""
     item = removal.item
     try:
         freed = _removed_from_hub(item, dry_run) if item.kind == "hub" else _removed(item, dry_run)
@@ -157,14 +161,14 @@ def _removed(item: Item, dry_run: bool) -> int:
 
 
 def _locks(item: Item) -> tuple[Path, ...]:
-    """What those who write it lock."""
+    """Return the files that are locked while the item is written."""
     if item.kind == "download":
         return item.path.with_suffix(".whole"), item.path
     return (item.path,) if item.kind == "converted" else ()
 
 
 def _require_inside(path: Path) -> None:
-    """Raises: UnsafeWeightsError for a link, and for what is behind one that leads elsewhere."""
+    """Raise UnsafeWeightsError for a link, and for a path that a link leads out of the cache."""
     if path.is_symlink() or not any(path.parent.resolve().is_relative_to(root) for root in _roots()):
         raise UnsafeWeightsError(f"{path} is not removed: it leads out of the cache directory {cache_dir()}")
 

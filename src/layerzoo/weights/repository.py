@@ -1,4 +1,4 @@
-"""The files of one model in a repository of the hub: which commit, which files, how much of each."""
+"""Choose and fetch the files of a model in a repository of the hub: the commit, the files, and how much of each."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside
 
 Extent = Literal["whole", "partial", "nothing"]
-"""How much of a checkpoint is to be here: all of it; what is asked for later; or only the files beside it."""
+"""How much of a checkpoint to fetch: all of it; the parts that are read later; or only the files next to it."""
 
 DEFAULT_REVISION = "main"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a repository."""
+    """A request for the files of a model."""
 
     source: Source
     sha256: Mapping[str, str]
     """Declared digests, in hex, by file name."""
     model: str | None = None
-    """Whose files these are: by this name the lock knows them."""
+    """The id of the model, which is its key in the lock."""
     extent: Extent = "whole"
     progress: FileProgress | None = None
 
 
 def take(request: Request) -> Files:
-    """The files of a model, fetched where they are not here yet, and verified.
+    """Return the files of a model, verified. Missing ones are fetched.
 
-    Raises: UnavailableError of the kind that fits, DriftError when the lock says something else, DigestError.
+    Raises: UnavailableError, DriftError if the lock differs, DigestError.
     """
     lock = Lock.read()
     locked = lock.models.get(request.model or "")
@@ -77,15 +77,15 @@ def _listing_for(source: Source, origin: Origin, *, model: str | None) -> Listin
         now = latest_commit(source)
         message = (
             f"{source} was locked at {origin.revision}, and the hub has no such commit any more; it is at {now} now. "
-            f"Next, if that is meant: zoo lock --update {model or 'MODEL'}"
+            f"Next, if that is intended: zoo lock --update {model or 'MODEL'}"
         )
         raise DriftError(message, locked=origin.revision, found=now) from error
 
 
 def locked_model(source: Source, commit: str) -> LockedModel:
-    """What a lock says of the files of a model at a commit. The checkpoint itself is not fetched for it.
+    """Return the lock entry of a model at a commit. The checkpoint itself is not fetched.
 
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError.
     """
     listing = listing_at(source.owner, commit)
     taking = _Taking(Request(source, {}), Origin(commit, None), listing, {})
@@ -93,10 +93,10 @@ def locked_model(source: Source, commit: str) -> LockedModel:
 
 
 def difference(source: Source, locked: LockedModel, *, model: str) -> str | None:
-    """What the hub says of the locked commit now that it did not say when it was locked; None when it says the same.
+    """Describe how the locked commit differs on the hub from the lock; None if it does not.
 
     A commit never changes, unless its repository was rewritten or removed. One request.
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError.
     """
     at = f"{source} was locked at {locked.revision}"
     try:
@@ -114,9 +114,9 @@ def difference(source: Source, locked: LockedModel, *, model: str) -> str | None
 def commit_of(
     source: Source, locked: LockedModel | None, *, model: str | None = None, lock_sha256: str | None = None
 ) -> Origin:
-    """The commit that a source means: its own, else the locked one, else what its branch or tag is at now.
+    """Return the commit of a source: the declared one, else the locked one, else that of its branch or tag now.
 
-    Raises: DriftError when the lock means something else, UnavailableError when nobody can be asked.
+    Raises: DriftError if the lock is of another source, UnavailableError if the hub cannot be asked.
     """
     declared = source.revision
     require_locked_source(source, locked, model=model)
@@ -128,19 +128,19 @@ def commit_of(
 
 
 def require_locked_source(source: Source, locked: LockedModel | None, *, model: str | None = None) -> None:
-    """Raises: DriftError when a model's weights are declared to come from elsewhere than when they were locked."""
+    """Raise DriftError if the declared source of a model differs from the locked one."""
     if locked is not None and locked.source != str(source):
         message = (
             f"the weights of {model or 'the model'} are declared as {source}, and were locked as {locked.source} at "
-            f"{locked.revision}. Next, if the change is meant: zoo lock --update {model or 'MODEL'}"
+            f"{locked.revision}. Next, if the change is intended: zoo lock --update {model or 'MODEL'}"
         )
         raise DriftError(message, locked=str(locked.revision), found=source.revision or str(source))
 
 
 def latest_commit(source: Source) -> str:
-    """The commit that the source's branch or tag is at now, which the hub is asked for; a commit is itself.
+    """Ask the hub for the commit of a source's branch or tag. A commit is returned as it is.
 
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError.
     """
     revision = source.revision or DEFAULT_REVISION
     if is_commit(revision):
@@ -152,9 +152,9 @@ def latest_commit(source: Source) -> str:
 
 
 def current_commit(source: Source) -> str:
-    """As :func:`latest_commit`; offline or without an answer, the commit that the branch or tag was seen at last.
+    """As :func:`latest_commit`; offline or without an answer, return the commit that was seen last.
 
-    Raises: UnavailableError of the kind that fits.
+    Raises: UnavailableError.
     """
     when = "today it is"
     try:
@@ -162,15 +162,15 @@ def current_commit(source: Source) -> str:
     except (OfflineError, ConnectionFailedError, RateLimitedError, ServerError):
         if (seen := seen_commit(source.owner, source.revision or DEFAULT_REVISION)) is None:
             raise
-        commit, when = seen, "nobody can be asked now, and when it was seen last it was"
-    _tell_unpinned(str(source), commit, when)
+        commit, when = seen, "the hub cannot be asked now, and when it was seen last it was"
+    _warn_unpinned(str(source), commit, when)
     return commit
 
 
 @lru_cache(maxsize=1024)
-def _tell_unpinned(source: str, commit: str, when: str) -> None:
+def _warn_unpinned(source: str, commit: str, when: str) -> None:
     """Once a process."""
-    message = "%s is not pinned: %s %s. To keep it at that: zoo lock, or write the commit behind an @"
+    message = "%s is not pinned: %s %s. To keep it at that: zoo lock, or write the commit after an @"
     logging.getLogger("layerzoo").warning(message, source, when, commit)
 
 
@@ -178,7 +178,7 @@ def _tell_unpinned(source: str, commit: str, when: str) -> None:
 
 
 class _Taking:
-    """The files of one request, by their names below the folder that the source means."""
+    """The files of one request, by their names below the folder of the source."""
 
     def __init__(self, request: Request, origin: Origin, listing: Listing, digests: Mapping[str, str]) -> None:
         self._request = request
@@ -216,7 +216,7 @@ class _Taking:
         )
 
     def locked_files(self) -> dict[str, LockedFile]:
-        """Digest and size of each file. The hub states the digests of large ones; small ones are fetched for theirs."""
+        """Return digest and size of each file. The hub states the digests of large files; small ones are fetched."""
         companions: dict[str, Path] = {}
         checkpoints = [*self._parts_of(self._checkpoint(), companions), *self._module_weights()]
         names = [*self._companions(), *checkpoints, *companions]
@@ -226,12 +226,12 @@ class _Taking:
         return LockedFile(file.sha256 or sha256(self._whole(name)), file.size)
 
     def differs(self, name: str, locked: LockedFile) -> bool:
-        """Whether the hub states of a file what cannot be the locked one."""
+        """Return whether a file on the hub cannot be the locked one."""
         file = self._remote.get(name)
         return file is None or file.size != locked.size or file.sha256 not in (None, locked.sha256)
 
     def _companions(self) -> list[str]:
-        """What a builder may read beside the checkpoint; of a single file, what has a digest declared."""
+        """Return the files next to the checkpoint that a builder may read; of a single file, those with a digest."""
         if self._file:
             return [name for name in self._request.sha256 if name != self._file]
         folders = self._module_folders
@@ -256,7 +256,7 @@ class _Taking:
         return self._file or checkpoint_of(self._remote)
 
     def _parts_of(self, checkpoint: str | None, paths: dict[str, Path]) -> list[str]:
-        """The files that hold a checkpoint's tensors: itself, or those that its index names."""
+        """Return the files with the tensors of a checkpoint: itself, or those that its index names."""
         if checkpoint is None:
             return []
         if not checkpoint.endswith(INDEX):
@@ -265,13 +265,13 @@ class _Taking:
         return shards_of(paths[checkpoint])
 
     def _can_be_partial(self, name: str) -> bool:
-        """A file that is here already is not fetched again, and a small one has no sha256 to compare it with."""
+        """Return whether to fetch a file in part: it is missing, and large enough to have a sha256."""
         if not name.endswith(".safetensors") or self._stated(name).sha256 is None:
             return False
         return self._here(self._stated(name)) is None
 
     def _folder(self) -> Path | None:
-        """Where huggingface_hub keeps the files that came whole."""
+        """Return the folder of the whole files in the cache of huggingface_hub."""
         if self._file:
             return None
         return network.snapshot_folder(self._repo, self._origin.revision) / self._request.source.path
@@ -286,7 +286,7 @@ class _Taking:
         return path
 
     def _here(self, file: RemoteFile) -> Path | None:
-        """Where it is, if it need not be fetched."""
+        """Return the path of a file that is in the cache; None otherwise."""
         found = network.cached(self._repo, self._origin.revision, file.name)
         return found or network.adopted(self._repo, self._origin.revision, file)
 
@@ -313,7 +313,7 @@ class _Taking:
         return self._part(name, file)
 
     def _require_stated(self, name: str, file: RemoteFile) -> None:
-        """What is known to be wrong need not be fetched. Raises: DigestError."""
+        """Raise DigestError before the download if the hub states another digest than the declared one."""
         declared = self._digests.get(name, file.etag).lower()
         if file.sha256 is not None and file.sha256 != declared:
             label, path = self._label(file), self._part(name, file).path
@@ -321,10 +321,10 @@ class _Taking:
 
     def _advice(self) -> str:
         model = self._request.model or "MODEL"
-        return f"Next, if the change is meant: declare the new sha256, or zoo lock --update {model}"
+        return f"Next, if the change is intended: declare the new sha256, or zoo lock --update {model}"
 
     def _stated(self, name: str) -> RemoteFile:
-        """What the hub says of a file. Raises: MissingOnServerError naming those there are."""
+        """Return the entry of a file in the file list. Raises: MissingOnServerError, which names the existing files."""
         check_inside(name, of=str(self._request.source))
         if name in self._remote:
             check_size(name, self._remote[name].size, of=str(self._request.source))

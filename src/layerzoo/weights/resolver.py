@@ -1,4 +1,4 @@
-"""From a declaration of weights to verified local files."""
+"""Resolve a declaration of weights to verified local files."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def resolve(
     extent: Extent = "whole",
     progress: FileProgress | None = None,
 ) -> Files:
-    """The local files of a model, fetched where they are not here yet, each verified where its sha256 is known.
+    """Return the local files of a model. Missing ones are fetched, and each with a known sha256 is verified.
 
     override: a local checkpoint, which takes the place of the declared one and leaves the other files (a tokenizer, a
     configuration) as they are; or a local folder, which takes the place of all of them.
     model: the id under which ``layerzoo.lock`` knows them.
-    extent: of a checkpoint on a server: ``whole``; ``partial`` to fetch what is asked for when it is asked for;
-    ``nothing`` for the files beside it alone.
+    extent: of a checkpoint on a server: ``whole``; ``partial`` to fetch the parts that are read, when they are read;
+    ``nothing`` for the files next to it alone.
     progress: called with the name of a file and the number of its bytes that came.
-    Raises: UnavailableError when the files cannot be had here, UnsafeWeightsError when they are not the declared ones
+    Raises: UnavailableError if the files are not available, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
@@ -68,7 +68,7 @@ def _declared(weights: Weights, model: str | None, extent: Extent, progress: Fil
 
 
 def _beside(weights: Weights | None, model: str | None, progress: FileProgress | None) -> Files:
-    """The declared files that another checkpoint is put among; none where they are not on this machine."""
+    """Return the declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
         return _declared(weights, model, "nothing", progress) if weights else Files()
     except UnavailableError:
@@ -76,14 +76,14 @@ def _beside(weights: Weights | None, model: str | None, progress: FileProgress |
 
 
 def _from_web(source: Source, sha256: dict[str, str], extent: Extent, progress: FileProgress | None) -> Files:
-    """A file behind a link."""
+    """Return the file of a link."""
     return (
         Files() if extent == "nothing" else web.take(source, sha256, is_partial=extent == "partial", progress=progress)
     )
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:
-    """Files that an installed distribution holds, found by its metadata: nothing of it is imported."""
+    """Return files of an installed distribution, by its metadata. Nothing of it is imported."""
     if not sha256:
         raise UnsafeWeightsError(
             f"{source}: files of a package need their sha256 declared, so that another version is noticed"
@@ -102,10 +102,10 @@ def _from_package(source: Source, sha256: dict[str, str]) -> Files:
 
 
 def _from_file(source: Source, sha256: dict[str, str]) -> Files:
-    """A local file or folder."""
+    """Return the files of a local file or folder."""
     place = Path(source.path)
     if sha256:
-        return _verified(place, source, sha256, advice="Declare the new sha256 if the change is meant")
+        return _verified(place, source, sha256, advice="Declare the new sha256 if the change is intended")
     if place.is_dir():
         return _collect(place, _regular_files(place), is_folder=True)
     _require_file(place, str(source))
@@ -113,7 +113,7 @@ def _from_file(source: Source, sha256: dict[str, str]) -> Files:
 
 
 def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: str) -> Files:
-    """The files whose digests are declared: all of a folder's that belong to the model, or one file and its company."""
+    """Verify the files with a declared digest, of a folder or of a single file and those next to it."""
     is_folder = source.is_folder or place.is_dir()
     if not is_folder and place.name not in sha256:
         raise UnsafeWeightsError(
@@ -157,7 +157,7 @@ def _regular_files(folder: Path) -> list[str]:
 
 
 def _shards(checkpoint: Path) -> list[str]:
-    """The names of the files beside a checkpoint that hold its tensors, where it is the index of several."""
+    """Return the names of the files next to an index that hold the tensors; none for another checkpoint."""
     return shards_of(checkpoint) if checkpoint.name.endswith(INDEX) else []
 
 

@@ -1,4 +1,4 @@
-"""The index of a checkpoint in shards: which file holds which tensor."""
+"""Read the index of a checkpoint in shards, which names the file of each tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layerzoo.weights.sources import check_inside
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """File name by tensor name, of a ``model.safetensors.index.json``.
+    """Return the file name of each tensor, from a ``model.safetensors.index.json``.
 
     Raises: WeightsError when it is none, UnsafeWeightsError for a file name that leaves its folder.
     """
@@ -18,13 +18,13 @@ def read_index(path: Path) -> dict[str, str]:
         names = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         found = {str(tensor): str(file) for tensor, file in names.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{path} is no index of a checkpoint in shards ({told}): it needs a weight_map") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise WeightsError(f"{path} is no index of a checkpoint in shards ({reason}): it needs a weight_map") from error
     for name in set(found.values()):
         check_inside(name, of=str(path))
     return found
 
 
 def shards_of(path: Path) -> list[str]:
-    """The names of the files that an index names. Raises: as :func:`read_index`."""
+    """Return the names of the files in an index. Raises: as :func:`read_index`."""
     return sorted(set(read_index(path).values()))

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from, parsed. Nothing here touches a disk or a network."""
+"""Parse the source of a checkpoint. Nothing here accesses a disk or a network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Source:
 
     scheme: Scheme
     owner: str
-    """Who holds the file: the distribution, the ``org/repo`` or the host; empty for ``file:``."""
+    """The distribution, the ``ORG/REPO`` or the host; empty for ``file:``."""
     path: str
-    """Where it lies there. Empty or ending in a slash: a folder. Absolute for ``file:``, relative for the others."""
+    """The path below the owner. Empty or ending in a slash: a folder. Absolute for ``file:``, else relative."""
     revision: str | None = None
-    """Branch, tag or commit of an ``hf://`` repository."""
+    """The branch, tag or commit of an ``hf://`` repository."""
 
     @property
     def is_folder(self) -> bool:
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """The folder that it means or that its file lies in, with a slash behind it; empty for the uppermost."""
+        """The folder, or the folder of the file, ending in a slash; empty for the root folder."""
         return self.path[: self.path.rfind("/") + 1]
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """The Source that a declaration such as ``package://acme-weights/acme/model.safetensors`` means.
+    """Parse a source, such as ``package://acme-weights/acme/model.safetensors``.
 
     Raises: UnsafeWeightsError for a path that leaves its folder, WeightsError for anything else that is no source.
     """
@@ -67,7 +67,7 @@ def parse_source(text: str) -> Source:
 
 
 def check_inside(path: str, *, of: str) -> str:
-    """The relative path as it is, when it can only mean a place inside its folder.
+    """Return the relative path as it is, when it can only mean a place inside its folder.
 
     of: what the path belongs to, for the error.
     Raises: UnsafeWeightsError for ``..``, an absolute path, a backslash, a drive or a NUL.

@@ -1,4 +1,4 @@
-"""Stretches of a file's bytes: which are wanted, which are there, and how to ask for the rest in few requests."""
+"""Spans of the bytes of a file: which are missing, and how to fetch them in few requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Span:
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
-    """The same bytes in as few spans as possible, in order: what overlaps or touches is one."""
+    """Merge spans that overlap or touch, and sort them."""
     found: list[Span] = []
     for span in sorted(spans):
         if span.size <= 0:
@@ -33,7 +33,7 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def missing(wanted: Iterable[Span], there: Iterable[Span]) -> list[Span]:
-    """The bytes that are wanted and not there."""
+    """Return the wanted bytes that are not there."""
     gaps: list[Span] = []
     present = joined(there)
     for span in joined(wanted):
@@ -66,7 +66,7 @@ def bridged(spans: Iterable[Span], *, waste: float = 0.01) -> list[Span]:
 
 
 def pieces(spans: Iterable[Span], size: int) -> Iterator[Span]:
-    """The spans cut into pieces of at most ``size`` bytes, so that several connections can share them."""
+    """Split spans into pieces of at most ``size`` bytes, so that several connections can share them."""
     for span in spans:
         for start in range(span.start, span.stop, size):
             yield Span(start, min(start + size, span.stop))

@@ -1,4 +1,4 @@
-"""What a safetensors file holds, without reading a tensor and without torch."""
+"""Read the header of a safetensors file, without its tensors and without torch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class TensorEntry:
     """As safetensors writes it: F32, BF16, I64 …"""
     shape: tuple[int, ...]
     start: int
-    """Place of its first byte, from the start of the file."""
+    """The position of its first byte in the file."""
     stop: int
-    """Place after its last byte."""
+    """The position after its last byte."""
 
     @property
     def size_bytes(self) -> int:
@@ -40,7 +40,7 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a safetensors file by name, in the order of their bytes.
+    """Return the tensors of a safetensors file by name, in the order of their bytes.
 
     Raises: WeightsError when the file is cut short or is no valid safetensors file.
     """
@@ -63,7 +63,7 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
+    """Return the metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
     metadata: dict[str, str] = _parse(path)[0].get(_METADATA, {})
     return metadata
 
@@ -178,7 +178,7 @@ def fetch_header(part: PartialFile) -> None:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], int]:
-    """The header's JSON, and where the bytes of the tensors start."""
+    """Return the JSON of the header, and the position of the first tensor."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         return json.loads(file.read(length)), _LENGTH_BYTES + length

@@ -1,4 +1,4 @@
-"""Which files the declared models mean by their weights, as far as that can be told without a connection."""
+"""Find the files that the declared models use as weights, without a connection."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from layerzoo.weights.web import url_of
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What one declared model means by its weights."""
+    """The weights of one declared model."""
 
     model: str
     source: Source
     sha256: Mapping[str, str]
-    """What is declared or locked, in hex, by file name."""
+    """The declared or locked digests, in hex, by file name."""
     commit: str | None = None
-    """Of a repository: the commit that is meant, as far as it was noted."""
+    """Of a repository: its commit, if it is known."""
     files: tuple[RemoteFile, ...] = ()
-    """Of a repository: those of its files at that commit that are the model's; none where they were not noted."""
+    """Of a repository: the files of the model at that commit; none if the file list is unknown."""
 
     @property
     def digests(self) -> frozenset[str]:
@@ -41,11 +41,11 @@ class Use:
         return frozenset({*self.sha256.values(), *(each.etag for each in self.files)})
 
     def is_of(self, listing: Listing) -> bool:
-        """Whether it means files of this repository at this commit."""
+        """Return whether the weights are files of this repository at this commit."""
         return (self.source.owner, self.commit) == (listing.repo, listing.commit)
 
     def may_be_download(self, source: str, digest: str) -> bool:
-        """Whether what was fetched from there can be one of its files. Where these were not noted, any there may be."""
+        """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
             return any(url_of(self.source, name) == source and known == digest for name, known in self.sha256.items())
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
@@ -55,15 +55,15 @@ class Use:
         )
 
     def is_local_file(self, path: Path) -> bool:
-        """Whether a file is the model's own local checkpoint, or in the folder of it."""
+        """Return whether a file is the model's own local checkpoint, or in the folder of it."""
         return self.source.scheme == "file" and path.is_relative_to(self.source.path)
 
     def declared_sha256(self, name: str) -> str | None:
-        """What is declared or locked for a file of its repository, by the file's name there."""
+        """Return the declared or locked digest of a file. name: its name in the repository."""
         return self.sha256.get(name.removeprefix(self.source.folder))
 
     def is_downloaded(self, source: str) -> bool:
-        """Whether huggingface_hub has the whole of what was fetched in part from there, at this model's commit."""
+        """Return whether the cache of huggingface_hub has the whole file of a partial download, at the commit."""
         name = source.removeprefix(f"hf://{self.source.owner}/")
         if self.source.scheme != "hf" or self.commit is None or name == source:
             return False
@@ -73,7 +73,13 @@ class Use:
 
 
 def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
-    """What every declared model means, and every repository that was used as one. listings: what is noted of them."""
+    """Return the weights of every declared model, and of every repository that was used as a model.
+
+    Args:
+        zoo: the registry.
+        lock: the lock in use.
+        listings: the known file lists of repositories.
+    """
     noted = {(each.repo, each.commit): each for each in listings}
     repos = {repo for repo, _ in noted}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()

@@ -1,4 +1,4 @@
-"""Whether what is kept is what it should be: every byte of it is read again."""
+"""Verify the files of the cache by reading every byte of them again."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from layerzoo.weights.tensors import check_tensors
 from layerzoo.weights.uses import Use
 
 State = Literal["ok", "damaged", "drifted", "partial", "gone"]
-"""``damaged``: not what came, or not readable. ``drifted``: sound, and not what a declaration or the lock says.
-``partial``: not all of it is here, so that there is no digest to compare. ``gone``: a model uses it, and it is not
-here, which the next pull mends."""
+"""``damaged``: unreadable, or not the file that was fetched. ``drifted``: intact, and not the declared or locked file.
+``partial``: incomplete, without a digest to compare. ``gone``: a model uses it and it is missing; the next pull fetches
+it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found out about one file."""
+    """The result of verifying one file."""
 
     item: Item
     state: State
     detail: str | None = None
-    """What is wrong."""
+    """The reason, if the state is not ``ok``."""
 
 
 def verdicts(inventory: Inventory) -> Iterator[Verdict]:
-    """Read every file of weights again, one after the other; then name those that are missing.
+    """Verify every file of weights, one after the other; then report those that are missing.
 
-    Traces, notes, the index and the digests are made again by whoever finds them damaged, and not looked at.
+    Traces, file lists, the index and the digests are not verified: if one is damaged, it is computed again when it is
+    read.
     """
     for item in inventory.items:
         if item.kind in _CHECKS:
@@ -102,7 +103,7 @@ _CHECKS: Mapping[Kind, Callable[[Item, Inventory], Verdict]] = {
 
 
 def _damage(item: Item) -> str | None:
-    """What is wrong with a file that is known by its digest."""
+    """Return the damage of a file with a known digest; None if it is intact."""
     assert item.digest is not None
     if item.bytes != item.of_bytes:
         return f"it has {item.bytes:,} bytes, and the repository's file has {item.of_bytes:,}"

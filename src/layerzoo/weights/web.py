@@ -1,4 +1,4 @@
-"""Files behind links, each known by its sha256."""
+"""Fetch files from links. The sha256 of each is declared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from layerzoo.weights.sources import Source
 
 
 def take(source: Source, sha256: Mapping[str, str], *, is_partial: bool, progress: FileProgress | None) -> Files:
-    """The file, and those beside it whose sha256 is declared too, fetched where they are not here yet.
+    """Return the file of a link and the files next to it that have a declared sha256, fetching missing ones.
 
     is_partial: leave the bytes of a safetensors file to be fetched when they are asked for.
     Raises: UnsafeWeightsError without a sha256, UnavailableError of the kind that fits, DigestError.
@@ -44,7 +44,7 @@ def take(source: Source, sha256: Mapping[str, str], *, is_partial: bool, progres
 
 
 def _complete(part: PartialFile) -> None:
-    """The whole file, which was verified when it came, and is again where it was changed since."""
+    """Return the whole file. It is verified after the download, and again if it has changed since."""
     path = part.complete()
     if (found := sha256_of(path)) != part.about.digest:
         part.forget()
@@ -55,7 +55,7 @@ def _complete(part: PartialFile) -> None:
 
 
 def url_of(source: Source, name: str) -> str:
-    """The link to a file that lies where the source does."""
+    """Return the link to a file in the folder of a source."""
     return f"https://{source.owner}/{source.path[: source.path.rfind('/') + 1]}{name}"
 
 

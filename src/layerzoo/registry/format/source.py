@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from layerzoo.disk import fingerprint as fingerprint_of
+
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 # Two writes within one tick of the file system's clock result in the same times (Linux: 4 ms at 250 Hz).
@@ -54,7 +56,7 @@ def fingerprint(path: str) -> str | None:
     # A program can set either time to any value; on most systems not both.
     if min(abs(now - found.st_mtime_ns), abs(now - found.st_ctime_ns)) < _TICK_NS:
         return RACY
-    return f"{found.st_ino}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_size}"
+    return fingerprint_of(found)
 
 
 def stable_fingerprint(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether a connection may be opened, and what its failures mean."""
+"""Open connections if they are allowed, and translate their failures into named errors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from layerzoo.extras import needs
 
 TRY_LATER = "Next: try again later"
 TRIES = 5
-"""How often a request is made while it fails for what may pass: no answer, a cut connection, or one of MAY_PASS."""
+"""The number of tries of a request that fails temporarily: no answer, a cut connection, or a status of MAY_PASS."""
 MAY_PASS = frozenset({408, 429, 500, 502, 503, 504})
-"""The statuses that say: try again."""
+"""The statuses of temporary failures."""
 
 _GET_ACCESS = "Next: ask for access on its page, then `hf auth login` or HF_TOKEN=…"
 _LONGEST_PAUSE_S = 30.0
@@ -35,12 +35,12 @@ _OFFLINE = ("LAYERZOO_OFFLINE", "HF_HUB_OFFLINE")
 
 
 def is_offline() -> bool:
-    """Whether no connection may be opened: LAYERZOO_OFFLINE=1, or HF_HUB_OFFLINE=1 as for other libraries."""
+    """Return whether connections are switched off: LAYERZOO_OFFLINE=1, or HF_HUB_OFFLINE=1 as for other libraries."""
     return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE)
 
 
 def require_connection(label: str) -> None:
-    """Raises: OfflineError where no connection may be opened, MissingLibraryError without huggingface_hub."""
+    """Raise OfflineError if connections are switched off, MissingLibraryError without huggingface_hub."""
     if is_offline():
         raise OfflineError(f"{label} is not on this machine, and no connection may be opened (offline)")
     with needs("hub"):
@@ -48,7 +48,7 @@ def require_connection(label: str) -> None:
 
 
 def timeout_s() -> float:
-    """How long a server may be silent: HF_HUB_DOWNLOAD_TIMEOUT (s), as for other libraries, else half a minute."""
+    """Return the seconds to wait for a silent server: HF_HUB_DOWNLOAD_TIMEOUT, as for other libraries, else 30."""
     try:
         return float(os.environ["HF_HUB_DOWNLOAD_TIMEOUT"])
     except (KeyError, ValueError):
@@ -56,13 +56,13 @@ def timeout_s() -> float:
 
 
 def stated_pause_s(response: Any) -> float | None:
-    """How long a server asks to wait, where it does."""
+    """Return the seconds that a server asks to wait; None if it does not ask."""
     stated = response.headers.get("retry-after", "")
     return float(stated) if stated.isdecimal() else None
 
 
 def pause(failures: int, wanted_s: float | None = None) -> None:
-    """Before the next try: as long as the server wants, up to half a minute, or longer each time."""
+    """Wait before the next try: as long as the server asks, at most half a minute; else longer each time."""
     time.sleep(min(0.2 * 2**failures if wanted_s is None else wanted_s, _LONGEST_PAUSE_S))
 
 
@@ -75,22 +75,22 @@ def translated(label: str, *, is_on_hub: bool = True) -> Iterator[None]:
     try:
         yield
     except hub.OfflineModeIsEnabled as error:
-        told = f"{label} is not on this machine, and no connection may be opened (HF_HUB_OFFLINE)"
-        raise OfflineError(told) from error
+        message = f"{label} is not on this machine, and no connection may be opened (HF_HUB_OFFLINE)"
+        raise OfflineError(message) from error
     except hub.HfHubHTTPError as error:
         raise (_of_hub(label, error) if is_on_hub else _of_status(label, error.response.status_code)) from error
     except hub.LocalEntryNotFoundError as error:
         # The hub's own wrapping of whatever went wrong when it was asked about a file.
         if isinstance(cause := error.__cause__, hub.HfHubHTTPError):
             raise _of_hub(label, cause) from cause
-        raise ConnectionFailedError(f"{label} cannot be had now: {cause or error}. {TRY_LATER}") from error
+        raise ConnectionFailedError(f"{label} is not available now: {cause or error}. {TRY_LATER}") from error
     except httpx2.TooManyRedirects as error:
         raise ServerError(f"{label}: the server sends those who ask for it in circles. {TRY_LATER}") from error
     except httpx2.InvalidURL as error:
         raise ServerError(f"{label} leads to an address that is none: {error}") from error
     except httpx2.HTTPError as error:
-        told = str(error) or type(error).__name__
-        raise ConnectionFailedError(f"{label} cannot be had now: {told}. {TRY_LATER}") from error
+        message = str(error) or type(error).__name__
+        raise ConnectionFailedError(f"{label} is not available now: {message}. {TRY_LATER}") from error
     except hub.HFValidationError as error:
         raise WeightsError(f"{label} is no repository of the hub: {error}") from error
     except OSError as error:
@@ -98,7 +98,7 @@ def translated(label: str, *, is_on_hub: bool = True) -> Iterator[None]:
 
 
 def _of_hub(label: str, error: Any) -> LayerzooError:
-    """One of our errors for an answer of the hub, by what it says and then by its number."""
+    """Return the error for an answer of the hub, by its error code, else by its status."""
     from huggingface_hub import errors as hub
 
     status = error.response.status_code
@@ -124,9 +124,9 @@ def _of_hub(label: str, error: Any) -> LayerzooError:
 
 
 def _of_status(label: str, status: int) -> LayerzooError:
-    """One of our errors for any server's answer, by its number."""
+    """Return the error for the answer of any server, by its status."""
     if status in (401, 403):
-        return AccessDeniedError(f"{label}: the server gives it to nobody who asks without a password ({status})")
+        return AccessDeniedError(f"{label}: the server requires a password ({status})")
     if status in (404, 410):
         return MissingOnServerError(f"{label}: the server has no such file ({status})")
     if status == 429:
@@ -138,4 +138,4 @@ def _of_disk(label: str, error: OSError) -> LayerzooError:
     if error.errno is None:  # huggingface_hub's check of the size of what came
         return ConnectionFailedError(f"{label} did not come whole: {str(error).splitlines()[0]}")
     what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-    return CacheError(f"{label} cannot be kept: {what}. HF_HOME=FOLDER and LAYERZOO_CACHE=FOLDER choose other places")
+    return CacheError(f"{label} cannot be kept: {what}. HF_HOME=FOLDER and LAYERZOO_CACHE=FOLDER choose other folders")

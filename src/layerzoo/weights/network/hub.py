@@ -55,7 +55,7 @@ class Listing:
 
 
 def listing(repo: str, revision: str) -> Listing:
-    """What a repository holds at a branch, a tag or a commit. One request, made again after what may pass.
+    """Fetch the file list of a repository at a branch, tag or commit. A temporary failure is tried again.
 
     Raises: UnavailableError of the kind that fits; ServerError for an answer that is too large or makes no sense.
     """
@@ -80,7 +80,7 @@ def listing(repo: str, revision: str) -> Listing:
 
 
 def _parsed(answer: bytes) -> tuple[object, tuple[RemoteFile, ...]]:
-    """The commit and the files that an answer of the hub names. Raises: ValueError, TypeError, KeyError and others."""
+    """Return the commit and the files in an answer of the hub. Raises: ValueError, TypeError, KeyError and others."""
     plain = json.loads(answer)
     return plain["sha"], tuple(_remote_file(each) for each in plain.get("siblings") or ())
 
@@ -112,7 +112,7 @@ def adopt(repo: str, commit: str, file: RemoteFile, path: Path) -> Path:
 
 
 def adopted(repo: str, commit: str, file: RemoteFile) -> Path | None:
-    """A file that huggingface_hub's cache has of another commit, where it is the same, made one of this commit too.
+    """Link a file of another commit in the cache of huggingface_hub, if it is the same, and return its path.
 
     Opens no connection. Returns: None where it has none, or cannot be written.
     """
@@ -123,7 +123,7 @@ def adopted(repo: str, commit: str, file: RemoteFile) -> Path | None:
 
 
 def _blob(repo: str, file: RemoteFile) -> Path:
-    """Where huggingface_hub keeps the bytes of a file, whatever commits it is of."""
+    """Return the path of the content of a file in the cache of huggingface_hub, shared by its commits."""
     return snapshot_folder(repo, "").parent / "blobs" / file.etag
 
 
@@ -152,7 +152,7 @@ def _point(repo: str, commit: str, file: RemoteFile) -> Path:
 
 
 def cached(repo: str, commit: str, name: str) -> Path | None:
-    """A file that is in huggingface_hub's cache already. Opens no connection."""
+    """Return a file that is in huggingface_hub's cache already. Opens no connection."""
     path = snapshot_folder(repo, commit) / name
     with contextlib.suppress(OSError):  # a name that is too long for any file
         return path if path.is_file() else None
@@ -160,7 +160,7 @@ def cached(repo: str, commit: str, name: str) -> Path | None:
 
 
 def cached_commit(repo: str, revision: str) -> str | None:
-    """The commit that a branch or tag had when huggingface_hub last saw it. Opens no connection."""
+    """Return the commit that a branch or tag had when huggingface_hub last saw it. Opens no connection."""
     ref = snapshot_folder(repo, "").parent / "refs" / revision
     with contextlib.suppress(OSError):
         return ref.read_text(encoding="utf-8").strip() or None
@@ -168,7 +168,7 @@ def cached_commit(repo: str, revision: str) -> str | None:
 
 
 def snapshot_folder(repo: str, commit: str) -> Path:
-    """Where huggingface_hub keeps the files of a repository at a commit."""
+    """Return the folder in the cache of huggingface_hub with the files of a repository at a commit."""
     with needs("hub"):
         from huggingface_hub.file_download import repo_folder_name
 
@@ -177,7 +177,7 @@ def snapshot_folder(repo: str, commit: str) -> Path:
 
 
 def hub_endpoint(repo: str, commit: str, file: RemoteFile) -> Endpoint:
-    """Where the bytes of a repository's file can be asked for."""
+    """Return the endpoint of a file of a repository."""
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repo, file.name, revision=commit, endpoint=_endpoint())
@@ -186,12 +186,12 @@ def hub_endpoint(repo: str, commit: str, file: RemoteFile) -> Endpoint:
 
 
 def _endpoint() -> str | None:
-    """As the environment says now: huggingface_hub looks once, when it is imported."""
+    """Return the current HF_ENDPOINT: huggingface_hub reads the environment only when it is imported."""
     return os.environ.get("HF_ENDPOINT")
 
 
 def hub_cache() -> Path:
-    """The folder of huggingface_hub's own cache: as the environment says now, else as huggingface_hub found it."""
+    """Return the cache folder of huggingface_hub, from the current environment, else from its import."""
     with needs("hub"):
         from huggingface_hub.constants import HF_HUB_CACHE
 

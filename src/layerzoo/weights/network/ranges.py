@@ -1,4 +1,4 @@
-"""Some bytes of a file on a server, or all of them."""
+"""Fetch some bytes of a file on a server, or all of them."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ if TYPE_CHECKING:
     import httpx2
 
 _PROGRESS_BYTES = 1 << 16
-"""So many bytes make up for a failure."""
+"""The number of received bytes after which earlier failures no longer count."""
 _SLOWEST_BYTES_PER_S = 1000
-"""Less than that, for as long as a server may be silent, counts as silence."""
+"""Fewer bytes than this within the timeout count as silence."""
 _HEADER_TIMEOUTS = 4
-"""Until the body of an answer begins, with all redirects, a server has so many times as long as it may be silent."""
+"""The time until the body of an answer begins, redirects included, as a multiple of the timeout."""
 _COST_OF_SLOWNESS = 3
-"""So many failures a slow answer counts as: a server that only drips gets two tries, and not TRIES."""
+"""The number of failures that a slow answer counts as: a slow server gets two tries instead of TRIES."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the bytes of one file can be asked for."""
+    """The URL of one remote file, and the headers that its server must send."""
 
     url: str
     label: str
-    """What errors call it."""
+    """The name of the file in errors."""
     expected: Mapping[str, str]
-    """Headers that a server must repeat unchanged where it sends them at all."""
+    """Headers that must have these values if the server sends them."""
     is_on_hub: bool
 
 
 class RangesIgnoredError(Exception):
-    """A server answers a request for some bytes with all of them, or with others."""
+    """A server answered a request for some bytes with all bytes, or with other ones."""
 
 
 def web_endpoint(url: str) -> Endpoint:
-    """Where the bytes behind a link can be asked for."""
+    """Return the endpoint of a link."""
     return Endpoint(url, url, {}, is_on_hub=False)
 
 
 def size_of(endpoint: Endpoint) -> int:
-    """How many bytes a file has, as its server says when it is asked for the first one.
+    """Return the size of a file, from the answer to a request for its first byte.
 
-    Raises: UnavailableError of the kind that fits; ServerError where it does not say.
+    Raises: UnavailableError; ServerError if the server does not state the size.
     """
     failures = 0
     while True:
@@ -82,11 +82,15 @@ def size_of(endpoint: Endpoint) -> int:
 
 
 def fetch(endpoint: Endpoint, span: Span, size: int, write: Callable[[int, bytes], None]) -> str | None:
-    """Ask for some bytes of a file and hand them on as they come, with their place in the file.
+    """Fetch some bytes of a file. A connection that breaks is resumed where it broke.
 
-    size: of the whole file. A connection that breaks is taken up again where it broke.
-    Returns: the etag that the bytes were served under, where the server tells one.
-    Raises: RangesIgnoredError, ChangedError, or UnavailableError of the kind that fits.
+    Args:
+        endpoint: of the file.
+        span: the bytes to fetch.
+        size: of the whole file.
+        write: called with the position and the content of each received part.
+    Returns: the etag of the file, if the server sends one.
+    Raises: RangesIgnoredError, ChangedError, UnavailableError.
     """
     at, etag, failures = span.start, None, 0
     while at < span.stop:
@@ -111,7 +115,7 @@ def fetch(endpoint: Endpoint, span: Span, size: int, write: Callable[[int, bytes
 def read_all(endpoint: Endpoint, largest_bytes: int) -> bytes:
     """Ask for a whole document of a server's own making, whose size is not known before.
 
-    Raises: ServerError for one that is larger than ``largest_bytes``; UnavailableError of the kind that fits.
+    Raises: ServerError for one that is larger than ``largest_bytes``; UnavailableError.
     """
     failures = 0
     while True:
@@ -135,7 +139,7 @@ def fetch_all(endpoint: Endpoint, size: int, write: Callable[[int, bytes], None]
     """Ask for a whole file, from its start again each time that the connection breaks.
 
     size: of the file.
-    Raises: ChangedError when the server has more bytes, or fewer; UnavailableError of the kind that fits.
+    Raises: ChangedError when the server has more bytes, or fewer; UnavailableError.
     """
     failures = 0
     while True:
@@ -179,7 +183,7 @@ def _changed(endpoint: Endpoint, what: str, before: str, now: str) -> ChangedErr
 
 
 def _chunks(response: httpx2.Response) -> Iterator[bytes]:
-    """The body as it comes. Raises: _PassingError where it only drips, for as long as a server may be silent."""
+    """Yield the body in parts. Raises: _PassingError if fewer bytes than the minimum arrive within the timeout."""
     since, came = time.monotonic(), 0
     for chunk in response.iter_raw():
         yield chunk
@@ -194,7 +198,7 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
 
 
 class _PassingError(Exception):
-    """A failure that may be gone at the next try. cost: how many of TRIES it uses up."""
+    """A temporary failure. cost: the number of TRIES that it counts as."""
 
     def __init__(self, reason: str, *, status: int | None = None, pause_s: float | None = None, cost: int = 1) -> None:
         super().__init__(reason)
@@ -205,7 +209,7 @@ class _PassingError(Exception):
 
 @contextlib.contextmanager
 def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
-    """The answer to one request, its body still to be read. Raises: _PassingError for what may pass."""
+    """Send one request and yield the answer before its body is read. Raises: _PassingError for a temporary failure."""
     require_connection(endpoint.label)
     import httpx2
     from huggingface_hub.utils import build_hf_headers, get_session
@@ -287,13 +291,13 @@ def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
 
 
 def _wait_or_give_up(endpoint: Endpoint, error: _PassingError, failures: int) -> None:
-    """Before the next try, longer each time. Raises: UnavailableError of the kind that fits, after the last."""
+    """Before the next try, longer each time. Raises: UnavailableError, after the last."""
     if failures < TRIES:
         pause(failures, error.pause_s)
         return
     kind = {None: ConnectionFailedError, 429: RateLimitedError}.get(error.status, ServerError)
     times = f", {failures} times in a row" if error.cost == 1 else ""
-    raise kind(f"{endpoint.label} cannot be had now: {error}{times}. {TRY_LATER}") from error
+    raise kind(f"{endpoint.label} is not available now: {error}{times}. {TRY_LATER}") from error
 
 
 def _raise_for_status(response: httpx2.Response) -> None:
@@ -305,7 +309,7 @@ def _raise_for_status(response: httpx2.Response) -> None:
 
 
 def _require_expected(response: httpx2.Response, endpoint: Endpoint) -> None:
-    """What identifies a file on the hub stands in its own answer, before it sends on to where the bytes are.
+    """Compare the headers that identify a file on the hub, which are in its first answer, before any redirect.
 
     Raises: ChangedError for another file; ServerError for bytes that are packed, of which a range means nothing.
     """
