@@ -334,9 +334,15 @@ class EmptySampleError(SampleError):
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
-    """The names closest to what was asked, best first; what follows the last slash counts as well as the whole.
+    """Return the names closest to what was asked, best first.
 
-    Names of more than 200 characters have no closest ones: the comparison takes time that grows with their square.
+    The whole name is compared, and the part after its last slash.
+
+    Args:
+        asked: an unknown name. One of more than 200 characters has no nearest names, since the comparison takes time
+            that grows with the square of its length.
+        names: the known names.
+        limit: the largest number of names to return.
     """
     if len(asked) > _LONGEST_COMPARED:
         return []
