@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from layerzoo.disk import atomic_path, cache_dir, remove_leftover, remove_leftovers, scratch_path
+from layerzoo.disk import atomic_path, remove_leftover, remove_leftovers, scratch_path
+from layerzoo.paths import cache_dir
 
 
 def test_a_file_is_replaced_only_when_it_is_complete(tmp_path: Path):

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from layerzoo.errors import LayerzooError
     from layerzoo.features import Features, FeatureWriter
-    from layerzoo.media.sound import Sound
+    from layerzoo.media.audio_input import Audio
     from layerzoo.plugins.hookspecs import hookimpl
     from layerzoo.registry import model, models
     from layerzoo.runtime import Backbone, Batch, build, extract, load, stream
     from layerzoo.spec import Layer, ModelSpec
 
 __all__ = [
+    "Audio",
     "Backbone",
     "Batch",
     "FeatureWriter",
@@ -29,7 +30,6 @@ __all__ = [
     "Layer",
     "LayerzooError",
     "ModelSpec",
-    "Sound",
     "build",
     "extract",
     "hookimpl",
@@ -42,7 +42,7 @@ __all__ = [
 _HOMES = {
     "layerzoo.errors": ("LayerzooError",),
     "layerzoo.features": ("Features", "FeatureWriter"),
-    "layerzoo.media.sound": ("Sound",),
+    "layerzoo.media.audio_input": ("Audio",),
     "layerzoo.plugins.hookspecs": ("hookimpl",),
     "layerzoo.registry": ("model", "models"),
     "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream"),

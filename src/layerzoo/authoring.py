@@ -11,7 +11,7 @@ from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, Tokenizer
 from layerzoo.plugins.chain import Chain
 from layerzoo.plugins.hookspecs import hookimpl
-from layerzoo.runtime.build import WithoutInitialisation
+from layerzoo.runtime.construct import WithoutInitialisation
 from layerzoo.runtime.quantised import holds_quantised, is_packed, refuse_scaled
 from layerzoo.runtime.stored import Safetensors
 

@@ -1,18 +1,18 @@
-"""Write files that appear whole or not at all, remove what killed processes left, and find the cache folder."""
+"""Write files that appear whole or not at all, remove what killed processes left."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import platform
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+from layerzoo.paths import TEMPORARY
 
 try:
     import fcntl
@@ -21,7 +21,6 @@ except ImportError:  # Windows
 else:
     _flock = fcntl.flock
 
-_SCRATCH = (".layerzoo-", ".part")
 KILLED_AFTER_S = 86_400.0
 """The age at which a temporary file counts as left by a killed process where its lock cannot tell."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -29,15 +28,6 @@ _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOT
 """The errors of a folder that cannot be synced: one without read permission, or on some network file systems."""
 _own: dict[Path, int] = {}
 """The temporary files of this process, with the id of the process (a fork inherits this mapping)."""
-
-
-def cache_dir() -> Path:
-    """The folder for what can be made again: ``LAYERZOO_CACHE``, else the user's cache folder. It may not exist yet."""
-    if chosen := os.environ.get("LAYERZOO_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    import platformdirs
-
-    return platformdirs.user_cache_path("layerzoo")
 
 
 @contextmanager
@@ -82,7 +72,7 @@ def scratch_path(folder: Path) -> Iterator[Path]:
 
 def is_scratch(name: str) -> bool:
     """Whether a file of this name is a temporary file of layerzoo."""
-    return name.startswith(_SCRATCH[0]) and name.endswith(_SCRATCH[1])
+    return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -110,7 +100,7 @@ def remove_leftover(path: Path, *, dry_run: bool = False) -> bool:
     try:
         state = os.fstat(descriptor)
         is_locked = _lock(descriptor)
-        is_known = is_locked is not None and path.name.startswith(f"{_SCRATCH[0]}{_machine()}-")
+        is_known = is_locked is not None and path.name.startswith(f"{TEMPORARY[0]}{_machine()}-")
         is_old = time.time() - state.st_mtime > KILLED_AFTER_S
         if not stat.S_ISREG(state.st_mode) or is_locked is False or not (is_known or is_old):
             return False
@@ -132,7 +122,7 @@ def remove_own() -> None:
 def _create(folder: Path) -> tuple[Path, int]:
     """Create a temporary file and lock it. Returns its path, and the descriptor that holds the lock."""
     while True:
-        path = folder / f"{_SCRATCH[0]}{_machine()}-{os.urandom(8).hex()}{_SCRATCH[1]}"
+        path = folder / f"{TEMPORARY[0]}{_machine()}-{os.urandom(8).hex()}{TEMPORARY[1]}"
         _own[path] = os.getpid()
         descriptor = None
         try:
@@ -178,6 +168,9 @@ def _is_same(path: Path, state: os.stat_result) -> bool:
 @lru_cache(maxsize=1)
 def _machine() -> str:
     """Return eight hex digits that are the same for all processes that share the locks of this kernel."""
+    import hashlib
+    import platform
+
     try:
         identity = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except (OSError, ValueError):

@@ -7,7 +7,6 @@ exists and the next step, and carries the facts as attributes. ``exit_code`` is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +345,8 @@ def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:
     """
     if len(asked) > _LONGEST_COMPARED:
         return []
+    from difflib import get_close_matches
+
     names = [name for name in names if len(name) <= _LONGEST_COMPARED]
     lowered = {name.lower(): name for name in names}
     tails = {name.lower().rsplit("/", 1)[-1]: name for name in names}

@@ -8,24 +8,24 @@ digest of the rest, so that a damaged file is as good as none.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
 import json
 import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, PluginError
-from layerzoo.lock import Lock
-from layerzoo.registry import PluginManifest, Registry, registry
-from layerzoo.registry.repositories import known_commit
+from layerzoo.paths import trace_path, traces_dir
+from layerzoo.registry.current import registry
 from layerzoo.spec import Layer, ModelSpec, Preprocess, layer_from_dict, preprocess_from_dict
 
-_FORMAT = 10
+if TYPE_CHECKING:
+    from layerzoo.registry import PluginManifest, Registry
+
+_FORMAT = 11
 
 
 def traced_layers(spec: ModelSpec) -> tuple[Layer, ...] | None:
@@ -76,6 +76,8 @@ def _facts_here(spec: ModelSpec) -> dict[str, Any] | None:
 def read_facts(spec: ModelSpec, zoo: Registry) -> dict[str, Any] | None:
     """What was written for this model and these versions, or None. A file that cannot be read, or that is not as it
     was written, counts as none."""
+    if not _has_traces():
+        return None
     with contextlib.suppress(OSError, UnicodeDecodeError):
         digest, _, written = _path(spec, zoo).read_text(encoding="utf-8").partition("\n")
         if digest == _digest(written):
@@ -103,10 +105,23 @@ def library_versions(spec: ModelSpec, zoo: Registry) -> dict[str, str]:
     """The installed versions of all that makes this model's network: its plugins, and the libraries they stand on."""
     chain = _with_bases(spec, zoo)
     plugins = {zoo.builder_plugin(link.builder).distribution for link in chain} | {link.plugin for link in chain}
+    names = sorted(filter(None, plugins))
+    versions: dict[str, str] = zoo.remember_for_environment(f"versions of {' '.join(names)}", lambda: _versions(names))
+    return versions
+
+
+def _versions(plugins: list[str]) -> dict[str, str]:
     found = {"layerzoo": _version("layerzoo")}
-    for plugin in sorted(filter(None, plugins)):
+    for plugin in plugins:
         found |= {name: _version(name) for name in (plugin, *_libraries_of(plugin))}
     return {name: version for name, version in found.items() if version is not None}
+
+
+def _has_traces() -> bool:
+    """Return whether any model was traced on this machine: the name of a trace takes 30 ms to work out."""
+    with contextlib.suppress(OSError), os.scandir(traces_dir()) as entries:
+        return any(entry.name.endswith(".trace") for entry in entries)
+    return False
 
 
 def _path(spec: ModelSpec, zoo: Registry) -> Path:
@@ -118,7 +133,7 @@ def _path(spec: ModelSpec, zoo: Registry) -> Path:
         "versions": library_versions(spec, zoo),
         "code": _code_state(chain, zoo),
     }
-    return cache_dir() / "traces" / f"{_digest(json.dumps(depends_on, sort_keys=True))}.trace"
+    return trace_path(_digest(json.dumps(depends_on, sort_keys=True)))
 
 
 _CODE = (".py", ".yaml", ".yml", ".toml", ".json")
@@ -156,6 +171,8 @@ def _package_state(manifest: PluginManifest) -> list[tuple[str, int, int]]:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # loads OpenSSL, which takes 3 ms
+
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -166,11 +183,16 @@ def _with_bases(spec: ModelSpec, zoo: Registry) -> list[ModelSpec]:
 def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] | str | None:
     """Name, size and time of change of the small files beside a local checkpoint: a network may follow from them. Of a
     checkpoint on the hub, the commit that it is locked at; of a repository, also the one that was seen last."""
+
     if spec.weights is None:
         return []
     if repository := zoo.repository(spec.id):
+        from layerzoo.registry.repositories import known_commit
+
         return known_commit(repository)
     if spec.weights.source.startswith("hf:"):
+        from layerzoo.lock import Lock
+
         with contextlib.suppress(LockError):
             return locked.revision if (locked := Lock.read().models.get(spec.id)) else None
     if not spec.weights.source.startswith("file:"):
@@ -182,7 +204,9 @@ def _local_state(spec: ModelSpec, zoo: Registry) -> list[tuple[str, int, int]] |
 
 @lru_cache(maxsize=64)
 def _libraries_of(distribution: str) -> tuple[str, ...]:
-    """What a plugin names as its requirements, layerzoo and its plugins aside; torch always."""
+    """Return the requirements of a plugin, without layerzoo and its plugins; torch always."""
+    import importlib.metadata
+
     try:
         requirements = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
@@ -197,6 +221,8 @@ def _libraries_of(distribution: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _version(distribution: str) -> str | None:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

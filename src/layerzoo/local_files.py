@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from layerzoo.paths import user_folder
+
 NO_LOCAL_FILES = "LAYERZOO_NO_LOCAL_FILES"
 """The environment variable that ignores them, as ``zoo --no-local-files`` does."""
-REGISTRY_NAME = "registry.yaml"
-LOCK_NAME = "layerzoo.lock"
 
 
 def are_ignored() -> bool:
@@ -30,13 +30,6 @@ def local_folder() -> Path | None:
         return _existing_folder()
     except OSError:
         return None
-
-
-def user_folder() -> Path:
-    """Return the folder of the user's own registry.yaml and layerzoo.lock. It may not exist."""
-    import platformdirs
-
-    return platformdirs.user_config_path("layerzoo")
 
 
 def _existing_folder() -> Path | None:

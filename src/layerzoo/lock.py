@@ -6,7 +6,6 @@ it stood for, and the size and sha256 of each file. Standard library only, so th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,8 @@ from typing import Any
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, OutputError
-from layerzoo.local_files import LOCK_NAME, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, user_folder
 from layerzoo.printable import shorten
 from layerzoo.small_files import read_small
 
@@ -74,7 +74,7 @@ class Lock:
             raise LockError(
                 f"{path} cannot be read: {error.strerror}. Without it no model is pinned by it. {_mend(path)}"
             ) from error
-        return cls(path, dict(_models(path, raw)), hashlib.sha256(raw).hexdigest())
+        return cls(path, dict(_models(path, raw)), _sha256(raw))
 
     def with_models(self, models: Mapping[str, LockedModel]) -> Lock:
         """The same lock with some models added, or in the place of what it said of them."""
@@ -94,7 +94,13 @@ class Lock:
                 temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}", path=self.path) from error
-        return replace(self, sha256=hashlib.sha256(text.encode()).hexdigest())
+        return replace(self, sha256=_sha256(text.encode()))
+
+
+def _sha256(raw: bytes) -> str:
+    import hashlib  # loads OpenSSL, which takes 3 ms
+
+    return hashlib.sha256(raw).hexdigest()
 
 
 def lock_path() -> Path:

@@ -21,7 +21,7 @@ def listen(listener: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def told_when_slow(notice: Callable[[], str]) -> Iterator[None]:
+def notify_when_slow(notice: Callable[[], str]) -> Iterator[None]:
     """Tell those who listen why they wait, once, where what is done inside takes longer than a second."""
     if not _listeners:
         yield

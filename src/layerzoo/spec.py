@@ -1,4 +1,9 @@
-"""What is declared about a model. Frozen, JSON-able, standard library only: browsing the zoo needs nothing else."""
+"""The declaration of a model: frozen, serializable dataclasses that need the standard library only.
+
+The keys of registry.yaml are derived from these dataclasses (see :mod:`layerzoo.registry.forms`): the types and limits,
+and the docstring of each attribute, which is also its description in the JSON Schema and in the reference. A docstring
+here therefore applies to both: "by default" is ``None`` in Python and an absent key in a file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,9 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from layerzoo.modalities import MODALITIES, Modality
 
 __all__ = [
     "AXES",
@@ -32,15 +39,55 @@ __all__ = [
     "to_plain",
 ]
 
-Modality = Literal["text", "vision", "audio", "video"]
-"""What a model takes."""
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-"""All of them."""
+KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
+"""The ``kind`` of the preprocess of each modality."""
 
 AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "channel")
-"""The words for the axes of an activation. `token` is a sequence of patches or word pieces, `time` one of sound frames,
-`frame` one of pictures, `window` one of pieces of a picture that are looked at one by one; `depth` is the third axis of
-space."""
+"""The names of the axes of an activation. `token` is a sequence of patches or word pieces, `time` a sequence of audio
+frames, `frame` a sequence of video frames, and `window` the parts of an image that are processed one by one; `depth` is
+the third spatial axis."""
+
+
+class Limits:
+    """The range of a number, or of the length of a text, as metadata in ``Annotated`` types.
+
+    The dataclasses of this module do not check it. Pydantic does, since this follows the protocol ``GroupedMetadata``
+    of annotated-types, so that the checks of registry.yaml and the JSON Schemas follow from it.
+    """
+
+    __slots__ = ("_limits",)
+    __is_annotated_types_grouped_metadata__ = True
+
+    def __init__(self, **limits: float) -> None:
+        """Set the limits: ``ge``, ``gt`` and ``le`` of a number, ``min_length`` and ``max_length`` of a text."""
+        self._limits = limits
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield the constraints of annotated-types."""
+        import annotated_types as types
+
+        classes = {
+            "ge": types.Ge,
+            "gt": types.Gt,
+            "le": types.Le,
+            "min_length": types.MinLen,
+            "max_length": types.MaxLen,
+        }
+        return (classes[name](limit) for name, limit in self._limits.items())
+
+
+MAX_INT = 2**63 - 1
+"""The largest whole number: the index stores 64 bits."""
+MAX_SIZE = 1_000_000
+"""The largest size of anything that takes memory in proportion."""
+
+# Types with limits. They cost nothing at start-up: the annotations below are only evaluated to derive a schema.
+Count = Annotated[int, Limits(ge=0, le=MAX_INT)]
+Size = Annotated[int, Limits(ge=1, le=MAX_SIZE)]
+Positive = Annotated[float, Limits(gt=0)]
+Share = Annotated[float, Limits(ge=0, le=1)]
+Name = Annotated[str, Limits(min_length=1)]
+Text = Annotated[str, Limits(min_length=1, max_length=10_000)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -75,7 +122,7 @@ class FrozenMap(Mapping[str, Any]):
         return FrozenMap, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
-        """An ordinary, mutable copy, fit for ``**kwargs``: nested maps become dicts, tuples become lists."""
+        """Return a mutable copy, as for ``**kwargs``: nested maps become dicts, tuples become lists."""
         return {key: _thaw(value) for key, value in self._items.items()}
 
 
@@ -97,49 +144,49 @@ def _thaw(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A named place where a network can be cut.
+    """A named position at which a network can be cut.
 
-    Declared are ``name`` and ``module``; the rest may be declared, and is traced where it is not. ``None`` means: not
-    known yet. Shapes and FLOPs hold at the input size of the model's preprocess.
+    `module` is declared; the other values may be declared, and are traced if not. Shapes and FLOPs apply to the input
+    size of the model's preprocess.
     """
 
     name: str
-    """The same in every architecture: ``stem``, ``block.3``, ``stage.1``, ``norm``, ``pooled``, ``head``; ``embedding``
-    for what the whole model is used for, after projection, Dense and Normalize, comparable across the towers of a dual
-    encoder; of a detector ``neck.block.3`` and ``query.norm``, of an auto-encoder ``bottleneck``."""
+    """The name of the layer, the same in every architecture: `stem`, `block.3`, `stage.1`, `norm`, `pooled`, `head`.
+    `embedding` is the final vector of the whole model, after projection, Dense and Normalize, comparable across the
+    towers of a dual encoder. Detectors also have `neck.block.3` and `query.norm`, autoencoders `bottleneck`."""
     module: str
-    """Dotted path of the submodule; the empty path is the network itself."""
-    call: int | None = None
-    """Which call, from 0, when the module runs more than once."""
+    """The dotted path of the submodule, as in `encoder.norm`; an empty path is the network itself."""
+    call: Count | None = None
+    """The call of the module, counted from 0, if the module is called several times."""
     output: int | str | None = None
-    """Which output, by position or name, when the module returns several."""
+    """The output, by position from 0 or by name, if the module returns several."""
     at: Literal["output", "input"] = "output"
-    """Whether the activation is what the module returns, or what it receives (as `penultimate` does)."""
+    """The side of the module: the activation is its output, or its input (as for `penultimate`)."""
     axes: tuple[str, ...] | None = None
-    """A word for each axis of the activation, such as ('batch', 'token', 'channel')."""
-    shape: tuple[int, ...] | None = None
-    """Size of each axis but the batch."""
-    prefix_tokens: int | None = None
-    """The number of tokens before those that cover the input (class, distillation and register tokens). For text they
-    are positions of the sample, not of its padded row, and each chunk has them."""
-    suffix_tokens: int | None = None
-    """The number of tokens after those that cover the input (a detector's, which become objects). For text they end
-    where the sample ends, before its padding."""
-    last_tokens: int | None = None
-    """The number of tokens that are used, counted from the end; None: all of them."""
-    depth: float | None = None
-    """Share of the network's FLOPs spent up to here, 0 to 1."""
-    params: int | None = None
-    """Number of parameters read up to here."""
-    flops: int | None = None
-    """FLOPs up to here for one sample; a multiplication and an addition count as two."""
+    """The names of the axes of the activation, in order, as in `batch token channel`."""
+    shape: tuple[Size, ...] | None = None
+    """The size of each axis except the batch."""
+    prefix_tokens: Count | None = None
+    """The number of tokens before those that cover the input: class, distillation and register tokens. For text they
+    are positions in the sample, not in its padded row, and each chunk has them."""
+    suffix_tokens: Count | None = None
+    """The number of tokens after those that cover the input: the object queries of a detector. For text they end where
+    the sample ends, before its padding."""
+    last_tokens: Count | None = None
+    """The number of tokens to use, counted from the end. By default all tokens are used."""
+    depth: Share | None = None
+    """The share of the network's FLOPs up to this layer, 0 to 1."""
+    params: Count | None = None
+    """The number of parameters used up to this layer."""
+    flops: Count | None = None
+    """The floating-point operations up to this layer, for one sample; a multiplication and an addition count as two."""
 
     @property
     def address(self) -> str:
-        """Module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``.
+        """The module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``.
 
-        The name of an output that has digits only is in double quotes, to tell it from a position: ``mixer["1"]``.
-        :func:`layerzoo.layers.parse_address` reads it.
+        The name of an output that consists of digits is quoted, to distinguish it from a position: ``mixer["1"]``.
+        :func:`layerzoo.layers.parse_address` parses it.
         """
         call = "" if self.call is None else f"#{self.call}"
         output = self.output
@@ -149,82 +196,86 @@ class Layer:
 
 
 Batching = Literal["exact", "tolerance", "equal_lengths"]
-"""How samples share a batch, so that a sample's features are the same alone and beside any others. `exact`: all rows
-have one size. `tolerance`: shorter rows are filled up on the right, and a mask says so, which changes a pooled vector
-by at most TOLERANCE. `equal_lengths`: what is filled up would change the features, so only rows of one length share a
+"""How samples share a batch, so that the features of a sample do not depend on the other samples. `exact`: all rows
+have the same size. `tolerance`: shorter rows are padded on the right under an attention mask, which changes a pooled
+vector by at most TOLERANCE. `equal_lengths`: padding would change the features, so only rows of the same length share a
 batch."""
 TOLERANCE = 1e-5
-"""How far a sample's pooled float32 vector may be from that of the sample alone, in units of its length."""
+"""The largest distance between the pooled float32 vector of a sample in a batch and that of the sample alone, as a
+fraction of its length."""
 
 EXAMPLE_TOKENS = 16
-"""A text model's shapes and FLOPs are stated for this many tokens, or half its limit where that is less."""
+"""The number of tokens for which the shapes and FLOPs of a text model are stated, or half of its limit if that is
+less."""
 EXAMPLE_SECONDS = 1
-"""The shapes and FLOPs of a sound model that takes any length are stated for this much sound."""
+"""The seconds of audio for which the shapes and FLOPs of an audio model without a fixed window are stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocess:
     """How an image becomes (channel, height, width) float32: resize, crop, divide by 255, normalize.
 
-    With ``processor``, the image processor of the model's library does all of it. The values then only
-    describe it, and are not applied.
+    With `processor`, the image processor of the model's library does all of it. The other values then only describe it,
+    and are not applied.
     """
 
     kind: Literal["image"] = "image"
-    size_px: tuple[int, int]
-    """Height and width of what the network receives. With ``variable_size``, those of an example."""
+    size_px: tuple[Size, Size]
+    """Height and width of the network's input, in pixels. With `variable_size`, those of an example."""
     resize: Literal["none", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-    """How pixels are interpolated, with antialiasing, as Pillow does. `none`: the image is not resized."""
-    crop: float = 1.0
-    """The share of the resized image that the network sees: images are resized to floor(size / crop), and the
-    middle is taken. Above 1 all of it is seen, with a border around it."""
+    """The interpolation, with antialiasing, as in Pillow. `none`: images are not resized."""
+    crop: Annotated[float, Limits(gt=0, le=2)] = 1.0
+    """The share of the resized image's side that the centre crop keeps: images are resized to floor(size / crop). Above
+    1, the whole image is kept, with a border around it."""
     fit: Literal["crop", "squash", "pad"] = "crop"
-    """What an image of other proportions becomes. `crop`: its short side fits, and what exceeds the long one is cut
-    off; `squash`: both sides are made to fit; `pad`: its long side fits, and a border is put along the other. The
-    border has the colour `mean` where fit is `pad`, else it is black."""
+    """How an image of other proportions fits. `crop`: its short side fits, and the excess of the long side is cut off.
+    `squash`: both sides are resized to fit. `pad`: its long side fits, and the other is padded. The border has the
+    colour `mean` for `pad`, and is black otherwise."""
     mean: tuple[float, float, float]
-    """What is subtracted from red, green and blue, which are 0 to 1 then."""
-    std: tuple[float, float, float]
-    """What they are divided by afterwards."""
-    processor: str | None = None
-    """The class of the library's own processor, which is called for every image: ``CLIPImageProcessorPil``. None: the
-    values above are applied."""
-    backend: str | None = None
-    """The library that the processor computes with: ``pil`` or ``torchvision``."""
+    """The values subtracted from red, green and blue, on a scale of 0 to 1."""
+    std: tuple[Positive, Positive, Positive]
+    """The values by which red, green and blue are then divided."""
+    processor: Name | None = None
+    """The class of the image processor of the model's library, such as `CLIPImageProcessorPil`, which is called for
+    every image. Written by plugins. By default the values above are applied."""
+    backend: Name | None = None
+    """The library that the processor computes with: `pil` or `torchvision`."""
     settings: FrozenMap = field(default_factory=FrozenMap)
-    """The processor's settings, under the library's own names."""
+    """The settings of the processor, under the names that its library uses."""
     variable_size: bool = False
-    """Whether the size of an image decides the size of what the network receives."""
-    refused: str | None = None
+    """Whether the size of the network's input depends on the size of the image."""
+    refused: Name | None = None
     """Why the processor cannot be called with an image alone. Such a model still takes preprocessed tensors."""
 
     @property
     def batching(self) -> Batching:
-        """Images share a batch where what the network receives has one size."""
+        """Images share a batch if the network's input has one size."""
         return "equal_lengths" if self.variable_size else "exact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPreprocess:
-    """How a sound becomes windows of mono samples at the network's rate."""
+    """How audio becomes windows of mono samples at the network's sample rate."""
 
     kind: Literal["audio"] = "audio"
-    sample_rate_hz: int
-    """Other sounds are resampled to it."""
-    channels: int = 1
-    """How many channels the network takes. 1: the mean of all channels. More: other audio is refused."""
-    window_s: float | None = None
-    """The longest audio, in seconds, that the network takes at once; longer audio is split into windows. None: no
-    limit."""
+    sample_rate_hz: Size
+    """The sample rate in Hz. Audio with another rate is resampled."""
+    channels: Size = 1
+    """The number of channels of the network's input. 1: the mean of all channels. More: audio with another number of
+    channels is refused."""
+    window_s: Positive | None = None
+    """The longest audio, in seconds, that the network takes at once; longer audio is split into windows. By default
+    there is no limit."""
     pad: Literal["none", "window"] = "none"
-    """`window`: every window is padded to window_s, as networks with a fixed input need it."""
-    frame_hop_samples: tuple[int, int] | None = None
+    """The padding. `window`: every window is padded to window_s, as required by networks with a fixed input."""
+    frame_hop_samples: tuple[Size, Size] | None = None
     """The number of samples of the first frame, and the number of samples from the start of a frame to the start of the
-    next. Only for a network that supports padded audio with an attention mask: its valid frames follow from these."""
+    next. Only for a network that supports padded audio with an attention mask, which changes its features by at most
+    1e-5: its valid frames follow from these numbers."""
 
     @property
     def batching(self) -> Batching:
-        """Padded windows have one size; other audio is padded where the network's frames are declared."""
+        """Windows padded to one size share a batch; other audio is padded if the network's frames are declared."""
         if self.pad == "window":
             return "exact"
         return "equal_lengths" if self.frame_hop_samples is None else "tolerance"
@@ -232,47 +283,53 @@ class AudioPreprocess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPreprocess:
-    """How a text becomes tokens. The tokenizer itself comes from the builder's plugin."""
+    """How text becomes tokens. The tokenizer itself comes from the builder's plugin."""
 
     kind: Literal["text"] = "text"
-    max_tokens: int
-    """The longest sequence the network takes, special tokens included."""
+    max_tokens: Size
+    """The longest sequence that the network takes, including special tokens."""
     cls_token: bool = False
-    """Whether the first token of every sequence is a classification token."""
+    """Whether the first token of every sequence is a classification token, which represents the whole text."""
     batching: Batching | None = None
-    """How texts of different length share a batch. `exact`: each is padded to max_tokens, without a mask, as the
-    network was trained. None: the builder's library knows; where it does not, only texts of equal length do."""
+    """How texts of different lengths share a batch. `exact`: each is padded to max_tokens, without an attention mask,
+    as the network was trained. `tolerance`: padded to the longest under an attention mask, for a network whose features
+    this changes by at most 1e-5. `equal_lengths`: only texts of the same length, which is right for any network. By
+    default the builder's library decides, and `equal_lengths` applies if it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPreprocess:
-    """How a video becomes images: frames at the middles of equal stretches of time.
+    """How a video becomes images: frames from the middles of equal intervals of time.
 
     They go through the network one by one, each preprocessed alone, or as one clip, (frame, channel, height, width).
     """
 
     kind: Literal["video"] = "video"
-    frames: int
-    """How many frames are sampled from a video, however long it is."""
+    frames: Size
+    """The number of frames sampled from a video, whatever its duration."""
     joint: bool = False
-    """Whether the network takes all frames at once."""
+    """Whether the network takes all frames at once, rather than one by one."""
     temporal_pool: Literal["mean"] = "mean"
-    """How the vectors of the frames become one, where each goes through the network alone."""
+    """How the vectors of the frames are pooled, if each frame goes through the network alone."""
     image: ImagePreprocess | None = None
-    """How the frames are preprocessed. None: the builder's library knows."""
+    """How the frames are preprocessed. By default the builder's library decides."""
 
     @property
     def batching(self) -> Batching | None:
-        """Frames, or clips, share a batch where what the network receives has one size."""
+        """Frames, or clips, share a batch if the network's input has one size."""
         return None if self.image is None else self.image.batching
 
 
 Preprocess = ImagePreprocess | AudioPreprocess | TextPreprocess | VideoPreprocess
-"""How a sample becomes a batch, by modality; ``kind`` says which of them it is."""
+"""How a sample becomes a batch. Each modality has one of these types, and its ``kind`` names it."""
+PREPROCESS_CLASSES: dict[str, type[Preprocess]] = {
+    cls.__dataclass_fields__["kind"].default: cls for cls in get_args(Preprocess)
+}
+"""The class of a preprocess, by its kind."""
 
 
 def reference_input(preprocess: Preprocess) -> str:
-    """The input for which the shapes and FLOPs of a model's layers hold, in words."""
+    """Describe the input for which the shapes and FLOPs of a model's layers are stated, as in ``16 tokens``."""
     if isinstance(preprocess, TextPreprocess):
         return f"{min(EXAMPLE_TOKENS, preprocess.max_tokens // 2)} tokens"
     if isinstance(preprocess, AudioPreprocess):
@@ -284,92 +341,87 @@ def reference_input(preprocess: Preprocess) -> str:
     return f"{preprocess.size_px[0]} × {preprocess.size_px[1]} pixels"
 
 
-PREPROCESS_KINDS: dict[Modality, type[Preprocess]] = {
-    "vision": ImagePreprocess,
-    "audio": AudioPreprocess,
-    "text": TextPreprocess,
-    "video": VideoPreprocess,
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """Where the checkpoint comes from, how it is recognised, and how its keys are called."""
+    """The source of a checkpoint, its digests, and the renaming of its keys."""
 
-    source: str
-    """``package://distribution/path``, ``file:/absolute/path``, ``https://…`` or ``hf://org/repo[@revision][/file]``.
-    A path that ends in a slash is a folder."""
+    source: Text
+    """The source of the checkpoint: `package://DISTRIBUTION/PATH`, `file:PATH`, `https://HOST/PATH` or
+    `hf://ORG/REPO[@REVISION][/FILE]`. A path that ends in a slash is a folder."""
     sha256: tuple[tuple[str, str], ...] = ()
-    """(file name, hex digest) of each file that belongs to the model."""
+    """The SHA-256 of each file of the model, in hexadecimal digits, by file name."""
     keys: tuple[tuple[str, str], ...] = ()
-    """(part of a checkpoint key, what the network calls it), applied in order; parts are whole dotted segments."""
+    """The network's name for each checkpoint key, or for a part of one that consists of whole dotted segments. Applied
+    in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Default:
-    """What is extracted when nothing else is asked for."""
+    """The features that are extracted if no layer or pooling is requested."""
 
-    layer: str = "last"
-    """A layer's name, or a selector."""
+    layer: Text = "last"
+    """The layer, by name or by a selector such as `block.-1`."""
     pool: str = "mean"
-    """The name of a pooling."""
+    """The name of the pooling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One model of the zoo, as declared."""
+    """The declaration of one model of the zoo."""
 
     id: str
-    """Namespace and name, as in ``starter/minilm-l6``; the name may hold further slashes."""
+    """Namespace and name, as in `starter/minilm-l6`; the name may contain further slashes."""
     modality: Modality
-    """What goes in."""
+    """The kind of data that the model takes: text, vision, audio or video."""
     builder: str
-    """What makes the network: a builder that some plugin offers."""
+    """The builder that creates the network. A plugin provides it."""
     args: FrozenMap = field(default_factory=FrozenMap)
-    """What the builder is given."""
+    """The arguments of the builder."""
     weights: Weights | None = None
-    """Where the checkpoint is. None: the plugin has it, or there is none."""
+    """The source of the checkpoint. By default the plugin includes it, or there is none."""
     preprocess: Preprocess | None = None
-    """How a sample becomes a batch. None: the builder's library knows."""
+    """How a sample becomes the network's input. By default the builder's library decides."""
     layers: tuple[Layer, ...] = ()
-    """The places where it can be cut, in the order in which they run. Empty: a trace of the network names them."""
+    """The positions at which the network can be cut, by name, in the order of execution. By default a trace of the
+    network names them."""
     default: Default = Default()
-    """What is extracted when nothing else is asked for."""
+    """The features that are extracted if no layer or pooling is requested."""
     base: str | None = None
-    """The model this one is built on (a video model's image model): what is not declared here is as declared there."""
-    summary: str = ""
-    """What it is, in one line."""
-    license: str | None = None
-    """Of the weights, as SPDX writes it: ``apache-2.0``."""
-    params: int | None = None
-    """Number of parameters of the whole network."""
-    flops: int | None = None
-    """FLOPs of the whole network for one sample, at the input size of its preprocess."""
+    """The id of a model from which undeclared values are inherited, such as the image model of a video model."""
+    summary: Annotated[str, Limits(max_length=1000)] = ""
+    """A description of the model, in one line."""
+    license: Text | None = None
+    """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
+    params: Count | None = None
+    """The number of parameters of the whole network."""
+    flops: Count | None = None
+    """The floating-point operations of the whole network, for one sample, at the input size of its preprocess."""
     traced_with: FrozenMap = field(default_factory=FrozenMap)
-    """Version by library, where a generated catalogue declares the layers: another may call its modules otherwise."""
+    """The version of each library with which the layers of a generated catalogue were traced. Other versions may use
+    other module names."""
     plugin: str | None = None
-    """The distribution that declares this model; None for a user's own file."""
+    """The distribution that declares the model. None: a user's own file."""
     aliases: tuple[str, ...] = ()
-    """Other names that lead to it."""
+    """Other names of the model."""
 
     @property
     def namespace(self) -> str:
-        """What stands before the first slash of the id."""
+        """The part of the id before its first slash."""
         return self.id.split("/", 1)[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers; fields that say nothing are left out."""
+        """Serialize to dicts, lists, strings and numbers. Fields that have their default value are omitted."""
         plain = _plain(self)
         assert isinstance(plain, dict)
         return plain
 
     def to_json(self) -> str:
-        """:meth:`to_dict` as one line of JSON."""
+        """Serialize to one line of JSON, with the keys of :meth:`to_dict`."""
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """The inverse of :meth:`to_dict`."""
+        """Deserialize the output of :meth:`to_dict`."""
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
@@ -388,34 +440,29 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """The inverse of :meth:`to_json`."""
+        """Deserialize the output of :meth:`to_json`."""
         return cls.from_dict(json.loads(text))
 
 
 def layer_from_dict(data: Mapping[str, Any]) -> Layer:
-    """A Layer from its plain form: lists become tuples."""
+    """Deserialize a Layer: lists become tuples."""
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return Layer(**given)
 
 
 def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
-    """A Preprocess from its plain form; ``kind`` says which."""
-    kinds: dict[str, type[Preprocess]] = {
-        "image": ImagePreprocess,
-        "audio": AudioPreprocess,
-        "text": TextPreprocess,
-        "video": VideoPreprocess,
-    }
+    """Deserialize a Preprocess. Its ``kind`` selects the class."""
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     if isinstance(given.get("image"), Mapping):
         given["image"] = preprocess_from_dict({"kind": "image", **given["image"]})
     if "settings" in given:
         given["settings"] = FrozenMap(given["settings"])
-    return kinds[data["kind"]](**given)
+    preprocess: Preprocess = PREPROCESS_CLASSES[data["kind"]](**given)
+    return preprocess
 
 
 def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:
-    """The plain form of a part of a spec, as :meth:`ModelSpec.to_dict` writes it."""
+    """Serialize a part of a spec, as :meth:`ModelSpec.to_dict` does."""
     plain = _plain(value)
     assert isinstance(plain, dict)
     return plain
@@ -426,13 +473,13 @@ def _plain(value: Any) -> Any:
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = ((each.name, each, getattr(value, each.name)) for each in dataclasses.fields(value))
-        return {name: _plain(item) for name, each, item in named if name == "kind" or not _is_unsaid(each, item)}
+        return {name: _plain(item) for name, each, item in named if name == "kind" or not _is_default(each, item)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
 
 
-def _is_unsaid(field_: dataclasses.Field[Any], value: Any) -> bool:
+def _is_default(field_: dataclasses.Field[Any], value: Any) -> bool:
     if field_.default_factory is not dataclasses.MISSING:
         return bool(value == field_.default_factory())
     return field_.default is not dataclasses.MISSING and bool(value == field_.default)

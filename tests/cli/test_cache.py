@@ -58,7 +58,7 @@ def zoo(
         hub.repository(name).commit({"config.json": "{}", "model.safetensors": WEIGHTS})
     (home / "registry.yaml").write_text(REGISTRY, encoding="utf-8")
     resolve(registry().model("mine/vit").weights, model="mine/vit")
-    early = resolve(registry().model("mine/early").weights, model="mine/early", want="partial")
+    early = resolve(registry().model("mine/early").weights, model="mine/early", extent="partial")
     early.partial["model.safetensors"].ensure([Span(0, 1_000_000)])
 
     def run(line: str) -> Done:

@@ -91,3 +91,51 @@ def test_an_unknown_model_imports_nothing_heavy() -> None:
     program = "import layerzoo\ntry: layerzoo.model('acme/shelff')\nexcept layerzoo.LayerzooError as it: print(it)"
     found, printed = heavy_modules(program)
     assert (found, "Nearest: acme/shelf" in printed) == (set(), True)
+
+
+SLOW_TO_IMPORT = {
+    *("asyncio", "concurrent.futures", "difflib", "email", "hashlib", "http", "importlib.metadata", "logging"),
+    *("platformdirs", "pluggy", "shutil", "socket", "ssl", "subprocess", "tempfile", "textwrap", "urllib.request"),
+}
+"""Modules of the standard library and of dependencies that browsing does without: each takes 1 to 50 ms."""
+MOST_OWN_MODULES = {
+    "list": 41,
+    "list --modality vision --license apache-2.0 --max-params 10M": 41,
+    "search vit": 41,
+    "show acme/vit-shelf": 41,
+    "layers acme/vit-shelf": 41,
+    "completion bash": 14,
+}
+"""The number of modules of layerzoo that a verb imports, with its package; half of the time of a verb goes to them."""
+
+
+def imported_modules(arguments: list[str]) -> set[str]:
+    """Return the modules that the command `zoo` imports in a fresh interpreter, those of the interpreter aside."""
+    program = (
+        "import sys; before = {*sys.modules}\n"
+        "from layerzoo.__main__ import main\n"
+        f"sys.argv = ['zoo', *{arguments!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*(sys.modules.keys() - before), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("verb", MOST_OWN_MODULES)
+def test_a_verb_imports_what_it_uses(verb: str) -> None:
+    piped = [] if verb.startswith("completion") else ["--format", "json" if verb.startswith("show") else "ids"]
+    imported = imported_modules([*verb.split(), *piped])
+    own = {module for module in imported if module.partition(".")[0] == "layerzoo"}
+    assert not imported & SLOW_TO_IMPORT
+    assert len(own) <= MOST_OWN_MODULES[verb], sorted(own)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_completed_id_imports_no_slow_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ZOO_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "zoo show acme/")
+    assert not imported_modules([]) & SLOW_TO_IMPORT

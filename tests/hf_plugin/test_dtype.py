@@ -20,7 +20,7 @@ from tests.terminal import Zoo
 from transformers import AutoConfig, AutoModel
 
 import layerzoo
-from layerzoo.media.sound import Sound
+from layerzoo.media.audio_input import Audio
 from layerzoo.runtime.precision import announce_other_dtype
 from layerzoo_hf.parts import backbone_path
 
@@ -98,7 +98,7 @@ def test_a_network_stored_in_bfloat16_equals_the_librarys_to_the_bit(
     sample: Any = {
         "text": TEXTS[1],
         "vision": image,
-        "audio": Sound(rng.normal(size=16_000).astype(np.float32), 16_000),
+        "audio": Audio(rng.normal(size=16_000).astype(np.float32), 16_000),
     }[modality]
     batch = backbone.preprocess([sample])
     network = AutoModel.from_pretrained(folder).eval()

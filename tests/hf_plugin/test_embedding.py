@@ -29,6 +29,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import layerzoo
 from layerzoo.errors import UsageError
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo_hf.embedding import has_library_embedding
 
 METHODS = {
@@ -144,7 +145,7 @@ def test_the_embedding_comes_last_and_the_other_layers_stay(tmp_path: Path, decl
     whole = saved(tmp_path, "clip")
     declare(tmp_path, vision={}, text={})
     backbone = layerzoo.load("mine/vision", layer=["block.1", "pooled", "last", "final", "embedding"])
-    names = [layer.name for layer in backbone.blueprint.spec.layers]
+    names = [layer.name for layer in resolved_model(backbone).spec.layers]
     assert names == ["stem", "block.0", "block.1", "pooled", "embedding"]
     pixels = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():

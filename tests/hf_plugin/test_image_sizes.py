@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, PixtralImageProcessorPil
 
 import layerzoo
+from layerzoo.runtime.backbone import resolved_model
 
 _PARTS: dict[str, dict[str, Any]] = {
     "pixtral": {
@@ -31,8 +32,8 @@ def test_image_sizes_reach_the_network_and_its_trace(kind: str, tmp_path: Path, 
     model = {"modality": "vision", "builder": "transformers", "weights": f"file:{tmp_path}"}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/sized": model}}))
     backbone = layerzoo.load("mine/sized", layer=["block.0", "block.1"], pool="none")
-    assert backbone.blueprint.found is not None
-    assert backbone.blueprint.found[1] == "fake"
+    assert resolved_model(backbone).tracer.latest is not None
+    assert resolved_model(backbone).tracer.latest.mode == "fake"
     rng = np.random.default_rng(0)
     for height, width in ((48, 80), (90, 33), (64, 64), (9, 200)):
         image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)

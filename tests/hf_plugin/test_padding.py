@@ -158,11 +158,11 @@ def check_sounds(name: str, sounds: list[Any], batch_size: int, pool: str) -> No
     assert backbone.spec.preprocess.batching == "tolerance"  # type: ignore[union-attr]
     assert isinstance(backbone.preprocess, AudioPreprocessor)
     agree(backbone, sounds, batch_size, pool)
-    agree(backbone, sounds, batch_size, pool, with_preprocess(backbone, backbone.preprocess.filled_up()))
+    agree(backbone, sounds, batch_size, pool, with_preprocess(backbone, backbone.preprocess.padded_to_buckets()))
     (name,) = backbone.pools
-    together = backbone.summaries(backbone.preprocess(sounds), {name: pool})[name]
+    together = backbone.pool_rows(backbone.preprocess(sounds), {name: pool})[name]
     for sample, found in zip(sounds, together, strict=True):
-        alone = backbone.summaries(backbone.preprocess([sample]), {name: pool})[name][0]
+        alone = backbone.pool_rows(backbone.preprocess([sample]), {name: pool})[name][0]
         assert np.linalg.norm(found - alone) <= TOLERANCE * np.linalg.norm(alone)
 
 
@@ -205,7 +205,7 @@ def test_sounds_that_are_filled_up_share_lengths_and_batches() -> None:
     )
     lengths = (16_000, 15_999, 15_500, 4_000, 14_000)
     sounds = [sound(length, length) for length in lengths]
-    layerzoo.extract(with_preprocess(backbone, backbone.preprocess.filled_up()), sounds)
+    layerzoo.extract(with_preprocess(backbone, backbone.preprocess.padded_to_buckets()), sounds)
     assert given == [(3, 16_384), (1, 4_096), (1, 14_336)]
     given.clear()
     layerzoo.extract(backbone, sounds)
@@ -217,7 +217,7 @@ def test_sounds_that_are_filled_up_share_lengths_and_batches() -> None:
 def test_a_sound_that_is_shorter_than_a_frame_is_not_filled_up_to_one(fills_up: bool) -> None:
     backbone = network("audio", "wav2vec2")
     assert isinstance(backbone.preprocess, AudioPreprocessor)
-    backbone = with_preprocess(backbone, backbone.preprocess.filled_up()) if fills_up else backbone
+    backbone = with_preprocess(backbone, backbone.preprocess.padded_to_buckets()) if fills_up else backbone
     found = layerzoo.extract(backbone, [sound(399, 0), sound(400, 0)], errors="skip", pool="none")
     assert [error.reason for error in found.errors] == [
         "too short: 399 samples at 16000 Hz (24.9 ms), and this network needs 400 (25 ms)"

@@ -31,6 +31,7 @@ from transformers import AutoConfig, AutoModel, CLIPConfig, CLIPImageProcessor, 
 import layerzoo
 from layerzoo.errors import RepositoryError, UnsafeWeightsError, UsageError
 from layerzoo.lock import Lock
+from layerzoo.runtime.backbone import resolved_model
 
 Declare = Callable[[Path], str]
 
@@ -224,7 +225,7 @@ def test_the_layers_of_the_network_keep_their_names_and_paths(networks: Any, tmp
     for layer in alone.layers:
         assert np.array_equal(found[layer.name], wanted[layer.name])
     assert (
-        with_embedding.blueprint.spec.layers[-2].name == "embedding"
+        resolved_model(with_embedding).spec.layers[-2].name == "embedding"
     )  # next to it: the pooler that no embedding needs
 
 
@@ -405,7 +406,7 @@ def test_an_encoder_decoder_equals_encode_whichever_of_the_two_the_library_pools
     backbone = layerzoo.load(declare(folder))
     assert_equal(layerzoo.extract(backbone, TEXTS).values, encoded(folder, batch_size=1))
     assert_equal(layerzoo.extract(backbone, TEXTS[:1]).values, encoded(folder, TEXTS[:1]))
-    assert {"stem", "block.0", "block.1"} <= {layer.name for layer in backbone.blueprint.spec.layers}
+    assert {"stem", "block.0", "block.1"} <= {layer.name for layer in resolved_model(backbone).spec.layers}
 
 
 def test_a_dual_encoder_saved_by_sentence_transformers_has_its_projection(tmp_path: Path, declare: Declare) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import layerzoo
-from layerzoo.runtime.blueprint import Blueprint
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.spec import FrozenMap, ModelSpec
 
 TYPES = (
@@ -24,8 +24,7 @@ SIZE = {
 def test_the_blocks_are_those_of_the_encoder(kind: str, layers: int) -> None:
     args = FrozenMap({"model_type": kind, "config": {**SIZE, "num_hidden_layers": layers}})
     spec = ModelSpec(id="mine/speech", modality="audio", builder="transformers", args=args)
-    blueprint = layerzoo.load(spec, weights="random:0", pool="none").blueprint
-    assert isinstance(blueprint, Blueprint)
-    blocks = {layer.name: layer.module for layer in blueprint.spec.layers if layer.name.startswith("block")}
+    resolved = resolved_model(layerzoo.load(spec, weights="random:0", pool="none"))
+    blocks = {layer.name: layer.module for layer in resolved.spec.layers if layer.name.startswith("block")}
     assert list(blocks) == [f"block.{index}" for index in range(layers)]
     assert all(module.startswith("encoder.") for module in blocks.values())

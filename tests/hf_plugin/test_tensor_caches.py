@@ -7,7 +7,7 @@ from transformers import AutoModel, DINOv3ViTConfig, pytorch_utils
 from transformers.models.dinov3_vit.modeling_dinov3_vit import get_patches_center_coordinates
 
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import ground
+from layerzoo.runtime.construct import trace_mode
 from layerzoo.runtime.trace import trace
 from layerzoo.spec import Layer
 from layerzoo_hf.tensor_caches import without_tensor_caches
@@ -17,7 +17,7 @@ SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "in
 
 def test_a_pass_without_values_leaves_no_fake_tensor_behind() -> None:
     network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
-    with ground("fake"):
+    with trace_mode("fake"):
         network(torch.zeros(1, 3, 48, 80))  # a size that no other test takes
     found = get_patches_center_coordinates(3, 5, dtype=torch.float32, device=torch.device("cpu"))
     assert type(found) is torch.Tensor
@@ -25,7 +25,7 @@ def test_a_pass_without_values_leaves_no_fake_tensor_behind() -> None:
 
 def test_what_is_not_to_be_remembered_is_so_again_after_a_trace_that_ends_early() -> None:
     usual = pytorch_utils.is_torchdynamo_compiling
-    with ground("meta"):
+    with trace_mode("meta"):
         network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
         found = trace(
             network, Batch({"pixels": torch.ones(1, 3, 48, 48)}), until=[Layer(name="stem", module="embeddings")]

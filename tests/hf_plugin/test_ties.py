@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 import layerzoo
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.spec import FrozenMap, ModelSpec, Weights
 
 NAMES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -63,7 +64,7 @@ def test_tied_embeddings_have_the_values_that_transformers_loads(
     spec = ModelSpec(
         id="mine/tied", modality="text", builder="transformers", args=args, weights=Weights(source=f"file:{tmp_path}/")
     )
-    layers = [layer.name for layer in layerzoo.load(spec, weights="random:0", pool="none").blueprint.spec.layers]
+    layers = [layer.name for layer in resolved_model(layerzoo.load(spec, weights="random:0", pool="none")).spec.layers]
     loaded = layerzoo.load(spec, layer=layers, pool="none").module.state_dict()
     wanted = expected.state_dict()
     unlike = [name for name, tensor in loaded.items() if not torch.equal(tensor, wanted[name.removeprefix("network.")])]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from layerzoo.jobs.workers import Limits, results
+from layerzoo.jobs.workers import WorkerLimits, results
 
 LONG_S = 60.0
 
@@ -34,17 +34,17 @@ def misbehave(name: str) -> Mapping[str, Any]:
     return {"done": name}
 
 
-def outcomes(*names: str, limits: Limits, processes: int = 1) -> dict[str, Mapping[str, Any]]:
+def outcomes(*names: str, limits: WorkerLimits, processes: int = 1) -> dict[str, Mapping[str, Any]]:
     return dict(results(names, misbehave, limits, processes=processes))
 
 
 def test_every_job_has_its_own_result() -> None:
     names = ["a", "b", "c", "d", "e"]
-    assert outcomes(*names, limits=Limits(LONG_S), processes=2) == {name: {"done": name} for name in names}
+    assert outcomes(*names, limits=WorkerLimits(LONG_S), processes=2) == {name: {"done": name} for name in names}
 
 
 def test_a_failing_job_loses_only_its_own_result() -> None:
-    results_of_jobs = outcomes("raises", "crashes", "exits", "succeeds", limits=Limits(LONG_S))
+    results_of_jobs = outcomes("raises", "crashes", "exits", "succeeds", limits=WorkerLimits(LONG_S))
     assert results_of_jobs == {
         "raises": {"failed": "ValueError: it does not run"},
         "crashes": {"failed": "its process ended with signal SIGSEGV"},
@@ -55,25 +55,25 @@ def test_a_failing_job_loses_only_its_own_result() -> None:
 
 def test_a_job_that_hangs_is_terminated() -> None:
     start = time.monotonic()
-    results_of_jobs = outcomes("hangs", "hangs", limits=Limits(seconds=1), processes=2)
+    results_of_jobs = outcomes("hangs", "hangs", limits=WorkerLimits(seconds=1), processes=2)
     assert results_of_jobs == {"hangs": {"failed": "it took longer than 1 s"}}
     assert time.monotonic() - start < LONG_S / 2
 
 
 def test_a_job_that_exceeds_the_memory_limit_fails() -> None:
-    results_of_jobs = outcomes("takes all memory", "succeeds", limits=Limits(LONG_S, memory_bytes=1 << 30))
+    results_of_jobs = outcomes("takes all memory", "succeeds", limits=WorkerLimits(LONG_S, memory_bytes=1 << 30))
     assert results_of_jobs == {"takes all memory": {"failed": "MemoryError"}, "succeeds": {"done": "succeeds"}}
 
 
 def test_closing_the_results_ends_all_processes() -> None:
-    running = results(["a", "hangs", "hangs"], misbehave, Limits(LONG_S), processes=2)
+    running = results(["a", "hangs", "hangs"], misbehave, WorkerLimits(LONG_S), processes=2)
     assert next(running) == ("a", {"done": "a"})
     running.close()
     assert multiprocessing.active_children() == []
 
 
 def test_workers_ignore_ctrl_c() -> None:
-    assert outcomes("is interrupted", limits=Limits(LONG_S)) == {"is interrupted": {"done": "is interrupted"}}
+    assert outcomes("is interrupted", limits=WorkerLimits(LONG_S)) == {"is interrupted": {"done": "is interrupted"}}
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -88,17 +88,17 @@ class Unloadable:
 
 
 def test_a_callable_that_cannot_be_unpickled_fails_every_job() -> None:
-    results_of_jobs = dict(results(["a", "b"], Unloadable(), Limits(LONG_S), processes=1))
+    results_of_jobs = dict(results(["a", "b"], Unloadable(), WorkerLimits(LONG_S), processes=1))
     assert {result["failed"] for result in results_of_jobs.values()} == {"its process ended with code 7"}
 
 
 KILLED = """
 import os, signal, sys
-from layerzoo.jobs.workers import Limits, results
+from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo_work import work
 
 if __name__ == "__main__":
-    for name, result in results(["first", "second"], work, Limits(60), processes=1):
+    for name, result in results(["first", "second"], work, WorkerLimits(60), processes=1):
         sys.stdout.write(f"{result['process']}\\n")
         sys.stdout.flush()
         os.kill(os.getpid(), signal.SIGKILL)

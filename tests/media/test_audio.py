@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from layerzoo.errors import SampleError
 from layerzoo.media.audio import decode, windows
-from layerzoo.media.sound import Sound
+from layerzoo.media.audio_input import Audio
 
 RATE = 16_000
 
@@ -45,26 +45,26 @@ def refusal(source: Any) -> str:
 
 class TestDecode:
     def test_a_file_at_the_right_rate_is_what_it_holds(self, speech: Path, mono: Any) -> None:
-        for source in (speech, str(speech), speech.read_bytes(), Sound(mono, RATE), (mono, RATE)):
+        for source in (speech, str(speech), speech.read_bytes(), Audio(mono, RATE), (mono, RATE)):
             decoded = decode(source, RATE)
             assert decoded.dtype == np.float32
             assert np.array_equal(decoded, mono)
 
     def test_channels_are_averaged(self, mono: Any) -> None:
         stereo = np.stack([mono, -0.5 * mono], axis=1)
-        assert np.array_equal(decode(Sound(stereo, RATE), RATE), stereo.mean(axis=1))
+        assert np.array_equal(decode(Audio(stereo, RATE), RATE), stereo.mean(axis=1))
         assert np.allclose(decode(encoded(stereo, "WAV", "FLOAT"), RATE), 0.25 * mono, atol=1e-7)
 
     @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
     def test_other_rates_are_resampled_in_high_quality(self, mono: Any, rate: int) -> None:
         expected = soxr.resample(mono, rate, RATE, quality="HQ")
-        assert np.array_equal(decode(Sound(mono, rate), RATE), expected)
+        assert np.array_equal(decode(Audio(mono, rate), RATE), expected)
         assert np.array_equal(decode(encoded(mono, "WAV", "FLOAT", rate), RATE), expected)
         assert abs(len(expected) - len(mono) * RATE / rate) <= 1
 
     def test_a_tone_keeps_its_pitch(self) -> None:
         tone = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100).astype(np.float32)
-        spectrum = np.abs(np.fft.rfft(decode(Sound(tone, 44_100), RATE)))
+        spectrum = np.abs(np.fft.rfft(decode(Audio(tone, 44_100), RATE)))
         assert spectrum.argmax() == 440
 
     @pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64"])
@@ -83,12 +83,12 @@ class TestDecode:
         [(np.int8, -128, 127), (np.int16, -32768, 32767), (np.int32, -(2**31), 2**31 - 1), (np.uint8, 0, 255)],
     )
     def test_integers_are_scaled_by_their_range(self, dtype: Any, low: int, high: int) -> None:
-        decoded = decode(Sound(np.array([low, high], dtype), RATE), RATE)
+        decoded = decode(Audio(np.array([low, high], dtype), RATE), RATE)
         assert decoded[0] == -1
         assert 0.99 < decoded[1] <= 1
 
     def test_integers_in_memory_equal_the_same_in_a_file(self, speech: Path, mono: Any) -> None:
-        assert np.array_equal(decode(Sound(soundfile.read(speech, dtype="int16")[0], RATE), RATE), mono)
+        assert np.array_equal(decode(Audio(soundfile.read(speech, dtype="int16")[0], RATE), RATE), mono)
 
     def test_any_file_name(self, speech: Path, tmp_path: Path) -> None:
         for name in ("a\nb.wav", "ünïcödé.wav", "headerless.raw", b"caf\xe9.wav".decode("utf-8", "surrogateescape")):
@@ -122,22 +122,22 @@ class TestRefusals:
         assert refusal(tmp_path / "x.wav") == "empty file"
         assert refusal(tmp_path / "none.wav") == "no such file"
         assert refusal(encoded(np.zeros(0), "WAV")) == "empty: 0 samples"
-        assert refusal(Sound(np.zeros(0), RATE)) == "empty: 0 samples"
-        assert refusal(Sound(np.ones(1), 192_000)) == "too short: 1 samples at 192000 Hz are none at 16000 Hz"
+        assert refusal(Audio(np.zeros(0), RATE)) == "empty: 0 samples"
+        assert refusal(Audio(np.ones(1), 192_000)) == "too short: 1 samples at 192000 Hz are none at 16000 Hz"
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
     def test_samples_that_are_not_finite(self, bad: float) -> None:
-        assert "not finite" in refusal(Sound(np.array([0.0, bad]), RATE))
+        assert "not finite" in refusal(Audio(np.array([0.0, bad]), RATE))
         if abs(bad) != 1e300:
             assert "not finite" in refusal(encoded(np.array([0.0, bad] * 9), "WAV", "FLOAT"))
 
     def test_what_is_no_sound(self, mono: Any) -> None:
         assert "an array of shape (159414,)" in refusal(mono)
-        assert "samples of shape (2, 16000)" in refusal(Sound(np.zeros((2, 16_000)), RATE))
-        assert "samples of bool" in refusal(Sound(np.zeros(9, bool), RATE))
-        assert "a sample rate of 0 Hz" in refusal(Sound(np.zeros(9), 0))
+        assert "samples of shape (2, 16000)" in refusal(Audio(np.zeros((2, 16_000)), RATE))
+        assert "samples of bool" in refusal(Audio(np.zeros(9, bool), RATE))
+        assert "a sample rate of 0 Hz" in refusal(Audio(np.zeros(9), 0))
         for rate in (float("nan"), float("inf"), 16_000.5, "16000"):
-            assert "Sound(samples, sample_rate_hz)" in refusal((np.zeros(9), rate))
+            assert "Audio(samples, sample_rate_hz)" in refusal((np.zeros(9), rate))
 
 
 class TestWindows:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from layerzoo.errors import InputError, SampleError
+from layerzoo.media.audio_input import Audio
 from layerzoo.media.kinds import kind_of_inputs
 from layerzoo.media.samples import Sample
 from layerzoo.media.samples import samples as find
-from layerzoo.media.sound import Sound
 
 torch_data = pytest.importorskip("torch.utils.data")
 torch = pytest.importorskip("torch")
@@ -229,7 +229,7 @@ class TestLists:
             assert len(sources(one)) == 1
             assert sources(one)[0] is one
             assert ids([one, one]) == ["0", "1"]
-        for sound in (Sound(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
+        for sound in (Audio(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
             assert sources(sound, "audio") == [sound]
             assert len(sources([sound, sound], "audio")) == 2
 

@@ -31,7 +31,7 @@ def test_every_name_of_a_public_module_exists():
     ("program", "private"),
     [
         ("import layerzoo.spec", []),
-        ("import layerzoo.runtime.build", ["layerzoo.runtime.build"]),
+        ("import layerzoo.runtime.construct", ["layerzoo.runtime.construct"]),
         ("from layerzoo.runtime import build", []),
         ("from layerzoo.runtime import naming", ["layerzoo.runtime.naming"]),
         ("from layerzoo import runtime, spec", []),

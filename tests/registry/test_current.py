@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import layerzoo
-from layerzoo.disk import cache_dir
 from layerzoo.errors import UnknownModelError
+from layerzoo.paths import cache_dir
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.outcome import ImportOutcome
 

@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.terminal import beside_local_files
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import RegistryError
+from layerzoo.paths import cache_dir
 from layerzoo.registry import Registry, registry
 from layerzoo.registry.database import FILE_NAME, Database
 from layerzoo.registry.notes import Notes

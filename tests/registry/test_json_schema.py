@@ -1,7 +1,8 @@
-"""The schema that editors use says what the checker says, as far as a schema can."""
+"""The JSON Schema for editors agrees with the checker, and its keys are the fields of the dataclasses."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from layerzoo.registry.check import check
 from layerzoo.registry.document import parse_document, read_document
-from layerzoo.registry.json_schema import json_schema
+from layerzoo.registry.forms import MODEL_FORMS, PREPROCESS_FORMS, DefaultForm, Form, LayerForm, WeightsForm
+from layerzoo.registry.json_schema import definitions, describe, json_schema
+from layerzoo.spec import KINDS, MODALITIES, PREPROCESS_CLASSES, Default, Layer, ModelSpec, Weights
 
 ROOT = Path(__file__).parents[2]
 VALID = [
@@ -21,7 +24,7 @@ VALID = [
 ]
 VISION = "modality: vision, builder: toy, preprocess: {resize: box, mean: [0, 0, 0], std: [1, 1, 1]"
 
-# A file each, by what stands behind `net:`.
+# One file each: the value of `net:`.
 MISTAKES = [
     "{modality: text}",
     "{builder: toy}",
@@ -48,7 +51,7 @@ MISTAKES = [
 ]
 HEADS = ["layerzoo: 2", "models: {}", "layerzoo: 1\nmodells: {}", "layerzoo: 1\ndisable: ['*']", "- 1"]
 
-# What the forms allow beside the long way.
+# Short forms of values.
 SHORT_FORMS = [
     "{modality: text, base: acme/net}",
     "{modality: text, builder: toy, layers: {norm: encoder.norm, head: , all: .}}",
@@ -95,6 +98,40 @@ def test_mistakes_are_found_by_the_schema_and_by_the_checker(validator: Any, hom
     assert check(_file(home, text))
 
 
+# Fields that are not keys of a form: ids and the names of layers are keys of the mapping around it, the kind follows
+# from the modality, and the others are declared elsewhere.
+ELSEWHERE = {ModelSpec: {"id", "traced_with", "plugin", "aliases"}, Layer: {"name"}}
+FORMS = {
+    ModelSpec: [*MODEL_FORMS.values()],
+    Layer: [LayerForm],
+    Weights: [WeightsForm],
+    Default: [DefaultForm],
+    **{PREPROCESS_CLASSES[kind]: [form] for kind, form in PREPROCESS_FORMS.items()},
+}
+
+
+@pytest.mark.parametrize(("spec_class", "form"), [(cls, form) for cls, forms in FORMS.items() for form in forms])
+def test_the_keys_of_the_schema_are_the_fields_of_the_dataclass(spec_class: Any, form: type[Form]) -> None:
+    names = [field.name for field in dataclasses.fields(spec_class)]
+    keys = [name for name in names if name not in ELSEWHERE.get(spec_class, {"kind"})]
+    definition = definitions([form])[form.__name__]
+    schema = definition["anyOf"][-1] if "anyOf" in definition else definition
+    assert list(schema["properties"]) == keys
+
+
+@pytest.mark.parametrize("spec_class", FORMS)
+def test_every_field_of_a_dataclass_is_described_in_the_schema(spec_class: Any) -> None:
+    (form, *_) = FORMS[spec_class]
+    assert [key for key in form.model_fields if not describe(form, key)] == []
+    assert describe(LayerForm, "flops").startswith("The floating-point operations up to this layer")
+    assert describe(LayerForm, "flops").endswith("For a range of layers: [first, step].")
+
+
+def test_every_modality_has_one_kind_of_preprocess() -> None:
+    assert tuple(sorted(KINDS)) == tuple(sorted(MODALITIES)) == tuple(sorted(MODEL_FORMS))
+    assert sorted(KINDS.values()) == sorted(PREPROCESS_CLASSES) == sorted(PREPROCESS_FORMS)
+
+
 def test_every_key_is_described() -> None:
     assert [path for path, key in _keys(json_schema(), "") if "description" not in key and "$ref" not in key] == []
 
@@ -102,7 +139,7 @@ def test_every_key_is_described() -> None:
 def _keys(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(schema, dict):
         for name, inner in schema.items():
-            if name == "then":  # what is needed, of keys that are described elsewhere
+            if name == "then":  # required keys, which are described elsewhere
                 continue
             if name == "properties":
                 yield from ((f"{path}/{key}", each) for key, each in inner.items())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerzoo.runtime.axes import Layout, Probes, Stretch, infer_layout
+from layerzoo.runtime.axes import AxisLayout, Enlargement, Probes, infer_layout
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.trace import Trace, trace
 
@@ -33,33 +33,33 @@ def traced(stride: int, prefix: int, side: int) -> Probes:
     def run(batch: int, height: int, width: int) -> Trace:
         return trace(Patches(stride, prefix), Batch({"x": torch.zeros(batch, 3, height, width)}))
 
-    return Probes(base=run(2, side, side), stretched={stretch: run(*size) for stretch, size in sizes.items()})
+    return Probes(base=run(2, side, side), enlarged={enlargement: run(*size) for enlargement, size in sizes.items()})
 
 
-def without(probes: Probes, *refused: Stretch) -> Probes:
-    kept = {stretch: found for stretch, found in probes.stretched.items() if stretch not in refused}
-    return Probes(base=probes.base, stretched=kept)
+def without(probes: Probes, *refused: Enlargement) -> Probes:
+    kept = {enlargement: found for enlargement, found in probes.enlarged.items() if enlargement not in refused}
+    return Probes(base=probes.base, enlarged=kept)
 
 
-def layout(probes: Probes, module: str) -> Layout | None:
+def layout(probes: Probes, module: str) -> AxisLayout | None:
     return infer_layout(probes, probes.base.calls_of(module)[0], None)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 @pytest.mark.parametrize(("side", "stride"), [(24, 4), (28, 8), (20, 8), (14, 4)])
 def test_tokens_that_do_not_grow_stand_in_front_however_sizes_are_rounded(prefix: int, side: int, stride: int) -> None:
-    assert layout(traced(stride, prefix, side), "tokens") == Layout(("batch", "token", "channel"), prefix)
+    assert layout(traced(stride, prefix, side), "tokens") == AxisLayout(("batch", "token", "channel"), prefix)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 def test_square_pictures_alone_tell_tokens(prefix: int) -> None:
     square = without(traced(4, prefix, 24), "height", "width")
-    assert layout(square, "tokens") == Layout(("batch", "token", "channel"), prefix)
+    assert layout(square, "tokens") == AxisLayout(("batch", "token", "channel"), prefix)
 
 
 def test_where_square_pictures_are_rounded_no_token_is_taken_for_one_in_front() -> None:
     square = without(traced(8, 0, 20), "height", "width")
-    assert layout(square, "tokens") == Layout(("batch", "token", "channel"), None)
+    assert layout(square, "tokens") == AxisLayout(("batch", "token", "channel"), None)
 
 
 def test_square_pictures_alone_do_not_tell_height_from_width() -> None:
@@ -67,7 +67,7 @@ def test_square_pictures_alone_do_not_tell_height_from_width() -> None:
 
 
 def test_height_and_width_are_told_by_what_grows_with_them() -> None:
-    assert layout(traced(4, 0, 24), "conv") == Layout(("batch", "channel", "height", "width"), None)
+    assert layout(traced(4, 0, 24), "conv") == AxisLayout(("batch", "channel", "height", "width"), None)
 
 
 def test_one_side_alone_does_not_tell_height_from_tokens() -> None:
@@ -75,7 +75,7 @@ def test_one_side_alone_does_not_tell_height_from_tokens() -> None:
 
 
 def test_a_map_of_one_pixel_keeps_its_height_and_width() -> None:
-    assert layout(traced(4, 0, 24), "pixel") == Layout(("batch", "channel", "height", "width"), None)
+    assert layout(traced(4, 0, 24), "pixel") == AxisLayout(("batch", "channel", "height", "width"), None)
 
 
 class Windows(nn.Module):
@@ -95,7 +95,7 @@ def test_windows_are_not_the_batch() -> None:
         trace(Windows(), Batch({"x": torch.zeros(batch, 3, height, width)}))
         for batch, height, width in ((2, 16, 16), *sizes.values())
     )
-    probes = Probes(base=base, stretched=dict(zip(sizes, larger, strict=True)))
+    probes = Probes(base=base, enlarged=dict(zip(sizes, larger, strict=True)))
     assert layout(probes, "windows") is None
 
 
@@ -121,5 +121,5 @@ def test_tokens_in_front_of_a_text_are_told_where_it_is_not_shortened(
     def run(batch: int, length: int) -> Trace:
         return trace(Prompted(prefix, shortens), Batch({"x": torch.zeros(batch, length, dtype=torch.long)}))
 
-    found = layout(Probes(base=run(2, 16), stretched={"length": run(2, 32), "all": run(3, 32)}), "tokens")
-    assert found == Layout(("batch", "token", "channel"), told)
+    found = layout(Probes(base=run(2, 16), enlarged={"length": run(2, 32), "all": run(3, 32)}), "tokens")
+    assert found == AxisLayout(("batch", "token", "channel"), told)

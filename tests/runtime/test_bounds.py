@@ -13,7 +13,7 @@ from torch import nn
 
 from layerzoo.bounds import check_counts, check_pixels, free_memory
 from layerzoo.errors import TooLargeError
-from layerzoo.runtime.build import build, check_memory
+from layerzoo.runtime.construct import build, check_memory
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
@@ -33,7 +33,7 @@ class Builder:
 
 
 def test_a_builder_that_makes_modules_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["layerzoo.runtime.build"], "_MOST_MODULES", 1_000)
+    monkeypatch.setattr(sys.modules["layerzoo.runtime.construct"], "_MOST_MODULES", 1_000)
     hooks: Any = Builder(1_000)
     assert len(list(build(SPEC, hooks, {}).children())) == 1_000  # type: ignore[arg-type]
     hooks = Builder(20_000)

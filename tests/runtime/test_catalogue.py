@@ -15,6 +15,7 @@ import layerzoo
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.jobs.ledger import Ledger
 from layerzoo.runtime import trace_layers
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.catalogue import state_of, trace_architectures
 
 InstallCopy = Callable[[str], Path]
@@ -47,8 +48,8 @@ def test_a_catalogue_that_no_longer_fits_names_both_versions_and_the_way_out(pac
     ship(package, layer)
     with pytest.raises(LayerError) as caught:
         layerzoo.load("catalogued/net", layer="stem", weights="random:0")
-    assert f"were found with torch {THEN} (installed: {importlib.metadata.version('torch')})" in str(caught.value)
-    assert str(caught.value).endswith("To find them afresh: zoo layers --trace catalogued/net")
+    assert f"were traced with torch {THEN} (installed: {importlib.metadata.version('torch')})" in str(caught.value)
+    assert str(caught.value).endswith("To trace them again: zoo layers --trace catalogued/net")
 
 
 def test_a_fresh_trace_takes_the_place_of_what_no_longer_fits(package: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_fresh_trace_takes_the_place_of_what_no_longer_fits(package: Path) -> 
     layers = trace_layers("catalogued/net")
     assert "gone" not in {layer.module for layer in layers}
     backbone = layerzoo.load("catalogued/net", layer=layers[0].name, weights="random:0")
-    assert backbone.blueprint.spec.layers == layers
+    assert resolved_model(backbone).spec.layers == layers
 
 
 def test_a_model_that_is_built_on_a_catalogued_one_has_the_same_way_out(package: Path, home: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_model_that_is_built_on_a_catalogued_one_has_the_same_way_out(package:
 def test_a_catalogue_of_another_version_that_still_fits_is_used(package: Path) -> None:
     ship(package, ["stem", "0", "BCHW"])
     backbone = layerzoo.load("catalogued/net", layer="stem", weights="random:0")
-    assert [layer.name for layer in backbone.blueprint.spec.layers] == ["stem"]
+    assert [layer.name for layer in resolved_model(backbone).spec.layers] == ["stem"]
 
 
 def test_a_mistake_in_a_catalogue_of_these_versions_is_told_as_that(package: Path) -> None:

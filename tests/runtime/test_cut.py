@@ -128,9 +128,11 @@ def test_a_module_that_runs_several_times_needs_a_call() -> None:
 
 
 def test_a_module_that_returns_several_tensors_needs_an_output() -> None:
-    with pytest.raises(LayerError, match=r"returns 0 \(2, 4, 16, 16\), 1 \(2, 4, 8, 8\), and the layer says not which"):
+    with pytest.raises(
+        LayerError, match=r"returns 0 \(2, 4, 16, 16\), 1 \(2, 4, 8, 8\), and the layer does not say which"
+    ):
         plan_cut(traced("SeveralOutputs"), [Layer(name="x", module="pyramid")], model="m")
-    with pytest.raises(LayerError, match="asks for 'median'"):
+    with pytest.raises(LayerError, match="selects 'median'"):
         plan_cut(traced("SeveralOutputs"), [Layer(name="x", module="named", output="median")], model="m")
 
 

@@ -24,8 +24,8 @@ from layerzoo.errors import (
     UsageError,
 )
 from layerzoo.runtime import Backbone
-from layerzoo.runtime.batch import Row
-from layerzoo.runtime.extract import Limit, _batches
+from layerzoo.runtime.batch import InputRow
+from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
 from layerzoo.testing.toy import WORD_VECTORS, WORDS
 
 VECTORS = dict(zip(WORDS, np.array(WORD_VECTORS[1:], dtype=np.float32), strict=True))
@@ -131,9 +131,9 @@ def test_results_are_in_the_order_of_the_inputs_whatever_their_lengths(text_mode
 
 @pytest.mark.parametrize("lengths", [[5] * 100, [400] * 3, list(range(1, 300, 7)), [1] * 3000])
 def test_a_batch_of_texts_holds_a_number_of_tokens_or_a_single_text(lengths: list[int]) -> None:
-    rows = [(index, 0, Row({}, valid=length, total=length)) for index, length in enumerate(lengths)]
-    limit = Limit(rows=64, positions=320)
-    found = list(_batches(iter(rows), layerzoo.load("toy/next-word").preprocess, limit))
+    rows = [PlacedRow(index, 0, InputRow({}, valid=length, total=length)) for index, length in enumerate(lengths)]
+    limit = BatchLimit(rows=64, positions=320)
+    found = list(batches(iter(rows), layerzoo.load("toy/next-word").preprocess, limit))
     assert sorted(index for batch in found for index, _, _ in batch) == list(range(len(lengths)))
     for batch in found:
         longest = max(row.total for _, _, row in batch)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.plain import trace_from_plain, trace_to_plain
+from layerzoo.runtime.serialize import deserialize_trace, serialize_trace
 from layerzoo.runtime.trace import trace
 
 
@@ -63,7 +63,7 @@ def flops_of_one(make: Callable[[], nn.Module], size: int, *others: int, device:
     for other in others:
         counted = found.with_single(traced(other))  # type: ignore[attr-defined]
         found = found if counted is found else counted
-    again = trace_from_plain(trace_to_plain(found))  # type: ignore[arg-type]
+    again = deserialize_trace(serialize_trace(found))  # type: ignore[arg-type]
     assert again == found
     return [again.flops_until(call.end) for call in again.calls if call.module.isdecimal()]
 

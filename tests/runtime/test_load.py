@@ -16,6 +16,7 @@ from torch import nn
 
 import layerzoo
 from layerzoo.errors import LayerError, PluginError, UnsafeWeightsError, WeightsError
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.checkpoint import KeyRules
 from layerzoo.runtime.network import Stub
 from layerzoo.runtime.trace import named_tensors
@@ -150,7 +151,7 @@ def test_two_processes_that_load_at_once_agree(tmp_path: Path) -> None:
 def test_layers_of_a_network_that_declares_none_are_named_by_its_trace(name: str, expected: dict[str, str]) -> None:
     layers = {
         layer.name: layer.module
-        for layer in layerzoo.load(vision(name), weights="random:0", pool="none").blueprint.spec.layers
+        for layer in resolved_model(layerzoo.load(vision(name), weights="random:0", pool="none")).spec.layers
     }
     assert expected.items() <= layers.items()
 
@@ -197,13 +198,13 @@ def test_a_cut_of_a_random_network_equals_the_whole_one(name: str) -> None:
     whole = layerzoo.load(spec, layer="module:", weights="random:1", pool="none")
     batch = whole.preprocess.example(2)
     assert batch is not None
-    calls = [call for call in whole.blueprint.trace.calls if None in call.outputs and call.module]
+    calls = [call for call in resolved_model(whole).tracer.trace.calls if None in call.outputs and call.module]
     for call in calls[:: max(1, len(calls) // 4)]:
         selector = f"module:{call.module}#{call.index}"
         cut = layerzoo.load(spec, layer=selector, weights="random:1", pool="none")
         both = layerzoo.load(spec, layer=[selector, "module:"], weights="random:1", pool="none")
         assert torch.equal(cut.activations(batch)[selector], both.activations(batch)[selector]), selector
-        is_read_later = any(step > call.end for step in whole.blueprint.trace.reads.values())
+        is_read_later = any(step > call.end for step in resolved_model(whole).tracer.trace.reads.values())
         assert any(isinstance(module, Stub) for module in cut.module.modules()) == is_read_later
 
 
@@ -230,7 +231,7 @@ def test_a_users_file_needs_no_code(own_zoo: Path) -> None:
             return_prefix_tokens=True,
         )
     cls = expected[0][1][:, 0]
-    assert np.allclose(np.stack(backbone.summaries(batch, {"block.5": "cls"})["block.5"]), cls.numpy(), atol=1e-5)
+    assert np.allclose(np.stack(backbone.pool_rows(batch, {"block.5": "cls"})["block.5"]), cls.numpy(), atol=1e-5)
 
 
 def test_a_folder_of_save_pretrained_needs_no_code(own_zoo: Path) -> None:
@@ -251,7 +252,7 @@ def test_a_folder_of_save_pretrained_needs_no_code(own_zoo: Path) -> None:
         "layerzoo: 1\nmodels:\n  mine/tiny-bert: {modality: text, builder: transformers, weights: file:./tiny-bert}\n"
     )
     backbone = layerzoo.load("mine/tiny-bert", layer=["block.*"], pool="cls")
-    assert [layer.name for layer in backbone.blueprint.spec.layers][:5] == [
+    assert [layer.name for layer in resolved_model(backbone).spec.layers][:5] == [
         "stem",
         "block.0",
         "block.1",

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 import layerzoo
 from layerzoo.errors import WeightsError
-from layerzoo.runtime.build import build_uninitialised
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.checkpoint import open_checkpoint
+from layerzoo.runtime.construct import build_uninitialised
 from layerzoo.runtime.fill import fetch_for
 from layerzoo.weights import resolve
 
@@ -137,11 +138,11 @@ def test_what_is_fetched_is_what_is_read(tmp_path: Path, name: str, layer: str) 
     path = tmp_path / "w.safetensors"
     save_file({key: value.contiguous() for key, value in checkpoint_of(name).items()}, path)
     backbone = layerzoo.load(model_id(name), layer=layer, weights=path)
-    blueprint = backbone.blueprint
-    files = resolve(None, path, model="x", want="whole")
-    network = build_uninitialised(blueprint.spec, blueprint.hooks, files)
-    cut = blueprint.cut(backbone.layers)
-    checkpoint = open_checkpoint(blueprint.spec, files, blueprint.hooks)
+    resolved = resolved_model(backbone)
+    files = resolve(None, path, model="x", extent="whole")
+    network = build_uninitialised(resolved.spec, resolved.hooks, files)
+    cut = resolved.cut(backbone.layers)
+    checkpoint = open_checkpoint(resolved.spec, files, resolved.hooks)
     fetched = fetch_for(network, cut, checkpoint, model="x")
     loaded = backbone.provenance["loaded"]
     assert (fetched.tensors, fetched.bytes) == (loaded["tensors"], loaded["bytes"])

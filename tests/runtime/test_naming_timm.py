@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.sampling import sampled
 
-from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.loading import trace_layers
 from layerzoo.spec import FrozenMap, Layer, ModelSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "timm_layers.txt"

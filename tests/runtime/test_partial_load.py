@@ -115,7 +115,7 @@ def needed_bytes(backbone: layerzoo.Backbone) -> int:
 READ = """
 import json, sys
 import layerzoo
-from layerzoo.disk import cache_dir
+from layerzoo.paths import cache_dir
 
 def read():
     with open("/proc/self/io") as io:

@@ -15,7 +15,7 @@ from layerzoo.errors import PoolingError
 from layerzoo.media.text import tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
 from layerzoo.runtime.batch import Batch, collate
-from layerzoo.runtime.pool import merge, pooled_counts, rows_of, summarise
+from layerzoo.runtime.pool import merge, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.preprocess.text import token_row
 from layerzoo.spec import Layer
 
@@ -61,9 +61,9 @@ DEFINITIONS = {
 def pooled(
     values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1
 ) -> NDArray[np.float32]:
-    """Through the whole way: summarise, take the rows apart, finish each."""
+    """Through the whole way: pool_batch, take the rows apart, finish each."""
     batch = Batch({"x": torch.from_numpy(values)}, None if valid is None else torch.tensor(valid), total)
-    summary = summarise(torch.from_numpy(values), batch, layer, pool)
+    summary = pool_batch(torch.from_numpy(values), batch, layer, pool)
     return np.stack([merge([row], [1], pool) for row in rows_of(summary, batch, layer, pool)])
 
 
@@ -143,7 +143,7 @@ def test_windows_merge_into_the_pooling_over_all_of_them(pool: str, lengths: lis
     rows = []
     for piece in pieces:
         batch = Batch({"x": torch.from_numpy(piece[None])}, torch.tensor([len(piece)]), len(piece))
-        rows += rows_of(summarise(torch.from_numpy(piece[None]), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
+        rows += rows_of(pool_batch(torch.from_numpy(piece[None]), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
     expected = DEFINITIONS[pool](whole.astype(np.float64))
     np.testing.assert_allclose(merge(rows, lengths, pool), expected, rtol=1e-4, atol=1e-5)
 
@@ -170,7 +170,7 @@ def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
         total=room,
         spans=torch.tensor([row.span for row in rows]),
     )
-    summaries = rows_of(summarise(torch.from_numpy(values), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
+    summaries = rows_of(pool_batch(torch.from_numpy(values), batch, SEQUENCE, pool), batch, SEQUENCE, pool)
     expected = whole if pool == "none" else DEFINITIONS[pool](whole.astype(np.float64))
     found = merge(summaries, [row.weight for row in rows], pool)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -181,23 +181,23 @@ def test_a_prefix_that_the_network_adds_is_pooled_from_no_chunk_and_is_raw_in_th
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(5, 4), prefix_tokens=1)
     spans = torch.tensor([[0, 3], [1, 4]])  # one position of each is the other's
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([4, 4]), 4, spans=spans)
-    means = rows_of(summarise(torch.from_numpy(values), batch, layer, "mean"), batch, layer, "mean")
+    means = rows_of(pool_batch(torch.from_numpy(values), batch, layer, "mean"), batch, layer, "mean")
     np.testing.assert_allclose(means, [values[0, 1:4].mean(0), values[1, 2:5].mean(0)], rtol=1e-5)
-    raw = rows_of(summarise(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
+    raw = rows_of(pool_batch(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
     assert [row.shape for row in raw] == [(4, 4), (3, 4)]
 
 
 def test_raw_activations_are_given_without_their_padding() -> None:
     values = random(2, 6, 4)
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
-    rows = rows_of(summarise(torch.from_numpy(values), batch, SEQUENCE, "none"), batch, SEQUENCE, "none")
+    rows = rows_of(pool_batch(torch.from_numpy(values), batch, SEQUENCE, "none"), batch, SEQUENCE, "none")
     assert [row.shape for row in rows] == [(6, 4), (2, 4)]
 
 
 def test_a_summary_owns_its_memory() -> None:
     values = torch.ones(2, 4)
     for pool in ("flatten", "none", "mean", "max"):
-        summary = summarise(values, Batch({"x": values}), VECTOR, pool)
+        summary = pool_batch(values, Batch({"x": values}), VECTOR, pool)
         values.add_(1)
         assert not torch.equal(summary, values), pool
 
@@ -275,7 +275,7 @@ def test_prefix_and_suffix_of_a_text_are_those_of_each_sample_however_its_row_is
         offsets=torch.tensor(offsets) if any(offsets) else None,
         example_total=16,
     )
-    rows = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    rows = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
     for found, sample in zip(rows, whole, strict=True):
         pooled_values = sample[prefix : len(sample) - suffix].astype(np.float64)
         expected = {"none": sample, "cls": sample[0]}.get(pool)
@@ -303,7 +303,7 @@ def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
         values[row, : len(chunk.ids)] = whole[chunk.ids]
     layer = replace(SEQUENCE, shape=(16, 4), prefix_tokens=prefix, suffix_tokens=suffix)
     batch = replace(collate(rows, pad={"input_ids": 0, "attention_mask": 0}, masked=True), total=room, example_total=16)
-    summaries = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    summaries = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
     counts = pooled_counts(torch.from_numpy(values), batch, layer)
     assert sum(count or 0 for count in counts) == length
     kept = [(summary, count) for summary, count in zip(summaries, counts, strict=True) if count]
@@ -326,7 +326,7 @@ def test_raw_activations_of_padded_rows_whose_axes_are_not_known_are_refused() -
     layer = Layer(name="block.0", module="b")
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
     with pytest.raises(PoolingError, match="the padding of shorter samples cannot be removed"):
-        rows_of(summarise(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
+        rows_of(pool_batch(torch.from_numpy(values), batch, layer, "none"), batch, layer, "none")
 
 
 # ---------------------------------------------------------------- padded images
@@ -336,7 +336,7 @@ def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[n
     """The pooled rows of images, of whose pixels a mask says which are no padding."""
     pixels = torch.zeros(len(values), 3, *mask.shape[1:])
     batch = Batch({"pixels": pixels}, image_mask=torch.from_numpy(mask))
-    rows = rows_of(summarise(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
+    rows = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
     return np.stack([merge([row], [1], pool) for row in rows])
 
 

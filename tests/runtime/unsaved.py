@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from layerzoo.runtime.initialisation import seeded, to_fill
+from layerzoo.runtime.initialisation import construct_for_checkpoint, seeded
 
 
 def differing(make: Callable[[], nn.Module]) -> tuple[list[str], int]:
@@ -19,7 +19,7 @@ def differing(make: Callable[[], nn.Module]) -> tuple[list[str], int]:
     with seeded(0):
         expected = dict(unsaved_tensors(make()))
     _leave_garbage_behind()
-    found = dict(unsaved_tensors(to_fill(make, model="a network")))
+    found = dict(unsaved_tensors(construct_for_checkpoint(make, model="a network")))
     names = expected.keys() | found.keys()
     return sorted(name for name in names if not _are_equal(expected.get(name), found.get(name))), len(names)
 

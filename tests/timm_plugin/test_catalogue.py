@@ -12,6 +12,7 @@ from tools.certify.exact import save
 
 import layerzoo
 from layerzoo.registry import registry
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.catalogue import catalogue_path, differences, shipped_text, trace_architectures
 from layerzoo.spec import FrozenMap
 
@@ -43,8 +44,8 @@ def test_it_is_small() -> None:
 
 def test_a_catalogued_model_is_traced_no_further_than_it_is_cut(home: Path) -> None:
     early = layerzoo.load("timm/test_vit", layer="block.0", weights="random:0")
-    assert early.blueprint.found is not None
-    assert not early.blueprint.found[0].is_whole
+    assert resolved_model(early).tracer.latest is not None
+    assert not resolved_model(early).tracer.latest.trace.is_whole
     for layer in ("block.1", "head", "module:blocks.1.mlp.fc1", "penultimate"):
         (name,) = [each.name for each in layerzoo.load("timm/test_vit", layer=layer, weights="random:0").layers]
         assert name in (layer, "norm", "pooled")
@@ -55,9 +56,9 @@ def test_a_catalogued_model_is_traced_no_further_than_it_is_cut(home: Path) -> N
 def test_a_model_that_was_catalogued_with_another_library_is_traced_to_its_end(home: Path) -> None:
     spec = layerzoo.model("timm/test_vit")
     other = replace(spec, traced_with=FrozenMap({**spec.traced_with, "timm": "0.9.0"}))
-    blueprint = layerzoo.load(other, layer="block.0", weights="random:0").blueprint
-    assert blueprint.found is not None
-    assert blueprint.found[0].is_whole
+    resolved = resolved_model(layerzoo.load(other, layer="block.0", weights="random:0"))
+    assert resolved.tracer.latest is not None
+    assert resolved.tracer.latest.trace.is_whole
 
 
 def test_another_checkpoint_of_a_known_architecture_asks_no_hub(connected: Hub, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from tools.certify.exact import Whole, checkpointed, disturb
 from tools.certify.timm import declared
 
 import layerzoo
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.cut import plan_cut
 from layerzoo.runtime.fill import trim
-from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.loading import trace_layers
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.spec import FrozenMap, ImagePreprocess, ModelSpec
 
@@ -45,7 +46,7 @@ def spec_of(file: str) -> ModelSpec:
 
 def some_alone(whole: Whole) -> Iterator[tuple[str, torch.Tensor]]:
     """What up to six layers give alone, from the last to the first: the same network is cut shorter and shorter."""
-    network, trace = whole.backbone.module.network, whole.backbone.blueprint.trace
+    network, trace = whole.backbone.module.network, resolved_model(whole.backbone).tracer.trace
     layers = whole.backbone.layers
     for layer in layers[:: -max(1, -(-len(layers) // _ALONE))]:
         cut = plan_cut(trace, [layer], model=whole.spec.id)

@@ -12,7 +12,7 @@ from tools.certify.exact import Whole, checkpointed, disturb, flaw
 from tools.certify.intermediates import intermediates
 from tools.certify.timm import declared
 
-from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.loading import trace_layers
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import layerzoo
-from layerzoo import Backbone, Features, FeatureWriter, Layer, LayerzooError, ModelSpec, Sound, hookimpl
+from layerzoo import Audio, Backbone, Features, FeatureWriter, Layer, LayerzooError, ModelSpec, hookimpl
 from layerzoo.errors import SampleError, UnknownModelError
 from layerzoo.layers import select
 from layerzoo.registry import PluginManifest, Registry, registry
@@ -56,7 +56,7 @@ def extract(folder: Path) -> NDArray[Any]:
     return Features.load("features.parquet").values
 
 
-def train(clips: Iterator[Sound]) -> torch.Tensor:
+def train(clips: Iterator[Audio]) -> torch.Tensor:
     backbone = layerzoo.load("starter/whisper-tiny-en", layer="block.2", weights="random:0", precision="bfloat16")
     assert_type(backbone, Backbone)
     assert_type(backbone.spec, ModelSpec)

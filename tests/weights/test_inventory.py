@@ -25,7 +25,7 @@ from layerzoo.weights import resolve
 from layerzoo.weights.cache import converted_path, locked
 from layerzoo.weights.digests import sha256
 from layerzoo.weights.inventory import Inventory, Item
-from layerzoo.weights.network import Place
+from layerzoo.weights.network import Endpoint
 from layerzoo.weights.partial import About, PartialFile
 from layerzoo.weights.removal import Choice, Removed, removals, remove
 from layerzoo.weights.spans import Span
@@ -79,7 +79,7 @@ def vit(cache: Path, hub: Hub, declare: Declare) -> Repository:
 def pull(model: str = "mine/vit", spans: list[Span] | None = None) -> None:
     """Take the weights of a model, whole or some bytes of them."""
     spec = registry().model(model)
-    files = resolve(spec.weights, model=model, want="whole" if spans is None else "partial")
+    files = resolve(spec.weights, model=model, extent="whole" if spans is None else "partial")
     for part in files.partial.values():
         part.ensure(spans or [])
 
@@ -87,7 +87,7 @@ def pull(model: str = "mine/vit", spans: list[Span] | None = None) -> None:
 def download(hub: Hub, source: str = LINK, data: bytes = WEIGHTS) -> PartialFile:
     """Take a whole file from behind a link."""
     about = About(source, "weights.safetensors", len(data), hashlib.sha256(data).hexdigest())
-    part = PartialFile(about, Place(hub.file("weights", data), source, {}, is_on_hub=False))
+    part = PartialFile(about, Endpoint(hub.file("weights", data), source, {}, is_on_hub=False))
     part.complete()
     return part
 

@@ -26,7 +26,7 @@ from layerzoo.errors import (
     UnavailableError,
     WeightsError,
 )
-from layerzoo.weights.network import Place, web_place
+from layerzoo.weights.network import Endpoint, web_endpoint
 from layerzoo.weights.partial import About, PartialFile
 from layerzoo.weights.spans import Span
 from layerzoo.weights.tensors import fetch_header
@@ -46,7 +46,7 @@ LARGE = noise(40 * MB)
 def file(hub: Hub, data: bytes = DATA, name: str = "model.safetensors", *, size: int | None = None) -> PartialFile:
     url = hub.file(name, data)
     about = About(url, name, len(data) if size is None else size, hashlib.sha256(data).hexdigest())
-    return PartialFile(about, web_place(url))
+    return PartialFile(about, web_endpoint(url))
 
 
 def bytes_at(part: PartialFile, span: Span) -> bytes:
@@ -306,10 +306,10 @@ def test_whatever_a_server_does_the_bytes_are_right_or_the_error_is_ours(hub: Hu
 
 PULL = """
 import sys
-from layerzoo.weights.network import web_place
+from layerzoo.weights.network import web_endpoint
 from layerzoo.weights.partial import About, PartialFile
 url, name, size, digest = sys.argv[1:]
-part = PartialFile(About(url, name, int(size), digest), web_place(url))
+part = PartialFile(About(url, name, int(size), digest), web_endpoint(url))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -458,7 +458,7 @@ def test_a_file_that_was_cut_short_since_is_fetched_again(hub: Hub, home: Path) 
 def test_a_place_is_asked_for_what_it_must_say(hub: Hub, home: Path) -> None:
     """What identifies a file is compared at every request."""
     url = hub.file("model.safetensors", DATA)
-    place = Place(url, "hf://acme/vit", {"x-repo-commit": "1" * 40}, is_on_hub=True)
+    place = Endpoint(url, "hf://acme/vit", {"x-repo-commit": "1" * 40}, is_on_hub=True)
     hub.set_header(FILE, "X-Repo-Commit", "2" * 40)
     part = PartialFile(About("hf://acme/vit", "model.safetensors", len(DATA), "0" * 64), place)
     with pytest.raises(ChangedError, match=f"its x-repo-commit was {'1' * 40}, and is {'2' * 40} now"):

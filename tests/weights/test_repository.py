@@ -34,7 +34,7 @@ from layerzoo.errors import (
 from layerzoo.lock import Lock, LockedFile, LockedModel
 from layerzoo.spec import Weights
 from layerzoo.weights import Files, resolve
-from layerzoo.weights.repository import Want
+from layerzoo.weights.repository import Extent
 
 WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b": np.ones((200, 100), np.float32)})
 FILE = "*.safetensors"
@@ -48,9 +48,9 @@ def vit(connected: Hub) -> Repository:
     return repository
 
 
-def take(source: str = VIT, *, want: Want = "whole", model: str = "mine/vit", **sha256: str) -> Files:
+def take(source: str = VIT, *, want: Extent = "whole", model: str = "mine/vit", **sha256: str) -> Files:
     digests = {name.replace("__", "."): digest for name, digest in sha256.items()}
-    return resolve(Weights(source=source, sha256=tuple(digests.items())), model=model, want=want)
+    return resolve(Weights(source=source, sha256=tuple(digests.items())), model=model, extent=want)
 
 
 def snapshot(home: Path, revision: str) -> Path:

@@ -31,7 +31,7 @@ from layerzoo.weights import resolve
 from layerzoo.weights.spans import Span
 source, digests, want = sys.argv[1:]
 try:
-    files = resolve(Weights(source=source, sha256=tuple(json.loads(digests).items())), model="mine/web", want=want)
+    files = resolve(Weights(source=source, sha256=tuple(json.loads(digests).items())), model="mine/web", extent=want)
     for part in files.partial.values():
         part.ensure([Span(0, 1000)])
     print(json.dumps({name: str(files[name]) for name in files}))

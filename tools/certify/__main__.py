@@ -17,7 +17,7 @@ from tools.certify.table import page as timm_page
 from tools.certify.transformers_table import page as transformers_page
 
 from layerzoo.jobs.ledger import Ledger, Result
-from layerzoo.jobs.workers import Limits, Work, results
+from layerzoo.jobs.workers import Work, WorkerLimits, results
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = _ROOT / "docs" / "certified"
@@ -62,7 +62,7 @@ def _run(work: Work, names: Sequence[str], ledger: Ledger, arguments: argparse.N
     """Run networks and store each result at once."""
     with tempfile.TemporaryDirectory(prefix="certify-") as cache:
         os.environ |= {"LAYERZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}  # for the processes, without cached traces
-        limits = Limits(arguments.seconds, _MEMORY_BYTES)
+        limits = WorkerLimits(arguments.seconds, _MEMORY_BYTES)
         for count, (name, result) in enumerate(results(names, work, limits, processes=arguments.jobs), start=1):
             ledger.add(name, result)
             sys.stderr.write(f"{count}/{len(names)} {name} {result.get('failed', '')}\n")

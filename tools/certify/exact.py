@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 import layerzoo
-from layerzoo.runtime.backbone import lay_out, memory_format
+from layerzoo.runtime.backbone import memory_format, to_memory_format
 from layerzoo.runtime.network import meant
 from layerzoo.spec import Layer, ModelSpec, Weights
 
@@ -99,7 +99,7 @@ class Whole:
         assert example is not None
         layout = memory_format(backbone.preprocess)
         batch = (sample or noise_like)(example).to("cpu", layout)
-        network = lay_out(network.eval(), layout)
+        network = to_memory_format(network.eval(), layout)
         return cls(spec, backbone, network, batch, hooked(network, backbone.layers, batch))
 
     def compare(self, backbone: layerzoo.Backbone) -> Pass:
@@ -121,7 +121,7 @@ class Whole:
             yield self.compare(_cut(self.spec, name))
 
     def is_repeatable(self) -> bool:
-        """Whether a second pass of the whole network gives the same activations."""
+        """Return whether a second pass of the whole network gives the same activations."""
         again = hooked(self.network, self.backbone.layers, self.batch)
         return all(torch.equal(again[name], tensor) for name, tensor in self.expected.items())
 

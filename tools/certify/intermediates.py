@@ -89,7 +89,7 @@ def _modules_returning(network: nn.Module, pixels: Tensor, wanted: Mapping[int, 
 
 
 def _equals(output: Tensor, value: Tensor) -> bool:
-    """Whether the output of a module equals a value, for either channel axis and without leading tokens."""
+    """Return whether the output of a module equals a value, for either channel axis and without leading tokens."""
     if output.shape[0] != value.shape[0] or output.numel() < value.numel():
         return False
     candidates = [

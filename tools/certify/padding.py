@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
 
 import layerzoo
-from layerzoo.jobs.workers import Limits, results
+from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo.weights import Files
 from layerzoo_hf.families import padding_errors
@@ -42,7 +42,7 @@ LENGTHS = (9, 17, 64, 150, 400)
 SAMPLES = (1_500, 5_000, 9_999, 16_000, 40_321)
 """Lengths of the audio clips in samples."""
 _TABLE = Path(str(resources.files("layerzoo_hf").joinpath("padding.toml")))
-_LIMITS = Limits(seconds=300, memory_bytes=6 << 30)
+_LIMITS = WorkerLimits(seconds=300, memory_bytes=6 << 30)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from torch import nn
 
 import layerzoo
 from layerzoo.errors import LayerzooError, UnknownModelError
-from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.loading import trace_layers
 from layerzoo.spec import FrozenMap, ModelSpec
 
 MAX_PARAMS = 60_000_000

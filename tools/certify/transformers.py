@@ -21,8 +21,8 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 import layerzoo
 from layerzoo.errors import TraceError
-from layerzoo.runtime.backbone import lay_out, memory_format
-from layerzoo.runtime.load import trace_layers
+from layerzoo.runtime.backbone import memory_format, to_memory_format
+from layerzoo.runtime.loading import trace_layers
 from layerzoo.spec import FrozenMap, ImagePreprocess, Layer, Modality, ModelSpec, VideoPreprocess
 from layerzoo_hf.configuration import image_size_of, sub_config, without_cache
 from layerzoo_hf.embedding import METHODS
@@ -213,7 +213,7 @@ def _run(spec: ModelSpec, network: nn.Module, config: Any, names: Sequence[str],
     example = loaded.preprocess.example(2)
     assert example is not None
     batch = sample_like(example, config).to("cpu", memory_format(loaded.preprocess))
-    network = lay_out(network.eval(), memory_format(loaded.preprocess))
+    network = to_memory_format(network.eval(), memory_format(loaded.preprocess))
     whole = Whole(spec, loaded, network, batch, hooked(network, loaded.layers, batch))
     passes = list(whole.passes()) if effort.alone else [whole.compare(loaded)]
     differing = {name: difference for run in passes for name, difference in run.differing.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import griffe
 from tools.reference.markdown import bullets, code, link, page, prose, sentence
-from tools.reference.signatures import alias_notes, parameters, signature
+from tools.reference.signatures import alias_notes, limits, parameters, signature, without_limits
 from tools.reference.source import PUBLIC_MODULES, constructor, definition, module, public_members, public_names
 
 ERRORS = "layerzoo.errors"
@@ -87,15 +87,16 @@ def _class_parts(path: str, owner: griffe.Class) -> Iterator[str]:
 def attribute_line(attribute: griffe.Attribute, owner: griffe.Class) -> str:
     """Document an attribute in one line: name, type, default and docstring."""
     description = f": {sentence(attribute.docstring.value)}" if attribute.docstring else ""
-    property_ = " (property)" if "property" in attribute.labels else ""
-    return f"`{attribute.name}{_typed(attribute, owner)}`{property_}{description}"
+    remarks = ["property"] if "property" in attribute.labels else limits(attribute.annotation)
+    remark = f" ({', '.join(remarks)})" if remarks else ""
+    return f"`{attribute.name}{_typed(attribute, owner)}`{remark}{description}"
 
 
 def _typed(attribute: griffe.Attribute, owner: griffe.Class | None = None) -> str:
     """Return type and value. An attribute without a type has that of the constructor argument of its name."""
     init = None if owner is None else constructor(owner)
     if attribute.annotation is not None or init is None or attribute.name not in init.parameters:
-        annotation = "" if attribute.annotation is None else f": {attribute.annotation}"
+        annotation = "" if attribute.annotation is None else f": {without_limits(attribute.annotation)}"
         return f"{annotation}{_value(attribute)}"
     return f": {init.parameters[attribute.name].annotation}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
 from tools.reference.markdown import bullets, page, prose
 from tools.reference.schema import Wording, in_order
 from tools.reference.signatures import parameters
@@ -14,6 +13,7 @@ from tools.reference.source import attribute, function, module
 from layerzoo.pooling import POOLINGS
 from layerzoo.registry import forms
 from layerzoo.registry.diagnostics import MEANINGS
+from layerzoo.registry.json_schema import definitions as described
 from layerzoo.registry.layer_table import LETTERS
 from layerzoo.registry.schema import FORMAT, NEEDED
 from layerzoo.spec import AXES, MODALITIES
@@ -44,12 +44,6 @@ _YAML = Wording(
     headings=_SECTIONS,
     needed="required",
 )
-_PREPROCESS: dict[str, type[forms.Form]] = {
-    "image": forms.ImageForm,
-    "audio": forms.AudioForm,
-    "text": forms.TextForm,
-    "video": forms.VideoForm,
-}
 _ROOT = forms.HeadForm.__name__
 _MODEL = forms.ModelForm.__name__
 _HEAD = forms.CatalogueHeadForm.__name__
@@ -75,21 +69,15 @@ def _definitions() -> dict[str, Any]:
 
     Two rules are added that are checked separately: models are validated one by one, and a base may have required keys.
     """
-    requested: list[type[forms.Form]] = [
-        forms.HeadForm,
-        forms.ModelForm,
-        forms.CatalogueHeadForm,
-        *_PREPROCESS.values(),
-    ]
-    _, schema = models_json_schema([(form, "validation") for form in requested])
-    definitions: dict[str, Any] = schema["$defs"]
+    preprocess = forms.PREPROCESS_FORMS
+    definitions = described([forms.HeadForm, forms.ModelForm, forms.CatalogueHeadForm, *preprocess.values()])
     definitions[_ROOT]["properties"]["layerzoo"] |= {"const": FORMAT}
     definitions[_ROOT]["properties"]["models"]["additionalProperties"] = {"$ref": _MODEL}
     definitions[_MODEL]["required"].append("builder")
     definitions[_MODEL]["properties"]["preprocess"] |= {
-        "anyOf": [{"$ref": form.__name__} for form in _PREPROCESS.values()]
+        "anyOf": [{"$ref": form.__name__} for form in preprocess.values()]
     }
-    for kind, form in _PREPROCESS.items():
+    for kind, form in preprocess.items():
         definitions[form.__name__]["required"] = list(NEEDED[kind])
     return definitions
 

@@ -10,6 +10,7 @@ from typing import Any
 from tools.reference.markdown import link, sentence
 
 Schema = Mapping[str, Any]
+_MAX_INT = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class Wording:
         """Yield one line for each key of an object: its values, whether it is required, and its description."""
         for key, schema_of_key in schema.get("properties", {}).items():
             is_needed = key in schema.get("required", ())
-            remarks = [self.values(schema_of_key), self.needed if is_needed else self._absence(schema_of_key)]
+            requirement = self.needed if is_needed else self._absence(schema_of_key)
+            remarks = [self.values(schema_of_key), *_limits(schema_of_key), requirement]
             description = f": {sentence(schema_of_key['description'])}" if "description" in schema_of_key else ""
             yield f"`{key}` ({'; '.join(filter(None, remarks))}){description}"
 
@@ -72,6 +74,14 @@ def in_order(definitions: Mapping[str, Schema], root: str) -> Iterator[str]:
                 seen.add(name)
                 pending.append(name)
                 yield name
+
+
+def _limits(schema: Schema) -> Iterator[str]:
+    """Describe the limits of a number, except that of 64 bits."""
+    words = {"minimum": "at least", "exclusiveMinimum": "greater than", "maximum": "at most"}
+    for keyword, word in words.items():
+        if keyword in schema and schema[keyword] < _MAX_INT:
+            yield f"{word} {schema[keyword]:,}"
 
 
 def _references(schema: object) -> Iterator[str]:

@@ -9,6 +9,13 @@ from tools.reference.source import definition, is_alias_of_types
 
 _WIDTH = 100
 _OWNERS = frozenset({"self", "cls"})
+_LIMITS = {
+    "ge": "at least {}",
+    "gt": "greater than {}",
+    "le": "at most {}",
+    "min_length": "at least {} character",
+    "max_length": "at most {} characters",
+}
 _STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 
 
@@ -27,6 +34,45 @@ def alias_notes(function: griffe.Function) -> list[str]:
     """Return the definitions of the type aliases in a signature, as in ``Precision = Literal[…]``."""
     annotations = [parameter.annotation for parameter in function.parameters] + [function.returns]
     return list(dict.fromkeys(note for annotation in annotations for note in _aliases(annotation)))
+
+
+def without_limits(annotation: str | griffe.Expr) -> str:
+    """Format a type without its limits: ``Count | None`` as ``int | None``."""
+    text = str(annotation)
+    for name, annotated in _annotated(annotation):
+        text = text.replace(name, str(_arguments(annotated)[0]))
+    return text
+
+
+def limits(annotation: str | griffe.Expr | None) -> list[str]:
+    """Describe the limits of a type, as in ``at least 0``. Limits with a name, such as MAX_INT, are omitted."""
+    calls = [call for _, annotated in _annotated(annotation) for call in _arguments(annotated)[1:]]
+    keywords = [each for call in calls if isinstance(call, griffe.ExprCall) for each in call.arguments]
+    literals = {
+        each.name: str(each.value)
+        for each in keywords
+        if isinstance(each, griffe.ExprKeyword) and isinstance(each.value, str)
+    }
+    return [_LIMITS[name].format(value) for name, value in literals.items()]
+
+
+def _annotated(expression: str | griffe.Expr | None) -> Iterator[tuple[str, griffe.ExprSubscript]]:
+    """Yield every ``Annotated[…]`` of a type, or a type alias of one, with its text in the type."""
+    if not isinstance(expression, griffe.Expr):
+        return
+    for part in [expression, *expression.iterate(flat=False)]:
+        if isinstance(part, griffe.ExprSubscript) and str(part.left) == "Annotated":
+            yield str(part), part
+    for part in expression.iterate(flat=True):
+        if isinstance(part, griffe.ExprName) and part.canonical_path.startswith("layerzoo."):
+            alias = definition(part.canonical_path)
+            value = alias.value if isinstance(alias, griffe.Attribute) else None
+            if isinstance(value, griffe.ExprSubscript) and str(value.left) == "Annotated":
+                yield part.name, value
+
+
+def _arguments(annotated: griffe.ExprSubscript) -> list[str | griffe.Expr]:
+    return list(annotated.slice.elements) if isinstance(annotated.slice, griffe.ExprTuple) else [annotated.slice]
 
 
 def _aliases(expression: str | griffe.Expr | None) -> Iterator[str]:

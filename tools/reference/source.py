@@ -95,7 +95,7 @@ def constructor(owner: griffe.Class) -> griffe.Function | None:
 
 
 def is_alias_of_types(candidate: griffe.Object) -> bool:
-    """Whether this is a type alias, such as ``Modality``."""
+    """Return whether this is a type alias, such as ``Modality``."""
     return isinstance(candidate, griffe.Attribute) and isinstance(
         candidate.value, griffe.ExprSubscript | griffe.ExprBinOp | griffe.ExprName
     )

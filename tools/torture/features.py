@@ -69,7 +69,7 @@ def attacks(random_: random.Random, scratch: Path, count: int) -> Iterator[Outco
 
 
 def example(rows: int = 4, width: int = 3) -> Features:
-    """Features with everything that a file can hold: two kinds of layers, failed samples, counts, times."""
+    """Return features with everything that a file can contain: two kinds of layers, failed samples, counts, times."""
     rng = np.random.default_rng(rows)
     samples = [rng.standard_normal((1 + number % 2, 2)).astype(np.float32) for number in range(rows)]
     return Features(
@@ -84,7 +84,7 @@ def example(rows: int = 4, width: int = 3) -> Features:
 
 
 def is_same(one: Features, other: Features) -> bool:
-    """Whether a user reads the same from both, bit for bit."""
+    """Return whether two sets of features are equal bit for bit for a user."""
     return (
         one.ids == other.ids
         and one.layers == other.layers
@@ -105,7 +105,7 @@ def is_same(one: Features, other: Features) -> bool:
 
 
 def problem_of(path: Path, written: Features) -> str | None:
-    """Return how a damaged file misleads its reader; None where it is refused, or reads as what was written."""
+    """Return how a damaged file misleads its reader; None if it is refused, or read as it was written."""
     try:
         found = Features.load(path)
     except InputError:
@@ -154,7 +154,7 @@ def _outcome(attack: str, path: Path, written: Features, bits: Sequence[int]) ->
 
 
 def _mutated(random_: random.Random, scratch: Path, suffix: str, count: int) -> Outcome:
-    """Bytes overwritten, removed, inserted, repeated or exchanged, some times over."""
+    """Overwrite, remove, insert, repeat or exchange bytes, several times."""
     written, path = example(rows=20), scratch / f"mutated{suffix}"
     written.save(path)
     whole = path.read_bytes()
@@ -192,7 +192,7 @@ def _mutation(random_: random.Random, whole: bytes) -> bytes:
 
 
 def crafted(folder: Path) -> Iterator[Path]:
-    """Write files that claim, or hold, what takes memory, time or depth."""
+    """Write files that claim or contain values that take much memory, time or recursion depth."""
     for name, text in _summaries().items():
         yield _npz(folder / f"summary-{name}.npz", text)
         yield _safetensors(folder / f"summary-{name}.safetensors", {"ids": "[]", "layerzoo": text})
@@ -258,7 +258,7 @@ def _numpy_headers() -> dict[str, bytes]:
 
 
 def _npz(path: Path, summary: str, header: bytes | None = None) -> Path:
-    """An archive with one id, a layer x of four numbers or with another header, and a summary."""
+    """Return an archive with one id, a layer x of four numbers or with another header, and a summary."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("layerzoo.json", summary)
         archive.writestr("id.npy", _npy(np.array(["a"])))
@@ -276,7 +276,7 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def _zip_bomb(path: Path) -> Path:
-    """400 MB of zeros in 0.4 MB."""
+    """Return 400 MB of zeros, compressed to 0.4 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("layerzoo.json", _summary([1 << 20]))
         archive.writestr("id.npy", _npy(np.array(["a"] * 100)))
@@ -311,7 +311,7 @@ def _parquet(path: Path, summary: str) -> Path:
 
 
 def _parquet_bombs(folder: Path) -> Iterator[Path]:
-    """Write few bytes that are decoded to many: runs of one value, in ids and in numbers."""
+    """Write a few bytes that are decoded to many: runs of one value, in ids and in numbers."""
     rows = 3_000_000
     numbers = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([1.0], pa.float32()))
     ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["a" * 100_000]))
@@ -326,7 +326,7 @@ def _parquet_bombs(folder: Path) -> Iterator[Path]:
 
 
 def outcomes_of(paths: Sequence[Path], memory_bytes: int = _MEMORY_BYTES) -> Iterator[tuple[Path, str]]:
-    """Read files in a process with little memory. Yields what came of each: the type of the error, or how it ended."""
+    """Read files in a process with little memory. Yield each outcome: the type of the error, or the exit status."""
     waiting = list(paths)
     while waiting:
         told = "".join(f"{path}\n" for path in waiting)

@@ -1,4 +1,4 @@
-"""Attacks by a folder: registries, locks and names in a working directory, and selectors that ask for too much.
+"""Attacks by a folder: registries, locks and names in a working directory, and expensive selectors.
 
 Each attack is a command of ``zoo``, in a process forked from this one, which has imported the command line.
 """
@@ -103,7 +103,7 @@ _MARKS = ["\x1b[31m", "\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\", "\x9b31m", "
 
 @dataclass(frozen=True)
 class _Done:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int | None
     """None where it was still running after the limit."""
@@ -156,7 +156,7 @@ _PROMISE = "a named error or an answer within 10 s of computing time, nothing th
 
 
 def _broken(done: _Done, *, names: Path | None = None) -> str | None:
-    """What of the promise did not hold; None where all of it did.
+    """Return the part of the promise that was broken, or None.
 
     Args:
         done: the command.
@@ -187,7 +187,7 @@ def _as_printed(path: Path) -> str:
 
 
 class _Score:
-    """How many attacks of a kind were run, and for how many the promise held."""
+    """The number of attacks of a kind, and the number for which the promise held."""
 
     def __init__(self, attack: str, promise: str = _PROMISE) -> None:
         self._attack = attack
@@ -210,7 +210,7 @@ class _Score:
 
 @contextlib.contextmanager
 def _environment(scratch: Path) -> Iterator[None]:
-    """Let commands find no plugin, no file of the user's and no server, for the time within."""
+    """Hide plugins, the user's files and servers from commands, until the context ends."""
     settings = {
         "LAYERZOO_CACHE": str(scratch / "cache"),
         "XDG_CONFIG_HOME": str(scratch / "config"),
@@ -267,7 +267,7 @@ class _Zoo:
 
 
 def _become(folder: Path, streams: Sequence[Path], arguments: Sequence[str]) -> None:
-    """Be the process of a command. Does not return."""
+    """Replace this process by a command. Does not return."""
     code = 70
     try:
         os.chdir(folder)
@@ -297,7 +297,7 @@ def _become(folder: Path, streams: Sequence[Path], arguments: Sequence[str]) -> 
 
 
 def _mutated(random: random.Random, zoo: _Zoo, count: int, name: str, valid: str) -> Outcome:
-    """A file with one to four changes to its bytes, lines and values."""
+    """Return a file with one to four changes of its bytes, lines and values."""
     score = _Score(f"mutated {name} in the working directory", f"{_PROMISE}; the line on standard error names the file")
     commands = [["list", "--format", "json"], ["show", "mine/net"], ["search", "network"], ["show", "short"],
                 ["layers", "mine/child", "block.*"], ["lock", "--check"], ["registry", "check", "registry.yaml"]]  # fmt: skip
@@ -335,7 +335,7 @@ def _changed(random: random.Random, written: bytes) -> bytes:
 
 
 def _special(zoo: _Zoo, only: Collection[str] = ()) -> Outcome:
-    """What has the name of a registry or a lock, and is no such file."""
+    """Create objects with the name of a registry or a lock that are not regular files."""
     score = _Score(
         "a registry or lock that is a pipe, a device, a folder, a socket, a loop, binary or too large",
         "an error at once that names the file; --no-local-files ignores it",
@@ -389,7 +389,7 @@ def _sparse(path: Path, size: int) -> None:
 
 
 def _changing(zoo: _Zoo, count: int) -> Outcome:
-    """A file that another program appends to, over and over."""
+    """Append to a file repeatedly, as another program would."""
     score = _Score("a registry or lock that grows while it is read")
     for at in range(count):
         folder = zoo.folder()
@@ -414,7 +414,7 @@ def _changing(zoo: _Zoo, count: int) -> Outcome:
 
 
 def _bombs(zoo: _Zoo) -> Outcome:
-    """Files of up to the largest size that is read, made so that something takes long."""
+    """Generate files, up to the largest size that is read, which are slow to process."""
     score = _Score("registries and locks that are made to take long")
     net = "{modality: text, builder: toy}"
     registries = {
@@ -469,7 +469,7 @@ def _bombs(zoo: _Zoo) -> Outcome:
 
 
 def _names(random: random.Random, zoo: _Zoo, count: int) -> Outcome:
-    """Names with control characters, as arguments, as the working directory and in files of it."""
+    """Use names with control characters as arguments, as the working directory and in its files."""
     score = _Score("names with escape sequences and line breaks: of folders, models, options, in registries and locks")
     for at in range(count):
         name = "x" + "".join(random.choice(_MARKS) for _ in range(3)).replace("/", "")
@@ -507,7 +507,7 @@ def _names(random: random.Random, zoo: _Zoo, count: int) -> Outcome:
 
 
 def _file_names(random: random.Random, zoo: _Zoo, count: int) -> Outcome:
-    """Files with such names, and headers of tables, which ``zoo extract`` reports."""
+    """Use such names for files and in the headers of tables, which ``zoo extract`` reports."""
     score = _Score("names of files and headers of tables with escape sequences and line breaks, in zoo extract")
     folder = zoo.folder()
     inputs = folder / "inputs"
@@ -532,7 +532,7 @@ def _file_names(random: random.Random, zoo: _Zoo, count: int) -> Outcome:
 
 
 def _questions(random: random.Random, zoo: _Zoo, count: int) -> Outcome:
-    """Selectors, searches, filters and patterns whose work might grow faster than they do."""
+    """Try selectors, searches, filters and patterns whose cost might grow faster than their length."""
     score = _Score("selectors, searches, filters and patterns that ask for too much")
     folder = zoo.folder()
     layers = ", ".join(f"block.{at}.part.{part}: {{module: b.{at}.{part}}}" for at in range(300) for part in range(10))

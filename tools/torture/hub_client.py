@@ -1,4 +1,4 @@
-"""One process that uses models of a hub, watched: ``python -m tools.torture.hub_client``.
+"""Use models of a hub in one monitored process: ``python -m tools.torture.hub_client``.
 
 Reads a line of JSON for each attack from standard input (`model`, `inputs`, `is_first`), uses the model, and writes a
 line of JSON that says what came of it: features or an error, and every connection, process and forbidden file that was
@@ -59,9 +59,9 @@ def main() -> None:
 
 
 def _features(model: str, inputs: list[str]) -> list[float]:
-    """The first numbers of what a model computes; of a model without a sample at hand, the shapes of its layers."""
+    """Return the first features of a model; the shapes of its layers if there is no sample for it."""
     import layerzoo
-    from layerzoo.runtime.load import trace_layers
+    from layerzoo.runtime.loading import trace_layers
 
     if not inputs:
         return [float(len(trace_layers(model)))]
@@ -70,7 +70,7 @@ def _features(model: str, inputs: list[str]) -> list[float]:
 
 
 def _reset_peak() -> int:
-    """Begin to measure the peak of the memory anew. Returns: the memory in use now, in bytes."""
+    """Reset the peak memory. Returns: the memory in use, in bytes."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _memory("VmRSS")

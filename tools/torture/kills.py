@@ -1,4 +1,4 @@
-"""Signals at random moments of what writes: extracting, fetching, converting weights, compiling the index, pruning.
+"""Signals at random moments during writes: extracting, downloading, converting weights, compiling the index, pruning.
 
 Every command runs in a new process, on real files. The moment is drawn between the start of the command proper
 (its handlers are installed) and the time that it takes without a signal.
@@ -36,7 +36,7 @@ _SIGNALS = (signal.SIGKILL, *_CLEAN)
 
 @dataclass(frozen=True)
 class Command:
-    """Something that is killed at a random moment.
+    """A command to kill at a random moment.
 
     Attributes:
         name: what the row calls it.
@@ -63,7 +63,7 @@ class Command:
 
 
 def attacks(random_: random.Random, scratch: Path, count: int) -> Iterator[Outcome]:
-    """Kill every command by every signal.
+    """Kill every command with every signal.
 
     count: how many times in all for each command; fewer than four kill only the fast ones, by one signal each. See
     :data:`tools.torture.outcome.Family`.
@@ -94,7 +94,7 @@ def _promise(sent: signal.Signals) -> str:
 
 
 def _time_of(command: Command) -> float:
-    """Return how long a command takes after its handlers are installed. Raises: RuntimeError where it fails."""
+    """Return how long a command takes after its handlers are installed. Raises: RuntimeError if it fails."""
     command.begin()
     process = _started(command)
     _wait_for_handlers(process, command)
@@ -106,7 +106,7 @@ def _time_of(command: Command) -> float:
 
 
 def _attack(command: Command, sent: signal.Signals, after_s: float) -> str | None:
-    """Run a command, send it a signal, run it again. Returns: what was wrong; None where the promise held."""
+    """Run a command, send it a signal, run it again. Returns: the broken promise, or None."""
     command.begin()
     process = _started(command)
     _wait_for_handlers(process, command)
@@ -163,7 +163,7 @@ def _started(command: Command) -> subprocess.Popen[str]:
 
 
 def _wait_for_handlers(process: subprocess.Popen[str], command: Command) -> None:
-    """Wait until a process catches SIGTERM, as the system says: before that, Python itself is starting."""
+    """Wait until a process handles SIGTERM, according to the system: before that, Python itself is starting."""
     mask = 1 << (signal.SIGTERM - 1)
     deadline = time.monotonic() + _PATIENCE_S
     while command.is_cli and process.poll() is None and time.monotonic() < deadline:
@@ -193,12 +193,12 @@ def _commands(scratch: Path) -> Iterator[list[Command]]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Variables that keep a command away from the files of the user."""
+    """Return environment variables that hide the user's files from a command."""
     return {"LAYERZOO_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
 
 
 def _extract(folder: Path, suffix: str, model: str, percent: int) -> Command:
-    """Extract from texts, over features of an earlier run."""
+    """Extract features of texts, overwriting those of an earlier run."""
     work = folder / "work"
     work.mkdir(parents=True)
     words = ("the", "cat", "drinks", "milk", "dog", "eats", "meat")
@@ -242,7 +242,7 @@ def _extract(folder: Path, suffix: str, model: str, percent: int) -> Command:
 
 
 def _pull(folder: Path, hub: Hub) -> Command:
-    """Fetch a checkpoint of 24 MB from a hub on this machine."""
+    """Download a checkpoint of 24 MB from a local hub."""
     work = folder / "work"
     work.mkdir(parents=True)
     weights = save({"a": np.random.default_rng(0).random(6_000_000, np.float32)})
@@ -332,7 +332,7 @@ def _convert(folder: Path) -> Command:
 
 
 def _prune(folder: Path) -> Command:
-    """Remove what 300 killed processes left."""
+    """Remove the files of 300 killed processes."""
     work, cache = folder / "work", folder / "cache"
     work.mkdir(parents=True)
     environment = _environment(folder)
@@ -352,7 +352,7 @@ def _prune(folder: Path) -> Command:
 
 
 def _unsound(work: Path, environment: dict[str, str]) -> Iterator[str]:
-    """What `zoo cache verify` finds."""
+    """Return the damage that `zoo cache verify` finds."""
     run = [*ZOO, "cache", "verify"]
     done = subprocess.run(run, cwd=work, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode != 0:

@@ -48,7 +48,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
 
 
 class _Probe:
-    """A process of :mod:`tools.torture.media_probe`, started anew when it is lost."""
+    """A process of :mod:`tools.torture.media_probe`, restarted if it ends."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -66,7 +66,7 @@ class _Probe:
             self._process = None
 
     def ask(self, modality: str, inputs: list[Path], warm: list[Path]) -> dict[str, Any] | str:
-        """Return the answer; or how the process was lost."""
+        """Return the answer, or how the process ended."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tools.torture.media_probe"],
@@ -117,7 +117,7 @@ def _silence(path: Path, *, hours: float, rate: int = _RATE, channels: int = 1) 
 
 
 def _sparse_wav(path: Path) -> None:
-    """A recording of an hour in a file with a hole."""
+    """Write one hour of audio in a sparse file."""
     size = 120_000_000
     soundfile.write(path, np.zeros(1, np.int16), _RATE)
     head = bytearray(path.read_bytes()[:44])
@@ -248,7 +248,7 @@ def _why_not_held(answer: dict[str, Any] | str, inputs: list[str]) -> str | None
 
 
 def _good_files(scratch: Path) -> dict[str, Path]:
-    """A small file of each modality."""
+    """Write a small file of each modality."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
     good = {
         "vision": scratch / "good.png",
@@ -416,7 +416,7 @@ def _mutations(random: random.Random, scratch: Path, count: int, probe: _Probe) 
 def _failures_of_mutations(
     probe: _Probe, modality: str, files: list[Path], good: Path, expected: dict[str, Any] | str
 ) -> list[str]:
-    """What was seen where the promise did not hold. All files are read in one run; one by one where it fails."""
+    """Return how the promise was broken. All files are read in one run, and one by one if it fails."""
     failure = _failure_of(probe, modality, [good, *files, good], expected)
     if failure is None:
         return []

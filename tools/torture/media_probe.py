@@ -1,4 +1,4 @@
-"""A process that extracts features of files on request, and measures its own memory.
+"""Extract features of files on request, and measure the memory of this process.
 
 Reads a line of JSON a request (``{"model", "layer", "inputs", …}``) and answers with one: ids, reasons of
 errors, seconds, and how many bytes the peak of this process and of its
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def answer(backbone: Backbone, request: dict[str, Any]) -> dict[str, Any]:
-    """Return what came of a request."""
+    """Return the outcome of a request."""
     if warm := request.get("warm"):
         _extracted(backbone, warm, None)
     _reset_peak()

@@ -39,7 +39,7 @@ _HUB_PROMISE = "features of the right weights or a named error within 60 s; no f
 
 
 def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcome]:
-    """Attack with changed files, with files that reach out, with counts, and with a hostile hub.
+    """Attack with modified files, with files that refer to others, with large counts, and with a hostile hub.
 
     Args:
         random: the only source of random numbers.
@@ -63,7 +63,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
 
 
 class Client:
-    """A process that uses the hub's models one after another, started again after it hangs or ends."""
+    """A process that uses the hub's models one after another, restarted if it hangs or ends."""
 
     def __init__(self, hub: Hub, scratch: Path, secret: Path) -> None:
         self.hub = hub
@@ -81,7 +81,7 @@ class Client:
         self._end()
 
     def use(self, repository: SmallRepository, files: dict[str, bytes]) -> dict[str, Any]:
-        """Publish files under a new name, use the model, and return what came of it."""
+        """Publish files under a new name, use the model, and return the outcome."""
         self._number += 1
         name = f"acme/{repository.name.replace(' ', '-')}-{self._number}"
         self.hub.repository(name).commit(dict(files))
@@ -93,14 +93,14 @@ class Client:
                 shutil.rmtree(self.home / "huggingface", ignore_errors=True)
 
     def warm_up(self, kinds: list[SmallRepository]) -> None:
-        """Use each repository as it is. Raises: RuntimeError for one that gives no features."""
+        """Use each unmodified repository. Raises: RuntimeError if one gives no features."""
         for repository in kinds:
             answer = self.use(repository, repository.files)
             if "features" not in answer:
                 raise RuntimeError(f"{repository.name}, unchanged, gives {answer}")
 
     def ask(self, model: str, inputs: list[str]) -> dict[str, Any]:
-        """Have a model used. A process that does not answer in time is killed, and that is the answer."""
+        """Request the use of a model. A process that does not answer in time is killed, which is the outcome."""
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -151,7 +151,7 @@ class Client:
 
 
 def _answers(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for an answer. Computing counts, and not the time that other processes of this machine take."""
+    """Wait for an answer. The limit applies to CPU time, since other processes share the machine."""
     assert process.stdout is not None
     started, before = time.monotonic(), _cpu_s(process.pid)
     while not select.select([process.stdout], [], [], 0.5)[0]:
@@ -161,7 +161,7 @@ def _answers(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _cpu_s(process: int) -> float:
-    """The seconds that a process has computed for."""
+    """Return the CPU time of a process in seconds."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -184,7 +184,7 @@ def _samples(scratch: Path) -> dict[str, list[str]]:
 
 @dataclass
 class _Row:
-    """A row of the table that is being counted."""
+    """The counts for a row of the table."""
 
     attack: str
     promise: str
@@ -206,7 +206,7 @@ class _Row:
 
 
 def _broken(answer: dict[str, Any]) -> str | None:
-    """Why the promise was broken, or None."""
+    """Return how the promise was broken, or None."""
     if "crash" in answer:
         return str(answer["crash"])
     if answer["seen"]:
@@ -218,7 +218,7 @@ def _broken(answer: dict[str, Any]) -> str | None:
 
 
 def mutations(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:
-    """Each kind of file of each repository, so many times that the repository is used ``count`` times."""
+    """Modify each kind of file of each repository, so that each repository is used ``count`` times."""
     rows: dict[str, _Row] = {}
     for repository in kinds:
         for at in range(count):
@@ -274,7 +274,7 @@ _INSERTED: dict[str, Any] = {
 
 
 def _mutated(content: bytes, random: random.Random) -> tuple[bytes, str]:
-    """A file with one to three changes, and what was changed."""
+    """Return a file with one to three changes, and their description."""
     try:
         plain = json.loads(content)
     except ValueError:
@@ -301,7 +301,7 @@ def _mutated(content: bytes, random: random.Random) -> tuple[bytes, str]:
 
 
 def _place(plain: Any, random: random.Random) -> tuple[Any, Any]:
-    """A random place within a JSON value: what holds it, and its key there."""
+    """Return a random position in a JSON value: its container, and its key there."""
     places: list[tuple[Any, Any]] = []
     open_values = [plain]
     while open_values:
@@ -346,7 +346,7 @@ def _reaching(
 
 
 def _reaching_cases(secret: Path) -> list[tuple[str, str, dict[str, Any]]]:
-    """Each: the type of the repository, its file, and the keys that are added."""
+    """Yield the type of a repository, its file, and the keys to add."""
     config, tokenizer, processor = "config.json", "tokenizer_config.json", "preprocessor_config.json"
     timm, wrapped = "timm test_resnet", {"model_type": "timm_wrapper"}
     cases: list[tuple[str, str, dict[str, Any]]] = [
@@ -466,12 +466,12 @@ def _hostile_hub(kinds: list[SmallRepository], client: Client, random: random.Ra
 
 
 def _files_outside(home: Path) -> set[str]:
-    """The names of all that is next to the caches."""
+    """Return the names of all files outside the caches."""
     return {path.name for path in home.parent.iterdir()} | {path.name for path in home.iterdir() if path.is_file()}
 
 
 def _faults(hub: Hub, random: random.Random) -> dict[str, Callable[[], None]]:
-    """What a hub may do, by how the table calls it."""
+    """Return the faults of a hub, by their names in the table."""
     files = ["*/config.json", "*/vocab.txt", "*/model.safetensors"]
 
     def header(name: str, *values: str) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Twenty small repositories of different types: random weights, and the small files as the libraries save them."""
+"""Twenty small repositories of different types, with random weights, as the libraries save them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TIMM = "test_resnet"
 
 @dataclass(frozen=True)
 class SmallRepository:
-    """A repository, and how it is used.
+    """A repository, and its use.
 
     Attributes:
         name: of its type, such as ``bert``.
@@ -68,7 +68,7 @@ _FEW = ("bert", "gpt2", "t5", "vit", "wav2vec2")
 
 
 def small_repositories(*, few: bool = False) -> list[SmallRepository]:
-    """Return them all, which takes some ten seconds; or a few, that all attacks are possible with."""
+    """Return all of them, in about ten seconds, or a few that are sufficient for every attack."""
     made = [
         _of_transformers(kind, modality, given)
         for kind, (modality, given) in _CONFIGURATIONS.items()
@@ -79,7 +79,7 @@ def small_repositories(*, few: bool = False) -> list[SmallRepository]:
 
 
 def small_repository(kind: str) -> SmallRepository:
-    """Return that of one type of transformers."""
+    """Return the repository of one model type of transformers."""
     return _of_transformers(kind, *_CONFIGURATIONS[kind])
 
 
@@ -115,7 +115,7 @@ def _of_sentence_transformers(bert: SmallRepository) -> SmallRepository:
 
 
 def _detector() -> SmallRepository:
-    """A network with a backbone of timm inside."""
+    """Return a detector with a backbone from timm."""
     from transformers import AutoConfig
 
     backbone = {"model_type": "timm_backbone", "backbone": _TIMM, "out_indices": [1, 2, 3, 4]}
@@ -128,7 +128,7 @@ def _detector() -> SmallRepository:
 
 
 def _of_timm() -> list[SmallRepository]:
-    """The same repository as timm and as transformers read it, and one with further arguments."""
+    """Return one repository for timm and for transformers, and one with further arguments."""
     import timm
     from safetensors.torch import save
 
@@ -146,7 +146,7 @@ def _of_timm() -> list[SmallRepository]:
 
 
 def _saved(config: Any) -> dict[str, bytes]:
-    """The configuration and the weights of a random network, as the library saves them."""
+    """Return the configuration and weights of a random network, as the library saves them."""
     import torch
     from transformers import AutoModel
 

@@ -6,6 +6,7 @@ check found something; 2 wrong usage; 3 not found; 4 plugin unusable; 5 refused 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,10 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from layerzoo import stopping
-from layerzoo.cli.braces import extra_words_by_shell
 from layerzoo.cli.messages import error_lines, escaped_stderr, say
 from layerzoo.cli.streams import reserve_until_exit, reserved_stdout
-from layerzoo.environment import environment
 from layerzoo.errors import LayerzooError
 from layerzoo.local_files import NO_LOCAL_FILES
 from layerzoo.notices import listen
@@ -106,6 +105,8 @@ def _reserve_stdout(command: click.Command) -> None:
 def _reserved(callback: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
+        gc.freeze()  # modules are not searched for garbage again, nor when the interpreter ends
+        gc.enable()
         with reserved_stdout():
             return callback(*args, **kwargs)
 
@@ -176,6 +177,8 @@ def zoo(ctx: click.Context, no_plugins: bool, no_local_files: bool, offline: boo
     Data goes to standard output, everything else to standard error. On a terminal it is a table; in a pipe it is ids or
     JSON, and --format says which.
     """
+    if offline or no_local_files:
+        from layerzoo.environment import environment
     if offline:
         ctx.with_resource(environment("LAYERZOO_OFFLINE", "1"))
     if no_local_files:
@@ -262,6 +265,8 @@ def _complaint(error: click.ClickException) -> list[str]:
     message = printable(error.format_message())
     if isinstance(error, click.exceptions.NoSuchOption | click.exceptions.NoSuchCommand) and error.possibilities:
         message = f"{error.message} Nearest: {', '.join(error.possibilities)}."
+    from layerzoo.cli.braces import extra_words_by_shell
+
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.UsageError) and (by_shell := extra_words_by_shell(error)):
         message = printable(by_shell)

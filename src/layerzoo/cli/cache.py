@@ -12,10 +12,10 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import resolve_model_id
-from layerzoo.cli.output import Format, Row, format_option, print_rows, size
-from layerzoo.disk import cache_dir
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows, size
 from layerzoo.errors import UsageError
-from layerzoo.registry import registry
+from layerzoo.paths import cache_dir
+from layerzoo.registry.current import registry
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def list_command(format_: Format) -> None:
     download    a file that is fetched in parts, or came from a link
     converted   a checkpoint made from a pickle
     scratch     a file that is being written, or was when its process was killed
-    traces, catalogues, listings, index, digests
+    traces, catalogues, identified, listings, index, digests
                 what was found out, and can be found out again
 
     Of a file with holes, what is here counts. Nothing is fetched, and no connection is opened.
@@ -157,7 +157,7 @@ def _inventory(models: Iterable[str]) -> Inventory:
 # ---------------------------------------------------------------- rows
 
 
-def _listed(item: Item) -> Row:
+def _listed(item: Item) -> PrintedRow:
     cells = (
         item.name,
         item.kind,
@@ -169,10 +169,10 @@ def _listed(item: Item) -> Row:
         item.useless,
         item.path,
     )
-    return Row(str(item.path), lambda: _plain(item), cells)
+    return PrintedRow(str(item.path), lambda: _plain(item), cells)
 
 
-def _verified(verdict: Verdict) -> Row:
+def _verified(verdict: Verdict) -> PrintedRow:
     item = verdict.item
     plain = {"state": verdict.state, "detail": verdict.detail}
     cells = (
@@ -184,10 +184,10 @@ def _verified(verdict: Verdict) -> Row:
         _short(item.revision),
         item.path,
     )
-    return Row(str(item.path), lambda: _plain(item) | plain, cells)
+    return PrintedRow(str(item.path), lambda: _plain(item) | plain, cells)
 
 
-def _pruned(removed: Removed) -> Row:
+def _pruned(removed: Removed) -> PrintedRow:
     item = removed.removal.item
     plain = {
         "state": removed.state,
@@ -205,7 +205,7 @@ def _pruned(removed: Removed) -> Row:
         _short(item.revision),
         item.path,
     )
-    return Row(str(item.path), lambda: _plain(item) | plain, cells)
+    return PrintedRow(str(item.path), lambda: _plain(item) | plain, cells)
 
 
 def _plain(item: Item) -> dict[str, Any]:

@@ -7,15 +7,17 @@ word. None imports more than browsing does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
-from click.shell_completion import CompletionItem
 
 from layerzoo.printable import printable
 
-Items = list[CompletionItem[str]]
-Complete = Callable[[click.Context, click.Parameter, str], Items]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Items: TypeAlias = "list[CompletionItem[str]]"
+Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], Items]
 
 _MOST_MODELS = 500
 _UNFINISHED = "partial"  # a word that the scripts of `zoo completion` let one go on typing
@@ -23,13 +25,15 @@ _UNFINISHED = "partial"  # a word that the scripts of `zoo completion` let one g
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Ids and aliases."""
-    from layerzoo.registry import registry
+    from layerzoo.registry.current import registry
 
     return _plain(registry().names(incomplete, limit=_MOST_MODELS), incomplete)
 
 
 def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """The layers of the model that the command names, in the order they run, then selectors that mean some of them."""
+    from click.shell_completion import CompletionItem
+
     spec, known = _layers_of(ctx.params.get("model"))
     named = [CompletionItem(layer.name, help=_where(layer.depth)) for layer in known]
     selectors = _plain(_selectors([layer.name for layer in known], spec), incomplete)
@@ -41,6 +45,8 @@ def layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
 
 def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Poolings, alone and behind `LAYER=`."""
+    from click.shell_completion import CompletionItem
+
     from layerzoo.pooling import POOLINGS
 
     layer, equals, _ = incomplete.rpartition("=")
@@ -67,6 +73,8 @@ def disabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str
 
 def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Files, and `random:`."""
+    from click.shell_completion import CompletionItem
+
     if incomplete and "random:".startswith(incomplete):
         return [CompletionItem("random:", type=_UNFINISHED, help="untrained, by a seed")]
     return [CompletionItem(incomplete, type="file")]
@@ -74,6 +82,8 @@ def weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> Item
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Files and folders."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -89,11 +99,13 @@ def separated(words: Sequence[str]) -> Complete:
 
 
 def _plain(values: Iterable[str], incomplete: str) -> Items:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(value) for value in values if value.startswith(incomplete)]
 
 
 def _plugin_states() -> list[tuple[str, str]]:
-    from layerzoo.registry import registry
+    from layerzoo.registry.current import registry
 
     return [(each.namespace, each.state) for each in registry().surroundings.installed]
 
@@ -104,7 +116,7 @@ def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
         return None, ()
     from layerzoo.cli.names import resolve_model_id
     from layerzoo.facts import traced_layers
-    from layerzoo.registry import registry
+    from layerzoo.registry.current import registry
 
     spec = registry().model(resolve_model_id(model))
     return spec.id, traced_layers(spec) or spec.layers

@@ -15,9 +15,10 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_lines, size
-from layerzoo.disk import atomic_path, cache_dir, scratch_path
+from layerzoo.disk import atomic_path, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest
-from layerzoo.registry import registry
+from layerzoo.paths import ledger_path
+from layerzoo.registry.current import registry
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
     from layerzoo.jobs.ledger import Ledger
     from layerzoo.runtime.catalogue import state_of, trace_architectures
 
-    ledger = Ledger(cache_dir() / "catalogues" / f"{namespace}.ledger", state_of(namespace)) if keep else None
+    ledger = Ledger(ledger_path(namespace), state_of(namespace)) if keep else None
     found = []
     kept = "; what was traced is kept, and the same command goes on from there" if keep else ""
     with what_is_kept(lambda: kept):

@@ -15,7 +15,7 @@ from layerzoo.cli.output import Format, count, format_option, print_json, print_
 from layerzoo.facts import traced_layers
 from layerzoo.layers import select
 from layerzoo.pooling import width
-from layerzoo.registry import registry
+from layerzoo.registry.current import registry
 from layerzoo.spec import AudioPreprocess, Layer, ModelSpec, Preprocess, TextPreprocess, reference_input
 
 _DIFFERS = "≠"

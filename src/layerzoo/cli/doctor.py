@@ -13,9 +13,9 @@ from typing import Literal
 
 import click
 
-from layerzoo.cli.output import Format, Row, format_option, print_lines, print_rows
-from layerzoo.disk import cache_dir
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_rows
 from layerzoo.errors import LayerzooError, UnknownModelError
+from layerzoo.paths import cache_dir
 from layerzoo.plugins.checkup import check_up
 from layerzoo.plugins.probe import TIME_LIMIT_S
 from layerzoo.registry import Health, Registry, advice, registry
@@ -69,8 +69,8 @@ def examine(zoo: Registry, time_limit_s: float) -> list[Finding]:
     return [_python(), *_dependencies(), _cache(), *_plugins(zoo, time_limit_s), *_files(zoo), *_defaults(zoo)]
 
 
-def _row(finding: Finding) -> Row:
-    return Row(finding.what, lambda: asdict(finding), (finding.what, finding.state, finding.detail, finding.fix))
+def _row(finding: Finding) -> PrintedRow:
+    return PrintedRow(finding.what, lambda: asdict(finding), (finding.what, finding.state, finding.detail, finding.fix))
 
 
 def _python() -> Finding:

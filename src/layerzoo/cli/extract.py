@@ -121,7 +121,7 @@ def command(
     from layerzoo.errors import EmptyResultError
     from layerzoo.features import FeatureWriter
     from layerzoo.media.kinds import kind_of_inputs
-    from layerzoo.registry import registry
+    from layerzoo.registry.current import registry
 
     pool = _pooling(pools)
     how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}

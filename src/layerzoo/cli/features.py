@@ -11,7 +11,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, Row, format_option, print_rows
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows
 from layerzoo.errors import InputError, UsageError
 from layerzoo.printable import printable
 
@@ -91,6 +91,6 @@ def verdict_on(path: Path) -> Verdict:
     return Verdict(path, "ok")
 
 
-def _row(verdict: Verdict) -> Row:
+def _row(verdict: Verdict) -> PrintedRow:
     plain = {"file": str(verdict.path), "state": verdict.state, "detail": verdict.detail}
-    return Row(str(verdict.path), lambda: plain, (verdict.path, verdict.state, verdict.detail))
+    return PrintedRow(str(verdict.path), lambda: plain, (verdict.path, verdict.state, verdict.detail))

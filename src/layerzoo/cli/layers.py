@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 
 import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, resolve_model_id
-from layerzoo.cli.output import Format, Row, count, format_option, print_lines, print_rows
+from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_lines, print_rows
 from layerzoo.facts import traced_layers, traced_notices
-from layerzoo.layers import select
-from layerzoo.registry import registry
+from layerzoo.registry.current import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
 COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params", "FLOPs")
@@ -52,6 +50,8 @@ def command(
     spec = find_model(model) if trace else registry().model(resolve_model_id(model))
     layers = _layers(spec, trace, trust_declaration)
     if pattern is not None:
+        from layerzoo.layers import select
+
         layers = tuple(select(layers, pattern, model=spec.id))
     if declare:
         print_lines(["layers:", *map(_declaration, layers)])
@@ -77,6 +77,8 @@ def _layers(spec: ModelSpec, trace: bool, trust_declaration: bool) -> tuple[Laye
 
 def _declaration(layer: Layer) -> str:
     """One line of YAML, in the long form."""
+    import re
+
     plain = to_plain(layer)
     name, module = plain.pop("name"), plain.pop("module")
     if "axes" in plain:
@@ -88,7 +90,7 @@ def _declaration(layer: Layer) -> str:
     return f"  {name}: {{module: {module or '.'}{facts}}}"
 
 
-def _row(layer: Layer) -> Row:
+def _row(layer: Layer) -> PrintedRow:
     cells = (
         layer.name,
         layer.address if layer.module else f".{layer.address}",
@@ -99,4 +101,4 @@ def _row(layer: Layer) -> Row:
         count(layer.params),
         count(layer.flops),
     )
-    return Row(layer.name, lambda: to_plain(layer), cells)
+    return PrintedRow(layer.name, lambda: to_plain(layer), cells)

@@ -9,7 +9,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model
-from layerzoo.cli.output import Format, Row, format_option, print_rows
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows
 from layerzoo.errors import NotFoundError, UnknownModelError, UsageError
 from layerzoo.lock import Lock, LockedModel
 from layerzoo.registry import Registry, registry
@@ -88,7 +88,7 @@ def _specs(names: Iterable[str], zoo: Registry, lock: Lock) -> tuple[list[ModelS
     return list(specs.values()), gone
 
 
-def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[Row]:
+def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[PrintedRow]:
     from layerzoo.weights.locking import can_be_locked, change_lock, lock_model
 
     rows, added = [], {}
@@ -110,7 +110,7 @@ def _locked(specs: list[ModelSpec], lock: Lock, *, update: bool) -> list[Row]:
     return rows
 
 
-def _checked(specs: list[ModelSpec], lock: Lock) -> list[Row]:
+def _checked(specs: list[ModelSpec], lock: Lock) -> list[PrintedRow]:
     from layerzoo.weights.locking import can_be_locked, drifts
 
     rows = []
@@ -125,7 +125,7 @@ def _checked(specs: list[ModelSpec], lock: Lock) -> list[Row]:
     return rows
 
 
-def _removed(models: Iterable[str], lock: Lock) -> list[Row]:
+def _removed(models: Iterable[str], lock: Lock) -> list[PrintedRow]:
     from layerzoo.weights.locking import change_lock
 
     rows = []
@@ -145,8 +145,8 @@ def _pinned_otherwise(spec: ModelSpec) -> str:
     return "a local file, which stays yours to keep" if local else "pinned by the sha256 in its declaration"
 
 
-def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> Row:
+def _row(model: str, state: str, locked: LockedModel | None, detail: str | None) -> PrintedRow:
     revision, files = (locked.revision, len(locked.files)) if locked else (None, None)
     facts = (model, state, revision, files, detail)
     shown = (model, state, revision and revision[:_SHOWN_DIGITS], files)
-    return Row(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), shown)
+    return PrintedRow(model, lambda: dict(zip(_COLUMNS, facts, strict=True)), shown)

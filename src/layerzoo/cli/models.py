@@ -11,14 +11,14 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import OneOf, WholeNumber
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, Row, count, counted, print_rows
+from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest
-from layerzoo.registry import SORTS, Registry, registry
+from layerzoo.modalities import MODALITIES
+from layerzoo.registry import Registry, registry
 from layerzoo.registry.entry import FIELDS, Entry
-from layerzoo.registry.filters import no_such
+from layerzoo.registry.filters import SORTS, no_such
 from layerzoo.registry.installed import USER_NAMESPACE
-from layerzoo.spec import MODALITIES
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -88,7 +88,7 @@ def filter_options(command: CommandT) -> CommandT:
         click.option("--min-params", type=Count(), metavar="N", help="At least so many parameters: 500k, 1.5G."),
         click.option("--max-params", type=Count(), metavar="N", help="At most so many parameters: 25M."),
         click.option("--size-px", type=Size(), metavar="SIZE", help="Pictures and frames of this size: 224, 384x256."),
-        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Sound at this many samples a second: 16000."),
+        click.option("--rate-hz", type=_POSITIVE, metavar="N", help="Audio at this many samples a second: 16000."),
         click.option(
             "--width", type=_POSITIVE, metavar="N", help="So many values a sample, at the default layer and pooling."
         ),
@@ -134,7 +134,7 @@ def print_models(
     filters["installed"] = _INSTALLED[availability]
     _check_plugin(zoo, filters)
     if format_ == "ids":
-        rows = [Row(model, dict) for model in zoo.ids(**filters, sort=sort, limit=limit)]
+        rows = [PrintedRow(model, dict) for model in zoo.ids(**filters, sort=sort, limit=limit)]
     else:
         shown = columns or (FIELDS if format_ != "table" else _columns(availability))
         rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
@@ -156,9 +156,9 @@ def _columns(availability: str) -> tuple[str, ...]:
     return _COLUMNS if availability == "installed" else (*_COLUMNS[:4], "install", "summary")
 
 
-def _row(entry: Entry, columns: Sequence[str]) -> Row:
+def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
     plain = entry.to_dict()
-    return Row(
+    return PrintedRow(
         entry.id,
         lambda: {name: plain[name] for name in columns},
         [_cell(name, getattr(entry, name)) for name in columns],
@@ -178,9 +178,9 @@ def _cell(column: str, value: Any) -> str | None:
 def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
     """A name that no plugin has is a mistake, and not an empty list."""
     plugin = filters["plugin"]
-    known = {name for namespace, facts in zoo.published().items() for name in (namespace, facts["package"])}
     if plugin in (None, USER_NAMESPACE):
         return
+    known = {name for namespace, facts in zoo.published().items() for name in (namespace, facts["package"])}
     if filters["installed"] or plugin not in known:
         zoo.plugin(plugin)
 

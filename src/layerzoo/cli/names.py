@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from layerzoo.errors import InputError, LayerzooError, UnidentifiedModelError, UnknownModelError
-from layerzoo.registry import registry
+from layerzoo.registry.current import registry
 from layerzoo.spec import ModelSpec
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from textwrap import indent
 from typing import Any, Literal, TypeVar, get_args
 
 import click
@@ -19,16 +17,22 @@ Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One thing to print."""
+class PrintedRow:
+    """One item to print. A plain class: a dataclass takes longer to define than a list to print."""
 
-    id: str
-    """What ``--format ids`` prints."""
-    plain: Callable[[], dict[str, Any]]
-    """What ``--format json`` prints, made only when it is asked for."""
-    cells: Sequence[Any] = ()
-    """What the table shows; None is an empty cell, and a column of nothing else is left out."""
+    __slots__ = ("cells", "id", "plain")
+
+    def __init__(self, id: str, plain: Callable[[], dict[str, Any]], cells: Sequence[Any] = ()) -> None:
+        """Describe an item in each of the formats.
+
+        Args:
+            id: the line that ``--format ids`` prints.
+            plain: returns the object that ``--format json`` prints; called only for that format.
+            cells: the cells of the table; None is an empty cell, and a column of None alone is omitted.
+        """
+        self.id = id
+        self.plain = plain
+        self.cells = cells
 
 
 def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
@@ -46,7 +50,7 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     )
 
 
-def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> list[str]:
+def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str]) -> list[str]:
     """Many things: a table, one array of JSON, one JSON object a line, or one id a line.
 
     columns: the headings of a table, the most important first. Where there is no room for all, the last are left out,
@@ -63,7 +67,7 @@ def print_rows(rows: Iterable[Row], format_: Format, columns: Sequence[str]) -> 
     return []
 
 
-def print_one(row: Row, format_: Format) -> None:
+def print_one(row: PrintedRow, format_: Format) -> None:
     """One thing: its facts one below the other, its JSON object, or its id."""
     if format_ == "table":
         from layerzoo.cli.table import fact_lines, terminal_width
@@ -113,8 +117,10 @@ def _write_lines(lines: Iterable[str]) -> None:
     stdout().writelines(f"{line}\n" for line in lines)
 
 
-def _print_array(rows: Iterable[Row]) -> None:
+def _print_array(rows: Iterable[PrintedRow]) -> None:
     """One element after the other: an array of everything would be in memory twice."""
+    from textwrap import indent
+
     elements = (indent(to_json(row.plain(), indent=2), "  ") for row in rows)
     if (first := next(elements, None)) is None:
         _write_lines(["[]"])

@@ -10,7 +10,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, Row, format_option, print_lines, print_one, print_rows
+from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
 from layerzoo.errors import UsageError
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
 from layerzoo.registry.disabled import disable, enable
@@ -66,7 +66,7 @@ def show_command(name: str, format_: Format) -> None:
         "model_ids": ", ".join(models),
     }
     cells = [(key.replace("_", " "), value) for key, value in shown.items() if value not in (None, "")]
-    print_one(Row(health.plugin.namespace, lambda: facts, cells), format_)
+    print_one(PrintedRow(health.plugin.namespace, lambda: facts, cells), format_)
 
 
 @group.command("check")
@@ -157,7 +157,7 @@ def _print_causes(healths: Iterable[Health], left_out: Sequence[str]) -> None:
         print_lines(["", *fact_lines(facts, width=terminal_width())])
 
 
-def _row(health: Health) -> Row:
+def _row(health: Health) -> PrintedRow:
     plugin = health.plugin
     cells = (
         plugin.namespace,
@@ -170,7 +170,7 @@ def _row(health: Health) -> Row:
         ", ".join(plugin.builders) or None,
         _last_import(health.last_import),
     )
-    return Row(plugin.namespace, lambda: _plain(health), cells)
+    return PrintedRow(plugin.namespace, lambda: _plain(health), cells)
 
 
 def _plain(health: Health) -> dict[str, Any]:
@@ -188,8 +188,8 @@ def _last_import(outcome: ImportOutcome | None) -> str | None:
     return None if outcome is None else f"{outcome.state}, {outcome.seconds:.1f} s, {outcome.at}"
 
 
-def _check_row(health: Health) -> Row:
+def _check_row(health: Health) -> PrintedRow:
     plugin, outcome = health.plugin, health.last_import
     seconds = None if outcome is None else round(outcome.seconds, 2)
     facts = (plugin.namespace, plugin.state, outcome and outcome.state, health.cause, health.fix, seconds)
-    return Row(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)
+    return PrintedRow(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)

@@ -13,7 +13,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.messages import say, terminal
 from layerzoo.cli.names import find_model, known_layers
-from layerzoo.cli.output import Format, Row, counted, format_option, print_rows, size
+from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
 from layerzoo.printable import printable_name
@@ -49,7 +49,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     if layers and (message := expanded_by_shell("--layer", layers, models, known_layers(models[0]))):
         raise UsageError(message)
     specs = [find_model(model) for model in models]
-    pulled: list[tuple[Files, Row]] = []
+    pulled: list[tuple[Files, PrintedRow]] = []
     with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
         pulled += (_pulled(spec, list(layers)) for spec in specs)
         if not no_lock:
@@ -64,7 +64,7 @@ def _kept(done: int, of: int, *, is_locking: bool) -> str:
     return f"{here}whole pieces that came are kept{lock}. The same command fetches the rest"
 
 
-def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, Row]:
+def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
     from layerzoo.weights import resolve
 
     with _meter(spec.id) as meter:
@@ -72,7 +72,7 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, Row]:
             from layerzoo.runtime import pull
 
             pull(spec, layer=layers, progress=meter)
-        files = resolve(spec.weights, model=spec.id, want="partial" if layers else "whole", progress=meter)
+        files = resolve(spec.weights, model=spec.id, extent="partial" if layers else "whole", progress=meter)
     here = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )
@@ -84,7 +84,7 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, Row]:
         "bytes": here,
         "fetched": meter.fetched,
     }
-    return files, Row(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
+    return files, PrintedRow(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
 
 
 def _lock(commits: Mapping[ModelSpec, str]) -> None:

@@ -9,9 +9,8 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
-from layerzoo.cli.output import Format, Row, count, format_option, print_one
-from layerzoo.facts import traced_dtypes, traced_params, traced_preprocess
-from layerzoo.registry import registry
+from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_one
+from layerzoo.registry.current import registry
 from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
 
@@ -31,7 +30,8 @@ def command(model: str, format_: Format) -> None:
       zoo show minilm-l6 --format json | jq .license
     """
     spec = registry().model(resolve_model_id(model))
-    print_one(Row(spec.id, spec.to_dict, [pair for pair in _facts(spec) if pair[1]]), format_)
+    cells = [pair for pair in _facts(spec) if pair[1]] if format_ == "table" else []
+    print_one(PrintedRow(spec.id, spec.to_dict, cells), format_)
 
 
 _BATCHING: dict[Batching | None, str] = {
@@ -65,12 +65,16 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
 def _params(spec: ModelSpec) -> str | None:
     if spec.params is not None:
         return count(spec.params)
+    from layerzoo.facts import traced_params
+
     traced = traced_params(spec)
     return f"unknown until inspected: zoo layers --trace {spec.id}" if traced is None else f"{count(traced)}, as traced"
 
 
 def _dtypes(spec: ModelSpec) -> str:
     """What features are computed in, next to what the checkpoint is stored in and the library computes in."""
+    from layerzoo.facts import traced_dtypes
+
     found = traced_dtypes(spec)
     if found is None:
         return "float32"
@@ -90,6 +94,8 @@ _PROCESSOR = {"processor", "backend", "settings", "refused"}
 
 def _found(spec: ModelSpec) -> Preprocess | None:
     """What the model's library said of its preprocessing when it was last traced."""
+    from layerzoo.facts import traced_preprocess
+
     return traced_preprocess(spec)
 
 

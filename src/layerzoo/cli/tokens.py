@@ -14,7 +14,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.extract import as_input
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model_for
-from layerzoo.cli.output import Format, Row, counted, format_option, print_one, print_rows
+from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_one, print_rows
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None,
     else:
         for _ in texts:
             pass
-        print_one(Row(spec.id, total.plain, list(total.facts())), format_)
+        print_one(PrintedRow(spec.id, total.plain, list(total.facts())), format_)
     for note in filter(None, (*total.notes(), warning(total.report, spec.id))):
         say(f"{note}.")
     if total.failed:
@@ -96,11 +96,11 @@ def _read(sample: Sample | SampleError, preprocess: TextPreprocessor) -> _Text:
     return _Text(sample.id, report, preprocess.unknown_words(sample.source) if report.get("unknown") else [])
 
 
-def _row(text: _Text) -> Row:
+def _row(text: _Text) -> PrintedRow:
     problem = text.problem.reason if text.problem else None
     numbers = {name: text.report.get(name) for name in ("words", "tokens", "unknown", "left_out")}
     plain = {"id": text.id, **numbers, "unknown_words": text.unknown_words, "problem": problem}
-    return Row(text.id, lambda: plain, (text.id, *numbers.values(), problem))
+    return PrintedRow(text.id, lambda: plain, (text.id, *numbers.values(), problem))
 
 
 class _Total:

@@ -23,7 +23,7 @@ _JOBS_OF_A_PROCESS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What one job may take."""
 
     seconds: float
@@ -31,7 +31,7 @@ class Limits:
 
 
 def results(
-    names: Iterable[str], work: Work, limits: Limits, *, processes: int
+    names: Iterable[str], work: Work, limits: WorkerLimits, *, processes: int
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name and the result of each job, in the order in which they are done.
 
@@ -68,7 +68,7 @@ def _done(busy: list[_Worker]) -> list[_Worker]:
 class _Worker:
     """A process that does one job after the other, and is replaced when it is lost or has done enough."""
 
-    def __init__(self, work: Work, limits: Limits) -> None:
+    def __init__(self, work: Work, limits: WorkerLimits) -> None:
         self._work = work
         self._limits = limits
         self._start()

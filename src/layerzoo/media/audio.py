@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
 from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, Track, all_channels, mean_of_channels
+from layerzoo.media.audio_input import Audio
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.sample import UnusableError, failing_as, name_of
-from layerzoo.media.sound import Sound
 from layerzoo.media.source import Encoded, is_encoded, opened
 
-SoundSource = Encoded | Sound | tuple[NDArray[Any], int]
+AudioSource = Encoded | Audio | tuple[NDArray[Any], int]
 
 _AT_ONCE = 1 << 24
 """Samples that are kept when they are resampled, 64 MiB. More come in windows."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 
-def decode(source: SoundSource, sample_rate_hz: int, channels: int = 1) -> NDArray[np.float32]:
+def decode(source: AudioSource, sample_rate_hz: int, channels: int = 1) -> NDArray[np.float32]:
     """Decode audio to samples at a sample rate.
 
     Args:
-        source: a path, the bytes of a file that FFmpeg or libsndfile reads, or such a file, open; a Sound; or a tuple
+        source: a path, the bytes of a file that FFmpeg or libsndfile reads, or such a file, open; an Audio; or a tuple
             (samples, rate in Hz).
         sample_rate_hz: of the result.
         channels: 1 for the mean of the channels. More: audio with another number of channels is refused.
@@ -44,7 +44,7 @@ def decode(source: SoundSource, sample_rate_hz: int, channels: int = 1) -> NDArr
 
 
 def decoded_windows(
-    source: SoundSource, sample_rate_hz: int, channels: int, window_samples: int | None
+    source: AudioSource, sample_rate_hz: int, channels: int, window_samples: int | None
 ) -> Iterator[NDArray[np.float32] | None]:
     """Decode audio, and yield it in windows.
 
@@ -197,4 +197,4 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 def _no_sound(source: object) -> str:
     given = f"an array of shape {source.shape}" if isinstance(source, np.ndarray) else f"a {type(source).__name__}"
-    return f"a sound is a path, bytes, or Sound(samples, sample_rate_hz), and this is {given}"
+    return f"a sound is a path, bytes, or Audio(samples, sample_rate_hz), and this is {given}"

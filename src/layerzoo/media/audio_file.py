@@ -216,13 +216,13 @@ def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None, 
     return track
 
 
-def _decoded(file: BinaryIO, mix: Mix) -> tuple[Track, _Decoder]:
+def _decoded(file: BinaryIO, mix: Mix) -> tuple[Track, _AudioDecoder]:
     """Decode a file with FFmpeg. Raises: UnusableError; av.error.FFmpegError."""
-    decoder = _Decoder(file, mix)
+    decoder = _AudioDecoder(file, mix)
     return track_of(decoder.blocks), decoder
 
 
-class _Decoder:
+class _AudioDecoder:
     """FFmpeg, on one file."""
 
     def __init__(self, file: BinaryIO, mix: Mix) -> None:

@@ -17,7 +17,7 @@ class Sample:
 
     id: the path as it was given (``folder/relative/path`` in a folder, ``path:ROW`` in a text file), or the position
     among the inputs, from "0", of what is in memory.
-    source: what the decoder of the modality takes: a Path; bytes; a text; a PIL image; an array; a Sound; or a
+    source: what the decoder of the modality takes: a Path; bytes; a text; a PIL image; an array; an Audio; or a
     torch.Tensor, which is preprocessed already and is not decoded at all.
     """
 

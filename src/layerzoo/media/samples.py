@@ -48,8 +48,8 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None, decod
     - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted); a
       pattern such as ``photos/**/*.jpg`` (of the files it matches, likewise); ``-`` (lines on the standard input: texts
       for a text model, paths for the others);
-    - one sample in memory: a PIL image, an array, a Sound or (samples, rate), bytes (an encoded file, or UTF-8 text), a
-      preprocessed torch.Tensor;
+    - one sample in memory: a PIL image, an array, an Audio or (samples, rate), bytes (an encoded file, or UTF-8
+      text), a preprocessed torch.Tensor;
     - a torch Dataset or DataLoader; of an item that is a tuple or list, such as (image, label), the first element is
       the sample;
     - any other iterable of samples, in which a Path is a file or folder, and a str is a text for a text model and a
@@ -127,7 +127,7 @@ class _Finder:
             return item
         if self.modality == "audio" and dataset.is_tensor(item[0]) and len(item) > 1 and isinstance(item[1], int):
             return UnusableError(
-                "a tensor beside a number, which may be a sample rate or a label: give Sound(samples, sample_rate_hz), "
+                "a tensor beside a number, which may be a sample rate or a label: give Audio(samples, sample_rate_hz), "
                 "or the tensor alone where it is preprocessed"
             )
         return item[0]

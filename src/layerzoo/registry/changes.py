@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from layerzoo.errors import LockError, RegistryError
-from layerzoo.local_files import LOCK_NAME, NO_LOCAL_FILES, REGISTRY_NAME, local_folder, user_folder
+from layerzoo.local_files import NO_LOCAL_FILES, local_folder
 from layerzoo.lock import Lock, LockedModel, lock_path
 from layerzoo.notices import warn
+from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, user_folder
 from layerzoo.printable import shorten
 from layerzoo.registry.in_use import covers
 from layerzoo.registry.index import IndexedSource

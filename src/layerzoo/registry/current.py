@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from layerzoo.disk import cache_dir
+from layerzoo.paths import cache_dir
 from layerzoo.registry.filters import Filters
 from layerzoo.registry.lookup import Registry
-from layerzoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.spec import ModelSpec
 
 _lock = threading.RLock()
 _current: tuple[Path, Registry] | None = None

@@ -15,9 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from layerzoo.paths import index_name
+
 # A new table, column or kind of row gets a file of its own, so that two versions of layerzoo do not fight over one.
-FILE_NAME = "registry-2.sqlite3"
 _VERSION = 2
+FILE_NAME = index_name(_VERSION)
 _WAIT_S = 300.0
 """How long to wait for another process that is compiling: 100,000 models take 20 s, and 50 s on a busy machine."""
 

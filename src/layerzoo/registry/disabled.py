@@ -10,15 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest
+from layerzoo.paths import DISABLED_NAME, user_folder
 from layerzoo.registry import advice
-from layerzoo.registry.diagnostics import Code, Diagnostic
 from layerzoo.registry.installed import CORE_DISTRIBUTION, CORE_NAMESPACE, Installed
 from layerzoo.small_files import read_small
 
-FILE_NAME = "disabled-plugins.txt"
+if TYPE_CHECKING:
+    from layerzoo.registry.diagnostics import Code, Diagnostic
+
+FILE_NAME = DISABLED_NAME
 _HEADER = "# Plugins that layerzoo leaves out, one a line: written by `zoo plugin disable` and `zoo plugin enable`."
 _MAX_BYTES = 100_000
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -53,9 +57,7 @@ class Disabled:
 
 def disabled_path() -> Path:
     """Where the file is, or would be."""
-    import platformdirs
-
-    return platformdirs.user_config_path("layerzoo") / FILE_NAME
+    return user_folder() / FILE_NAME
 
 
 def read_disabled() -> Disabled:
@@ -155,4 +157,6 @@ def _name(line: str) -> str:
 
 
 def _diagnostic(path: str, line: int, code: Code, message: str) -> Diagnostic:
+    from layerzoo.registry.diagnostics import Diagnostic
+
     return Diagnostic(path=path, line=line, code=code, message=message)

@@ -7,18 +7,22 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from layerzoo.environment import environment
-from layerzoo.local_files import local_folder, user_folder
+from layerzoo.local_files import local_folder
+from layerzoo.paths import user_folder
 from layerzoo.registry import advice
-from layerzoo.registry.diagnostics import Diagnostic
 from layerzoo.registry.disabled import Disabled, read_disabled
 from layerzoo.registry.installed import FILE_NAME, PACKAGE, Installed, core, scan
 from layerzoo.registry.notes import Notes
 from layerzoo.registry.published import PUBLISHED
 from layerzoo.registry.source import UNSETTLED, fingerprint
+
+if TYPE_CHECKING:
+    from layerzoo.registry.diagnostics import Diagnostic
 
 NO_PLUGINS = "LAYERZOO_NO_PLUGINS"
 """The environment variable that leaves all plugins out."""
@@ -80,15 +84,27 @@ def _has_plugins() -> bool:
 
 def _kept_scan(notes: Notes) -> list[Installed]:
     """The core, then every plugin, as found now or when the folders were last as they are now."""
+    kept = remembered(notes, _SCAN_FORMAT, lambda: [asdict(each) for each in (core(), *scan())])
+    return [Installed(**each) for each in kept]
+
+
+def remembered(notes: Notes, key: int | str, find: Callable[[], Any]) -> Any:
+    """Return what was found on ``sys.path`` when its folders were last as they are now; else find it, and keep it.
+
+    Args:
+        notes: where it is kept.
+        key: what is looked for, and the format of the answer.
+        find: returns the answer as a JSON value.
+    """
     folders = [_absolute(folder) for folder in sys.path if isinstance(folder, str)]
     states = [fingerprint(folder) for folder in folders]
-    paths, times = json.dumps([_SCAN_FORMAT, *folders, str(PACKAGE)]), json.dumps(states)
+    paths, times = json.dumps([key, *folders, str(PACKAGE)]), json.dumps(states)
     with contextlib.suppress(sqlite3.DatabaseError):
         if UNSETTLED not in states and (kept := notes.scan(paths, times)) is not None:
-            return [Installed(**each) for each in kept]
-    found = [core(), *scan()]
+            return kept
+    found = find()
     with contextlib.suppress(sqlite3.DatabaseError):
-        notes.keep_scan(paths, times, [asdict(each) for each in found])
+        notes.keep_scan(paths, times, found)
     return found
 
 

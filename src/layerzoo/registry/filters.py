@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from layerzoo.errors import UsageError, nearest
+from layerzoo.modalities import MODALITIES, Modality
 from layerzoo.registry.words import MAX_PIECES, pieces
-from layerzoo.spec import MODALITIES, Modality
 
 
 class Filters(TypedDict, total=False):

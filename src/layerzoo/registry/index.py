@@ -12,17 +12,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerzoo.notices import told_when_slow
+from layerzoo.notices import notify_when_slow
 from layerzoo.registry.database import Database, from_json
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.facets import Facets, facets_of, published_facets
 from layerzoo.registry.source import UNSETTLED, Source, fingerprint, settled_fingerprint
-from layerzoo.registry.words import pieces
 
 if TYPE_CHECKING:
     from layerzoo.registry.compile import Compiled
+    from layerzoo.registry.diagnostics import Diagnostic
+    from layerzoo.registry.facets import Facets
 
-FacetsReader = Callable[[dict[str, Any]], Facets]
+FacetsReader = Callable[[dict[str, Any]], "Facets"]
 
 _KEPT_VIEWS = 16
 _BATCH = 1000
@@ -110,7 +109,7 @@ class Index:
         from layerzoo.registry.compile import Compiled, Head, compile_registry
         from layerzoo.registry.published import published_models
 
-        with told_when_slow(lambda: _indexing(source)), self._database.transaction():
+        with notify_when_slow(lambda: _indexing(source)), self._database.transaction():
             # Another process may have compiled it while this one waited for its turn.
             if known := self._known(source, state, version):
                 return known
@@ -147,6 +146,8 @@ class Index:
 
     def _insert_rows(self, source: int, rows: Iterable[dict[str, Any] | Diagnostic], read: FacetsReader) -> bool:
         """Models and diagnostics of a source. Returns whether its file could be read."""
+        from layerzoo.registry.diagnostics import Diagnostic
+
         is_readable = True
         rows = iter(rows)
         while batch := list(islice(rows, _BATCH)):
@@ -172,6 +173,8 @@ class Index:
         self._insert_facets(source, shelved)
 
     def _insert_facets(self, scope: int, models: list[ShelvedModel]) -> None:
+        from layerzoo.registry.words import pieces
+
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
         facets, words = [], []
         for row, each in enumerate(models, start=last + 1):
@@ -218,7 +221,7 @@ class Index:
 
         That scope is minus the view. Raises: sqlite3.DatabaseError when the index cannot be written.
         """
-        with told_when_slow(lambda: _COMBINING), self._database.transaction():
+        with notify_when_slow(lambda: _COMBINING), self._database.transaction():
             if (known := self.view(key)) is not None:
                 return known
             self._database.write("INSERT INTO views (key) VALUES (?)", (key,))
@@ -243,6 +246,8 @@ def _indexing(source: Source) -> str:
 
 
 def _reader(source: Source) -> FacetsReader:
+    from layerzoo.registry.facets import facets_of, published_facets
+
     return published_facets if source.role == "published" else facets_of
 
 

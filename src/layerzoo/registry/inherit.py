@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from layerzoo.spec import KINDS
+
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
 _TAKEN_BY_KEY = ("args", "default")
 _PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
 """The keys of an image's preprocess that say which processor of a library does it."""
-_KINDS = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 
 
 def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def inherit(model: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
             whole[key] = {**base[key], **whole.get(key, {})}
     if "preprocess" in base:
         preprocess = _preprocess(model.get("preprocess"), base["preprocess"])
-        if preprocess["kind"] == _KINDS[model["modality"]]:
+        if preprocess["kind"] == KINDS[model["modality"]]:
             whole["preprocess"] = preprocess
     return whole
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import sys
@@ -12,15 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from layerzoo.registry import advice
-from layerzoo.registry.manifest import State, canonical
-from layerzoo.registry.source import is_namespace
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
+
+    from layerzoo.registry.manifest import State
 
 GROUP = "layerzoo"
 CORE_NAMESPACE, CORE_MODULE, CORE_DISTRIBUTION = "toy", "layerzoo.testing.toy", "layerzoo"
@@ -59,6 +56,8 @@ class Installed:
 
     def is_called(self, name: str) -> bool:
         """Whether this is the name of its namespace, or of its distribution however that is spelt."""
+        from layerzoo.registry.manifest import canonical
+
         return name == self.namespace or canonical(name) == canonical(self.distribution)
 
 
@@ -106,6 +105,9 @@ class _Release:
 
         Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
         """
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname
+
         with contextlib.suppress(Exception):  # whatever damaged metadata leads to
             if text := self.metadata.read_text("direct_url.json"):
                 origin = json.loads(text)
@@ -129,6 +131,8 @@ def _distributions() -> Iterator[_Release]:
     plugins is not parsed: with 125 distributions that is 90 % of the time of a scan.
     """
     from importlib.metadata import DistributionFinder
+
+    from layerzoo.registry.manifest import canonical
 
     seen: set[str] = set()
     for finder in sys.meta_path:
@@ -164,6 +168,8 @@ def _may_have_plugins(distribution: Distribution) -> bool:
 
 def _release(distribution: Distribution) -> _Release | None:
     """None for what has no name at all."""
+    from layerzoo.registry.manifest import canonical
+
     try:
         if distribution.name:
             return _Release(distribution, distribution.name, distribution.version)
@@ -220,6 +226,8 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
             fix=fix,
         )
 
+    from layerzoo.registry.source import is_namespace
+
     project = release.project
     upgrade = advice.correct_entry_point(release.name, project)
     if not is_namespace(entry_point.name):
@@ -242,8 +250,10 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
 
 def _folder(module: str) -> str | None:
     """The folder of a top-level package; of a namespace package, the one with a registry file."""
+    from importlib.util import find_spec
+
     try:
-        found = importlib.util.find_spec(module)
+        found = find_spec(module)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return None
     folders = list(found.submodule_search_locations or ()) if found else []

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import NotFoundError, PluginError, UsageError
-from layerzoo.registry.changes import Changes, UserFile
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.entry import Entry
+from layerzoo.local_files import local_folder
+from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
 from layerzoo.registry.filters import Filters, check_filters, check_modality, check_order
 from layerzoo.registry.heirs import Heirs
-from layerzoo.registry.manifest import PluginManifest
-from layerzoo.registry.manifests import Manifests
-from layerzoo.registry.outcome import ImportOutcome
-from layerzoo.registry.references import References
-from layerzoo.registry.repositories import Repositories, Repository
-from layerzoo.registry.selection import Selection
-from layerzoo.registry.shelf import Shelf
-from layerzoo.registry.specs import Specs
 from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown
-from layerzoo.spec import Modality, ModelSpec, Weights
+
+if TYPE_CHECKING:  # listing models takes as long as importing all of these
+    from layerzoo.registry.changes import Changes, UserFile
+    from layerzoo.registry.diagnostics import Diagnostic
+    from layerzoo.registry.discovery import Surroundings
+    from layerzoo.registry.entry import Entry
+    from layerzoo.registry.manifest import PluginManifest
+    from layerzoo.registry.manifests import Manifests
+    from layerzoo.registry.outcome import ImportOutcome
+    from layerzoo.registry.references import References
+    from layerzoo.registry.repositories import Repositories, Repository
+    from layerzoo.registry.selection import Selection
+    from layerzoo.registry.specs import Specs
+    from layerzoo.registry.unknown import Unknown
+    from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")
 
@@ -39,13 +43,45 @@ class Registry:
 
     def __init__(self, surroundings: Surroundings | None = None, *, cache: Path | None = None) -> None:
         self._stock = Stock(surroundings, cache or cache_dir())
-        self._manifests = Manifests(self._stock)
-        self._repositories = Repositories(self._stock, self._manifests)
-        self._unknown = Unknown(self._stock, self._manifests, self._repositories)
-        self._specs = Specs(self._stock, self._unknown, self._repositories)
-        self._changes = Changes(self._stock, self._specs)
-        self._heirs = Heirs(self._specs)
-        self._references = References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
+        self._heirs = Heirs(lambda: self._specs)
+
+    # What a question does not need is neither imported nor made.
+
+    @cached_property
+    def _manifests(self) -> Manifests:
+        from layerzoo.registry.manifests import Manifests
+
+        return Manifests(self._stock)
+
+    @cached_property
+    def _repositories(self) -> Repositories:
+        from layerzoo.registry.repositories import Repositories
+
+        return Repositories(self._stock, self._manifests)
+
+    @cached_property
+    def _unknown(self) -> Unknown:
+        from layerzoo.registry.unknown import Unknown
+
+        return Unknown(self._stock, self._manifests, self._repositories)
+
+    @cached_property
+    def _specs(self) -> Specs:
+        from layerzoo.registry.specs import Specs
+
+        return Specs(self._stock, lambda: self._unknown, lambda: self._repositories)
+
+    @cached_property
+    def _changes(self) -> Changes:
+        from layerzoo.registry.changes import Changes
+
+        return Changes(self._stock, self._specs)
+
+    @cached_property
+    def _references(self) -> References:
+        from layerzoo.registry.references import References
+
+        return References(self._stock, self._specs, self._heirs, self._unknown, self._repositories)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -69,7 +105,7 @@ class Registry:
         looked at; RegistryError when the model is declared and not valid; PluginError when the file
         of its plugin cannot be used.
         """
-        self._changes.announce(id)
+        self._announce(id)
         return self._specs.named(id)
 
     def repository(self, id: str) -> Repository | None:
@@ -96,9 +132,9 @@ class Registry:
                 "a model that is not installed has no declaration here. "
                 "What is known of it: layerzoo.registry.registry().entries(installed=False)"
             )
-        self._changes.announce()
+        self._announce()
         names: dict[str, list[str]] = {}
-        for alias, target in self._stock.ask(Shelf.aliases):
+        for alias, target in self._stock.ask(lambda shelf: shelf.aliases()):
             names.setdefault(target, []).append(alias)
         check_order(sort, limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
@@ -107,7 +143,7 @@ class Registry:
 
     def weights(self) -> dict[str, Weights]:
         """The weights of :meth:`models`, by id of those that have some, without reading their layers."""
-        self._changes.announce()
+        self._announce()
         rows = self._ask({}, lambda selection: selection.rows(layers=False))
         specs = (self._specs.usable(row) for row in rows)
         return {spec.id: spec.weights for spec in specs if spec and spec.weights}
@@ -115,18 +151,18 @@ class Registry:
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """The ids of :meth:`models`, without reading the models; also of models that could be installed."""
         check_order(sort, limit)
-        self._changes.announce()
+        self._announce()
         return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
         """As :meth:`ids`, with all that a list shows of a model."""
         check_order(sort, limit)
-        self._changes.announce()
+        self._announce()
         return self._ask(filters, lambda selection: selection.entries(sort, limit))
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """How many :meth:`ids` there are."""
-        return self._ask(filters, Selection.count)
+        return self._ask(filters, lambda selection: selection.count())
 
     def unsized(self, **filters: Unpack[Filters]) -> int:
         """Count the models that a filter by size leaves out because their number of parameters is not known.
@@ -141,7 +177,7 @@ class Registry:
         if filters.get("min_params") is None and filters.get("max_params") is None:
             return 0
         others: Filters = {**filters, "min_params": None, "max_params": None}
-        return self._ask(others, Selection.count_unsized)
+        return self._ask(others, lambda selection: selection.count_unsized())
 
     def declared_at(self, id: str) -> str | None:
         """Where a model is declared, as FILE:LINE; FILE where its line is not known; None where it is in no file."""
@@ -217,14 +253,15 @@ class Registry:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
-        return self._unknown.published()
+        return {name: dict(facts) for each in self._stock.sources for name, facts in each.head["published"].items()}
 
     # ------------------------------------------------------------ what is wrong, and what has changed
 
     def problems(self) -> list[Diagnostic]:
         """Everything that is wrong in the files that count here, by file and place: not valid, or leading nowhere."""
         places = {each.source.path: place for place, each in enumerate(self._stock.sources)}
-        found = [*self._stock.ask(lambda shelf: shelf.diagnostics()), *self._references.loose_ends()]
+        dangling = self._stock.ask(lambda shelf: shelf.loose_ends(lambda: self._references.dangling()))
+        found = [*self._stock.ask(lambda shelf: shelf.diagnostics()), *dangling]
         found.sort(key=lambda problem: (places.get(problem.path, 0), problem.line, problem.column))
         return [*found, *self.surroundings.problems()]
 
@@ -239,7 +276,27 @@ class Registry:
     def outcome(self, plugin: PluginManifest) -> ImportOutcome | None:
         """How the last import of this version of a plugin went; None where that is not known."""
         kept = self._stock.outcome(_place(plugin))
-        return None if kept is None else ImportOutcome(**kept)
+        if kept is None:
+            return None
+        from layerzoo.registry.outcome import ImportOutcome
+
+        return ImportOutcome(**kept)
+
+    def remember_for_environment(self, name: str, find: Callable[[], Any]) -> Any:
+        """Return what was found in the installed distributions, without reading them again.
+
+        Args:
+            name: what is looked for.
+            find: finds it, as a JSON value; called where something was installed or removed since.
+        """
+        return self._stock.remember_for_environment(name, find)
+
+    def _announce(self, model: str | None = None) -> None:
+        """Announce what the user's own files change, where there are any: see :meth:`Changes.announce`."""
+        folders = filter(None, (local_folder(), user_folder()))
+        has_files = any(os.path.lexists(folder / name) for folder in folders for name in (REGISTRY_NAME, LOCK_NAME))
+        if has_files or any(each.source.role == "user" for each in self._stock.sources):
+            self._changes.announce(model)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:
         check_filters(filters)

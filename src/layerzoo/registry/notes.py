@@ -13,7 +13,7 @@ from layerzoo.registry.database import Database, from_json
 
 _WAIT_S = 0.1
 """How long to wait for another process before a note is not taken: what nobody needs is not worth waiting for."""
-_KEPT_SCANS = 32
+_KEPT_SCANS = 64
 _KEPT_FINDS = 16
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from layerzoo.registry.entry import Entry
+if TYPE_CHECKING:
+    from layerzoo.registry.entry import Entry
 
 PUBLISHED = str(Path(__file__).parents[1] / "published.jsonl")
 

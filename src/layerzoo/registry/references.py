@@ -45,14 +45,8 @@ class References:
         self._unknown = unknown
         self._repositories = repositories
 
-    def loose_ends(self) -> list[Diagnostic]:
-        """What leads nowhere: aliases, bases, entries of ``disable``, defaults, and catalogues that are not there.
-
-        Looked for once, and kept until one of the files changes.
-        """
-        return self._stock.ask(lambda shelf: shelf.loose_ends(self._with_few_hints))
-
-    def _with_few_hints(self) -> list[Diagnostic]:
+    def dangling(self) -> list[Diagnostic]:
+        """What leads nowhere: aliases, bases, entries of ``disable``, defaults, and catalogues that are not there."""
         found = self._found()
         with few_hints(_HINTS):
             told = list(islice(found, _MOST))

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.branches import keep_commit, last_commit, last_commits
+from layerzoo.disk import atomic_path
 from layerzoo.errors import LockError, UnknownModelError
 from layerzoo.lock import Lock
+from layerzoo.paths import identified_dir, identified_folder, is_commit
 from layerzoo.registry.in_use import covers
 from layerzoo.registry.manifest import PluginManifest
 from layerzoo.registry.manifests import Manifests
@@ -27,7 +28,6 @@ from layerzoo.registry.stock import Stock
 from layerzoo.spec import ModelSpec
 
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@:]+))?(:(?P<modality>[a-z]+))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FORMAT = 2
 _DEFAULT_REVISION = "main"
 
@@ -126,12 +126,12 @@ class Repositories:
 
 def _noted_ids() -> Iterator[str]:
     """An id for each branch and tag of a repository that was looked at, and for each commit that none of them is at."""
-    for folder in sorted((cache_dir() / "identified").glob("*/*")):
+    for folder in sorted(identified_dir().glob("*/*")):
         name = f"{folder.parent.name}/{folder.name.replace('--', '/', 1)}"
-        seen = {unquote(path.name): _commit_in(path) for path in sorted(folder.glob("refs/*"))}
+        seen = last_commits(folder)
         yield from (name if revision == _DEFAULT_REVISION else f"{name}@{revision}" for revision in seen)
         for commit in sorted(path.stem for path in folder.glob("*.json")):
-            if _COMMIT.fullmatch(commit) and commit not in seen.values():
+            if is_commit(commit) and commit not in seen.values():
                 yield f"{name}@{commit}"
 
 
@@ -143,20 +143,12 @@ def is_repository(model: str) -> bool:
 def known_commit(repository: Repository) -> str | None:
     """The commit that an id means, as far as that is known here: its own, the locked one, or the one seen last."""
     revision = repository.revision or _DEFAULT_REVISION
-    if _COMMIT.fullmatch(revision):
+    if is_commit(revision):
         return revision
     with contextlib.suppress(LockError):
         if (locked := Lock.read().models.get(repository.id)) and locked.revision:
             return locked.revision
-    return _commit_in(_seen_path(repository))
-
-
-def _commit_in(path: Path) -> str | None:
-    """The commit that was noted of a branch or tag."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        seen = path.read_text(encoding="ascii")
-        return seen if _COMMIT.fullmatch(seen) else None
-    return None
+    return last_commit(_folder(repository), revision)
 
 
 def read_finding(repository: Repository, commit: str | None) -> Finding | None:
@@ -179,8 +171,8 @@ def keep_finding(repository: Repository, found: Finding) -> None:
     revision = repository.revision or _DEFAULT_REVISION
     with contextlib.suppress(OSError):
         _write(_folder(repository) / f"{found.commit}.json", json.dumps({"format": _FORMAT, **asdict(found)}))
-        if not _COMMIT.fullmatch(revision):
-            _write(_seen_path(repository), found.commit)
+        if not is_commit(revision):
+            keep_commit(_folder(repository), revision, found.commit)
 
 
 def _write(path: Path, text: str) -> None:
@@ -190,8 +182,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _folder(repository: Repository) -> Path:
-    return cache_dir() / "identified" / repository.plugin.namespace / repository.repo.replace("/", "--")
-
-
-def _seen_path(repository: Repository) -> Path:
-    return _folder(repository) / "refs" / quote(repository.revision or _DEFAULT_REVISION, safe="")
+    return identified_folder(repository.plugin.namespace, repository.repo)

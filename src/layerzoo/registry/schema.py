@@ -1,15 +1,15 @@
-"""Checks what an author wrote, all of it at once, and translates a model into the plain form of a ModelSpec."""
+"""Check a registry file, report all mistakes at once, and convert models to serialized ModelSpecs."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,19 +18,16 @@ from layerzoo.layers import expand, parse_address, select
 from layerzoo.registry.document import Loc
 from layerzoo.registry.isolation import pydantic_alone
 from layerzoo.registry.mistakes import Mistake, explain, shorten, show
-from layerzoo.spec import Layer
+from layerzoo.spec import KINDS, PREPROCESS_CLASSES, Layer
 
 with pydantic_alone():
     from layerzoo.registry.forms import (
-        AudioModelForm,
+        MODEL_FORMS,
         CatalogueHeadForm,
-        Form,
+        FormT,
         HeadForm,
         LayerForm,
         ModelForm,
-        TextModelForm,
-        VideoModelForm,
-        VisionModelForm,
         WeightsForm,
     )
 
@@ -43,29 +40,21 @@ _KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[^\s.#<\[\]{}]+(\.[^\s.#<\[\]{}]+)*")
 _SELECTORS = {"last", "final", "penultimate"}
-KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
-MODEL_FORMS: dict[str, type[ModelForm]] = {
-    "vision": VisionModelForm,
-    "audio": AudioModelForm,
-    "text": TextModelForm,
-    "video": VideoModelForm,
+NEEDED: dict[str, list[str]] = {
+    kind: [field.name for field in fields(preprocess) if field.default is MISSING and field.default_factory is MISSING]
+    for kind, preprocess in PREPROCESS_CLASSES.items()
 }
-NEEDED: dict[str, tuple[str, ...]] = {
-    "image": ("size_px", "resize", "mean", "std"),
-    "audio": ("sample_rate_hz",),
-    "text": ("max_tokens",),
-    "video": ("frames", "image"),
-}
-
-FormT = TypeVar("FormT", bound=Form)
+"""The required keys of a preprocess, by its kind: those without a default value."""
+NEEDED["video"].append("image")  # only a plugin may leave the preprocessing of frames to its library
 
 
 def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
-    """What can be used of a file beside its models, and everything that is wrong with that.
+    """Return the valid parts of a file, except its models, and all mistakes in the other parts.
 
-    A mistake costs the smallest part that it stands in: an entry of a section, a section, or an unknown key. None is
-    returned where the file as a whole cannot be understood: it is no mapping, or ``layerzoo:`` or ``requires:`` is
-    wrong.
+    A mistake removes the smallest part that contains it: an entry of a section, a section, or an unknown key. None is
+    returned if the whole file is unusable: it is not a mapping, or ``layerzoo:`` or ``requires:`` is invalid.
+
+    data: the parsed YAML of the file.
     """
     if not isinstance(data, Mapping):
         fault = "the file says nothing" if data is None else f"a registry file is a mapping, not {show(data)}"
@@ -74,9 +63,9 @@ def check_head(data: Any) -> tuple[HeadForm | None, list[Mistake]]:
 
 
 def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Mistake]]:
-    """The head of a generated catalogue; None, and everything that is wrong with it, where it cannot be used."""
+    """Return the head of a generated catalogue; None and all mistakes if it is unusable."""
     written = data["layerzoo"]
-    if isinstance(written, int) and written != FORMAT:  # said before its keys are called unknown
+    if isinstance(written, int) and written != FORMAT:  # reported before its unknown keys
         message = f"this is version {written} of the format, and this layerzoo reads {FORMAT}"
         return None, [Mistake(("layerzoo",), "unsupported", f"{message}. Next: pip install -U layerzoo")]
     form, mistakes = _validated(CatalogueHeadForm, data)
@@ -87,7 +76,7 @@ def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None
 
 
 def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
-    """What would be wrong with every model of a catalogue. Missing keys stand in its lines."""
+    """Yield the mistakes that all models of a catalogue share. Missing keys are no mistakes: its lines have them."""
     if not common:
         return
     _, mistakes = check_model("common", common, Path())
@@ -95,9 +84,9 @@ def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:
-    """What is left of a form without what is wrong, and everything that is wrong with it.
+    """Validate a form, removing invalid parts until it is valid. Return it with all mistakes.
 
-    vital: the keys without which nothing else can be understood; if one is wrong or missing, nothing is left.
+    vital: the keys without which the others have no meaning. If one is invalid or missing, the form is None.
     """
     mistakes: list[Mistake] = []
     while True:
@@ -109,7 +98,7 @@ def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -
 
 
 def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
-    """Whether a key is missing only because what stood there was wrong, which is said already."""
+    """Return whether a key is missing only because its invalid value, already reported, was removed."""
     if mistake.lacks is None:
         return False
     key = (*mistake.loc, mistake.lacks)
@@ -117,7 +106,7 @@ def _is_consequence(mistake: Mistake, earlier: Sequence[Mistake]) -> bool:
 
 
 def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
-    """Data without some of its keys, or without some of what stands directly behind them."""
+    """Return data without the values at some locations: a key, or an entry of a key's mapping or list."""
     rest = dict(data)
     entries: dict[str, set[str | int]] = {}
     for section, *entry in locs:
@@ -137,9 +126,9 @@ def without(data: Mapping[str, Any], locs: Iterable[Loc]) -> dict[str, Any]:
 
 
 def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None, list[Mistake]]:
-    """The plain form of one model, as ``ModelSpec.from_dict`` reads it, or everything that is wrong with it.
+    """Return a model as ``ModelSpec.from_dict`` reads it, without inherited values; None and all mistakes if invalid.
 
-    id: the full id. folder: where ``file:`` paths begin. What a ``base`` declares is not in it yet.
+    id: the full id. data: the parsed YAML of the model. folder: the folder at which relative ``file:`` paths start.
     """
     if not isinstance(data, Mapping):
         message = f"a model is a mapping that begins with `modality:`, not {show(data)}"
@@ -148,7 +137,7 @@ def check_model(id: str, data: Any, folder: Path) -> tuple[dict[str, Any] | None
     mistakes += _missing(data)
     if form is None:
         return None, mistakes
-    plain = _translated(id, form, folder, mistakes)
+    plain = _serialized(id, form, folder, mistakes)
     return (None, mistakes) if mistakes else (plain, [])
 
 
@@ -160,11 +149,11 @@ def _validated(form: type[FormT], data: Any) -> tuple[FormT | None, list[Mistake
         return None, list(dict.fromkeys(mistakes))
 
 
-def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
-    """The plain form. What is found to be wrong on the way is added to the mistakes."""
-    layers = list(_layers(form.layers or {}, form.flops, mistakes))
+def _serialized(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
+    """Serialize a model as ``ModelSpec.to_dict`` does. Mistakes are added to the list."""
     plain: dict[str, Any] = {"id": id, "modality": form.modality}
     plain |= form.model_dump(include=_KEPT, exclude_unset=True)
+    layers = list(_layers(form.layers or {}, plain.get("flops"), mistakes))
     if form.preprocess is not None:
         plain["preprocess"] = _plain_preprocess(form.preprocess.model_dump(exclude_unset=True), KINDS[form.modality])
     if layers:
@@ -172,14 +161,14 @@ def _translated(id: str, form: ModelForm, folder: Path, mistakes: list[Mistake])
     if form.default is not None:
         plain["default"] = form.default.model_dump(exclude_unset=True)
         if not any(mistake.loc[:1] == ("layers",) for mistake in mistakes):
-            mistakes += _misplaced_default(id, form.default.layer, layers)
+            mistakes += _misplaced_default(id, plain["default"].get("layer"), layers)
     if form.weights is not None:
         plain["weights"] = _plain_weights(form.weights, folder, mistakes)
     return plain
 
 
 def _missing(data: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Keys that must be there unless a base has them."""
+    """Report missing keys that a model without a base requires."""
     if "base" in data:
         return
     if "builder" not in data:
@@ -201,7 +190,7 @@ def _missing_of(preprocess: Any, kind: str, loc: Loc) -> Iterator[Mistake]:
 def _layers(
     forms: Mapping[str, LayerForm], total_flops: int | None, mistakes: list[Mistake]
 ) -> Iterator[dict[str, Any]]:
-    """Every declared layer, ranges written out."""
+    """Yield every declared layer, with ranges expanded."""
     seen: set[str] = set()
     for declared, form in forms.items():
         loc: Loc = ("layers", declared)
@@ -214,7 +203,7 @@ def _layers(
         if len(seen) + len(pairs) > MAX_LAYERS:
             mistakes.append(Mistake(loc, "wrong-value", f"more than {MAX_LAYERS} layers", on_key=True))
             return
-        for place, (name, path) in enumerate(pairs):
+        for position, (name, path) in enumerate(pairs):
             if name in seen:
                 mistakes.append(Mistake(loc, "duplicate", f"the layer '{name}' is declared twice", on_key=True))
                 break
@@ -231,30 +220,36 @@ def _layers(
                 mistakes.append(Mistake(loc, "wrong-value", message))
                 break
             seen.add(name)
-            yield {"name": name, "module": module, **_at(place, facts, total_flops), **parts}
+            yield {"name": name, "module": module, **_at(position, facts, total_flops), **parts}
 
 
-def _at(place: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
-    """The facts of one layer of a range; its depth follows from the FLOPs."""
-    told = dict(facts)
+def _at(position: int, facts: Mapping[str, Any], total_flops: int | None) -> dict[str, Any]:
+    """Return the facts of one layer of a range. Its depth follows from the FLOPs.
+
+    position: that of the layer in the range, from 0. facts: those of the whole range. total_flops: of the network.
+    """
+    of_layer = dict(facts)
     for cost in ("params", "flops"):
         if isinstance(costs := facts.get(cost), tuple):
-            told[cost] = costs[0] + place * costs[1]
-    if total_flops and "flops" in told:
-        told.setdefault("depth", round(min(told["flops"] / total_flops, 1.0), 4))
-    return told
+            of_layer[cost] = costs[0] + position * costs[1]
+    if total_flops and "flops" in of_layer:
+        of_layer.setdefault("depth", round(min(of_layer["flops"] / total_flops, 1.0), 4))
+    return of_layer
 
 
-# The models of a catalogue have the same few declarations, and a third of compiling them would be to write these out.
+# The models of a catalogue share a few declarations. Expanding these again would take a third of its compile time.
 @lru_cache(maxsize=32)
 def _pairs(declared: str, module: str) -> tuple[tuple[str, str], ...]:
-    """Names and paths of a declaration; one more than there may be where there are too many."""
+    """Expand a declaration to names and paths, up to one more than MAX_LAYERS."""
     return tuple(islice(expand(declared, module), MAX_LAYERS + 1))
 
 
 @lru_cache(maxsize=4096)
 def _address(address: str) -> tuple[str, Mapping[str, Any]]:
-    """The path of a module, and the keys of a layer that its address says. Raises: LayerError."""
+    """Parse an address: return the path of the module, and the keys of a layer that the address sets.
+
+    Raises: LayerError.
+    """
     try:
         layer = parse_address(address)
     except LayerError:
@@ -264,8 +259,8 @@ def _address(address: str) -> tuple[str, Mapping[str, Any]]:
             f"'{shorten(address)}' is no module: a dotted path, or . for the network itself; then, each optional, "
             "#CALL, < for its input and [OUTPUT]"
         )
-    said = {"call": layer.call, "output": layer.output, "at": None if layer.at == "output" else layer.at}
-    return layer.module, {key: value for key, value in said.items() if value is not None}
+    parts = {"call": layer.call, "output": layer.output, "at": None if layer.at == "output" else layer.at}
+    return layer.module, {key: value for key, value in parts.items() if value is not None}
 
 
 @lru_cache(maxsize=4096)
@@ -278,7 +273,7 @@ def _unfit_name(name: str) -> str | None:
 
 
 def _misplaced_default(id: str, layer: str | None, layers: list[dict[str, Any]]) -> list[Mistake]:
-    """A default layer that the declared ones do not have. What only a trace can tell is not judged here."""
+    """Report a default layer that is not declared. Selectors that only a trace can resolve are accepted."""
     if layer is None or not layers or any(each["name"] == layer for each in layers):
         return []
     try:
@@ -308,7 +303,7 @@ def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> 
 
 
 def _absolute(source: str, folder: Path) -> str:
-    """``file:`` paths begin at the folder of the file that declares them; a slash at the end stays."""
+    """Resolve a ``file:`` path relative to the folder of the declaring file. A trailing slash is kept."""
     if not source.startswith("file:"):
         return source
     path = source.removeprefix("file:")

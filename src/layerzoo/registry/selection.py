@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from layerzoo.registry.database import Database
-from layerzoo.registry.entry import Entry
-from layerzoo.registry.filters import Filters
-from layerzoo.registry.in_use import InUse, Row, any_of, listed
-from layerzoo.registry.words import Match, match, matches
+from layerzoo.registry.in_use import any_of, listed
+from layerzoo.registry.words import match, matches
+
+if TYPE_CHECKING:
+    from layerzoo.registry.database import Database
+    from layerzoo.registry.entry import Entry
+    from layerzoo.registry.filters import Filters
+    from layerzoo.registry.in_use import InUse, Row
+    from layerzoo.registry.words import Match
 
 _AT_ONCE = 500
 """How many rows are named in one query."""
@@ -149,6 +153,8 @@ class Selection:
     ) -> Entry:
         origin = self._in_use.sources[source].source
         package = self._in_use.package(id.partition("/")[0]) if origin.role == "published" else None
+        from layerzoo.registry.entry import Entry
+
         return Entry(
             id=id,
             modality=modality,

@@ -7,18 +7,22 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from layerzoo.registry.database import Database, from_json
-from layerzoo.registry.diagnostics import Diagnostic
-from layerzoo.registry.discovery import Surroundings
-from layerzoo.registry.filters import Filters
 from layerzoo.registry.in_use import InUse, Row, covered, covers, listed, sources_of
-from layerzoo.registry.index import Index, IndexedSource, ShelvedModel, compiler
+from layerzoo.registry.index import Index, compiler
 from layerzoo.registry.installed import USER_NAMESPACE
 from layerzoo.registry.notes import Notes
-from layerzoo.registry.selection import Selection
-from layerzoo.registry.source import Source
 from layerzoo.registry.words import similar
+
+if TYPE_CHECKING:
+    from layerzoo.registry.diagnostics import Diagnostic
+    from layerzoo.registry.discovery import Surroundings
+    from layerzoo.registry.filters import Filters
+    from layerzoo.registry.index import IndexedSource, ShelvedModel
+    from layerzoo.registry.selection import Selection
+    from layerzoo.registry.source import Source
 
 MAX_ALIASES = 32
 """How many aliases may lead to one another."""
@@ -42,6 +46,8 @@ class Shelf:
 
     def selection(self, filters: Filters, views: Sequence[int] = ()) -> Selection:
         """The models that fit some filters."""
+        from layerzoo.registry.selection import Selection
+
         return Selection(self._database, self._in_use, filters, views)
 
     # ------------------------------------------------------------ models
@@ -150,6 +156,10 @@ class Shelf:
         key = f"{self._key(self.sources)} {self._surroundings!r}"
         notes = Notes(self._database)
         if (kept := notes.loose_ends(key)) is not None:
+            if not kept:
+                return []
+            from layerzoo.registry.diagnostics import Diagnostic
+
             return [Diagnostic.from_dict(each) for each in kept]
         found = list(find())
         with contextlib.suppress(sqlite3.OperationalError):  # a note that cannot be taken is no reason to begin again
@@ -221,6 +231,10 @@ class Shelf:
         """What is wrong: everywhere, with one model, or in one file."""
         sql = f"SELECT fields FROM diagnostics WHERE source IN ({self._in_use.ids}) AND coalesce(?, model) IS model"
         rows = self._database.rows(f"{sql} AND coalesce(?, source) = source ORDER BY rowid", (model, source))
+        if not rows:
+            return []
+        from layerzoo.registry.diagnostics import Diagnostic
+
         return [Diagnostic.from_dict(from_json(fields)) for (fields,) in rows]
 
     def disabled(self) -> list[str]:

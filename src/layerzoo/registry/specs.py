@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from layerzoo.errors import LayerzooError, RegistryError, UnknownModelError
 from layerzoo.registry.in_use import Row
-from layerzoo.registry.inherit import inherit
 from layerzoo.registry.installed import USER_NAMESPACE
-from layerzoo.registry.repositories import Repositories
 from layerzoo.registry.shelf import MAX_ALIASES
 from layerzoo.registry.source import Source
-from layerzoo.registry.stock import Stock
-from layerzoo.registry.unknown import Unknown, few_hints
 from layerzoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.registry.repositories import Repositories
+    from layerzoo.registry.stock import Stock
+    from layerzoo.registry.unknown import Unknown
 
 Bases = dict[str, dict[str, Any] | LayerzooError]
 """The plain form of bases by the name that leads to them, or why they cannot be used."""
@@ -28,7 +29,8 @@ MAX_BASES = 100
 class Specs:
     """Finds declarations, follows aliases, and puts models together with their bases."""
 
-    def __init__(self, stock: Stock, unknown: Unknown, repositories: Repositories) -> None:
+    def __init__(self, stock: Stock, unknown: Callable[[], Unknown], repositories: Callable[[], Repositories]) -> None:
+        """unknown, repositories: return these, and are called only about a name that nothing declares."""
         self._stock = stock
         self._unknown = unknown
         self._repositories = repositories
@@ -51,9 +53,9 @@ class Specs:
         """The spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)
         if (row := self.find(model)) is None:
-            if found := self._repositories.spec(model):
+            if found := self._repositories().spec(model):
                 return found
-            raise _of_alias(name, model, self._unknown.model(model))
+            raise _of_alias(name, model, self._unknown().model(model))
         return self.whole(row, [alias for alias, _ in self._stock.ask(lambda shelf: shelf.aliases(model))])
 
     def whole(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec:
@@ -71,6 +73,8 @@ class Specs:
             yield self._plain_heir(row, bases)
 
     def _plain_heir(self, row: Row, bases: Bases) -> dict[str, Any] | None:
+        from layerzoo.registry.unknown import few_hints
+
         with few_hints(0):  # the message is not shown
             try:
                 plain = self._inherited(row, (), bases)
@@ -81,6 +85,8 @@ class Specs:
 
     def usable(self, row: Row, aliases: Sequence[str] = ()) -> ModelSpec | None:
         """As :meth:`whole`; None when the base cannot be used."""
+        from layerzoo.registry.unknown import few_hints
+
         with few_hints(0):
             try:
                 return self.whole(row, aliases)
@@ -95,6 +101,8 @@ class Specs:
         own = dict(row.spec)
         if "base" not in own:
             return own
+        from layerzoo.registry.inherit import inherit
+
         heirs = (*heirs, own["id"])
         if len(heirs) > MAX_BASES:
             raise RegistryError(f"{heirs[0]} is built on a chain of more than {MAX_BASES} models")
@@ -117,10 +125,10 @@ class Specs:
             raise RegistryError(f"{own['id']} is built on {own['base']}: only your own models can be built on your own")
         if base := self.find(own["base"]):
             return base
-        if found := self._repositories.spec(own["base"]):
+        if found := self._repositories().spec(own["base"]):
             owner = Source("", "plugin", found.namespace, found.plugin)
             return Row(owner, found.to_dict())
-        error = self._unknown.model(own["base"])
+        error = self._unknown().model(own["base"])
         if isinstance(error, UnknownModelError):
             message = f"{own['id']} is built on {own['base']}: {error}"
             raise UnknownModelError(message, asked=own["base"], nearest=error.nearest)

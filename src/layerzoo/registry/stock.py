@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from layerzoo.registry.database import Database
-from layerzoo.registry.discovery import Surroundings, look_around
+from layerzoo.registry.discovery import Surroundings, look_around, remembered
 from layerzoo.registry.in_use import sources_of
 from layerzoo.registry.index import IndexedSource
 from layerzoo.registry.notes import Notes
@@ -53,6 +53,10 @@ class Stock:
         if look_around(Notes(self._database)) != self.surroundings:
             return False
         return all(state != UNSETTLED and fingerprint(path) == state for path, state in self._states())
+
+    def remember_for_environment(self, name: str, find: Callable[[], Any]) -> Any:
+        """See :meth:`layerzoo.registry.Registry.remember_for_environment`."""
+        return remembered(Notes(self._database), name, find)
 
     def keep_outcome(self, module: str, outcome: dict[str, Any]) -> None:
         """Remember how the import of a plugin's module went. A database that cannot be written forgets it."""

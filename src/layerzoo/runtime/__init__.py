@@ -1,4 +1,4 @@
-"""Cut and extract. The only place that imports torch."""
+"""Cut networks and extract features. The only package that imports torch."""
 
 from layerzoo.extras import needs
 from layerzoo.notices import logger
@@ -6,8 +6,8 @@ from layerzoo.notices import logger
 with needs("torch"):
     from layerzoo.runtime.backbone import Backbone
     from layerzoo.runtime.batch import Batch
-    from layerzoo.runtime.extract import extract, stream
-    from layerzoo.runtime.load import build, load, load_preprocess, pull, trace_layers
+    from layerzoo.runtime.extraction import extract, stream
+    from layerzoo.runtime.loading import build, load, load_preprocess, pull, trace_layers
     from layerzoo.runtime.network import CutNetwork
     from layerzoo.runtime.preprocess import Preprocessor
 
@@ -25,4 +25,4 @@ __all__ = [
     "trace_layers",
 ]
 
-logger()  # from here on, whatever is logged to it is one line that cannot drive a terminal
+logger()  # messages that are logged from here on are single lines without terminal control sequences

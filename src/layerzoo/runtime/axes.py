@@ -10,7 +10,7 @@ from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
 
-Stretch = Literal["all", "height", "width", "length"]
+Enlargement = Literal["all", "height", "width", "length"]
 
 
 @dataclass(frozen=True)
@@ -18,47 +18,47 @@ class Probes:
     """Traces of one network at several input sizes.
 
     base: the trace at the model's own size.
-    stretched: traces of larger inputs, by what is larger: a picture of twice the height or the width, a sequence of
+    enlarged: traces of larger inputs, by what is larger: a picture of twice the height or the width, a sequence of
     twice the length; in `all`, each of these and the batch too. What the network refuses is absent.
     sequence_axis: what the positions of a sequence are called here, `token` or `time`.
     """
 
     base: Trace
-    stretched: Mapping[Stretch, Trace]
+    enlarged: Mapping[Enlargement, Trace]
     sequence_axis: str = "token"
 
     @cached_property
-    def sides(self) -> frozenset[Stretch]:
+    def sides(self) -> frozenset[Enlargement]:
         """What the network takes at another size while the rest of the input stays as it is."""
-        return frozenset(self.stretched) - {"all"}
+        return frozenset(self.enlarged) - {"all"}
 
-    def grown(self, call: Call, key: Key, at: str) -> dict[Stretch, tuple[int, ...]] | None:
+    def grown(self, call: Call, key: Key, at: str) -> dict[Enlargement, tuple[int, ...]] | None:
         """The shape of one activation in each larger trace; None where it is missing from one."""
         found = {
-            stretch: _shape(calls[call.module, call.index], key, at)
-            for stretch, calls in self._calls.items()
+            enlargement: _shape(calls[call.module, call.index], key, at)
+            for enlargement, calls in self._calls.items()
             if (call.module, call.index) in calls
         }
-        shapes = {stretch: shape for stretch, shape in found.items() if shape is not None}
-        return shapes if shapes.keys() == self.stretched.keys() else None
+        shapes = {enlargement: shape for enlargement, shape in found.items() if shape is not None}
+        return shapes if shapes.keys() == self.enlarged.keys() else None
 
     @cached_property
-    def _calls(self) -> dict[Stretch, dict[tuple[str, int], Call]]:
+    def _calls(self) -> dict[Enlargement, dict[tuple[str, int], Call]]:
         return {
-            stretch: {(call.module, call.index): call for call in trace.calls}
-            for stretch, trace in self.stretched.items()
+            enlargement: {(call.module, call.index): call for call in trace.calls}
+            for enlargement, trace in self.enlarged.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AxisLayout:
     """The axes of one activation, and its prefix tokens where it has a token axis."""
 
     axes: tuple[str, ...]
     prefix_tokens: int | None
 
 
-def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") -> Layout | None:
+def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") -> AxisLayout | None:
     """The layout of an activation, or None when the probes cannot tell it.
 
     An axis is `batch` when it grows as the batch does; `height`, `width`, `token` or `time` when it grows with that
@@ -67,7 +67,7 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
     two axes that grow together, in a network that takes square pictures only.
     """
     shape = _shape(call, key, at)
-    if shape is None or "all" not in probes.stretched:
+    if shape is None or "all" not in probes.enlarged:
         return None
     grown = probes.grown(call, key, at)
     if grown is None or any(len(other) != len(shape) for other in grown.values()):
@@ -76,22 +76,22 @@ def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") ->
     if "?" in axes or "batch" not in axes or len(set(axes)) != len(axes):
         return None
     named = tuple("channel" if axis == "" else axis for axis in axes)
-    return Layout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, _received(probes.base)))
+    return AxisLayout(axes=named, prefix_tokens=_prefix_tokens(named, shape, grown, _received(probes.base)))
 
 
 def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
     return (call.outputs if at == "output" else call.inputs).get(key)
 
 
-def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], probes: Probes) -> str:
+def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Enlargement, tuple[int, ...]], probes: Probes) -> str:
     """The word for an axis, by the stretches that change it; '' for one that never changes, '?' for a riddle."""
-    change = {stretch for stretch, other in grown.items() if other[axis] != shape[axis]}
+    change = {enlargement for enlargement, other in grown.items() if other[axis] != shape[axis]}
     if not change:
         return ""
     if "all" not in change:
         return "?"
     sides = change - {"all"}
-    if not sides and (shape[axis], grown["all"][axis]) == (probes.base.batch_size, probes.stretched["all"].batch_size):
+    if not sides and (shape[axis], grown["all"][axis]) == (probes.base.batch_size, probes.enlarged["all"].batch_size):
         return "batch"
     if sides == {"length"}:
         return probes.sequence_axis
@@ -106,7 +106,10 @@ def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...
 
 
 def _prefix_tokens(
-    axes: tuple[str, ...], shape: tuple[int, ...], grown: Mapping[Stretch, tuple[int, ...]], received: tuple[int, ...]
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+    grown: Mapping[Enlargement, tuple[int, ...]],
+    received: tuple[int, ...],
 ) -> int | None:
     """Tokens that do not grow with the input, told by how many there are in all.
 
@@ -120,7 +123,7 @@ def _prefix_tokens(
     """
     if "token" not in axes:
         return None
-    sizes = {stretch: other[axes.index("token")] for stretch, other in grown.items()}
+    sizes = {enlargement: other[axes.index("token")] for enlargement, other in grown.items()}
     n, n_all = shape[axes.index("token")], sizes["all"]
     if "length" in sizes:
         over, under = 2 * n - sizes["length"], 1

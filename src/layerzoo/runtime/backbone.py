@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from layerzoo.errors import CutError, UsageError
-from layerzoo.facts import forget_facts
 from layerzoo.pooling import POSITION_AXES
-from layerzoo.registry import registry
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
-from layerzoo.runtime.pool import Summary, pooled_counts, rows_of, summarise
+from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
+from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.trace import named_tensors
 from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
@@ -32,38 +30,36 @@ from layerzoo.spec import Layer, ModelSpec
 
 @dataclass(frozen=True)
 class Backbone:
-    """What :func:`load` returns.
+    """A pretrained network up to a layer, as :func:`load` returns it.
 
-    module: an ordinary, trainable ``torch.nn.Module``; called with a batch it returns a dict of layer name → raw
-    activation (axes as ``spec`` says). Past the cut it holds stubs that raise. In a lower precision than float32 it has
-    its weights in that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``. With
-    the precision ``library`` all of it computes in ``provenance["dtype"]``, without autocast.
-    preprocess: turns inputs into a batch for ``module``; works alone.
-    provenance: where every number comes from; JSON-able.
-
-    Several threads may use one backbone. It can be copied, and pickled where its network can.
+    Several threads may use one backbone. It can be copied, and pickled if its network can be pickled.
     """
 
     spec: ModelSpec
-    """The declaration, with what the library and a trace know and it leaves unsaid."""
+    """The declaration, completed by the library and by a trace."""
     module: CutNetwork
+    """An ordinary, trainable ``torch.nn.Module``. Called with a batch, it returns a dict of layer name → raw activation
+    (for its axes, see :attr:`layers`). Modules past the cut are stubs that raise. In a lower precision than float32,
+    its weights have that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``. In
+    the precision ``library``, it computes in ``provenance["dtype"]`` without autocast."""
     preprocess: Preprocessor
+    """Turns inputs into a batch for ``module``. It can be used alone."""
     pools: Mapping[str, str]
-    """Layer name → how :func:`extract` pools it."""
+    """Layer name → pooling that :func:`extract` applies."""
     device: torch.device
     precision: Precision
     provenance: Mapping[str, Any]
-    blueprint: Blueprint
-    """The network before it was cut: its trace and its files."""
+    """Model, weights, layers and versions from which features are computed, as JSON-able data."""
+    _resolved: ResolvedModel = field(repr=False)
 
     @property
     def cut(self) -> Cut:
-        """What runs, what is needed for it, and where it stops."""
+        """The layers that are read, the modules and tensors they need, and where the forward pass stops."""
         return self.module.cut
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers this backbone reads, with their axes, shapes and costs."""
+        """The layers that this backbone reads, with their axes, shapes and costs."""
         return self.cut.layers
 
     def __repr__(self) -> str:
@@ -72,26 +68,29 @@ class Backbone:
         return f"<Backbone {self.spec.id} cut at {', '.join(layer.name for layer in self.layers)}: {share}>"
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Layer name → raw activation, without gradients, on this backbone's device and in its precision.
+        """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.
 
-        Its axes are those of :attr:`layers`, the batch first. Raises: UsageError when the network is in training mode,
-        or was moved to another device.
+        Args:
+            batch: from :attr:`preprocess`.
+        Returns: activations with the axes of :attr:`layers`, including the batch axis.
+        Raises: UsageError when the network is in training mode, or was moved to another device.
         """
         with self._running(), self._drawing():
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
         return found
 
-    def summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
+    def pool_rows(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
         """Pool the rows of a batch inside the forward pass.
 
         Args:
-            pools: pooling by layer name; layers that it leaves out are not read.
-        Returns: by layer name, the pooled values of each row of the batch: see :mod:`layerzoo.runtime.pool`.
+            batch: from :attr:`preprocess`.
+            pools: layer name → pooling. Other layers are skipped.
+        Returns: layer name → pooled values of each row of the batch: see :mod:`layerzoo.runtime.pool`.
         """
-        return {name: [row.values for row in rows] for name, rows in self.counted_summaries(batch, pools).items()}
+        return {name: [row.values for row in rows] for name, rows in self.pool_with_counts(batch, pools).items()}
 
-    def counted_summaries(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[Summary]]:
-        """As :meth:`summaries`, with how many positions were pooled from each row."""
+    def pool_with_counts(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[PooledRow]]:
+        """Pool the rows of a batch, and count the pooled positions of each row. Arguments: :meth:`pool_rows`."""
         placed = self._placed(replace(batch, example_total=self._example_total))
         counts: dict[str, list[int | None]] = {}
 
@@ -102,14 +101,14 @@ class Backbone:
                 self._compare_with_trace(layer, activation, placed)
             with torch.autocast(self.device.type, enabled=False):
                 counts[layer.name] = pooled_counts(activation, placed, layer)
-                return summarise(activation, placed, layer, pools[layer.name])
+                return pool_batch(activation, placed, layer, pools[layer.name])
 
         with self._running(), self._drawing():
             found = self.module.read(placed, read)
         self.__dict__["_has_run"] = True
         return {
             layer.name: list(
-                map(Summary, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
+                map(PooledRow, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
             )
             for layer in self.layers
             if layer.name in pools
@@ -120,15 +119,15 @@ class Backbone:
         return False
 
     def _compare_with_trace(self, layer: Layer, activation: torch.Tensor, batch: Batch) -> None:
-        """See whether the network is the one that was traced, when it first runs.
+        """Compare the shapes of the first forward pass with the trace.
 
-        Raises: CutError where it is not; the trace is forgotten then.
+        Raises: CutError for other shapes, after removing the facts in the cache.
         """
-        if self.blueprint.trusts_declaration or not _is_unlike(
+        if self._resolved.trusts_declaration or not _is_unlike(
             layer, tuple(activation.shape), batch, self._example_inputs
         ):
             return
-        forget_facts(self.blueprint.declared or self.spec, registry())
+        self._resolved.forget()
         raise CutError(
             f"{self.spec.id}, layer {layer.name}: the network gives {tuple(activation.shape)} for a batch of "
             f"{batch.size}, and {layer.shape} without the batch was traced. Its code or its files have changed since. "
@@ -142,31 +141,37 @@ class Backbone:
 
     @cached_property
     def _example_total(self) -> int | None:
-        """How many positions the example input has; None where samples do not differ in length."""
+        """Count the positions of the example input; None where samples do not differ in length."""
         example = self.preprocess.example(1) if self.preprocess.variable_length else None
         return None if example is None else example.total
 
-    def narrowed(self, layer: LayerChoice, pool: PoolChoice) -> dict[str, str]:
-        """Layer name → pooling for some of this backbone's layers. Raises: UsageError for one that was not loaded."""
+    def select_pools(self, layer: LayerChoice, pool: PoolChoice) -> dict[str, str]:
+        """Return layer name → pooling for some of this backbone's layers.
+
+        Args:
+            layer: names or selectors; None: all layers of this backbone.
+            pool: one pooling for all, or by layer; None: those of :attr:`pools`.
+        Raises: UsageError for a layer that was not loaded, PoolingError.
+        """
         if layer is None and pool is None:
             return dict(self.pools)
-        layers = self.layers if layer is None else choose_layers(self.blueprint, layer)
+        layers = self.layers if layer is None else choose_layers(self._resolved, layer)
         loaded = {each.name for each in self.layers}
         if missing := [each.name for each in layers if each.name not in loaded]:
             raise UsageError(
                 f"this backbone reads {', '.join(sorted(loaded))}, and not {', '.join(missing)}: "
-                f"layerzoo.load('{self.spec.id}', layer=[…]) with all layers that are needed"
+                f"layerzoo.load('{self.spec.id}', layer=[…]) with all layers you need"
             )
         kept = {each.name: self.pools[each.name] for each in layers}
-        return kept if pool is None else choose_pools(self.blueprint, layers, pool)
+        return kept if pool is None else choose_pools(self._resolved, layers, pool)
 
     @property
     def variation(self) -> Variation:
-        """What features depend on besides the sample: random numbers, or the other samples of a batch."""
-        return self.blueprint.variation(self.layers)
+        """Report which features depend on random numbers, or on the other samples of a batch."""
+        return self._resolved.variation(self.layers)
 
     def _drawing(self) -> contextlib.AbstractContextManager[None]:
-        """A random network draws the same numbers in each forward pass."""
+        """Seed the generators, so that a random network draws the same numbers in each forward pass."""
         return seeded(self.device) if self.variation.random else contextlib.nullcontext()
 
     def _placed(self, batch: Batch) -> Batch:
@@ -174,20 +179,20 @@ class Backbone:
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        """Without gradients, and in no precision but the backbone's own.
+        """Disable gradients, and any autocast of the caller.
 
-        Raises: UsageError when the network was put into a state in which it gives wrong numbers silently.
+        Raises: UsageError when the network is in a state in which its features would silently be wrong.
         """
         if any(module.training for module in self.module.modules()):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
-                "batch. Before features are taken: backbone.module.eval()"
+                "batch. Before extracting features, call backbone.module.eval()"
             )
-        # torch may compute with a tensor on the meta device and one on the CPU, and return rubbish.
+        # torch may compute with a tensor on the meta device and one on the CPU, and return undefined values.
         if moved := {tensor.device.type for _, tensor in named_tensors(self.module)} - {self.device.type}:
             raise UsageError(
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
-                "now. load(device=…) puts it where it is to run"
+                "now. Next: layerzoo.load(…, device=…)"
             )
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
@@ -196,8 +201,8 @@ class Backbone:
 def _is_unlike(
     layer: Layer, shape: tuple[int, ...], batch: Batch, example_inputs: Mapping[str, tuple[int, ...]]
 ) -> bool:
-    """Whether an activation cannot be of the layer that was traced. Only for an input of the size of the example are
-    the numbers of positions known."""
+    """Return whether the shape of an activation contradicts the traced layer. Numbers of positions are only compared
+    for inputs of the size of the example."""
     axes = layer.axes
     if layer.shape is None:
         return False
@@ -214,13 +219,13 @@ def _is_unlike(
 
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:
-    """Pictures run 1.1 to 1.9 × as fast channels-last on a CPU; the axes a user sees stay what they are."""
-    takes_pictures = preprocess.modality == "vision" or preprocess.rows_are_samples
-    return torch.channels_last if takes_pictures else torch.preserve_format
+    """Choose channels-last for images: 1.1 to 1.9 × as fast on a CPU. The order of the axes does not change."""
+    takes_images = preprocess.modality == "vision" or preprocess.rows_are_samples
+    return torch.channels_last if takes_images else torch.preserve_format
 
 
-def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """The network with its tensors in this memory format, as far as they have four axes: others do not know it."""
+def to_memory_format(network: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """Convert the four-dimensional tensors of a network to a memory format, in place."""
     if layout is torch.preserve_format:
         return network
     for tensor in (*network.parameters(), *network.buffers()):
@@ -230,5 +235,10 @@ def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
 
 
 def with_preprocess(backbone: Backbone, preprocess: Preprocessor) -> Backbone:
-    """The same network behind another preprocessing of the same modality."""
+    """Return the same network with another preprocessing of the same modality."""
     return replace(backbone, preprocess=preprocess)
+
+
+def resolved_model(backbone: Backbone) -> ResolvedModel:
+    """Return the model of a backbone before it was cut: its trace, files and plugins."""
+    return backbone._resolved

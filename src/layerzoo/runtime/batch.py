@@ -15,7 +15,7 @@ from layerzoo.pooling import SEQUENCE_AXES
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """One line of a batch: a picture, a window of a sound or a text, a frame of a video."""
 
     inputs: Mapping[str, NDArray[Any]]
@@ -42,7 +42,7 @@ class Row:
         start, end = self.span or (0, self.valid)
         return end - start
 
-    def without_special(self) -> Row:
+    def without_special(self) -> InputRow:
         """Return the row with its special tokens outside the span that is pooled."""
         start, end = self.span or (0, self.valid)
         first, last = self.special[0], self.valid - self.special[1]
@@ -114,7 +114,7 @@ class Batch:
 
 
 def collate(
-    rows: Sequence[Row],
+    rows: Sequence[InputRow],
     *,
     pad: Mapping[str, int] | None = None,
     masked: bool = False,
@@ -144,7 +144,7 @@ def collate(
     )
 
 
-def _image_mask(rows: Sequence[Row]) -> Tensor | None:
+def _image_mask(rows: Sequence[InputRow]) -> Tensor | None:
     """The masks of images side by side; None where no row has padding."""
     masks = [row.image_mask for row in rows if row.image_mask is not None]
     if not masks or all(mask.all() for mask in masks):

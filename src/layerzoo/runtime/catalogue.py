@@ -15,25 +15,25 @@ from typing import Any
 from layerzoo.errors import CacheError, LayerzooError, PluginError, RegistryError
 from layerzoo.facts import library_versions
 from layerzoo.jobs.ledger import Ledger, Result
-from layerzoo.jobs.workers import Limits, results
+from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
 from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
 from layerzoo.registry.catalogue import catalogue_lines, compile_models
 from layerzoo.registry.schema import check_model
 from layerzoo.registry.source import Source
-from layerzoo.runtime.axes import Layout
-from layerzoo.runtime.blueprint import Blueprint
-from layerzoo.runtime.build import build_uninitialised, ground
+from layerzoo.runtime.axes import AxisLayout
+from layerzoo.runtime.construct import build_uninitialised, trace_mode
 from layerzoo.runtime.hooks import ModelHooks
+from layerzoo.runtime.resolved import trace_model
 from layerzoo.runtime.trace import signature
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
-Row = dict[str, Any]
+CatalogueRow = dict[str, Any]
 """A model in the author's form, with its ``id``; ``failed`` says why its network could not be traced."""
 
-Traced = tuple[Row, ...]
+Traced = tuple[CatalogueRow, ...]
 """The models of one architecture, with what a trace tells."""
 
 _NOT_LISTED = ("base", "layers", "params", "flops")
@@ -71,7 +71,7 @@ def trace_architectures(
         if name in known:
             yield tuple(known[name]["rows"]), True
     missing = [name for name in wanted if name not in known]
-    limits = Limits(seconds, _MEMORY_BYTES)
+    limits = WorkerLimits(seconds, _MEMORY_BYTES)
     for name, result in results(missing, partial(_work, namespace), limits, processes=processes):
         if "rows" in result:
             ledger = _keep(ledger, name, result)
@@ -157,7 +157,7 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
             yield f"{namespace}/{name} is in the file, and the size of {namespace}/{possible[name]} is known"
 
 
-def _unlike(here: Row, there: Row) -> Iterator[str]:
+def _unlike(here: CatalogueRow, there: CatalogueRow) -> Iterator[str]:
     for key in sorted(here.keys() | there.keys()):
         mine, its = here.get(key), there.get(key)
         if mine == its:
@@ -172,7 +172,7 @@ def _short(value: Any) -> str:
     return shorten(written, _LONGEST)
 
 
-def _by_id(text: str) -> dict[str | None, Row]:
+def _by_id(text: str) -> dict[str | None, CatalogueRow]:
     """The lines of a catalogue; its head under None. A line that is no JSON object counts as none: whoever reads the
     catalogue is told what is wrong with it."""
     rows = []
@@ -211,7 +211,7 @@ def state_of(namespace: str) -> dict[str, str]:
     return {**versions_of(namespace), "code": found.hexdigest()}
 
 
-def settled(row: Row) -> list[Row]:
+def settled(row: CatalogueRow) -> list[CatalogueRow]:
     """Return the models to list for a traced row.
 
     Of a checkpoint whose configuration is not known (``published`` in its row), a trace tells what another network of
@@ -239,29 +239,30 @@ def settled(row: Row) -> list[Row]:
     return [unknown, {key: value for key, value in architecture.items() if key != "weights" and value != []}]
 
 
-def _possible_ids(row: Row) -> list[str]:
+def _possible_ids(row: CatalogueRow) -> list[str]:
     """Return the ids of the models that may be listed for a row: see :func:`settled`."""
     return [row["id"], *(row.get("aliases", [])[:1] if _PUBLISHED in row else [])]
 
 
-def _work(namespace: str, name: str) -> Row:
+def _work(namespace: str, name: str) -> CatalogueRow:
     traced = _trace_models(namespace, _listed(namespace)[name])
     return {"rows": [each for row in traced for each in settled(row)]}
 
 
-def _trace_models(namespace: str, rows: Sequence[Row]) -> Iterator[Row]:
+def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[CatalogueRow]:
     """The models of one architecture with what a trace of each tells. Equal networks are traced once."""
-    layouts: dict[str, Layout] | None = None
-    known: dict[tuple[Any, ...], Row] = {}
+    layouts: dict[str, AxisLayout] | None = None
+    known: dict[tuple[Any, ...], CatalogueRow] = {}
+    zoo = registry()
     for row in rows:
         spec = _spec(namespace, row)
         try:
-            asked = ModelHooks.of(spec, registry())
+            asked = ModelHooks.of(spec, zoo)
             what, params = _identity(spec, asked)
             if what not in known:
-                blueprint = Blueprint.traced(spec, Files(), asked, layouts=layouts)
-                layouts = blueprint.layouts
-                known[what] = {"flops": blueprint.flops, "layers": layer_table.packed(blueprint.spec.layers)}
+                resolved = trace_model(spec, Files(), asked, zoo, layouts=layouts)
+                layouts = resolved.tracer.layouts
+                known[what] = {"flops": resolved.tracer.flops, "layers": layer_table.packed(resolved.spec.layers)}
             yield {**row, "params": params, **known[what]}
         except LayerzooError as error:
             yield {**row, "failed": _cause(error)}
@@ -277,19 +278,19 @@ def _cause(error: LayerzooError) -> str:
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
     """What a trace follows from, for one architecture: names and shapes of all tensors, and the input, which follows
     from the arguments where it is not declared. And the number of parameters."""
-    with ground("meta"):
+    with trace_mode("meta"):
         network = build_uninitialised(spec, asked, Files())
     what = (signature(network), spec.preprocess or spec.args)
     return what, sum(each.numel() for each in network.parameters())
 
 
-def _listed(namespace: str) -> Mapping[str, Sequence[Row]]:
+def _listed(namespace: str) -> Mapping[str, Sequence[CatalogueRow]]:
     """The models that a plugin lists, by architecture, as JSON has them. Raises: PluginError when they are none."""
     return _listed_by(registry().plugin(namespace))
 
 
 @cache
-def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[Row]]:
+def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]:
     namespace = manifest.namespace
     answer = hooks(manifest).catalogue()
     if answer is None:
@@ -339,7 +340,7 @@ def _declared(row: Any) -> Any:
     return {key: value for key, value in row.items() if key != _PUBLISHED} if isinstance(row, dict) else row
 
 
-def _spec(namespace: str, row: Row) -> ModelSpec:
+def _spec(namespace: str, row: CatalogueRow) -> ModelSpec:
     """A model that is listed."""
     own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
@@ -347,7 +348,7 @@ def _spec(namespace: str, row: Row) -> ModelSpec:
     return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)
 
 
-def _common(rows: Sequence[Row]) -> Row:
+def _common(rows: Sequence[CatalogueRow]) -> CatalogueRow:
     """What all rows say alike."""
     first = rows[0]
     return {key: first[key] for key in ("modality", "builder") if all(row[key] == first[key] for row in rows)}

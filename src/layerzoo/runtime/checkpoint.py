@@ -202,7 +202,7 @@ def _announce_removed(label: str, removed: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
+class _CheckpointContent:
     """The tensors of a checkpoint, and what its state dict holds besides."""
 
     stored: Stored
@@ -213,12 +213,12 @@ class _Content:
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _Content:
+def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
-        return _Content(_made_by_plugin(spec, files, hooks))
+        return _CheckpointContent(_made_by_plugin(spec, files, hooks))
     if name is None:  # all tensors are in the folders of modules, the network's own too
-        main = _Content(InMemory({}, ", ".join(in_folders)))
+        main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
     modules = {each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in in_folders}
@@ -233,10 +233,10 @@ def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: 
     return _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}").stored
 
 
-def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _Content:
+def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
-        return _Content(Safetensors.of(files, name))
+        return _CheckpointContent(Safetensors.of(files, name))
     made_by = f"{hooks.identity}+{READER}"
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
@@ -248,7 +248,7 @@ def _converted(
     *,
     made_by: str,
     is_sound: Callable[[Path], bool] | None = None,
-) -> _Content:
+) -> _CheckpointContent:
     """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept.
 
     is_sound: whether a file that is there can be used; else one whose header is as it was written.
@@ -281,7 +281,7 @@ def _converted(
             convert()
         stored = InMemory(made, path.name)
     objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
-    return _Content(stored, noted.get(_ENTRY), frozenset(objects), versions)
+    return _CheckpointContent(stored, noted.get(_ENTRY), frozenset(objects), versions)
 
 
 def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

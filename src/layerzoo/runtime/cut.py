@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from layerzoo.errors import LayerError
 from layerzoo.layers import unknown_layer
-from layerzoo.runtime.trace import Call, Trace
+from layerzoo.runtime.trace import Call, Trace, unknown_output
 from layerzoo.spec import Layer
 
 
@@ -77,12 +77,8 @@ def shape_of(trace: Trace, layer: Layer, *, model: str) -> tuple[int, ...]:
     shapes: Mapping[int | str | None, tuple[int, ...]] = call.outputs if layer.at == "output" else _received(call)
     if layer.output in shapes:
         return shapes[layer.output]
-    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "no tensor"
-    asked = "says not which" if layer.output is None else f"asks for {layer.output!r}"
-    raise LayerError(
-        f"{model}, layer {layer.name}: the module {layer.module or '(the network)'} returns {listed}, "
-        f"and the layer {asked}: declare `output:` as one of them"
-    )
+    module = f"{model}, layer {layer.name}: the module {layer.module or '(the network)'}"
+    raise unknown_output(module, shapes, layer.output)
 
 
 def _received(call: Call) -> dict[int | str | None, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from layerzoo.errors import DeclarationError, WeightsError
 from layerzoo.pooling import POSITION_AXES
-from layerzoo.runtime.axes import Layout
+from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.pool import frames_of
 from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
 from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
@@ -23,7 +23,7 @@ ADVICE = (
 def check_layer(
     layer: Layer,
     shape: tuple[int, ...],
-    layout: Layout | None,
+    layout: AxisLayout | None,
     *,
     model: str,
     modality: Modality,
@@ -51,7 +51,7 @@ def check_layer(
 def _contradictions(
     layer: Layer,
     shape: tuple[int, ...],
-    layout: Layout | None,
+    layout: AxisLayout | None,
     modality: Modality,
     rows: int,
     example: str,
@@ -70,7 +70,7 @@ def _contradictions(
             yield f"declared is the shape {_sizes(layer.shape)}, and for {example} the network gives {_sizes(traced)}"
 
 
-def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: Layout | None, rows: int) -> str | None:
+def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: AxisLayout | None, rows: int) -> str | None:
     declared = f"declared are the axes '{' '.join(axes)}'"
     if "batch" not in axes:
         return f"{declared} without a batch, and a batch of {rows} gives {_sizes(shape)}"
@@ -91,7 +91,7 @@ def _may_be(declared: str, shown: str) -> bool:
 def _wrong_tokens(
     layer: Layer,
     shape: tuple[int, ...],
-    layout: Layout | None,
+    layout: AxisLayout | None,
     modality: Modality,
     added: tuple[int, int] | None,
 ) -> Iterator[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +22,7 @@ from layerzoo.runtime.loading_logic import (
 )
 from layerzoo.runtime.network import truncate
 from layerzoo.runtime.quantised import refuse_changes, refuse_packed, refuse_scaled
+from layerzoo.runtime.stored import sha256_of
 from layerzoo.runtime.trace import checkpointed_tensors, saved_tensors, signature
 from layerzoo.weights.progress import FileProgress
 
@@ -36,7 +36,7 @@ class Loaded:
     bytes: int
     of_bytes: int
     sha256: str | None = None
-    """Of what was read: name and bytes of each tensor, by name. The numbers follow from nothing else of the file."""
+    """The digest of the tensors that were read, by :func:`sha256_of`. No other content of the file affects features."""
     entry: str | None = None
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
@@ -60,7 +60,7 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     for name, source in sources.items():
         _assign(network, name, tensors[source], model)
     trim(network, cut)
-    return replace(_loaded(sources.values(), checkpoint), sha256=_digest(tensors))
+    return replace(_loaded(sources.values(), checkpoint), sha256=sha256_of(tensors))
 
 
 def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:
@@ -78,7 +78,7 @@ def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, mod
     trim(network, cut)
     logic.settle()
     tensors |= logic.values
-    return replace(_loaded(tensors, checkpoint), sha256=_digest(tensors))
+    return replace(_loaded(tensors, checkpoint), sha256=sha256_of(tensors))
 
 
 def _run(logic: LoadingLogic, network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
@@ -174,14 +174,6 @@ def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:
         bytes=checkpoint.bytes_of(read),
         of_bytes=checkpoint.bytes_of(checkpoint.shapes),
     )
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        found.update(f"{name}\0".encode())
-        found.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def trim(network: nn.Module, cut: Cut) -> None:

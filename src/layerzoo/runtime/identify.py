@@ -81,7 +81,7 @@ def _browsed(spec: ModelSpec, zoo: Registry) -> ModelSpec:
 
 def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -> ModelSpec:
     try:
-        files = resolve(Weights(source=repository.source), model=repository.id, want="nothing")
+        files = resolve(Weights(source=repository.source), model=repository.id, extent="nothing")
     except (AccessDeniedError, MissingOnServerError) as error:
         raise type(error)(f"{error}. Nearest in the catalogue: {', '.join(nearest)}" if nearest else error) from error
     found = _found(repository, files, zoo)

@@ -44,7 +44,7 @@ _OWN_OF_MODULES = frozenset(vars(nn.Module()))
 """Attributes in which ``nn.Module`` keeps its parameters, buffers and children."""
 
 
-def to_fill(make: Callable[[], nn.Module], *, model: str) -> nn.Module:
+def construct_for_checkpoint(make: Callable[[], nn.Module], *, model: str) -> nn.Module:
     """Build a network for a checkpoint to fill: its parameters may hold undefined values, and every other tensor has
     the value that the constructor gives it.
 
@@ -88,7 +88,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Memory:
+class _StorageState:
     """One storage, and how its values came about."""
 
     reference: StorageWeakRef
@@ -108,14 +108,14 @@ class Initialisation:
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
-        self._memory: dict[int, _Memory] = {}
+        self._memory: dict[int, _StorageState] = {}
         self._has_read_undefined = False
         self._has_read_random = False
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Skip and record what is built inside, in this thread."""
-        with _Operations(self), _Calls(self), self._without_truncated_normals(), self._unseen_reads():
+        with _Operations(self), _InitCalls(self), self._without_truncated_normals(), self._unseen_reads():
             yield
 
     @contextlib.contextmanager
@@ -180,7 +180,7 @@ class Initialisation:
             if any(id(self._of(tensor)) in random for tensor in tree_leaves(value) if type(tensor) is Tensor)
         ]
 
-    def _outside(self, network: nn.Module, *kinds: str) -> list[_Memory]:
+    def _outside(self, network: nn.Module, *kinds: str) -> list[_StorageState]:
         """The living storages of some kinds that the network does not save.
 
         The checkpoint gives the others their values, or they are dropped because the cut does not read them.
@@ -196,17 +196,17 @@ class Initialisation:
             gc.collect()  # a temporary tensor may be part of a reference cycle
         return [memory for memory in alive if not memory.reference.expired()]
 
-    def _of(self, tensor: Tensor) -> _Memory | None:
+    def _of(self, tensor: Tensor) -> _StorageState | None:
         key = _key(tensor)
         return None if key is None else self._memory.get(key)
 
-    def _make(self, tensor: Tensor) -> _Memory | None:
+    def _make(self, tensor: Tensor) -> _StorageState | None:
         if _key(tensor) is None:
             return None
         storage = tensor.untyped_storage()
         key = int(storage._cdata)
         if key not in self._memory:
-            self._memory[key] = _Memory(StorageWeakRef(storage))
+            self._memory[key] = _StorageState(StorageWeakRef(storage))
         return self._memory[key]
 
     # ------------------------------------------------------------ what the two modes report
@@ -293,7 +293,7 @@ class _Operations(TorchDispatchMode):
         return result
 
 
-class _Calls(TorchFunctionMode):
+class _InitCalls(TorchFunctionMode):
     """Sees what no operation shows: whole functions of ``torch.nn.init``, and memory handed to Python."""
 
     def __init__(self, record: Initialisation) -> None:

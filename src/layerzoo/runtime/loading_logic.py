@@ -32,7 +32,7 @@ from layerzoo.runtime.trace import saved_tensors
 
 EXTRA_STATE = "_extra_state"
 """What torch calls the extra state of a module in a state dict."""
-_STOCK = frozenset({"torch.nn.modules.module", "torch.nn.modules.batchnorm", "torch.nn.modules.instancenorm"})
+_TORCH_MODULES = frozenset({"torch.nn.modules.module", "torch.nn.modules.batchnorm", "torch.nn.modules.instancenorm"})
 """Modules of torch whose ``_load_from_state_dict`` only copies. Those of norms add a missing ``num_batches_tracked``,
 which no norm reads in eval mode."""
 _READS = frozenset(
@@ -45,7 +45,7 @@ _MISMATCH = re.compile(r'(?:size mismatch for (.+?): |While \w+ the parameter na
 
 Read = Callable[[Sequence[str]], Mapping[str, Tensor]]
 """Reads tensors of a checkpoint by their names."""
-_Place = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+_ViewKey = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """What two tensors of the same elements have in common: storage, offset, size, strides."""
 
 
@@ -66,7 +66,7 @@ def _is_special(module: nn.Module) -> bool:
         or module.__dict__.get("_load_state_dict_post_hooks")
         or takes_extra_state(module)
         or "_load_from_state_dict" in module.__dict__
-        or kind._load_from_state_dict.__module__ not in _STOCK
+        or kind._load_from_state_dict.__module__ not in _TORCH_MODULES
     )
 
 
@@ -76,7 +76,7 @@ def takes_extra_state(module: nn.Module) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Memory:
+class _StorageView:
     """One tensor, without keeping its memory alive."""
 
     reference: StorageWeakRef
@@ -89,7 +89,7 @@ class _Memory:
     """Of the checkpoint's tensor whose values it gets."""
 
     @classmethod
-    def of(cls, tensor: Tensor, name: str) -> _Memory:
+    def of(cls, tensor: Tensor, name: str) -> _StorageView:
         reference = StorageWeakRef(tensor.untyped_storage())
         return cls(reference, int(tensor.storage_offset()), tuple(tensor.size()), tensor.stride(), tensor.dtype, name)
 
@@ -116,12 +116,12 @@ class LoadingLogic(TorchDispatchMode):
         self._read = read
         places = [_place(tensor) for tensor in saved_tensors(network).values()]
         self._own = frozenset(places)
-        self._undefined: dict[int, set[_Place]] = {}
+        self._undefined: dict[int, set[_ViewKey]] = {}
         for place in () if has_values else places:
             self._undefined.setdefault(place[0], set()).add(place)
-        self._filled: set[_Place] = set()
-        self._sources: dict[int, _Memory] = {}
-        self._deferred: dict[int, dict[_Place, _Memory]] = {}
+        self._filled: set[_ViewKey] = set()
+        self._sources: dict[int, _StorageView] = {}
+        self._deferred: dict[int, dict[_ViewKey, _StorageView]] = {}
         self._needs_constructor = False
         self.values: dict[str, Tensor] = {}
         """What was read, by the name in the checkpoint."""
@@ -143,7 +143,7 @@ class LoadingLogic(TorchDispatchMode):
 
         handle = self._network.register_load_state_dict_post_hook(note)
         try:
-            with self, _Calls(self):
+            with self, _PlaceholderReads(self):
                 self._network.load_state_dict(self._state(), **_leniently(self._network.load_state_dict))
         except Exception as error:
             if self._needs_constructor:
@@ -168,7 +168,7 @@ class LoadingLogic(TorchDispatchMode):
                 state[name] = decoded(self.values[name])
                 continue
             state[name] = torch.empty(shape, dtype=self._checkpoint.dtypes[name])
-            self._sources[_storage(state[name])] = _Memory.of(state[name], name)
+            self._sources[_storage(state[name])] = _StorageView.of(state[name], name)
         if self._checkpoint.versions:
             state._metadata = {path: dict(kept) for path, kept in self._checkpoint.versions.items()}  # type: ignore[attr-defined]
         return state
@@ -185,7 +185,7 @@ class LoadingLogic(TorchDispatchMode):
 
     def _outstanding(self, needed: Sequence[Sequence[str]], missing: set[str]) -> dict[str, str]:
         tensors = saved_tensors(self._network)
-        outstanding: dict[_Place, tuple[str, str]] = {}
+        outstanding: dict[_ViewKey, tuple[str, str]] = {}
         for group in needed:
             for name in group:
                 if name not in tensors:
@@ -212,7 +212,7 @@ class LoadingLogic(TorchDispatchMode):
         for memory in kept:
             memory.fill(self.values[memory.name])
 
-    def _kept(self) -> list[_Memory]:
+    def _kept(self) -> list[_StorageView]:
         """Placeholders, and tensors of the network, that have no values yet and still exist."""
         deferred = [memory for held in self._deferred.values() for memory in held.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
@@ -244,10 +244,10 @@ class LoadingLogic(TorchDispatchMode):
         if _place(source) != (_storage(source), memory.offset, memory.size, memory.stride):
             return False
         self._note_filled(place)
-        self._deferred.setdefault(place[0], {})[place] = _Memory.of(target, memory.name)
+        self._deferred.setdefault(place[0], {})[place] = _StorageView.of(target, memory.name)
         return True
 
-    def _note_filled(self, place: _Place) -> None:
+    def _note_filled(self, place: _ViewKey) -> None:
         self._filled.add(place)
         self._undefined.get(place[0], set()).discard(place)
         self._deferred.get(place[0], {}).pop(place, None)
@@ -278,7 +278,7 @@ class MissingTensor(Exception):  # noqa: N818 - the caller knows what to say
         self.name = name
 
 
-class _Calls(TorchFunctionMode):
+class _PlaceholderReads(TorchFunctionMode):
     """Sees what no operation shows: values that are handed to Python."""
 
     def __init__(self, logic: LoadingLogic) -> None:
@@ -308,7 +308,7 @@ def _refusal(error: Exception, needed: set[str]) -> str | None:
     return "; ".join(told) or None
 
 
-def _place(tensor: Tensor) -> _Place:
+def _place(tensor: Tensor) -> _ViewKey:
     return _storage(tensor), int(tensor.storage_offset()), tuple(tensor.size()), tensor.stride()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layerzoo.errors import CutError
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.trace import pick, saved_tensors
+from layerzoo.runtime.trace import StopForward, pick, saved_tensors
 from layerzoo.spec import Layer
 
 Read = Callable[[Layer, Tensor], Tensor]
@@ -63,7 +63,7 @@ class CutNetwork(nn.Module):
         """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
         found: dict[str, Tensor] = {}
-        with self._turn, self._tapped(read, found), contextlib.suppress(_Reached), self._autocast(batch):
+        with self._turn, self._tapped(read, found), contextlib.suppress(StopForward), self._autocast(batch):
             batch.run(self.network)
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
             raise CutError(
@@ -129,10 +129,6 @@ def truncate(network: nn.Module, cut: Cut) -> None:
                 module._modules[name] = Stub(child_path)
 
 
-class _Reached(BaseException):
-    """Ends the forward pass. Not an Exception: model code that catches those must not catch this."""
-
-
 def meant(activation: Tensor, layer: Layer) -> Tensor:
     """Of an activation, the tokens that a layer means."""
     if layer.last_tokens is None or layer.axes is None:
@@ -167,4 +163,4 @@ class _Tap:
     def _take(self, activation: Tensor) -> None:
         self._found[self._layer.name] = self._read(self._layer, meant(activation, self._layer))
         if self._is_stop:
-            raise _Reached
+            raise StopForward

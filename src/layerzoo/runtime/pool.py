@@ -28,7 +28,7 @@ GEM_FLOOR = 1e-6
 FloatArray = NDArray[np.float32]
 
 
-class Summary(NamedTuple):
+class PooledRow(NamedTuple):
     """The pooled values of one row, and the number of positions that were pooled."""
 
     values: FloatArray
@@ -36,7 +36,7 @@ class Summary(NamedTuple):
     """Number of pooled positions; None where the layer has no sequence axis, or the row's length is fixed."""
 
 
-def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tensor:
+def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tensor:
     """Pool the activation of a batch, one row of the result for each row of the batch.
 
     Args:
@@ -44,7 +44,7 @@ def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tens
         pool: the name of a pooling that fits the layer.
     Returns: float32 (row, width) that owns its memory. `std` also keeps the means, for :func:`merge`.
         `none` gives (row, position…, channel…) in the layer's own order of axes, padding included. A row without any
-        position to pool gives rubbish: its ``Summary.positions`` is 0.
+        position to pool gives rubbish: its ``PooledRow.positions`` is 0.
     """
     if pool == "none":
         return _batch_first(activation, batch, layer).to(torch.float32, copy=True)
@@ -57,11 +57,11 @@ def summarise(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tens
     if not is_sequence(batch, layer):
         values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
         shown = image_positions(batch, layer, activation, values.shape[1])
-        return _SUMMARIES[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
+        return _POOLINGS[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
     mask = locate(batch, layer, values.shape[1]).pooled
     used = mask.any(0).nonzero()
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-    return _SUMMARIES[pool](values[:, low:high].float(), mask[:, low:high])
+    return _POOLINGS[pool](values[:, low:high].float(), mask[:, low:high])
 
 
 def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[FloatArray]:
@@ -324,7 +324,7 @@ def _gram(values: Tensor, mask: Tensor) -> Tensor:
     return gram[:, rows, columns]
 
 
-_SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": _mean,
     "max": _max,
     "std": _statistics,

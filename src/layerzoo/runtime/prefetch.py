@@ -39,7 +39,7 @@ def prefetch(
     iterator = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)
     pending: deque[Future[tuple[Result, int]]] = deque()
-    ready = _Count()
+    ready = _SharedTotal()
 
     def measured(item: Item) -> tuple[Result, int]:
         result = work(item)
@@ -69,7 +69,7 @@ def prefetch(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Count:
+class _SharedTotal:
     """A sum that several threads add to."""
 
     def __init__(self) -> None:

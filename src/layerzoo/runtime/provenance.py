@@ -1,11 +1,10 @@
-"""Where the numbers of a backbone come from, as plain data."""
+"""Describe, as JSON-able data, what the features of a backbone were computed from."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -13,30 +12,45 @@ import torch
 from layerzoo.facts import library_versions
 from layerzoo.local_files import are_ignored
 from layerzoo.registry import Registry
-from layerzoo.runtime.blueprint import Blueprint
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.fill import Loaded
+from layerzoo.runtime.precision import Precision, dtype_name
+from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.spec import ModelSpec, to_plain
 from layerzoo.weights import Files
 
 
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """How a network computes."""
+
+    precision: Precision
+    """As requested."""
+    dtype: torch.dtype
+    """The dtype that the network computes in."""
+    library: torch.dtype
+    """The dtype that its library computes in by default."""
+    device: torch.device
+
+
 def provenance(
-    blueprint: Blueprint,
+    resolved: ResolvedModel,
     cut: Cut,
     loaded: Loaded,
+    numerics: Numerics,
+    zoo: Registry,
+    *,
     weights: str | os.PathLike[str] | None,
     is_random: bool,
-    numbers: Mapping[str, str],
-    device: torch.device,
-    zoo: Registry,
 ) -> dict[str, Any]:
-    """JSON-able: the model's full id, what its weights are and how much of them was read, each layer's module path, the
-    preprocessing, and the versions of all that took part.
+    """Return the model's full id, its weights and how much of them was read, the module path of each layer, the
+    preprocessing, and the versions of all libraries involved.
 
-    weights: what the caller gave in place of the declared ones. is_random: that this was a seed.
-    numbers: the precision asked for, the dtype computed in, and the one that the library computes in by default.
+    Args:
+        weights: the caller's replacement for the declared weights, if any.
+        is_random: whether ``weights`` is a seed.
     """
-    spec, files = blueprint.spec, blueprint.files
+    spec, dtypes = resolved.spec, resolved.measured.dtypes
     assert spec.preprocess is not None
     return {
         "model": spec.id,
@@ -44,15 +58,17 @@ def provenance(
         "builder": spec.builder,
         "args": spec.args.to_dict(),
         "weights": {
-            **_weights(spec, files, weights, is_random),
+            **_weights(spec, resolved.files, weights, is_random),
             "entry": loaded.entry,
             "removed_prefix": loaded.removed,
-            "dtypes": list(blueprint.dtypes.stored) if blueprint.dtypes and not is_random else [],
+            "dtypes": list(dtypes.stored) if dtypes and not is_random else [],
         },
         "layers": {layer.name: layer.address for layer in cut.layers},
         "preprocess": to_plain(spec.preprocess),
-        **numbers,
-        "device": str(device),
+        "precision": numerics.precision,
+        "dtype": dtype_name(numerics.dtype),
+        "library_dtype": dtype_name(numerics.library),
+        "device": str(numerics.device),
         "local_files": _local_files(zoo),
         "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
         "versions": {
@@ -63,8 +79,8 @@ def provenance(
 
 
 def _local_files(zoo: Registry) -> dict[str, Any]:
-    """The user's own registry files and lock, with their digests, so that two experiments can be compared."""
-    return {"ignored": are_ignored(), "files": [each.to_dict() for each in zoo.user_files()]}
+    """List the user's registry files and lock with their digests, so that experiments can be compared."""
+    return {"ignored": are_ignored(), "files": [file.to_dict() for file in zoo.user_files()]}
 
 
 def _weights(spec: ModelSpec, files: Files, weights: str | os.PathLike[str] | None, is_random: bool) -> dict[str, Any]:

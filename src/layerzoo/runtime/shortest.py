@@ -1,5 +1,4 @@
-"""The shortest sound that a network takes: its first frame needs so many samples, and code that makes it says it in its
-own way, or not at all."""
+"""Find the shortest audio clip that a network accepts. Networks report clips that are too short in different ways."""
 
 from __future__ import annotations
 
@@ -9,15 +8,15 @@ from torch import nn
 
 from layerzoo.errors import SampleError
 from layerzoo.runtime.backbone import Backbone
-from layerzoo.runtime.batch import Row
+from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.preprocess.audio import AudioPreprocessor, least, too_short
 
 _KNOWN: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-"""By network, the samples it needs."""
+"""Network → the number of samples it needs."""
 
 
-def too_short_for(backbone: Backbone, row: Row, id: str) -> SampleError | None:
-    """What is to be said of a sound that a network fails on; None where its length is not what it fails on."""
+def too_short_for(backbone: Backbone, row: InputRow, id: str) -> SampleError | None:
+    """Return the error for an audio clip that is too short for a network; None if its length is not the cause."""
     preprocess = backbone.preprocess
     if not isinstance(preprocess, AudioPreprocessor) or preprocess.declared.pad == "window":
         return None
@@ -30,9 +29,9 @@ def too_short_for(backbone: Backbone, row: Row, id: str) -> SampleError | None:
 def _shortest(backbone: Backbone, preprocess: AudioPreprocessor) -> int:
     def works(samples: int) -> bool:
         try:
-            found = backbone.activations(preprocess.silence(samples))
-        except Exception:  # noqa: BLE001 - that it fails is the answer
+            activations = backbone.activations(preprocess.silence(samples))
+        except Exception:  # noqa: BLE001 - a failure is the answer
             return False
-        return all(activation.numel() > 0 for activation in found.values())
+        return all(activation.numel() > 0 for activation in activations.values())
 
     return least(works, preprocess.usual_samples)

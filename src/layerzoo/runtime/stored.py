@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,7 +56,7 @@ _DTYPES = {
 
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _THREADS = 2
-"""How many threads compute digests while tensors are read."""
+"""How many threads read tensors and compute their digests: both are limited by one core each."""
 
 
 class Stored(Protocol):
@@ -77,7 +77,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SafetensorsFile:
     """One safetensors file."""
 
     name: str
@@ -94,7 +94,7 @@ class Safetensors:
     """A checkpoint of one file, or of several. Only what is asked for is read, or fetched."""
 
     label: str
-    homes: Mapping[str, _Part]
+    homes: Mapping[str, _SafetensorsFile]
     """By the name of the tensor."""
 
     @classmethod
@@ -103,7 +103,7 @@ class Safetensors:
 
         Raises: WeightsError when it is damaged.
         """
-        part = _Part(path.name, path, read_header(path), digests=read_digests(path))
+        part = _SafetensorsFile(path.name, path, read_header(path), digests=read_digests(path))
         return cls(label or path.name, dict.fromkeys(part.entries, part))
 
     @classmethod
@@ -139,8 +139,8 @@ class Safetensors:
         self.fetch(asked)
         return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
 
-    def _by_part(self, names: Iterable[str]) -> list[tuple[_Part, list[str]]]:
-        held: dict[str, tuple[_Part, list[str]]] = {}
+    def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
+        held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
         for name in names:
             part = self.homes[name]
             held.setdefault(part.name, (part, []))[1].append(name)
@@ -229,20 +229,39 @@ class Joined:
         return [(f"{each}/" if each else "", self.modules.get(each, self.main), held[each]) for each in held]
 
 
-def _part(files: Files, name: str) -> _Part:
+def _part(files: Files, name: str) -> _SafetensorsFile:
     path, rest = files[name], files.partial.get(name)
     if rest is not None:
         fetch_header(rest)
-    return _Part(name, path, read_header(path), rest)
+    return _SafetensorsFile(name, path, read_header(path), rest)
 
 
-def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
-    """Straight into each tensor's own memory, in the order of the file. A mapping of the file would keep all of it
-    alive, and end the process when the file is cut short by somebody else."""
-    held, found = list(names), dict[str, Tensor]()
-    digests: dict[str, Future[str]] = {}
-    with ThreadPoolExecutor(_THREADS) as threads, _opened(part, held) as file:
-        for name in sorted(held, key=lambda name: part.entries[name].start):
+def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
+    """Read tensors into their own memory, in a few threads, each in the order of the file.
+
+    A mapping of the file would keep all of it alive, and end the process when another program truncates the file.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        chunks = threads.map(lambda chunk: _read_chunk(part, chunk), _chunks(part, names))
+        return {name: tensor for chunk in chunks for name, tensor in chunk.items()}
+
+
+def _chunks(part: _SafetensorsFile, names: Iterable[str]) -> list[list[str]]:
+    """Divide names into consecutive parts of the file that hold about as many bytes: one for each thread."""
+    ordered = sorted(names, key=lambda name: part.entries[name].start)
+    size = sum(part.entries[name].stop - part.entries[name].start for name in ordered)
+    chunks: list[list[str]] = [[] for _ in range(_THREADS)]
+    before = 0
+    for name in ordered:
+        chunks[min(before * _THREADS // max(size, 1), _THREADS - 1)].append(name)
+        before += part.entries[name].stop - part.entries[name].start
+    return chunks
+
+
+def _read_chunk(part: _SafetensorsFile, names: Sequence[str]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    with _opened(part, names) as file:
+        for name in names:
             entry = part.entries[name]
             if (dtype := _DTYPES.get(entry.dtype)) is None:
                 raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
@@ -255,16 +274,24 @@ def _read(part: _Part, names: Iterable[str]) -> dict[str, Tensor]:
                         f"{part.path} ends in the middle of '{name}': it was cut short while it was read"
                     )
                 memory = memory[count:]
-            found[name] = tensor
             if part.digests is not None:
-                digests[name] = threads.submit(_sha256, tensor)
-    for name, digest in digests.items():
-        check_digest(part.path, name, digest.result(), part.digests or {})
-    return found
+                check_digest(part.path, name, hashlib.sha256(bytes_of(tensor)).hexdigest(), part.digests)
+            tensors[name] = tensor
+    return tensors
 
 
-def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(bytes_of(tensor)).hexdigest()
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of names and values: sha256 over the name and the sha256 of the bytes of each tensor, by name."""
+
+    def digest(tensor: Tensor) -> bytes:
+        return hashlib.sha256(bytes_of(tensor.detach().contiguous())).digest()
+
+    names = sorted(tensors)
+    total = hashlib.sha256()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for name, value in zip(names, threads.map(digest, (tensors[name] for name in names)), strict=True):
+            total.update(f"{name}\0".encode() + value)
+    return total.hexdigest()
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
@@ -281,7 +308,7 @@ def tensor_data(tensor: Tensor) -> TensorData:
 
 
 @contextlib.contextmanager
-def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
+def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]:
     """A file to read tensors from, which another process may complete, move or remove in the meantime."""
     try:
         with io.FileIO(part.path) as file:
@@ -292,5 +319,5 @@ def _opened(part: _Part, names: Iterable[str]) -> Iterator[io.FileIO]:
         part.rest.require(_spans(part, names))
 
 
-def _spans(part: _Part, names: Iterable[str]) -> list[Span]:
+def _spans(part: _SafetensorsFile, names: Iterable[str]) -> list[Span]:
     return [Span(part.entries[name].start, part.entries[name].stop) for name in names]

@@ -189,7 +189,7 @@ def trace(
     recorder = _Recorder(network, until)
     try:
         _mark(list(batch.inputs.values()))
-        with contextlib.suppress(_Enough), torch.no_grad(), recorder.watching(network), recorder:
+        with contextlib.suppress(StopForward), torch.no_grad(), recorder.watching(network), recorder:
             batch.run(network)
     except Exception as error:
         line = line_of(error, folders)
@@ -265,11 +265,20 @@ def pick(value: Any, output: Key, *, where: str) -> Tensor:
             return first[1]
     elif output in found:
         return found[output]
-    listed = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in found.items()) or type(value).__name__
-    asked = "says not which" if output is None else f"asks for {output!r}"
-    raise LayerError(
-        f"{where} returns several values ({listed}), and the layer {asked}: declare `output:` as one of them"
-    )
+    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    raise unknown_output(where, shapes, output, otherwise=type(value).__name__)
+
+
+def unknown_output(
+    module: str, shapes: Mapping[Key, tuple[int, ...]], output: Key, *, otherwise: str = "no tensor"
+) -> LayerError:
+    """Return the error for a layer whose ``output`` selects none of the tensors that its module returns.
+
+    module: names the module in the message. otherwise: describes the value of a module that returns no tensor.
+    """
+    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or otherwise
+    selected = "does not say which" if output is None else f"selects {output!r}"
+    return LayerError(f"{module} returns {listed}, and the layer {selected}: declare `output:` as one of them")
 
 
 def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
@@ -278,8 +287,8 @@ def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
 
 
-class _Enough(BaseException):
-    """Ends the forward pass. Not an Exception: model code that catches those must not catch this."""
+class StopForward(BaseException):
+    """Ends a forward pass early. Not an Exception, so that model code does not catch it."""
 
 
 class _Recorder(TorchDispatchMode):
@@ -413,7 +422,7 @@ class _Recorder(TorchDispatchMode):
                 self._awaited.remove((path, index))
                 if not self._awaited:
                     self._has_stopped = True
-                    raise _Enough
+                    raise StopForward
 
         return begin, finish
 

@@ -67,7 +67,7 @@ class Observed:
         return {each.name: sorted(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
+    def deserialize(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
         return cls(**{name: set(addresses) for name, addresses in plain.items()})
 
     def note(self, layers: Sequence[Layer], found: Comparison) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.disk import atomic_path
 from layerzoo.errors import CacheError
+from layerzoo.paths import converted_dir
 
 READER = "torch-4"
 """Part of the name of a converted file: another number where the same pickle is read, or kept, in another way."""
@@ -24,7 +25,7 @@ def converted_path(sha256: str, conversion: str) -> Path:
     """
     if not _SHA256.fullmatch(sha256) or not _CONVERSION.fullmatch(conversion):
         raise ValueError(f"no key of a converted checkpoint: {sha256!r}, {conversion!r}")
-    return cache_dir() / "converted" / f"{sha256}.{conversion}.safetensors"
+    return converted_dir() / f"{sha256}.{conversion}.safetensors"
 
 
 def make_once(target: Path, write: Callable[[Path], None], *, is_sound: Callable[[Path], bool] = Path.exists) -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import DigestError
+from layerzoo.paths import digests_path
 
 _SHA256_DIGITS = 64
 _READ_BYTES = 1 << 20
@@ -76,9 +76,9 @@ def _remembered(path: Path, state: str) -> str:
 
 @contextlib.contextmanager
 def _memory() -> Iterator[sqlite3.Connection]:
-    folder = cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / "digests-1.sqlite3", timeout=5.0)
+    path = digests_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=5.0)
     try:
         with connection:
             connection.execute(_TABLE)

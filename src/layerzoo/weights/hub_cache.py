@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import UnsafeWeightsError
 from layerzoo.extras import needs
+from layerzoo.paths import hub_turn_path
 from layerzoo.weights import network
 from layerzoo.weights.cache import locked
 
@@ -45,7 +45,7 @@ def remove_file(repo: str, path: Path, *, dry_run: bool) -> int:
 
 def _alone() -> AbstractContextManager[None]:
     """Without another process that removes: what is half gone looks damaged."""
-    return locked(cache_dir() / "hub")
+    return locked(hub_turn_path())
 
 
 def _scanned(repo: str) -> Any:

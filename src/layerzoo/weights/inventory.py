@@ -13,25 +13,29 @@ from os import stat_result
 from pathlib import Path
 from typing import Literal
 
-from layerzoo.disk import cache_dir, is_scratch, remove_leftover
+from layerzoo.disk import is_scratch, remove_leftover
 from layerzoo.errors import CacheError, MissingLibraryError
 from layerzoo.lock import Lock
+from layerzoo.paths import cache_dir, converted_dir, downloads_dir
 from layerzoo.registry import Registry
 from layerzoo.weights import network
 from layerzoo.weights.cache import READER
 from layerzoo.weights.digests import files_of
 from layerzoo.weights.listings import noted_listings
-from layerzoo.weights.network import Listing, RemoteFile, web_place
-from layerzoo.weights.partial import PartialFile, downloads_dir, read_about
+from layerzoo.weights.network import Listing, RemoteFile, web_endpoint
+from layerzoo.weights.partial import PartialFile, read_about
 from layerzoo.weights.uses import Use, uses
 
-Kind = Literal["hub", "download", "converted", "traces", "catalogues", "listings", "index", "digests", "scratch"]
-"""What a thing is.
+Kind = Literal[
+    "hub", "download", "converted", "traces", "catalogues", "identified", "listings", "index", "digests", "scratch"
+]
+"""A store, see ``docs/stores.md``.
 
-hub: a file in huggingface_hub's cache, of a revision that layerzoo took files from. download: a file that is fetched in
-parts, or came from a link. converted: a checkpoint made from one in another format. traces: what traces found out.
-catalogues: the same, for `zoo catalogue build`. listings: what repositories hold. index: the compiled registries.
-digests: those of files. scratch: a file that somebody is writing, or was killed while he did.
+hub: a file in the cache of huggingface_hub, of a revision that layerzoo took files from. download: a file that is
+fetched in parts, or came from a link. converted: a checkpoint converted to safetensors. traces: the structure of a
+network. catalogues: the same, for `zoo catalogue build`. identified: what plugins found repositories to be. listings:
+the file lists of repositories. index: the compiled registries. digests: the sha256 of files. scratch: a temporary file
+that a process is writing, or that a killed process left.
 """
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
@@ -43,6 +47,7 @@ _CONVERTED = re.compile(r"[0-9a-f]{64}\..+\.safetensors")
 _FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "traces": ("traces", re.compile(r"[0-9a-f]{64}\.trace")),
     "catalogues": ("catalogues", re.compile(r"[a-z0-9_-]+\.ledger")),
+    "identified": ("identified", re.compile(r"[a-z0-9_-]+/[^/]+--[^/]+/([0-9a-f]{40}\.json|refs/[^/]+)")),
     "listings": ("repositories", re.compile(r"[^/]+--[^/]+/([0-9a-f]{40}\.json|refs/[^/]+)")),
 }
 _DATABASES: dict[Kind, re.Pattern[str]] = {
@@ -107,7 +112,7 @@ class Inventory:
         items = [
             *(item for item in files if item.bytes or item.whole),
             *_downloads(listings, used),
-            *_converted(root / "converted", zoo, used),
+            *_converted(converted_dir(), zoo, used),
             *_things(root),
             *_scratch(root, listings),
         ]
@@ -183,7 +188,7 @@ def _download(folder: Path, listings: Iterable[Listing], used: Sequence[Use]) ->
     about = read_about(folder)
     if about is None:
         return _unknown_download(folder)
-    part = PartialFile(about, web_place(about.source))  # only looked at: nothing is asked of that place
+    part = PartialFile(about, web_endpoint(about.source))  # only looked at: nothing is asked of that place
     able = [use for use in used if use.may_be_download(about.source, about.digest)]
     return Item(
         kind="download",
@@ -329,7 +334,7 @@ def _scratch(root: Path, listings: Iterable[Listing]) -> Iterator[Item]:
 
 def _scratch_files(root: Path) -> Iterator[Path]:
     here = _inside(root, Path.is_file)
-    folders = (root / "converted", root / "downloads", *(root / name for name, _ in _FOLDERS.values()))
+    folders = (converted_dir(), downloads_dir(), *(root / name for name, _ in _FOLDERS.values()))
     for path in [*here, *(path for folder in folders for path in _below(folder))]:
         if is_scratch(path.name) or (path.parent.name == "converted" and _OF_SAFETENSORS.fullmatch(path.name)):
             yield path

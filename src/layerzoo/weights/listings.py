@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.branches import keep_commit, last_commit
+from layerzoo.disk import atomic_path
 from layerzoo.errors import ConnectionFailedError, OfflineError, RateLimitedError, ServerError, UnsafeWeightsError
+from layerzoo.paths import is_commit, listings_dir, listings_folder
 from layerzoo.weights import network
 from layerzoo.weights.digests import sha256
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.sources import check_inside
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit that cannot change: 40 hex digits."""
-    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def listing_at(repo: str, commit: str) -> Listing:
@@ -29,7 +24,7 @@ def listing_at(repo: str, commit: str) -> Listing:
 
     Raises: UnavailableError of the kind that fits.
     """
-    if noted := _noted(repo, _folder(repo) / f"{commit}.json"):
+    if noted := _noted(repo, listings_folder(repo) / f"{commit}.json"):
         return noted
     try:
         listing = listing_now(repo, commit)
@@ -47,11 +42,6 @@ def listing_now(repo: str, commit: str) -> Listing:
     if listing.commit != commit:
         raise ServerError(f"hf://{repo}@{commit}: the hub was asked for this commit, and answers with {listing.commit}")
     return listing
-
-
-def listings_dir() -> Path:
-    """The folder of our own notes: what repositories hold at which commit, and where their branches were seen."""
-    return cache_dir() / "repositories"
 
 
 def noted_listings() -> list[Listing]:
@@ -75,14 +65,10 @@ def _remote_file(repo: str, plain: Mapping[str, Any]) -> RemoteFile:
 def keep(listing: Listing) -> None:
     """Note what a repository holds."""
     with suppress(OSError):  # a cache that cannot be written only costs the next request
-        folder = _folder(listing.repo)
+        folder = listings_folder(listing.repo)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / f"{listing.commit}.json") as temporary:
             temporary.write_text(json.dumps({"files": [asdict(each) for each in listing.files]}), encoding="utf-8")
-
-
-def _folder(repo: str) -> Path:
-    return listings_dir() / repo.replace("/", "--")
 
 
 def _cached_listing(repo: str, commit: str) -> Listing | None:
@@ -102,18 +88,11 @@ def _etag(path: Path) -> str:
 
 
 def keep_seen(repo: str, revision: str, commit: str) -> None:
-    """Note the commit that a branch or tag is at."""
+    """Record the commit that a branch or tag is at. A cache that cannot be written only costs the next request."""
     with suppress(OSError):
-        path = _folder(repo) / "refs" / quote(revision, safe="")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(commit, encoding="ascii")
+        keep_commit(listings_folder(repo), revision, commit)
 
 
 def seen_commit(repo: str, revision: str) -> str | None:
-    """The commit that a branch or tag was at last: from our own notes, else from huggingface_hub's."""
-    with suppress(OSError, ValueError):
-        noted = (_folder(repo) / "refs" / quote(revision, safe="")).read_text(encoding="ascii")
-        if is_commit(noted):
-            return noted
-    return network.cached_commit(repo, revision)
+    """Return the commit that a branch or tag was at when the hub was last asked, by layerzoo or by huggingface_hub."""
+    return last_commit(listings_folder(repo), revision) or network.cached_commit(repo, revision)

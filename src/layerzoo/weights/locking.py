@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from layerzoo.disk import cache_dir
 from layerzoo.errors import DriftError
 from layerzoo.lock import Lock, LockedModel, lock_path
+from layerzoo.paths import lock_turn_path
 from layerzoo.registry.changes import mark_as_told
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import repository
@@ -37,7 +36,7 @@ def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     Raises: LockError when it is not valid, OutputError when it cannot be written, CacheError.
     """
     path = lock_path()
-    turn = cache_dir() / "locks" / hashlib.sha256(str(path).encode()).hexdigest()[:40]
+    turn = lock_turn_path(path)
     with cache_errors(turn), locked(turn):
         written = change(Lock.read(path)).write()
     mark_as_told(written)

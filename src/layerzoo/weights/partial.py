@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from layerzoo.disk import atomic_path, cache_dir
+from layerzoo.disk import atomic_path
 from layerzoo.errors import CacheError, ChangedError, DigestError, UnsafeWeightsError
+from layerzoo.paths import cache_dir, download_folder, downloads_dir
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import content_digest
-from layerzoo.weights.network import Place, RangesIgnoredError, fetch, fetch_all
+from layerzoo.weights.network import Endpoint, RangesIgnoredError, fetch, fetch_all
 from layerzoo.weights.progress import Progress
 from layerzoo.weights.sources import check_inside
 from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
@@ -42,14 +42,9 @@ class About:
     """Of the whole file, in hex: its sha256, or git's sha1 of it."""
 
 
-def downloads_dir() -> Path:
-    """The folder of the partial files, one folder each."""
-    return cache_dir() / "downloads"
-
-
 def known_size(source: str, digest: str) -> int | None:
     """How many bytes a file has of which some are here; None for any other."""
-    about = read_about(_folder(source, digest))
+    about = read_about(download_folder(source, digest))
     return None if about is None else about.size
 
 
@@ -58,14 +53,10 @@ def read_about(folder: Path) -> About | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, UnsafeWeightsError):
         plain = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         about = About(str(plain["source"]), str(plain["name"]), int(plain["size"]), str(plain["digest"]))
-        is_of_here = _folder(about.source, about.digest).name == folder.name
+        is_of_here = download_folder(about.source, about.digest).name == folder.name
         if is_of_here and "/" not in check_inside(about.name, of=str(folder)):
             return about
     return None
-
-
-def _folder(source: str, digest: str) -> Path:
-    return downloads_dir() / hashlib.sha256(f"{source} {digest}".encode()).hexdigest()[:40]
 
 
 class PartialFile:
@@ -75,12 +66,12 @@ class PartialFile:
     The file counts as whole only when all of it is there and its digest was found to be right.
     """
 
-    def __init__(self, about: About, place: Place, progress: Progress | None = None) -> None:
+    def __init__(self, about: About, endpoint: Endpoint, progress: Progress | None = None) -> None:
         """progress: called where none is given with what is asked for."""
         self.about = about
         self._progress = progress
-        self._place = place
-        self.folder = _folder(about.source, about.digest)
+        self._endpoint = endpoint
+        self.folder = download_folder(about.source, about.digest)
         """Where its bytes and its journal are."""
 
     @property
@@ -172,7 +163,7 @@ class PartialFile:
             future.result()
 
     def _fetch_piece(self, piece: Span, writer: _Writer) -> None:
-        etag = fetch(self._place, piece, self.about.size, writer)
+        etag = fetch(self._endpoint, piece, self.about.size, writer)
         writer.sync()
         self._note({"span": [piece.start, piece.stop], "etag": etag})
 
@@ -180,7 +171,7 @@ class PartialFile:
         """From a server that only gives whole files."""
         self._require_room(missing([Span(0, self.about.size)], self.there()))
         writer.resume()
-        fetch_all(self._place, self.about.size, writer)
+        fetch_all(self._endpoint, self.about.size, writer)
         writer.sync()
         self._note({"span": [0, self.about.size], "etag": None})
 
@@ -190,7 +181,7 @@ class PartialFile:
         if needed > free:
             raise CacheError(
                 f"{self.about.source} needs {needed:,} bytes more on the disk, and {free:,} are free in {cache_dir()}. "
-                "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER"
+                "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER"
             )
 
     def _note(self, line: dict[str, Any]) -> None:

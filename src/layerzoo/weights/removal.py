@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from layerzoo.disk import cache_dir, remove_leftover
+from layerzoo.disk import remove_leftover
 from layerzoo.errors import LayerzooError, MissingLibraryError, UnsafeWeightsError
+from layerzoo.paths import cache_dir
 from layerzoo.weights import network
 from layerzoo.weights.cache import locked
 from layerzoo.weights.hub_cache import remove_file, remove_revision

@@ -19,13 +19,14 @@ from layerzoo.errors import (
     ServerError,
 )
 from layerzoo.lock import Lock, LockedFile, LockedModel
+from layerzoo.paths import is_commit
 from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.limits import check_size, check_total
-from layerzoo.weights.listings import is_commit, keep, keep_seen, listing_at, listing_now, seen_commit
+from layerzoo.weights.listings import keep, keep_seen, listing_at, listing_now, seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.partial import About, PartialFile
@@ -33,7 +34,7 @@ from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside
 
-Want = Literal["whole", "partial", "nothing"]
+Extent = Literal["whole", "partial", "nothing"]
 """How much of a checkpoint is to be here: all of it; what is asked for later; or only the files beside it."""
 
 DEFAULT_REVISION = "main"
@@ -48,7 +49,7 @@ class Request:
     """Declared digests, in hex, by file name."""
     model: str | None = None
     """Whose files these are: by this name the lock knows them."""
-    want: Want = "whole"
+    extent: Extent = "whole"
     progress: FileProgress | None = None
 
 
@@ -196,10 +197,10 @@ class _Taking:
     def files(self) -> Files:
         paths = {name: self._whole(name) for name in self._companions()}
         partial: dict[str, PartialFile] = {}
-        checkpoint = None if self._request.want == "nothing" else self._checkpoint()
-        modules = [] if self._request.want == "nothing" else self._module_weights()
+        checkpoint = None if self._request.extent == "nothing" else self._checkpoint()
+        modules = [] if self._request.extent == "nothing" else self._module_weights()
         for name in [*self._parts_of(checkpoint, paths), *modules]:
-            if self._request.want == "partial" and self._can_be_partial(name):
+            if self._request.extent == "partial" and self._can_be_partial(name):
                 partial[name] = self._in_part(name)
                 paths[name] = partial[name].path
             else:
@@ -334,7 +335,7 @@ class _Taking:
 
     def _part(self, name: str, file: RemoteFile) -> PartialFile:
         about = About(f"hf://{self._repo}/{file.name}", PurePosixPath(file.name).name, file.size, file.etag)
-        place = network.hub_place(self._repo, self._origin.revision, file)
+        place = network.hub_endpoint(self._repo, self._origin.revision, file)
         return PartialFile(about, place, self._progress(name))
 
     def _label(self, file: RemoteFile) -> str:

@@ -16,7 +16,7 @@ from layerzoo.weights.files import INDEX, Files, is_companion
 from layerzoo.weights.limits import check_size
 from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.progress import FileProgress
-from layerzoo.weights.repository import Want
+from layerzoo.weights.repository import Extent
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside, parse_source
 
@@ -26,7 +26,7 @@ def resolve(
     override: str | os.PathLike[str] | None = None,
     *,
     model: str | None = None,
-    want: Want = "whole",
+    extent: Extent = "whole",
     progress: FileProgress | None = None,
 ) -> Files:
     """The local files of a model, fetched where they are not here yet, each verified where its sha256 is known.
@@ -34,14 +34,14 @@ def resolve(
     override: a local checkpoint, which takes the place of the declared one and leaves the other files (a tokenizer, a
     configuration) as they are; or a local folder, which takes the place of all of them.
     model: the id under which ``layerzoo.lock`` knows them.
-    want: of a checkpoint on a server: ``whole``; ``partial`` to fetch what is asked for when it is asked for;
+    extent: of a checkpoint on a server: ``whole``; ``partial`` to fetch what is asked for when it is asked for;
     ``nothing`` for the files beside it alone.
     progress: called with the name of a file and the number of its bytes that came.
     Raises: UnavailableError when the files cannot be had here, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
-        return _declared(weights, model, want, progress) if weights else Files()
+        return _declared(weights, model, extent, progress) if weights else Files()
     path = Path(override).expanduser().absolute()
     if path.is_dir():
         return _collect(path, _regular_files(path), is_folder=True)
@@ -49,7 +49,7 @@ def resolve(
     return _beside(weights, model, progress).with_checkpoint(path, _shards(path))
 
 
-def _declared(weights: Weights, model: str | None, want: Want, progress: FileProgress | None) -> Files:
+def _declared(weights: Weights, model: str | None, extent: Extent, progress: FileProgress | None) -> Files:
     source, sha256 = parse_source(weights.source), dict(weights.sha256)
     for name in sha256:
         check_inside(name, of=str(source))
@@ -57,9 +57,9 @@ def _declared(weights: Weights, model: str | None, want: Want, progress: FilePro
         if source.scheme != "hf":
             repository.require_locked_source(source, Lock.read().models.get(model or ""), model=model)
         if source.scheme == "hf":
-            return repository.take(repository.Request(source, sha256, model, want, progress))
+            return repository.take(repository.Request(source, sha256, model, extent, progress))
         if source.scheme == "https":
-            return _from_web(source, sha256, want, progress)
+            return _from_web(source, sha256, extent, progress)
     except OfflineError as error:
         if model is None:
             raise
@@ -75,9 +75,11 @@ def _beside(weights: Weights | None, model: str | None, progress: FileProgress |
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
 
 
-def _from_web(source: Source, sha256: dict[str, str], want: Want, progress: FileProgress | None) -> Files:
+def _from_web(source: Source, sha256: dict[str, str], extent: Extent, progress: FileProgress | None) -> Files:
     """A file behind a link."""
-    return Files() if want == "nothing" else web.take(source, sha256, is_partial=want == "partial", progress=progress)
+    return (
+        Files() if extent == "nothing" else web.take(source, sha256, is_partial=extent == "partial", progress=progress)
+    )
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:

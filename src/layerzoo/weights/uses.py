@@ -9,11 +9,12 @@ from pathlib import Path
 
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
+from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
 from layerzoo.spec import Weights
 from layerzoo.weights import network
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
-from layerzoo.weights.listings import is_commit, seen_commit
+from layerzoo.weights.listings import seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION

@@ -61,7 +61,7 @@ def url_of(source: Source, name: str) -> str:
 
 def _part(source: Source, name: str, digest: str, progress: Progress | None) -> PartialFile:
     url = url_of(source, name)
-    place = network.web_place(url)
+    endpoint = network.web_endpoint(url)
     size = known_size(url, digest)
-    size = network.size_of(place) if size is None else size
-    return PartialFile(About(url, PurePosixPath(name).name, size, digest), place, progress)
+    size = network.size_of(endpoint) if size is None else size
+    return PartialFile(About(url, PurePosixPath(name).name, size, digest), endpoint, progress)

@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _records(name: str, rows: Path, *, run: bool) -> Iterator[Record]:
-    """The records of one modality: compared now, or those of an earlier run."""
+    """Return the records of one modality, from this run or from an earlier one."""
     compare, kinds = _PARTS[name]
     if not run:
         yield from (record for record in read(rows)[0] if record.kind in kinds)

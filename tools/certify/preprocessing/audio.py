@@ -44,7 +44,7 @@ VARIATIONS: dict[str, Sequence[Mapping[str, Any]]] = {
 
 
 def classes() -> list[str]:
-    """The names of the library's feature extractors for audio."""
+    """Return the names of the library's feature extractors for audio."""
     exported = [name for name in dir(transformers) if name.endswith("FeatureExtractor")]
     found = {name for name in exported if _is_for_audio(getattr(transformers, name))}
     return sorted(found | set(FEATURE_EXTRACTOR_MAPPING_NAMES.values()))
@@ -85,7 +85,7 @@ def _record(name: str, options: Mapping[str, Any]) -> Record:
 
 
 def _types(name: str) -> list[str]:
-    """The model types that an extractor is used for: those that take audio in the first place before others."""
+    """Return the model types that use an extractor, those whose main input is audio first."""
     types = [kind for kind, found in FEATURE_EXTRACTOR_MAPPING_NAMES.items() if found == name]
     homes = {model_type_to_module_name(kind) for kind in types}
     towers = [kind for kind in CONFIG_MAPPING_NAMES if model_type_to_module_name(kind) in homes and kind not in types]
@@ -106,7 +106,7 @@ def _modality(model_type: str) -> str | None:
 
 
 def clips(channels: int, window_s: float | None) -> Iterator[tuple[str, tuple[Samples, int]]]:
-    """Twelve clips by name: samples and their sample rate."""
+    """Return twelve clips by name: samples and their sample rate."""
     rng = np.random.default_rng(0)
 
     def noise(seconds: float, rate: int, level: float = 0.1) -> Samples:
@@ -133,7 +133,7 @@ def _ramp(samples: int, channels: int) -> Samples:
 
 
 def _compared(extractor: Any, preprocess: AudioPreprocessor, taken: Sequence[str]) -> dict[str, Any]:
-    """The verdict, and how many clips it is about: not those that are too short for the extractor itself."""
+    """Return the verdict and the number of compared clips. Clips too short for the extractor are not compared."""
     declared, compared, refused = preprocess.declared, 0, {}
     for name, (samples, rate) in clips(declared.channels, declared.window_s):
         try:
@@ -154,7 +154,7 @@ def _compared(extractor: Any, preprocess: AudioPreprocessor, taken: Sequence[str
 
 
 def _library(extractor: Any, samples: Samples) -> dict[str, NDArray[Any]]:
-    """The library's own call on one clip; in a list for an extractor that fails on a clip by itself."""
+    """Call the library's extractor on one clip, or on a list of one clip if it fails on a clip."""
     options = {"sampling_rate": extractor.sampling_rate, "return_tensors": "pt"}
     try:
         returned = extractor(samples, **options)
@@ -166,7 +166,7 @@ def _library(extractor: Any, samples: Samples) -> dict[str, NDArray[Any]]:
 def _difference(
     inputs: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]], main: str, taken: Sequence[str]
 ) -> str | None:
-    """What is unlike the library's arrays; None for nothing. A mask of ones may be left out."""
+    """Return the difference from the library's arrays, or None. A mask of ones may be omitted."""
     (_, ours), *others = inputs.items()
     given = {main: ours, **dict(others)}
     for name, array in expected.items():

@@ -1,4 +1,4 @@
-"""A model of a configuration and processor files in a folder of its own, without weights."""
+"""A model in a separate folder: a configuration and processor files, without weights."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def preprocessor_of(modality: Modality, *saved: Callable[[Path], Any]) -> Iterat
 
 
 def plain(error: BaseException) -> str:
-    """An error in one line, without the id of the model and the path of its folder."""
+    """Format an error in one line, without the id of the model and the path of its folder."""
     return " ".join(str(error).split()).replace("certificate/model: ", "")[:200]

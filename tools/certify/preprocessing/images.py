@@ -1,4 +1,4 @@
-"""Image and video processors: what layerzoo's preprocessing gives next to what the library's own call gives.
+"""Compare the image and video input of networks with the library's own processors.
 
 Every processor class of the installed library, as its constructor makes it without arguments and with variations of
 the settings that it has. Each is saved into a folder next to the configuration of a network that uses it, as a user's
@@ -54,7 +54,7 @@ _FRAMES = 20
 
 
 def records() -> Iterator[Record]:
-    """Every image processor and video processor of the installed library, in every configuration."""
+    """Compare every image and video processor of the installed library, in every configuration."""
     for name in image_processors():
         yield from certified(name)
     for name in video_processors():
@@ -62,14 +62,14 @@ def records() -> Iterator[Record]:
 
 
 def image_processors() -> list[str]:
-    """The names of the image processor classes. A class and its PIL variant are one: which runs is the backend."""
+    """Return the names of the image processor classes. A class and its PIL variant count as one with two backends."""
     names = {name.removesuffix("Pil") for name in _exported("ImageProcessor", BaseImageProcessor)}
     mapped = (kind for kinds in IMAGE_PROCESSOR_MAPPING_NAMES.values() for kind in _names(kinds))
     return sorted(names | {name.removesuffix("Pil") for name in mapped})
 
 
 def video_processors() -> list[str]:
-    """The names of the video processor classes."""
+    """Return the names of the video processor classes."""
     mapped = (kind for kinds in VIDEO_PROCESSOR_MAPPING_NAMES.values() for kind in _names(kinds))
     return sorted(_exported("VideoProcessor", BaseVideoProcessor) | set(mapped))
 
@@ -123,7 +123,7 @@ def _names(kinds: Any) -> list[str]:
 
 
 def _variations(processor: Any) -> dict[str, Settings]:
-    """Other values of the settings that a processor has."""
+    """Return other values of the settings that a processor has."""
     found: dict[str, Settings] = {}
     for switch in _SWITCHES:
         if isinstance(value := getattr(processor, switch, None), bool):
@@ -156,7 +156,7 @@ def _variations(processor: Any) -> dict[str, Settings]:
 
 @cache
 def _literal_calls() -> dict[str, list[Settings]]:
-    """The processors that the library's own source makes with literal settings, by class."""
+    """Return the processors that the library's source creates with literal settings, by class."""
     found: dict[str, list[Settings]] = {}
     folder = Path(str(transformers.__file__)).parent
     for path in sorted(folder.rglob("*.py")):
@@ -183,7 +183,7 @@ def _written(name: str) -> dict[str, Settings]:
 
 @cache
 def images() -> dict[str, Image.Image]:
-    """Images of awkward sizes and modes."""
+    """Return images of unusual sizes and modes."""
     random = np.random.default_rng(0)
 
     def noise(height: int, width: int) -> NDArray[np.uint8]:
@@ -208,7 +208,7 @@ def images() -> dict[str, Image.Image]:
 
 @cache
 def videos() -> dict[str, NDArray[np.uint8]]:
-    """Videos of awkward sizes, as (time, height, width, 3)."""
+    """Return videos of unusual sizes, as (time, height, width, 3)."""
     random = np.random.default_rng(1)
     sizes = [(_FRAMES, 120, 160), (7, 97, 131), (3, 33, 200), (12, 180, 60), (1, 64, 64), (2, 8, 8),
              (5, 57, 57), (16, 224, 224), (4, 300, 211), (9, 40, 320), (6, 150, 150), (8, 128, 96)]  # fmt: skip
@@ -253,7 +253,10 @@ def _compared(name: str, processor: Any, configuration: str, inputs: int | None)
 
 
 def _flaw(reference: Any, ours: Preprocessor, label: str, sample: Any) -> Exception | str | None:
-    """How one input differs. A SampleError where both refuse it, a ProcessorError where layerzoo refuses the class."""
+    """Return how the results for one input differ.
+
+    Raises: SampleError if both refuse the input, ProcessorError if layerzoo refuses the class.
+    """
     try:
         got = ours([sample]).inputs
     except ProcessorError as error:
@@ -288,7 +291,7 @@ def _refused_by_both(
 
 
 def _called(reference: Any, ours: Preprocessor, sample: Any) -> Mapping[str, Any]:
-    """The library's own call on the same RGB image, or on the frames that layerzoo samples."""
+    """Call the library's processor on the same RGB image, or on the frames that layerzoo samples."""
     if isinstance(ours, VideoPreprocessor):
         frames = [frame.image for frame in sample_frames(sample, ours.declared.frames)]
         if isinstance(reference, BaseVideoProcessor):
@@ -316,7 +319,7 @@ def _write(folder: Path, name: str, processor: Any) -> Any:
 
 @cache
 def _network(name: str) -> tuple[str, str]:
-    """A model type that uses a class of processors, and what goes in: one for images or videos where there is one."""
+    """Return a model type that uses a class of processors, and its modality: images or videos if possible."""
     is_video = name.endswith("VideoProcessor")
     mapping: Any = VIDEO_PROCESSOR_MAPPING_NAMES if is_video else IMAGE_PROCESSOR_MAPPING_NAMES
     types = [each for each, kinds in mapping.items() if name in {kind.removesuffix("Pil") for kind in _names(kinds)}]

@@ -1,4 +1,4 @@
-"""docs/certified/preprocessing.md, written from docs/certified/preprocessing.jsonl and nothing else."""
+"""Generate docs/certified/preprocessing.md from docs/certified/preprocessing.jsonl."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(path: Path, records: Iterable[Record], versions: Mapping[str, str]) ->
 
 
 def read(path: Path) -> tuple[list[Record], dict[str, str]]:
-    """Read what :func:`write` wrote."""
+    """Read a file of :func:`write`."""
     first, *others = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return [Record(**each) for each in others], first["versions"]
 

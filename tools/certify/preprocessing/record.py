@@ -10,7 +10,7 @@ Verdict = Literal["equal", "refused", "unequal"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What layerzoo's preprocessing was compared with, and the result."""
+    """A comparison of layerzoo's preprocessing, and its result."""
 
     kind: Literal["image processor", "video processor", "feature extractor", "tokenizer"]
     name: str

@@ -19,7 +19,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from layerzoo.errors import LayerzooError, SampleError
-from layerzoo.runtime.batch import Row
+from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.preprocess import TextPreprocessor
 from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
 
@@ -92,7 +92,7 @@ def _record(name: str, tokenizer: Any, configuration: str, fields: Mapping[str, 
 
 
 def _type_of(name: str) -> str:
-    """A model type that takes text and has this tokenizer; one that takes the most tensors, where there is none."""
+    """Return a model type that takes text and has this tokenizer; otherwise the one that takes the most tensors."""
     types = (str(model_type) for model_type, tokenizer in TOKENIZER_MAPPING_NAMES.items() if tokenizer == name)
     known = [model_type for model_type in types if model_type in CONFIG_MAPPING_NAMES]
     fewest_parts = sorted(known, key=lambda model_type: len(CONFIG_MAPPING[model_type].sub_configs))
@@ -114,9 +114,9 @@ def _taken(model_type: str) -> tuple[str, ...]:
 
 
 def _compared(library: Any, preprocess: TextPreprocessor, taken: Sequence[str]) -> dict[str, Any]:
-    """The verdict, and how many texts it is about."""
+    """Return the verdict and the number of compared texts."""
     declared = preprocess.declared
-    rows: list[Row] = []
+    rows: list[InputRow] = []
     kept: list[str] = []
     refused: dict[int, str] = {}
     is_padded = declared.batching == "exact"
@@ -144,7 +144,7 @@ def _compared(library: Any, preprocess: TextPreprocessor, taken: Sequence[str]) 
 
 
 def _difference(inputs: Mapping[str, Tensor], expected: Mapping[str, Tensor], taken: Sequence[str]) -> str | None:
-    """What is unlike the library's tensors; None for nothing."""
+    """Return the difference from the library's tensors, or None."""
     wanted = {name: tensor for name, tensor in expected.items() if name in taken}
     if missing := wanted.keys() - inputs.keys():
         return f"{', '.join(sorted(missing))} missing"

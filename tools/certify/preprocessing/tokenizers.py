@@ -1,4 +1,4 @@
-"""A small tokenizer of every class of the library, trained or written here, without a download."""
+"""Create a small tokenizer of every class of the library, without a download."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VOCABULARY_SIZE = 320
 
 
 def classes() -> list[str]:
-    """The names of the library's tokenizers; of a class with several names, the one it calls itself."""
+    """Return the names of the library's tokenizers. A class with several names counts once, under its ``__name__``."""
     exported = {name for name in dir(transformers) if name.endswith(("Tokenizer", "TokenizerFast", "TokenizerLegacy"))}
     mapped = {name for name in TOKENIZER_MAPPING_NAMES.values() if name is not None}
     found = {name: getattr(transformers, name, None) for name in exported | mapped}
@@ -39,7 +39,7 @@ def classes() -> list[str]:
 
 
 def small_tokenizer(name: str, folder: Path) -> Any:
-    """Make a small tokenizer of a class. folder: an empty one, for its vocabulary files.
+    """Create a small tokenizer of a class. folder: an empty folder for its vocabulary files.
 
     Raises: ImportError where a package is missing that it needs; KeyError for a class that is not known here.
     """
@@ -71,7 +71,7 @@ def _wordpiece() -> Tokenizer:
 
 
 def _names(special: Iterable[str]) -> dict[str, str]:
-    """The arguments for special tokens, by which ones they are."""
+    """Return the arguments for special tokens, by role."""
     return dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
 
 
@@ -127,7 +127,7 @@ def _letters_json(*special: str) -> Callable[[Path], dict[str, str]]:
 
 
 def _pairs(*special: str, end: str = "</w>", joint: str = "", header: str = "#version: 0.2") -> Any:
-    """Files of a byte pair encoding of letters: ``end`` marks the last of a word, ``joint`` the others."""
+    """Write the files of a byte pair encoding of letters: ``end`` marks the last of a word, ``joint`` the others."""
 
     def made(folder: Path) -> dict[str, str]:
         letters = [*(f"{letter}{joint}" for letter in _LETTERS), *(f"{letter}{end}" for letter in _LETTERS), *_LETTERS]
@@ -143,7 +143,7 @@ def _pairs(*special: str, end: str = "</w>", joint: str = "", header: str = "#ve
 
 
 def _counted_pairs(folder: Path) -> dict[str, str]:
-    """fairseq's files: a count after each token and each merge."""
+    """Write fairseq's files: a count after each token and each merge."""
     tokens = dict.fromkeys(token for letter in _LETTERS for token in (letter, f"{letter}@@"))
     return {
         "vocab_file": _text(folder, "vocab.txt", (f"{token} 1" for token in tokens)),
@@ -152,7 +152,7 @@ def _counted_pairs(folder: Path) -> dict[str, str]:
 
 
 def _byte_pairs(folder: Path) -> dict[str, str]:
-    """GPT-2's byte pair encoding, for classes that run it in Python."""
+    """Write GPT-2's byte pair encoding, for classes that run it in Python."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = _numbered(
         ["[STOP]", "[UNK]", "[SPACE]", "<|endoftext|>", *alphabet, *(f"{one}</w>" for one in alphabet), "th"]
@@ -164,7 +164,7 @@ def _byte_pairs(folder: Path) -> dict[str, str]:
 
 
 def _spm(**others: Callable[[Path, str], str]) -> Callable[[Path], dict[str, str]]:
-    """A SentencePiece model as vocab_file, and files that are made of it."""
+    """Write a SentencePiece model as vocab_file, and the files derived from it."""
 
     def made(folder: Path) -> dict[str, str]:
         model = _sentencepiece(folder)

@@ -15,8 +15,8 @@ from layerzoo.errors import SampleError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.operations import Part, array_of
 from layerzoo.pooling import SEQUENCE_AXES
-from layerzoo.runtime.axes import Stretch
-from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.runtime.axes import Enlargement
+from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
 from layerzoo.spec import EXAMPLE_SECONDS, AudioPreprocess, Modality
 
@@ -27,25 +27,25 @@ class AudioPreprocessor(Preprocessor):
     sequence_axis = "time"
 
     def __init__(
-        self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None, *, filled_up: bool = False
+        self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None, *, padded_to_buckets: bool = False
     ) -> None:
         self.declared = declared
         self._transform = transform
-        self._filled_up = filled_up
+        self._padded_to_buckets = padded_to_buckets
         self._frame = (declared.frame_hop_samples or (1, 1))[0]
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
         self.uneven_rows = declared.pad != "window"
 
-    def filled_up(self) -> AudioPreprocessor:
+    def padded_to_buckets(self) -> AudioPreprocessor:
         """The same, with each sound filled up to one of few lengths, so that more of them share a batch."""
-        return AudioPreprocessor(self.declared, self._transform, filled_up=True)
+        return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True)
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             sound = as_float32(source)
             whole = (self._window or 1) if self.declared.pad == "window" else max(1, sound.size)
-            return Prepared([Row({"sound": sound}, valid=whole, total=whole)])
+            return Prepared([InputRow({"sound": sound}, valid=whole, total=whole)])
         options = {
             "sample_rate_hz": self.declared.sample_rate_hz,
             "channels": self.declared.channels,
@@ -67,7 +67,7 @@ class AudioPreprocessor(Preprocessor):
             return Prepared(map(self._row, windows))
         return Prepared([self._row(window) for window in windows])
 
-    def _row(self, window: NDArray[np.float32]) -> Row:
+    def _row(self, window: NDArray[np.float32]) -> InputRow:
         """window: (time,), or (time, channel) for a network that takes several channels."""
         true = len(window)
         padded = self.declared.pad == "window" and self._window is not None
@@ -77,9 +77,9 @@ class AudioPreprocessor(Preprocessor):
         inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made, dtype=np.float32)}
         mask = _mask(inputs)
         if mask is None or padded:
-            return Row(inputs, valid=true, total=(self._window or true) if padded else true)
-        row = Row(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
-        return _filled(row) if self._filled_up and true >= self._frame else row
+            return InputRow(inputs, valid=true, total=(self._window or true) if padded else true)
+        row = InputRow(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
+        return _filled(row) if self._padded_to_buckets and true >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> Any:
         assert self._transform is not None
@@ -128,7 +128,7 @@ class AudioPreprocessor(Preprocessor):
         channels = self.declared.channels
         return np.zeros(samples if channels == 1 else (samples, channels), np.float32)
 
-    def collate(self, rows: Sequence[Row]) -> Batch:
+    def collate(self, rows: Sequence[InputRow]) -> Batch:
         """On a `token` axis stand the patches of a spectrogram, band by band: true and padded ones take turns there,
         and all count, as they do in the network's own pooled vector."""
         if len({row.total for row in rows}) == 1 and all(_hides_nothing(row) for row in rows):
@@ -138,17 +138,17 @@ class AudioPreprocessor(Preprocessor):
         batch = collate(rows, pad=pad, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
         return replace(batch, frame_hop=self.declared.frame_hop_samples)
 
-    def bucket(self, row: Row) -> Any:
+    def bucket(self, row: InputRow) -> Any:
         """Clips of one length share a batch: each has its own length, or was padded before."""
         return tuple((name, array.shape) for name, array in row.inputs.items())
 
-    def _may_pad(self, rows: Sequence[Row]) -> bool:
+    def _may_pad(self, rows: Sequence[InputRow]) -> bool:
         return self.declared.batching == "tolerance" and all("attention_mask" in row.inputs for row in rows)
 
-    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        if stretch not in (None, "all", "length"):
+    def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
+        if enlargement not in (None, "all", "length"):
             return None
-        times = 2 if stretch else 1
+        times = 2 if enlargement else 1
         if self._window is None:
             return self.collate([self._row(self._zeros(self.usual_samples * times))] * count)
         row = self._row(self._zeros(self.usual_samples))
@@ -162,7 +162,7 @@ _LENGTHS = 8
 """How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
 
 
-def _filled(row: Row) -> Row:
+def _filled(row: InputRow) -> InputRow:
     """Pad a clip with zeros, under a mask, to one of few lengths that do not depend on the rest of the batch."""
     step = max(1, (1 << (row.total.bit_length() - 1)) // _LENGTHS)
     total = -(-row.total // step) * step
@@ -178,11 +178,11 @@ def _mask(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
     return next((array for name, array in inputs.items() if name.endswith("mask")), None)
 
 
-def _hides_nothing(row: Row) -> bool:
+def _hides_nothing(row: InputRow) -> bool:
     return "attention_mask" in row.inputs and bool(row.inputs["attention_mask"].all())
 
 
-def _without_mask(row: Row) -> Row:
+def _without_mask(row: InputRow) -> InputRow:
     """A row for a network to run without a mask, which is faster."""
     return replace(row, inputs={name: array for name, array in row.inputs.items() if name != "attention_mask"})
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.samples import samples
-from layerzoo.runtime.axes import Stretch
-from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.runtime.axes import Enlargement
+from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.spec import Modality
 
 
@@ -26,7 +26,7 @@ from layerzoo.spec import Modality
 class Prepared:
     """One sample, ready for the network."""
 
-    rows: Iterable[Row]
+    rows: Iterable[InputRow]
     """A sequence; of a long recording an iterator, which decodes as it is read, and may raise a SampleError."""
     report: Mapping[str, int] = field(default_factory=dict)
     """What happened to it that a user may want to count, such as {'truncated': 1}."""
@@ -61,15 +61,15 @@ class Preprocessor(ABC):
         """
 
     @abstractmethod
-    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+    def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
         """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction or
         in `all`. None where that direction does not exist."""
 
-    def collate(self, rows: Sequence[Row]) -> Batch:
+    def collate(self, rows: Sequence[InputRow]) -> Batch:
         """Rows side by side."""
         return collate(rows)
 
-    def bucket(self, row: Row) -> Any:
+    def bucket(self, row: InputRow) -> Any:
         """Rows with the same bucket may share a batch."""
         return None
 
@@ -78,7 +78,7 @@ class Preprocessor(ABC):
 
         Raises: SampleError at the first that cannot be read; UsageError for inputs that may not share a batch.
         """
-        rows: list[Row] = []
+        rows: list[InputRow] = []
         for sample in samples(inputs, self.modality):
             if isinstance(sample, SampleError):
                 raise sample
@@ -90,7 +90,7 @@ class Preprocessor(ABC):
             )
         return self.collate(rows)
 
-    def _may_pad(self, rows: Sequence[Row]) -> bool:
+    def _may_pad(self, rows: Sequence[InputRow]) -> bool:
         """Whether rows of several buckets may share a batch, though it is not the fastest way to run them."""
         return False
 

@@ -16,8 +16,8 @@ from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import ImageInputs
 from layerzoo.media.limits import free_unused, limits, variable_of
 from layerzoo.media.operations import Part, array_of, values_of
-from layerzoo.runtime.axes import Stretch
-from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.runtime.axes import Enlargement
+from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
 from layerzoo.spec import ImagePreprocess, Modality
 
@@ -44,7 +44,7 @@ class ImagePreprocessor(Preprocessor):
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
-            return Prepared([Row({PIXELS: self._ready(source)})])
+            return Prepared([InputRow({PIXELS: self._ready(source)})])
         self.check_usable()
         return decoder.result("image", source, {"preprocess": self.applied}, self._prepared)
 
@@ -57,9 +57,9 @@ class ImagePreprocessor(Preprocessor):
         """The declared values that a decoder applies; None where the model's library does it here."""
         return None if self._transform else values_of(self.declared)
 
-    def row_of_part(self, part: Part) -> Row:
+    def row_of_part(self, part: Part) -> InputRow:
         """Return what the network takes of a decoded image."""
-        return Row({PIXELS: array_of(part)}) if self._transform is None else self.row_of(part.data)
+        return InputRow({PIXELS: array_of(part)}) if self._transform is None else self.row_of(part.data)
 
     def check_usable(self) -> None:
         """Raises: ProcessorError for a model whose processor cannot be called with an image alone."""
@@ -69,7 +69,7 @@ class ImagePreprocessor(Preprocessor):
                 processor=self.declared.processor or "",
             )
 
-    def row_of(self, image: Any) -> Row:
+    def row_of(self, image: Any) -> InputRow:
         """Return what the network takes of an RGB ``PIL.Image``."""
         from layerzoo.media.image import to_array
 
@@ -90,20 +90,20 @@ class ImagePreprocessor(Preprocessor):
             finally:
                 free_unused()
 
-    def bucket(self, row: Row) -> Any:
+    def bucket(self, row: InputRow) -> Any:
         return shapes_of(row)  # images, and preprocessed tensors, may differ in size
 
     def collate(self, rows: Any) -> Batch:
         return collate(rows, masked=any(is_patch_list(row) for row in rows))
 
-    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        row = stretched(self._example, stretch)
+    def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
+        row = enlarged(self._example, enlargement)
         return None if row is None else self.collate([row] * count)
 
     @cached_property
-    def _example(self) -> Row:
+    def _example(self) -> InputRow:
         if self._transform is None or self.declared.refused is not None:
-            return Row({PIXELS: np.zeros((3, *self.declared.size_px), np.float32)})
+            return InputRow({PIXELS: np.zeros((3, *self.declared.size_px), np.float32)})
         return self.row_of(example_image(self.declared.size_px))
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
@@ -123,44 +123,44 @@ def example_image(size_px: tuple[int, int]) -> Any:
     return Image.fromarray(np.stack([y % 251, x % 241, (x + y) % 239], axis=-1).astype(np.uint8))
 
 
-def row_of(made: Any) -> Row:
+def row_of(made: Any) -> InputRow:
     """Return the row of what a transform returned: an array, or :class:`ImageInputs`.
 
     A single input is passed to the network by position, several by their names.
     """
     if not isinstance(made, ImageInputs):
-        return Row({PIXELS: np.asarray(made, dtype=np.float32)})
+        return InputRow({PIXELS: np.asarray(made, dtype=np.float32)})
     inputs = dict(made.inputs)
     if len(inputs) == 1:
         inputs = {PIXELS: next(iter(inputs.values()))}
     if made.mask is None:
-        return Row(inputs)
+        return InputRow(inputs)
     if made.mask.ndim == 1:
-        return Row(inputs, valid=int(made.mask.sum()), total=len(made.mask))
-    return Row(inputs, image_mask=made.mask.astype(bool))
+        return InputRow(inputs, valid=int(made.mask.sum()), total=len(made.mask))
+    return InputRow(inputs, image_mask=made.mask.astype(bool))
 
 
-def shapes_of(row: Row) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def shapes_of(row: InputRow) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The shape of every input of a row: rows of equal shapes may share a batch."""
     return tuple((name, array.shape) for name, array in row.inputs.items())
 
 
-def is_patch_list(row: Row) -> bool:
+def is_patch_list(row: InputRow) -> bool:
     """Whether a row is a list of patches, which has true and padded positions."""
     return row.total > 1
 
 
-def stretched(row: Row, stretch: Stretch | None) -> Row | None:
+def enlarged(row: InputRow, enlargement: Enlargement | None) -> InputRow | None:
     """Return a row for an image twice as high, wide or both; None where its inputs have no such axis.
 
     Every input whose last two axes are the height and width of the pixels is repeated along them.
     """
-    if stretch is None:
+    if enlargement is None:
         return row
     size = next(iter(row.inputs.values())).shape[-2:]
-    if stretch not in ("all", "height", "width") or is_patch_list(row):
+    if enlargement not in ("all", "height", "width") or is_patch_list(row):
         return None
-    axes = {"all": (-2, -1), "height": (-2,), "width": (-1,)}[stretch]
+    axes = {"all": (-2, -1), "height": (-2,), "width": (-1,)}[enlargement]
     inputs = {
         name: _repeated(array, axes) if array.ndim >= 2 and array.shape[-2:] == size else array
         for name, array in row.inputs.items()

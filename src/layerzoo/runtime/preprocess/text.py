@@ -15,8 +15,8 @@ from layerzoo.errors import SampleError
 from layerzoo.media import text
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.prompts import Prompt, choose_prompt
-from layerzoo.runtime.axes import Stretch
-from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.runtime.axes import Enlargement
+from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
 from layerzoo.spec import EXAMPLE_TOKENS, Modality, TextPreprocess
 
@@ -103,11 +103,11 @@ class TextPreprocessor(Preprocessor):
         *,
         special: tuple[int, int] = (0, 0),
         others: Mapping[str, Sequence[int]] = _NOTHING,
-    ) -> Row:
+    ) -> InputRow:
         row = token_row(ids, span, special=special, others=others, masked="attention_mask" in self._pads)
         return self._padded(row) if self.declared.batching == "exact" else row
 
-    def _padded(self, row: Row) -> Row:
+    def _padded(self, row: InputRow) -> InputRow:
         """A row padded to the longest input, on the tokenizer's own side, for a network that was trained so. It has an
         attention mask only where the tokenizer returns one itself."""
         missing = self.declared.max_tokens - row.total
@@ -137,26 +137,26 @@ class TextPreprocessor(Preprocessor):
         ends = list(ids[len(ids) - len(suffix) :]) == suffix and len(ids) >= begins * len(prefix) + len(suffix)
         return begins * len(prefix), ends * len(suffix)
 
-    def collate(self, rows: Sequence[Row]) -> Batch:
+    def collate(self, rows: Sequence[InputRow]) -> Batch:
         return collate(rows, pad=self._pads, masked=True)
 
-    def bucket(self, row: Row) -> Any:
+    def bucket(self, row: InputRow) -> Any:
         """Rows of one length where padding is not known to change nothing. A text that was tokenised before has token
         ids only, and shares no batch with others of a network that takes more."""
         length = None if self.declared.batching in ("exact", "tolerance") else row.total
         return length, tuple(row.inputs)
 
-    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
-        if stretch not in (None, "all", "length"):
+    def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
+        if enlargement not in (None, "all", "length"):
             return None
-        length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if stretch else 1)
+        length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if enlargement else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
         others = {name: [0] * length for name in self._pads if name not in (text.IDS, "attention_mask")}
         row = token_row((ids * length)[:length], others=others, masked="attention_mask" in self._pads)
         return self.collate([row] * count)
 
 
-def _without_prompt(rows: list[Row], prompt: Prompt) -> list[Row]:
+def _without_prompt(rows: list[InputRow], prompt: Prompt) -> list[InputRow]:
     """The rows of a text, the first of which says how many of its tokens the model does not pool."""
     if prompt.excluded_tokens is None:
         return rows
@@ -174,7 +174,7 @@ def token_row(
     special: tuple[int, int] = (0, 0),
     others: Mapping[str, Sequence[int]] = _NOTHING,
     masked: bool = True,
-) -> Row:
+) -> InputRow:
     """Make a row of tokens.
 
     Args:
@@ -188,4 +188,4 @@ def token_row(
     inputs = {text.IDS: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
     if masked:
         inputs["attention_mask"] = np.ones_like(array)
-    return Row(inputs, valid=len(array), total=len(array), span=span, special=special)
+    return InputRow(inputs, valid=len(array), total=len(array), span=span, special=special)

@@ -13,10 +13,10 @@ from layerzoo.errors import PluginError, SampleError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.limits import limits
 from layerzoo.media.operations import Part
-from layerzoo.runtime.axes import Stretch
-from layerzoo.runtime.batch import Batch, Row, collate
+from layerzoo.runtime.axes import Enlargement
+from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
-from layerzoo.runtime.preprocess.image import ImagePreprocessor, example_image, row_of, shapes_of, stretched
+from layerzoo.runtime.preprocess.image import ImagePreprocessor, enlarged, example_image, row_of, shapes_of
 from layerzoo.spec import Modality, VideoPreprocess
 
 
@@ -62,30 +62,30 @@ class VideoPreprocessor(Preprocessor):
         ]
         return Prepared([_stacked(frames)] if self.declared.joint else frames)
 
-    def _clip_of(self, images: Iterable[Any]) -> Row:
+    def _clip_of(self, images: Iterable[Any]) -> InputRow:
         """Return what a network takes of a clip's frames, RGB ``PIL.Image`` each."""
         assert self._clip is not None
         return clip_row(self._clip, images)
 
-    def bucket(self, row: Row) -> Any:
+    def bucket(self, row: InputRow) -> Any:
         return shapes_of(row)
 
-    def example(self, count: int, stretch: Stretch | None = None) -> Batch | None:
+    def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
         if not self.declared.joint:
-            return self._image.example(count, stretch)
-        row = stretched(self._example, stretch)
+            return self._image.example(count, enlargement)
+        row = enlarged(self._example, enlargement)
         return None if row is None else collate([row] * count)
 
     @cached_property
-    def _example(self) -> Row:
+    def _example(self) -> InputRow:
         assert self._image.declared is not None
         if self._clip is None or self._image.declared.refused is not None:
             pixels = np.zeros((3, *self._image.declared.size_px), np.float32)
-            return _stacked([Row({"pixels": pixels})] * self.declared.frames)
+            return _stacked([InputRow({"pixels": pixels})] * self.declared.frames)
         return self._clip_of([example_image(self._image.declared.size_px)] * self.declared.frames)
 
 
-def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> Row:
+def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
     """Return what a library's processor makes of a clip.
 
     Frames that are large together go through the processor one by one, if it makes the same of the first two then as of
@@ -132,13 +132,13 @@ def _takes_frames_alone(clip: Callable[..., Any], first: Any, second: Any) -> bo
     )
 
 
-def _joined(rows: Sequence[Row]) -> Row:
+def _joined(rows: Sequence[InputRow]) -> InputRow:
     """Clips of one frame as one clip. Raises: ValueError where a row is no clip of one frame."""
     if any(array.ndim != 4 or array.shape[0] != 1 for row in rows for array in row.inputs.values()):
         raise ValueError("not a clip of one frame")
-    return Row({name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs})
+    return InputRow({name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs})
 
 
-def _stacked(frames: Sequence[Row]) -> Row:
+def _stacked(frames: Sequence[InputRow]) -> InputRow:
     """Images as one input: (frame, channel, height, width)."""
-    return Row({name: np.stack([frame.inputs[name] for frame in frames]) for name in frames[0].inputs})
+    return InputRow({name: np.stack([frame.inputs[name] for frame in frames]) for name in frames[0].inputs})

@@ -14,15 +14,15 @@ from layerzoo.weights.network.hub import (
     cached,
     cached_commit,
     hub_cache,
-    hub_place,
+    hub_endpoint,
     listing,
     snapshot_folder,
 )
-from layerzoo.weights.network.ranges import Place, RangesIgnoredError, fetch, fetch_all, size_of, web_place
+from layerzoo.weights.network.ranges import Endpoint, RangesIgnoredError, fetch, fetch_all, size_of, web_endpoint
 
 __all__ = [
+    "Endpoint",
     "Listing",
-    "Place",
     "RangesIgnoredError",
     "RemoteFile",
     "adopt",
@@ -32,10 +32,10 @@ __all__ = [
     "fetch",
     "fetch_all",
     "hub_cache",
-    "hub_place",
+    "hub_endpoint",
     "is_offline",
     "listing",
     "size_of",
     "snapshot_folder",
-    "web_place",
+    "web_endpoint",
 ]

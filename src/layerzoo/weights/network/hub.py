@@ -17,7 +17,7 @@ from layerzoo.disk import replace, scratch_path
 from layerzoo.errors import CacheError, ServerError
 from layerzoo.extras import needs
 from layerzoo.weights.network.connection import require_connection, translated
-from layerzoo.weights.network.ranges import Place, read_all
+from layerzoo.weights.network.ranges import Endpoint, read_all
 
 _LARGEST_LISTING_BYTES = 64_000_000
 """The list of a repository of 100,000 files is 30 MB."""
@@ -68,7 +68,7 @@ def listing(repo: str, revision: str) -> Listing:
     with translated(label):
         validate_repo_id(repo)
     url = f"{endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
-    answer = read_all(Place(url, label, {}, is_on_hub=True), _LARGEST_LISTING_BYTES)
+    answer = read_all(Endpoint(url, label, {}, is_on_hub=True), _LARGEST_LISTING_BYTES)
     try:
         commit, files = _parsed(answer)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -176,13 +176,13 @@ def snapshot_folder(repo: str, commit: str) -> Path:
     return hub_cache() / folder / "snapshots" / commit
 
 
-def hub_place(repo: str, commit: str, file: RemoteFile) -> Place:
+def hub_endpoint(repo: str, commit: str, file: RemoteFile) -> Endpoint:
     """Where the bytes of a repository's file can be asked for."""
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repo, file.name, revision=commit, endpoint=_endpoint())
     expected = {"x-repo-commit": commit, "x-linked-etag": file.etag}
-    return Place(url, f"hf://{repo}@{commit}/{file.name}", expected, is_on_hub=True)
+    return Endpoint(url, f"hf://{repo}@{commit}/{file.name}", expected, is_on_hub=True)
 
 
 def _endpoint() -> str | None:

@@ -41,7 +41,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """Where the bytes of one file can be asked for."""
 
     url: str
@@ -56,12 +56,12 @@ class RangesIgnoredError(Exception):
     """A server answers a request for some bytes with all of them, or with others."""
 
 
-def web_place(url: str) -> Place:
+def web_endpoint(url: str) -> Endpoint:
     """Where the bytes behind a link can be asked for."""
-    return Place(url, url, {}, is_on_hub=False)
+    return Endpoint(url, url, {}, is_on_hub=False)
 
 
-def size_of(place: Place) -> int:
+def size_of(endpoint: Endpoint) -> int:
     """How many bytes a file has, as its server says when it is asked for the first one.
 
     Raises: UnavailableError of the kind that fits; ServerError where it does not say.
@@ -70,18 +70,18 @@ def size_of(place: Place) -> int:
     while True:
         try:
             # Not a HEAD request: signed links are good for GET alone.
-            with answer_of(place, "GET", {"Range": "bytes=0-0"}) as response:
+            with answer_of(endpoint, "GET", {"Range": "bytes=0-0"}) as response:
                 stated = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
                 size = stated[3] if stated else response.headers.get("content-length", "")
                 if size.isdecimal():
                     return int(size)
-                raise ServerError(f"{place.label}: the server does not say how large the file is")
+                raise ServerError(f"{endpoint.label}: the server does not say how large the file is")
         except _PassingError as error:
             failures += error.cost
-            _wait_or_give_up(place, error, failures)
+            _wait_or_give_up(endpoint, error, failures)
 
 
-def fetch(place: Place, span: Span, size: int, write: Callable[[int, bytes], None]) -> str | None:
+def fetch(endpoint: Endpoint, span: Span, size: int, write: Callable[[int, bytes], None]) -> str | None:
     """Ask for some bytes of a file and hand them on as they come, with their place in the file.
 
     size: of the whole file. A connection that breaks is taken up again where it broke.
@@ -92,23 +92,23 @@ def fetch(place: Place, span: Span, size: int, write: Callable[[int, bytes], Non
     while at < span.stop:
         before = at
         try:
-            with answer_of(place, "GET", {"Range": f"bytes={at}-{span.stop - 1}"}) as response:
-                _require_range(response, place, Span(at, span.stop), size)
-                etag = _same_etag(place, etag, response.headers.get("etag"))
+            with answer_of(endpoint, "GET", {"Range": f"bytes={at}-{span.stop - 1}"}) as response:
+                _require_range(response, endpoint, Span(at, span.stop), size)
+                etag = _same_etag(endpoint, etag, response.headers.get("etag"))
                 for chunk in _chunks(response):
                     wanted = chunk[: span.stop - at]
                     write(at, wanted)
                     at += len(wanted)
         except _PassingError as error:
             failures = failures + error.cost if at - before < _PROGRESS_BYTES else error.cost
-            _wait_or_give_up(place, error, failures)
+            _wait_or_give_up(endpoint, error, failures)
         else:
             if at == before:
-                raise ServerError(f"{place.label}: the server sent nothing of bytes {at} to {span.stop - 1}")
+                raise ServerError(f"{endpoint.label}: the server sent nothing of bytes {at} to {span.stop - 1}")
     return etag
 
 
-def read_all(place: Place, largest_bytes: int) -> bytes:
+def read_all(endpoint: Endpoint, largest_bytes: int) -> bytes:
     """Ask for a whole document of a server's own making, whose size is not known before.
 
     Raises: ServerError for one that is larger than ``largest_bytes``; UnavailableError of the kind that fits.
@@ -116,22 +116,22 @@ def read_all(place: Place, largest_bytes: int) -> bytes:
     failures = 0
     while True:
         try:
-            with answer_of(place, "GET", {}) as response:
+            with answer_of(endpoint, "GET", {}) as response:
                 document = bytearray()
                 for chunk in _chunks(response):
                     document += chunk
                     if len(document) > largest_bytes:
                         raise ServerError(
-                            f"{place.label}: the server's answer is larger than {largest_bytes:,} bytes, and was not "
-                            "read to its end"
+                            f"{endpoint.label}: the server's answer is larger than {largest_bytes:,} bytes and was "
+                            "not read to its end"
                         )
                 return bytes(document)
         except _PassingError as error:
             failures += error.cost
-            _wait_or_give_up(place, error, failures)
+            _wait_or_give_up(endpoint, error, failures)
 
 
-def fetch_all(place: Place, size: int, write: Callable[[int, bytes], None]) -> None:
+def fetch_all(endpoint: Endpoint, size: int, write: Callable[[int, bytes], None]) -> None:
     """Ask for a whole file, from its start again each time that the connection breaks.
 
     size: of the file.
@@ -140,40 +140,40 @@ def fetch_all(place: Place, size: int, write: Callable[[int, bytes], None]) -> N
     failures = 0
     while True:
         try:
-            with answer_of(place, "GET", {}) as response:
+            with answer_of(endpoint, "GET", {}) as response:
                 if (stated := response.headers.get("content-length", str(size))) != str(size):
-                    raise _changed(place, "size", str(size), stated)
+                    raise _changed(endpoint, "size", str(size), stated)
                 at = 0
                 for chunk in _chunks(response):
                     if at + len(chunk) > size:
-                        raise _changed(place, "size", str(size), f"more than {size}")
+                        raise _changed(endpoint, "size", str(size), f"more than {size}")
                     write(at, chunk)
                     at += len(chunk)
                 if at < size:
-                    raise _changed(place, "size", str(size), str(at))
+                    raise _changed(endpoint, "size", str(size), str(at))
                 return
         except _PassingError as error:
             failures += error.cost
-            _wait_or_give_up(place, error, failures)
+            _wait_or_give_up(endpoint, error, failures)
 
 
-def _require_range(response: httpx2.Response, place: Place, span: Span, size: int) -> None:
+def _require_range(response: httpx2.Response, endpoint: Endpoint, span: Span, size: int) -> None:
     stated = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if response.status_code != 206 or not stated or (int(stated[1]), int(stated[2])) != (span.start, span.stop - 1):
         raise RangesIgnoredError
     if stated[3] not in ("*", str(size)):
-        raise _changed(place, "size", str(size), stated[3])
+        raise _changed(endpoint, "size", str(size), stated[3])
 
 
-def _same_etag(place: Place, before: str | None, now: str | None) -> str | None:
+def _same_etag(endpoint: Endpoint, before: str | None, now: str | None) -> str | None:
     if before is not None and now is not None and before != now:
-        raise _changed(place, "etag", before, now)
+        raise _changed(endpoint, "etag", before, now)
     return now or before
 
 
-def _changed(place: Place, what: str, before: str, now: str) -> ChangedError:
+def _changed(endpoint: Endpoint, what: str, before: str, now: str) -> ChangedError:
     return ChangedError(
-        f"{place.label} is not the file on the server that it was: its {what} was {before}, and is {now} now. "
+        f"{endpoint.label} is not the file on the server that it was: its {what} was {before}, and is {now} now. "
         "Nothing of it is used. Next: try again; if that does not help, ask its owner what happened"
     )
 
@@ -204,21 +204,23 @@ class _PassingError(Exception):
 
 
 @contextlib.contextmanager
-def answer_of(place: Place, method: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
     """The answer to one request, its body still to be read. Raises: _PassingError for what may pass."""
-    require_connection(place.label)
+    require_connection(endpoint.label)
     import httpx2
     from huggingface_hub.utils import build_hf_headers, get_session
 
     try:
         session = get_session()
     except OSError as error:
-        told = f"{place.label}: no secure connection can be made: {error}. Next: look at SSL_CERT_FILE and SSL_CERT_DIR"
+        told = (
+            f"{endpoint.label}: no secure connection can be made: {error}. Next: look at SSL_CERT_FILE and SSL_CERT_DIR"
+        )
         raise ConnectionFailedError(told) from error
-    own = build_hf_headers() if place.is_on_hub else {}
+    own = build_hf_headers() if endpoint.is_on_hub else {}
     sent = {**own, **headers, "Accept-Encoding": "identity"}
     try:
-        request = session.build_request(method, place.url, headers=sent, timeout=timeout_s())
+        request = session.build_request(method, endpoint.url, headers=sent, timeout=timeout_s())
         with contextlib.closing(_sent(session, request)) as response:
             if response.status_code in MAY_PASS:
                 raise _PassingError(
@@ -226,19 +228,19 @@ def answer_of(place: Place, method: str, headers: Mapping[str, str]) -> Iterator
                     status=response.status_code,
                     pause_s=stated_pause_s(response),
                 )
-            with translated(place.label, is_on_hub=place.is_on_hub):
+            with translated(endpoint.label, is_on_hub=endpoint.is_on_hub):
                 _raise_for_status(response)
-            _require_expected(response, place)
+            _require_expected(response, endpoint)
             yield response
     except httpx2.TransportError as error:
         if _is_about_certificate(error):
             advice = "Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE"
             raise ConnectionFailedError(
-                f"{place.label}: the server cannot prove who it is: {error}. {advice}"
+                f"{endpoint.label}: the server cannot prove who it is: {error}. {advice}"
             ) from error
         raise _PassingError(str(error) or type(error).__name__) from error
     except (httpx2.TooManyRedirects, httpx2.InvalidURL):
-        with translated(place.label):
+        with translated(endpoint.label):
             raise
 
 
@@ -284,14 +286,14 @@ def _sent(session: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
     return answer
 
 
-def _wait_or_give_up(place: Place, error: _PassingError, failures: int) -> None:
+def _wait_or_give_up(endpoint: Endpoint, error: _PassingError, failures: int) -> None:
     """Before the next try, longer each time. Raises: UnavailableError of the kind that fits, after the last."""
     if failures < TRIES:
         pause(failures, error.pause_s)
         return
     kind = {None: ConnectionFailedError, 429: RateLimitedError}.get(error.status, ServerError)
     times = f", {failures} times in a row" if error.cost == 1 else ""
-    raise kind(f"{place.label} cannot be had now: {error}{times}. {TRY_LATER}") from error
+    raise kind(f"{endpoint.label} cannot be had now: {error}{times}. {TRY_LATER}") from error
 
 
 def _raise_for_status(response: httpx2.Response) -> None:
@@ -302,15 +304,15 @@ def _raise_for_status(response: httpx2.Response) -> None:
         hf_raise_for_status(response)
 
 
-def _require_expected(response: httpx2.Response, place: Place) -> None:
+def _require_expected(response: httpx2.Response, endpoint: Endpoint) -> None:
     """What identifies a file on the hub stands in its own answer, before it sends on to where the bytes are.
 
     Raises: ChangedError for another file; ServerError for bytes that are packed, of which a range means nothing.
     """
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise ServerError(f"{place.label}: the server sends it compressed, although it was asked not to")
+        raise ServerError(f"{endpoint.label}: the server sends it compressed, although it was asked not to")
     for each in (*response.history, response):
-        for name, before in place.expected.items():
+        for name, before in endpoint.expected.items():
             now = each.headers.get(name, before).removeprefix("W/").strip('"')
             if now != before:
-                raise _changed(place, name, before, now)
+                raise _changed(endpoint, name, before, now)

@@ -17,7 +17,7 @@ from transformers import AutoConfig
 
 import layerzoo
 from layerzoo.errors import SampleError
-from layerzoo.runtime.lanes import in_lanes
+from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.spec import FrozenMap, ModelSpec
 
 RATE = 16_000
@@ -119,7 +119,7 @@ def test_a_network_that_cannot_be_copied_runs_one_at_a_time(cores: int) -> None:
     backbone.module.network.extra = Alone()
     with pytest.raises(RuntimeError):
         copy.deepcopy(backbone.module)
-    lanes = list(in_lanes(backbone, range(5), lambda lane, work: (lane is backbone, work)))
+    lanes = list(run_in_replicas(backbone, range(5), lambda lane, work: (lane is backbone, work)))
     assert lanes == [(True, work) for work in range(5)]
 
 
@@ -131,7 +131,7 @@ def test_lanes_share_their_tensors_and_nothing_else(cores: int) -> None:
         barrier.wait()  # both at once
         return work, lane
 
-    done = list(in_lanes(backbone, range(6), run))
+    done = list(run_in_replicas(backbone, range(6), run))
     assert [work for work, _ in done] == list(range(6))
     one, other = {id(lane): lane for _, lane in done}.values()
     assert one.module is not other.module

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from layerzoo.errors import TraceError
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.build import Ground, faked, ground
+from layerzoo.runtime.construct import TraceMode, fake_tensors, trace_mode
 from layerzoo.runtime.trace import Trace, trace
 
 
@@ -31,12 +31,12 @@ class Careful(nn.Module):
         return hidden
 
 
-def traced(kind: Ground) -> Trace:
-    with ground(kind):
+def traced(kind: TraceMode) -> Trace:
+    with trace_mode(kind):
         network = Careful()
         if kind != "faked":
             return trace(network, Batch({"x": torch.ones(2, 4)}))
-        with faked(network):
+        with fake_tensors(network):
             return trace(network, Batch({"x": torch.ones(2, 4)}))
 
 

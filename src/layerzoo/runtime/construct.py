@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from layerzoo.bounds import free_memory
 from layerzoo.errors import LayerzooError, PluginError, TooLargeError, UnsafeWeightsError
 from layerzoo.runtime.hooks import ModelHooks
-from layerzoo.runtime.initialisation import seeded, to_fill
+from layerzoo.runtime.initialisation import construct_for_checkpoint, seeded
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 from layerzoo.weights.tensors import read_header
@@ -123,7 +123,7 @@ def check_memory(params: int, *, model: str) -> None:
 def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
     """Refuse a network whose values do not fit the memory, before it is built with values. Raises: TooLargeError."""
     try:
-        with ground("meta"):
+        with trace_mode("meta"):
             network = build_uninitialised(spec, hooks, files)
     except UnsafeWeightsError:
         raise
@@ -132,7 +132,7 @@ def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
     check_memory(sum(parameter.numel() for parameter in network.parameters()), model=spec.id)
 
 
-def build_to_fill(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
+def build_for_checkpoint(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
     """Build the architecture in memory, for a checkpoint to fill: parameters may hold undefined values, and every other
     tensor has the value that its constructor gives it.
 
@@ -140,7 +140,7 @@ def build_to_fill(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module
     checkpoint fills depends on the initialisation of a parameter, the network is built with initialisation. Random
     constants are drawn from a fixed seed, so that features are the same after every load.
     """
-    return to_fill(lambda: build(spec, hooks, files), model=spec.id)
+    return construct_for_checkpoint(lambda: build(spec, hooks, files), model=spec.id)
 
 
 def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
@@ -155,16 +155,16 @@ def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) ->
         return build(spec, hooks, files)
 
 
-Ground = Literal["meta", "fake", "faked", "real"]
-GROUNDS: tuple[Ground, ...] = get_args(Ground)
+TraceMode = Literal["meta", "fake", "faked", "real"]
+TRACE_MODES: tuple[TraceMode, ...] = get_args(TraceMode)
 """Where a network can be run to learn its structure, cheapest first: on the meta device; with fake tensors (code that
 asks whether it is being traced); with fake tensors in place of those that it was built with on the meta device (where
 its construction reads values that it needs there and then); for real (code that reads values when it runs)."""
 
 
 @contextlib.contextmanager
-def ground(kind: Ground) -> Iterator[None]:
-    """Everything built and run inside happens on one of the GROUNDS; of "faked", it runs in :func:`faked` in here."""
+def trace_mode(kind: TraceMode) -> Iterator[None]:
+    """Build and run networks in one of the TRACE_MODES. In "faked", run them inside :func:`fake_tensors`, too."""
     if kind in ("meta", "faked"):
         with _without_log(), torch.device("meta"):
             yield
@@ -208,7 +208,7 @@ def _without_log() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def faked(network: nn.Module) -> Iterator[None]:
+def fake_tensors(network: nn.Module) -> Iterator[None]:
     """A network that was built on the meta device has fake tensors from now on, and can be run with them inside."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         for module in network.modules():

@@ -1,0 +1,324 @@
+"""Turn inputs into features: decode, batch, run the network, pool, and return the samples in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from layerzoo.errors import LayerzooError, PluginError, UsageError
+from layerzoo.features import Features
+from layerzoo.media import text
+from layerzoo.media.decoder import Workers
+from layerzoo.media.limits import limits
+from layerzoo.media.samples import Samples, samples
+from layerzoo.plugins.failure import summary
+from layerzoo.plugins.source_line import line_of
+from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
+from layerzoo.runtime.batch import Batch, InputRow
+from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
+from layerzoo.runtime.loading import load
+from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
+from layerzoo.runtime.plan import ExtractionPlan, image_pools
+from layerzoo.runtime.pool import frames_of, sequence_axis
+from layerzoo.runtime.precision import Precision
+from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
+from layerzoo.runtime.replicas import run_in_replicas
+from layerzoo.runtime.request import LayerChoice, PoolChoice
+from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
+from layerzoo.runtime.shortest import too_short_for
+from layerzoo.runtime.variation import compare
+from layerzoo.spec import Layer, ModelSpec
+
+FloatArray = NDArray[np.float32]
+
+
+def extract(
+    model: str | ModelSpec | Backbone,
+    inputs: Any,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
+    column: str | None = None,
+    chunks: bool = False,
+    overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
+) -> Features:
+    """Compute a feature matrix for each requested layer.
+
+    Args:
+        model: an id, a spec, or a loaded :class:`Backbone`.
+        inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), images, arrays, audio
+            clips with their sample rate, or bytes; a torch Dataset or DataLoader.
+        layer: see :func:`load`.
+        pool: see :func:`load`.
+        weights: see :func:`load`.
+        device: see :func:`load`.
+        precision: see :func:`load`.
+        batch_size: rows (images, windows, frames, chunks) in one forward pass. By default it depends on the modality;
+            texts of similar length are batched up to a number of tokens.
+        errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
+            ``Features.errors``.
+        column: the column of a table that holds the text.
+        chunks: split a text that is longer than the model's limit into chunks and pool over all of them, instead of
+            truncating it (``Features.report`` counts both).
+        overlap: how many tokens neighbouring chunks share, so that tokens at their ends have context. Each token is
+            pooled once. By default an eighth of a chunk.
+        special_tokens: pool the special tokens of a text, such as [CLS] and [SEP], with its other tokens, as
+            sentence-transformers does. False excludes them from all poolings but ``cls``.
+        trust_declaration: see :func:`load`.
+        prompt: the text before every input text: the name of one of the model's prompts, or the text itself, with the
+            space that separates it from the input. None: the model's default. An empty text: no prompt.
+        normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
+            similarity. With ``pool="none"``, this applies to the vector at each position.
+    Returns: :class:`Features` with one row per sample, in the order of the inputs.
+    Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
+        sample that fails, if ``errors`` is ``"raise"``.
+    """
+    return Features.join(
+        stream(
+            model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
+            batch_size=batch_size, errors=errors, column=column, chunks=chunks, overlap=overlap,
+            special_tokens=special_tokens, trust_declaration=trust_declaration,
+            prompt=prompt, normalize=normalize,
+        )
+    )  # fmt: skip
+
+
+def stream(
+    model: str | ModelSpec | Backbone,
+    inputs: Any,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+    batch_size: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
+    column: str | None = None,
+    chunks: bool = False,
+    overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
+) -> Iterator[Features]:
+    """Compute features as :func:`extract` does, piece by piece in bounded memory.
+
+    The model is loaded, and all arguments are checked, before the first piece is requested. For arguments and errors,
+    see :func:`extract`.
+
+    Returns: an iterator over at least one piece, in the order of the inputs.
+    """
+    if errors not in ("raise", "skip"):
+        raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
+    if batch_size is not None and not (hasattr(batch_size, "__index__") and batch_size >= 1):
+        raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
+    if isinstance(model, Backbone):
+        is_other_device = str(device) not in ("cpu", str(model.device))
+        if weights is not None or is_other_device or precision not in ("float32", model.precision) or trust_declaration:
+            raise UsageError(
+                "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
+            )
+        backbone = model
+        pools = backbone.select_pools(layer, pool)
+    else:
+        backbone = load(
+            model, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
+            trust_declaration=trust_declaration,
+        )  # fmt: skip
+        pools = dict(backbone.pools)
+    if prompt is not None:
+        backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
+    if normalize:
+        require_channel_axes(backbone, pools)
+    if chunks or overlap is not None:
+        backbone = _chunked(backbone, chunks, overlap)
+    decoder = Workers()
+    found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
+    limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
+    if not batch_size:
+        limit = limit._replace(bytes=limits().batch_bytes)
+    if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
+        raise UsageError(
+            f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
+            "register tokens of an image are never pooled"
+        )
+    backbone = _with_padding_to_buckets(backbone)
+    plan = ExtractionPlan(
+        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
+    )
+    return _pieces(plan, found, limit)
+
+
+def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterator[Features]:
+    backbone = plan.backbone
+    pending = PendingSamples()
+    report: Counter[str] = Counter()
+    has_features = False
+    rows = decoded_rows(plan, inputs, pending, limit.rows)
+    checked = _check_first_batch(plan, batches(rows, backbone.preprocess, limit))
+    run = partial(_run_batch, pools=plan.row_pools, pending=pending)
+    results = (
+        run_in_replicas(backbone, checked, run)
+        if _benefits_from_replicas(backbone)
+        else (run(backbone, batch) for batch in checked)
+    )
+    with contextlib.closing(rows), plan.decoder:
+        for batch_results in results:
+            pending.record(batch_results)
+            if done := pending.take_done():
+                piece = features_of(plan, done)
+                has_features = has_features or len(piece) > 0
+                report.update(piece.report)
+                yield piece
+    last = features_of(plan, pending.take_done())
+    report.update(last.report)
+    if warning := text.warning(report, backbone.spec.id):
+        logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
+    if not (has_features or len(last)):
+        last = replace(last, by_layer=empty_matrices(plan))
+    yield replace(last, passed_over=tuple(inputs.passed_over))
+
+
+def _run_batch(
+    backbone: Backbone, batch: list[PlacedRow], pools: Mapping[str, str], pending: PendingSamples
+) -> list[tuple[PlacedRow, RowResult]]:
+    """Run the network on one batch, and return the result of each row. Several threads may do so at once.
+
+    A batch on which the network fails is split in halves, down to the row that causes the failure.
+    """
+    if len(batch) > 1 and backbone.variation:
+        return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
+    try:
+        pooled = backbone.pool_with_counts(backbone.preprocess.collate([placed.row for placed in batch]), pools)
+    except LayerzooError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the network and its preprocessing may raise anything
+        _require_working_network(backbone, error)
+        if len(batch) > 1:
+            halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+            return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
+        placed = batch[0]
+        sample_id = pending.id_of(placed)
+        failure = too_short_for(backbone, placed.row, sample_id)
+        return [(placed, failure or failed_sample(sample_id, "the network fails on it", error))]
+    return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
+
+
+def _check_first_batch(plan: ExtractionPlan, batches: Iterator[list[PlacedRow]]) -> Iterator[list[PlacedRow]]:
+    """Pass batches on. The first one with two different rows shows whether features are random or depend on the batch.
+
+    The result is kept with the model's trace, so that each layer is checked once.
+    """
+    backbone = plan.backbone
+    is_due = backbone.precision == "float32" and bool(resolved_model(backbone).unchecked(plan.layers))
+    for batch in batches:
+        if is_due and (other := _different_row(batch)) is not None:
+            is_due = False
+            _check_variation(plan, batch[0].row, other)
+        yield batch
+
+
+def _different_row(batch: list[PlacedRow]) -> InputRow | None:
+    """Return a row of a batch that differs from its first one; None if all are equal."""
+    first = batch[0].row
+
+    def is_equal(row: InputRow) -> bool:
+        return all(np.array_equal(array, row.inputs[name]) for name, array in first.inputs.items())
+
+    return next((placed.row for placed in batch[1:] if not is_equal(placed.row)), None)
+
+
+def _check_variation(plan: ExtractionPlan, row: InputRow, other: InputRow) -> None:
+    backbone, before = plan.backbone, plan.backbone.variation
+
+    def read(batch: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.pool_rows(batch, plan.row_pools)
+
+    def make_batch(numbers: Sequence[int]) -> Batch:
+        return backbone.preprocess.collate([(row, other)[number] for number in numbers])
+
+    with contextlib.suppress(Exception):  # a sample on which the network fails is reported when it is run
+        comparison = compare(read, make_batch, before.random)
+        resolved_model(backbone).record_comparison(plan.layers, comparison)
+    if replace(backbone.variation, is_measured=before.is_measured) != before:
+        for notice in backbone.variation.notices(backbone.spec.id):
+            logging.getLogger("layerzoo").warning("%s", notice)
+
+
+def _require_working_network(backbone: Backbone, failure: Exception) -> None:
+    """Raises: PluginError when the network fails on its example input, too, so that no sample causes the failure."""
+    example = backbone.preprocess.example(1)
+    if example is None:
+        return
+    try:
+        backbone.activations(example)
+    except Exception as error:
+        if backbone.variation.by_batch:
+            raise PluginError(
+                f"the network of {backbone.spec.id} computes statistics over the batch, and does not run on one sample "
+                f"alone: {summary(failure)}. Next: give its batch norms running statistics, or take an earlier layer",
+                plugin=backbone.spec.builder,
+            ) from error
+        line = line_of(failure, resolved_model(backbone).hooks.folders)
+        where = f" (at {line})" if line else ""
+        raise PluginError(
+            f"the network of {backbone.spec.id} fails on any input: {summary(failure)}{where}. If backbone.module was "
+            "converted: load() takes precision=",
+            plugin=backbone.spec.builder,
+        ) from error
+
+
+def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
+    if not chunks:
+        raise UsageError(f"overlap={overlap} is the overlap of chunks: pass chunks=True, too")
+    if not isinstance(backbone.preprocess, TextPreprocessor):
+        raise UsageError(f"chunks=True is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}")
+    return with_preprocess(backbone, backbone.preprocess.chunked(overlap))
+
+
+def _with_padding_to_buckets(backbone: Backbone) -> Backbone:
+    """Pad audio to a few lengths on a device that is faster with batches. A CPU is as fast without padding."""
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, AudioPreprocessor) or preprocess.declared.frame_hop_samples is None:
+        return backbone
+    frames = frames_of(preprocess.usual_samples, preprocess.declared.frame_hop_samples)
+    if backbone.device.type == "cpu" or any(_positions(layer) != frames for layer in backbone.layers):
+        return backbone  # positions along the layer's time axis may not be the declared frames
+    return with_preprocess(backbone, preprocess.padded_to_buckets())
+
+
+def _benefits_from_replicas(backbone: Backbone) -> bool:
+    """Return whether to run replicas of a network in parallel.
+
+    In float32 two clips at once save 5 %, and features would no longer be equal to the library's to the bit, which the
+    precision ``library`` promises, too. Networks that draw random numbers share one generator.
+    """
+    if backbone.precision in ("float32", "library") or backbone.variation.random:
+        return False
+    return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
+
+
+def _positions(layer: Layer) -> int | None:
+    """Return the number of sequence positions at a layer, for the example input."""
+    axis = sequence_axis(layer)
+    return None if axis is None or layer.shape is None else layer.shape[axis]

@@ -1,0 +1,163 @@
+"""Samples on their way through the network: decode their rows ahead, and collect the results in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from layerzoo.errors import EmptySampleError, LayerzooError, SampleError
+from layerzoo.media.limits import limits
+from layerzoo.media.samples import Sample
+from layerzoo.plugins.failure import summary
+from layerzoo.runtime.batching import PlacedRow, row_bytes
+from layerzoo.runtime.plan import ExtractionPlan
+from layerzoo.runtime.pool import PooledRow
+from layerzoo.runtime.prefetch import prefetch
+from layerzoo.runtime.preprocess import Prepared
+
+RowResult = Mapping[str, PooledRow] | SampleError
+"""Layer name → pooled row; or the reason why there is none."""
+
+_AHEAD = 4
+"""How many audio clips or videos are decoded ahead."""
+
+
+@dataclass(slots=True)
+class PendingSample:
+    """A sample with rows that have not been through the network yet. A sample that cannot be decoded has no rows."""
+
+    id: str
+    row_count: int | None
+    """None until the last row was decoded."""
+    report: Mapping[str, int]
+    done: int = 0
+    """How many of its rows have been through the network."""
+    pooled: dict[str, dict[int, PooledRow]] = field(default_factory=dict)
+    """Layer name → number of the row → pooled row, with its weight among the rows of the sample."""
+    times_s: dict[int, float] = field(default_factory=dict)
+    """Number of the row → the time of a video frame."""
+    error: SampleError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.done == self.row_count
+
+
+class PendingSamples:
+    """The pending samples of one extraction, by their number among the inputs."""
+
+    def __init__(self) -> None:
+        self._samples: dict[int, PendingSample] = {}
+
+    def add(self, index: int, sample: PendingSample) -> None:
+        self._samples[index] = sample
+
+    def id_of(self, placed: PlacedRow) -> str:
+        """Return the id of a row's sample."""
+        return self._samples[placed.sample].id
+
+    def record(self, results: list[tuple[PlacedRow, RowResult]]) -> None:
+        """Add the results of some rows to their samples."""
+        for (index, number, row), result in results:
+            sample = self._samples[index]
+            sample.done += 1
+            if row.time_s is not None:
+                sample.times_s[number] = row.time_s
+            if isinstance(result, SampleError):
+                sample.error = result
+                continue
+            for name, (values, positions) in result.items():
+                weight = row.weight if positions is None else positions
+                sample.pooled.setdefault(name, {})[number] = PooledRow(values, weight)
+
+    def take_done(self) -> list[PendingSample]:
+        """Remove and return the finished samples up to the first unfinished one."""
+        done = []
+        for index in list(self._samples):
+            if not self._samples[index].is_done:
+                break
+            done.append(self._samples.pop(index))
+        return done
+
+
+def decoded_rows(
+    plan: ExtractionPlan, samples: Iterable[Sample | SampleError], pending: PendingSamples, ahead: int
+) -> Generator[PlacedRow]:
+    """Yield the rows of all samples, decoded ahead of the network. Adds each sample to ``pending``.
+
+    Raises: SampleError for the first sample that cannot be decoded, if the plan is strict.
+    """
+    preprocess, decoder = plan.backbone.preprocess, plan.decoder
+
+    def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
+        if isinstance(sample, SampleError):
+            return sample.id, sample
+        try:
+            return sample.id, preprocess.rows(sample.source, decoder)
+        except Exception as error:  # noqa: BLE001 - a plugin's preprocessing may raise anything
+            return sample.id, _sample_error(sample.id, error)
+
+    prepared_samples = prefetch(
+        samples,
+        prepare,
+        ahead=_AHEAD if preprocess.modality in ("audio", "video") else ahead,
+        size=_prepared_bytes,
+        most=limits().prepared_bytes,
+        late=decoder.want_more,
+        stop=decoder.close,
+    )
+    with contextlib.closing(prepared_samples):
+        yield from _placed_rows(plan, prepared_samples, pending)
+
+
+def _placed_rows(
+    plan: ExtractionPlan, prepared_samples: Iterable[tuple[str, Prepared | SampleError]], pending: PendingSamples
+) -> Iterator[PlacedRow]:
+    for index, (sample_id, prepared) in enumerate(prepared_samples):
+        if isinstance(prepared, SampleError):
+            if plan.strict:
+                raise prepared
+            report = {"empty": 1} if isinstance(prepared, EmptySampleError) else {}
+            pending.add(index, PendingSample(sample_id, 0, report, error=prepared))
+            continue
+        rows = prepared.rows
+        sample = PendingSample(sample_id, len(rows) if isinstance(rows, Sequence) else None, prepared.report)
+        pending.add(index, sample)
+        number = 0
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield PlacedRow(index, number - 1, row if plan.special_tokens else row.without_special())
+        except Exception as error:
+            if isinstance(rows, Sequence):
+                raise
+            sample.error = _sample_error(sample_id, error)
+            if plan.strict:
+                raise sample.error from error.__cause__
+        sample.row_count = number
+
+
+def failed_sample(id: str, what: str, error: Exception) -> SampleError:
+    """Return the error for a sample on which code outside of layerzoo fails. what: the step that failed."""
+    failure = SampleError(id, f"{what}: {summary(error)}")
+    failure.__cause__ = error
+    return failure
+
+
+def _sample_error(id: str, error: Exception) -> SampleError:
+    """Convert an error of preprocessing to that of one sample. Raises: an error that concerns all samples."""
+    if isinstance(error, EmptySampleError):
+        return EmptySampleError(id, error.reason)
+    if isinstance(error, SampleError):
+        return SampleError(id, error.reason)
+    if isinstance(error, LayerzooError):
+        raise error
+    return failed_sample(id, "its preprocessing fails", error)
+
+
+def _prepared_bytes(prepared: tuple[str, Prepared | SampleError]) -> int:
+    """Return the size of a prepared sample; 0 for an iterator, whose rows do not exist yet."""
+    _, sample = prepared
+    if isinstance(sample, SampleError) or not isinstance(sample.rows, Sequence):
+        return 0
+    return sum(map(row_bytes, sample.rows))
