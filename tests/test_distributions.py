@@ -91,6 +91,7 @@ def test_a_plugin_has_one_name(wheels: Wheels):
         assert (wheel.name, wheel.package) == (f"layerzoo-{name}", f"layerzoo_{name}")
         assert wheel.file("/entry_points.txt").decode().split() == [f"[{CORE}]", name, "=", wheel.package]
         assert _plugins_of_extra(name, wheels[CORE]) == {wheel.name}
+        assert f'pip install "layerzoo[{name}]"' in (wheel.folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_registry_lists_the_published_plugins(wheels: Wheels):

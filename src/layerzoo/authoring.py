@@ -1,4 +1,4 @@
-"""What a plugin's hooks may use besides the declarations: helpers, and the types that they return."""
+"""Types that the hooks of a plugin return, and helpers for hooks."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ FAMILIES = {
         "bloom": f"{PLAIN} · norm",
         "phi": f"{PLAIN} · norm",
     },
-    "pictures": {
+    "images": {
         "vit": f"{PLAIN} · norm · pooled",
         "deit": f"{PLAIN} · norm · pooled",
         "beit": f"{PLAIN} · pooled",

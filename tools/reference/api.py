@@ -40,7 +40,7 @@ def _module_parts(path: str, shown: dict[str, str]) -> Iterator[str]:
     elsewhere = []
     for name in public_names(path):
         public = definition(f"{path}.{name}")
-        if public.path.startswith(f"{ERRORS}."):
+        if public.path.startswith(f"{ERRORS}.") and isinstance(public, griffe.Class):
             elsewhere.append(f"`{path}.{name}` is {link(public.path, name, page='errors.md')}")
         elif public.path in shown:
             elsewhere.append(f"`{path}.{name}` is {link(shown[public.path])}")

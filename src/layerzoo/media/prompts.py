@@ -19,20 +19,22 @@ class Prompts(Protocol):
 
     @property
     def texts(self) -> Mapping[str, str]:
-        """Each prompt by its name."""
+        """The text of each prompt, by the name of the prompt."""
 
     @property
     def default(self) -> str:
-        """The prompt that is put before a text where nothing else is asked for; empty for none."""
+        """The text of the prompt that applies by default; empty if there is none."""
 
     @property
     def is_pooled(self) -> bool:
-        """Whether the model pools the tokens of a prompt with those of the text."""
+        """True if the model pools the tokens of a prompt together with those of the text."""
 
     def length(self, prompt: str, max_tokens: int) -> int:
-        """Return how many tokens at the start of a sequence belong to a prompt, special tokens before it included.
+        """Return the number of tokens at the start of a sequence that belong to a prompt or precede it.
 
-        max_tokens: where a sequence is truncated.
+        Args:
+            prompt: the text of the prompt.
+            max_tokens: the length to which a sequence is truncated.
         """
 
 
@@ -42,7 +44,7 @@ class KnowsPrompts(Tokenizer, Protocol):
 
     @property
     def prompts(self) -> Prompts | None:
-        """Those prompts; None for a model without any."""
+        """The prompts of the model; None if it has none."""
 
 
 class Prompt(NamedTuple):

@@ -45,19 +45,19 @@ class Tokenizer(Protocol):
 
     @property
     def pad(self) -> int:
-        """The token that fills shorter sequences up."""
+        """The padding token."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without any special ones."""
+        """Return the token ids of a text without special tokens."""
 
 
 @runtime_checkable
 class KnowsUnknown(Tokenizer, Protocol):
-    """A tokenizer with a token for unknown words. With other tokenizers, unknown tokens are not counted."""
+    """A tokenizer with a token for unknown words. Such tokens are counted, and many of them cause a warning."""
 
     @property
     def unknown(self) -> int | None:
-        """That token; None where nothing is unknown, as to a vocabulary of bytes."""
+        """The id of the token for unknown words; None if there are no unknown words, as with a vocabulary of bytes."""
 
 
 @runtime_checkable

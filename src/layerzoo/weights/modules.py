@@ -1,59 +1,116 @@
-"""The modules that a model of sentence-transformers consists of: modules.json names a folder for each, and a router
-names further folders."""
+"""The folders of a repository that hold further files of a model, as the plugin that knows the library declares them.
+
+A plugin declares in ``folders.toml``, next to its registry.yaml, which files name such folders. This is data, since
+`zoo cache` needs it without importing the plugin. Each ``[[folders]]`` has:
+
+- ``files``: names of JSON files; the first one of the right form applies.
+- ``items``: the file is a list of objects, and this key of each object names a folder; or
+- ``keys``: the file is an object, and the keys of the object under this key name folders within the file's own folder.
+- ``requires``: a key of the file that has to be an object, to distinguish it from other files of its name.
+- ``nested``: true for files in a named folder. Otherwise they are in the model's own folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import islice
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from layerzoo.notices import warn
+from layerzoo.registry import registry
 from layerzoo.weights.sources import check_inside
 
-MODULES = "modules.json"
+_DECLARATION = "folders.toml"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""What the tensors of a module are stored in, the first that exists."""
-_ROUTERS = ("router_config.json", "config.json")
-"""What the modules of a router are named in; the second name is that of older releases."""
-_DEEPEST = 4
-"""How many routers are followed into each other."""
-_MOST = 100
-"""More modules than any model has; the plugin that reads a longer list refuses it."""
+"""Names of the file with the tensors of a folder; the first that exists applies."""
+_MAX_DEPTH = 4
+"""Files in named folders that name folders themselves are followed to this depth."""
+_MAX_FOLDERS = 100
+"""More folders than a model in use has. The plugin that reads a longer list refuses it."""
 
 
-def folder_in(path: str) -> str:
-    """Return the folder that a path of a modules.json names; empty for the root folder."""
-    return "/".join(part for part in path.split("/") if part not in ("", "."))
+@dataclass(frozen=True, slots=True)
+class FolderRule:
+    """One ``[[folders]]`` of a folders.toml; see the module."""
+
+    files: tuple[str, ...]
+    items: str | None = None
+    keys: str | None = None
+    requires: str | None = None
+    nested: bool = False
+
+    def names(self, content: Any) -> list[str] | None:
+        """Return the folders that a file names, or None if its content has another form."""
+        if self.items is not None and isinstance(content, list):
+            values = [row.get(self.items) for row in content[:_MAX_FOLDERS] if isinstance(row, dict)]
+            return [value for value in values if isinstance(value, str)]
+        if self.keys is None or not isinstance(content, dict):
+            return None
+        if self.requires is not None and not isinstance(content.get(self.requires), dict):
+            return []
+        named = content.get(self.keys)
+        return list(named)[:_MAX_FOLDERS] if isinstance(named, dict) else []
 
 
 def module_folders(open_file: Callable[[str], Path | None]) -> tuple[str, ...]:
-    """Return the folders of a model's modules, in the order of its modules.json; the root folder is not among them.
+    """Return the folders with further files of a model, in the order of the files that name them.
 
-    open_file: returns the path of one of the model's files on this machine, or None where it has none of that name.
-    A file that is no list of modules names none: the plugin that reads it reports the mistake.
-    Raises: UnsafeWeightsError for a folder that leaves the model's own.
+    Args:
+        open_file: returns the local path of one of the model's files, by its name, or None if there is none.
+    Returns: paths relative to the model's own folder, which is not among them. A file of another form names none; the
+        plugin that reads it reports the mistake.
+    Raises: UnsafeWeightsError for a folder outside of the model's own.
     """
-    rows = _json(open_file(MODULES))
     found: dict[str, None] = {}
-    for row in rows[:_MOST] if isinstance(rows, list) else []:
-        path = row.get("path") if isinstance(row, dict) else None
-        if isinstance(path, str):
-            folder = folder_in(path) and check_inside(folder_in(path), of=MODULES)
-            found |= dict.fromkeys([folder, *islice(_routed(folder, open_file, _DEEPEST), _MOST)])
+    for rules in _installed_rules():
+        for rule in (rule for rule in rules if not rule.nested):
+            for folder in _named(rule, "", open_file):
+                found |= dict.fromkeys([folder, *_nested(rules, folder, open_file, _MAX_DEPTH)][: _MAX_FOLDERS + 1])
     return tuple(folder for folder in found if folder)
 
 
-def _routed(folder: str, open_file: Callable[[str], Path | None], depth: int) -> Iterator[str]:
-    """Yield the folders that the router in a folder names, if there is one."""
-    below = f"{folder}/" if folder else ""
-    written = next((said for name in _ROUTERS if isinstance(said := _json(open_file(f"{below}{name}")), dict)), {})
-    named = written.get("types") if isinstance(written.get("structure"), dict) else None
-    for name in list(named)[:_MOST] if isinstance(named, dict) and depth else ():
-        inner = check_inside(f"{below}{name}", of=_ROUTERS[0])
-        yield inner
-        yield from _routed(inner, open_file, depth - 1)
+def _nested(
+    rules: Iterable[FolderRule], folder: str, open_file: Callable[[str], Path | None], depth: int
+) -> Iterator[str]:
+    """Yield the folders that files in a folder name, and those that files in these name."""
+    for rule in (rule for rule in rules if rule.nested and depth):
+        for inner in _named(rule, folder, open_file):
+            yield inner
+            yield from _nested(rules, inner, open_file, depth - 1)
+
+
+def _named(rule: FolderRule, folder: str, open_file: Callable[[str], Path | None]) -> Iterator[str]:
+    """Yield the folders that the file of a rule in a folder names; an empty path is the model's own folder."""
+    prefix = f"{folder}/" if folder else ""
+    named = ((file, rule.names(_json(open_file(f"{prefix}{file}")))) for file in rule.files)
+    file, names = next(((file, names) for file, names in named if names is not None), ("", []))
+    for name in names:
+        parts = [part for part in f"{prefix}{name}".split("/") if part not in ("", ".")]
+        yield "/".join(parts) and check_inside("/".join(parts), of=file)
+
+
+def _installed_rules() -> Iterator[tuple[FolderRule, ...]]:
+    """Yield the rules of each installed plugin that declares some."""
+    for plugin in registry().plugins():
+        if plugin.is_usable and plugin.path is not None:
+            path = Path(plugin.path).with_name(_DECLARATION)
+            with contextlib.suppress(OSError):
+                yield _rules(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _rules(path: Path, changed_ns: int) -> tuple[FolderRule, ...]:
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))["folders"]
+        return tuple(FolderRule(**{**rule, "files": tuple(rule["files"])}) for rule in declared)
+    except (ValueError, TypeError, KeyError) as error:
+        warn(f"{path} is ignored: it is no list of [[folders]] with `files`: {error!r}")
+        return ()
 
 
 def _json(path: Path | None) -> Any:
@@ -64,7 +121,12 @@ def _json(path: Path | None) -> Any:
 
 
 def module_weights(names: Collection[str], folders: Iterable[str]) -> Iterator[str]:
-    """Yield the file with a module's tensors, for each of the folders that has one."""
+    """Yield the file with the tensors of each folder that has one.
+
+    Args:
+        names: of all files of the model.
+        folders: from :func:`module_folders`.
+    """
     for folder in folders:
         found = next((f"{folder}/{leaf}" for leaf in _WEIGHTS if f"{folder}/{leaf}" in names), None)
         if found is not None:

@@ -27,7 +27,7 @@ from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.limits import check_size, check_total
 from layerzoo.weights.listings import keep, keep_seen, listing_at, listing_now, seen_commit
-from layerzoo.weights.modules import MODULES, module_folders, module_weights
+from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.partial import About, PartialFile
 from layerzoo.weights.progress import FileProgress, Progress, of_file
@@ -245,7 +245,7 @@ class _Taking:
     @cached_property
     def _module_folders(self) -> tuple[str, ...]:
         """The folders of the modules that run after the network; of a single file, none."""
-        if self._file or MODULES not in self._remote:
+        if self._file:
             return ()
         return module_folders(lambda name: self._whole(name) if name in self._remote else None)
 

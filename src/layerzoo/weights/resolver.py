@@ -14,7 +14,7 @@ from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import INDEX, Files, is_companion
 from layerzoo.weights.limits import check_size
-from layerzoo.weights.modules import MODULES, module_folders, module_weights
+from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Extent
 from layerzoo.weights.shards import shards_of
@@ -139,10 +139,10 @@ def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: It
 def _regular_files(folder: Path) -> list[str]:
     """Return the names of the files in a folder, sorted; hidden files are no part of a model.
 
-    Of the folders below, only those count that modules.json names.
+    Of the folders below, only those count that a file of the model names.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    folders = module_folders(lambda name: folder / name) if MODULES in names else ()
+    folders = module_folders(lambda name: folder / name)
     below = [
         path.relative_to(folder).as_posix()
         for each in folders

@@ -135,7 +135,7 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
 
 
 def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
-    """Return the folders that the modules.json of a repository names, where that file was fetched."""
+    """Return the folders that the fetched files of a repository name."""
     with suppress(MissingLibraryError, WeightsError):
         return module_folders(lambda name: network.cached(listing.repo, listing.commit, f"{below}{name}"))
     return ()
