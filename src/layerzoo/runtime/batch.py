@@ -1,4 +1,4 @@
-"""What a network receives: rows of samples, collated."""
+"""Rows of samples, and the batches that a network receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from layerzoo.pooling import SEQUENCE_AXES
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One line of a batch: a picture, a window of a sound or a text, a frame of a video."""
+    """One row of a batch: an image, a window of audio, a text or a chunk of one, or a frame of a video."""
 
     inputs: Mapping[str, NDArray[Any]]
     """By the name of the network's argument, without the batch axis."""
@@ -38,7 +38,7 @@ class InputRow:
 
     @property
     def weight(self) -> int:
-        """How much the row counts among its siblings, where a layer has no positions to count."""
+        """Weight of the row among the rows of its sample, at layers without positions to count."""
         start, end = self.span or (0, self.valid)
         return end - start
 
@@ -80,14 +80,14 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return int(next(iter(self.inputs.values())).shape[0])
 
     def __len__(self) -> int:
         return self.size
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
-        """The batch on another device; four-dimensional inputs in another memory format where one is given."""
+        """Move the batch to a device, and convert its four-dimensional inputs to a memory format, if one is given."""
 
         def move(tensor: Tensor) -> Tensor:
             tensor = tensor.to(device)
@@ -108,7 +108,7 @@ class Batch:
         return replace(self, inputs=inputs)
 
     def run(self, network: nn.Module) -> Any:
-        """What a network returns for this batch."""
+        """Run a network on this batch, and return its output."""
         tensors = list(self.inputs.values())
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 
@@ -120,10 +120,12 @@ def collate(
     masked: bool = False,
     sequence_axes: frozenset[str] = SEQUENCE_AXES,
 ) -> Batch:
-    """Rows side by side. Where lengths differ, the last axis is padded on the right with ``pad``'s value.
+    """Stack rows to a batch. If lengths differ, the last axis is padded on the right.
 
-    masked: whether the rows' true lengths are kept as ``valid``.
-    sequence_axes: of an activation, those that run along a row.
+    Args:
+        pad: padding value by the name of the input.
+        masked: keep the lengths of the rows without padding as ``valid``.
+        sequence_axes: axes of an activation that run along a row.
     """
     total = max(row.total for row in rows)
     inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
@@ -145,7 +147,7 @@ def collate(
 
 
 def _image_mask(rows: Sequence[InputRow]) -> Tensor | None:
-    """The masks of images side by side; None where no row has padding."""
+    """Stack the masks of images; None if no row has padding."""
     masks = [row.image_mask for row in rows if row.image_mask is not None]
     if not masks or all(mask.all() for mask in masks):
         return None

@@ -1,4 +1,4 @@
-"""Makes a plugin's catalogue: every model that the plugin knows of, traced, with its layers and what they cost."""
+"""Generate a plugin's catalogue: all models that the plugin lists, traced, with their layers and costs."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _MEMORY_BYTES = 8 << 30
 
 
 def architectures(namespace: str) -> list[str]:
-    """The architectures of a plugin that has a catalogue, by name.
+    """Return the names of the architectures that a plugin with a catalogue lists.
 
-    Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or when
-    what that lists are no models.
+    Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or lists
+    invalid models.
     """
     return sorted(_listed(namespace))
 
@@ -60,10 +60,13 @@ def architectures(namespace: str) -> list[str]:
 def trace_architectures(
     namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int, seconds: float = 600
 ) -> Iterator[tuple[Traced, bool]]:
-    """The models of each architecture, and whether they were known from an earlier run; as they come.
+    """Yield the models of each architecture, in the order in which they are traced, and whether an earlier run traced
+    them.
 
-    ledger: where each result is kept the moment it is known, so that a run that was stopped goes on; None: nowhere.
-    processes: how many work at the same time. seconds: how long one architecture may take.
+    Args:
+        ledger: file that keeps each result, so that a stopped run can be continued; None: results are not kept.
+        processes: number of parallel processes.
+        seconds: time limit for one architecture.
     """
     wanted = list(names)
     known = _known(ledger)
@@ -100,14 +103,14 @@ def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
 
 
 def catalogue_text(namespace: str, traced: Iterable[Traced]) -> str:
-    """The file that a plugin ships. What could not be traced stands in it without layers."""
+    """Return the content of the file that a plugin ships. Models that could not be traced are listed without layers."""
     models = [{key: value for key, value in row.items() if key != "failed"} for rows in traced for row in rows]
     common = _common([row for listed in _listed(namespace).values() for row in listed])
     return "".join(catalogue_lines(models, common=common, traced_with=versions_of(namespace)))
 
 
 def shipped_text(namespace: str) -> str:
-    """The catalogue that a plugin ships. Raises: RegistryError when it cannot be read."""
+    """Return the catalogue that a plugin ships. Raises: RegistryError when it cannot be read."""
     path = catalogue_path(namespace)
     try:
         return path.read_text(encoding="utf-8")
@@ -119,9 +122,9 @@ def shipped_text(namespace: str) -> str:
 
 
 def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
-    """The models of some architectures, as the plugin's catalogue has them.
+    """Yield the models of some architectures from the plugin's catalogue.
 
-    Raises: RegistryError when it was made with other libraries, or lacks one of them.
+    Raises: RegistryError when it was generated with other libraries, or an architecture is missing.
     """
     shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace), versions_of(namespace)
     head = shipped.get(None, {})
@@ -136,7 +139,7 @@ def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
 
 
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
-    """What a catalogue says otherwise, a line each; of architectures that were not traced, nothing."""
+    """Yield the differences between traced models and a catalogue, one line each. Other architectures are ignored."""
     failed = {row["id"]: row["failed"] for rows in traced for row in rows if "failed" in row}
     shipped = _by_id(text)
     for name, row in _by_id(catalogue_text(namespace, traced)).items():
@@ -173,8 +176,8 @@ def _short(value: Any) -> str:
 
 
 def _by_id(text: str) -> dict[str | None, CatalogueRow]:
-    """The lines of a catalogue; its head under None. A line that is no JSON object counts as none: whoever reads the
-    catalogue is told what is wrong with it."""
+    """Parse the lines of a catalogue, by id; its head has the key None. Invalid lines are skipped: reading the
+    catalogue reports them."""
     rows = []
     for line in text.split("\n"):
         with contextlib.suppress(ValueError):
@@ -183,7 +186,7 @@ def _by_id(text: str) -> dict[str | None, CatalogueRow]:
 
 
 def catalogue_path(namespace: str) -> Path:
-    """The plugin's catalogue, as its registry.yaml names it. Raises: RegistryError when it names none."""
+    """Return the path of a plugin's catalogue from its registry.yaml. Raises: RegistryError when it has none."""
     manifest = registry().plugin(namespace)
     if path := registry().catalogue(manifest):
         return Path(path)
@@ -191,7 +194,7 @@ def catalogue_path(namespace: str) -> Path:
 
 
 def versions_of(namespace: str) -> dict[str, str]:
-    """The versions of the libraries that make a plugin's networks."""
+    """Return the versions of the libraries that build a plugin's networks."""
     manifest = registry().plugin(namespace)
     rows = {row["builder"]: row for rows in _listed(namespace).values() for row in rows}
     found: dict[str, str] = {}
@@ -201,8 +204,8 @@ def versions_of(namespace: str) -> dict[str, str]:
 
 
 def state_of(namespace: str) -> dict[str, str]:
-    """Everything that a result depends on: the libraries, the models that are listed, and the code that traces, names
-    and packs."""
+    """Return everything that results depend on: the libraries, the listed models, and the code that traces and
+    names."""
     found = hashlib.sha256(json.dumps(_listed(namespace)).encode())
     plugin = Path(str(registry().plugin(namespace).path)).parent
     parts = [*Path(__file__).parent.glob("*.py"), Path(layer_table.__file__)]
@@ -214,15 +217,14 @@ def state_of(namespace: str) -> dict[str, str]:
 def settled(row: CatalogueRow) -> list[CatalogueRow]:
     """Return the models to list for a traced row.
 
-    Of a checkpoint whose configuration is not known (``published`` in its row), a trace tells what another network of
-    its architecture is like, the one of the library's default configuration. Where the size of that is one that the
-    checkpoint is known to have, the row keeps it. Else the checkpoint is listed without size, cost and layers, and the
-    architecture is listed next to it, without weights, under the first of its aliases.
+    If the configuration of a checkpoint is unknown (``published`` in its row), the trace is that of the library's
+    default configuration of its architecture. If the checkpoint is known to have the same size, the row keeps the facts
+    of the trace. Otherwise the checkpoint is listed without size, cost and layers, and the architecture is listed
+    separately, without weights, under the first of its aliases.
 
     Args:
-        row: as :func:`_trace_models` yields it. ``published``: ``params``, the least and the largest number of
-            parameters that the checkpoint may have, absent where nothing is known; ``summary``, what is said of it
-            where its size is not known.
+        row: from :func:`_trace_models`. ``published`` contains ``params``, the least and the largest possible number of
+            parameters of the checkpoint, if known; and ``summary``, for a checkpoint of unknown size.
     """
     own = {key: value for key, value in row.items() if key != _PUBLISHED}
     if _PUBLISHED not in row:
@@ -250,7 +252,7 @@ def _work(namespace: str, name: str) -> CatalogueRow:
 
 
 def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[CatalogueRow]:
-    """The models of one architecture with what a trace of each tells. Equal networks are traced once."""
+    """Yield the models of one architecture with the facts from traces. Equal networks are traced once."""
     layouts: dict[str, AxisLayout] | None = None
     known: dict[tuple[Any, ...], CatalogueRow] = {}
     zoo = registry()
@@ -269,15 +271,18 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[Cata
 
 
 def _cause(error: LayerzooError) -> str:
-    """The first line of an error; with the others, where that only says that they follow."""
+    """Return the first line of an error; if it only introduces the others, all lines."""
     first, *more = str(error).splitlines() or [type(error).__name__]
     told = [line for line in more if not line.startswith("Next: ")]
     return f"{first}{'; '.join(told)}" if first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
-    """What a trace follows from, for one architecture: names and shapes of all tensors, and the input, which follows
-    from the arguments where it is not declared. And the number of parameters."""
+    """Return what the trace of a model depends on, within one architecture, and its number of parameters.
+
+    These are the names and shapes of all tensors, and the input, which follows from the arguments if it is not
+    declared.
+    """
     with trace_mode("meta"):
         network = build_uninitialised(spec, asked, Files())
     what = (signature(network), spec.preprocess or spec.args)
@@ -285,7 +290,8 @@ def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]
 
 
 def _listed(namespace: str) -> Mapping[str, Sequence[CatalogueRow]]:
-    """The models that a plugin lists, by architecture, as JSON has them. Raises: PluginError when they are none."""
+    """Return the models that a plugin lists, by architecture, as JSON-able data. Raises: PluginError for invalid
+    ones."""
     return _listed_by(registry().plugin(namespace))
 
 
@@ -328,7 +334,7 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
 
 
 def _is_published(value: Any) -> bool:
-    """Whether a value has the form of ``published``: see :func:`settled`."""
+    """Return whether a value has the form of ``published``: see :func:`settled`."""
     if not isinstance(value, dict) or not isinstance(value.get("summary"), str) or value.keys() - {"summary", "params"}:
         return False
     params = value.get("params", [0, 0])
@@ -336,12 +342,12 @@ def _is_published(value: Any) -> bool:
 
 
 def _declared(row: Any) -> Any:
-    """The keys of a model, of a row that is listed."""
+    """Return the keys of a listed row that declare a model."""
     return {key: value for key, value in row.items() if key != _PUBLISHED} if isinstance(row, dict) else row
 
 
 def _spec(namespace: str, row: CatalogueRow) -> ModelSpec:
-    """A model that is listed."""
+    """Return the spec of a listed model."""
     own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
     assert plain is not None
@@ -349,6 +355,6 @@ def _spec(namespace: str, row: CatalogueRow) -> ModelSpec:
 
 
 def _common(rows: Sequence[CatalogueRow]) -> CatalogueRow:
-    """What all rows say alike."""
+    """Return the modality and builder, if all rows share them."""
     first = rows[0]
     return {key: first[key] for key in ("modality", "builder") if all(row[key] == first[key] for row in rows)}

@@ -82,7 +82,7 @@ def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: AxisLayou
 
 
 def _may_be(declared: str, shown: str) -> bool:
-    """Whether an axis that was declared as one may show as the other. Positions have several names."""
+    """Return whether a declared axis may have an inferred name. Positions have several names."""
     if {declared, shown} <= {"height", "width"}:
         return declared == shown
     return declared == shown or (declared in POSITION_AXES and shown in POSITION_AXES)

@@ -1,4 +1,4 @@
-"""The truncated network: an ordinary module that stops at its cut and returns what was read on the way."""
+"""The truncated network: an ordinary module that stops at its cut and returns the activations of its layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Read = Callable[[Layer, Tensor], Tensor]
 
 
 class Stub(nn.Module):
-    """Stands where a module past the cut was. Calling it is a bug, and loud."""
+    """Replaces a module past the cut. Calling it raises an error."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -37,11 +37,12 @@ class Stub(nn.Module):
 class CutNetwork(nn.Module):
     """A network truncated at a cut. Trainable, movable and savable like any other module.
 
-    Calling it with a :class:`Batch`, a tensor or a mapping of keyword arguments gives a dict of layer name → raw
-    activation, in the order in which the layers were asked for. One forward pass runs at a time: further threads wait.
+    Called with a :class:`Batch`, a tensor or a mapping of keyword arguments, it returns a dict of layer name → raw
+    activation, in the order in which the layers were requested. One forward pass runs at a time: other threads wait.
 
-    dtype: what autocast computes in; float32: as the module's own tensors are.
-    is_cast: the network itself is in ``dtype``: its inputs are cast to it, and nothing runs under autocast.
+    Args:
+        dtype: of autocast; float32: the dtypes of the module's tensors.
+        is_cast: whether the network itself has ``dtype``: inputs are cast to it, without autocast.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class CutNetwork(nn.Module):
         self._turn = threading.Lock()
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Layer name → raw activation, through which gradients flow. Raises: CutError for an input that takes another
-        way through the network than the one it was traced with."""
+        """Return layer name → raw activation. Gradients flow through it.
+
+        Raises: CutError for an input that takes another path through the network than the example of the trace.
+        """
         return self.read(inputs, self._keep)
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
-        """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
+        """Run up to the cut, and call ``read`` with each activation as it appears. Returns the results of ``read``."""
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
         found: dict[str, Tensor] = {}
         with self._turn, self._tapped(read, found), contextlib.suppress(StopForward), self._autocast(batch):
@@ -78,7 +81,7 @@ class CutNetwork(nn.Module):
         return torch.autocast(next(iter(batch.inputs.values())).device.type, dtype=self.dtype)
 
     def _keep(self, layer: Layer, activation: Tensor) -> Tensor:
-        """The activation as it is now. Nothing runs after the stop, so only what comes before it needs a copy."""
+        """Return the activation as it is now. Only layers before the stop need a copy."""
         return activation if layer.name == self.cut.stop else activation.clone()
 
     @contextlib.contextmanager
@@ -106,7 +109,7 @@ class CutNetwork(nn.Module):
 
 
 def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:
-    """What a network may be called with, as a Batch."""
+    """Convert the argument of a network to a Batch."""
     if isinstance(inputs, Batch):
         return inputs
     return Batch(inputs=inputs if isinstance(inputs, Mapping) else {"input": inputs})
@@ -119,7 +122,7 @@ _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 def truncate(network: nn.Module, cut: Cut) -> None:
     """Replace every module that the cut does not need by a stub, in place.
 
-    What no checkpoint fills stays: it is complete, and code may look at it without calling it, as in
+    Modules without saved tensors stay: they are complete, and code may inspect them without calling them, as in
     ``isinstance(module, nn.Identity)`` or ``self.rope.get_embed()``.
     """
     for path, module in list(network.named_modules()):
@@ -130,7 +133,7 @@ def truncate(network: nn.Module, cut: Cut) -> None:
 
 
 def meant(activation: Tensor, layer: Layer) -> Tensor:
-    """Of an activation, the tokens that a layer means."""
+    """Return the tokens of an activation that a layer selects."""
     if layer.last_tokens is None or layer.axes is None:
         return activation
     axis = layer.axes.index("token")
@@ -138,7 +141,7 @@ def meant(activation: Tensor, layer: Layer) -> Tensor:
 
 
 class _Tap:
-    """Reads one layer in one forward pass."""
+    """Read one layer in one forward pass."""
 
     def __init__(self, layer: Layer, read: Read, found: dict[str, Tensor], *, is_stop: bool) -> None:
         self._layer = layer

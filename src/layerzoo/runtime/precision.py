@@ -1,4 +1,4 @@
-"""The number format that a network computes in, next to the one that its checkpoint is stored in."""
+"""The dtype that a network computes in, and the dtype of its checkpoint."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
 
 @contextlib.contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Make ``dtype`` torch's default inside: a network that is built there has its parameters in it."""
+    """Make ``dtype`` torch's default dtype inside, so that networks are built with parameters of that dtype."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -80,11 +80,11 @@ def announce_other_dtype(model: str, library: torch.dtype) -> None:
 
 
 def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network with the tensors in ``dtype`` that autocast would convert to it at each call, in place.
+    """Convert the tensors that autocast would convert at each call to ``dtype``, in place.
 
-    The numbers are the same, in less memory, and a pass over one sample saves reading all weights once more. Only of
-    modules of exactly these classes: others may compute with their weights, as a weight norm does. And nothing that is
-    shared with a module that keeps float32.
+    The features are the same, in less memory, and a forward pass over one sample reads fewer weights. Only modules
+    of exactly these classes are converted: others may compute with their weights, as a weight norm does. Tensors
+    that are shared with a module in float32 are kept.
     """
     if dtype is torch.float32:
         return network

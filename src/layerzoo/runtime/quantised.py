@@ -1,4 +1,4 @@
-"""Recognise quantised weights, which mean nothing without the scales that a checkpoint keeps next to them."""
+"""Recognise quantised weights, which are meaningless without the scales that a checkpoint keeps next to them."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ _DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.
 
 
 def is_narrow(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether any of the tensors of a checkpoint has elements of one byte, or packs several numbers into one."""
+    """Return whether any tensor of a checkpoint has elements of one byte, or packs several numbers into one."""
     return any(tensor.dtype in _NARROW or is_packed(name) for name, tensor in tensors.items())
 
 
 def is_packed(name: str) -> bool:
-    """Whether a tensor of this name holds several quantised numbers in each element."""
+    """Return whether the name of a tensor indicates several quantised numbers in each element."""
     return _PACKED.search(name) is not None
 
 
 def refuse_scaled(
     tensors: Mapping[str, Tensor], own: Collection[str], *, taken: Collection[str] | None = None, model: str, label: str
 ) -> None:
-    """Refuse to take over quantised tensors without their scales.
+    """Refuse to load quantised tensors without their scales.
 
-    tensors: those of the checkpoint, by its keys.
-    own: the keys that mean tensors of the network.
-    taken: the keys whose tensors the network takes over as they are; None for all.
-    label: what messages call the checkpoint.
-    Raises: WeightsError naming a quantised tensor and what belongs to it.
+    Args:
+        tensors: those of the checkpoint, by its keys.
+        own: the keys of tensors of the network.
+        taken: the keys whose tensors the network uses unchanged; None for all.
+        label: name of the checkpoint in messages.
+    Raises: WeightsError naming a quantised tensor and its scale.
     """
     extra = [name for name in tensors if name not in own]
     for name, tensor in tensors.items():
@@ -56,8 +57,10 @@ def refuse_scaled(
 
 
 def _belongs_to(other: str, name: str) -> bool:
-    """Whether a key that the network lacks may be the scale of a quantised tensor: by its name, or as it is in the same
-    module. Some libraries write underscores for the dots of a path."""
+    """Return whether a key that the network does not have may be the scale of a quantised tensor.
+
+    Its name indicates it, or it is in the same module. Some libraries write underscores for the dots of a path.
+    """
     parent = name.rpartition(".")[0]
     if _COMPANION.search(other) and (parent or name) in other:
         return True
@@ -66,9 +69,9 @@ def _belongs_to(other: str, name: str) -> bool:
 
 
 def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:
-    """Say so when a checkpoint has a tensor only in packed form.
+    """Refuse a checkpoint that has a tensor only in packed form.
 
-    name: of the tensor in the network, which is missing. Raises: WeightsError.
+    name: of the missing tensor in the network. Raises: WeightsError.
     """
     parent = name.rpartition(".")[0]
     packed = next((key for key in tensors if parent and parent in key and is_packed(key)), None)
@@ -86,7 +89,7 @@ def _needs_scales(model: str, label: str, name: str, tensor: Tensor, companion: 
 
 
 def refuse_changes(tensors: Mapping[str, Tensor], own: Collection[str], *, model: str, label: str) -> None:
-    """Refuse to leave out the changes that an adapter makes to the weights.
+    """Refuse to ignore the changes that an adapter makes to the weights.
 
     tensors, own, label: as for :func:`refuse_scaled`. Raises: WeightsError naming one of them.
     """
