@@ -68,8 +68,8 @@ def test_a_plugin_that_misbehaves_is_named_once(
     ("described", "message"),
     [
         ("text", "layerzoo_describe answers str"),
-        ({"preprocess": {"colour": "blue"}}, "layerzoo_describe says of .* does not fit: .*'colour'"),
-        ({"preprocess": {}, "default": {"size": 3}}, "layerzoo_describe says of .* does not fit: .*'size'"),
+        ({"preprocess": {"colour": "blue"}}, "layerzoo_describe for .* does not fit: .*'colour'"),
+        ({"preprocess": {}, "default": {"size": 3}}, "layerzoo_describe for .* does not fit: .*'size'"),
     ],
     ids=str,
 )

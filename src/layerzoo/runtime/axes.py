@@ -18,9 +18,9 @@ class Probes:
     """Traces of one network at several input sizes.
 
     base: the trace at the model's own size.
-    enlarged: traces of larger inputs, by what is larger: a picture of twice the height or the width, a sequence of
-    twice the length; in `all`, each of these and the batch too. What the network refuses is absent.
-    sequence_axis: what the positions of a sequence are called here, `token` or `time`.
+    enlarged: traces of larger inputs, by the larger dimension: an image of twice the height or width, or a sequence of
+        twice the length; in `all`, each of these and also the batch. Sizes that the network refuses are absent.
+    sequence_axis: the name of the positions of a sequence, `token` or `time`.
     """
 
     base: Trace

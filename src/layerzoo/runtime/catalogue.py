@@ -31,21 +31,21 @@ from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
 CatalogueRow = dict[str, Any]
-"""A model in the author's form, with its ``id``; ``failed`` says why its network could not be traced."""
+"""A model in the form of a declaration, with its ``id``; ``failed`` is the reason why it could not be traced."""
 
 Traced = tuple[CatalogueRow, ...]
-"""The models of one architecture, with what a trace tells."""
+"""The models of one architecture, with the facts from traces."""
 
 _NOT_LISTED = ("base", "layers", "params", "flops")
-"""What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
+"""Keys that a plugin must not set for the models that it lists: a trace provides them."""
 
 _PUBLISHED = "published"
-"""What a plugin says of a checkpoint whose configuration it does not know, next to the keys of the model: see
+"""Key of a checkpoint whose configuration the plugin does not know, next to the keys of the model: see
 :func:`settled`."""
 
 _LONGEST = 80
 _MEMORY_BYTES = 8 << 30
-"""A network that only runs for real may be larger than the machine."""
+"""A network that only runs with real values may exceed the memory of the machine."""
 
 
 def architectures(namespace: str) -> list[str]:
@@ -79,7 +79,7 @@ def trace_architectures(
         if "rows" in result:
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False
-        else:  # its process was lost: what that says of the network is not known, and the next run tries again
+        else:  # its process ended without a result; the next run tries again
             failed = ({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
             yield tuple(each for row in failed for each in settled(row)), False
 
@@ -88,7 +88,7 @@ def _known(ledger: Ledger | None) -> Mapping[str, Result]:
     try:
         return ledger.results() if ledger else {}
     except CacheError:
-        return {}  # it cannot be written either, which is told then
+        return {}  # writing it fails, too, and reports the error
 
 
 def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
@@ -165,7 +165,7 @@ def _unlike(here: CatalogueRow, there: CatalogueRow) -> Iterator[str]:
         mine, its = here.get(key), there.get(key)
         if mine == its:
             continue
-        if isinstance(mine, list) and isinstance(its, list):  # of a table of layers, the rows that are in one only
+        if isinstance(mine, list) and isinstance(its, list):  # of tables of layers, only the rows that differ
             mine, its = [row for row in mine if row not in its], [row for row in its if row not in mine]
         yield f"{key} is {_short(mine)}, and in the file {_short(its)}"
 
@@ -273,8 +273,8 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[Cata
 def _cause(error: LayerzooError) -> str:
     """Return the first line of an error; if it only introduces the others, all lines."""
     first, *more = str(error).splitlines() or [type(error).__name__]
-    told = [line for line in more if not line.startswith("Next: ")]
-    return f"{first}{'; '.join(told)}" if first.endswith(": ") else first
+    details = [line for line in more if not line.startswith("Next: ")]
+    return f"{first}{'; '.join(details)}" if first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
@@ -300,7 +300,7 @@ def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]
     namespace = manifest.namespace
     answer = hooks(manifest).catalogue()
     if answer is None:
-        message = f"the plugin '{namespace}' has no hook layerzoo_catalogue: it lists no models of its own"
+        message = f"the plugin '{namespace}' has no hook layerzoo_catalogue: it lists no models"
         raise PluginError(message, plugin=namespace)
     try:
         listed = json.loads(json.dumps(answer, allow_nan=False))
@@ -323,8 +323,8 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
             yield f"{name}: a list of models is wanted"
     rows = [row for each in listed.values() if isinstance(each, list) for row in each]
     for row in rows:
-        if isinstance(row, dict) and (told := [key for key in _NOT_LISTED if key in row]):
-            yield f"{row.get('id')}: {' and '.join(told)} must not be said"
+        if isinstance(row, dict) and (forbidden := [key for key in _NOT_LISTED if key in row]):
+            yield f"{row.get('id')}: {' and '.join(forbidden)} must not be said"
         if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
             yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
     source = Source(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)

@@ -29,7 +29,7 @@ Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 _ENTRY = "layerzoo.entry"
 _OBJECTS = "layerzoo.objects"
 _VERSIONS = "layerzoo.versions"
-"""The metadata of a converted file that keep the entry, the names of objects and the versions of a state dict."""
+"""Metadata keys of a converted file: the entry, the names of objects and the versions of a state dict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Checkpoint:
     entry: str | None = None
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
-    """What was removed from its keys to make them fit: ``module.`` of a training wrapper."""
+    """The prefix of a training wrapper that was removed from its keys: ``module.``."""
     dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     objects: frozenset[str] = frozenset()
     """Names of tensors that hold the bytes of an object, which is the extra state of a module."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By path of a module, what its state dict notes about it."""
+    """Path of a module → metadata in its state dict."""
 
     @property
     def label(self) -> str:
@@ -66,7 +66,7 @@ class Checkpoint:
         meta = stored.meta()
         try:
             mapped = mapper(meta)
-        except PluginError:  # a hook that computes with values cannot do it without them
+        except PluginError:  # the hook computes with values
             mapped, meta = mapper(stored.read(meta)), {}
         names = {id(tensor): name for name, tensor in meta.items()}
         return cls(
@@ -218,7 +218,7 @@ def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
         return _CheckpointContent(_made_by_plugin(spec, files, hooks))
-    if name is None:  # all tensors are in the folders of modules, the network's own too
+    if name is None:  # all tensors are in the folders of modules, including those of the network
         main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
@@ -315,10 +315,10 @@ def _is_undamaged(path: Path) -> bool:
 def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     made = hooks.read_weights(spec, files)
     if made is None:
-        lacks = (
+        missing = (
             f"no file of {spec.id} is a checkpoint ({', '.join(files)})" if files else f"{spec.id} declares no weights"
         )
-        raise WeightsError(f"{lacks}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
+        raise WeightsError(f"{missing}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
     return InMemory(made, spec.id)
 
 

@@ -27,13 +27,13 @@ from layerzoo.weights import Files
 from layerzoo.weights.tensors import read_header
 
 _MOST_MODULES = 100_000
-"""Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
+"""Of one network. The largest in use have 80,000; a module takes 3 kB on any device."""
 _FEW_TENSORS = 2_000
 """A language model of 126 blocks has 1,100."""
 _FEW_NUMBERS = 100_000_000
 _SPLIT = 10
 _MOST_BUFFER_BYTES = 1 << 32
-"""Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
+"""Of all tensors that no checkpoint sets: tables of positions and masks, which are computed and take memory."""
 
 
 def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
@@ -70,7 +70,7 @@ def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -
     if own <= _FEW_TENSORS and numbers <= _FEW_NUMBERS:
         return
     stored = None
-    with contextlib.suppress(LayerzooError, OSError):  # a checkpoint that cannot be read has its own error
+    with contextlib.suppress(LayerzooError, OSError):  # opening an unreadable checkpoint raises its error later
         name = files.checkpoint_name
         if name is not None and name not in files.partial and name.endswith(".safetensors"):
             stored = read_header(files[name])
@@ -128,7 +128,7 @@ def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
             network = build_uninitialised(spec, hooks, files)
     except UnsafeWeightsError:
         raise
-    except LayerzooError:  # one that cannot be built without values
+    except LayerzooError:  # a network that cannot be built without values
         return
     check_memory(sum(parameter.numel() for parameter in network.parameters()), model=spec.id)
 
@@ -159,9 +159,9 @@ def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) ->
 
 TraceMode = Literal["meta", "fake", "faked", "real"]
 TRACE_MODES: tuple[TraceMode, ...] = get_args(TraceMode)
-"""Where a network can be run to learn its structure, cheapest first: on the meta device; with fake tensors (code that
-asks whether it is being traced); with fake tensors in place of those that it was built with on the meta device (where
-its construction reads values that it needs there and then); for real (code that reads values when it runs)."""
+"""Modes in which a network can be traced, cheapest first: on the meta device; with fake tensors (for code that checks
+whether it is traced); built on the meta device, then run with fake tensors (for constructors that read values); and
+with real values (for code that reads values when it runs)."""
 
 
 @contextlib.contextmanager
@@ -178,7 +178,7 @@ def trace_mode(kind: TraceMode) -> Iterator[None]:
 
 
 MOST_KNOWN = 256
-"""Of a fake tensor, up to how many elements have known values: enough for the sizes of the images of a batch."""
+"""Largest number of elements of a fake tensor with known values: enough for the image sizes of a batch."""
 
 
 @contextlib.contextmanager
@@ -217,7 +217,7 @@ def fake_tensors(network: nn.Module) -> Iterator[None]:
             holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
             for tensors in holders:
                 for name, tensor in tensors.items():
-                    if tensor is not None:  # of one that is shared, the same comes each time
+                    if tensor is not None:  # the same result for a shared tensor
                         tensors[name] = mode.from_tensor(tensor)
         yield
 

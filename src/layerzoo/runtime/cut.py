@@ -16,14 +16,14 @@ class Cut:
     """A validated plan, made from a trace."""
 
     layers: tuple[Layer, ...]
-    """What is read, in the order in which it was asked for, each name once."""
+    """The layers to read, in the requested order, each name once."""
     stop: str
-    """The name of the layer whose activation is there last: the forward pass ends with it."""
+    """The name of the layer whose activation exists last. The forward pass ends with it."""
     tensors: tuple[str, ...]
-    """Every parameter and buffer that is read before the stop, under all its names. Where the network chooses its way
-    by what it is given, also what is beneath the modules that were called: another input may go there."""
+    """Every parameter and buffer that is read before the stop, under all its names. If the network's path depends on
+    its input, also those under the called modules, because another input may need them."""
     modules: frozenset[str]
-    """Paths of the modules that must stay: called before the stop, or owners of a needed tensor, or above such."""
+    """Paths of the modules that must stay: called before the stop, owners of a needed tensor, and their ancestors."""
     signature: str
     """The structure this was planned for; see :func:`layerzoo.runtime.trace.signature`."""
 
@@ -36,7 +36,7 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     """
     unique = tuple({layer.name: layer for layer in layers}.values())
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
-    stop = max(reversed(ready), key=lambda name: ready[name])  # of several in one place, the one that is read last
+    stop = max(reversed(ready), key=lambda name: ready[name])  # of equal steps, the layer that is read last
     done = {call.module for call in trace.calls if call.end <= ready[stop]}
     other_ways = (name for name in trace.unread if not done.isdisjoint(_with_ancestors(name)))
     needed = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)

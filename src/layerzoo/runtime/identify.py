@@ -24,7 +24,7 @@ from layerzoo.spec import ModelSpec, Weights
 from layerzoo.weights import Files, resolve
 
 _NOT_FOUND = ("id", "base", "builder", "weights")
-"""What the hook does not say: it follows from the id."""
+"""Keys that the hook must not return: they follow from the id."""
 
 
 def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
@@ -63,7 +63,7 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
     found = _found(repository, files, zoo)
     if found is None:
         if not files and read_finding(repository, known_commit(repository)) is None:
-            message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
+            message = "%s: the configuration in its repository is unavailable, so the library's default is used"
             logging.getLogger("layerzoo").warning(message, spec.id)
         return spec, spec
     own = found.spec(repository)
@@ -136,8 +136,8 @@ def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
         plain, mistakes = check_model(repository.id, own, Path())
         wrong = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in each)]
         if wrong or plain is None:
-            told = f"what the hook layerzoo_identify of the plugin '{namespace}' says of {repository.id}"
-            raise PluginError(f"{told} does not fit: {'; '.join(wrong)}", plugin=namespace)
+            answer_of = f"the answer of the hook layerzoo_identify of the plugin '{namespace}' for {repository.id}"
+            raise PluginError(f"{answer_of} does not fit: {'; '.join(wrong)}", plugin=namespace)
         yield {key: value for key, value in plain.items() if key not in _NOT_FOUND}
 
 

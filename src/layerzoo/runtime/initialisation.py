@@ -37,7 +37,7 @@ _VALUE_TAGS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_outp
 
 
 SEED_OF_CONSTANTS = 0
-"""Of random tensors that no checkpoint holds."""
+"""Seed of random tensors that no checkpoint contains."""
 _ONE_SEED_AT_A_TIME = threading.RLock()
 """The generator that initialisation draws from is global. A builder may load another model meanwhile."""
 _OWN_OF_MODULES = frozenset(vars(nn.Module()))
@@ -93,7 +93,7 @@ class _StorageState:
     """One storage, and the origin of its values."""
 
     reference: StorageWeakRef
-    """Tells whether the storage is still alive. While it exists, no other storage gets the same key."""
+    """Shows whether the storage is alive. While this exists, no other storage gets the same key."""
     is_parameter: bool = False
     is_undefined: bool = False
     """Whether its values depend on a skipped write."""

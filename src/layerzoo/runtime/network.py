@@ -17,7 +17,7 @@ from layerzoo.runtime.trace import StopForward, pick, saved_tensors
 from layerzoo.spec import Layer
 
 Read = Callable[[Layer, Tensor], Tensor]
-"""What is done with an activation at the moment it exists; a later in-place operation may overwrite the original."""
+"""Processes an activation when it appears. A later in-place operation may overwrite the original."""
 
 
 class Stub(nn.Module):
@@ -28,7 +28,7 @@ class Stub(nn.Module):
         self.path = path
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise CutError(f"the module {self.path} lies past the cut and was not loaded; load a deeper layer to use it")
+        raise CutError(f"the module {self.path} is past the cut and was not loaded; load a deeper layer to use it")
 
     def extra_repr(self) -> str:
         return "past the cut"
@@ -71,7 +71,7 @@ class CutNetwork(nn.Module):
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
             raise CutError(
                 f"this input never reached {', '.join(missing)}: "
-                "it takes another way through the network than the input of the trace"
+                "it takes another path through the network than the input of the trace"
             )
         return {layer.name: found[layer.name] for layer in self.cut.layers}
 
@@ -116,7 +116,7 @@ def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:
 
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-"""Modules that others look into, as in ``zip(self.stages, self.norms)``; their members are replaced instead."""
+"""Modules whose members others iterate over, as in ``zip(self.stages, self.norms)``; only members are replaced."""
 
 
 def truncate(network: nn.Module, cut: Cut) -> None:
@@ -132,7 +132,7 @@ def truncate(network: nn.Module, cut: Cut) -> None:
                 module._modules[name] = Stub(child_path)
 
 
-def meant(activation: Tensor, layer: Layer) -> Tensor:
+def selected_tokens(activation: Tensor, layer: Layer) -> Tensor:
     """Return the tokens of an activation that a layer selects."""
     if layer.last_tokens is None or layer.axes is None:
         return activation
@@ -151,19 +151,19 @@ class _Tap:
         self._calls = 0
 
     def on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self._is_meant():
+        if self._is_selected_call():
             self._take(pick(output, self._layer.output, where=self._layer.module))
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_meant():
+        if self._is_selected_call():
             received = args if args else tuple(kwargs.values())
             self._take(pick(received, self._layer.output or 0, where=self._layer.module))
 
-    def _is_meant(self) -> bool:
+    def _is_selected_call(self) -> bool:
         self._calls += 1
         return self._calls - 1 == (self._layer.call or 0)
 
     def _take(self, activation: Tensor) -> None:
-        self._found[self._layer.name] = self._read(self._layer, meant(activation, self._layer))
+        self._found[self._layer.name] = self._read(self._layer, selected_tokens(activation, self._layer))
         if self._is_stop:
             raise StopForward

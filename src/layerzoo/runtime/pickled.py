@@ -39,7 +39,7 @@ class StateDict:
     objects: Mapping[str, Any] = field(default_factory=dict)
     """The extra states that are no tensors, by checkpoint key."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By path of a module, what ``state_dict()`` notes about it: the version of its format."""
+    """Path of a module → metadata of ``state_dict()``: the version of its format."""
 
 
 def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
@@ -102,7 +102,7 @@ def _refused(path: Path) -> list[str]:
     """Return the classes and functions in a pickle that the restricted unpickler refuses; none if they are unknown."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # noqa: BLE001 - an old format, or no pickle at all: reading it says what is wrong
+    except Exception:  # noqa: BLE001 - an old format, or no pickle: reading it raises the error
         return []
 
 

@@ -130,7 +130,7 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
     if "width" in axes and "height" in axes and axes.index("width") < axes.index("height"):
         shown = shown.transpose(1, 2)
     flat = shown.flatten(1)
-    return flat | ~flat.any(1, keepdim=True)  # of an image smaller than a position, all of them count
+    return flat | ~flat.any(1, keepdim=True)  # for an image smaller than a position, all positions count
 
 
 def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) -> tuple[int, int] | None:
@@ -150,14 +150,14 @@ def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) ->
 
 
 _OBJECTS = "query."
-"""How the layers of a detector are called whose tokens are objects."""
+"""Prefix of the layers of a detector whose tokens are objects."""
 
 
 class Located(NamedTuple):
     """Which positions of a layer belong to each row of a batch; both are (batch, position) booleans."""
 
     kept: Tensor
-    """Positions that stem from the sample or that the network adds to it: what `none` returns."""
+    """Positions that come from the sample or that the network adds to it: those that `none` returns."""
     pooled: Tensor
     """Positions that are pooled: those of ``kept`` without prefix and suffix tokens."""
 
@@ -189,7 +189,7 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
         return (front + _reached(offset + row_position, batch, layer, positions - front - back, front))[:, None]
 
     first, last = reached(torch.zeros_like(valid)), reached(valid)
-    last = last.clamp(min=1 + front)  # what is shorter than a frame is one frame
+    last = last.clamp(min=1 + front)  # audio shorter than a frame is one frame
     start, stop = torch.maximum(reached(begin), first), torch.minimum(reached(end), last)
     stop = torch.where((end > begin)[:, None], torch.maximum(stop, (front + 1) * torch.ones_like(stop)), stop)
     start = torch.where((end > begin)[:, None], torch.minimum(start, stop - 1), start)
@@ -220,7 +220,7 @@ def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]
         return (prefix, 0) if total % (positions - prefix) == 0 else (0, 0)
     more = positions - total
     if not 0 < more <= prefix + suffix:
-        return 0, 0  # more than that is padding to whole windows of attention
+        return 0, 0  # a larger number is padding to whole windows of attention
     if more == suffix != prefix:
         return 0, suffix
     return min(more, prefix), max(0, more - prefix)
@@ -287,7 +287,7 @@ def _batch_first(activation: Tensor, batch: Batch, layer: Layer) -> Tensor:
     if activation.ndim == 0 or activation.shape[0] != batch.size:
         raise PoolingError(
             f"layer {layer.name}: a batch of {batch.size} gives an activation of {tuple(activation.shape)}; "
-            "declare its axes, so that its rows can be told apart"
+            "declare its axes, so that its rows can be separated"
         )
     return activation
 

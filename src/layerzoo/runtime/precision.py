@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from layerzoo.errors import PluginError
 
 Precision = Literal["float32", "bfloat16", "float16", "library"]
-"""What a network computes in. `float32`: throughout. `bfloat16`, `float16`: what torch's autocast converts is computed
-in that format, and the rest in float32. `library`: as the model's library computes with this checkpoint by default; for
-transformers that is the format that the checkpoint is stored in, and for timm and torchvision it is float32."""
+"""The dtype that a network computes in. `float32`: throughout. `bfloat16`, `float16`: for operations that torch's
+autocast converts, and float32 for the rest. `library`: the default of the model's library with this checkpoint; for
+transformers it is the dtype of the stored checkpoint, and for timm and torchvision it is float32."""
 
 STORED = "stored"
-"""What the hook ``layerzoo_dtype`` returns for the format of the checkpoint's first floating-point tensor."""
+"""The answer of the hook ``layerzoo_dtype`` that selects the dtype of the checkpoint's first floating-point tensor."""
 _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Modules that do nothing with their tensors but what autocast converts them for."""
+"""Modules that use their tensors only in operations that autocast converts."""
 
 
 def dtype_name(dtype: torch.dtype) -> str:

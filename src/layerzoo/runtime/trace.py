@@ -24,16 +24,16 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
 Key = int | str | None
-"""How one tensor is found in what a module returns: None when it is the only one there can be."""
+"""Key of one tensor in the value that a module returns: None for a single tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one module. Steps count operations and module boundaries, in the order in which they happened."""
+    """One call of one module. Steps count operations and module boundaries in order."""
 
     module: str
     index: int
-    """Which call of this module, from 0."""
+    """Number of the call of this module, from 0."""
     start: int
     end: int
     inputs: Mapping[Key, tuple[int, ...]]
@@ -63,7 +63,8 @@ class Trace:
     calls: tuple[Call, ...]
     """In the order in which they started."""
     reads: Mapping[str, int]
-    """The first step at which each parameter or buffer is read, whoever owns it. Tensors never read are absent."""
+    """The first step at which each parameter or buffer is read, in any module. Tensors that are never read are
+    absent."""
     sizes: Mapping[str, int]
     """Number of elements of each tensor that is read."""
     parameters: frozenset[str]
@@ -76,13 +77,13 @@ class Trace:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second paths to a shared module → the path it is recorded under."""
     unfinished: frozenset[str] = frozenset()
-    """Paths of the modules that were still running when the trace ended: of one that goes to the end of the network,
-    none. Of another, what comes after the layers that it was made for is not known."""
+    """Paths of the modules that were still running when the trace ended: none if it covers the whole network. Otherwise
+    nothing is known about the network after the layers that the trace was made for."""
     unread: tuple[str, ...] = ()
-    """Of a run with values, the tensors that were never read: experts that another input may ask."""
+    """In a run with values, the tensors that were never read: experts that another input may use."""
     constant: frozenset[int] = frozenset()
     """Steps of the counted operations that read nothing derived from the batch. Their work may be the same for any
-    number of samples, such as that of position embeddings which are interpolated once."""
+    number of samples, such as that of interpolated position embeddings."""
     single: tuple[tuple[int, int], ...] = ()
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
     mixes: Mapping[str, int] = field(default_factory=dict)
@@ -158,7 +159,7 @@ class Trace:
         for (step, here), (_, there) in zip(self.flops, other.flops, strict=True):
             each = (there - here) // (other.batch_size - self.batch_size)
             alone = here + (1 - self.batch_size) * each
-            is_linear = each >= 0 and alone >= 0  # not where rows are joined before they are padded to whole windows
+            is_linear = each >= 0 and alone >= 0  # not if rows are joined before they are padded to whole windows
             if is_linear and alone * self.batch_size != here:
                 single.append((step, alone))
         return replace(self, single=tuple(single))
@@ -189,7 +190,7 @@ def trace(
     Raises: TraceError when the network does not run.
     """
     network.eval()
-    built = signature(network)  # running may put other buffers in place of some
+    built = signature(network)  # running may replace some buffers
     recorder = _Recorder(network, until)
     try:
         _mark(list(batch.inputs.values()))
@@ -324,7 +325,7 @@ class _Recorder(TorchDispatchMode):
         # By storage, a tensor that was computed from random numbers, and who drew them. The tensor is held, so that no
         # other gets the same storage.
         self._random: dict[int, tuple[Tensor, frozenset[str]]] = {}
-        self._steering: frozenset[str] = frozenset()  # who drew the numbers that code branched on
+        self._steering: frozenset[str] = frozenset()  # the modules that drew the numbers on which code branched
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -394,7 +395,7 @@ class _Recorder(TorchDispatchMode):
                 continue
             paths[module] = path
             begin, finish = self._hooks(path)
-            # First of all: what the module's own hooks call belongs to it.
+            # Prepended: modules that are called by the module's own hooks belong to it.
             handles.append(module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True))
             handles.append(module.register_forward_hook(finish))
         try:
@@ -476,7 +477,7 @@ _VALUELESS = frozenset(
     getattr(torch.ops.aten, name)
     for name in ("empty_like", "zeros_like", "ones_like", "full_like", "new_empty", "new_zeros", "new_ones", "new_full")
 )
-"""Operations that take the shape of a tensor, and nothing of its values."""
+"""Operations that use the shape of a tensor, but not its values."""
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from layerzoo.runtime.trace import Trace
 from layerzoo.spec import Layer
 
 SEED = 0
-"""Of the random numbers that a network draws for each sample."""
+"""Seed of the random numbers that a network draws for each sample."""
 RANDOM_TOLERANCE = 1e-5
 """Of a vector's length: how far two passes over one row may be apart. On a CPU they are equal to the bit."""
 BATCH_TOLERANCE = 1e-3
@@ -92,7 +92,7 @@ class Variation:
 
     @classmethod
     def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
-        """Collect what is known about some layers. trace: one that reaches them; None: nothing was traced yet."""
+        """Collect the results for some layers. trace: one that reaches them; None: nothing was traced yet."""
         drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
         mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
         random = {layer: paths for layer, paths in drawn.items() if paths or layer.address in observed.random}

@@ -57,12 +57,12 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
         return VideoPreprocessor(declared, plugin_part, model=spec.id, plugin=spec.builder)
     if isinstance(declared, TextPreprocess) and isinstance(plugin_part, Tokenizer):
         return TextPreprocessor(declared, plugin_part)
-    lacks = (
+    missing = (
         "declares no `preprocess`, and its library knows none"
         if declared is None
         else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
     )
-    raise PluginError(f"{spec.id} {lacks}, so that its numbers would be a guess", plugin=spec.builder)
+    raise PluginError(f"{spec.id} {missing}, so that its features would be a guess", plugin=spec.builder)
 
 
 def prompted(preprocess: Preprocessor, prompt: str, *, model: str) -> Preprocessor:

@@ -44,9 +44,9 @@ class AudioPreprocessor(Preprocessor):
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
-            sound = as_float32(source)
-            whole = (self._window or 1) if self.declared.pad == "window" else max(1, sound.size)
-            return Prepared([InputRow({"sound": sound}, valid=whole, total=whole)])
+            waveform = as_float32(source)
+            whole = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
+            return Prepared([InputRow({"waveform": waveform}, valid=whole, total=whole)])
         options = {
             "sample_rate_hz": self.declared.sample_rate_hz,
             "channels": self.declared.channels,
@@ -75,12 +75,12 @@ class AudioPreprocessor(Preprocessor):
         if padded and self._transform is None:
             window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
         made = self._transformed(window) if self._transform else window.T
-        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made, dtype=np.float32)}
+        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made, dtype=np.float32)}
         mask = _mask(inputs)
         if mask is None or padded:
             return InputRow(inputs, valid=true, total=(self._window or true) if padded else true)
         row = InputRow(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
-        return _filled(row) if self._padded_to_buckets and true >= self._frame else row
+        return _padded(row) if self._padded_to_buckets and true >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> Any:
         assert self._transform is not None
@@ -88,14 +88,16 @@ class AudioPreprocessor(Preprocessor):
             return self._made(window)
         except Exception as error:
             if len(window) < self._least_transformed:
-                raise too_short("sound", len(window), self._least_transformed, self.declared.sample_rate_hz) from error
+                raise too_short(
+                    "waveform", len(window), self._least_transformed, self.declared.sample_rate_hz
+                ) from error
             raise
 
     def _made(self, window: NDArray[np.float32]) -> Any:
         """Apply the plugin's transformation. Raises: ValueError where it returns no position."""
         assert self._transform is not None
         made = self._transform(window.T)
-        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made)}
+        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made)}
         mask = _mask(inputs)
         if next(iter(inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")
@@ -109,7 +111,7 @@ class AudioPreprocessor(Preprocessor):
             assert self._transform is not None
             try:
                 self._made(self._zeros(samples))
-            except Exception:  # noqa: BLE001 - that it fails is the answer
+            except Exception:  # noqa: BLE001 - a failure is the answer
                 return False
             return True
 
@@ -156,8 +158,8 @@ class AudioPreprocessor(Preprocessor):
         if self._window is None:
             return self.collate([self._row(self._zeros(self.usual_samples * times))] * count)
         row = self._row(self._zeros(self.usual_samples))
-        main, sound = next(iter(row.inputs.items()))  # of a fixed window, whose frames are more than its bands
-        longer = {**row.inputs, main: sound.repeat(times, axis=np.argmax(sound.shape))}
+        main, array = next(iter(row.inputs.items()))  # a fixed window has more frames than frequency bands
+        longer = {**row.inputs, main: array.repeat(times, axis=np.argmax(array.shape))}
         return self.collate([replace(row, inputs=longer)] * count)
 
 
@@ -166,7 +168,7 @@ _LENGTHS = 8
 """How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
 
 
-def _filled(row: InputRow) -> InputRow:
+def _padded(row: InputRow) -> InputRow:
     """Pad a clip with zeros, under a mask, to one of few lengths that do not depend on the rest of the batch."""
     step = max(1, (1 << (row.total.bit_length() - 1)) // _LENGTHS)
     total = -(-row.total // step) * step

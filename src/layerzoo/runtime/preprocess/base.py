@@ -27,9 +27,9 @@ class Prepared:
     """One sample, ready for the network."""
 
     rows: Iterable[InputRow]
-    """A sequence; of a long recording an iterator, which decodes as it is read, and may raise a SampleError."""
+    """A sequence; for a long recording an iterator that decodes on demand, and may raise a SampleError."""
     report: Mapping[str, int] = field(default_factory=dict)
-    """What happened to it that a user may want to count, such as {'truncated': 1}."""
+    """Events that a user may want to count, such as {'truncated': 1}."""
 
 
 class Preprocessor(ABC):
@@ -44,12 +44,11 @@ class Preprocessor(ABC):
     cls_token = False
     """Whether the first position of every row is a classification token."""
     rows_are_samples = False
-    """Whether the rows of a sample are samples of their own first, and then a sequence, as frames are that go through
-    the network one by one."""
+    """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
     overlap: int | None = None
-    """How many tokens the chunks of a long text share; None where nothing is split into chunks."""
+    """Number of tokens that the chunks of a long text share; None without chunks."""
     sequence_axis = "token"
-    """What the positions of a sequence are called in this modality."""
+    """Name of the axis of a sequence in this modality."""
 
     @abstractmethod
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
@@ -92,8 +91,8 @@ class Preprocessor(ABC):
             rows.extend(self.rows(sample.source).rows)
         if len({self.bucket(row) for row in rows}) > 1 and not self._may_pad(rows):
             raise UsageError(
-                "these inputs differ in size, and what would fill them up to one size would change their features: "
-                "make a batch of each size. layerzoo.extract does so by itself"
+                "these inputs differ in size, and padding them to one size would change their features: make a batch "
+                "of each size. layerzoo.extract does so automatically"
             )
         return self.collate(rows)
 

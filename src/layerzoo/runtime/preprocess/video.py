@@ -25,7 +25,7 @@ class VideoPreprocessor(Preprocessor):
 
     Args:
         declared: how many frames are sampled, and how they are preprocessed.
-        transform: the answer of the hook ``layerzoo_preprocess``: for a joint clip, applied to the list of its frames; else
+        transform: the answer of the hook ``layerzoo_preprocess``: for a joint clip, applied to the list of frames; else
             to each frame, as for images.
         model: the model's id, for the message.
         plugin: the plugin named in the message.
