@@ -18,7 +18,7 @@ from layerzoo.jobs.ledger import Ledger, Result
 from layerzoo.jobs.workers import Limits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
-from layerzoo.registry import Diagnostic, PluginManifest, layer_table, registry
+from layerzoo.registry import Diagnostic, PluginManifest, Registry, layer_table, registry
 from layerzoo.registry.catalogue import catalogue_lines, compile_models
 from layerzoo.registry.schema import check_model
 from layerzoo.registry.source import Source
@@ -41,7 +41,7 @@ _NOT_LISTED = ("base", "layers", "params", "flops")
 
 _PUBLISHED = "published"
 """Key of a checkpoint whose configuration the plugin does not know, next to the keys of the model: see
-:func:`settled`."""
+:func:`models_to_list`."""
 
 _LONGEST = 80
 _MEMORY_BYTES = 8 << 30
@@ -54,7 +54,7 @@ def architectures(namespace: str) -> list[str]:
     Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or lists
     invalid models.
     """
-    return sorted(_listed(namespace))
+    return sorted(_listed(namespace, registry()))
 
 
 def trace_architectures(
@@ -80,8 +80,8 @@ def trace_architectures(
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False
         else:  # its process ended without a result; the next run tries again
-            failed = ({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
-            yield tuple(each for row in failed for each in settled(row)), False
+            failed = ({**row, "failed": result["failed"]} for row in _listed(namespace, registry())[name])
+            yield tuple(each for row in failed for each in models_to_list(row)), False
 
 
 def _known(ledger: Ledger | None) -> Mapping[str, Result]:
@@ -105,7 +105,7 @@ def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
 def catalogue_text(namespace: str, traced: Iterable[Traced]) -> str:
     """Return the content of the file that a plugin ships. Models that could not be traced are listed without layers."""
     models = [{key: value for key, value in row.items() if key != "failed"} for rows in traced for row in rows]
-    common = _common([row for listed in _listed(namespace).values() for row in listed])
+    common = _common([row for listed in _listed(namespace, registry()).values() for row in listed])
     return "".join(catalogue_lines(models, common=common, traced_with=versions_of(namespace)))
 
 
@@ -126,7 +126,7 @@ def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
 
     Raises: RegistryError when it was generated with other libraries, or an architecture is missing.
     """
-    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace), versions_of(namespace)
+    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace, registry()), versions_of(namespace)
     head = shipped.get(None, {})
     advice = f"Next: zoo catalogue build {namespace}, without --only"
     if head.get("traced_with") != here:
@@ -151,7 +151,7 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
         else:
             yield from (f"{label}: {each}" for each in _unlike(row, shipped[name]))
     here = {row["id"] for rows in traced for row in rows}
-    listed = [row for rows in _listed(namespace).values() for row in rows]
+    listed = [row for rows in _listed(namespace, registry()).values() for row in rows]
     possible = {each: row["id"] for row in listed for each in _possible_ids(row)}
     for name in filter(None, shipped):
         if name not in possible:
@@ -187,34 +187,37 @@ def _by_id(text: str) -> dict[str | None, CatalogueRow]:
 
 def catalogue_path(namespace: str) -> Path:
     """Return the path of a plugin's catalogue from its registry.yaml. Raises: RegistryError when it has none."""
-    manifest = registry().plugin(namespace)
-    if path := registry().catalogue(manifest):
+    zoo = registry()
+    manifest = zoo.plugin(namespace)
+    if path := zoo.catalogue(manifest):
         return Path(path)
     raise RegistryError(f"{manifest.path} names no catalogue. Next: write `catalogue: models.jsonl` into it")
 
 
 def versions_of(namespace: str) -> dict[str, str]:
     """Return the versions of the libraries that build a plugin's networks."""
-    manifest = registry().plugin(namespace)
-    rows = {row["builder"]: row for rows in _listed(namespace).values() for row in rows}
+    zoo = registry()
+    manifest = zoo.plugin(namespace)
+    rows = {row["builder"]: row for rows in _listed(namespace, zoo).values() for row in rows}
     found: dict[str, str] = {}
     for row in rows.values():
-        found |= library_versions(_spec(namespace, row), registry())
+        found |= library_versions(_spec(namespace, row, zoo), zoo)
     return {name: version for name, version in found.items() if name not in ("layerzoo", manifest.distribution)}
 
 
 def state_of(namespace: str) -> dict[str, str]:
     """Return everything that results depend on: the libraries, the listed models, and the code that traces and
     names."""
-    found = hashlib.sha256(json.dumps(_listed(namespace)).encode())
-    plugin = Path(str(registry().plugin(namespace).path)).parent
+    zoo = registry()
+    found = hashlib.sha256(json.dumps(_listed(namespace, zoo)).encode())
+    plugin = Path(str(zoo.plugin(namespace).path)).parent
     parts = [*Path(__file__).parent.glob("*.py"), Path(layer_table.__file__)]
     for path in sorted([*parts, *plugin.rglob("*.py"), *plugin.rglob("*.toml")]):
         found.update(path.read_bytes())
     return {**versions_of(namespace), "code": found.hexdigest()}
 
 
-def settled(row: CatalogueRow) -> list[CatalogueRow]:
+def models_to_list(row: CatalogueRow) -> list[CatalogueRow]:
     """Return the models to list for a traced row.
 
     If the configuration of a checkpoint is unknown (``published`` in its row), the trace is that of the library's
@@ -242,22 +245,22 @@ def settled(row: CatalogueRow) -> list[CatalogueRow]:
 
 
 def _possible_ids(row: CatalogueRow) -> list[str]:
-    """Return the ids of the models that may be listed for a row: see :func:`settled`."""
+    """Return the ids of the models that may be listed for a row: see :func:`models_to_list`."""
     return [row["id"], *(row.get("aliases", [])[:1] if _PUBLISHED in row else [])]
 
 
 def _work(namespace: str, name: str) -> CatalogueRow:
-    traced = _trace_models(namespace, _listed(namespace)[name])
-    return {"rows": [each for row in traced for each in settled(row)]}
+    zoo = registry()  # in a process of the pool
+    traced = _trace_models(namespace, _listed(namespace, zoo)[name], zoo)
+    return {"rows": [each for row in traced for each in models_to_list(row)]}
 
 
-def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[CatalogueRow]:
+def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -> Iterator[CatalogueRow]:
     """Yield the models of one architecture with the facts from traces. Equal networks are traced once."""
     layouts: dict[str, AxisLayout] | None = None
     known: dict[tuple[Any, ...], CatalogueRow] = {}
-    zoo = registry()
     for row in rows:
-        spec = _spec(namespace, row)
+        spec = _spec(namespace, row, zoo)
         try:
             asked = ModelHooks.of(spec, zoo)
             what, params = _identity(spec, asked)
@@ -289,10 +292,10 @@ def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]
     return what, sum(each.numel() for each in network.parameters())
 
 
-def _listed(namespace: str) -> Mapping[str, Sequence[CatalogueRow]]:
+def _listed(namespace: str, zoo: Registry) -> Mapping[str, Sequence[CatalogueRow]]:
     """Return the models that a plugin lists, by architecture, as JSON-able data. Raises: PluginError for invalid
     ones."""
-    return _listed_by(registry().plugin(namespace))
+    return _listed_by(zoo.plugin(namespace))
 
 
 @cache
@@ -334,7 +337,7 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
 
 
 def _is_published(value: Any) -> bool:
-    """Return whether a value has the form of ``published``: see :func:`settled`."""
+    """Return whether a value has the form of ``published``: see :func:`models_to_list`."""
     if not isinstance(value, dict) or not isinstance(value.get("summary"), str) or value.keys() - {"summary", "params"}:
         return False
     params = value.get("params", [0, 0])
@@ -346,12 +349,12 @@ def _declared(row: Any) -> Any:
     return {key: value for key, value in row.items() if key != _PUBLISHED} if isinstance(row, dict) else row
 
 
-def _spec(namespace: str, row: CatalogueRow) -> ModelSpec:
+def _spec(namespace: str, row: CatalogueRow, zoo: Registry) -> ModelSpec:
     """Return the spec of a listed model."""
     own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
     assert plain is not None
-    return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)
+    return replace(ModelSpec.from_dict(plain), plugin=zoo.plugin(namespace).distribution)
 
 
 def _common(rows: Sequence[CatalogueRow]) -> CatalogueRow:
