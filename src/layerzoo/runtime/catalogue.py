@@ -97,7 +97,9 @@ def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
         if ledger:
             ledger.add(name, result)
     except CacheError as error:
-        logging.getLogger("layerzoo").warning("%s. If this run is stopped, the next begins anew.", error)
+        logging.getLogger("layerzoo").warning(
+            "%s. If this run is stopped, the next one starts from the beginning.", error
+        )
         return None
     return ledger
 

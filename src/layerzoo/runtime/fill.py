@@ -29,18 +29,18 @@ from layerzoo.weights.progress import FileProgress
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How much of a checkpoint was read."""
+    """Summary of the tensors that were read from a checkpoint."""
 
     tensors: int
     of_tensors: int
     bytes: int
     of_bytes: int
     sha256: str | None = None
-    """Of what was read: name and bytes of each tensor, by name. The numbers follow from nothing else of the file."""
+    """Of the name and bytes of each tensor that was read, by name. Features depend on nothing else in the file."""
     entry: str | None = None
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
-    """What a training wrapper had added to each checkpoint key: ``module.``."""
+    """The prefix that a training wrapper added to each checkpoint key: ``module.``."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, has_values: bool = False) -> Loaded:

@@ -115,7 +115,7 @@ class Initialisation:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Skip and record what is built inside, in this thread."""
+        """Skip and record initialisation inside, in this thread."""
         with _Operations(self), _InitCalls(self), self._without_truncated_normals(), self._unseen_reads():
             yield
 
@@ -212,7 +212,7 @@ class Initialisation:
             self._memory[key] = _StorageState(StorageWeakRef(storage))
         return self._memory[key]
 
-    # ------------------------------------------------------------ what the two modes report
+    # ------------------------------------------------------------ reports of the two modes
 
     def note_parameter(self, tensor: Tensor) -> None:
         if (memory := self._make(tensor)) is not None:

@@ -31,7 +31,7 @@ from layerzoo.runtime.pickled import decoded
 from layerzoo.runtime.trace import saved_tensors
 
 EXTRA_STATE = "_extra_state"
-"""What torch calls the extra state of a module in a state dict."""
+"""Name of a module's extra state in a state dict of torch."""
 _TORCH_MODULES = frozenset({"torch.nn.modules.module", "torch.nn.modules.batchnorm", "torch.nn.modules.instancenorm"})
 """Modules of torch whose ``_load_from_state_dict`` only copies. Those of norms add a missing ``num_batches_tracked``,
 which no norm reads in eval mode."""
@@ -41,12 +41,12 @@ _READS = frozenset(
 """Methods that reach values without an operation that a dispatch mode sees."""
 _OVERWRITES = frozenset({"copy_", "fill_", "zero_", "normal_", "uniform_"})
 _MISMATCH = re.compile(r'(?:size mismatch for (.+?): |While \w+ the parameter named "(.+?)", )')
-"""How torch says that one tensor does not fit."""
+"""Matches torch's message for a tensor that does not fit."""
 
 Read = Callable[[Sequence[str]], Mapping[str, Tensor]]
 """Reads tensors of a checkpoint by their names."""
 _ViewKey = tuple[int, int, tuple[int, ...], tuple[int, ...]]
-"""What two tensors of the same elements have in common: storage, offset, size, strides."""
+"""Equal for tensors of the same elements: storage, offset, size, strides."""
 
 
 class ConstructorValuesNeeded(Exception):  # noqa: N818 - a request to the caller, who builds the network again
@@ -87,7 +87,7 @@ class _StorageView:
     stride: tuple[int, ...]
     dtype: torch.dtype
     name: str
-    """Of the checkpoint's tensor whose values it gets."""
+    """Name of its values in the checkpoint."""
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> _StorageView:
@@ -126,7 +126,7 @@ class LoadingLogic(TorchDispatchMode):
         self._deferred: dict[int, dict[_ViewKey, _StorageView]] = {}
         self._needs_constructor = False
         self.values: dict[str, Tensor] = {}
-        """What was read, by the name in the checkpoint."""
+        """Values that were read, by the name in the checkpoint."""
 
     def run(self, needed: Sequence[Sequence[str]], modules: Iterable[str], *, model: str) -> dict[str, str]:
         """Let torch load the checkpoint.
@@ -134,9 +134,9 @@ class LoadingLogic(TorchDispatchMode):
         Args:
             needed: names of the network's tensors that the cut needs; those of one tensor together.
             modules: paths of the modules that the cut needs.
-            model: what messages call the network.
+            model: its id, for messages.
         Returns: names of needed tensors that have no values yet, with the names of their values in the checkpoint.
-        Raises: ConstructorValuesNeeded; WeightsError for what the network's own code refuses, and for what is missing.
+        Raises: ConstructorValuesNeeded; WeightsError for missing tensors, and for those that the network's code refuses.
         """
         missing: list[str] = []
 
@@ -218,7 +218,7 @@ class LoadingLogic(TorchDispatchMode):
         deferred = [memory for held in self._deferred.values() for memory in held.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
-    # ------------------------------------------------------------ what the two modes report
+    # ------------------------------------------------------------ reports of the two modes
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -271,7 +271,7 @@ class LoadingLogic(TorchDispatchMode):
             self.values |= self._read(unread)
 
 
-class MissingTensor(Exception):  # noqa: N818 - the caller knows what to say
+class MissingTensor(Exception):  # noqa: N818 - the caller raises the final error
     """A needed tensor of the network that torch reports as missing."""
 
     def __init__(self, name: str) -> None:
@@ -305,8 +305,8 @@ def _refusal(error: Exception, needed: set[str]) -> str | None:
     if not (isinstance(error, RuntimeError) and first.startswith("Error(s) in loading state_dict")):
         return summary(error)
     found = [(line, _MISMATCH.match(line)) for line in lines if line]
-    told = [line for line, match in found if match is None or (match[1] or match[2]) in needed]
-    return "; ".join(told) or None
+    relevant = [line for line, match in found if match is None or (match[1] or match[2]) in needed]
+    return "; ".join(relevant) or None
 
 
 def _place(tensor: Tensor) -> _ViewKey:

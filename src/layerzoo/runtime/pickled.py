@@ -19,10 +19,10 @@ from layerzoo.weights import Files
 _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 """The entries of a training checkpoint that may hold the network's state dict, the preferred one first.
 
-The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: they are what the training evaluated.
+The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: the training evaluated them.
 """
 _DEEPEST = 4
-"""How many levels deep a file is searched for state dicts, for an error message that lists them."""
+"""Depth to which a file is searched for state dicts, for an error message that lists them."""
 _LISTED = 6
 _SAFE_CLASSES: list[Any] = [argparse.Namespace]
 """Classes beyond torch's own that a checkpoint may contain. They hold data and run no code: a training script writes

@@ -154,7 +154,7 @@ _OBJECTS = "query."
 
 
 class Located(NamedTuple):
-    """Which positions of a layer belong to each row of a batch; both are (batch, position) booleans."""
+    """The positions of a layer that belong to each row of a batch, as (batch, position) booleans."""
 
     kept: Tensor
     """Positions that come from the sample or that the network adds to it: those that `none` returns."""

@@ -33,7 +33,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
     """Return the dtype that the model's library computes in by default.
 
     Args:
-        said: what the hook ``layerzoo_dtype`` returned.
+        said: the answer of the hook ``layerzoo_dtype``.
         stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
         model: the model's id, for messages.
         plugin: the plugin that was asked.

@@ -17,13 +17,13 @@ _NARROW = frozenset(
 _COMPANION = re.compile(
     r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
 )
-"""What quantisation libraries call the tensors next to a quantised one: ``weight_scale_inv`` (fine-grained float8),
+"""Names that quantisation libraries give to the tensors next to a quantised one: ``weight_scale_inv`` (fine-grained float8),
 ``weight_scale`` (compressed-tensors, torchao), ``SCB`` and ``absmax`` (bitsandbytes), ``scales`` and ``qzeros`` (GPTQ,
 AWQ), ``weight_scale_2`` (NVFP4)."""
 _PACKED = re.compile(r"(^|[._])(qweight|qdata|\w*_packed|\w*_blocks|quant_state\..*)$")
-"""What they call a tensor that holds several quantised numbers in one."""
+"""Names of tensors that hold several quantised numbers in one."""
 _DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.|$)")
-"""What adapters call the changes to the weights of their base model."""
+"""Names that adapters give to the changes of weights of their base model."""
 
 
 def is_narrow(tensors: Mapping[str, Tensor]) -> bool:

@@ -56,7 +56,7 @@ _DTYPES = {
 
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _THREADS = 2
-"""How many threads compute digests while tensors are read."""
+"""Number of threads that compute digests while tensors are read."""
 
 
 class Stored(Protocol):
@@ -84,7 +84,7 @@ class _SafetensorsFile:
     path: Path
     entries: Mapping[str, TensorEntry]
     rest: PartialFile | None = None
-    """Where the bytes that are not on the disk come from."""
+    """The source of the bytes that are not on disk."""
     digests: Mapping[str, str] | None = None
     """The sha256 of each tensor, in a file that layerzoo wrote."""
 
@@ -276,7 +276,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def tensor_data(tensor: Tensor) -> TensorData:
-    """Return what is written of a contiguous tensor on the CPU. Raises: WeightsError for a type no file can hold."""
+    """Return the written form of a contiguous tensor on the CPU. Raises: WeightsError for an unsupported dtype."""
     if tensor.dtype not in _NAMES:
         raise WeightsError(f"a tensor of type {tensor.dtype} cannot be kept as safetensors")
     return TensorData(_NAMES[tensor.dtype], tuple(tensor.shape), bytes_of(tensor))

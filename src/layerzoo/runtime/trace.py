@@ -68,7 +68,7 @@ class Trace:
     sizes: Mapping[str, int]
     """Number of elements of each tensor that is read."""
     parameters: frozenset[str]
-    """Which of them are parameters."""
+    """Names of those that are parameters."""
     flops: tuple[tuple[int, int], ...]
     """(step, FLOPs of that operation for the whole batch), in order."""
     batch_size: int

@@ -203,7 +203,7 @@ def seeded(device: torch.device | None = None, seed: int = SEED) -> Iterator[Non
 
 
 _LOUDER = 4.0
-"""How much larger the values of the added row are."""
+"""Factor by which the values of the added row are larger."""
 
 
 def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:

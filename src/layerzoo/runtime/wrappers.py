@@ -15,7 +15,7 @@ _OWNERS = ("model", "net", "network")
 """First segments of a training class that holds the network in an attribute. Networks use these names themselves, so
 the unchanged keys are preferred."""
 _DEEPEST = 3
-"""How many wrappers around each other are looked for."""
+"""Number of nested wrappers that are recognised."""
 
 Rename = Callable[[str], str]
 

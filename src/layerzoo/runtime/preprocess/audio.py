@@ -165,7 +165,7 @@ class AudioPreprocessor(Preprocessor):
 
 _WINDOWS_AT_ONCE = 16
 _LENGTHS = 8
-"""How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
+"""Number of lengths per octave to which clips are padded: 4 % longer on average, 12 % at most."""
 
 
 def _padded(row: InputRow) -> InputRow:

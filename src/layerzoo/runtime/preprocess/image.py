@@ -33,7 +33,7 @@ class ImagePreprocessor(Preprocessor):
 
     Args:
         declared: the declared values. With a `processor`, they describe what ``transform`` does.
-        transform: what the hook ``layerzoo_preprocess`` gave for the model, applied instead of the declared values.
+        transform: the answer of the hook ``layerzoo_preprocess`` for the model, applied instead of the declared values.
     """
 
     modality: Modality = "vision"
@@ -58,7 +58,7 @@ class ImagePreprocessor(Preprocessor):
         return None if self._transform else values_of(self.declared)
 
     def row_of_part(self, part: Part) -> InputRow:
-        """Return what the network takes of a decoded image."""
+        """Return the row of a decoded image."""
         return InputRow({PIXELS: array_of(part)}) if self._transform is None else self.row_of(part.data)
 
     def check_usable(self) -> None:
@@ -70,7 +70,7 @@ class ImagePreprocessor(Preprocessor):
             )
 
     def row_of(self, image: Any) -> InputRow:
-        """Return what the network takes of an RGB ``PIL.Image``."""
+        """Return the row of an RGB ``PIL.Image``."""
         from layerzoo.media.image import to_array
 
         if self._transform is None:
@@ -124,7 +124,7 @@ def example_image(size_px: tuple[int, int]) -> Any:
 
 
 def row_of(made: Any) -> InputRow:
-    """Return the row of what a transform returned: an array, or :class:`ImageInputs`.
+    """Return the row of a transform's result: an array, or :class:`ImageInputs`.
 
     A single input is passed to the network by position, several by their names.
     """
