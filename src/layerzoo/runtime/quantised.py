@@ -17,7 +17,7 @@ _NARROW = frozenset(
 _COMPANION = re.compile(
     r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
 )
-"""Names that quantisation libraries give to the tensors next to a quantised one: ``weight_scale_inv`` (fine-grained float8),
+"""Names of tensors next to a quantised one in quantisation libraries: ``weight_scale_inv`` (fine-grained float8),
 ``weight_scale`` (compressed-tensors, torchao), ``SCB`` and ``absmax`` (bitsandbytes), ``scales`` and ``qzeros`` (GPTQ,
 AWQ), ``weight_scale_2`` (NVFP4)."""
 _PACKED = re.compile(r"(^|[._])(qweight|qdata|\w*_packed|\w*_blocks|quant_state\..*)$")
