@@ -136,7 +136,7 @@ class LoadingLogic(TorchDispatchMode):
             modules: paths of the modules that the cut needs.
             model: its id, for messages.
         Returns: names of needed tensors that have no values yet, with the names of their values in the checkpoint.
-        Raises: ConstructorValuesNeeded; WeightsError for missing tensors, and for those that the network's code rejects.
+        Raises: ConstructorValuesNeeded; WeightsError for missing tensors, and for those that the network rejects.
         """
         missing: list[str] = []
 
