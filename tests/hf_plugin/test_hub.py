@@ -234,7 +234,7 @@ def test_its_default_architecture_from_chance_needs_no_connection(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     backbone = layerzoo.load("hf/openai/whisper-tiny", layer="block.0", weights="random:0")
     assert backbone.layers[0].shape == (1500, 384)
-    assert "the library's default stands for it" in caplog.text
+    assert "the library's default is used" in caplog.text
     assert connected.requests == []
 
 

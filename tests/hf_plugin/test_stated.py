@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import layerzoo_hf
-from layerzoo.runtime.catalogue import settled
+from layerzoo.runtime.catalogue import models_to_list
 from layerzoo_hf.stated import stated_params
 
 CATALOGUE = Path(layerzoo_hf.__file__).with_name("models.jsonl")
@@ -106,10 +106,10 @@ def test_a_traced_row_is_settled_by_what_is_known_of_its_weights() -> None:
     unknown = {"id": "acme/net-7b", "summary": "Net?", "weights": "hf://acme/net-7b"}
     architecture = {key: value for key, value in traced.items() if key != "weights"}
     architecture |= {"id": "net", "aliases": ["net_text"]}
-    assert settled(traced) == [traced]
-    assert settled({**traced, "published": {"summary": "Net?", "params": [5, 8]}}) == [traced]
-    assert settled({**traced, "published": {"summary": "Net?", "params": [8, 9]}}) == [unknown, architecture]
-    assert settled({**traced, "published": {"summary": "Net?"}}) == [unknown, architecture]
-    assert settled({**row, "failed": "x", "published": {"summary": "Net?"}}) == [
+    assert models_to_list(traced) == [traced]
+    assert models_to_list({**traced, "published": {"summary": "Net?", "params": [5, 8]}}) == [traced]
+    assert models_to_list({**traced, "published": {"summary": "Net?", "params": [8, 9]}}) == [unknown, architecture]
+    assert models_to_list({**traced, "published": {"summary": "Net?"}}) == [unknown, architecture]
+    assert models_to_list({**row, "failed": "x", "published": {"summary": "Net?"}}) == [
         {**row, "summary": "Net?", "failed": "x"}
     ]

@@ -107,4 +107,6 @@ def test_results_that_cannot_be_kept_are_given_all_the_same(
     assert [row["id"] for row in wide] == ["wide"]
     assert wide[0]["layers"]
     assert not was_known
-    assert "cannot be written: File exists. If this run is stopped, the next begins anew" in caplog.text
+    assert (
+        "cannot be written: File exists. If this run is stopped, the next one starts from the beginning" in caplog.text
+    )

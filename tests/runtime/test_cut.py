@@ -106,7 +106,7 @@ def test_weights_of_modules_that_are_never_called_are_kept_when_they_are_read() 
 
 def test_a_stub_raises_when_called() -> None:
     network = cut_at("RunsOutOfOrder", Layer(name="first", module="first")).network
-    with pytest.raises(CutError, match="middle lies past the cut"):
+    with pytest.raises(CutError, match="middle is past the cut"):
         network(torch.zeros(1, 3, 16, 16))
 
 

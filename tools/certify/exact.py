@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 import layerzoo
 from layerzoo.runtime.backbone import memory_format, to_memory_format
-from layerzoo.runtime.network import meant
+from layerzoo.runtime.network import selected_tokens
 from layerzoo.spec import Layer, ModelSpec, Weights
 
 _NOISE = 0.03
@@ -157,7 +157,7 @@ def _hook(network: nn.Module, layer: Layer, activations: dict[str, Tensor]) -> A
         nonlocal calls
         if calls == (layer.call or 0):
             key = layer.output if layer.at == "output" else None
-            activations[layer.name] = meant(_selected(output, key), layer).clone()
+            activations[layer.name] = selected_tokens(_selected(output, key), layer).clone()
         calls += 1
 
     def keep_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which axis of an activation is which, told by how it changes with the size of the input. Never guessed."""
+"""Infer which axis of an activation is which, from how its size changes with the size of the input. Never guess."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Probes:
     """Traces of one network at several input sizes.
 
     base: the trace at the model's own size.
-    enlarged: traces of larger inputs, by what is larger: a picture of twice the height or the width, a sequence of
-    twice the length; in `all`, each of these and the batch too. What the network refuses is absent.
-    sequence_axis: what the positions of a sequence are called here, `token` or `time`.
+    enlarged: traces of larger inputs, by the larger dimension: an image of twice the height or width, or a sequence of
+        twice the length; in `all`, each of these and also the batch. Sizes that the network refuses are absent.
+    sequence_axis: the name of the positions of a sequence, `token` or `time`.
     """
 
     base: Trace
@@ -29,11 +29,11 @@ class Probes:
 
     @cached_property
     def sides(self) -> frozenset[Enlargement]:
-        """What the network takes at another size while the rest of the input stays as it is."""
+        """Dimensions in which the network accepts another size while the rest of the input keeps its size."""
         return frozenset(self.enlarged) - {"all"}
 
     def grown(self, call: Call, key: Key, at: str) -> dict[Enlargement, tuple[int, ...]] | None:
-        """The shape of one activation in each larger trace; None where it is missing from one."""
+        """Return the shape of one activation in each larger trace; None where it is missing from one."""
         found = {
             enlargement: _shape(calls[call.module, call.index], key, at)
             for enlargement, calls in self._calls.items()
@@ -59,12 +59,12 @@ class AxisLayout:
 
 
 def infer_layout(probes: Probes, call: Call, key: Key, *, at: str = "output") -> AxisLayout | None:
-    """The layout of an activation, or None when the probes cannot tell it.
+    """Infer the layout of an activation; None where the probes do not show it.
 
-    An axis is `batch` when it grows as the batch does; `height`, `width`, `token` or `time` when it grows with that
-    side of the input; `channel` when it is the one axis that does not change. Two axes of size 1 behind the
-    channels are the `height` and `width` of a map that was pooled to one pixel. Everything else stays unknown: so do
-    two axes that grow together, in a network that takes square pictures only.
+    An axis is `batch` if it grows with the batch; `height`, `width`, `token` or `time` if it grows with that
+    dimension of the input; `channel` if it is the only axis that does not change. Two axes of size 1 after the
+    channels are the `height` and `width` of a map that was pooled to one pixel. All other axes stay unknown: for
+    example, two axes that grow together in a network that accepts square images only.
     """
     shape = _shape(call, key, at)
     if shape is None or "all" not in probes.enlarged:
@@ -84,7 +84,8 @@ def _shape(call: Call, key: Key, at: str) -> tuple[int, ...] | None:
 
 
 def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Enlargement, tuple[int, ...]], probes: Probes) -> str:
-    """The word for an axis, by the stretches that change it; '' for one that never changes, '?' for a riddle."""
+    """Return the name of an axis, from the enlargements that change it; '' for an axis that never changes, '?' for
+    an ambiguous one."""
     change = {enlargement for enlargement, other in grown.items() if other[axis] != shape[axis]}
     if not change:
         return ""
@@ -101,7 +102,7 @@ def _name(axis: int, shape: tuple[int, ...], grown: Mapping[Enlargement, tuple[i
 
 
 def _with_pixel(axes: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The axes, with those of a single pixel named: it keeps its size whatever the input's."""
+    """Name the axes of a single pixel, which keep their size for any input."""
     return (*axes[:2], "height", "width") if axes == ("batch", "", "", "") and shape[2:] == (1, 1) else axes
 
 
@@ -111,13 +112,12 @@ def _prefix_tokens(
     grown: Mapping[Enlargement, tuple[int, ...]],
     received: tuple[int, ...],
 ) -> int | None:
-    """Tokens that do not grow with the input, told by how many there are in all.
+    """Count the tokens that do not grow with the input, from the total number of tokens at several sizes.
 
-    With p of them before r rows of c columns, n = p + rc; rows follow from the height alone and columns from the
-    width, so that (n_height - p)(n_width - p) = (n - p)(n_all - p), however sizes are rounded.
-    Of a network that takes square pictures only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. That
-    shows: then rc is no square.
-    With p of them before a text of t tokens, n = p + t and n_length = p + 2t.
+    With p of them before r rows of c columns, n = p + rc. Rows depend only on the height and columns only on the width,
+    so that (n_height - p)(n_width - p) = (n - p)(n_all - p), even if sizes are rounded. For a network that accepts
+    square images only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. Otherwise rc is no square. With p
+    of them before a text of t tokens, n = p + t and n_length = p + 2t.
 
     received: the shape of the network's input.
     """
@@ -144,5 +144,5 @@ def _prefix_tokens(
 
 
 def _received(trace: Trace) -> tuple[int, ...]:
-    """The shape of what the network was given."""
+    """Return the shape of the network's input."""
     return next(iter(trace.calls[0].inputs.values()), ())

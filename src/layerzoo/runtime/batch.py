@@ -1,4 +1,4 @@
-"""What a network receives: rows of samples, collated."""
+"""Rows of samples, and the batches that a network receives."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from layerzoo.pooling import SEQUENCE_AXES
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One line of a batch: a picture, a window of a sound or a text, a frame of a video."""
+    """One row of a batch: an image, a window of audio, a text or a chunk of one, or a frame of a video."""
 
     inputs: Mapping[str, NDArray[Any]]
     """By the name of the network's argument, without the batch axis."""
     valid: int = 1
-    """How many positions (samples, tokens) of the sample are in this row."""
+    """Number of positions (audio samples, tokens) of the sample in this row."""
     total: int = 1
-    """How many positions the row has, padding included."""
+    """Number of positions of the row, including padding."""
     time_s: float | None = None
-    """When a frame of a video is shown, in seconds from its start."""
+    """Time of a video frame, in seconds from the start of the video."""
     span: tuple[int, int] | None = None
-    """Which of its valid positions are pooled, from the first of them on; the others are the context that a chunk of a
-    text shares with its neighbours. None: all that are valid."""
+    """Start and end of the pooled positions, counted from the first valid one; the others are the context that a chunk
+    of a text shares with its neighbours. None: all valid positions."""
     special: tuple[int, int] = (0, 0)
-    """How many of its valid positions are the tokenizer's special tokens, at the beginning and at the end."""
+    """Number of the tokenizer's special tokens at the beginning and at the end of its valid positions."""
     offset: int = 0
-    """Where the valid positions begin, in a row that is padded on the left."""
+    """The first valid position, in a row that is padded on the left."""
     image_mask: NDArray[np.bool_] | None = None
-    """(height, width) of the pixels: where they show the image, and not padding. None: everywhere."""
+    """(height, width): True for pixels of the image, False for padding. None: no padding."""
 
     @property
     def weight(self) -> int:
-        """How much the row counts among its siblings, where a layer has no positions to count."""
+        """Weight of the row among the rows of its sample, at layers without positions to count."""
         start, end = self.span or (0, self.valid)
         return end - start
 
@@ -52,42 +52,42 @@ class InputRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows side by side.
+    """Stacked rows.
 
     inputs: tensors with a batch axis, by the name of the network's argument; a single one is passed by position.
-    valid: (batch,) true positions of each row out of ``total``, or None where all rows are whole.
-    times_s: for the frames of videos, when each is shown, in seconds from the start of its video; None for others.
-    spans: (batch, 2) where the positions of each row begin and end that are pooled, counted from its first valid one;
-        None: all valid ones are.
-    offsets: (batch,) where the valid positions of each row begin; None: at the first, as padding is on the right.
+    valid: (batch,) number of valid positions of each row out of ``total``; None if no row is padded.
+    times_s: times of video frames, in seconds from the start of their video; None for other rows.
+    spans: (batch, 2) start and end of the pooled positions of each row, counted from its first valid one; None: all
+        valid positions.
+    offsets: (batch,) first valid position of each row; None: position 0, with padding on the right.
     """
 
     inputs: Mapping[str, Tensor]
     valid: Tensor | None = None
     total: int = 1
-    """How many positions each row has, padding included."""
+    """Number of positions of each row, including padding."""
     times_s: tuple[float | None, ...] | None = None
     sequence_axes: frozenset[str] = SEQUENCE_AXES
-    """The axes of an activation that run along a row, so that its true positions come first."""
+    """The axes of an activation that run along a row, on which its valid positions are contiguous."""
     spans: Tensor | None = None
     offsets: Tensor | None = None
     frame_hop: tuple[int, int] | None = None
-    """Of how many positions the first frame is made, and how many later each next one begins, where that is known."""
+    """Length and hop of a frame in positions, if known."""
     example_total: int | None = None
-    """How many positions the example input has, for which the shapes of layers are stated; None where not known."""
+    """Number of positions of the example input, to which the shapes of layers refer; None if unknown."""
     image_mask: Tensor | None = None
-    """(batch, height, width) where the pixels of each row show its image, and not padding; None where all do."""
+    """(batch, height, width): True for pixels of the image, False for padding; None without padding."""
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return int(next(iter(self.inputs.values())).shape[0])
 
     def __len__(self) -> int:
         return self.size
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
-        """The batch on another device; four-dimensional inputs in another memory format where one is given."""
+        """Move the batch to a device, and convert its four-dimensional inputs to a memory format, if one is given."""
 
         def move(tensor: Tensor) -> Tensor:
             tensor = tensor.to(device)
@@ -108,7 +108,7 @@ class Batch:
         return replace(self, inputs=inputs)
 
     def run(self, network: nn.Module) -> Any:
-        """What a network returns for this batch."""
+        """Run a network on this batch, and return its output."""
         tensors = list(self.inputs.values())
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 
@@ -120,10 +120,12 @@ def collate(
     masked: bool = False,
     sequence_axes: frozenset[str] = SEQUENCE_AXES,
 ) -> Batch:
-    """Rows side by side. Where lengths differ, the last axis is padded on the right with ``pad``'s value.
+    """Stack rows to a batch. If lengths differ, the last axis is padded on the right.
 
-    masked: whether the rows' true lengths are kept as ``valid``.
-    sequence_axes: of an activation, those that run along a row.
+    Args:
+        pad: padding value by the name of the input.
+        masked: keep the lengths of the rows without padding as ``valid``.
+        sequence_axes: axes of an activation that run along a row.
     """
     total = max(row.total for row in rows)
     inputs = {name: _stack([row.inputs[name] for row in rows], (pad or {}).get(name)) for name in rows[0].inputs}
@@ -145,7 +147,7 @@ def collate(
 
 
 def _image_mask(rows: Sequence[InputRow]) -> Tensor | None:
-    """The masks of images side by side; None where no row has padding."""
+    """Stack the masks of images; None if no row has padding."""
     masks = [row.image_mask for row in rows if row.image_mask is not None]
     if not masks or all(mask.all() for mask in masks):
         return None

@@ -1,4 +1,4 @@
-"""Makes a plugin's catalogue: every model that the plugin knows of, traced, with its layers and what they cost."""
+"""Generate a plugin's catalogue: all models that the plugin lists, traced, with their layers and costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerzoo.jobs.ledger import Ledger, Result
 from layerzoo.jobs.workers import WorkerLimits, results
 from layerzoo.plugins.loader import hooks
 from layerzoo.printable import shorten
-from layerzoo.registry import Diagnostic, PluginManifest, registry
+from layerzoo.registry import Diagnostic, PluginManifest, Registry, registry
 from layerzoo.registry.format import layer_table
 from layerzoo.registry.format.catalogue import catalogue_lines, compile_models
 from layerzoo.registry.format.schema import check_model
@@ -32,39 +32,42 @@ from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
 CatalogueRow = dict[str, Any]
-"""A model in the author's form, with its ``id``; ``failed`` says why its network could not be traced."""
+"""A model in the form of a declaration, with its ``id``; ``failed`` is the reason why it could not be traced."""
 
 Traced = tuple[CatalogueRow, ...]
-"""The models of one architecture, with what a trace tells."""
+"""The models of one architecture, with the facts from traces."""
 
 _NOT_LISTED = ("base", "layers", "params", "flops")
-"""What a plugin does not say of the models that it lists: they stand for themselves, and a trace tells the rest."""
+"""Keys that a plugin must not set for the models that it lists: a trace provides them."""
 
 _PUBLISHED = "published"
-"""What a plugin says of a checkpoint whose configuration it does not know, next to the keys of the model: see
-:func:`settled`."""
+"""Key of a checkpoint whose configuration the plugin does not know, next to the keys of the model: see
+:func:`models_to_list`."""
 
 _LONGEST = 80
 _MEMORY_BYTES = 8 << 30
-"""A network that only runs for real may be larger than the machine."""
+"""A network that only runs with real values may exceed the memory of the machine."""
 
 
 def architectures(namespace: str) -> list[str]:
-    """The architectures of a plugin that has a catalogue, by name.
+    """Return the names of the architectures that a plugin with a catalogue lists.
 
-    Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or when
-    what that lists are no models.
+    Raises: NotFoundError for an unknown namespace, PluginError when the plugin has no `layerzoo_catalogue`, or lists
+    invalid models.
     """
-    return sorted(_listed(namespace))
+    return sorted(_listed(namespace, registry()))
 
 
 def trace_architectures(
     namespace: str, names: Iterable[str], ledger: Ledger | None, *, processes: int, seconds: float = 600
 ) -> Iterator[tuple[Traced, bool]]:
-    """The models of each architecture, and whether they were known from an earlier run; as they come.
+    """Yield the models of each architecture, in the order in which they are traced, and whether an earlier run traced
+    them.
 
-    ledger: where each result is kept the moment it is known, so that a run that was stopped goes on; None: nowhere.
-    processes: how many work at the same time. seconds: how long one architecture may take.
+    Args:
+        ledger: file that keeps each result, so that a stopped run can be continued; None: results are not kept.
+        processes: number of parallel processes.
+        seconds: time limit for one architecture.
     """
     wanted = list(names)
     known = _known(ledger)
@@ -77,16 +80,16 @@ def trace_architectures(
         if "rows" in result:
             ledger = _keep(ledger, name, result)
             yield tuple(result["rows"]), False
-        else:  # its process was lost: what that says of the network is not known, and the next run tries again
-            failed = ({**row, "failed": result["failed"]} for row in _listed(namespace)[name])
-            yield tuple(each for row in failed for each in settled(row)), False
+        else:  # its process ended without a result; the next run tries again
+            failed = ({**row, "failed": result["failed"]} for row in _listed(namespace, registry())[name])
+            yield tuple(each for row in failed for each in models_to_list(row)), False
 
 
 def _known(ledger: Ledger | None) -> Mapping[str, Result]:
     try:
         return ledger.results() if ledger else {}
     except CacheError:
-        return {}  # it cannot be written either, which is told then
+        return {}  # writing it fails, too, and reports the error
 
 
 def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
@@ -95,20 +98,22 @@ def _keep(ledger: Ledger | None, name: str, result: Result) -> Ledger | None:
         if ledger:
             ledger.add(name, result)
     except CacheError as error:
-        logging.getLogger("layerzoo").warning("%s. If this run is stopped, the next begins anew.", error)
+        logging.getLogger("layerzoo").warning(
+            "%s. If this run is stopped, the next one starts from the beginning.", error
+        )
         return None
     return ledger
 
 
 def catalogue_text(namespace: str, traced: Iterable[Traced]) -> str:
-    """The file that a plugin ships. What could not be traced stands in it without layers."""
+    """Return the content of the file that a plugin ships. Models that could not be traced are listed without layers."""
     models = [{key: value for key, value in row.items() if key != "failed"} for rows in traced for row in rows]
-    common = _common([row for listed in _listed(namespace).values() for row in listed])
+    common = _common([row for listed in _listed(namespace, registry()).values() for row in listed])
     return "".join(catalogue_lines(models, common=common, traced_with=versions_of(namespace)))
 
 
 def shipped_text(namespace: str) -> str:
-    """The catalogue that a plugin ships. Raises: RegistryError when it cannot be read."""
+    """Return the catalogue that a plugin ships. Raises: RegistryError when it cannot be read."""
     path = catalogue_path(namespace)
     try:
         return path.read_text(encoding="utf-8")
@@ -120,11 +125,11 @@ def shipped_text(namespace: str) -> str:
 
 
 def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
-    """The models of some architectures, as the plugin's catalogue has them.
+    """Yield the models of some architectures from the plugin's catalogue.
 
-    Raises: RegistryError when it was made with other libraries, or lacks one of them.
+    Raises: RegistryError when it was generated with other libraries, or an architecture is missing.
     """
-    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace), versions_of(namespace)
+    shipped, listed, here = _by_id(shipped_text(namespace)), _listed(namespace, registry()), versions_of(namespace)
     head = shipped.get(None, {})
     advice = f"Next: zoo catalogue build {namespace}, without --only"
     if head.get("traced_with") != here:
@@ -137,7 +142,7 @@ def shipped_models(namespace: str, names: Iterable[str]) -> Iterator[Traced]:
 
 
 def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator[str]:
-    """What a catalogue says otherwise, a line each; of architectures that were not traced, nothing."""
+    """Yield the differences between traced models and a catalogue, one line each. Other architectures are ignored."""
     failed = {row["id"]: row["failed"] for rows in traced for row in rows if "failed" in row}
     shipped = _by_id(text)
     for name, row in _by_id(catalogue_text(namespace, traced)).items():
@@ -149,7 +154,7 @@ def differences(namespace: str, traced: Sequence[Traced], text: str) -> Iterator
         else:
             yield from (f"{label}: {each}" for each in _unlike(row, shipped[name]))
     here = {row["id"] for rows in traced for row in rows}
-    listed = [row for rows in _listed(namespace).values() for row in rows]
+    listed = [row for rows in _listed(namespace, registry()).values() for row in rows]
     possible = {each: row["id"] for row in listed for each in _possible_ids(row)}
     for name in filter(None, shipped):
         if name not in possible:
@@ -163,7 +168,7 @@ def _unlike(here: CatalogueRow, there: CatalogueRow) -> Iterator[str]:
         mine, its = here.get(key), there.get(key)
         if mine == its:
             continue
-        if isinstance(mine, list) and isinstance(its, list):  # of a table of layers, the rows that are in one only
+        if isinstance(mine, list) and isinstance(its, list):  # of tables of layers, only the rows that differ
             mine, its = [row for row in mine if row not in its], [row for row in its if row not in mine]
         yield f"{key} is {_short(mine)}, and in the file {_short(its)}"
 
@@ -174,8 +179,8 @@ def _short(value: Any) -> str:
 
 
 def _by_id(text: str) -> dict[str | None, CatalogueRow]:
-    """The lines of a catalogue; its head under None. A line that is no JSON object counts as none: whoever reads the
-    catalogue is told what is wrong with it."""
+    """Parse the lines of a catalogue, by id; its head has the key None. Invalid lines are skipped: reading the
+    catalogue reports them."""
     rows = []
     for line in text.split("\n"):
         with contextlib.suppress(ValueError):
@@ -184,46 +189,48 @@ def _by_id(text: str) -> dict[str | None, CatalogueRow]:
 
 
 def catalogue_path(namespace: str) -> Path:
-    """The plugin's catalogue, as its registry.yaml names it. Raises: RegistryError when it names none."""
-    manifest = registry().plugin(namespace)
-    if path := registry().catalogue(manifest):
+    """Return the path of a plugin's catalogue from its registry.yaml. Raises: RegistryError when it has none."""
+    zoo = registry()
+    manifest = zoo.plugin(namespace)
+    if path := zoo.catalogue(manifest):
         return Path(path)
     raise RegistryError(f"{manifest.path} names no catalogue. Next: write `catalogue: models.jsonl` into it")
 
 
 def versions_of(namespace: str) -> dict[str, str]:
-    """The versions of the libraries that make a plugin's networks."""
-    manifest = registry().plugin(namespace)
-    rows = {row["builder"]: row for rows in _listed(namespace).values() for row in rows}
+    """Return the versions of the libraries that build a plugin's networks."""
+    zoo = registry()
+    manifest = zoo.plugin(namespace)
+    rows = {row["builder"]: row for rows in _listed(namespace, zoo).values() for row in rows}
     found: dict[str, str] = {}
     for row in rows.values():
-        found |= library_versions(_spec(namespace, row), registry())
+        found |= library_versions(_spec(namespace, row, zoo), zoo)
     return {name: version for name, version in found.items() if name not in ("layerzoo", manifest.distribution)}
 
 
 def state_of(namespace: str) -> dict[str, str]:
-    """Everything that a result depends on: the libraries, the models that are listed, and the code that traces, names
-    and packs."""
-    found = hashlib.sha256(json.dumps(_listed(namespace)).encode())
-    plugin = Path(str(registry().plugin(namespace).path)).parent
+    """Return everything that results depend on: the libraries, the listed models, and the code that traces and
+    names."""
+    zoo = registry()
+    found = hashlib.sha256(json.dumps(_listed(namespace, zoo)).encode())
+    plugin = Path(str(zoo.plugin(namespace).path)).parent
     parts = [*Path(__file__).parent.glob("*.py"), Path(layer_table.__file__)]
     for path in sorted([*parts, *plugin.rglob("*.py"), *plugin.rglob("*.toml")]):
         found.update(path.read_bytes())
     return {**versions_of(namespace), "code": found.hexdigest()}
 
 
-def settled(row: CatalogueRow) -> list[CatalogueRow]:
+def models_to_list(row: CatalogueRow) -> list[CatalogueRow]:
     """Return the models to list for a traced row.
 
-    Of a checkpoint whose configuration is not known (``published`` in its row), a trace tells what another network of
-    its architecture is like, the one of the library's default configuration. Where the size of that is one that the
-    checkpoint is known to have, the row keeps it. Else the checkpoint is listed without size, cost and layers, and the
-    architecture is listed next to it, without weights, under the first of its aliases.
+    If the configuration of a checkpoint is unknown (``published`` in its row), the trace is that of the library's
+    default configuration of its architecture. If the checkpoint is known to have the same size, the row keeps the facts
+    of the trace. Otherwise the checkpoint is listed without size, cost and layers, and the architecture is listed
+    separately, without weights, under the first of its aliases.
 
     Args:
-        row: as :func:`_trace_models` yields it. ``published``: ``params``, the least and the largest number of
-            parameters that the checkpoint may have, absent where nothing is known; ``summary``, what is said of it
-            where its size is not known.
+        row: from :func:`_trace_models`. ``published`` contains ``params``, the least and the largest possible number of
+            parameters of the checkpoint, if known; and ``summary``, for a checkpoint of unknown size.
     """
     own = {key: value for key, value in row.items() if key != _PUBLISHED}
     if _PUBLISHED not in row:
@@ -241,22 +248,22 @@ def settled(row: CatalogueRow) -> list[CatalogueRow]:
 
 
 def _possible_ids(row: CatalogueRow) -> list[str]:
-    """Return the ids of the models that may be listed for a row: see :func:`settled`."""
+    """Return the ids of the models that may be listed for a row: see :func:`models_to_list`."""
     return [row["id"], *(row.get("aliases", [])[:1] if _PUBLISHED in row else [])]
 
 
 def _work(namespace: str, name: str) -> CatalogueRow:
-    traced = _trace_models(namespace, _listed(namespace)[name])
-    return {"rows": [each for row in traced for each in settled(row)]}
+    zoo = registry()  # in a process of the pool
+    traced = _trace_models(namespace, _listed(namespace, zoo)[name], zoo)
+    return {"rows": [each for row in traced for each in models_to_list(row)]}
 
 
-def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[CatalogueRow]:
-    """The models of one architecture with what a trace of each tells. Equal networks are traced once."""
+def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -> Iterator[CatalogueRow]:
+    """Yield the models of one architecture with the facts from traces. Equal networks are traced once."""
     layouts: dict[str, AxisLayout] | None = None
     known: dict[tuple[Any, ...], CatalogueRow] = {}
-    zoo = registry()
     for row in rows:
-        spec = _spec(namespace, row)
+        spec = _spec(namespace, row, zoo)
         try:
             asked = ModelHooks.of(spec, zoo)
             what, params = _identity(spec, asked)
@@ -270,24 +277,28 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow]) -> Iterator[Cata
 
 
 def _cause(error: LayerzooError) -> str:
-    """The first line of an error; with the others, where that only says that they follow."""
+    """Return the first line of an error; if it only introduces the others, all lines."""
     first, *more = str(error).splitlines() or [type(error).__name__]
-    told = [line for line in more if not line.startswith("Next: ")]
-    return f"{first}{'; '.join(told)}" if first.endswith(": ") else first
+    details = [line for line in more if not line.startswith("Next: ")]
+    return f"{first}{'; '.join(details)}" if first.endswith(": ") else first
 
 
 def _identity(spec: ModelSpec, asked: ModelHooks) -> tuple[tuple[Any, ...], int]:
-    """What a trace follows from, for one architecture: names and shapes of all tensors, and the input, which follows
-    from the arguments where it is not declared. And the number of parameters."""
+    """Return what the trace of a model depends on, within one architecture, and its number of parameters.
+
+    These are the names and shapes of all tensors, and the input, which follows from the arguments if it is not
+    declared.
+    """
     with trace_mode("meta"):
         network = build_uninitialised(spec, asked, Files())
     what = (signature(network), spec.preprocess or spec.args)
     return what, sum(each.numel() for each in network.parameters())
 
 
-def _listed(namespace: str) -> Mapping[str, Sequence[CatalogueRow]]:
-    """The models that a plugin lists, by architecture, as JSON has them. Raises: PluginError when they are none."""
-    return _listed_by(registry().plugin(namespace))
+def _listed(namespace: str, zoo: Registry) -> Mapping[str, Sequence[CatalogueRow]]:
+    """Return the models that a plugin lists, by architecture, as JSON-able data. Raises: PluginError for invalid
+    ones."""
+    return _listed_by(zoo.plugin(namespace))
 
 
 @cache
@@ -295,7 +306,7 @@ def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]
     namespace = manifest.namespace
     answer = hooks(manifest).catalogue()
     if answer is None:
-        message = f"the plugin '{namespace}' has no hook layerzoo_catalogue: it lists no models of its own"
+        message = f"the plugin '{namespace}' has no hook layerzoo_catalogue: it lists no models"
         raise PluginError(message, plugin=namespace)
     try:
         listed = json.loads(json.dumps(answer, allow_nan=False))
@@ -318,8 +329,8 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
             yield f"{name}: a list of models is wanted"
     rows = [row for each in listed.values() if isinstance(each, list) for row in each]
     for row in rows:
-        if isinstance(row, dict) and (told := [key for key in _NOT_LISTED if key in row]):
-            yield f"{row.get('id')}: {' and '.join(told)} must not be said"
+        if isinstance(row, dict) and (forbidden := [key for key in _NOT_LISTED if key in row]):
+            yield f"{row.get('id')}: {' and '.join(forbidden)} must not be said"
         if isinstance(row, dict) and not _is_published(row.get(_PUBLISHED, {"summary": ""})):
             yield f"{row.get('id')}: published is {{summary: TEXT, params: [LEAST, LARGEST]}}, params where it is known"
     source = RegistrySource(str(manifest.path), "plugin", manifest.namespace, manifest.distribution)
@@ -329,7 +340,7 @@ def _mistakes(listed: Any, manifest: PluginManifest) -> Iterator[str]:
 
 
 def _is_published(value: Any) -> bool:
-    """Whether a value has the form of ``published``: see :func:`settled`."""
+    """Return whether a value has the form of ``published``: see :func:`models_to_list`."""
     if not isinstance(value, dict) or not isinstance(value.get("summary"), str) or value.keys() - {"summary", "params"}:
         return False
     params = value.get("params", [0, 0])
@@ -337,19 +348,19 @@ def _is_published(value: Any) -> bool:
 
 
 def _declared(row: Any) -> Any:
-    """The keys of a model, of a row that is listed."""
+    """Return the keys of a listed row that declare a model."""
     return {key: value for key, value in row.items() if key != _PUBLISHED} if isinstance(row, dict) else row
 
 
-def _spec(namespace: str, row: CatalogueRow) -> ModelSpec:
-    """A model that is listed."""
+def _spec(namespace: str, row: CatalogueRow, zoo: Registry) -> ModelSpec:
+    """Return the spec of a listed model."""
     own = {key: value for key, value in row.items() if key not in ("id", "aliases", _PUBLISHED)}
     plain, _ = check_model(f"{namespace}/{row['id']}", own, Path())
     assert plain is not None
-    return replace(ModelSpec.from_dict(plain), plugin=registry().plugin(namespace).distribution)
+    return replace(ModelSpec.from_dict(plain), plugin=zoo.plugin(namespace).distribution)
 
 
 def _common(rows: Sequence[CatalogueRow]) -> CatalogueRow:
-    """What all rows say alike."""
+    """Return the modality and builder, if all rows share them."""
     first = rows[0]
     return {key: first[key] for key in ("modality", "builder") if all(row[key] == first[key] for row in rows)}

@@ -1,4 +1,4 @@
-"""A checkpoint under the network's own names, read tensor by tensor."""
+"""A checkpoint with the names of the network's tensors, read tensor by tensor."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ Mapper = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 _ENTRY = "layerzoo.entry"
 _OBJECTS = "layerzoo.objects"
 _VERSIONS = "layerzoo.versions"
-"""The metadata of a converted file that keep the entry, the names of objects and the versions of a state dict."""
+"""Metadata keys of a converted file: the entry, the names of objects and the versions of a state dict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Stored tensors by the names that the network gives them.
+    """Stored tensors by the names of the network's tensors.
 
-    origins: network name → stored name, where the two are one tensor. A name that is missing here is computed from
-    others, and then everything must be read.
+    origins: network name → stored name, where both are one tensor. A name that is missing here is computed from
+    other tensors, so that all of the checkpoint must be read.
     """
 
     stored: Stored
@@ -49,12 +49,12 @@ class Checkpoint:
     entry: str | None = None
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
-    """What was removed from its keys to make them fit: ``module.`` of a training wrapper."""
+    """The prefix of a training wrapper that was removed from its keys: ``module.``."""
     dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     objects: frozenset[str] = frozenset()
     """Names of tensors that hold the bytes of an object, which is the extra state of a module."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By path of a module, what its state dict notes about it."""
+    """Path of a module → metadata in its state dict."""
 
     @property
     def label(self) -> str:
@@ -62,11 +62,11 @@ class Checkpoint:
 
     @classmethod
     def of(cls, stored: Stored, mapper: Mapper) -> Checkpoint:
-        """Learn the names from tensors without values. Where the mapping needs values, everything is read for it."""
+        """Map the names of tensors without values. If the mapping requires values, all tensors are read for it."""
         meta = stored.meta()
         try:
             mapped = mapper(meta)
-        except PluginError:  # a hook that computes with values cannot do it without them
+        except PluginError:  # the hook computes with values
             mapped, meta = mapper(stored.read(meta)), {}
         names = {id(tensor): name for name, tensor in meta.items()}
         return cls(
@@ -79,11 +79,11 @@ class Checkpoint:
         )
 
     def is_partial(self, names: Iterable[str]) -> bool:
-        """Whether these tensors can be read without reading the others."""
+        """Return whether these tensors can be read without reading the others."""
         return all(name in self.origins for name in names)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some tensors by the network's names, on the CPU, each owning its memory."""
+        """Read some tensors, by the network's names, to the CPU. Each owns its memory."""
         asked = list(dict.fromkeys(names))
         if self.is_partial(asked):
             tensors = self.stored.read({self.origins[name] for name in asked})
@@ -92,7 +92,7 @@ class Checkpoint:
         return {name: everything[name] for name in asked}
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        """Have some tensors, by the network's names, on this machine without reading them."""
+        """Download some tensors, by the network's names, without reading them."""
         asked = set(names)
         self.stored.fetch(
             {self.origins[name] for name in asked} if self.is_partial(asked) else self.stored.meta(), progress
@@ -127,14 +127,15 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open the checkpoint of a model, in any format.
 
-    A format other than safetensors is converted once, and kept as safetensors in the cache directory. Where the keys do
-    not fit the network, and do without what a training wrapper adds to each, they are read so.
+    Other formats than safetensors are converted once, and kept as safetensors in the cache directory. If the keys do
+    not fit the network, but fit without the prefix of a training wrapper, that prefix is removed.
 
-    allow_pickle: open a pickle although its sha256 is neither declared nor locked.
-    needed: the names of the tensors that must be there; of each one or several, any of which will do.
-    own: the names of all tensors of the network.
-    renames: whether the network's own code may rename the keys when they are loaded.
-    Raises: WeightsError when there is none, UnsafeWeightsError for a pickle that may not be opened.
+    Args:
+        allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+        needed: names of required tensors; alternative names of one tensor are grouped.
+        own: names of all tensors of the network.
+        renames: whether the network's loading code may rename keys.
+    Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
     """
     rules = KeyRules(spec.weights.keys if spec.weights else ())
     content = _stored(spec, files, hooks, allow_pickle)
@@ -177,7 +178,7 @@ def open_checkpoint(
 
 
 def _path(renamed: Callable[[str], str], path: str) -> str:
-    """The path of a module under the network's names."""
+    """Return the path of a module in the network."""
     return renamed(f"{path}.{_LEAF}" if path else _LEAF).rpartition(".")[0]
 
 
@@ -187,7 +188,7 @@ _LEAF = "\0"
 
 @lru_cache(maxsize=256)
 def _announce_entry(label: str, entry: str | None) -> None:
-    """Once a process."""
+    """Log the entry of a training checkpoint, once per process."""
     if entry is not None:
         logging.getLogger("layerzoo").warning(
             "%s is a training checkpoint: its weights under '%s' are used", label, entry
@@ -196,14 +197,14 @@ def _announce_entry(label: str, entry: str | None) -> None:
 
 @lru_cache(maxsize=256)
 def _announce_removed(label: str, removed: str) -> None:
-    """Once a process."""
+    """Log a removed prefix, once per process."""
     message = "%s: its keys begin with what a training wrapper adds; without '%s' they fit the network"
     logging.getLogger("layerzoo").warning(message, label, removed)
 
 
 @dataclass(frozen=True, slots=True)
 class _CheckpointContent:
-    """The tensors of a checkpoint, and what its state dict holds besides."""
+    """The tensors of a checkpoint, and the other content of its state dict."""
 
     stored: Stored
     entry: str | None = None
@@ -217,7 +218,7 @@ def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
         return _CheckpointContent(_made_by_plugin(spec, files, hooks))
-    if name is None:  # all tensors are in the folders of modules, the network's own too
+    if name is None:  # all tensors are in the folders of modules, including those of the network
         main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
@@ -226,7 +227,7 @@ def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool
 
 
 def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: bool) -> Stored:
-    """The tensors of a module that runs after the network, under their own names."""
+    """Open the checkpoint of a module that runs after the network."""
     if name.endswith(".safetensors"):
         return Safetensors.of(files, name)
     read = partial(read_pickle, files[name], files, allow_pickle)
@@ -249,9 +250,10 @@ def _converted(
     made_by: str,
     is_sound: Callable[[Path], bool] | None = None,
 ) -> _CheckpointContent:
-    """The checkpoint as safetensors from the cache, made now if it is not there; in memory where none can be kept.
+    """Open a checkpoint that was converted to safetensors in the cache, or convert it now; in memory if the cache is
+    not writable.
 
-    is_sound: whether a file that is there can be used; else one whose header is as it was written.
+    is_sound: checks an existing file; by default its header.
     """
     made: dict[str, Tensor] = {}
     noted: dict[str, str] = {}
@@ -285,7 +287,7 @@ def _converted(
 
 
 def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a state dict notes about each module, without what JSON has no form for."""
+    """Return the JSON-able entries of a state dict's metadata, by module."""
     return {
         str(path): {name: value for name, value in kept.items() if isinstance(value, str | int | float | bool | None)}
         for path, kept in versions.items()
@@ -294,7 +296,7 @@ def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether a converted file is there, is as long as its header says, and has the header that was written."""
+    """Return whether a converted file exists with the length and header that were written."""
     try:
         read_header(path)
         return read_digests(path) is not None
@@ -303,7 +305,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _is_undamaged(path: Path) -> bool:
-    """Whether a converted file is there, and every tensor in it is the one that was written."""
+    """Return whether a converted file exists, and each of its tensors is the one that was written."""
     try:
         return check_tensors(path)
     except (WeightsError, OSError):
@@ -313,17 +315,17 @@ def _is_undamaged(path: Path) -> bool:
 def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
     made = hooks.read_weights(spec, files)
     if made is None:
-        lacks = (
+        missing = (
             f"no file of {spec.id} is a checkpoint ({', '.join(files)})" if files else f"{spec.id} declares no weights"
         )
-        raise WeightsError(f"{lacks}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
+        raise WeightsError(f"{missing}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
     return InMemory(made, spec.id)
 
 
 def _reader(
     spec: ModelSpec, files: Files, hooks: ModelHooks, path: Path, allow_pickle: bool
 ) -> Callable[[], StateDict]:
-    """How a checkpoint that is no safetensors file is read: by a plugin that knows the format, else as a pickle."""
+    """Return the function that reads a checkpoint of another format: by a plugin that knows it, else as a pickle."""
 
     def read() -> StateDict:
         made = hooks.read_weights(spec, files)
@@ -333,7 +335,10 @@ def _reader(
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share no memory, as safetensors wants them. Raises: WeightsError for those that it does not hold."""
+    """Return copies of tensors that share no memory, as safetensors requires.
+
+    Raises: WeightsError for quantised and sparse tensors.
+    """
     for name, tensor in tensors.items():
         if tensor.is_quantized or tensor.layout is not torch.strided:
             kind, how = ("quantised", "dequantize") if tensor.is_quantized else ("sparse", "to_dense")

@@ -1,5 +1,5 @@
-"""Making a network from its spec: on no device to learn its structure, without initialisation to load weights into,
-or with seeded random weights."""
+"""Build a network from its spec: without values to trace it, without initialisation to load weights, or with seeded
+random weights."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from layerzoo.weights import Files
 from layerzoo.weights.tensors import read_header
 
 _MOST_MODULES = 100_000
-"""Of one network. The largest in use have 80,000; a module takes 3 kB, whatever is on its device."""
+"""Of one network. The largest in use have 80,000; a module takes 3 kB on any device."""
 _FEW_TENSORS = 2_000
 """A language model of 126 blocks has 1,100."""
 _FEW_NUMBERS = 100_000_000
 _SPLIT = 10
 _MOST_BUFFER_BYTES = 1 << 32
-"""Of all tensors that no checkpoint fills: tables of positions and masks, which are computed and so take memory."""
+"""Of all tensors that no checkpoint sets: tables of positions and masks, which are computed and take memory."""
 
 
 def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """The whole architecture of a spec in eval mode, as its builder makes it here and now.
+    """Build the whole network of a spec in eval mode.
 
     Raises: PluginError, TooLargeError.
     """
@@ -59,9 +59,10 @@ def build(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
 
 
 def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -> None:
-    """Refuse a network of far more tensors or numbers than its checkpoint can fill, before it is traced.
+    """Refuse a network with far more tensors or numbers than its checkpoint, before it is traced.
 
-    A library may split the tensors of a checkpoint or leave some to chance, but not nine of ten of thousands.
+    A library may split the tensors of a checkpoint, or initialise some randomly, but not nine of ten of thousands.
+
     Raises: TooLargeError.
     """
     sizes = [parameter.numel() for parameter in network.parameters()]
@@ -69,7 +70,7 @@ def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -
     if own <= _FEW_TENSORS and numbers <= _FEW_NUMBERS:
         return
     stored = None
-    with contextlib.suppress(LayerzooError, OSError):  # a checkpoint that cannot be read has its own error
+    with contextlib.suppress(LayerzooError, OSError):  # opening an unreadable checkpoint raises its error later
         name = files.checkpoint_name
         if name is not None and name not in files.partial and name.endswith(".safetensors"):
             stored = read_header(files[name])
@@ -85,7 +86,7 @@ def _check_against_checkpoint(network: nn.Module, files: Files, *, model: str) -
 
 @contextlib.contextmanager
 def _bounded(model: str) -> Iterator[None]:
-    """Stop a builder that makes modules without end, as a number of layers in a file can have it do."""
+    """Stop a builder that creates modules without end, for example because of a number of layers in a file."""
     thread, count = threading.get_ident(), 0
 
     def registered(module: nn.Module, name: str, child: nn.Module | None) -> None:
@@ -105,10 +106,10 @@ def _bounded(model: str) -> Iterator[None]:
 
 
 def check_memory(params: int, *, model: str) -> None:
-    """Refuse a network whose values do not fit the memory that is free.
+    """Refuse a network whose values exceed the free memory.
 
     Args:
-        params: how many numbers it has.
+        params: number of its parameters.
         model: its id, for the message.
     Raises: TooLargeError.
     """
@@ -121,45 +122,46 @@ def check_memory(params: int, *, model: str) -> None:
 
 
 def check_memory_of(spec: ModelSpec, hooks: ModelHooks, files: Files) -> None:
-    """Refuse a network whose values do not fit the memory, before it is built with values. Raises: TooLargeError."""
+    """Refuse a network whose values exceed the free memory, before it is built with values. Raises: TooLargeError."""
     try:
         with trace_mode("meta"):
             network = build_uninitialised(spec, hooks, files)
     except UnsafeWeightsError:
         raise
-    except LayerzooError:  # one that cannot be built without values
+    except LayerzooError:  # a network that cannot be built without values
         return
     check_memory(sum(parameter.numel() for parameter in network.parameters()), model=spec.id)
 
 
 def build_for_checkpoint(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """Build the architecture in memory, for a checkpoint to fill: parameters may hold undefined values, and every other
-    tensor has the value that its constructor gives it.
+    """Build the network in memory for a checkpoint: parameters may hold undefined values, and all other tensors have
+    the values of their constructor.
 
-    Memory that is not touched costs nothing, so parameters that are never loaded take no room. Where a tensor that no
-    checkpoint fills depends on the initialisation of a parameter, the network is built with initialisation. Random
+    Untouched memory is not allocated, so parameters that are never loaded take no space. If a tensor that no
+    checkpoint sets depends on the initialisation of a parameter, the network is built with initialisation. Random
     constants are drawn from a fixed seed, so that features are the same after every load.
     """
     return construct_for_checkpoint(lambda: build(spec, hooks, files), model=spec.id)
 
 
 def build_uninitialised(spec: ModelSpec, hooks: ModelHooks, files: Files) -> nn.Module:
-    """Build the architecture to learn its structure: no parameter has a meaningful value."""
+    """Build the network to inspect its structure. Parameters have no meaningful values."""
     with WithoutInitialisation():
         return build(spec, hooks, files)
 
 
 def build_random(spec: ModelSpec, hooks: ModelHooks, files: Files, seed: int) -> nn.Module:
-    """The architecture with its own initialisation, drawn from ``seed``: the same for every cut of the network."""
+    """Build the network with its library's initialisation, drawn from ``seed``: the same for every cut of the
+    network."""
     with seeded(seed):
         return build(spec, hooks, files)
 
 
 TraceMode = Literal["meta", "fake", "faked", "real"]
 TRACE_MODES: tuple[TraceMode, ...] = get_args(TraceMode)
-"""Where a network can be run to learn its structure, cheapest first: on the meta device; with fake tensors (code that
-asks whether it is being traced); with fake tensors in place of those that it was built with on the meta device (where
-its construction reads values that it needs there and then); for real (code that reads values when it runs)."""
+"""Modes in which a network can be traced, cheapest first: on the meta device; with fake tensors (for code that checks
+whether it is traced); built on the meta device, then run with fake tensors (for constructors that read values); and
+with real values (for code that reads values when it runs)."""
 
 
 @contextlib.contextmanager
@@ -176,15 +178,15 @@ def trace_mode(kind: TraceMode) -> Iterator[None]:
 
 
 MOST_KNOWN = 256
-"""Of a fake tensor, up to how many elements have known values: enough for the sizes of the images of a batch."""
+"""Largest number of elements of a fake tensor with known values: enough for the image sizes of a batch."""
 
 
 @contextlib.contextmanager
 def knowing_small_tensors() -> Iterator[None]:
-    """Let fake tensors of a few elements have values, where these follow from numbers that are written in code.
+    """Let fake tensors of a few elements have values, if these follow from numbers in code.
 
     torch does so for tensors of a single element. A network that reads the size of an image from a tensor then runs
-    without values of its weights. Its trace holds for images of the size of the example.
+    without the values of its weights. Its trace is valid for images of the size of the example.
     """
     with mock.patch.object(fake_tensor, "CONSTANT_NUMEL_LIMIT", MOST_KNOWN):
         yield
@@ -209,13 +211,13 @@ def _without_log() -> Iterator[None]:
 
 @contextlib.contextmanager
 def fake_tensors(network: nn.Module) -> Iterator[None]:
-    """A network that was built on the meta device has fake tensors from now on, and can be run with them inside."""
+    """Replace the tensors of a network that was built on the meta device by fake tensors, and run it inside."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         for module in network.modules():
             holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
             for tensors in holders:
                 for name, tensor in tensors.items():
-                    if tensor is not None:  # of one that is shared, the same comes each time
+                    if tensor is not None:  # the same result for a shared tensor
                         tensors[name] = mode.from_tensor(tensor)
         yield
 

@@ -1,4 +1,4 @@
-"""A cut: which layers are read, where the network stops, which tensors that needs, what can be left out."""
+"""Plan a cut: the layers to read, where the network stops, and which tensors and modules it needs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from layerzoo.spec import Layer
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A validated request, planned on a trace."""
+    """A validated plan, made from a trace."""
 
     layers: tuple[Layer, ...]
-    """What is read, in the order in which it was asked for, each name once."""
+    """The layers to read, in the requested order, each name once."""
     stop: str
-    """The name of the layer whose activation is there last: the forward pass ends with it."""
+    """The name of the layer whose activation exists last. The forward pass ends with it."""
     tensors: tuple[str, ...]
-    """Every parameter and buffer that is read before the stop, under all its names. Where the network chooses its way
-    by what it is given, also what is beneath the modules that were called: another input may go there."""
+    """Every parameter and buffer that is read before the stop, under all its names. If the network's path depends on
+    its input, also those under the called modules, because another input may need them."""
     modules: frozenset[str]
-    """Paths of the modules that must stay: called before the stop, or owners of a needed tensor, or above such."""
+    """Paths of the modules that must stay: called before the stop, owners of a needed tensor, and their ancestors."""
     signature: str
     """The structure this was planned for; see :func:`layerzoo.runtime.trace.signature`."""
 
@@ -31,12 +31,12 @@ class Cut:
 def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
     """Plan to read some layers in one forward pass.
 
-    Raises: LayerError when a layer's module never runs, runs several times and no call is named, or returns several
-    values and no output is named. UnknownLayerError when there is no such module.
+    Raises: LayerError for a module that never runs, that runs several times without a selected call, or that returns
+    several values without a selected output. UnknownLayerError for an unknown module.
     """
     unique = tuple({layer.name: layer for layer in layers}.values())
     ready = {layer.name: _ready_at(trace, layer, model) for layer in unique}
-    stop = max(reversed(ready), key=lambda name: ready[name])  # of several in one place, the one that is read last
+    stop = max(reversed(ready), key=lambda name: ready[name])  # of equal steps, the layer that is read last
     done = {call.module for call in trace.calls if call.end <= ready[stop]}
     other_ways = (name for name in trace.unread if not done.isdisjoint(_with_ancestors(name)))
     needed = (*(name for name, step in trace.reads.items() if step < ready[stop]), *other_ways)
@@ -52,7 +52,7 @@ def plan_cut(trace: Trace, layers: Sequence[Layer], *, model: str) -> Cut:
 
 
 def find_call(trace: Trace, layer: Layer, *, model: str) -> Call:
-    """The one call that a layer means. Raises: LayerError, UnknownLayerError."""
+    """Return the call that a layer selects. Raises: LayerError, UnknownLayerError."""
     calls = trace.calls_of(layer.module)
     where = f"{model}, layer {layer.name}"
     if not calls:
@@ -72,7 +72,10 @@ def find_call(trace: Trace, layer: Layer, *, model: str) -> Call:
 
 
 def shape_of(trace: Trace, layer: Layer, *, model: str) -> tuple[int, ...]:
-    """The shape of a layer's activation in the trace, batch included. Raises: LayerError when `output` does not fit."""
+    """Return the shape of a layer's activation in the trace, including the batch.
+
+    Raises: LayerError when `output` does not fit.
+    """
     call = find_call(trace, layer, model=model)
     shapes: Mapping[int | str | None, tuple[int, ...]] = call.outputs if layer.at == "output" else _received(call)
     if layer.output in shapes:
@@ -82,12 +85,12 @@ def shape_of(trace: Trace, layer: Layer, *, model: str) -> tuple[int, ...]:
 
 
 def _received(call: Call) -> dict[int | str | None, tuple[int, ...]]:
-    """What a module receives; without a choice, its first argument is meant."""
+    """Return the shapes of a module's inputs. The key None selects the first one."""
     return {None: next(iter(call.inputs.values())), **call.inputs} if call.inputs else {}
 
 
 def _ready_at(trace: Trace, layer: Layer, model: str) -> int:
-    """The step at which a layer's activation is there."""
+    """Return the step at which a layer's activation exists."""
     shape_of(trace, layer, model=model)
     call = find_call(trace, layer, model=model)
     return call.end if layer.at == "output" else call.start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from layerzoo.errors import DeclarationError, WeightsError
 from layerzoo.pooling import POSITION_AXES
@@ -13,64 +14,60 @@ from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
 from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
 
 _LISTED = 6
-"""How many layers a message lists, the deepest ones."""
+"""Number of layers that a message lists, the deepest ones."""
 ADVICE = (
     "Next: correct the declaration; or, where the network is as declared and the trace misleads, keep it with "
     "--trust-declaration (trust_declaration=True)"
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LayerEvidence:
+    """Facts about one layer that traces show."""
+
+    shape: tuple[int, ...]
+    """Of the activation, including the batch."""
+    layout: AxisLayout | None
+    """Axes and prefix tokens that traces at several input sizes show; None if they show none."""
+    batch_size: int
+    example: str
+    """Describes the traced input in messages."""
+    added: tuple[int, int] | None
+    """Numbers of tokens that the network adds before those of the input and after them; None if unknown."""
+
+
 def check_layer(
-    layer: Layer,
-    shape: tuple[int, ...],
-    layout: AxisLayout | None,
-    *,
-    model: str,
-    modality: Modality,
-    rows: int,
-    example: str,
-    has_own_shape: bool = True,
-    added: tuple[int, int] | None = None,
+    layer: Layer, evidence: LayerEvidence, *, model: str, modality: Modality, has_own_shape: bool = True
 ) -> None:
     """Refuse a declared layer that a trace contradicts.
 
     Args:
-        shape: of the activation in the trace, batch included.
-        layout: the axes and prefix tokens that traces at several input sizes show; None where they do not show any.
-        rows: the size of the batch that was traced.
-        example: the input that was traced, in words.
-        has_own_shape: whether the declared shape was stated for this model, and not for the one that it builds on.
-        added: how many tokens a trace shows before those of the input and after them; None where it does not show.
+        has_own_shape: whether the declared shape was stated for this model, and not for its base.
     Raises: DeclarationError, which names the declaration and the result of the trace.
     """
-    found = list(_contradictions(layer, shape, layout, modality, rows, example, has_own_shape, added))
-    if found:
-        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(found)}. {ADVICE}")
+    contradictions = list(_contradictions(layer, evidence, modality, has_own_shape))
+    if contradictions:
+        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(contradictions)}. {ADVICE}")
 
 
-def _contradictions(
-    layer: Layer,
-    shape: tuple[int, ...],
-    layout: AxisLayout | None,
-    modality: Modality,
-    rows: int,
-    example: str,
-    has_own_shape: bool,
-    added: tuple[int, int] | None,
-) -> Iterator[str]:
-    axes = layer.axes
-    if axes is not None and (wrong := _wrong_axes(axes, shape, layout, rows)):
+def _contradictions(layer: Layer, evidence: LayerEvidence, modality: Modality, has_own_shape: bool) -> Iterator[str]:
+    axes, shape = layer.axes, evidence.shape
+    if axes is not None and (wrong := _wrong_axes(axes, evidence)):
         yield wrong
         return
-    yield from _wrong_tokens(layer, shape, layout, modality, added)
+    yield from _wrong_tokens(layer, evidence, modality)
     if layer.shape is not None and has_own_shape:
         batch = (axes or ("batch",)).index("batch")
         traced = tuple(size for at, size in enumerate(shape) if at != batch)
         if traced != layer.shape:
-            yield f"declared is the shape {_sizes(layer.shape)}, and for {example} the network gives {_sizes(traced)}"
+            yield (
+                f"declared is the shape {_sizes(layer.shape)}, and for {evidence.example} the network gives "
+                f"{_sizes(traced)}"
+            )
 
 
-def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: AxisLayout | None, rows: int) -> str | None:
+def _wrong_axes(axes: tuple[str, ...], evidence: LayerEvidence) -> str | None:
+    shape, layout, rows = evidence.shape, evidence.layout, evidence.batch_size
     declared = f"declared are the axes '{' '.join(axes)}'"
     if "batch" not in axes:
         return f"{declared} without a batch, and a batch of {rows} gives {_sizes(shape)}"
@@ -82,19 +79,14 @@ def _wrong_axes(axes: tuple[str, ...], shape: tuple[int, ...], layout: AxisLayou
 
 
 def _may_be(declared: str, shown: str) -> bool:
-    """Whether an axis that was declared as one may show as the other. Positions have several names."""
+    """Return whether a declared axis may have an inferred name. Positions have several names."""
     if {declared, shown} <= {"height", "width"}:
         return declared == shown
     return declared == shown or (declared in POSITION_AXES and shown in POSITION_AXES)
 
 
-def _wrong_tokens(
-    layer: Layer,
-    shape: tuple[int, ...],
-    layout: AxisLayout | None,
-    modality: Modality,
-    added: tuple[int, int] | None,
-) -> Iterator[str]:
+def _wrong_tokens(layer: Layer, evidence: LayerEvidence, modality: Modality) -> Iterator[str]:
+    shape, layout, added = evidence.shape, evidence.layout, evidence.added
     prefix, suffix, last = layer.prefix_tokens or 0, layer.suffix_tokens or 0, layer.last_tokens
     if not (prefix or suffix or last or layer.prefix_tokens is not None):
         return
@@ -114,7 +106,7 @@ def _wrong_tokens(
         yield f"{declared}, and there are {shape[sequence[0]]} tokens in all"
     elif shown is None:
         return
-    elif modality == "text":  # tokens of the row, such as [CLS], may be declared too
+    elif modality == "text":  # tokens of the row, such as [CLS], may also be declared
         if prefix + suffix < shown:
             yield f"{declared}, and the network adds {shown} tokens to a text"
         elif is_placed and added and (suffix < added[1] or (layer.prefix_tokens is not None and prefix < added[0])):
@@ -129,8 +121,7 @@ def check_frames(spec: ModelSpec, layers: Sequence[Layer], traced: Sequence[tupl
     """Refuse a declared frame length and hop that fits no layer.
 
     Args:
-        traced: for one or two input lengths, the number of samples, and the number of frames at each layer that has
-            any.
+        traced: for one or two input lengths, the number of audio samples, and the number of frames at each layer.
     Raises: DeclarationError.
     """
     declared = spec.preprocess
@@ -154,7 +145,7 @@ def check_cls_token(spec: ModelSpec, preprocess: Preprocessor, library_says: boo
     """Refuse a declared classification token that the tokenizer does not put before a text.
 
     Args:
-        library_says: whether the model's library knows of such a token; None where it does not say.
+        library_says: whether the model's library has such a token; None if unknown.
     Raises: DeclarationError.
     """
     if not (isinstance(spec.preprocess, TextPreprocess) and spec.preprocess.cls_token):
@@ -164,7 +155,7 @@ def check_cls_token(spec: ModelSpec, preprocess: Preprocessor, library_says: boo
     with suppress(Exception):
         try:
             tokenizer.encode("a")
-        except WeightsError:  # an architecture without a checkpoint has no tokenizer, and shows nothing
+        except WeightsError:  # an architecture without a checkpoint has no tokenizer
             return
     prefix = list(tokenizer.prefix)
     if prefix and library_says is not False:

@@ -1,4 +1,4 @@
-"""Filling a truncated network with exactly the tensors it needs."""
+"""Load into a truncated network exactly the tensors that it needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from layerzoo.weights.progress import FileProgress
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How much of a checkpoint was read."""
+    """Summary of the tensors that were read from a checkpoint."""
 
     tensors: int
     of_tensors: int
@@ -40,16 +40,17 @@ class Loaded:
     entry: str | None = None
     """The entry of a training checkpoint that the tensors were taken from: ``state_dict_ema``."""
     removed: str | None = None
-    """What a training wrapper had added to each checkpoint key: ``module.``."""
+    """The prefix that a training wrapper added to each checkpoint key: ``module.``."""
 
 
 def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, has_values: bool = False) -> Loaded:
-    """Truncate an uninitialised network to its cut and fill in what it needs, in place.
+    """Truncate an uninitialised network to its cut, and load the tensors that it needs, in place.
 
     has_values: whether the network was built with initialisation.
-    Raises: WeightsError when a needed tensor is missing or of another shape; the network is not to be used then.
-        ConstructorValuesNeeded when the network has to be built with initialisation, because its own loading logic uses
-        values that its constructor gives.
+
+    Raises: WeightsError when a needed tensor is missing or has another shape; the network is then unusable.
+    ConstructorValuesNeeded when the network must be built with initialisation, because its loading logic uses values
+    of its constructor.
     """
     _check(network, cut, checkpoint, model)
     if has_loading_logic(network):
@@ -97,7 +98,7 @@ def _announce_reading(names: Iterable[str], checkpoint: Checkpoint, model: str) 
 def fetch_for(
     network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: str, progress: FileProgress | None = None
 ) -> Loaded:
-    """Have on this machine what :func:`load_into` would read. Raises: WeightsError as there."""
+    """Download the tensors that :func:`load_into` would read. Raises: WeightsError as there."""
     _check(network, cut, checkpoint, model)
     if has_loading_logic(network):
         sources = _read_by_its_logic(network, cut, checkpoint, model)
@@ -108,7 +109,7 @@ def fetch_for(
 
 
 def _read_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> list[str]:
-    """What the network's loading logic reads, found by running it on zeros; everything where it fails on these."""
+    """Return the keys that the network's loading logic reads, by running it on zeros; all keys if it fails on zeros."""
 
     def zeros(names: Sequence[str]) -> dict[str, Tensor]:
         return {name: torch.zeros(checkpoint.shapes[name], dtype=checkpoint.dtypes[name]) for name in names}
@@ -130,7 +131,7 @@ def _check(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> 
 
 
 def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> None:
-    """Say so when a checkpoint has extra states of modules that load none."""
+    """Warn about extra states in a checkpoint for modules that load none."""
     unused = []
     for name in checkpoint.shapes:
         path, _, leaf = name.rpartition(".")
@@ -143,7 +144,7 @@ def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, 
 
 
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
-    """The checkpoint keys of the tensors that a cut needs, by their name in the network; a shared one comes once."""
+    """Return name in the network → checkpoint key, of the tensors that a cut needs. Shared tensors occur once."""
     groups = needed_names(network, cut)
     known = {name for group in groups for name in group}
     rest = saved_tensors(network).keys() & set(cut.tensors) & checkpoint.shapes.keys() - known
@@ -154,7 +155,7 @@ def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) ->
 
 
 def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
-    """Raises: WeightsError for quantised tensors that are taken over without scales, and for an adapter's changes."""
+    """Raises: WeightsError for quantised tensors without their scales, and for the changes of an adapter."""
     origins = checkpoint.origins
     taken = {origins[name] for name in saved_tensors(network) if name in origins}
     stored = checkpoint.stored.meta()
@@ -177,9 +178,9 @@ def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:
 
 
 def trim(network: nn.Module, cut: Cut) -> None:
-    """Replace what lies past the cut by stubs, and drop what a checkpoint would fill and the cut does not read.
+    """Replace modules past the cut by stubs, and drop tensors of a checkpoint that the cut does not read.
 
-    Other buffers stay: their builder gave them their values, and a module that is moved may look at them.
+    Other buffers stay: their builder set their values, and code may read them when a module is moved.
     """
     truncate(network, cut)
     wanted = set(cut.tensors)
@@ -199,8 +200,10 @@ def check_structure(network: nn.Module, cut: Cut, model: str) -> None:
 
 
 def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
-    """The names of the tensors that a cut needs of a checkpoint, grouped by tensor: tied weights have several, in the
-    order of the modules."""
+    """Return the names of the tensors that a cut needs from a checkpoint, grouped by tensor.
+
+    Tied weights have several names, in the order of the modules.
+    """
     wanted = set(cut.tensors)
     groups: dict[int, list[str]] = {}
     for name, tensor in checkpointed_tensors(network).items():
@@ -210,8 +213,11 @@ def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
 
 
 def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
-    """The name under which the checkpoint has a tensor. Of several that share it, the last in the order of the modules:
-    ``load_state_dict`` fills the tensor once for each of them."""
+    """Return the checkpoint key of a tensor.
+
+    If several names share it, use the last in the order of the modules: ``load_state_dict`` sets the tensor once for
+    each.
+    """
     found = next((name for name in reversed(group) if name in checkpoint.shapes), None)
     if found is None:
         raise _missing(group[0], checkpoint, model)
@@ -229,7 +235,7 @@ def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
 
 
 def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model: str) -> None:
-    """What does not fit need not be fetched, or read. Raises: WeightsError."""
+    """Refuse a tensor of another shape before it is downloaded or read. Raises: WeightsError."""
     if shape != (expected := tuple(_tensor(network, name).shape)):
         raise WeightsError(
             f"{model}: '{name}' is {shape} in the checkpoint and {expected} in the network. "
@@ -248,10 +254,10 @@ def _assign(network: nn.Module, name: str, tensor: Tensor, model: str) -> None:
 
 
 def _replace_values(tensor: Tensor, values: Tensor) -> None:
-    """Give a tensor other values, wherever it is referenced, as ``load_state_dict`` does.
+    """Replace the values of a tensor everywhere, as ``load_state_dict`` does.
 
-    It takes over the memory of the values. Where something else shares its own memory, as a view of a parameter does,
-    the values are copied into that instead.
+    The tensor takes over the memory of the values. If something else shares its memory, such as a view of a
+    parameter, the values are copied into that memory instead.
     """
     reference = StorageWeakRef(tensor.untyped_storage())
     layout = tensor.storage_offset(), tensor.size(), tensor.stride()

@@ -1,4 +1,4 @@
-"""Whom to ask about a model: the plugin that declares it, the one that offers its builder, then those of its base."""
+"""Ask the plugins about a model: the plugin that declares it, the one of its builder, then those of its base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 
 
 class ModelHooks:
-    """The plugins' answers for one model. The first that has one counts."""
+    """The answers of the plugins for one model. The first plugin that answers wins."""
 
     def __init__(self, builder: PluginHooks, others: tuple[PluginHooks, ...]) -> None:
         self._builder = builder
@@ -26,7 +26,7 @@ class ModelHooks:
 
     @classmethod
     def of(cls, spec: ModelSpec, registry: Registry) -> ModelHooks:
-        """Raises: PluginError when the plugin of the builder cannot be used."""
+        """Collect the plugins of a model. Raises: PluginError when the plugin of the builder cannot be used."""
         builder = hooks(registry.builder_plugin(spec.builder))
         asked = []
         link: ModelSpec | None = spec
@@ -39,20 +39,20 @@ class ModelHooks:
 
     @property
     def identity(self) -> str:
-        """Names and versions of the distributions asked: what they make stays the same for as long as this does."""
+        """Names and versions of the distributions, which determine the answers."""
         return "+".join(
             dict.fromkeys(f"{plugin.manifest.distribution}-{plugin.manifest.version}" for plugin in self._all)
         )
 
     @property
     def folders(self) -> list[str]:
-        """The folders of the packages of the plugins asked."""
+        """Folders of the plugins' packages."""
         found = (folder_of(plugin.manifest) for plugin in self._all)
         return [folder for folder in found if folder is not None]
 
     @property
     def read_files(self) -> bool:
-        """Whether a network or its preprocessing follows from files beside the checkpoint."""
+        """Whether a network or its preprocessing depends on files next to the checkpoint."""
         return any(plugin.reads_files for plugin in self._all)
 
     def build(self, spec: ModelSpec, files: Files) -> Any:
@@ -62,7 +62,7 @@ class ModelHooks:
         return self._first_mapping("layerzoo_describe", spec, lambda plugin: plugin.describe(spec, files))
 
     def dtype(self, spec: ModelSpec, files: Files) -> str | None:
-        """The dtype that the model's library computes in by default; None where no plugin says one."""
+        """Return the dtype that the model's library computes in by default; None if no plugin states one."""
         return self._first(lambda plugin: plugin.dtype(spec, files))
 
     def preprocess(self, spec: ModelSpec, files: Files) -> Any:

@@ -1,4 +1,4 @@
-"""What a repository of the hub is: asked of the plugin in whose namespace it is named, with its small files at hand."""
+"""Identify the model in a repository of the Hugging Face Hub: the plugin of its namespace inspects its small files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from layerzoo.spec import ModelSpec, Weights
 from layerzoo.weights import Files, resolve
 
 _NOT_FOUND = ("id", "base", "builder", "weights")
-"""What the hook does not say: it follows from the id."""
+"""Keys that the hook must not return: they follow from the id."""
 
 
 def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
-    """The spec of an id. A repository of the hub that was never looked at is looked at now, by its small files.
+    """Return the spec of an id. A repository that was never inspected is inspected now, by its small files.
 
-    Raises: UsageError for what is no id, NotFoundError, RegistryError, PluginError; of a repository, RepositoryError
-        and RemoteCodeError where it holds no model, and UnavailableError where it cannot be had.
+    Raises: UsageError for an invalid id, NotFoundError, RegistryError, PluginError; for a repository,
+    RepositoryError and RemoteCodeError if it contains no model, and UnavailableError if it cannot be downloaded.
     """
     if isinstance(model, ModelSpec):
         return model
@@ -53,12 +53,12 @@ def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
 
 
 def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
-    """The spec of a repository as these files of it say, and as it is browsed from now on; of any other model, itself.
+    """Return the spec of a repository according to these files, and its spec as users browse it from now on.
 
-    What a catalogue or an earlier look says of a repository counts less than its files.
+    For other models, both are ``spec``. The files of a repository override a catalogue and an earlier inspection: a
+    branch may have moved, a catalogue describes a library's default configuration, and a local folder that replaces the
+    repository has a separate configuration. A spec that is not from the registry is kept.
 
-    A branch may have moved since, a catalogue tells of a library's default configuration, and a local folder that is
-    given in place of the repository has a configuration of its own. A spec that is not the zoo's own stays as it is.
     Raises: as :func:`find_model`.
     """
     repository = zoo.repository(spec.id)
@@ -69,7 +69,7 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
     found = _found(repository, files, zoo)
     if found is None:
         if not files and read_identification(repository, known_commit(repository)) is None:
-            message = "%s: its repository cannot be asked for its configuration, so the library's default stands for it"
+            message = "%s: the configuration in its repository is unavailable, so the library's default is used"
             logging.getLogger("layerzoo").warning(message, spec.id)
         return spec, spec
     own = found.spec(repository)
@@ -78,7 +78,7 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
 
 
 def _browsed(spec: ModelSpec, zoo: Registry) -> ModelSpec:
-    """What browsing says of a model now; the spec itself where it says nothing, in a cache that cannot be written."""
+    """Return the spec of a model as users browse it; the given spec if the cache is not writable."""
     try:
         return zoo.model(spec.id)
     except UnidentifiedModelError:
@@ -102,9 +102,9 @@ def _identified(repository: Repository, nearest: Sequence[str], zoo: Registry) -
 
 
 def _found(repository: Repository, files: Files, zoo: Registry) -> Identification | None:
-    """What a repository is at the commit that the files are of; None where they do not say.
+    """Inspect a repository at the commit of the files; None if no plugin recognises them.
 
-    What was found by the same versions is kept, and read again.
+    Results of the same library versions are kept, and read again.
     """
     if not files:
         return None
@@ -124,7 +124,7 @@ def _found(repository: Repository, files: Files, zoo: Registry) -> Identificatio
 
 
 def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
-    """The plugin's answer, checked as a declaration is."""
+    """Return the plugin's answer, validated like a declaration."""
     from layerzoo.registry.format.schema import check_model
 
     namespace = repository.plugin.namespace
@@ -142,13 +142,13 @@ def _asked(repository: Repository, files: Files) -> Iterator[dict[str, Any]]:
         plain, mistakes = check_model(repository.id, own, Path())
         wrong = [*map(str, mistakes), *(f"{key} must not be said" for key in _NOT_FOUND if key in each)]
         if wrong or plain is None:
-            told = f"what the hook layerzoo_identify of the plugin '{namespace}' says of {repository.id}"
-            raise PluginError(f"{told} does not fit: {'; '.join(wrong)}", plugin=namespace)
+            answer_of = f"the answer of the hook layerzoo_identify of the plugin '{namespace}' for {repository.id}"
+            raise PluginError(f"{answer_of} does not fit: {'; '.join(wrong)}", plugin=namespace)
         yield {key: value for key, value in plain.items() if key not in _NOT_FOUND}
 
 
 def _versions(repository: Repository, zoo: Registry) -> dict[str, str]:
-    """The versions of all that an answer depends on."""
+    """Return the versions of all libraries that an answer depends on."""
     spec = ModelSpec(
         id=repository.id, modality="text", builder=repository.builder, plugin=repository.plugin.distribution
     )

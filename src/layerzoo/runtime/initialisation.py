@@ -1,10 +1,10 @@
-"""Build a network without initialising the parameters that a checkpoint fills, and prove that nothing else needs them.
+"""Build a network without initialising the parameters that a checkpoint sets, and prove that nothing else needs them.
 
-Initialisation takes most of the time of a build, and a checkpoint overwrites its results. Two torch modes skip it: each
-in-place write to a parameter, and each function of ``torch.nn.init`` on one. A skipped parameter holds undefined
-memory. The modes therefore follow that memory, storage by storage, through every operation of the constructor. When a
-tensor that no checkpoint fills depends on it (a buffer that is not saved, a plain attribute, a tensor in a closure), or
-when Python reads a value of it, the network must be built again with initialisation.
+Initialisation takes most of the time of a build, and a checkpoint overwrites its results. Two torch modes skip it:
+each in-place write to a parameter, and each function of ``torch.nn.init`` on one. A skipped parameter holds
+undefined memory. The modes therefore follow that memory, storage by storage, through every operation of the
+constructor. When a tensor that no checkpoint sets depends on it (a buffer that is not saved, a plain attribute, a
+tensor in a closure), or when Python reads a value of it, the network must be built again with initialisation.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VALUE_TAGS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_outp
 
 
 SEED_OF_CONSTANTS = 0
-"""Of random tensors that no checkpoint holds."""
+"""Seed of random tensors that no checkpoint contains."""
 _ONE_SEED_AT_A_TIME = threading.RLock()
 """The generator that initialisation draws from is global. A builder may load another model meanwhile."""
 _OWN_OF_MODULES = frozenset(vars(nn.Module()))
@@ -45,14 +45,15 @@ _OWN_OF_MODULES = frozenset(vars(nn.Module()))
 
 
 def construct_for_checkpoint(make: Callable[[], nn.Module], *, model: str) -> nn.Module:
-    """Build a network for a checkpoint to fill: its parameters may hold undefined values, and every other tensor has
-    the value that the constructor gives it.
+    """Build a network for a checkpoint: its parameters may hold undefined values, and all other tensors have the values
+    of their constructor.
 
-    Where a tensor that no checkpoint fills depends on the initialisation of a parameter, the network is built with
+    If a tensor that no checkpoint sets depends on the initialisation of a parameter, the network is built with
     initialisation. Random constants are drawn from a fixed seed, so that features are the same after every load.
 
-    make: builds the network, the same at every call.
-    model: what messages call it.
+    Args:
+        make: builds the network, the same at every call.
+        model: the id, for messages.
     """
     skipped = Initialisation(skip=True)
     with seeded(SEED_OF_CONSTANTS), skipped.recorded():
@@ -81,7 +82,7 @@ def _announce_random(model: str, names: list[str]) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from ``seed`` inside; the caller's random state stays what it was."""
+    """Draw from ``seed`` inside, and restore the caller's random state."""
     with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -89,10 +90,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _StorageState:
-    """One storage, and how its values came about."""
+    """One storage, and the origin of its values."""
 
     reference: StorageWeakRef
-    """Tells whether the storage is still alive. While it exists, no other storage gets the same key."""
+    """Shows whether the storage is alive. While this exists, no other storage gets the same key."""
     is_parameter: bool = False
     is_undefined: bool = False
     """Whether its values depend on a skipped write."""
@@ -101,9 +102,9 @@ class _StorageState:
 
 
 class Initialisation:
-    """Record of how the tensors of one network came to their values while it was built.
+    """Record the origin of the values of all tensors while a network is built.
 
-    skip: leave out the writes to parameters; else only record.
+    skip: skip writes to parameters; else only record.
     """
 
     def __init__(self, *, skip: bool) -> None:
@@ -114,7 +115,7 @@ class Initialisation:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Skip and record what is built inside, in this thread."""
+        """Skip and record initialisation inside, in this thread."""
         with _Operations(self), _InitCalls(self), self._without_truncated_normals(), self._unseen_reads():
             yield
 
@@ -158,19 +159,21 @@ class Initialisation:
             yield
 
     def must_be_repeated(self, network: nn.Module) -> bool:
-        """Whether a tensor that no checkpoint fills, or a value in Python, differs from what the constructor gives.
+        """Return whether a tensor that no checkpoint sets, or a value in Python, differs from that of a full
+        construction.
 
-        Random numbers count: a skipped initialisation draws none, so that those after it differ.
+        Random numbers count: a skipped initialisation draws none, so that later ones differ.
         """
         has_read = self._has_read_undefined or self._has_read_random
         return has_read or any(self._outside(network, "is_undefined", "is_random"))
 
     def is_random(self, network: nn.Module) -> bool:
-        """Whether a tensor that no checkpoint fills, or a value in Python, depends on a random number."""
+        """Return whether a tensor that no checkpoint sets, or a value in Python, depends on a random number."""
         return self._has_read_random or any(self._outside(network, "is_random"))
 
     def random_tensors(self, network: nn.Module) -> list[str]:
-        """The names of the buffers and tensor attributes that depend on a random number and no checkpoint fills."""
+        """Return the names of buffers and tensor attributes that depend on a random number and that no checkpoint
+        sets."""
         random = {id(memory) for memory in self._outside(network, "is_random")}
         return [
             f"{path}.{name}" if path else name
@@ -181,9 +184,9 @@ class Initialisation:
         ]
 
     def _outside(self, network: nn.Module, *kinds: str) -> list[_StorageState]:
-        """The living storages of some kinds that the network does not save.
+        """Return the living storages of some kinds that the network does not save.
 
-        The checkpoint gives the others their values, or they are dropped because the cut does not read them.
+        The others get their values from the checkpoint, or are dropped because the cut does not read them.
         """
         filled = {_key(tensor) for tensor in checkpointed_tensors(network).values()}
         suspects = [
@@ -209,14 +212,14 @@ class Initialisation:
             self._memory[key] = _StorageState(StorageWeakRef(storage))
         return self._memory[key]
 
-    # ------------------------------------------------------------ what the two modes report
+    # ------------------------------------------------------------ reports of the two modes
 
     def note_parameter(self, tensor: Tensor) -> None:
         if (memory := self._make(tensor)) is not None:
             memory.is_parameter = True
 
     def skips_write_to(self, target: Any) -> bool:
-        """Whether to skip a write to a tensor. If so, its memory is undefined from now on."""
+        """Decide whether to skip a write to a tensor. If so, its memory is undefined from now on."""
         if not self.skip or not isinstance(target, Tensor):
             return False
         memory = self._of(target)
@@ -226,13 +229,13 @@ class Initialisation:
         return True
 
     def note_overwritten(self, tensor: Tensor) -> None:
-        """Note that a tensor is about to get other values, on which its earlier ones have no influence."""
+        """Note that a tensor is about to get new values that do not depend on its earlier ones."""
         memory = self._of(tensor)
         if memory is not None and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes():
             memory.is_undefined = memory.is_random = False
 
     def note_result(self, sources: list[Tensor], targets: list[Tensor], *, random: bool, reads: bool) -> None:
-        """Note that tensors were computed from others. reads: values of the sources become known to Python."""
+        """Note that tensors were computed from others. reads: whether values of the sources become known to Python."""
         known = [memory for source in sources if (memory := self._of(source)) is not None]
         undefined = any(memory.is_undefined for memory in known)
         random = random or any(memory.is_random for memory in known)
@@ -319,7 +322,7 @@ class _InitCalls(TorchFunctionMode):
 
 
 def _is_initialising() -> bool:
-    """Whether the caller is a function of ``torch.nn.init``. What that reads decides nothing but its own tensor."""
+    """Return whether the caller is a function of ``torch.nn.init``. Values that it reads only affect its tensor."""
     frame = sys._getframe(1)
     while frame := frame.f_back:  # type: ignore[assignment]
         if frame.f_globals.get("__name__") == "torch.nn.init":
@@ -328,7 +331,7 @@ def _is_initialising() -> bool:
 
 
 def _key(tensor: Tensor) -> int | None:
-    """What two views of one tensor have in common; None for a tensor without memory of its own, as a sparse one."""
+    """Return an id shared by all views of one tensor; None for a tensor without memory, such as a sparse one."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError, ValueError):
@@ -336,13 +339,13 @@ def _key(tensor: Tensor) -> int | None:
 
 
 def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The arguments that an operation writes to."""
+    """Return the arguments that an operation writes to."""
     given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
     names = [argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write]
     return [leaf for name in names for leaf in tree_leaves(given.get(name)) if isinstance(leaf, Tensor)]
 
 
 def _reads_shapes_only(func: Any) -> bool:
-    """Whether an operation takes only shape and type from the tensors that it gets, as ``zeros_like`` does."""
+    """Return whether an operation uses only shape and type of its tensors, as ``zeros_like`` does."""
     name: str = func._overloadpacket.__name__
     return name.endswith("_like") or name.startswith("new_")

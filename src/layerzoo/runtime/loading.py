@@ -92,7 +92,7 @@ def load(
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
-    request = _Request(layer, pool, weights, seed, _usable_device(device), precision, allow_pickle)
+    request = _LoadRequest(layer, pool, weights, seed, _usable_device(device), precision, allow_pickle)
 
     def fetch(spec: ModelSpec, hooks: ModelHooks) -> Files:
         if seed is not None:
@@ -217,7 +217,7 @@ def _available_files(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _LoadRequest:
     """The checked arguments of :func:`load`. seed: of ``weights="random:SEED"``; None for a checkpoint."""
 
     layer: LayerChoice
@@ -229,7 +229,7 @@ class _Request:
     allow_pickle: bool
 
 
-def _load(resolved: ResolvedModel, request: _Request, zoo: Registry) -> Backbone:
+def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Backbone:
     layers = choose_layers(resolved, request.layer)
     pools = choose_pools(resolved, layers, request.pool)
     cut = resolved.cut(layers)
@@ -267,7 +267,7 @@ class _LoadedNetwork:
     library: torch.dtype
 
 
-def _load_network(resolved: ResolvedModel, cut: Cut, request: _Request) -> _LoadedNetwork:
+def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _LoadedNetwork:
     spec, hooks, files, precision = resolved.spec, resolved.hooks, resolved.files, request.precision
     hook_dtype = hooks.dtype(spec, files)
     # Until the checkpoint is open, its dtype counts as float32. Opening it requires the network.

@@ -1,10 +1,10 @@
-"""Fill a network through torch's ``load_state_dict``, where its modules have loading logic, without reading it all.
+"""Load a checkpoint through torch's ``load_state_dict``, for modules with loading logic, without reading all of it.
 
-Hooks, ``_load_from_state_dict``, ``load_state_dict`` and ``set_extra_state`` of a network may rename, compute, resize
-or keep what a checkpoint holds. torch runs them, on a state dict of placeholders: tensors of the right shape and type,
-whose memory was never touched. Two torch modes watch. A copy of a placeholder into a parameter is deferred; any other
-operation on a placeholder reads its values from the checkpoint first. What the cut needs is read afterwards, and so is
-every tensor that the network keeps elsewhere.
+Hooks, ``_load_from_state_dict``, ``load_state_dict`` and ``set_extra_state`` of a network may rename, compute,
+resize or keep the content of a checkpoint. torch runs them on a state dict of placeholders: tensors of the right
+shape and type, whose memory was never touched. Two torch modes watch. A copy of a placeholder into a parameter is
+deferred; any other operation on a placeholder reads its values from the checkpoint first. The tensors that the cut
+needs are read afterwards, as are all tensors that the network keeps elsewhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from layerzoo.runtime.pickled import decoded
 from layerzoo.runtime.trace import saved_tensors
 
 EXTRA_STATE = "_extra_state"
-"""What torch calls the extra state of a module in a state dict."""
+"""Name of a module's extra state in a state dict of torch."""
 _TORCH_MODULES = frozenset({"torch.nn.modules.module", "torch.nn.modules.batchnorm", "torch.nn.modules.instancenorm"})
 """Modules of torch whose ``_load_from_state_dict`` only copies. Those of norms add a missing ``num_batches_tracked``,
 which no norm reads in eval mode."""
@@ -41,12 +41,12 @@ _READS = frozenset(
 """Methods that reach values without an operation that a dispatch mode sees."""
 _OVERWRITES = frozenset({"copy_", "fill_", "zero_", "normal_", "uniform_"})
 _MISMATCH = re.compile(r'(?:size mismatch for (.+?): |While \w+ the parameter named "(.+?)", )')
-"""How torch says that one tensor does not fit."""
+"""Matches torch's message for a tensor that does not fit."""
 
 Read = Callable[[Sequence[str]], Mapping[str, Tensor]]
 """Reads tensors of a checkpoint by their names."""
 _ViewKey = tuple[int, int, tuple[int, ...], tuple[int, ...]]
-"""What two tensors of the same elements have in common: storage, offset, size, strides."""
+"""Equal for tensors of the same elements: storage, offset, size, strides."""
 
 
 class ConstructorValuesNeeded(Exception):  # noqa: N818 - a request to the caller, who builds the network again
@@ -54,7 +54,8 @@ class ConstructorValuesNeeded(Exception):  # noqa: N818 - a request to the calle
 
 
 def has_loading_logic(network: nn.Module) -> bool:
-    """Whether ``load_state_dict`` does more for a network than to copy each tensor into the parameter of its name."""
+    """Return whether ``load_state_dict`` of a network does more than copying each tensor into the parameter of its
+    name."""
     own = network.__dict__.get("load_state_dict") or type(network).load_state_dict
     return own is not nn.Module.load_state_dict or any(map(_is_special, network.modules()))
 
@@ -71,7 +72,7 @@ def _is_special(module: nn.Module) -> bool:
 
 
 def takes_extra_state(module: nn.Module) -> bool:
-    """Whether a module keeps more than tensors in a state dict."""
+    """Return whether a module keeps extra state in a state dict."""
     return type(module).set_extra_state is not nn.Module.set_extra_state
 
 
@@ -86,7 +87,7 @@ class _StorageView:
     stride: tuple[int, ...]
     dtype: torch.dtype
     name: str
-    """Of the checkpoint's tensor whose values it gets."""
+    """Name of its values in the checkpoint."""
 
     @classmethod
     def of(cls, tensor: Tensor, name: str) -> _StorageView:
@@ -104,9 +105,10 @@ class _StorageView:
 class LoadingLogic(TorchDispatchMode):
     """One run of a network's loading logic.
 
-    network: its parameters may hold undefined values.
-    has_values: whether they have those of the constructor instead.
-    read: reads tensors of the checkpoint.
+    Args:
+        network: its parameters may hold undefined values.
+        has_values: whether they have the values of the constructor instead.
+        read: reads tensors of the checkpoint.
     """
 
     def __init__(self, network: nn.Module, checkpoint: Checkpoint, read: Read, *, has_values: bool) -> None:
@@ -124,7 +126,7 @@ class LoadingLogic(TorchDispatchMode):
         self._deferred: dict[int, dict[_ViewKey, _StorageView]] = {}
         self._needs_constructor = False
         self.values: dict[str, Tensor] = {}
-        """What was read, by the name in the checkpoint."""
+        """Values that were read, by the name in the checkpoint."""
 
     def run(self, needed: Sequence[Sequence[str]], modules: Iterable[str], *, model: str) -> dict[str, str]:
         """Let torch load the checkpoint.
@@ -132,9 +134,9 @@ class LoadingLogic(TorchDispatchMode):
         Args:
             needed: names of the network's tensors that the cut needs; those of one tensor together.
             modules: paths of the modules that the cut needs.
-            model: what messages call the network.
+            model: its id, for messages.
         Returns: names of needed tensors that have no values yet, with the names of their values in the checkpoint.
-        Raises: ConstructorValuesNeeded; WeightsError for what the network's own code refuses, and for what is missing.
+        Raises: ConstructorValuesNeeded; WeightsError for missing tensors, and for those that the network rejects.
         """
         missing: list[str] = []
 
@@ -160,7 +162,7 @@ class LoadingLogic(TorchDispatchMode):
         return self._outstanding(needed, set(missing))
 
     def _state(self) -> OrderedDict[str, Any]:
-        """The state dict: placeholders for tensors, and other objects as they are."""
+        """Return the state dict: placeholders for tensors, and other objects unchanged."""
         state: OrderedDict[str, Any] = OrderedDict()
         for name, shape in self._checkpoint.shapes.items():
             if name in self._checkpoint.objects:
@@ -202,8 +204,7 @@ class LoadingLogic(TorchDispatchMode):
         return dict(outstanding.values())
 
     def settle(self) -> None:
-        """Give values to what was taken from the checkpoint and is kept somewhere. To be called when the network is
-        truncated."""
+        """Set the values of placeholders that the network keeps somewhere. Call it after truncating the network."""
         if not self._kept():
             return
         gc.collect()  # a placeholder may be part of a reference cycle
@@ -213,11 +214,11 @@ class LoadingLogic(TorchDispatchMode):
             memory.fill(self.values[memory.name])
 
     def _kept(self) -> list[_StorageView]:
-        """Placeholders, and tensors of the network, that have no values yet and still exist."""
+        """Return placeholders and tensors of the network that have no values yet and still exist."""
         deferred = [memory for held in self._deferred.values() for memory in held.values()]
         return [memory for memory in (*self._sources.values(), *deferred) if not memory.reference.expired()]
 
-    # ------------------------------------------------------------ what the two modes report
+    # ------------------------------------------------------------ reports of the two modes
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -253,7 +254,7 @@ class LoadingLogic(TorchDispatchMode):
         self._deferred.get(place[0], {}).pop(place, None)
 
     def need(self, tensor: Tensor) -> None:
-        """Give a tensor its values, if it is a placeholder, or a parameter without values yet."""
+        """Read the values of a tensor, if it is a placeholder, or a parameter without values."""
         key = _storage(tensor)
         held = [*self._deferred.pop(key, {}).values()]
         if (source := self._sources.pop(key, None)) is not None:
@@ -270,7 +271,7 @@ class LoadingLogic(TorchDispatchMode):
             self.values |= self._read(unread)
 
 
-class MissingTensor(Exception):  # noqa: N818 - the caller knows what to say
+class MissingTensor(Exception):  # noqa: N818 - the caller raises the final error
     """A needed tensor of the network that torch reports as missing."""
 
     def __init__(self, name: str) -> None:
@@ -279,7 +280,7 @@ class MissingTensor(Exception):  # noqa: N818 - the caller knows what to say
 
 
 class _PlaceholderReads(TorchFunctionMode):
-    """Sees what no operation shows: values that are handed to Python."""
+    """Watch functions that hand values to Python without an operation."""
 
     def __init__(self, logic: LoadingLogic) -> None:
         super().__init__()
@@ -294,18 +295,18 @@ class _PlaceholderReads(TorchFunctionMode):
 
 
 def _leniently(load: Callable[..., Any]) -> dict[str, bool]:
-    """The argument that lets a checkpoint have other keys, if a network's own ``load_state_dict`` takes it."""
+    """Return the argument that allows other keys in a checkpoint, if a network's ``load_state_dict`` has it."""
     return {"strict": False} if "strict" in inspect.signature(load).parameters else {}
 
 
 def _refusal(error: Exception, needed: set[str]) -> str | None:
-    """What an error of ``load_state_dict`` says of the tensors that are needed; None where it says nothing of them."""
+    """Return the part of an error of ``load_state_dict`` that concerns the needed tensors; None without any."""
     first, *lines = str(error).splitlines()[:1] + [line.strip() for line in str(error).splitlines()[1:]] or [""]
     if not (isinstance(error, RuntimeError) and first.startswith("Error(s) in loading state_dict")):
         return summary(error)
     found = [(line, _MISMATCH.match(line)) for line in lines if line]
-    told = [line for line, match in found if match is None or (match[1] or match[2]) in needed]
-    return "; ".join(told) or None
+    relevant = [line for line, match in found if match is None or (match[1] or match[2]) in needed]
+    return "; ".join(relevant) or None
 
 
 def _place(tensor: Tensor) -> _ViewKey:
@@ -313,7 +314,7 @@ def _place(tensor: Tensor) -> _ViewKey:
 
 
 def _storage(tensor: Tensor) -> int:
-    """What two views of one tensor have in common; a sparse tensor has nothing."""
+    """Return an id shared by all views of one tensor. Sparse tensors share nothing."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):

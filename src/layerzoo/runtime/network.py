@@ -1,4 +1,4 @@
-"""The truncated network: an ordinary module that stops at its cut and returns what was read on the way."""
+"""The truncated network: an ordinary module that stops at its cut and returns the activations of its layers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from layerzoo.runtime.trace import StopForward, pick, saved_tensors
 from layerzoo.spec import Layer
 
 Read = Callable[[Layer, Tensor], Tensor]
-"""What is done with an activation at the moment it exists; a later in-place operation may overwrite the original."""
+"""Processes an activation when it appears. A later in-place operation may overwrite the original."""
 
 
 class Stub(nn.Module):
-    """Stands where a module past the cut was. Calling it is a bug, and loud."""
+    """Replaces a module past the cut. Calling it raises an error."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise CutError(f"the module {self.path} lies past the cut and was not loaded; load a deeper layer to use it")
+        raise CutError(f"the module {self.path} is past the cut and was not loaded; load a deeper layer to use it")
 
     def extra_repr(self) -> str:
         return "past the cut"
@@ -37,11 +37,12 @@ class Stub(nn.Module):
 class CutNetwork(nn.Module):
     """A network truncated at a cut. Trainable, movable and savable like any other module.
 
-    Calling it with a :class:`Batch`, a tensor or a mapping of keyword arguments gives a dict of layer name → raw
-    activation, in the order in which the layers were asked for. One forward pass runs at a time: further threads wait.
+    Called with a :class:`Batch`, a tensor or a mapping of keyword arguments, it returns a dict of layer name → raw
+    activation, in the order in which the layers were requested. One forward pass runs at a time: other threads wait.
 
-    dtype: what autocast computes in; float32: as the module's own tensors are.
-    is_cast: the network itself is in ``dtype``: its inputs are cast to it, and nothing runs under autocast.
+    Args:
+        dtype: of autocast; float32: the dtypes of the module's tensors.
+        is_cast: whether the network itself has ``dtype``: inputs are cast to it, without autocast.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class CutNetwork(nn.Module):
         self._turn = threading.Lock()
 
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Layer name → raw activation, through which gradients flow. Raises: CutError for an input that takes another
-        way through the network than the one it was traced with."""
+        """Return layer name → raw activation. Gradients flow through it.
+
+        Raises: CutError for an input that takes another path through the network than the example of the trace.
+        """
         return self.read(inputs, self._keep)
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
-        """Run up to the cut, handing each activation to ``read`` as it appears. Returns what ``read`` returned."""
+        """Run up to the cut, and call ``read`` with each activation as it appears. Returns the results of ``read``."""
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
         found: dict[str, Tensor] = {}
         with self._turn, self._tapped(read, found), contextlib.suppress(StopForward), self._autocast(batch):
@@ -68,7 +71,7 @@ class CutNetwork(nn.Module):
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
             raise CutError(
                 f"this input never reached {', '.join(missing)}: "
-                "it takes another way through the network than the input of the trace"
+                "it takes another path through the network than the input of the trace"
             )
         return {layer.name: found[layer.name] for layer in self.cut.layers}
 
@@ -78,7 +81,7 @@ class CutNetwork(nn.Module):
         return torch.autocast(next(iter(batch.inputs.values())).device.type, dtype=self.dtype)
 
     def _keep(self, layer: Layer, activation: Tensor) -> Tensor:
-        """The activation as it is now. Nothing runs after the stop, so only what comes before it needs a copy."""
+        """Return the activation as it is now. Only layers before the stop need a copy."""
         return activation if layer.name == self.cut.stop else activation.clone()
 
     @contextlib.contextmanager
@@ -106,20 +109,20 @@ class CutNetwork(nn.Module):
 
 
 def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:
-    """What a network may be called with, as a Batch."""
+    """Convert the argument of a network to a Batch."""
     if isinstance(inputs, Batch):
         return inputs
     return Batch(inputs=inputs if isinstance(inputs, Mapping) else {"input": inputs})
 
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-"""Modules that others look into, as in ``zip(self.stages, self.norms)``; their members are replaced instead."""
+"""Modules whose members others iterate over, as in ``zip(self.stages, self.norms)``; only members are replaced."""
 
 
 def truncate(network: nn.Module, cut: Cut) -> None:
     """Replace every module that the cut does not need by a stub, in place.
 
-    What no checkpoint fills stays: it is complete, and code may look at it without calling it, as in
+    Modules without saved tensors stay: they are complete, and code may inspect them without calling them, as in
     ``isinstance(module, nn.Identity)`` or ``self.rope.get_embed()``.
     """
     for path, module in list(network.named_modules()):
@@ -129,8 +132,8 @@ def truncate(network: nn.Module, cut: Cut) -> None:
                 module._modules[name] = Stub(child_path)
 
 
-def meant(activation: Tensor, layer: Layer) -> Tensor:
-    """Of an activation, the tokens that a layer means."""
+def selected_tokens(activation: Tensor, layer: Layer) -> Tensor:
+    """Return the tokens of an activation that a layer selects."""
     if layer.last_tokens is None or layer.axes is None:
         return activation
     axis = layer.axes.index("token")
@@ -138,7 +141,7 @@ def meant(activation: Tensor, layer: Layer) -> Tensor:
 
 
 class _Tap:
-    """Reads one layer in one forward pass."""
+    """Read one layer in one forward pass."""
 
     def __init__(self, layer: Layer, read: Read, found: dict[str, Tensor], *, is_stop: bool) -> None:
         self._layer = layer
@@ -148,19 +151,19 @@ class _Tap:
         self._calls = 0
 
     def on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if self._is_meant():
+        if self._is_selected_call():
             self._take(pick(output, self._layer.output, where=self._layer.module))
 
     def on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_meant():
+        if self._is_selected_call():
             received = args if args else tuple(kwargs.values())
             self._take(pick(received, self._layer.output or 0, where=self._layer.module))
 
-    def _is_meant(self) -> bool:
+    def _is_selected_call(self) -> bool:
         self._calls += 1
         return self._calls - 1 == (self._layer.call or 0)
 
     def _take(self, activation: Tensor) -> None:
-        self._found[self._layer.name] = self._read(self._layer, meant(activation, self._layer))
+        self._found[self._layer.name] = self._read(self._layer, selected_tokens(activation, self._layer))
         if self._is_stop:
             raise StopForward

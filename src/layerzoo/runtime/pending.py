@@ -20,7 +20,7 @@ RowResult = Mapping[str, PooledRow] | SampleError
 """Layer name → pooled row; or the reason why there is none."""
 
 _AHEAD = 4
-"""How many audio clips or videos are decoded ahead."""
+"""Number of audio clips or videos that are decoded ahead."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class PendingSample:
     """None until the last row was decoded."""
     report: Mapping[str, int]
     done: int = 0
-    """How many of its rows have been through the network."""
+    """Number of its rows that have been through the network."""
     pooled: dict[str, dict[int, PooledRow]] = field(default_factory=dict)
     """Layer name → number of the row → pooled row, with its weight among the rows of the sample."""
     times_s: dict[int, float] = field(default_factory=dict)

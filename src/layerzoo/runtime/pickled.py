@@ -19,10 +19,10 @@ from layerzoo.weights import Files
 _STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 """The entries of a training checkpoint that may hold the network's state dict, the preferred one first.
 
-The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: they are what the training evaluated.
+The averaged weights (EMA) come first, as in ``timm.models.load_state_dict``: the training evaluated them.
 """
 _DEEPEST = 4
-"""How many levels deep a file is searched for state dicts, for an error message that lists them."""
+"""Depth to which a file is searched for state dicts, for an error message that lists them."""
 _LISTED = 6
 _SAFE_CLASSES: list[Any] = [argparse.Namespace]
 """Classes beyond torch's own that a checkpoint may contain. They hold data and run no code: a training script writes
@@ -31,7 +31,7 @@ its command-line arguments as a namespace."""
 
 @dataclass(frozen=True, slots=True)
 class StateDict:
-    """What a checkpoint holds of a network."""
+    """The content of a checkpoint for one network."""
 
     tensors: Mapping[str, Tensor]
     entry: str | None = None
@@ -39,7 +39,7 @@ class StateDict:
     objects: Mapping[str, Any] = field(default_factory=dict)
     """The extra states that are no tensors, by checkpoint key."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By path of a module, what ``state_dict()`` notes about it: the version of its format."""
+    """Path of a module → metadata of ``state_dict()``: the version of its format."""
 
 
 def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
@@ -47,9 +47,10 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
 
     The restricted unpickler had vulnerabilities before, so a file without a known sha256 is opened only on request.
 
-    files: those of the model; tell which of them were verified.
-    allow_pickle: open the file although its sha256 is neither declared nor locked.
-    Raises: UnsafeWeightsError when it may not be opened, WeightsError when it holds no state dict.
+    Args:
+        files: the files of the model, with those that were verified.
+        allow_pickle: open the file although its sha256 is neither declared nor locked.
+    Raises: UnsafeWeightsError when it may not be opened, WeightsError when it contains no state dict.
     """
     if path.name not in files.verified and not allow_pickle:
         raise UnsafeWeightsError(
@@ -86,22 +87,22 @@ def _is_extra_state(name: str) -> bool:
 
 
 def encoded(value: Any) -> Tensor:
-    """Serialise an object of a state dict that is no tensor, as bytes."""
+    """Serialize an object of a state dict to a tensor of bytes."""
     written = io.BytesIO()
     torch.save(value, written)
     return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
 
 
 def decoded(tensor: Tensor) -> Any:
-    """Return the object that :func:`encoded` serialised. The restricted unpickler reads it."""
+    """Deserialize an object with the restricted unpickler: the inverse of :func:`encoded`."""
     return torch.load(io.BytesIO(tensor.numpy().tobytes()), weights_only=True)
 
 
 def _refused(path: Path) -> list[str]:
-    """The classes and functions in a pickle that the restricted unpickler refuses; none where that cannot be told."""
+    """Return the classes and functions in a pickle that the restricted unpickler refuses; none if they are unknown."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # noqa: BLE001 - an old format, or no pickle at all: reading it says what is wrong
+    except Exception:  # noqa: BLE001 - an old format, or no pickle: reading it raises the error
         return []
 
 
@@ -126,8 +127,10 @@ _Nested = tuple[tuple[str, ...], int]
 
 
 def _nested_state_dicts(loaded: Any, keys: tuple[str, ...] = ()) -> list[_Nested]:
-    """The mappings inside of what was unpickled that have tensors, by their keys, with the number of tensors; the one
-    with the most comes first. The state of an optimizer is none, nor is the extra state of a module."""
+    """Return the nested mappings with tensors, by their keys, with the number of tensors, in descending order.
+
+    The state of an optimizer and the extra state of a module are excluded.
+    """
     if not isinstance(loaded, Mapping) or len(keys) >= _DEEPEST:
         return []
     inside = [
@@ -145,7 +148,7 @@ def _count_tensors(state: Any) -> int:
 
 
 def _state_dict(loaded: Any) -> tuple[Any, str | None]:
-    """The state dict of what was unpickled, and the entry that holds it; None where it is the whole."""
+    """Return the state dict of a checkpoint, and the entry that holds it; None for the whole checkpoint."""
     if not isinstance(loaded, Mapping):
         return loaded, None
     for entry in _STATE_DICTS:

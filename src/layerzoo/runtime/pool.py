@@ -1,7 +1,7 @@
-"""From an activation to one vector a row, and from the rows of a sample to one vector.
+"""Pool activations to one vector per row, and the rows of a sample to one vector.
 
-A long sound or text is several rows. What a pooling computes over each row is chosen so that the rows can be merged
-into exactly what the pooling means over all of them: see :func:`merge`.
+A long audio clip or text has several rows. The values that a pooling computes for each row are chosen so that they
+can be merged into exactly the pooling over all rows: see :func:`merge`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class PooledRow(NamedTuple):
 
 
 def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Tensor:
-    """Pool the activation of a batch, one row of the result for each row of the batch.
+    """Pool the activation of a batch: one row of the result for each row of the batch.
 
     Args:
-        activation: as the network returns it, with the axes that ``layer`` states.
+        activation: as the network returns it, with the axes of ``layer``.
         pool: the name of a pooling that fits the layer.
-    Returns: float32 (row, width) that owns its memory. `std` also keeps the means, for :func:`merge`.
-        `none` gives (row, position…, channel…) in the layer's own order of axes, padding included. A row without any
-        position to pool gives rubbish: its ``PooledRow.positions`` is 0.
+    Returns: float32 (row, width) that owns its memory. `std` also keeps the means, for :func:`merge`. `none` gives
+        (row, position…, channel…) in the layer's order of axes, including padding. The result for a row without any
+        position to pool is undefined: its ``PooledRow.positions`` is 0.
     """
     if pool == "none":
         return _batch_first(activation, batch, layer).to(torch.float32, copy=True)
@@ -91,13 +91,13 @@ def pooled_counts(activation: Tensor, batch: Batch, layer: Layer) -> list[int | 
 
 
 def sequence_axis(layer: Layer) -> int | None:
-    """Where the axis along which samples differ in length stands, the batch not counted; None without one."""
+    """Return the index of the axis along which samples differ in length, not counting the batch; None without one."""
     axes = [axis for axis in layer.axes or () if axis != "batch"]
     return next((index for index, axis in enumerate(axes) if axis in SEQUENCE_AXES), None)
 
 
 def canonical(activation: Tensor, layer: Layer) -> Tensor:
-    """The activation as (batch, position, channel): all position axes in their order, made one.
+    """Return the activation as (batch, position, channel), with all position axes flattened to one.
 
     Without position axes there is one position.
     """
@@ -109,16 +109,16 @@ def canonical(activation: Tensor, layer: Layer) -> Tensor:
 
 
 def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: int) -> Tensor | None:
-    """Return (batch, position) which positions of a layer stem from the image and not from its padding.
+    """Return (batch, position) which positions of a layer come from the image and not from its padding.
 
-    The mask of the pixels is brought to the height and width of the layer's map as networks do it that take one: by
-    nearest interpolation (DETR, ``DetrConvEncoder.forward``). Tokens are a map in its order where their number is that
-    of one map only, at one stride.
+    The mask of the pixels is resized to the height and width of the layer's map by nearest interpolation, as networks
+    with such a mask do it (DETR, ``DetrConvEncoder.forward``). Tokens are a map if their number is that of exactly one
+    map at one stride.
 
     Args:
-        activation: as the network returns it, with the axes that ``layer`` states.
-        positions: how many positions there are without prefix and suffix tokens.
-    Returns: None where nothing is padded, or the positions are no map of the image: then all count.
+        activation: as the network returns it, with the axes of ``layer``.
+        positions: number of positions without prefix and suffix tokens.
+    Returns: None without padding, or if the positions are no map of the image: then all positions count.
     """
     if batch.image_mask is None:
         return None
@@ -130,11 +130,11 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
     if "width" in axes and "height" in axes and axes.index("width") < axes.index("height"):
         shown = shown.transpose(1, 2)
     flat = shown.flatten(1)
-    return flat | ~flat.any(1, keepdim=True)  # of an image smaller than a position, all of them count
+    return flat | ~flat.any(1, keepdim=True)  # for an image smaller than a position, all positions count
 
 
 def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) -> tuple[int, int] | None:
-    """Height and width of the map that a layer's positions are; None where they are none."""
+    """Return height and width of the map that a layer's positions form; None if they form none."""
     axes = _axes(activation, layer)
     placed = [axis for axis in axes if axis in POSITION_AXES]
     if sorted(placed) == ["height", "width"]:
@@ -150,14 +150,14 @@ def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) ->
 
 
 _OBJECTS = "query."
-"""How the layers of a detector are called whose tokens are objects."""
+"""Prefix of the layers of a detector whose tokens are objects."""
 
 
 class Located(NamedTuple):
-    """Which positions of a layer belong to each row of a batch; both are (batch, position) booleans."""
+    """The positions of a layer that belong to each row of a batch, as (batch, position) booleans."""
 
     kept: Tensor
-    """Positions that stem from the sample or that the network adds to it: what `none` returns."""
+    """Positions that come from the sample or that the network adds to it: those that `none` returns."""
     pooled: Tensor
     """Positions that are pooled: those of ``kept`` without prefix and suffix tokens."""
 
@@ -168,11 +168,11 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
     The positions of a layer follow from those of its rows. A network may add tokens before or after a row, shorten the
     row evenly, or pad it on the right to whole windows of attention.
 
-    Prefix and suffix tokens that the network itself adds are at the ends of the padded row. Those that are positions
-    of the row, such as a tokenizer's special tokens, are at the ends of the sample.
+    Prefix and suffix tokens that the network adds are at the ends of the padded row. Those that are positions of the
+    row, such as a tokenizer's special tokens, are at the ends of the sample.
 
     Args:
-        positions: how many positions the layer has for this batch.
+        positions: number of positions of the layer for this batch.
     """
     prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
     device = next(iter(batch.inputs.values())).device
@@ -189,7 +189,7 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
         return (front + _reached(offset + row_position, batch, layer, positions - front - back, front))[:, None]
 
     first, last = reached(torch.zeros_like(valid)), reached(valid)
-    last = last.clamp(min=1 + front)  # what is shorter than a frame is one frame
+    last = last.clamp(min=1 + front)  # audio shorter than a frame is one frame
     start, stop = torch.maximum(reached(begin), first), torch.minimum(reached(end), last)
     stop = torch.where((end > begin)[:, None], torch.maximum(stop, (front + 1) * torch.ones_like(stop)), stop)
     start = torch.where((end > begin)[:, None], torch.minimum(start, stop - 1), start)
@@ -200,16 +200,17 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
 
 
 def cls_position(batch: Batch, layer: Layer, positions: int) -> Tensor:
-    """(batch,) the position of each row's classification token: the first of the row, or the first that is added."""
+    """Return (batch,) the position of each row's classification token: the first of the row, or the first added
+    token."""
     if batch.offsets is None or not is_sequence(batch, layer) or _added_tokens(batch, layer, positions)[0]:
         return torch.zeros(batch.size, dtype=torch.long, device=next(iter(batch.inputs.values())).device)
     return batch.offsets
 
 
 def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]:
-    """How many of a layer's prefix and suffix tokens the network adds to the row; the others are positions of the row.
+    """Count the prefix and suffix tokens that the network adds to a row; the others are positions of the row.
 
-    The example input tells: at a layer whose shape says 21 tokens for an example of 16, five are added.
+    The example input shows it: at a layer with 21 tokens for an example of 16, five are added.
     """
     prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
     axis, total = sequence_axis(layer), batch.total
@@ -219,18 +220,18 @@ def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]
         return (prefix, 0) if total % (positions - prefix) == 0 else (0, 0)
     more = positions - total
     if not 0 < more <= prefix + suffix:
-        return 0, 0  # more than that is padding to whole windows of attention
+        return 0, 0  # a larger number is padding to whole windows of attention
     if more == suffix != prefix:
         return 0, suffix
     return min(more, prefix), max(0, more - prefix)
 
 
 def _reached(place: Tensor, batch: Batch, layer: Layer, body: int, added: int) -> Tensor:
-    """How many of the ``body`` positions that stem from a row see its first ``place`` positions.
+    """Count the positions of a layer, out of ``body``, that see the first ``place`` positions of a row.
 
-    A network whose frames are known makes so many of them. Of one that makes one position of every k, which its example
-    tells, the first ceil(t/k) see the first t; of others that shorten a row, P positions of T, the first ceil(P·t/T).
-    One that lengthens a row pads it on the right.
+    If the network's frames are known, count these. If the example shows that one position comes from k positions of
+    the row, the first ceil(t/k) see the first t. For other networks that shorten T positions to P, the first
+    ceil(P·t/T). A network that lengthens a row pads it on the right.
     """
     total = batch.total
     if batch.frame_hop is not None and frames_of(total, batch.frame_hop) == body:
@@ -248,7 +249,7 @@ def _reached(place: Tensor, batch: Batch, layer: Layer, body: int, added: int) -
 
 
 def _stride(batch: Batch, layer: Layer, added: int) -> int | None:
-    """How many positions of a row become one, where the example input tells."""
+    """Return how many positions of a row become one, if the example input shows it."""
     axis = sequence_axis(layer)
     if batch.example_total is None or layer.shape is None or axis is None or (layer.prefix_tokens and not added):
         return None
@@ -260,13 +261,13 @@ Samples = TypeVar("Samples", int, Tensor)
 
 
 def frames_of(samples: Samples, frame_hop: tuple[int, int]) -> Samples:
-    """How many whole frames there are in so many samples."""
+    """Return the number of whole frames in a number of audio samples. frame_hop: frame length and hop in samples."""
     frame, hop = frame_hop
     return (samples - frame) // hop + 1
 
 
 def is_sequence(batch: Batch, layer: Layer) -> bool:
-    """Whether samples differ in length along an axis of this layer."""
+    """Return whether samples differ in length along an axis of this layer."""
     return batch.valid is not None and any(axis in batch.sequence_axes for axis in layer.axes or ())
 
 
@@ -280,13 +281,13 @@ def _axes(activation: Tensor, layer: Layer) -> tuple[str, ...]:
 
 
 def _batch_first(activation: Tensor, batch: Batch, layer: Layer) -> Tensor:
-    """The axes in their order, but the batch first. Where the axes are not known, it must be there already."""
+    """Move the batch axis to the front. If the axes are unknown, it must be there already."""
     if layer.axes is not None:
         return activation.movedim(_axes(activation, layer).index("batch"), 0)
     if activation.ndim == 0 or activation.shape[0] != batch.size:
         raise PoolingError(
             f"layer {layer.name}: a batch of {batch.size} gives an activation of {tuple(activation.shape)}; "
-            "declare its axes, so that its rows can be told apart"
+            "declare its axes, so that its rows can be separated"
         )
     return activation
 
@@ -317,7 +318,8 @@ def _last(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _gram(values: Tensor, mask: Tensor) -> Tensor:
-    """Gatys et al., "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016, eq. 3, per position."""
+    """Compute the Gram matrix per position: Gatys et al., "Image Style Transfer Using Convolutional Neural
+    Networks", CVPR 2016, eq. 3."""
     true = values.masked_fill(~mask[..., None], 0.0)
     gram = true.transpose(1, 2) @ true / mask.sum(1)[:, None, None]
     rows, columns = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)
@@ -336,14 +338,14 @@ _POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def merge(rows: Sequence[FloatArray], weights: Sequence[int], pool: str, *, axis: int = 0) -> FloatArray:
-    """Merge the summaries of a sample's rows, in their order, into one vector.
+    """Merge the pooled rows of a sample, in their order, into one vector.
 
-    `mean`, `std`, `statistics`, `gem`, `gram` and `max` are as over all positions at once; `cls` is the mean over the
-    rows; `last` the last row's.
+    `mean`, `std`, `statistics`, `gem`, `gram` and `max` equal those over all positions at once; `cls` is the mean over
+    the rows; `last` is that of the last row.
 
     Args:
-        weights: how many positions were pooled from each row, none of them 0.
-        axis: for `none`, the axis along which rows are joined.
+        weights: number of pooled positions of each row, none of them 0.
+        axis: for `none`, the axis along which rows are concatenated.
     """
     if pool == "none":
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=axis)

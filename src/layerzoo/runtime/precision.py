@@ -1,4 +1,4 @@
-"""The number format that a network computes in, next to the one that its checkpoint is stored in."""
+"""The dtype that a network computes in, and the dtype of its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from layerzoo.errors import PluginError
 
 Precision = Literal["float32", "bfloat16", "float16", "library"]
-"""What a network computes in. `float32`: throughout. `bfloat16`, `float16`: what torch's autocast converts is computed
-in that format, and the rest in float32. `library`: as the model's library computes with this checkpoint by default; for
-transformers that is the format that the checkpoint is stored in, and for timm and torchvision it is float32."""
+"""The dtype that a network computes in. `float32`: throughout. `bfloat16`, `float16`: for operations that torch's
+autocast converts, and float32 for the rest. `library`: the default of the model's library with this checkpoint; for
+transformers it is the dtype of the stored checkpoint, and for timm and torchvision it is float32."""
 
 STORED = "stored"
-"""What the hook ``layerzoo_dtype`` returns for the format of the checkpoint's first floating-point tensor."""
+"""The answer of the hook ``layerzoo_dtype`` that selects the dtype of the checkpoint's first floating-point tensor."""
 _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Modules that do nothing with their tensors but what autocast converts them for."""
+"""Modules that use their tensors only in operations that autocast converts."""
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -33,7 +33,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
     """Return the dtype that the model's library computes in by default.
 
     Args:
-        said: what the hook ``layerzoo_dtype`` returned.
+        said: the answer of the hook ``layerzoo_dtype``.
         stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
         model: the model's id, for messages.
         plugin: the plugin that was asked.
@@ -53,7 +53,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
 
 @contextlib.contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Make ``dtype`` torch's default inside: a network that is built there has its parameters in it."""
+    """Make ``dtype`` torch's default dtype inside, so that networks are built with parameters of that dtype."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -80,11 +80,11 @@ def announce_other_dtype(model: str, library: torch.dtype) -> None:
 
 
 def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network with the tensors in ``dtype`` that autocast would convert to it at each call, in place.
+    """Convert the tensors that autocast would convert at each call to ``dtype``, in place.
 
-    The numbers are the same, in less memory, and a pass over one sample saves reading all weights once more. Only of
-    modules of exactly these classes: others may compute with their weights, as a weight norm does. And nothing that is
-    shared with a module that keeps float32.
+    The features are the same, in less memory, and a forward pass over one sample reads fewer weights. Only modules
+    of exactly these classes are converted: others may compute with their weights, as a weight norm does. Tensors
+    that are shared with a module in float32 are kept.
     """
     if dtype is torch.float32:
         return network

@@ -1,4 +1,4 @@
-"""Work done ahead by other threads, results in order."""
+"""Run work ahead in threads, and return the results in order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def prefetch(
     late: Callable[[], None] = lambda: None,
     stop: Callable[[], None] = lambda: None,
 ) -> Generator[Result]:
-    """``work`` of every item, in order; up to ``ahead`` results (and one a thread) are made before they are asked for.
+    """Yield ``work(item)`` for each item, in order. Up to ``ahead`` results, and one per thread, are computed in
+    advance.
 
     Args:
-        prepare: what each thread does first.
-        size: of a result. Nothing further is begun while the results that are ready are larger than ``most`` together.
-        late: called when a result is asked for before it is ready.
-        stop: called when the iteration ends early; has the threads end what they do.
-    An exception of ``work`` is raised in its item's place. However the iteration ends, no thread is left behind.
+        prepare: is called first in each thread.
+        size: returns the size of a result. No new work starts while the sizes of waiting results exceed ``most``.
+        late: is called when a result is requested before it is ready.
+        stop: is called when the iteration ends early, to end running work.
+    An exception of ``work`` is raised in place of its result. However the iteration ends, all threads have ended.
     """
     iterator = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="layerzoo", initializer=prepare)

@@ -1,4 +1,4 @@
-"""Describe, as JSON-able data, what the features of a backbone were computed from."""
+"""Describe the origin of a backbone's features, as JSON-able data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from layerzoo.weights import Files
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
-    """How a network computes."""
+    """Precision, dtypes and device of a network."""
 
     precision: Precision
     """As requested."""

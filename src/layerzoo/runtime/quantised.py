@@ -1,4 +1,4 @@
-"""Recognise quantised weights, which mean nothing without the scales that a checkpoint keeps next to them."""
+"""Recognise quantised weights, which are meaningless without the scales that a checkpoint keeps next to them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NARROW = frozenset(
 _COMPANION = re.compile(
     r"scale|absmax|amax|zero_?point|qzeros|(^|\.|_)SCB(\.|$)|quant_?(map|state)|g_idx", re.IGNORECASE
 )
-"""What quantisation libraries call the tensors next to a quantised one: ``weight_scale_inv`` (fine-grained float8),
+"""Names of tensors next to a quantised one in quantisation libraries: ``weight_scale_inv`` (fine-grained float8),
 ``weight_scale`` (compressed-tensors, torchao), ``SCB`` and ``absmax`` (bitsandbytes), ``scales`` and ``qzeros`` (GPTQ,
 AWQ), ``weight_scale_2`` (NVFP4)."""
 _PACKED = re.compile(r"(^|[._])(qweight|qdata|\w*_packed|\w*_blocks|quant_state\..*)$")
-"""What they call a tensor that holds several quantised numbers in one."""
+"""Names of tensors that hold several quantised numbers in one."""
 _DELTA = re.compile(r"(^|\.)(lora_\w+|hada_\w+|lokr_\w+|oft_\w+|ia3_\w+|lora)(\.|$)")
-"""What adapters call the changes to the weights of their base model."""
+"""Names that adapters give to the changes of weights of their base model."""
 
 
 def holds_quantised(tensors: Mapping[str, Tensor]) -> bool:
@@ -63,8 +63,10 @@ def refuse_scaled(
 
 
 def _belongs_to(other: str, name: str) -> bool:
-    """Whether a key that the network lacks may be the scale of a quantised tensor: by its name, or as it is in the same
-    module. Some libraries write underscores for the dots of a path."""
+    """Return whether a key that the network does not have may be the scale of a quantised tensor.
+
+    Its name indicates it, or it is in the same module. Some libraries write underscores for the dots of a path.
+    """
     parent = name.rpartition(".")[0]
     if _COMPANION.search(other) and (parent or name) in other:
         return True
@@ -73,9 +75,9 @@ def _belongs_to(other: str, name: str) -> bool:
 
 
 def refuse_packed(tensors: Mapping[str, Tensor], name: str, *, model: str, label: str) -> None:
-    """Say so when a checkpoint has a tensor only in packed form.
+    """Refuse a checkpoint that has a tensor only in packed form.
 
-    name: of the tensor in the network, which is missing. Raises: WeightsError.
+    name: of the missing tensor in the network. Raises: WeightsError.
     """
     parent = name.rpartition(".")[0]
     packed = next((key for key in tensors if parent and parent in key and is_packed(key)), None)
@@ -93,7 +95,7 @@ def _needs_scales(model: str, label: str, name: str, tensor: Tensor, companion: 
 
 
 def refuse_changes(tensors: Mapping[str, Tensor], own: Collection[str], *, model: str, label: str) -> None:
-    """Refuse to leave out the changes that an adapter makes to the weights.
+    """Refuse to ignore the changes that an adapter makes to the weights.
 
     tensors, own, label: as for :func:`refuse_scaled`. Raises: WeightsError naming one of them.
     """

@@ -51,7 +51,7 @@ class Measurements:
     """Results of runs of one network."""
 
     observed: Observed = field(default_factory=Observed)
-    """Which features are random, or depend on the batch."""
+    """Layers whose features are random, or depend on the batch."""
     dtypes: Dtypes | None = None
     """The dtypes of the checkpoint that was last opened; None before the first."""
 
@@ -99,7 +99,7 @@ class ResolvedModel:
     """Whether a declaration that a trace contradicts is kept."""
     measured: Measurements = field(default_factory=Measurements, repr=False)
     facts_file: FactsFile | None = field(default=None, repr=False)
-    """Where new facts are written; None: nowhere."""
+    """The file that new facts are written to; None: they are not kept."""
 
     @property
     def files(self) -> Files:

@@ -1,4 +1,4 @@
-"""Tensors by the names that a checkpoint gives them: on the disk, in part on a server, or in memory."""
+"""Tensors by checkpoint key: on disk, partially on a server, or in memory."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ _THREADS = 2
 
 
 class Stored(Protocol):
-    """Tensors by the names that the checkpoint gives them."""
+    """Tensors by checkpoint key."""
 
     @property
     def label(self) -> str:
-        """What errors call it."""
+        """Name of the checkpoint in messages."""
 
     def meta(self) -> dict[str, Tensor]:
-        """All of them on the meta device: names, shapes and types, no values."""
+        """Return all tensors on the meta device: names, shapes and dtypes, without values."""
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        """Have some of them on this machine."""
+        """Download some tensors, if they are not on disk."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some of them, each owning its memory."""
+        """Read some tensors. Each owns its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class _SafetensorsFile:
     path: Path
     entries: Mapping[str, TensorEntry]
     rest: PartialFile | None = None
-    """Where the bytes that are not on the disk come from."""
+    """The source of the bytes that are not on disk."""
     digests: Mapping[str, str] | None = None
     """The sha256 of each tensor, in a file that layerzoo wrote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Safetensors:
-    """A checkpoint of one file, or of several. Only what is asked for is read, or fetched."""
+    """A checkpoint of one or several safetensors files. Only requested tensors are downloaded or read."""
 
     label: str
     homes: Mapping[str, _SafetensorsFile]
@@ -99,7 +99,7 @@ class Safetensors:
 
     @classmethod
     def open(cls, path: Path, label: str | None = None) -> Safetensors:
-        """A single file that layerzoo wrote: each tensor is compared with its digest when it is read.
+        """Open a single file that layerzoo wrote. Each tensor is compared with its digest when it is read.
 
         Raises: WeightsError when it is damaged.
         """
@@ -108,9 +108,9 @@ class Safetensors:
 
     @classmethod
     def of(cls, files: Files, checkpoint: str) -> Safetensors:
-        """The checkpoint of a model's files: a safetensors file, or the index of several.
+        """Open the checkpoint of a model's files: a safetensors file, or the index of several.
 
-        Raises: WeightsError when one is missing or not sound, or when the index and a file disagree.
+        Raises: WeightsError when a file is missing or damaged, or when the index contradicts a file.
         """
         if checkpoint.endswith(".safetensors"):
             part = _part(files, checkpoint)
@@ -149,7 +149,7 @@ class Safetensors:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A converted checkpoint in the cache. Where it was damaged it is made again, before anything of it is used."""
+    """A converted checkpoint in the cache. A damaged one is converted again before it is used."""
 
     file: Safetensors
     make_again: Callable[[], Stored]
@@ -163,7 +163,7 @@ class Converted:
         return self.file.meta()
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        """All of them are here."""
+        """Do nothing: all tensors are on disk."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         asked = list(names)
@@ -176,7 +176,7 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """A checkpoint that a plugin made, or that could not be kept on the disk."""
+    """A checkpoint made by a plugin, or one that could not be kept on disk."""
 
     tensors: Mapping[str, Tensor]
     label: str
@@ -185,7 +185,7 @@ class InMemory:
         return {name: torch.empty_like(tensor, device="meta") for name, tensor in self.tensors.items()}
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
-        """All of them are here."""
+        """Do nothing: all tensors are in memory."""
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         return {name: self.tensors[name].detach().clone() for name in names}
@@ -193,9 +193,9 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A checkpoint, with the tensors of the modules that run after its network.
+    """A checkpoint, and the tensors of the modules that run after its network.
 
-    modules: by the folder of a module. A tensor of one is called by it: ``2_Dense/linear.weight``.
+    modules: checkpoints by the folder of their module. Their tensors have names such as ``2_Dense/linear.weight``.
     """
 
     main: Stored
@@ -220,7 +220,7 @@ class Joined:
         return {f"{prefix}{name}": tensor for prefix, tensors in parts for name, tensor in tensors.items()}
 
     def _by_file(self, names: Iterable[str]) -> list[tuple[str, Stored, list[str]]]:
-        """The names in each file, with the prefix that they have here."""
+        """Group names by file, with the prefix that they have here."""
         held: dict[str, list[str]] = {}
         for name in names:
             folder = name.rpartition("/")[0]
@@ -301,7 +301,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def tensor_data(tensor: Tensor) -> TensorData:
-    """Return what is written of a contiguous tensor on the CPU. Raises: WeightsError for a type no file can hold."""
+    """Return the written form of a contiguous tensor on the CPU. Raises: WeightsError for an unsupported dtype."""
     if tensor.dtype not in _NAMES:
         raise WeightsError(f"a tensor of type {tensor.dtype} cannot be kept as safetensors")
     return TensorData(_NAMES[tensor.dtype], tuple(tensor.shape), bytes_of(tensor))
@@ -309,7 +309,7 @@ def tensor_data(tensor: Tensor) -> TensorData:
 
 @contextlib.contextmanager
 def _opened(part: _SafetensorsFile, names: Iterable[str]) -> Iterator[io.FileIO]:
-    """A file to read tensors from, which another process may complete, move or remove in the meantime."""
+    """Open a file that another process may complete, move or remove in the meantime."""
     try:
         with io.FileIO(part.path) as file:
             yield file

@@ -1,6 +1,6 @@
-"""Run a network once and write down what it does: which modules run, what they return, which tensors are read, when.
+"""Run a network once and record which modules run, what they return, and which tensors are read at which step.
 
-A trace is plain data. The network it was taken from must be thrown away: running can change it (caches, lazy buffers).
+A trace is plain data. Discard the traced network: running can change it (caches, lazy buffers).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
 Key = int | str | None
-"""How one tensor is found in what a module returns: None when it is the only one there can be."""
+"""Key of one tensor in the value that a module returns: None for a single tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one module. Steps count operations and module boundaries, in the order in which they happened."""
+    """One call of one module. Steps count operations and module boundaries in order."""
 
     module: str
     index: int
-    """Which call of this module, from 0."""
+    """Number of the call of this module, from 0."""
     start: int
     end: int
     inputs: Mapping[Key, tuple[int, ...]]
@@ -58,16 +58,17 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one forward pass did."""
+    """A record of one forward pass."""
 
     calls: tuple[Call, ...]
     """In the order in which they started."""
     reads: Mapping[str, int]
-    """The first step at which each parameter or buffer is read, whoever owns it. Tensors never read are absent."""
+    """The first step at which each parameter or buffer is read, in any module. Tensors that are never read are
+    absent."""
     sizes: Mapping[str, int]
     """Number of elements of each tensor that is read."""
     parameters: frozenset[str]
-    """Which of them are parameters."""
+    """Names of those that are parameters."""
     flops: tuple[tuple[int, int], ...]
     """(step, FLOPs of that operation for the whole batch), in order."""
     batch_size: int
@@ -76,13 +77,13 @@ class Trace:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second paths to a shared module → the path it is recorded under."""
     unfinished: frozenset[str] = frozenset()
-    """Paths of the modules that were still running when the trace ended: of one that goes to the end of the network,
-    none. Of another, what comes after the layers that it was made for is not known."""
+    """Paths of the modules that were still running when the trace ended: none if it covers the whole network. Otherwise
+    nothing is known about the network after the layers that the trace was made for."""
     unread: tuple[str, ...] = ()
-    """Of a run with values, the tensors that were never read: experts that another input may ask."""
+    """In a run with values, the tensors that were never read: experts that another input may use."""
     constant: frozenset[int] = frozenset()
     """Steps of the counted operations that read nothing derived from the batch. Their work may be the same for any
-    number of samples, such as that of position embeddings which are interpolated once."""
+    number of samples, such as that of interpolated position embeddings."""
     single: tuple[tuple[int, int], ...] = ()
     """(step, FLOPs of that operation for one sample) where that is not the share of one sample in ``flops``."""
     mixes: Mapping[str, int] = field(default_factory=dict)
@@ -91,12 +92,12 @@ class Trace:
     """Concatenations in order. They are not kept with a trace."""
 
     def calls_of(self, module: str) -> list[Call]:
-        """All calls of a module, in order."""
+        """Return all calls of a module, in order."""
         path = self.aliases.get(module, module)
         return [call for call in self.calls if call.module == path]
 
     def reaches(self, layer: Layer) -> bool:
-        """Whether all that is read before a layer is here: its call has ended."""
+        """Return whether the trace covers all tensors read before a layer: its call has ended."""
         return self.is_whole or len(self.calls_of(layer.module)) > (layer.call or 0)
 
     @property
@@ -105,12 +106,12 @@ class Trace:
         return not self.unfinished
 
     def draws_before(self, layer: Layer) -> tuple[str, ...]:
-        """Paths of the modules whose random numbers a layer's activation is computed from."""
+        """Return paths of the modules whose random numbers a layer's activation is computed from."""
         call = self._call(layer)
         return () if call is None else call.random[layer.at == "output"]
 
     def mixes_before(self, layer: Layer) -> tuple[str, ...]:
-        """Paths of the modules that compute statistics over the batch before a layer's activation exists."""
+        """Return paths of the modules that compute statistics over the batch before a layer's activation exists."""
         call = self._call(layer)
         return () if call is None else tuple(path for path, step in self.mixes.items() if step < _ready(call, layer))
 
@@ -119,11 +120,13 @@ class Trace:
         return calls[layer.call or 0] if (layer.call or 0) < len(calls) else None
 
     def added_tokens(self, layer: Layer, axis: int, size: int) -> tuple[int, int]:
-        """How many positions were put before those of the input and after them, until a layer's activation exists.
+        """Count the positions added before those of the input and after them, until a layer's activation exists.
 
-        A position that is added without a concatenation is not counted.
+        Only positions that are added by a concatenation are counted.
 
-        axis: of the activation, along which its positions are. size: how many there are.
+        Args:
+            axis: the axis of the positions in the activation.
+            size: number of positions on it.
         """
         call = self._call(layer)
         before = after = 0
@@ -138,16 +141,17 @@ class Trace:
         return before, after
 
     def flops_until(self, step: int) -> int:
-        """FLOPs spent before a step on a batch of one sample."""
+        """Return the FLOPs before a step for one sample."""
         single = dict(self.single)
         shared = sum(flops for at, flops in self.flops if at < step and at not in single)
         return shared // self.batch_size + sum(flops for at, flops in self.single if at < step)
 
     def with_single(self, other: Trace) -> Trace:
-        """The same trace with the FLOPs of one sample, which follow from a trace of another batch size: the work of an
-        operation is a constant and a multiple of the batch size.
+        """Add the FLOPs of one sample, from a trace with another batch size.
 
-        other: of the same network and input size. One with other operations says nothing, and changes nothing.
+        The work of an operation is a constant plus a multiple of the batch size.
+
+        other: of the same network and input size. A trace with other operations changes nothing.
         """
         if [step for step, _ in other.flops] != [step for step, _ in self.flops] or other.batch_size == self.batch_size:
             return self
@@ -155,13 +159,13 @@ class Trace:
         for (step, here), (_, there) in zip(self.flops, other.flops, strict=True):
             each = (there - here) // (other.batch_size - self.batch_size)
             alone = here + (1 - self.batch_size) * each
-            is_linear = each >= 0 and alone >= 0  # not where rows are joined before they are padded to whole windows
+            is_linear = each >= 0 and alone >= 0  # not if rows are joined before they are padded to whole windows
             if is_linear and alone * self.batch_size != here:
                 single.append((step, alone))
         return replace(self, single=tuple(single))
 
     def params_until(self, step: int) -> int:
-        """Number of parameters read before a step; a shared one counts once."""
+        """Return the number of parameters read before a step. Shared parameters count once."""
         return sum(self.sizes[name] for name, at in self.reads.items() if at < step and name in self.parameters)
 
 
@@ -177,15 +181,16 @@ def trace(
     has_values: bool = False,
     folders: Collection[str] = (),
 ) -> Trace:
-    """Run ``network`` once on ``batch``, recording. The network is spent afterwards.
+    """Run ``network`` once on ``batch``, and record it. Discard the network afterwards.
 
-    until: layers after whose calls nothing is to be known any more; else it runs to its end.
-    has_values: whether the network may choose its way by what the batch holds.
-    folders: those of the plugins that made the network; an error names the line in them that raised.
+    Args:
+        until: layers after whose calls the trace may end; else it ends with the network.
+        has_values: whether the network's path may depend on the values of the batch.
+        folders: folders of the plugins that build the network. An error names the line in them that raised it.
     Raises: TraceError when the network does not run.
     """
     network.eval()
-    built = signature(network)  # running may put other buffers in place of some
+    built = signature(network)  # running may replace some buffers
     recorder = _Recorder(network, until)
     try:
         _mark(list(batch.inputs.values()))
@@ -200,7 +205,7 @@ def trace(
 
 
 def signature(network: nn.Module) -> str:
-    """Names and shapes of every parameter and buffer, as one digest."""
+    """Return a digest of names and shapes of every parameter and buffer."""
     import hashlib
 
     rows = sorted(f"{name}{tuple(tensor.shape)}" for name, tensor in named_tensors(network))
@@ -208,14 +213,16 @@ def signature(network: nn.Module) -> str:
 
 
 def named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter and buffer under each of its names: a shared tensor comes several times."""
+    """Yield every parameter and buffer under each of its names. Shared tensors occur several times."""
     yield from network.named_parameters(remove_duplicate=False)
     yield from network.named_buffers(remove_duplicate=False)
 
 
 def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers that a state dict has, in the order in which ``load_state_dict`` fills them. A shared
-    tensor comes under each of its names."""
+    """Return the parameters and buffers of a state dict, in the order in which ``load_state_dict`` sets them.
+
+    A shared tensor occurs under each of its names.
+    """
     found: dict[str, Tensor] = {}
     for path, module in network.named_modules(remove_duplicate=False):
         kept = {
@@ -228,7 +235,7 @@ def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def checkpointed_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """As :func:`saved_tensors`, without those that a hook or method of the network removes from its state dict."""
+    """Return :func:`saved_tensors` without those that the network removes from its state dict."""
     state = network.state_dict(keep_vars=True)
     kept = {_storage(value) for value in state.values() if isinstance(value, Tensor)}
     return {
@@ -237,9 +244,9 @@ def checkpointed_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def tensors_in(value: Any) -> dict[Key, Tensor]:
-    """The tensors of what a module returned, by the keys that a Layer's ``output`` may name.
+    """Return the tensors that a module returned, by the keys that a layer's ``output`` may name.
 
-    A plain tensor stands under None. Of a tuple, list or mapping, those items that are tensors themselves.
+    A single tensor has the key None. Of a tuple, list or mapping, the items that are tensors are returned.
     """
     if isinstance(value, Tensor):
         return {None: value}
@@ -251,10 +258,11 @@ def tensors_in(value: Any) -> dict[Key, Tensor]:
 
 
 def pick(value: Any, output: Key, *, where: str) -> Tensor:
-    """The one tensor that a layer means, of what its module returned.
+    """Return the tensor that a layer selects from the value that its module returned.
 
-    Without ``output``: a tensor, or the first of several items when it is the only tensor among them.
-    Raises: LayerError, which lists the outputs there are.
+    Without ``output``: a single tensor, or the first item if it is the only tensor.
+
+    Raises: LayerError, which lists the outputs.
     """
     found = tensors_in(value)
     if output is None:
@@ -282,7 +290,7 @@ def unknown_output(
 
 
 def tree_leaves_of_tensors(value: Any) -> list[Tensor]:
-    """Every tensor anywhere in a nest of tuples, lists and mappings."""
+    """Return every tensor in nested tuples, lists and mappings."""
     plain = dict(value) if isinstance(value, Mapping) else value
     return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
 
@@ -292,7 +300,7 @@ class StopForward(BaseException):
 
 
 class _Recorder(TorchDispatchMode):
-    """Counts steps, and notes at which step a module starts and ends and a tensor is first read."""
+    """Count steps, and record at which step a module starts and ends, and at which a tensor is first read."""
 
     def __init__(self, network: nn.Module, until: Collection[Layer]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -317,7 +325,7 @@ class _Recorder(TorchDispatchMode):
         # By storage, a tensor that was computed from random numbers, and who drew them. The tensor is held, so that no
         # other gets the same storage.
         self._random: dict[int, tuple[Tensor, frozenset[str]]] = {}
-        self._steering: frozenset[str] = frozenset()  # who drew the numbers that code branched on
+        self._steering: frozenset[str] = frozenset()  # the modules that drew the numbers on which code branched
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -356,7 +364,7 @@ class _Recorder(TorchDispatchMode):
         return self._inside[-1] if self._inside else ""
 
     def _note_randomness(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Mark what an operation returns as random: if it draws, or if it computes with what is random."""
+        """Mark the results of an operation as random, if it draws random numbers or computes with random tensors."""
         if not isinstance(func, torch._ops.OpOverload):
             return
         returned = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
@@ -370,7 +378,7 @@ class _Recorder(TorchDispatchMode):
             self._random.update((_storage(tensor), (tensor, drawn | taken)) for tensor in returned)
 
     def _drawn_by(self, value: Any) -> frozenset[str]:
-        """The modules that drew the random numbers that tensors were computed from."""
+        """Return the modules that drew the random numbers from which tensors were computed."""
         if not self._random:
             return frozenset()
         known = (self._random.get(_storage(leaf)) for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
@@ -378,7 +386,7 @@ class _Recorder(TorchDispatchMode):
 
     @contextlib.contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
-        """Note every call of every module of the network, for as long as the context lasts."""
+        """Record every call of every module of the network inside the context."""
         paths: dict[nn.Module, str] = {}
         handles = []
         for path, module in network.named_modules(remove_duplicate=False):
@@ -387,7 +395,7 @@ class _Recorder(TorchDispatchMode):
                 continue
             paths[module] = path
             begin, finish = self._hooks(path)
-            # First of all: what the module's own hooks call belongs to it.
+            # Prepended: modules that are called by the module's own hooks belong to it.
             handles.append(module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True))
             handles.append(module.register_forward_hook(finish))
         try:
@@ -455,8 +463,10 @@ def _mark(values: Any) -> None:
 
 
 def _storage(tensor: Tensor) -> int:
-    """What two views of one tensor have in common, on the meta device too (where every data pointer is 0). A sparse
-    tensor keeps its values in another one."""
+    """Return an id shared by all views of one tensor, even on the meta device, where every data pointer is 0.
+
+    A sparse tensor keeps its values in another tensor.
+    """
     if tensor.layout is not torch.strided and tensor.layout is not torch.jagged:
         is_coo = tensor.layout is torch.sparse_coo
         tensor = tensor._values() if is_coo else tensor.values()
@@ -467,11 +477,11 @@ _VALUELESS = frozenset(
     getattr(torch.ops.aten, name)
     for name in ("empty_like", "zeros_like", "ones_like", "full_like", "new_empty", "new_zeros", "new_ones", "new_full")
 )
-"""Operations that take the shape of a tensor, and nothing of its values."""
+"""Operations that use the shape of a tensor, but not its values."""
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation draws random numbers: one that can, and whose arguments do not disable it."""
+    """Return whether an operation draws random numbers: it can, and its arguments do not disable it."""
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return False
     given = _arguments(func, args, kwargs)
@@ -479,7 +489,7 @@ def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _mixes_batch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation is a batch norm by the statistics of its batch. On one row it is an instance norm."""
+    """Return whether an operation is a batch norm with statistics of its batch. On one row it is an instance norm."""
     if not isinstance(func, torch._ops.OpOverload) or "batch_norm" not in func._schema.name:
         return False
     if func._schema.name.endswith("backward"):
@@ -490,7 +500,7 @@ def _mixes_batch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bo
 
 
 def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an operation by name, defaults included."""
+    """Return the arguments of an operation by name, including defaults."""
     declared = func._schema.arguments
     defaults = {each.name: each.default_value for each in declared if each.has_default_value()}
     return {**defaults, **{each.name: value for each, value in zip(declared, args, strict=False)}, **kwargs}
@@ -504,7 +514,7 @@ def _flop_formula(func: Any) -> Callable[..., Any] | None:
 
 
 def _shapes(output: Any) -> dict[Key, tuple[int, ...]]:
-    """Shapes by key. A lone tensor among several items is also what None means."""
+    """Return shapes by key. The key None also selects the only tensor among several items."""
     found = tensors_in(output)
     shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
     if None not in shapes and len(tree_leaves_of_tensors(output)) == 1 and shapes:

@@ -73,7 +73,7 @@ class Tracer:
         self.layouts = layouts
         """Activation → axes, where traces at other input sizes show them; None before these traces were needed."""
         self.revision = 0
-        """How often ``latest`` or ``layouts`` has changed."""
+        """Number of changes of ``latest`` and ``layouts``."""
 
     @property
     def trace(self) -> Trace:

@@ -1,9 +1,8 @@
-"""Whether the features of a sample are random, or depend on the other samples of its batch.
+"""Find out whether the features of a sample are random, or depend on the other samples of its batch.
 
-Two ways to find out complete each other. A trace shows the operations: batch norms by the statistics of the batch, and
-random numbers, which are followed to the layers that are computed from them. Values show the rest, such as a mean over
-the batch or a generator of numpy: two rows are run alone, one of them twice, and then together. See
-docs/decisions/0017.
+Two methods complement each other. A trace shows the operations: batch norms with statistics of the batch, and random
+numbers, which are followed to the layers that are computed from them. Values show the rest, such as a mean over the
+batch or a generator of numpy: two rows are run alone, one of them twice, and then together. See docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from layerzoo.runtime.trace import Trace
 from layerzoo.spec import Layer
 
 SEED = 0
-"""Of the random numbers that a network draws for each sample."""
+"""Seed of the random numbers that a network draws for each sample."""
 RANDOM_TOLERANCE = 1e-5
 """Of a vector's length: how far two passes over one row may be apart. On a CPU they are equal to the bit."""
 BATCH_TOLERANCE = 1e-3
@@ -45,7 +44,7 @@ _ONE_SEED_AT_A_TIME = threading.RLock()  # the generators are global
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the values of a few rows show of some layers, by name of the layer."""
+    """Results of running a few rows in several batches, by name of the layer."""
 
     random: frozenset[str]
     by_batch: frozenset[str]
@@ -55,7 +54,7 @@ class Comparison:
 
 @dataclass(slots=True)
 class Observed:
-    """What values have shown of the layers of one network, by address of the layer."""
+    """Layers of one network that comparisons found to be random or batch-dependent, by address."""
 
     checked: set[str] = field(default_factory=set)
     random: set[str] = field(default_factory=set)
@@ -71,7 +70,7 @@ class Observed:
         return cls(**{name: set(addresses) for name, addresses in plain.items()})
 
     def note(self, layers: Sequence[Layer], found: Comparison) -> None:
-        """Add what a check of some layers has shown."""
+        """Add the result of a comparison of some layers."""
         self.checked |= {layer.address for layer in layers}
         self.random |= {layer.address for layer in layers if layer.name in found.random}
         self.by_batch |= {layer.address for layer in layers if layer.name in found.by_batch}
@@ -80,7 +79,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """What the features of some layers depend on besides the sample."""
+    """The dependence of some layers' features on random numbers, or on other samples."""
 
     random: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Layer name → paths of the modules that draw the random numbers; empty where a trace does not show them."""
@@ -93,7 +92,7 @@ class Variation:
 
     @classmethod
     def of(cls, layers: Sequence[Layer], trace: Trace | None, observed: Observed) -> Variation:
-        """Collect the findings of some layers. trace: one that reaches them; None: nothing was traced yet."""
+        """Collect the results for some layers. trace: one that reaches them; None: nothing was traced yet."""
         drawn = {layer: trace.draws_before(layer) if trace else () for layer in layers}
         mixed = {layer: trace.mixes_before(layer) if trace else () for layer in layers}
         random = {layer: paths for layer, paths in drawn.items() if paths or layer.address in observed.random}
@@ -108,7 +107,7 @@ class Variation:
         return bool(self.random or self.by_batch)
 
     def notices(self, model: str) -> Iterator[str]:
-        """Sentences that say so."""
+        """Yield warnings for users."""
         if self.by_batch:
             yield (
                 f"{model}: features at {_listed(self.by_batch)} depend on the other samples of a batch"
@@ -143,14 +142,14 @@ def compare(
 ) -> Comparison:
     """Run two rows alone, and together.
 
-    In the batch the first row comes again, twice, after the second. Then rows that change places are seen, whatever
-    decides on their order, and an extreme over the batch is in another row for at least one of them.
+    In the batch the first row occurs again, twice, after the second. Then networks that reorder rows are detected, and
+    an extreme value over the batch is in another row for at least one of them.
 
     Args:
         read: runs a batch, and returns the values of its rows.
-        batches: makes a batch of the rows of these numbers, 0 or 1.
+        batches: makes a batch from the numbers of its rows, 0 or 1.
         known: names of layers that are known to be random.
-    Returns: the names of the layers that are random, and of those that depend on the batch. A random layer is not
+    Returns: the names of the layers that are random, and of those that depend on the batch. Random layers are not
         examined for a dependence on the batch.
     """
 
@@ -181,7 +180,7 @@ def compare(
 
 
 def example_batches(example: Batch) -> Callable[[Sequence[int]], Batch]:
-    """Return what makes batches of two rows of an example, with values that differ between the rows."""
+    """Return a function that makes batches of two rows of an example, with different values in each row."""
     generator = torch.Generator().manual_seed(SEED)
     inputs = {name: _two_rows(name, tensor, generator) for name, tensor in example.inputs.items()}
     return partial(_rows, replace(example, inputs=inputs))
@@ -189,7 +188,7 @@ def example_batches(example: Batch) -> Callable[[Sequence[int]], Batch]:
 
 @contextlib.contextmanager
 def seeded(device: torch.device | None = None, seed: int = SEED) -> Iterator[None]:
-    """Draw the same random numbers each time, of torch, numpy and Python, and leave their generators as they were."""
+    """Draw the same random numbers of torch, numpy and Python each time, and restore their generators afterwards."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with _ONE_SEED_AT_A_TIME, torch.random.fork_rng(devices=devices):
         states = random.getstate(), np.random.get_state()
@@ -204,7 +203,7 @@ def seeded(device: torch.device | None = None, seed: int = SEED) -> Iterator[Non
 
 
 _LOUDER = 4.0
-"""How much larger the values of the added row are."""
+"""Factor by which the values of the added row are larger."""
 
 
 def _two_rows(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -237,7 +236,7 @@ def _rows(batch: Batch, numbers: Sequence[int]) -> Batch:
 
 
 def _differ(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The distance of two vectors, as a share of the longer one's length. No values at all have no distance."""
+    """Return the distance of two vectors, relative to the longer one's length; 0 for vectors without values."""
     if one.shape != other.shape:
         return math.inf
     one, other = one.astype(np.float64), other.astype(np.float64)

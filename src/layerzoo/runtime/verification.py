@@ -8,7 +8,7 @@ from dataclasses import replace
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.completion import selected_shape
 from layerzoo.runtime.cut import find_call, shape_of
-from layerzoo.runtime.declarations import check_cls_token, check_frames, check_layer
+from layerzoo.runtime.declarations import LayerEvidence, check_cls_token, check_frames, check_layer
 from layerzoo.runtime.description import known_chain
 from layerzoo.runtime.naming import name_layers
 from layerzoo.runtime.trace import Trace
@@ -54,17 +54,14 @@ def _verify_layer(tracer: Tracer, layer: Layer, *, is_costly: bool, has_own_shap
         return  # completing the layer raises the error
     layout = tracer.layout(call, layer) if needs_probes and not is_costly else None
     axes = layer.axes or (layout.axes if layout else None)
-    check_layer(
-        layer,
-        selected_shape(layer, axes, shape, model=spec.id),
-        layout,
-        model=spec.id,
-        modality=tracer.preprocess.modality,
-        rows=BATCH_SIZE,
+    evidence = LayerEvidence(
+        shape=selected_shape(layer, axes, shape, model=spec.id),
+        layout=layout,
+        batch_size=BATCH_SIZE,
         example=reference_input(spec.preprocess) if spec.preprocess else "the example",
-        has_own_shape=has_own_shape,
         added=_added_tokens(tracer.trace, layer, axes, shape) if has_tokens else None,
     )
+    check_layer(layer, evidence, model=spec.id, modality=tracer.preprocess.modality, has_own_shape=has_own_shape)
 
 
 def _added_tokens(

@@ -15,16 +15,18 @@ _OWNERS = ("model", "net", "network")
 """First segments of a training class that holds the network in an attribute. Networks use these names themselves, so
 the unchanged keys are preferred."""
 _DEEPEST = 3
-"""How many wrappers around each other are looked for."""
+"""Number of nested wrappers that are recognised."""
 
 Rename = Callable[[str], str]
 
 
 def unwrappings(keys: Collection[str], own: Collection[str]) -> Iterator[tuple[str | None, Rename]]:
-    """The ways to read the keys of a checkpoint, the likeliest first.
+    """Yield the possible renamings of checkpoint keys, the most likely first.
 
-    keys: of the checkpoint. own: the names of the network's tensors.
-    Yields: what is removed, as in ``module.``, or None for the keys as they are; and the renaming of a key.
+    Args:
+        keys: of the checkpoint.
+        own: names of the network's tensors.
+    Yields: the removed prefix, such as ``module.``, or None for unchanged keys; and the function that renames a key.
     """
     wrappers = [segment for segment in _LEADING if not _heads(own, segment)]
     inserted = {segment for segment in _ANYWHERE if not any(segment in name.split(".") for name in own)}
@@ -48,13 +50,13 @@ def _then(rename: Rename, owners: list[str], inserted: Collection[str]) -> Renam
 
 
 def _label(keys: Collection[str], rename: Rename) -> str | None:
-    """What is removed from the key that loses most."""
+    """Return the segments that are removed from the key that loses most."""
     removed = max((_removed(key.split("."), rename(key).split(".")) for key in keys), key=len, default=[])
     return "".join(f"{segment}." for segment in removed) or None
 
 
 def _removed(before: list[str], after: list[str]) -> list[str]:
-    """The segments of a key that are not in the renamed one, in their order."""
+    """Return the segments of a key that are not in the renamed one, in order."""
     kept, removed = list(after), list[str]()
     for segment in reversed(before):
         if kept and kept[-1] == segment:
@@ -65,7 +67,8 @@ def _removed(before: list[str], after: list[str]) -> list[str]:
 
 
 def _leading(keys: Collection[str], segments: Collection[str]) -> list[str]:
-    """The segments that keys begin with, one after the other; a key that begins with another one does not count."""
+    """Return the segments that all keys begin with, one after the other. Keys with another first segment are
+    ignored."""
     found: list[str] = []
     rest = list(keys)
     while len(found) < _DEEPEST and (first := next((each for each in segments if _heads(rest, each)), None)):

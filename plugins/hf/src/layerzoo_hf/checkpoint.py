@@ -40,7 +40,7 @@ def mapped(
     """
     is_meta = any(tensor.is_meta for tensor in tensors.values())
     numbers = enumerate(tensors.items())
-    given = {name: _stand_in(tensor, number) for number, (name, tensor) in numbers} if is_meta else dict(tensors)
+    given = {name: _placeholder(tensor, number) for number, (name, tensor) in numbers} if is_meta else dict(tensors)
     names = {_memory(tensor): name for name, tensor in given.items()}
     network, report = _loaded(config, given, is_meta=is_meta)
     misfits = {key for key, *_ in report["mismatched_keys"]}
@@ -88,7 +88,7 @@ def _memory(tensor: Tensor) -> tuple[int, int, tuple[int, ...]]:
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape)
 
 
-def _stand_in(tensor: Tensor, number: int) -> Tensor:
+def _placeholder(tensor: Tensor, number: int) -> Tensor:
     """Memory that is hardly touched, and so takes no room: transformers loads nothing from the meta device.
 
     Its first bytes hold a number. transformers ties tensors of equal values, and these must not look equal.

@@ -146,8 +146,8 @@ class LibraryMethod(nn.Module):
             self.add_module(name, getattr(whole, name))
 
     def forward(self, *args: Tensor, **inputs: Tensor) -> Any:
-        stand_in = SimpleNamespace(config=self.config, **self._modules)
-        return getattr(self._kind, self._method)(stand_in, *args, **inputs)
+        namespace = SimpleNamespace(config=self.config, **self._modules)
+        return getattr(self._kind, self._method)(namespace, *args, **inputs)
 
 
 class ReturnedEmbedding(nn.Module):
@@ -181,11 +181,11 @@ class LibraryEmbedding(nn.Module):
         def tower(*args: Any, **kwargs: Any) -> Any:
             return own
 
-        stand_in = SimpleNamespace(config=self._config, **self._modules, **{self._tower: tower})
+        namespace = SimpleNamespace(config=self._config, **self._modules, **{self._tower: tower})
         method = getattr(self._kind, self._method)
         required = list(inspect.signature(method).parameters.values())[1:]
         inputs = {
             each.name: None for each in required if each.default is each.empty and each.kind is not each.VAR_KEYWORD
         }
-        embedding: Tensor = method(stand_in, **inputs, return_dict=True).pooler_output
+        embedding: Tensor = method(namespace, **inputs, return_dict=True).pooler_output
         return embedding

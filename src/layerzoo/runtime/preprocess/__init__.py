@@ -1,4 +1,4 @@
-"""From a raw sample to the rows that a network takes: one class per modality, all with the same three methods."""
+"""Convert raw samples to the rows that a network takes: one class per modality, all with the same three methods."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ __all__ = [
 
 
 def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
-    """The preprocessor of a model. plugin_part: what its plugin's layerzoo_preprocess hook gave, if anything.
+    """Return the preprocessor of a model.
 
-    Raises: PluginError when declaration and plugin together do not say how: a guess would give wrong numbers silently;
-        TooLargeError for samples that would take gigabytes each.
+    plugin_part: the answer of its plugin's hook layerzoo_preprocess, if any.
+
+    Raises: PluginError when declaration and plugin together are incomplete: guessing would silently give wrong
+    features; TooLargeError for samples that would take gigabytes each.
     """
     declared = spec.preprocess
     check_input(declared, of=spec.id)
@@ -55,12 +57,12 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
         return VideoPreprocessor(declared, plugin_part, model=spec.id, plugin=spec.builder)
     if isinstance(declared, TextPreprocess) and isinstance(plugin_part, Tokenizer):
         return TextPreprocessor(declared, plugin_part)
-    lacks = (
+    missing = (
         "declares no `preprocess`, and its library knows none"
         if declared is None
         else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
     )
-    raise PluginError(f"{spec.id} {lacks}, so that its numbers would be a guess", plugin=spec.builder)
+    raise PluginError(f"{spec.id} {missing}, so that its features would be a guess", plugin=spec.builder)
 
 
 def prompted(preprocess: Preprocessor, prompt: str, *, model: str) -> Preprocessor:

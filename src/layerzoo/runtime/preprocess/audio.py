@@ -1,4 +1,4 @@
-"""Audio: from any form of a recording to windows of samples, or what a feature extractor makes of them."""
+"""Audio: from any form of a recording to windows of samples, or to the output of a feature extractor."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ class AudioPreprocessor(Preprocessor):
         self.uneven_rows = declared.pad != "window"
 
     def padded_to_buckets(self) -> AudioPreprocessor:
-        """The same, with each sound filled up to one of few lengths, so that more of them share a batch."""
+        """Return the same preprocessing, with each clip padded to one of few lengths, so that more clips share a
+        batch."""
         return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True)
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
-            sound = as_float32(source)
-            whole = (self._window or 1) if self.declared.pad == "window" else max(1, sound.size)
-            return Prepared([InputRow({"sound": sound}, valid=whole, total=whole)])
+            waveform = as_float32(source)
+            whole = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
+            return Prepared([InputRow({"waveform": waveform}, valid=whole, total=whole)])
         options = {
             "sample_rate_hz": self.declared.sample_rate_hz,
             "channels": self.declared.channels,
@@ -54,7 +55,7 @@ class AudioPreprocessor(Preprocessor):
         return decoder.result("audio", source, options, self._prepared)
 
     def _prepared(self, parts: Iterator[Part]) -> Prepared:
-        """A recording without windows in one row; one of few windows with all of them; a long one with an iterator, so
+        """Return a recording without windows as one row; one of few windows as a list; a long one as an iterator, so
         that only a few of its windows are in memory."""
         first = next(parts)
         if self._window is None:
@@ -68,18 +69,18 @@ class AudioPreprocessor(Preprocessor):
         return Prepared([self._row(window) for window in windows])
 
     def _row(self, window: NDArray[np.float32]) -> InputRow:
-        """window: (time,), or (time, channel) for a network that takes several channels."""
+        """Preprocess a window: (time,), or (time, channel) for a network that takes several channels."""
         true = len(window)
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
             window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
         made = self._transformed(window) if self._transform else window.T
-        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made, dtype=np.float32)}
+        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made, dtype=np.float32)}
         mask = _mask(inputs)
         if mask is None or padded:
             return InputRow(inputs, valid=true, total=(self._window or true) if padded else true)
         row = InputRow(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
-        return _filled(row) if self._padded_to_buckets and true >= self._frame else row
+        return _padded(row) if self._padded_to_buckets and true >= self._frame else row
 
     def _transformed(self, window: NDArray[np.float32]) -> Any:
         assert self._transform is not None
@@ -87,14 +88,16 @@ class AudioPreprocessor(Preprocessor):
             return self._made(window)
         except Exception as error:
             if len(window) < self._least_transformed:
-                raise too_short("sound", len(window), self._least_transformed, self.declared.sample_rate_hz) from error
+                raise too_short(
+                    "waveform", len(window), self._least_transformed, self.declared.sample_rate_hz
+                ) from error
             raise
 
     def _made(self, window: NDArray[np.float32]) -> Any:
-        """What the plugin's transformation returns. Raises: ValueError where that is no position at all."""
+        """Apply the plugin's transformation. Raises: ValueError where it returns no position."""
         assert self._transform is not None
         made = self._transform(window.T)
-        inputs = made if isinstance(made, Mapping) else {"sound": np.asarray(made)}
+        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made)}
         mask = _mask(inputs)
         if next(iter(inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")
@@ -102,13 +105,13 @@ class AudioPreprocessor(Preprocessor):
 
     @cached_property
     def _least_transformed(self) -> int:
-        """Samples that the transformation needs."""
+        """The number of samples that the transformation requires."""
 
         def works(samples: int) -> bool:
             assert self._transform is not None
             try:
                 self._made(self._zeros(samples))
-            except Exception:  # noqa: BLE001 - that it fails is the answer
+            except Exception:  # noqa: BLE001 - a failure is the answer
                 return False
             return True
 
@@ -116,7 +119,7 @@ class AudioPreprocessor(Preprocessor):
 
     @property
     def usual_samples(self) -> int:
-        """Samples of an example, which are enough for any network."""
+        """The number of samples of an example, which suffices for any network."""
         return min(EXAMPLE_SECONDS * self.declared.sample_rate_hz, self._window or _ANY)
 
     def silence(self, samples: int) -> Batch:
@@ -124,13 +127,16 @@ class AudioPreprocessor(Preprocessor):
         return self.collate([self._row(self._zeros(samples))])
 
     def _zeros(self, samples: int) -> NDArray[np.float32]:
-        """Silence, (time,) or (time, channel)."""
+        """Return silence, (time,) or (time, channel)."""
         channels = self.declared.channels
         return np.zeros(samples if channels == 1 else (samples, channels), np.float32)
 
     def collate(self, rows: Sequence[InputRow]) -> Batch:
-        """On a `token` axis stand the patches of a spectrogram, band by band: true and padded ones take turns there,
-        and all count, as they do in the network's own pooled vector."""
+        """Stack rows to a batch.
+
+        A `token` axis holds the patches of a spectrogram, band by band. Valid and padded patches alternate there,
+        and all of them are pooled, as in the network's own pooled vector.
+        """
         if len({row.total for row in rows}) == 1 and all(_hides_nothing(row) for row in rows):
             rows = [_without_mask(row) for row in rows]
         masked = self.declared.pad == "window" or _mask(rows[0].inputs) is not None
@@ -139,7 +145,7 @@ class AudioPreprocessor(Preprocessor):
         return replace(batch, frame_hop=self.declared.frame_hop_samples)
 
     def bucket(self, row: InputRow) -> Any:
-        """Clips of one length share a batch: each has its own length, or was padded before."""
+        """Return the shapes of a row. Clips of one length share a batch; they may have been padded before."""
         return tuple((name, array.shape) for name, array in row.inputs.items())
 
     def _may_pad(self, rows: Sequence[InputRow]) -> bool:
@@ -152,17 +158,17 @@ class AudioPreprocessor(Preprocessor):
         if self._window is None:
             return self.collate([self._row(self._zeros(self.usual_samples * times))] * count)
         row = self._row(self._zeros(self.usual_samples))
-        main, sound = next(iter(row.inputs.items()))  # of a fixed window, whose frames are more than its bands
-        longer = {**row.inputs, main: sound.repeat(times, axis=np.argmax(sound.shape))}
+        main, array = next(iter(row.inputs.items()))  # a fixed window has more frames than frequency bands
+        longer = {**row.inputs, main: array.repeat(times, axis=np.argmax(array.shape))}
         return self.collate([replace(row, inputs=longer)] * count)
 
 
 _WINDOWS_AT_ONCE = 16
 _LENGTHS = 8
-"""How many lengths per octave clips are padded to: 4 % longer in the mean, 12 % at most."""
+"""Number of lengths per octave to which clips are padded: 4 % longer on average, 12 % at most."""
 
 
-def _filled(row: InputRow) -> InputRow:
+def _padded(row: InputRow) -> InputRow:
     """Pad a clip with zeros, under a mask, to one of few lengths that do not depend on the rest of the batch."""
     step = max(1, (1 << (row.total.bit_length() - 1)) // _LENGTHS)
     total = -(-row.total // step) * step
@@ -174,7 +180,7 @@ def _filled(row: InputRow) -> InputRow:
 
 
 def _mask(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
-    """The array that has a 1 for each true position, if there is one: it is named as the network's argument."""
+    """Return the attention mask of a row, if it has one."""
     return next((array for name, array in inputs.items() if name.endswith("mask")), None)
 
 
@@ -183,7 +189,7 @@ def _hides_nothing(row: InputRow) -> bool:
 
 
 def _without_mask(row: InputRow) -> InputRow:
-    """A row for a network to run without a mask, which is faster."""
+    """Return a row without its mask, so that the network runs faster."""
     return replace(row, inputs={name: array for name, array in row.inputs.items() if name != "attention_mask"})
 
 
@@ -191,7 +197,7 @@ _ANY = 1 << 62
 
 
 def least(works: Callable[[int], bool], enough: int) -> int:
-    """The least length that works, found by halving. enough: one that does."""
+    """Find the smallest length that works by bisection. enough: a length that works."""
     fails = 0
     while enough - fails > 1:
         middle = (fails + enough) // 2

@@ -1,7 +1,7 @@
-"""What every modality's preprocessing has in common: from a raw sample to the rows that a network takes.
+"""The preprocessing of all modalities: from a raw sample to the rows that a network takes.
 
-``rows`` decodes and transforms one sample (numpy only, so that several threads can run next to the network),
-``collate`` stacks rows into a batch, ``example`` makes a batch of any size to trace a network with.
+``rows`` decodes and transforms one sample (with numpy only, so that several threads can run next to the network),
+``collate`` stacks rows to a batch, ``example`` makes a batch of any size to trace a network with.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Prepared:
     """One sample, ready for the network."""
 
     rows: Iterable[InputRow]
-    """A sequence; of a long recording an iterator, which decodes as it is read, and may raise a SampleError."""
+    """A sequence; for a long recording an iterator that decodes on demand, and may raise a SampleError."""
     report: Mapping[str, int] = field(default_factory=dict)
-    """What happened to it that a user may want to count, such as {'truncated': 1}."""
+    """Events that a user may want to count, such as {'truncated': 1}."""
 
 
 class Preprocessor(ABC):
-    """Turns samples into rows and rows into batches. Works alone: ``backbone.preprocess(["photo.jpg"])`` is a Batch."""
+    """Convert samples to rows and rows to batches. Can be used alone: ``backbone.preprocess(["photo.jpg"])`` is a
+    Batch."""
 
     modality: Modality
     variable_length = False
@@ -43,40 +44,45 @@ class Preprocessor(ABC):
     cls_token = False
     """Whether the first position of every row is a classification token."""
     rows_are_samples = False
-    """Whether the rows of a sample are samples of their own first, and then a sequence, as frames are that go through
-    the network one by one."""
+    """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
     overlap: int | None = None
-    """How many tokens the chunks of a long text share; None where nothing is split into chunks."""
+    """Number of tokens that the chunks of a long text share; None without chunks."""
     sequence_axis = "token"
-    """What the positions of a sequence are called in this modality."""
+    """Name of the axis of a sequence in this modality."""
 
     @abstractmethod
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
-        """One sample's rows.
+        """Preprocess one sample.
 
         Args:
             source: a path or any in-memory form.
-            decoder: decodes paths and encoded bytes. By default that is done in this process.
+            decoder: decodes paths and encoded bytes, by default in this process.
         Raises: SampleError.
         """
 
     @abstractmethod
     def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
-        """``count`` rows of nothing in particular at the model's input size, or twice as large in one direction or
-        in `all`. None where that direction does not exist."""
+        """Make a batch of arbitrary values at the model's input size.
+
+        Args:
+            count: number of rows.
+            enlargement: the dimension that is twice as large, or `all`.
+        Returns: None where the input has no such dimension.
+        """
 
     def collate(self, rows: Sequence[InputRow]) -> Batch:
-        """Rows side by side."""
+        """Stack rows to a batch."""
         return collate(rows)
 
     def bucket(self, row: InputRow) -> Any:
-        """Rows with the same bucket may share a batch."""
+        """Return a key of a row. Rows with equal keys may share a batch."""
         return None
 
     def __call__(self, inputs: Any) -> Batch:
-        """All inputs as one batch.
+        """Preprocess all inputs as one batch.
 
-        Raises: SampleError at the first that cannot be read; UsageError for inputs that may not share a batch.
+        Raises: SampleError at the first sample that cannot be read; UsageError for inputs that may not share a
+        batch.
         """
         rows: list[InputRow] = []
         for sample in samples(inputs, self.modality):
@@ -85,13 +91,14 @@ class Preprocessor(ABC):
             rows.extend(self.rows(sample.source).rows)
         if len({self.bucket(row) for row in rows}) > 1 and not self._may_pad(rows):
             raise UsageError(
-                "these inputs differ in size, and what would fill them up to one size would change their features: "
-                "make a batch of each size. layerzoo.extract does so by itself"
+                "these inputs differ in size, and padding them to one size would change their features: make a batch "
+                "of each size. layerzoo.extract does so automatically"
             )
         return self.collate(rows)
 
     def _may_pad(self, rows: Sequence[InputRow]) -> bool:
-        """Whether rows of several buckets may share a batch, though it is not the fastest way to run them."""
+        """Return whether rows of several buckets may share a batch, although that is not the fastest way to run
+        them."""
         return False
 
 

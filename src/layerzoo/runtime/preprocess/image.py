@@ -33,7 +33,7 @@ class ImagePreprocessor(Preprocessor):
 
     Args:
         declared: the declared values. With a `processor`, they describe what ``transform`` does.
-        transform: what the hook ``layerzoo_preprocess`` gave for the model, applied instead of the declared values.
+        transform: the answer of the hook ``layerzoo_preprocess`` for the model, applied instead of the declared values.
     """
 
     modality: Modality = "vision"
@@ -54,11 +54,11 @@ class ImagePreprocessor(Preprocessor):
 
     @property
     def applied(self) -> dict[str, Any] | None:
-        """The declared values that a decoder applies; None where the model's library does it here."""
+        """The declared preprocessing that a decoder applies; None if the model's library applies it here."""
         return None if self._transform else values_of(self.declared)
 
     def row_of_part(self, part: Part) -> InputRow:
-        """Return what the network takes of a decoded image."""
+        """Return the row of a decoded image."""
         return InputRow({PIXELS: array_of(part)}) if self._transform is None else self.row_of(part.data)
 
     def check_usable(self) -> None:
@@ -70,7 +70,7 @@ class ImagePreprocessor(Preprocessor):
             )
 
     def row_of(self, image: Any) -> InputRow:
-        """Return what the network takes of an RGB ``PIL.Image``."""
+        """Return the row of an RGB ``PIL.Image``."""
         from layerzoo.media.image import to_array
 
         if self._transform is None:
@@ -107,7 +107,7 @@ class ImagePreprocessor(Preprocessor):
         return self.row_of(example_image(self.declared.size_px))
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
-        """A tensor of the caller is taken as preprocessed, so its shape must be right."""
+        """Check the shape of a tensor of the caller, which counts as preprocessed."""
         array = as_float32(tensor)
         if array.ndim != 3 or array.shape[0] != 3:
             raise SampleError("tensor", f"a preprocessed image is (3, height, width), and this is {array.shape}")
@@ -124,7 +124,7 @@ def example_image(size_px: tuple[int, int]) -> Any:
 
 
 def row_of(made: Any) -> InputRow:
-    """Return the row of what a transform returned: an array, or :class:`ImageInputs`.
+    """Return the row of a transform's result: an array, or :class:`ImageInputs`.
 
     A single input is passed to the network by position, several by their names.
     """
@@ -141,12 +141,12 @@ def row_of(made: Any) -> InputRow:
 
 
 def shapes_of(row: InputRow) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The shape of every input of a row: rows of equal shapes may share a batch."""
+    """Return the shape of every input of a row. Rows of equal shapes may share a batch."""
     return tuple((name, array.shape) for name, array in row.inputs.items())
 
 
 def is_patch_list(row: InputRow) -> bool:
-    """Whether a row is a list of patches, which has true and padded positions."""
+    """Return whether a row is a list of patches, with valid and padded positions."""
     return row.total > 1
 
 

@@ -40,13 +40,14 @@ class TextPreprocessor(Preprocessor):
 
     @property
     def tokenizer(self) -> text.Tokenizer:
-        """What turns a text into tokens."""
+        """The tokenizer of the model."""
         return self._tokenizer
 
     def chunked(self, overlap: int | None = None) -> TextPreprocessor:
-        """The same, with long texts split into chunks rather than truncated.
+        """Return the same preprocessing, with long texts split into chunks instead of truncated.
 
-        overlap: how many tokens neighbours share; else an eighth of a chunk. Raises: UsageError where none are left.
+        overlap: number of tokens that neighbouring chunks share; None: an eighth of a chunk. Raises: UsageError for
+        an overlap as large as a chunk.
         """
         room = text.room_for(self._tokenizer, self.declared.max_tokens, overlap or 0)
         shared = int(room * text.OVERLAP_SHARE) if overlap is None else overlap
@@ -84,7 +85,7 @@ class TextPreprocessor(Preprocessor):
         return Prepared(_without_prompt(rows, self.prompt), text.counts(checked, tokens))
 
     def unknown_words(self, source: str | bytes) -> list[str]:
-        """The words of a text that the vocabulary lacks as they stand, in their order. Raises: SampleError."""
+        """Return the words of a text that are not in the vocabulary, in order. Raises: SampleError."""
         return text.unknown_words(text.decode(source), self._tokenizer)
 
     def _ready(self, tensor: Any) -> Sequence[int]:
@@ -108,8 +109,10 @@ class TextPreprocessor(Preprocessor):
         return self._padded(row) if self.declared.batching == "exact" else row
 
     def _padded(self, row: InputRow) -> InputRow:
-        """A row padded to the longest input, on the tokenizer's own side, for a network that was trained so. It has an
-        attention mask only where the tokenizer returns one itself."""
+        """Pad a row to the longest input on the tokenizer's side, for a network that was trained so.
+
+        It has an attention mask only if the tokenizer returns one.
+        """
         missing = self.declared.max_tokens - row.total
         if missing < 0:
             raise SampleError("tensor", f"{row.total} tokens, and this network takes {self.declared.max_tokens}")
@@ -125,7 +128,7 @@ class TextPreprocessor(Preprocessor):
 
     @cached_property
     def _pads(self) -> Mapping[str, int]:
-        """The padding value of each tensor, by the name of its argument."""
+        """Padding value of each tensor, by the name of its argument."""
         if text.gives_tensors(self._tokenizer):
             return self._tokenizer.pads
         return {text.IDS: self._tokenizer.pad, "attention_mask": 0}
@@ -141,8 +144,11 @@ class TextPreprocessor(Preprocessor):
         return collate(rows, pad=self._pads, masked=True)
 
     def bucket(self, row: InputRow) -> Any:
-        """Rows of one length where padding is not known to change nothing. A text that was tokenised before has token
-        ids only, and shares no batch with others of a network that takes more."""
+        """Return the length of a row, unless padding is known to change nothing, and the names of its inputs.
+
+        An already tokenised text has token ids only, and shares no batch with others if the network takes more
+        inputs.
+        """
         length = None if self.declared.batching in ("exact", "tolerance") else row.total
         return length, tuple(row.inputs)
 
@@ -157,7 +163,7 @@ class TextPreprocessor(Preprocessor):
 
 
 def _without_prompt(rows: list[InputRow], prompt: Prompt) -> list[InputRow]:
-    """The rows of a text, the first of which says how many of its tokens the model does not pool."""
+    """Mark the tokens of a prompt that the model does not pool, in the first row of a text."""
     if prompt.excluded_tokens is None:
         return rows
     lengths = [prompt.excluded_tokens, *[0] * (len(rows) - 1)]

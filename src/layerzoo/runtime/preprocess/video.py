@@ -25,10 +25,11 @@ class VideoPreprocessor(Preprocessor):
 
     Args:
         declared: how many frames are sampled, and how they are preprocessed.
-        transform: what the hook ``layerzoo_preprocess`` gave: for a joint clip, applied to the list of its frames; else
+        transform: the answer of the hook ``layerzoo_preprocess``: for a joint clip, applied to the list of frames; else
             to each frame, as for images.
-        model: the model's id, for the message. plugin: who should say what is missing.
-    Raises: PluginError where nothing says how frames are preprocessed.
+        model: the model's id, for the message.
+        plugin: the plugin named in the message.
+    Raises: PluginError if the preprocessing of frames is unknown.
     """
 
     modality: Modality = "video"
@@ -63,7 +64,7 @@ class VideoPreprocessor(Preprocessor):
         return Prepared([_stacked(frames)] if self.declared.joint else frames)
 
     def _clip_of(self, images: Iterable[Any]) -> InputRow:
-        """Return what a network takes of a clip's frames, RGB ``PIL.Image`` each."""
+        """Apply the processor to the frames of a clip, each an RGB ``PIL.Image``."""
         assert self._clip is not None
         return clip_row(self._clip, images)
 
@@ -86,15 +87,15 @@ class VideoPreprocessor(Preprocessor):
 
 
 def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
-    """Return what a library's processor makes of a clip.
+    """Apply a library's processor to a clip.
 
-    Frames that are large together go through the processor one by one, if it makes the same of the first two then as of
-    both together: all of them need not be in memory at full size.
+    If the frames are large together, they are processed one by one, provided that the processor gives the same result
+    for the first two alone as for both together. Then not all frames need to be in memory at full size.
 
     Args:
         clip: the processor, applied to a list of RGB ``PIL.Image``.
         images: the frames.
-    Raises: SampleError for a clip that is too large for a processor that takes its frames together.
+    Raises: SampleError for a clip that is too large for a processor that needs all of its frames together.
     """
     frames = iter(images)
     held: list[Any] = []
@@ -119,7 +120,7 @@ def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
 
 
 def _takes_frames_alone(clip: Callable[..., Any], first: Any, second: Any) -> bool:
-    """Whether a processor makes the same of two frames alone as of both together."""
+    """Return whether a processor gives the same result for two frames alone as for both together."""
     together = row_of(clip([first, second]))
     try:
         alone = _joined([row_of(clip([first])), row_of(clip([second]))])
@@ -133,12 +134,12 @@ def _takes_frames_alone(clip: Callable[..., Any], first: Any, second: Any) -> bo
 
 
 def _joined(rows: Sequence[InputRow]) -> InputRow:
-    """Clips of one frame as one clip. Raises: ValueError where a row is no clip of one frame."""
+    """Join clips of one frame to one clip. Raises: ValueError for a row that is no clip of one frame."""
     if any(array.ndim != 4 or array.shape[0] != 1 for row in rows for array in row.inputs.values()):
         raise ValueError("not a clip of one frame")
     return InputRow({name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs})
 
 
 def _stacked(frames: Sequence[InputRow]) -> InputRow:
-    """Images as one input: (frame, channel, height, width)."""
+    """Stack images to one input: (frame, channel, height, width)."""
     return InputRow({name: np.stack([frame.inputs[name] for frame in frames]) for name in frames[0].inputs})
