@@ -1,7 +1,7 @@
 """Attacks by those who control a repository of the hub, or the hub itself.
 
-Small repositories of twenty types are modified value by value, and get files that refer to paths outside the repository,
-or that contain counts too large for any computer. The hub answers on the loopback interface, over real HTTP.
+Small repositories of twenty types are modified value by value, and get files that refer to paths outside the
+repository, or that contain counts too large for any computer. The hub answers on the loopback interface, over HTTP.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Record:
     configuration: str
     """``default`` for the constructor without arguments; otherwise the origin of the configuration."""
     backend: str = ""
-    """The backend that both sides ran: ``pil``, ``torchvision``, ``fast``, ``slow``; empty if the class has only one."""
+    """The backend that both sides ran: ``pil``, ``torchvision``, ``fast``, ``slow``; empty for a single one."""
     inputs: int
     """The number of compared inputs."""
     verdict: Verdict
