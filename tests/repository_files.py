@@ -14,7 +14,7 @@ def files_of(folder: Path, **contents: Any) -> Files:
 
     Args:
         folder: an existing folder.
-        contents: text, or a JSON value, by file name; a double underscore stands for the dot.
+        contents: text, or a JSON value, by file name; a double underscore represents the dot.
     """
     paths = {}
     for name, content in contents.items():

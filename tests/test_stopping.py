@@ -34,12 +34,12 @@ def ended(body: str, folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reported"),
     [("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"), ("SIGINT", "Ctrl-C (SIGINT)")],
 )
-def test_the_process_ends_with_the_signal_and_one_line(tmp_path: Path, sent: str, told: str) -> None:
+def test_the_process_ends_with_the_signal_and_one_line(tmp_path: Path, sent: str, reported: str) -> None:
     number = getattr(signal, sent)
-    assert ended(f"stop(signal.{sent})", tmp_path) == (-number, f"zoo: stopped by {told}\n")
+    assert ended(f"stop(signal.{sent})", tmp_path) == (-number, f"zoo: stopped by {reported}\n")
 
 
 def test_a_shell_sees_128_and_the_signal(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_second_signal_does_not_stop_the_unwinding(tmp_path: Path) -> None:
 )
 def test_a_signal_that_a_library_suppresses_still_ends_the_process(tmp_path: Path, lost: str) -> None:
     body = f"import time\n{lost}\nwith scratch_path(Path()):\n    time.sleep(30)"
-    code, told = ended(body, tmp_path)
+    code, reported = ended(body, tmp_path)
     assert code == -signal.SIGTERM
-    assert told.endswith("zoo: stopped by SIGTERM\n")
+    assert reported.endswith("zoo: stopped by SIGTERM\n")
 
 
 def test_unwinding_has_a_time_limit(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ frames, `frame` a sequence of video frames, and `window` the parts of an image t
 the third spatial axis."""
 
 
-class Limits:
+class Constraints:
     """The range of a number, or of the length of a text, as metadata in ``Annotated`` types.
 
     The dataclasses of this module do not check it. Pydantic does, since this follows the protocol ``GroupedMetadata``
@@ -85,12 +85,12 @@ MAX_SIZE = 1_000_000
 """The largest size of anything that takes memory in proportion."""
 
 # Types with limits. They cost nothing at start-up: the annotations below are only evaluated to derive a schema.
-Count = Annotated[int, Limits(ge=0, le=MAX_INT)]
-Size = Annotated[int, Limits(ge=1, le=MAX_SIZE)]
-Positive = Annotated[float, Limits(gt=0)]
-Share = Annotated[float, Limits(ge=0, le=1)]
-Name = Annotated[str, Limits(min_length=1)]
-Text = Annotated[str, Limits(min_length=1, max_length=10_000)]
+Count = Annotated[int, Constraints(ge=0, le=MAX_INT)]
+Size = Annotated[int, Constraints(ge=1, le=MAX_SIZE)]
+Positive = Annotated[float, Constraints(gt=0)]
+Share = Annotated[float, Constraints(ge=0, le=1)]
+Name = Annotated[str, Constraints(min_length=1)]
+Text = Annotated[str, Constraints(min_length=1, max_length=10_000)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -227,7 +227,7 @@ class ImagePreprocess:
     """Height and width of the network's input, in pixels. With `variable_size`, those of an example."""
     resize: Literal["none", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     """The interpolation, with antialiasing, as in Pillow. `none`: images are not resized."""
-    crop: Annotated[float, Limits(gt=0, le=2)] = 1.0
+    crop: Annotated[float, Constraints(gt=0, le=2)] = 1.0
     """The share of the resized image's side that the centre crop keeps: images are resized to floor(size / crop). Above
     1, the whole image is kept, with a border around it."""
     fit: Literal["crop", "squash", "pad"] = "crop"
@@ -391,7 +391,7 @@ class ModelSpec:
     """The features that are extracted if no layer or pooling is requested."""
     base: str | None = None
     """The id of a model from which undeclared values are inherited, such as the image model of a video model."""
-    summary: Annotated[str, Limits(max_length=1000)] = ""
+    summary: Annotated[str, Constraints(max_length=1000)] = ""
     """A description of the model, in one line."""
     license: Text | None = None
     """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""

@@ -57,8 +57,8 @@ def said(home: Path, zoo: Zoo) -> Said:
 
     def run(*arguments: str) -> str:
         code, out, err = zoo(*arguments)
-        told = f"exit code {code}\n" if code else ""
-        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{told}"
+        reported = f"exit code {code}\n" if code else ""
+        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{reported}"
 
     return run
 
@@ -114,12 +114,12 @@ def test_a_failure_has_its_cause_and_is_stored(name: str) -> None:
 
 @pytest.mark.usefixtures("loadable")
 def test_the_errors_of_loading(home: Path) -> None:
-    told = []
+    reported = []
     for name in (*RAISING, *UNREADABLE):
         with pytest.raises(LayerzooError) as caught:
             layerzoo.load(f"{name}/net", weights="random:0")
-        told.append(f'layerzoo.load("{name}/net")\n{type(caught.value).__name__}: {caught.value}\n')
-    _compare("load", _stable("\n".join(told), home))
+        reported.append(f'layerzoo.load("{name}/net")\n{type(caught.value).__name__}: {caught.value}\n')
+    _compare("load", _stable("\n".join(reported), home))
 
 
 def test_disabling_and_enabling(said: Said) -> None:

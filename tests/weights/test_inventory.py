@@ -458,10 +458,10 @@ def test_a_damaged_file_is_removed_from_every_revision_and_downloaded_again(vit:
 
 
 def test_a_damaged_download_is_removed_and_an_intact_one_is_kept(cache: Path, hub: Hub):
-    sound, damaged = download(hub), download(hub, "https://example.org/other.safetensors")
+    intact, damaged = download(hub), download(hub, "https://example.org/other.safetensors")
     damaged.path.write_bytes(WEIGHTS[:-1] + b"!")
     assert [each.removal.item.path for each in prune("damaged")] == [damaged.folder]
-    assert sound.is_whole
+    assert intact.is_whole
 
 
 def test_only_files_unused_for_the_given_time_are_removed(cache: Path, hub: Hub):

@@ -107,9 +107,9 @@ def test_changes_are_reported_with_both_revisions(
 ) -> None:
     locked = lock_model(SPEC)
     happens(vit)
-    told = [drift.message for drift in drifts(SPEC, locked)]
+    reported = [drift.message for drift in drifts(SPEC, locked)]
     expected = message and message.format(locked=locked.revision, now=vit.at("main").revision)
-    assert told == ([expected] if expected else [])
+    assert reported == ([expected] if expected else [])
 
 
 def test_a_tag_that_moved_is_drift(vit: Repository) -> None:

@@ -176,9 +176,9 @@ def test_a_silent_server_times_out(hub: Hub, home: Path, monkeypatch: pytest.Mon
         return str(caught.value)
 
     with ThreadPoolExecutor() as pool:
-        told = list(pool.map(refused, (slow, rude, drip)))
-    assert all("cannot be had now: " in each and "Next: try again later" in each for each in told)
-    assert ["5 times in a row" in each for each in told] == [True, True, False]  # slow servers are tried less often
+        reported = list(pool.map(refused, (slow, rude, drip)))
+    assert all("cannot be had now: " in each and "Next: try again later" in each for each in reported)
+    assert ["5 times in a row" in each for each in reported] == [True, True, False]  # slow servers are tried less often
     assert rude.here_bytes == 1000
 
 
@@ -358,8 +358,8 @@ def test_concurrent_processes_download_a_file_once(hub: Hub, home: Path, count: 
     processes = [start(part, home) for _ in range(count)]
     for process in processes:
         go(process)
-    told = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, told
+    reported = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, reported
     assert part.path.read_bytes() == LARGE
     assert hub.bytes_sent() == len(LARGE)
 
@@ -403,18 +403,18 @@ def under_mount(part: PartialFile, place: Path, mount: str) -> str:
 
 def test_insufficient_disk_space_is_reported_before_the_download(hub: Hub, home: Path) -> None:
     part = file(hub, LARGE)
-    told = under_mount(part, home, 'mount -t tmpfs -o size=20m tmpfs "$LAYERZOO_CACHE"')
-    assert told.startswith(f"CacheError: {part.about.source} needs 40,000,000 bytes more on the disk, and ")
-    assert "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER" in told
+    reported = under_mount(part, home, 'mount -t tmpfs -o size=20m tmpfs "$LAYERZOO_CACHE"')
+    assert reported.startswith(f"CacheError: {part.about.source} needs 40,000,000 bytes more on the disk, and ")
+    assert "Next: make room, or choose another place with LAYERZOO_CACHE=FOLDER" in reported
     assert hub.requests == []
 
 
 def test_a_read_only_cache_is_reported_unless_it_is_complete(hub: Hub, home: Path) -> None:
     part = file(hub)
     read_only = 'mount --bind "$LAYERZOO_CACHE" "$LAYERZOO_CACHE" && mount -o remount,bind,ro "$LAYERZOO_CACHE"'
-    told = under_mount(part, home, read_only)
-    assert told.startswith("CacheError: the cache folder ")
-    assert "Read-only file system" in told
+    reported = under_mount(part, home, read_only)
+    assert reported.startswith("CacheError: the cache folder ")
+    assert "Read-only file system" in reported
     part.complete()
     hub.requests.clear()
     assert Path(under_mount(part, home, read_only).strip()).read_bytes() == DATA

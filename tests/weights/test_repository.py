@@ -100,8 +100,8 @@ def test_an_unpinned_source_is_reported_once(connected: Hub, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING, "layerzoo"):
         take("hf://acme/unpinned")
         take("hf://acme/unpinned")
-    told = [record.getMessage() for record in caplog.records if record.name == "layerzoo"]
-    assert told == [
+    reported = [record.getMessage() for record in caplog.records if record.name == "layerzoo"]
+    assert reported == [
         f"hf://acme/unpinned is not pinned: today it is {revision}. "
         "To keep it at that: zoo lock, or write the commit behind an @"
     ]
@@ -410,8 +410,8 @@ from layerzoo.weights import resolve
 print(resolve(Weights(source="hf://acme/vit"))["model.safetensors"])
 """
     with ThreadPoolExecutor(count) as pool:
-        told = list(pool.map(lambda _: run(program, connected, home), range(count)))
-    assert {Path(each.stdout.strip()).read_bytes() for each in told} == {WEIGHTS}
+        reported = list(pool.map(lambda _: run(program, connected, home), range(count)))
+    assert {Path(each.stdout.strip()).read_bytes() for each in reported} == {WEIGHTS}
     assert connected.bytes_sent(FILE) == len(WEIGHTS)
 
 

@@ -125,7 +125,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(site: Path, name: str):
 
 
 def test_a_local_file_needs_no_digest(tmp_path: Path):
-    path = tmp_path / "shelf.safetensors"
+    path = tmp_path / "model.safetensors"
     path.write_bytes(b"tensors")
     files = resolve(Weights(source=f"file:{path}"))
     assert files.checkpoint == path
@@ -141,11 +141,11 @@ def test_a_partially_read_file_is_not_read_completely_for_a_digest(tmp_path: Pat
 
 
 def test_a_local_file_is_checked_when_its_digest_is_declared(tmp_path: Path):
-    path = tmp_path / "shelf.pth"
+    path = tmp_path / "model.pth"
     path.write_bytes(b"tensors")
-    assert resolve(Weights(source=f"file:{path}", sha256=(("shelf.pth", hex_of(path)),))).verified == {"shelf.pth"}
+    assert resolve(Weights(source=f"file:{path}", sha256=(("model.pth", hex_of(path)),))).verified == {"model.pth"}
     with pytest.raises(DigestError):
-        resolve(Weights(source=f"file:{path}", sha256=(("shelf.pth", "0" * 64),)))
+        resolve(Weights(source=f"file:{path}", sha256=(("model.pth", "0" * 64),)))
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

@@ -83,9 +83,9 @@ def test_an_interrupted_download_continues_at_the_same_byte(web: Hub, home: Path
 
 
 def test_a_file_that_differs_from_its_declaration_is_refused_and_removed(web: Hub, home: Path) -> None:
-    told = run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": "0" * 64})
-    assert told.startswith("DigestError: ")
-    assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in told
+    reported = run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": "0" * 64})
+    assert reported.startswith("DigestError: ")
+    assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in reported
     assert not list(Path(os.environ["LAYERZOO_CACHE"]).rglob("*.safetensors"))
 
 
@@ -106,22 +106,22 @@ def test_declared_files_of_the_same_folder_are_downloaded_too(web: Hub, home: Pa
 def test_a_server_without_a_trusted_certificate_is_refused(web: Hub, home: Path) -> None:
     other = home / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    told = pull(web, home, SSL_CERT_FILE=str(other))
-    assert told.startswith("ConnectionFailedError: https://")
-    assert "the server cannot prove who it is" in told
-    assert told.endswith("Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE")
+    reported = pull(web, home, SSL_CERT_FILE=str(other))
+    assert reported.startswith("ConnectionFailedError: https://")
+    assert "the server cannot prove who it is" in reported
+    assert reported.endswith("Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE")
 
 
 def test_a_certificate_file_without_certificates_is_reported(web: Hub, home: Path) -> None:
-    told = pull(web, home, SSL_CERT_FILE=os.devnull)
-    assert told.startswith("ConnectionFailedError: https://")
-    assert told.endswith("Next: look at SSL_CERT_FILE and SSL_CERT_DIR")
+    reported = pull(web, home, SSL_CERT_FILE=os.devnull)
+    assert reported.startswith("ConnectionFailedError: https://")
+    assert reported.endswith("Next: look at SSL_CERT_FILE and SSL_CERT_DIR")
 
 
 def test_offline_the_error_names_the_download_command(web: Hub, home: Path) -> None:
-    told = pull(web, home, HF_HUB_OFFLINE="1")
-    assert told.startswith("OfflineError: https://")
-    assert told.endswith("Next, with a connection: zoo pull mine/web")
+    reported = pull(web, home, HF_HUB_OFFLINE="1")
+    assert reported.startswith("OfflineError: https://")
+    assert reported.endswith("Next, with a connection: zoo pull mine/web")
     assert web.requests == []
 
 
