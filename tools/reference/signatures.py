@@ -37,7 +37,7 @@ def alias_notes(function: griffe.Function) -> list[str]:
 
 
 def without_limits(annotation: str | griffe.Expr) -> str:
-    """Format a type without its limits: ``Count | None`` as ``int | None``."""
+    """Format a type without its limits: ``NonNegativeInt | None`` as ``int | None``."""
     text = str(annotation)
     for name, annotated in _annotated(annotation):
         text = text.replace(name, str(_arguments(annotated)[0]))
