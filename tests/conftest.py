@@ -115,7 +115,7 @@ def connected(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 @pytest.fixture
 def connections() -> Iterator[list[object]]:
-    """Every connection or look-up of a host that is asked for during the test, even one that is refused."""
+    """Record every connection and host look-up that is requested during the test, including refused ones."""
     seen: list[object] = []
     is_on = [True]
 

@@ -49,7 +49,7 @@ def page_commands(page: str) -> list[Command]:
 
 
 def prints(expected: Sequence[str], printed: str) -> bool:
-    """Whether a command printed the expected lines. A line of three dots matches any number of lines."""
+    """Return whether a command printed the expected lines. A line of three dots matches any number of lines."""
     pattern = "".join(r"(?:.*\n)*" if line == _ANYTHING else rf"{re.escape(line.rstrip())} *\n" for line in expected)
     return re.fullmatch(pattern, printed if printed.endswith("\n") else f"{printed}\n") is not None
 

@@ -1,4 +1,4 @@
-"""The small files of a made-up repository."""
+"""The small files of a synthetic repository."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def files_of(folder: Path, **contents: Any) -> Files:
     """Write the files of a repository into a folder.
 
     Args:
-        folder: exists.
-        contents: text, or a JSON value, by file name; a double underscore stands for the dot.
+        folder: an existing folder.
+        contents: text, or a JSON value, by file name; a double underscore represents the dot.
     """
     paths = {}
     for name, content in contents.items():

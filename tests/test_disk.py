@@ -74,7 +74,7 @@ with scratch_path(Path(sys.argv[1])) as path:
 """
 
 
-def test_what_a_killed_process_left_is_removed_at_the_next_use_of_the_folder(tmp_path: Path):
+def test_files_of_a_killed_process_are_removed_at_the_next_use_of_the_folder(tmp_path: Path):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "kill"], check=False, capture_output=True)
     (left,) = tmp_path.iterdir()
     assert remove_leftover(left, dry_run=True)
@@ -82,7 +82,7 @@ def test_what_a_killed_process_left_is_removed_at_the_next_use_of_the_folder(tmp
         assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_living_process_is_writing_stays(tmp_path: Path):
+def test_files_of_a_running_process_are_kept(tmp_path: Path):
     run = [sys.executable, "-c", KILLED, str(tmp_path), "wait"]
     with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writing:
         assert writing.stdout is not None
@@ -94,7 +94,7 @@ def test_what_a_living_process_is_writing_stays(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_another_machine_counts_as_left_after_a_day(tmp_path: Path):
+def test_a_file_of_another_machine_is_removed_after_a_day(tmp_path: Path):
     path = tmp_path / ".layerzoo-0123456789abcdef.part"
     path.touch()
     remove_leftovers(tmp_path)
@@ -104,7 +104,7 @@ def test_a_file_of_another_machine_counts_as_left_after_a_day(tmp_path: Path):
     assert not path.exists()
 
 
-def test_links_and_files_that_only_look_alike_stay(tmp_path: Path):
+def test_links_and_files_with_similar_names_are_kept(tmp_path: Path):
     target, link = tmp_path / "precious", tmp_path / ".layerzoo-0123456789abcdef.part"
     target.touch()
     link.symlink_to(target)
@@ -118,7 +118,7 @@ def test_links_and_files_that_only_look_alike_stay(tmp_path: Path):
     assert set(tmp_path.iterdir()) == before
 
 
-def test_processes_that_write_and_sweep_at_once_do_not_disturb_each_other(tmp_path: Path):
+def test_concurrent_writing_and_cleaning_do_not_interfere(tmp_path: Path):
     script = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hooks have no network; everything else of the process keeps its own."""
+"""Hooks have no network access; the rest of the process keeps it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_socket(kind: socket.SocketKind, use: Callable[[socket.socket], object])
 
 
 def ways(hub: Hub, address: tuple[str, int]) -> dict[str, Callable[[], object]]:
-    """Ways to a host, from the bottom to the top."""
+    """Return ways to connect to a host, from low level to high level."""
     url = f"{hub.url}/acme/other/resolve/main/config.json"
     return {
         "a socket": lambda: with_socket(socket.SOCK_STREAM, lambda it: it.connect(address)),
@@ -51,7 +51,7 @@ def ways(hub: Hub, address: tuple[str, int]) -> dict[str, Callable[[], object]]:
 
 
 @pytest.mark.parametrize("way", ["a socket", "a socket that does not wait", "a datagram", "a look-up"])
-def test_no_connection_leaves_a_hook(hub: Hub, address: tuple[str, int], way: str) -> None:
+def test_a_hook_opens_no_connection(hub: Hub, address: tuple[str, int], way: str) -> None:
     with pytest.raises(OutsideRepositoryError, match=f"{MODEL}: its library asked for "), without_network(MODEL):
         ways(hub, address)[way]()
 
@@ -64,7 +64,7 @@ def test_the_error_names_the_second_repository(hub: Hub, address: tuple[str, int
     assert hub.requests == []
 
 
-def test_a_library_that_goes_on_without_the_answer_is_refused_all_the_same(hub: Hub, address: tuple[str, int]) -> None:
+def test_a_library_that_ignores_the_refused_connection_is_refused_too(hub: Hub, address: tuple[str, int]) -> None:
     def swallow() -> None:
         with contextlib.suppress(Exception):
             socket.create_connection(address)
@@ -73,14 +73,14 @@ def test_a_library_that_goes_on_without_the_answer_is_refused_all_the_same(hub: 
         swallow()
 
 
-def test_threads_that_a_hook_starts_have_no_network_either(hub: Hub, address: tuple[str, int]) -> None:
-    told: list[Exception] = []
+def test_threads_of_a_hook_have_no_network(hub: Hub, address: tuple[str, int]) -> None:
+    errors: list[Exception] = []
 
     def connect() -> None:
         try:
             socket.create_connection(address)
         except OutsideRepositoryError as error:
-            told.append(error)
+            errors.append(error)
 
     def connect_in_threads() -> None:
         thread = threading.Thread(target=connect)
@@ -91,7 +91,7 @@ def test_threads_that_a_hook_starts_have_no_network_either(hub: Hub, address: tu
 
     with pytest.raises(OutsideRepositoryError), without_network(MODEL):
         connect_in_threads()
-    assert len(told) == 2
+    assert len(errors) == 2
 
 
 def test_other_threads_keep_their_network(hub: Hub, address: tuple[str, int]) -> None:
@@ -111,18 +111,18 @@ def test_other_threads_keep_their_network(hub: Hub, address: tuple[str, int]) ->
     assert done == [True]
 
 
-def test_layerzoos_own_requests_pass(hub: Hub, address: tuple[str, int]) -> None:
+def test_requests_of_layerzoo_are_allowed(hub: Hub, address: tuple[str, int]) -> None:
     with without_network(MODEL), own_network():
         socket.create_connection(address).close()
 
 
-def test_a_hook_within_a_hook_is_refused_by_its_own_name(hub: Hub, address: tuple[str, int]) -> None:
+def test_the_error_in_a_nested_hook_names_the_inner_hook(hub: Hub, address: tuple[str, int]) -> None:
     outer, inner = without_network(MODEL), without_network("hf/acme/inner")
     with pytest.raises(OutsideRepositoryError, match="hf/acme/inner"), outer, inner:
         socket.create_connection(address)
 
 
-def test_sockets_of_this_machine_pass() -> None:
+def test_local_sockets_are_allowed() -> None:
     with without_network(MODEL):
         left, right = socket.socketpair()
         left.close()

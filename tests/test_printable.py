@@ -1,4 +1,4 @@
-"""What comes from a file of somebody else cannot drive a terminal."""
+"""Text from untrusted files cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ HOSTILE = st.text(st.sampled_from(f"\x1b[]0;31mHJ\x07\\\x9b\x9d{MARKS}\x00\r\n\t
         (b"caf\xe9".decode("utf-8", "surrogateescape"), r"caf\udce9"),
     ],
 )
-def test_what_a_terminal_obeys_is_shown_as_an_escape(text: str, shown: str) -> None:
+def test_control_sequences_are_shown_as_escapes(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(HOSTILE)
-def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+def test_no_control_sequence_remains(text: str) -> None:
     assert not any(unicodedata.category(each) in ("Cc", "Cf") for each in printable(text))
     assert "\n" not in printable_name(text)
     for line in (printable_name(text), *printable_lines(text).split("\n")):
@@ -55,7 +55,7 @@ def test_a_line_break_in_a_name_is_shown() -> None:
 
 
 @given(HOSTILE)
-def test_json_says_the_same_and_has_no_control(text: str) -> None:
+def test_json_is_equal_and_has_no_control_characters(text: str) -> None:
     written = printable_json(json.dumps({"summary": text}, ensure_ascii=False))
     assert json.loads(written) == {"summary": text}
     assert not any(unicodedata.category(each) in ("Cc", "Cf") for each in written)
@@ -64,7 +64,7 @@ def test_json_says_the_same_and_has_no_control(text: str) -> None:
 @pytest.mark.parametrize(("encoding", "written"), [
     ("ascii", "24 x 24 -> caf\\xe9..."), ("latin-1", "24 × 24 -> café..."), ("utf-8", "24 × 24 → café…"),
 ])  # fmt: skip
-def test_every_encoding_gets_what_it_has_or_a_lookalike(encoding: str, written: str) -> None:
+def test_characters_outside_the_encoding_are_replaced_by_similar_ones(encoding: str, written: str) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
     print_anything(stream)
@@ -74,7 +74,7 @@ def test_every_encoding_gets_what_it_has_or_a_lookalike(encoding: str, written: 
     assert speaks_unicode(stream) == (encoding == "utf-8")
 
 
-def test_a_name_that_is_no_unicode_is_written_as_an_escape() -> None:
+def test_a_name_that_is_not_unicode_is_shown_as_an_escape() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8")
     print_anything(stream)

@@ -1,4 +1,4 @@
-"""Whatever is printed passes the functions of layerzoo.printable: a search of the source for what would bypass them."""
+"""All output goes through the functions of layerzoo.printable: a search of the source for calls that bypass them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _written(node: ast.expr) -> str:
 
 
 def _bypasses(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every call that prints, or gets a logger other than the one that escapes."""
+    """Yield every call that prints, or gets a logger other than the escaping one."""
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = _written(call.func)
         keywords = {each.arg: _written(each.value) for each in call.keywords}
@@ -50,7 +50,7 @@ def _bypasses(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 @cache
 def _all_bypasses() -> list[tuple[str, int, str]]:
-    """File, line and name of each."""
+    """Yield the file, line and name of each."""
     return [
         (path.relative_to(ROOT).as_posix().removeprefix("src/layerzoo/"), line, name)
         for path in SOURCES
@@ -58,7 +58,7 @@ def _all_bypasses() -> list[tuple[str, int, str]]:
     ]
 
 
-def test_nothing_is_printed_past_the_functions_that_escape() -> None:
+def test_everything_is_printed_through_the_functions_that_escape() -> None:
     found = [f"{path}:{line}: {name}" for path, line, name in _all_bypasses() if (path, name) not in ALLOWED]
     assert not found, "use layerzoo.cli.messages.say, layerzoo.cli.output.print_lines or the logger 'layerzoo'"
 

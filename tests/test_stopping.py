@@ -1,4 +1,4 @@
-"""A command that a signal ends: one line, the right end, nothing left, whatever it was at."""
+"""A command ended by a signal prints one line, has the right exit status, and leaves no files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROLOGUE = """
 
 
 def ended(body: str, folder: Path) -> tuple[int, str]:
-    """How a program ends that does something with the handlers of the command line. Returns: code and stderr."""
+    """Run a program with the handlers of the command line. Returns: exit code and stderr."""
     lines = textwrap.indent(textwrap.dedent(body), "    ")
     program = (
         textwrap.dedent(PROLOGUE)
@@ -34,12 +34,12 @@ def ended(body: str, folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reported"),
     [("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"), ("SIGINT", "Ctrl-C (SIGINT)")],
 )
-def test_the_process_ends_by_the_signal_with_one_line(tmp_path: Path, sent: str, told: str) -> None:
+def test_the_process_ends_with_the_signal_and_one_line(tmp_path: Path, sent: str, reported: str) -> None:
     number = getattr(signal, sent)
-    assert ended(f"stop(signal.{sent})", tmp_path) == (-number, f"zoo: stopped by {told}\n")
+    assert ended(f"stop(signal.{sent})", tmp_path) == (-number, f"zoo: stopped by {reported}\n")
 
 
 def test_a_shell_sees_128_and_the_signal(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_shell_sees_128_and_the_signal(tmp_path: Path) -> None:
     assert subprocess.run(command, shell=True, capture_output=True, text=True).stdout == "143\n"
 
 
-def test_what_was_kept_is_said_after_unwinding(tmp_path: Path) -> None:
+def test_the_kept_results_are_reported_after_unwinding(tmp_path: Path) -> None:
     body = """
         with stopping.what_is_kept(lambda: f"; {len(list(Path().iterdir()))} files are left"), scratch_path(Path()):
             stop()
@@ -58,7 +58,7 @@ def test_what_was_kept_is_said_after_unwinding(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_does_not_stop_the_unwinding(tmp_path: Path) -> None:
-    """`timeout` and schedulers send several."""
+    """`timeout` and schedulers send several signals."""
     body = """
         with scratch_path(Path()):
             try:
@@ -78,14 +78,14 @@ def test_a_second_signal_does_not_stop_the_unwinding(tmp_path: Path) -> None:
     ],
     ids=["a bare except", "__del__", "a weak reference"],
 )
-def test_a_signal_that_a_library_swallows_ends_the_process_all_the_same(tmp_path: Path, lost: str) -> None:
+def test_a_signal_that_a_library_suppresses_still_ends_the_process(tmp_path: Path, lost: str) -> None:
     body = f"import time\n{lost}\nwith scratch_path(Path()):\n    time.sleep(30)"
-    code, told = ended(body, tmp_path)
+    code, reported = ended(body, tmp_path)
     assert code == -signal.SIGTERM
-    assert told.endswith("zoo: stopped by SIGTERM\n")
+    assert reported.endswith("zoo: stopped by SIGTERM\n")
 
 
-def test_unwinding_that_takes_too_long_is_cut_short(tmp_path: Path) -> None:
+def test_unwinding_has_a_time_limit(tmp_path: Path) -> None:
     body = """
         import time
         stopping._PATIENCE_S = 0.5

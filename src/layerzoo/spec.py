@@ -48,7 +48,7 @@ frames, `frame` a sequence of video frames, and `window` the parts of an image t
 the third spatial axis."""
 
 
-class Limits:
+class Constraints:
     """The range of a number, or of the length of a text, as metadata in ``Annotated`` types.
 
     The dataclasses of this module do not check it. Pydantic does, since this follows the protocol ``GroupedMetadata``
@@ -82,12 +82,12 @@ MAX_SIZE = 1_000_000
 """The largest size of anything that takes memory in proportion."""
 
 # Types with limits. They cost nothing at start-up: the annotations below are only evaluated to derive a schema.
-Count = Annotated[int, Limits(ge=0, le=MAX_INT)]
-Size = Annotated[int, Limits(ge=1, le=MAX_SIZE)]
-Positive = Annotated[float, Limits(gt=0)]
-Share = Annotated[float, Limits(ge=0, le=1)]
-Name = Annotated[str, Limits(min_length=1)]
-Text = Annotated[str, Limits(min_length=1, max_length=10_000)]
+NonNegativeInt = Annotated[int, Constraints(ge=0, le=MAX_INT)]
+PositiveInt = Annotated[int, Constraints(ge=1, le=MAX_SIZE)]
+PositiveFloat = Annotated[float, Constraints(gt=0)]
+Fraction = Annotated[float, Constraints(ge=0, le=1)]
+NonEmptyStr = Annotated[str, Constraints(min_length=1)]
+BoundedStr = Annotated[str, Constraints(min_length=1, max_length=10_000)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -156,7 +156,7 @@ class Layer:
     towers of a dual encoder. Detectors also have `neck.block.3` and `query.norm`, autoencoders `bottleneck`."""
     module: str
     """The dotted path of the submodule, as in `encoder.norm`; an empty path is the network itself."""
-    call: Count | None = None
+    call: NonNegativeInt | None = None
     """The call of the module, counted from 0, if the module is called several times."""
     output: int | str | None = None
     """The output, by position from 0 or by name, if the module returns several."""
@@ -164,21 +164,21 @@ class Layer:
     """The side of the module: the activation is its output, or its input (as for `penultimate`)."""
     axes: tuple[str, ...] | None = None
     """The names of the axes of the activation, in order, as in `batch token channel`."""
-    shape: tuple[Size, ...] | None = None
+    shape: tuple[PositiveInt, ...] | None = None
     """The size of each axis except the batch."""
-    prefix_tokens: Count | None = None
+    prefix_tokens: NonNegativeInt | None = None
     """The number of tokens before those that cover the input: class, distillation and register tokens. For text they
     are positions in the sample, not in its padded row, and each chunk has them."""
-    suffix_tokens: Count | None = None
+    suffix_tokens: NonNegativeInt | None = None
     """The number of tokens after those that cover the input: the object queries of a detector. For text they end where
     the sample ends, before its padding."""
-    last_tokens: Count | None = None
+    last_tokens: NonNegativeInt | None = None
     """The number of tokens to use, counted from the end. By default all tokens are used."""
-    depth: Share | None = None
+    depth: Fraction | None = None
     """The share of the network's FLOPs up to this layer, 0 to 1."""
-    params: Count | None = None
+    params: NonNegativeInt | None = None
     """The number of parameters used up to this layer."""
-    flops: Count | None = None
+    flops: NonNegativeInt | None = None
     """The floating-point operations up to this layer, for one sample; a multiplication and an addition count as two."""
 
     @property
@@ -220,11 +220,11 @@ class ImagePreprocess:
     """
 
     kind: Literal["image"] = "image"
-    size_px: tuple[Size, Size]
+    size_px: tuple[PositiveInt, PositiveInt]
     """Height and width of the network's input, in pixels. With `variable_size`, those of an example."""
     resize: Literal["none", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     """The interpolation, with antialiasing, as in Pillow. `none`: images are not resized."""
-    crop: Annotated[float, Limits(gt=0, le=2)] = 1.0
+    crop: Annotated[float, Constraints(gt=0, le=2)] = 1.0
     """The share of the resized image's side that the centre crop keeps: images are resized to floor(size / crop). Above
     1, the whole image is kept, with a border around it."""
     fit: Literal["crop", "squash", "pad"] = "crop"
@@ -233,18 +233,18 @@ class ImagePreprocess:
     colour `mean` for `pad`, and is black otherwise."""
     mean: tuple[float, float, float]
     """The values subtracted from red, green and blue, on a scale of 0 to 1."""
-    std: tuple[Positive, Positive, Positive]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     """The values by which red, green and blue are then divided."""
-    processor: Name | None = None
+    processor: NonEmptyStr | None = None
     """The class of the image processor of the model's library, such as `CLIPImageProcessorPil`, which is called for
     every image. Written by plugins. By default the values above are applied."""
-    backend: Name | None = None
+    backend: NonEmptyStr | None = None
     """The library that the processor computes with: `pil` or `torchvision`."""
     settings: FrozenMap = field(default_factory=FrozenMap)
     """The settings of the processor, under the names that its library uses."""
     variable_size: bool = False
     """Whether the size of the network's input depends on the size of the image."""
-    refused: Name | None = None
+    refused: NonEmptyStr | None = None
     """Why the processor cannot be called with an image alone. Such a model still takes preprocessed tensors."""
 
     @property
@@ -258,17 +258,17 @@ class AudioPreprocess:
     """How audio becomes windows of mono samples at the network's sample rate."""
 
     kind: Literal["audio"] = "audio"
-    sample_rate_hz: Size
+    sample_rate_hz: PositiveInt
     """The sample rate in Hz. Audio with another rate is resampled."""
-    channels: Size = 1
+    channels: PositiveInt = 1
     """The number of channels of the network's input. 1: the mean of all channels. More: audio with another number of
     channels is refused."""
-    window_s: Positive | None = None
+    window_s: PositiveFloat | None = None
     """The longest audio, in seconds, that the network takes at once; longer audio is split into windows. By default
     there is no limit."""
     pad: Literal["none", "window"] = "none"
     """The padding. `window`: every window is padded to window_s, as required by networks with a fixed input."""
-    frame_hop_samples: tuple[Size, Size] | None = None
+    frame_hop_samples: tuple[PositiveInt, PositiveInt] | None = None
     """The number of samples of the first frame, and the number of samples from the start of a frame to the start of the
     next. Only for a network that supports padded audio with an attention mask, which changes its features by at most
     1e-5: its valid frames follow from these numbers."""
@@ -286,7 +286,7 @@ class TextPreprocess:
     """How text becomes tokens. The tokenizer itself comes from the builder's plugin."""
 
     kind: Literal["text"] = "text"
-    max_tokens: Size
+    max_tokens: PositiveInt
     """The longest sequence that the network takes, including special tokens."""
     cls_token: bool = False
     """Whether the first token of every sequence is a classification token, which represents the whole text."""
@@ -305,7 +305,7 @@ class VideoPreprocess:
     """
 
     kind: Literal["video"] = "video"
-    frames: Size
+    frames: PositiveInt
     """The number of frames sampled from a video, whatever its duration."""
     joint: bool = False
     """Whether the network takes all frames at once, rather than one by one."""
@@ -345,7 +345,7 @@ def reference_input(preprocess: Preprocess) -> str:
 class Weights:
     """The source of a checkpoint, its digests, and the renaming of its keys."""
 
-    source: Text
+    source: BoundedStr
     """The source of the checkpoint: `package://DISTRIBUTION/PATH`, `file:PATH`, `https://HOST/PATH` or
     `hf://ORG/REPO[@REVISION][/FILE]`. A path that ends in a slash is a folder."""
     sha256: tuple[tuple[str, str], ...] = ()
@@ -359,7 +359,7 @@ class Weights:
 class Default:
     """The features that are extracted if no layer or pooling is requested."""
 
-    layer: Text = "last"
+    layer: BoundedStr = "last"
     """The layer, by name or by a selector such as `block.-1`."""
     pool: str = "mean"
     """The name of the pooling."""
@@ -388,13 +388,13 @@ class ModelSpec:
     """The features that are extracted if no layer or pooling is requested."""
     base: str | None = None
     """The id of a model from which undeclared values are inherited, such as the image model of a video model."""
-    summary: Annotated[str, Limits(max_length=1000)] = ""
+    summary: Annotated[str, Constraints(max_length=1000)] = ""
     """A description of the model, in one line."""
-    license: Text | None = None
+    license: BoundedStr | None = None
     """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
-    params: Count | None = None
+    params: NonNegativeInt | None = None
     """The number of parameters of the whole network."""
-    flops: Count | None = None
+    flops: NonNegativeInt | None = None
     """The floating-point operations of the whole network, for one sample, at the input size of its preprocess."""
     traced_with: FrozenMap = field(default_factory=FrozenMap)
     """The version of each library with which the layers of a generated catalogue were traced. Other versions may use

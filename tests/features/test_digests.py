@@ -1,4 +1,4 @@
-"""A file of features is read as exactly what was computed, or refused."""
+"""A file of features is read exactly as computed, or refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 @formats
-def test_300_flipped_bits_are_noticed(suffix: str, tmp_path: Path) -> None:
+def test_300_flipped_bits_are_detected(suffix: str, tmp_path: Path) -> None:
     written, path = example(rows=200, width=16), tmp_path / f"x{suffix}"
     written.save(path)
     whole, damaged, draw = path.read_bytes(), tmp_path / f"damaged{suffix}", random.Random(suffix)
@@ -53,7 +53,7 @@ def test_300_flipped_bits_are_noticed(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @formats
-def test_every_flipped_bit_is_noticed(suffix: str, tmp_path: Path) -> None:
+def test_every_flipped_bit_is_detected(suffix: str, tmp_path: Path) -> None:
     written, path = example(), tmp_path / f"x{suffix}"
     written.save(path)
     whole, damaged = path.read_bytes(), tmp_path / f"damaged{suffix}"
@@ -64,7 +64,7 @@ def test_every_flipped_bit_is_noticed(suffix: str, tmp_path: Path) -> None:
         assert problem_of(damaged, written) is None, f"bit {bit}"
 
 
-def test_a_layer_has_the_same_digest_in_every_format_and_however_it_came(
+def test_the_digest_of_a_layer_does_not_depend_on_its_format_or_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_ROW_GROUP_BYTES", 1000)
@@ -80,7 +80,7 @@ def test_a_layer_has_the_same_digest_in_every_format_and_however_it_came(
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100, 2730, 9000])
-def test_the_digest_of_parts_is_that_of_the_whole(rows: int) -> None:
+def test_digests_of_parts_combine_to_the_digest_of_the_whole(rows: int) -> None:
     array = np.random.default_rng(rows).random((rows, 768), np.float32)  # 4 MiB are 1,365.3 rows
     parts = LayerDigest()
     for start in range(0, rows, 999):
@@ -88,7 +88,7 @@ def test_the_digest_of_parts_is_that_of_the_whole(rows: int) -> None:
     assert parts.hexdigest() == digest_of(array)
 
 
-def test_digests_tell_shapes_apart() -> None:
+def test_different_shapes_have_different_digests() -> None:
     numbers = np.arange(6, dtype=np.float32)
     arrays = [numbers.reshape(1, 6), numbers.reshape(6, 1), numbers.reshape(1, 2, 3), numbers.reshape(1, 3, 2)]
     arrays.append(ragged([numbers[:2], numbers[2:]]))
@@ -96,7 +96,7 @@ def test_digests_tell_shapes_apart() -> None:
     assert digest_of(ragged([numbers, numbers])) == digest_of(np.stack([numbers, numbers]))
 
 
-def test_a_layer_that_turns_out_to_differ_in_shape_has_its_digest(tmp_path: Path) -> None:
+def test_a_layer_whose_shape_varies_in_a_later_batch_keeps_its_digest(tmp_path: Path) -> None:
     with FeatureWriter(tmp_path / "x.parquet") as out:
         for length in (3, 3, 5):
             out.write(Features((str(length),), {"x": np.ones((1, length), np.float32)}))
@@ -106,14 +106,14 @@ def test_a_layer_that_turns_out_to_differ_in_shape_has_its_digest(tmp_path: Path
 
 @formats
 def test_a_damaged_layer_is_named(suffix: str, tmp_path: Path) -> None:
-    """Also where another program has written wrong numbers with right checksums."""
+    """Wrong numbers that another program wrote with valid checksums are detected too."""
     path = tmp_path / f"x{suffix}"
     Features(("a", "b"), {"norm": np.ones((2, 3), np.float32)}).save(path)
     match suffix:
         case ".parquet":
             metadata = {key: value for key, value in metadata_of(path).items() if key.startswith("layerzoo")}
             pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
-            assert verify(path)  # what another program has written again is the same
+            assert verify(path)  # rewriting the same values with another program changes nothing
             Features(("a", "b"), {"norm": np.zeros((2, 3), np.float32)}).save(tmp_path / "y.parquet")
             pq.write_table(pq.read_table(tmp_path / "y.parquet").replace_schema_metadata(metadata), path)
         case ".npz":
@@ -134,7 +134,7 @@ def test_a_damaged_layer_is_named(suffix: str, tmp_path: Path) -> None:
 
 @formats
 def test_a_file_of_an_earlier_version_is_read(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no digests."""
+    """Such a file has no digests."""
     written, path = example(), tmp_path / f"x{suffix}"
     if suffix == ".npz":
         written.save(tmp_path / "now.npz")
@@ -150,7 +150,7 @@ def test_a_file_of_an_earlier_version_is_read(suffix: str, tmp_path: Path, monke
     assert not verify(path)
 
 
-def test_files_of_two_processes_are_the_same_bytes(tmp_path: Path) -> None:
+def test_two_processes_write_identical_files(tmp_path: Path) -> None:
     script = """
         import sys
         from tools.torture.features import example

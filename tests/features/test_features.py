@@ -1,4 +1,4 @@
-"""Features in memory: what they refuse, and how they are put together."""
+"""Features in memory: validation, concatenation and joining."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_values_without_any_sample_says_how_many_failed():
         _ = features.values
 
 
-def test_an_unknown_layer_names_those_there_are():
+def test_the_error_for_an_unknown_layer_lists_the_existing_layers():
     features = Features(ids=("a",), by_layer={"block.0": matrix(1, 3)})
     with pytest.raises(UnknownLayerError, match=r"no layer 'blok\.0'. They have: block\.0") as caught:
         features["blok.0"]
@@ -54,34 +54,34 @@ def test_concat_refuses_layers_that_are_not_pooled():
         features.concat()
 
 
-def test_samples_of_one_shape_are_stacked_in_whatever_form_they_come():
+def test_samples_with_the_same_shape_are_stacked():
     features = Features(ids=("a", "b"), by_layer={"x": ragged([matrix(4, 3), matrix(4, 3)])})
     assert features.values.shape == (2, 4, 3)
 
 
-def test_samples_that_differ_in_shape_stay_apart():
+def test_samples_with_different_shapes_are_not_stacked():
     features = Features(ids=("a", "b"), by_layer={"x": ragged([matrix(4, 3), matrix(5, 3)])})
     assert features.values.dtype == object
     assert [sample.shape for sample in features.values] == [(4, 3), (5, 3)]
 
 
-def test_rows_and_ids_must_be_as_many():
+def test_the_number_of_rows_must_equal_the_number_of_ids():
     with pytest.raises(UsageError, match=r"layer x: an array of shape \(2, 3\) for 1 sample"):
         Features(ids=("a",), by_layer={"x": matrix(2, 3)})
 
 
 @pytest.mark.parametrize("name", ["id", "__metadata__", "shape of x"])
-def test_a_layer_cannot_take_a_name_that_files_need(name: str):
+def test_reserved_names_of_layers_are_refused(name: str):
     with pytest.raises(UsageError, match="cannot be called"):
         Features(ids=("a",), by_layer={name: matrix(1, 3)})
 
 
-def test_ids_that_no_format_can_hold_are_escaped():
+def test_ids_that_no_format_supports_are_escaped():
     features = Features(ids=("caf\udce9.jpg", "a\0b", "naïve 🦩"), by_layer={})
     assert features.ids == ("caf\\udce9.jpg", "a\\x00b", "naïve 🦩")
 
 
-def test_join_puts_batches_after_each_other_and_adds_up_their_counts():
+def test_join_concatenates_batches_and_adds_their_counts():
     first = Features(
         ids=("a",), by_layer={"x": matrix(1, 2)}, provenance={"model": "m"}, report={"truncated": 1, "windows": 0}
     )
@@ -102,7 +102,7 @@ def test_join_puts_batches_after_each_other_and_adds_up_their_counts():
     assert joined.passed_over == ("notes.txt",)
 
 
-def test_join_of_batches_that_differ_in_shape_is_ragged():
+def test_join_of_batches_with_different_shapes_is_ragged():
     batches = [Features(ids=(str(n),), by_layer={"x": np.ones((1, n, 3), np.float32)}) for n in (4, 5)]
     assert [sample.shape for sample in Features.join(batches).values] == [(4, 3), (5, 3)]
 

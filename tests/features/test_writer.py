@@ -1,4 +1,4 @@
-"""Features on disk: every format gives back what was written, and a file is whole or not there."""
+"""Features on disk: every format returns the written values, and a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from layerzoo.features.features import ragged
 
 SUFFIXES = [".parquet", ".npz", ".safetensors"]
 
-# The folders of the property tests are made once, and their files written over again: an example needs no fresh one.
+# The property tests create their folders once and overwrite the files: an example requires no empty folder.
 formats = pytest.mark.parametrize("suffix", SUFFIXES)
 
 
@@ -55,7 +55,7 @@ names = st.text(st.characters(exclude_categories=()), min_size=0, max_size=12)
 
 @st.composite
 def layers(draw: st.DrawFn, n: int) -> np.ndarray:
-    """The array of one layer: a matrix, stacked tensors, or samples that differ in shape."""
+    """Generate the array of one layer: a matrix, stacked tensors, or samples of different shapes."""
     axes = draw(st.integers(0, 3))
     if draw(st.booleans()):
         shape = draw(st.tuples(*[st.integers(0, 4)] * axes))
@@ -66,7 +66,7 @@ def layers(draw: st.DrawFn, n: int) -> np.ndarray:
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[Features]:
-    """Some batches with the same layers, whose samples need not have the same shape from one to the next."""
+    """Generate batches with the same layers, whose samples may have different shapes in each batch."""
     kinds = draw(
         st.lists(st.sampled_from(["block.1", "block.1.attn", "module:a b#2", "naïve"]), unique=True, max_size=3)
     )
@@ -125,19 +125,19 @@ def test_a_result_without_samples_keeps_layers_and_errors(suffix: str, tmp_path:
 
 
 @formats
-def test_a_writer_that_got_nothing_writes_an_empty_file(suffix: str, tmp_path: Path):
+def test_a_writer_without_batches_writes_an_empty_file(suffix: str, tmp_path: Path):
     with FeatureWriter(tmp_path / f"none{suffix}"):
         pass
     assert len(Features.load(tmp_path / f"none{suffix}")) == 0
 
 
 @formats
-def test_loaded_arrays_can_be_written_to(suffix: str, tmp_path: Path):
+def test_loaded_arrays_are_writable(suffix: str, tmp_path: Path):
     batch().save(tmp_path / f"x{suffix}")
     assert Features.load(tmp_path / f"x{suffix}").values.flags.writeable
 
 
-def test_parquet_is_plain_to_any_table_library(tmp_path: Path):
+def test_parquet_files_are_readable_by_any_table_library(tmp_path: Path):
     batch(n=2, m=3).save(tmp_path / "x.parquet")
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.column_names == ["id", "block.1"]
@@ -146,28 +146,28 @@ def test_parquet_is_plain_to_any_table_library(tmp_path: Path):
     assert json.loads(pq.read_metadata(tmp_path / "x.parquet").metadata[b"layerzoo"])["shapes"] == {"block.1": [3]}
 
 
-def test_parquet_holds_ragged_samples_with_their_shapes(tmp_path: Path):
+def test_parquet_files_contain_ragged_samples_with_their_shapes(tmp_path: Path):
     samples = ragged([np.ones((1, 2), np.float32), np.zeros((2, 1), np.float32)])
     Features(ids=("a", "b"), by_layer={"x": samples}).save(tmp_path / "x.parquet")
     rows = pq.read_table(tmp_path / "x.parquet")["x"].to_pylist()
     assert rows == [{"values": [1, 1], "shape": [1, 2]}, {"values": [0, 0], "shape": [2, 1]}]
 
 
-def test_npz_is_plain_to_numpy(tmp_path: Path):
+def test_npz_files_are_readable_by_numpy(tmp_path: Path):
     batch(n=2, m=3).save(tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz") as archive:
         assert archive["id"].tolist() == ["s0", "s1"]
         assert archive["block.1"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_safetensors_is_plain_to_its_library(tmp_path: Path):
+def test_safetensors_files_are_readable_by_safetensors(tmp_path: Path):
     from safetensors.numpy import load_file
 
     batch(n=2, m=3).save(tmp_path / "x.safetensors")
     assert load_file(tmp_path / "x.safetensors")["block.1"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_batches_come_together_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_batches_are_collected_into_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "_ROW_GROUP_BYTES", 10 * 100 * 4)
     with FeatureWriter(tmp_path / "x.parquet") as out:
         for start in range(40):
@@ -175,7 +175,7 @@ def test_batches_come_together_in_row_groups(tmp_path: Path, monkeypatch: pytest
     assert 3 <= pq.ParquetFile(tmp_path / "x.parquet").num_row_groups <= 5
 
 
-def test_arrays_may_be_used_again_after_they_were_written(tmp_path: Path):
+def test_arrays_can_be_reused_after_writing(tmp_path: Path):
     reused = np.zeros((1, 2), np.float32)
     with FeatureWriter(tmp_path / "x.parquet") as out:
         for value in (1, 2):
@@ -197,7 +197,7 @@ def test_an_interrupted_writer_leaves_no_file(suffix: str, error: type[BaseExcep
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_writer_leaves_the_file_that_was_there(tmp_path: Path):
+def test_an_interrupted_writer_keeps_the_existing_file(tmp_path: Path):
     path = tmp_path / "x.parquet"
     batch().save(path)
 
@@ -212,10 +212,10 @@ def test_an_interrupted_writer_leaves_the_file_that_was_there(tmp_path: Path):
 
 
 @formats
-def test_a_run_in_which_every_sample_failed_leaves_the_file_that_was_there(suffix: str, tmp_path: Path):
+def test_a_run_without_any_successful_sample_keeps_the_existing_file(suffix: str, tmp_path: Path):
     path = tmp_path / f"x{suffix}"
     failed = Features(ids=(), by_layer={"norm": np.empty((0, 3), np.float32)}, errors=(SampleError("a.jpg", "empty"),))
-    failed.save(path)  # there is nothing to lose yet
+    failed.save(path)  # there is no previous file yet
     failed.save(path)
     batch().save(path)
     before = path.read_bytes()
@@ -257,7 +257,7 @@ def test_a_killed_writer_leaves_no_file_under_the_name(tmp_path: Path):
 
 
 @formats
-def test_a_full_disk_is_told_and_leaves_nothing(suffix: str, tmp_path: Path):
+def test_a_full_disk_is_reported_and_leaves_no_file(suffix: str, tmp_path: Path):
     def write_10_mb() -> None:
         with FeatureWriter(tmp_path / f"x{suffix}") as out:
             for _ in range(10):
@@ -275,31 +275,31 @@ def test_a_full_disk_is_told_and_leaves_nothing(suffix: str, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_told_before_anything_is_written(tmp_path: Path):
+def test_a_missing_folder_is_reported_before_writing(tmp_path: Path):
     with pytest.raises(OutputError, match=f"there is no folder {tmp_path / 'out'}"):
         FeatureWriter(tmp_path / "out" / "x.parquet").__enter__()
 
 
-def test_a_folder_is_no_file(tmp_path: Path):
+def test_a_folder_instead_of_a_file_is_refused(tmp_path: Path):
     (tmp_path / "x.parquet").mkdir()
     with pytest.raises(OutputError, match="it is a folder"):
         FeatureWriter(tmp_path / "x.parquet").__enter__()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_not_writable_is_told(tmp_path: Path):
+def test_a_read_only_folder_is_reported(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="is not writable for you"):
         FeatureWriter(tmp_path / "x.parquet").__enter__()
 
 
 @pytest.mark.parametrize(("name", "said"), [("x.pkl", "no format is called '.pkl'"), ("x", "no suffix")])
-def test_an_unknown_suffix_names_the_formats(name: str, said: str, tmp_path: Path):
+def test_the_error_for_an_unknown_suffix_lists_the_formats(name: str, said: str, tmp_path: Path):
     with pytest.raises(UsageError, match=rf"{said}.*\.parquet, \.npz, \.safetensors"):
         batch().save(tmp_path / name)
 
 
-def test_a_provenance_that_is_no_json_is_told_at_the_first_batch(tmp_path: Path):
+def test_a_provenance_that_is_not_json_is_refused_at_the_first_batch(tmp_path: Path):
     with pytest.raises(UsageError, match="provenance"), FeatureWriter(tmp_path / "x.parquet") as out:
         out.write(Features(ids=("a",), by_layer={}, provenance={"device": object()}))
 
@@ -357,7 +357,7 @@ def test_importing_features_imports_numpy_and_nothing_heavy():
 
 
 @formats
-def test_a_missing_file_is_told(suffix: str, tmp_path: Path):
+def test_a_missing_file_is_reported(suffix: str, tmp_path: Path):
     with pytest.raises(InputError, match="there is no file"):
         Features.load(tmp_path / f"x{suffix}")
 
@@ -365,7 +365,7 @@ def test_a_missing_file_is_told(suffix: str, tmp_path: Path):
 @formats
 @settings(max_examples=30, deadline=None)
 @given(cut=st.floats(0, 1, exclude_max=True), flip=st.integers(0, 255))
-def test_a_damaged_file_is_an_error_of_ours_or_reads_as_something(
+def test_a_damaged_file_raises_a_layerzoo_error_or_is_read(
     suffix: str, tmp_path_factory: pytest.TempPathFactory, cut: float, flip: int
 ):
     path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
@@ -374,12 +374,14 @@ def test_a_damaged_file_is_an_error_of_ours_or_reads_as_something(
     at = int(cut * len(whole))
     for damaged in (whole[:at], whole[:at] + bytes([flip]) + whole[at + 1 :]):
         path.write_bytes(damaged)
-        with contextlib.suppress(InputError):  # a flipped bit of a number is no error; anything else must be this one
+        with contextlib.suppress(
+            InputError
+        ):  # a flipped bit of a number is no error; anything else must raise this error
             Features.load(path)
 
 
 @formats
-def test_a_file_that_layerzoo_did_not_write_is_told(suffix: str, tmp_path: Path):
+def test_a_file_of_another_program_is_reported(suffix: str, tmp_path: Path):
     from safetensors.numpy import save_file
 
     path = tmp_path / f"x{suffix}"

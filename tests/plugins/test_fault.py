@@ -1,4 +1,4 @@
-"""Where the mistake is: each error about a plugin, a network or a checkpoint says what to correct, once."""
+"""Each error about a plugin, a network or a checkpoint states the location of the mistake once."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def editable(tmp_path: Path) -> dict[str, object]:
 
 
 def place(file: Path, text: str) -> str:
-    """FILE:LINE of the line that holds a text."""
+    """Return FILE:LINE of the line that contains a text."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return f"{file}:{next(number for number, line in enumerate(lines, start=1) if text in line)}"
 
@@ -124,7 +124,9 @@ def test_a_forward_that_fails_shows_its_line_once_without_torchs_log(
     assert (shown.code, shown.err) == (4, "\n".join([f"zoo: {first}", *(f"  {other.strip()}" for other in others), ""]))
 
 
-def test_an_author_is_told_the_line_and_not_to_upgrade(new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo) -> None:
+def test_the_author_of_a_plugin_sees_the_line_and_no_advice_to_upgrade(
+    new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo
+) -> None:
     line = place(new_plugin(editable(tmp_path)), "the line of a build")
     with pytest.raises(PluginError) as caught:
         layerzoo.load("own/build", weights="random:0")
@@ -136,7 +138,7 @@ def test_an_author_is_told_the_line_and_not_to_upgrade(new_plugin: NewPlugin, tm
     assert f"correct {line}" in zoo("plugin", "show", "own", "--format", "json").out
 
 
-def test_who_installed_a_plugin_of_others_is_told_to_upgrade(new_plugin: NewPlugin) -> None:
+def test_the_user_of_a_plugin_is_advised_to_upgrade(new_plugin: NewPlugin) -> None:
     new_plugin(None)
     with pytest.raises(PluginError, match="Next: pip install -U own-zoo; until then: zoo plugin disable own"):
         layerzoo.load("own/build", weights="random:0")
@@ -160,9 +162,7 @@ def test_an_import_that_fails_shows_the_line_to_its_author(
     assert f"correct {line}" in zoo("plugin", "check", "own", "--format", "json").out
 
 
-def test_a_registry_file_that_is_wrong_shows_its_author_the_line(
-    new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo
-) -> None:
+def test_an_invalid_registry_file_shows_its_author_the_line(new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo) -> None:
     code = new_plugin(editable(tmp_path))
     file = code.with_name("registry.yaml")
     file.write_text(file.read_text(encoding="utf-8").replace("nearest", "nearst", 1), encoding="utf-8")
@@ -173,7 +173,7 @@ def test_a_registry_file_that_is_wrong_shows_its_author_the_line(
     assert shown["fix"] == f"correct {file}; to list all problems: zoo registry check {file}"
 
 
-def test_a_bad_checkpoint_is_named_and_not_the_plugin_blamed(
+def test_a_bad_checkpoint_is_not_reported_as_an_error_of_the_plugin(
     new_plugin: NewPlugin, tmp_path: Path, home: Path, zoo: Zoo
 ) -> None:
     new_plugin(None)
@@ -186,7 +186,7 @@ def test_a_bad_checkpoint_is_named_and_not_the_plugin_blamed(
     assert json.loads(zoo("plugin", "show", "own", "--format", "json").out)["usable"]
 
 
-def test_a_bad_declaration_is_named_with_its_line(new_plugin: NewPlugin, home: Path) -> None:
+def test_a_wrong_declaration_is_reported_with_its_line(new_plugin: NewPlugin, home: Path) -> None:
     new_plugin(None)
     file = home / "registry.yaml"
     file.write_text(

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a plugin, installed at once: each costs its own models and nothing else."""
+"""All kinds of broken plugins installed at once: each one loses only its own models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 Zoo = Callable[..., tuple[int, str]]
 
 GOOD = {"acme": 5, "plain": 1, "misbehaving": 1, "dated": 1, "half": 1}
-# By what is found to be wrong without an import: (state, a part of the cause, a part of the fix).
+# Errors that are found without an import: (state, a part of the cause, a part of the fix).
 BROKEN = {
     "bare-zoo": ("no registry file", "bare_zoo/registry.yaml", "pip install --force-reinstall bare-zoo"),
     "damaged-zoo": ("invalid", "METADATA is not UTF-8", "pip install --force-reinstall damaged-zoo"),
@@ -42,13 +42,13 @@ BROKEN = {
     "torn-zoo": ("invalid", "not valid YAML", "zoo registry check"),
     "toy-zoo": ("conflict", "that of layerzoo itself", "pip uninstall toy-zoo"),
 }
-# What looks well until it is imported.
+# Plugins without a visible error until they are imported.
 UNTRIED = ("crashing", "exiting", "faulty", "hanging", "lacking", "native", "raising", "renamed", "wrong")
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory with a cache and a configuration of its own, and every sample on the path."""
+    """Use a working directory with a separate cache and configuration, and every sample plugin on the path."""
     folder = tmp_path_factory.mktemp("isolation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERZOO_CACHE", str(folder / "cache"))
@@ -62,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line in this process: exit code and standard output."""
+    """Run the command line in this process. Returns: exit code and standard output."""
 
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -86,13 +86,13 @@ def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
         ("plugin show first-zoo", "shared"),
     ],
 )
-def test_browsing_goes_on_whatever_is_installed(zoo: Zoo, command: str, found: str, format_: str) -> None:
+def test_browsing_works_with_any_broken_plugin_installed(zoo: Zoo, command: str, found: str, format_: str) -> None:
     code, out = zoo(*command.split(), "--format", format_)
     assert code == 0
     assert found in out
 
 
-def test_the_models_of_good_plugins_are_all_there(zoo: Zoo) -> None:
+def test_all_models_of_working_plugins_are_listed(zoo: Zoo) -> None:
     models = zoo("list", "--format", "ids")[1].split()
     counts = {namespace: sum(model.startswith(f"{namespace}/") for model in models) for namespace in GOOD}
     assert counts == GOOD
@@ -108,7 +108,7 @@ def test_each_broken_plugin_is_a_row_with_state_cause_and_fix(zoo: Zoo) -> None:
         assert fix in row["fix"], row
 
 
-def test_what_was_never_imported_may_be_good(zoo: Zoo) -> None:
+def test_a_plugin_that_was_never_imported_counts_as_ok(zoo: Zoo) -> None:
     rows = {row["namespace"]: row for row in _rows(zoo)}
     for namespace in (*UNTRIED, "acme", "plain", "dated"):
         row = rows[namespace]
@@ -127,8 +127,8 @@ def test_no_plugin_was_imported(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--no-plugins"]])
-def test_a_new_process_with_an_empty_cache_goes_on_too(home: Path, options: list[str]) -> None:
-    """Other libraries, pydantic for one, read the metadata of all that is installed when they are imported."""
+def test_browsing_works_in_a_new_process_with_an_empty_cache(home: Path, options: list[str]) -> None:
+    """Other libraries, such as pydantic, read the metadata of all installed distributions when they are imported."""
     command = [sys.executable, "-m", "layerzoo", *options, "list", "--format", "ids"]
     environment = {**os.environ, "LAYERZOO_CACHE": str(home / "-".join(["cold", *options]))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""One plugin at a time: whatever it does, it fails alone, once, and leaves nothing behind."""
+"""Loading one plugin at a time: a failing plugin affects no other, fails once, and leaves no traces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPEC = ModelSpec(id="acme/net", modality="text", builder="acme", args=FrozenMap(
 
 @pytest.fixture
 def new_plugin(home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> NewPlugin:
-    """A package of this test's own, with some code in it and a helper module beside it."""
+    """Create a package for this test with some code, and a helper module next to it."""
 
     def make(code: str) -> PluginManifest:
         name = f"zoo_{abs(hash(request.node.nodeid))}"
@@ -57,7 +57,7 @@ def test_a_hook_is_called_with_the_arguments_it_asks_for(new_plugin: NewPlugin) 
     assert acme.state_dict(SPEC, Files(), {}) == {}
 
 
-def test_a_hook_that_is_not_there_has_no_answer(new_plugin: NewPlugin) -> None:
+def test_a_missing_hook_returns_none(new_plugin: NewPlugin) -> None:
     acme = hooks(new_plugin(""))
     assert acme.build(SPEC, Files()) is None
     assert acme.preprocess(SPEC, Files()) is None
@@ -88,7 +88,9 @@ def test_a_plugin_is_imported_once(new_plugin: NewPlugin, home: Path) -> None:
         ),
     ],
 )
-def test_whatever_an_import_raises_is_a_value(new_plugin: NewPlugin, home: Path, code: str, cause: str) -> None:
+def test_any_exception_of_an_import_is_returned_as_a_value(
+    new_plugin: NewPlugin, home: Path, code: str, cause: str
+) -> None:
     log = home / "log"
     manifest = new_plugin("")
     package = home / manifest.module / "__init__.py"
@@ -101,11 +103,11 @@ def test_whatever_an_import_raises_is_a_value(new_plugin: NewPlugin, home: Path,
         assert caught.value.plugin == "acme"
         assert caught.value.__cause__ is not None
     assert not [name for name in sys.modules if name.startswith(manifest.module)]
-    # What is no Python never ran; all else ran once.
+    # Invalid Python never ran; everything else ran once.
     assert not log.exists() or log.read_text(encoding="utf-8") == "x"
 
 
-def test_ctrl_c_is_no_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
+def test_ctrl_c_is_not_a_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
     flag = home / "flag"
     manifest = new_plugin(f"import os\nif not os.path.exists({str(flag)!r}): raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
@@ -128,7 +130,7 @@ def test_an_exception_of_a_hook_names_plugin_hook_and_model(new_plugin: NewPlugi
     assert type(caught.value.__cause__).__name__ == raised.partition("(")[0]
 
 
-def test_an_error_of_layerzoo_s_own_passes_unchanged(new_plugin: NewPlugin) -> None:
+def test_a_layerzoo_error_passes_unchanged(new_plugin: NewPlugin) -> None:
     manifest = new_plugin("""
         from layerzoo import hookimpl
         from layerzoo.errors import WeightsError
@@ -154,10 +156,10 @@ def test_one_broken_plugin_does_not_touch_another(install: Install) -> None:
 
 @pytest.mark.parametrize("raised", [SystemExit, TimeoutError])
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_signal_during_an_import_is_no_failure_of_the_plugin(
+def test_a_signal_during_an_import_is_not_a_failure_of_the_plugin(
     new_plugin: NewPlugin, home: Path, raised: type[BaseException], wrapped: bool
 ) -> None:
-    """Also where the program has a handler of its own, and a library turns its exception into another one."""
+    """This also applies if the program has its own handler, and a library translates its exception."""
     manifest = new_plugin("")
     package = home / manifest.module / "__init__.py"
 
@@ -179,7 +181,7 @@ def test_a_signal_during_an_import_is_no_failure_of_the_plugin(
     assert hooks(manifest).manifest == manifest  # it is tried again
 
 
-def test_a_lack_of_memory_is_no_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
+def test_a_memory_error_is_not_a_failure_of_the_plugin(new_plugin: NewPlugin, home: Path) -> None:
     manifest = new_plugin("")
     package = home / manifest.module / "__init__.py"
     package.write_text("raise MemoryError", encoding="utf-8")
@@ -189,7 +191,7 @@ def test_a_lack_of_memory_is_no_failure_of_the_plugin(new_plugin: NewPlugin, hom
     assert hooks(manifest).manifest == manifest
 
 
-def test_how_an_import_went_is_remembered(install: Install) -> None:
+def test_the_result_of_an_import_is_stored(install: Install) -> None:
     install("exits", "wrong_hook")
     zoo = registry()
     assert zoo.outcome(zoo.plugin("exiting")) is None
@@ -202,7 +204,7 @@ def test_how_an_import_went_is_remembered(install: Install) -> None:
     assert outcome.at.endswith("Z")
 
 
-def test_what_was_remembered_is_forgotten_with_a_new_version(new_plugin: NewPlugin, home: Path) -> None:
+def test_a_stored_result_is_discarded_for_a_new_version(new_plugin: NewPlugin, home: Path) -> None:
     manifest = new_plugin("raise OSError")
     with pytest.raises(PluginError):
         hooks(manifest)
@@ -217,7 +219,7 @@ def test_what_was_remembered_is_forgotten_with_a_new_version(new_plugin: NewPlug
 
 
 @pytest.mark.parametrize("state", ["disabled", "invalid", "conflict"])
-def test_what_cannot_be_used_as_declared_is_not_imported(new_plugin: NewPlugin, home: Path, state: State) -> None:
+def test_a_plugin_with_an_invalid_declaration_is_not_imported(new_plugin: NewPlugin, home: Path, state: State) -> None:
     log = home / "log"
     manifest = replace(new_plugin(f"open({str(log)!r}, 'w')"), state=state, cause="so it is", fix="do this")
     with pytest.raises(PluginError, match=r"\(acme-zoo 1.0\) cannot be used: so it is\nNext: do this"):
@@ -225,7 +227,7 @@ def test_what_cannot_be_used_as_declared_is_not_imported(new_plugin: NewPlugin, 
     assert not log.exists()
 
 
-def test_threads_that_ask_at_once_get_one_import(new_plugin: NewPlugin, home: Path) -> None:
+def test_concurrent_threads_share_one_import(new_plugin: NewPlugin, home: Path) -> None:
     manifest = new_plugin(f"import time\ntime.sleep(0.1)\nopen({str(home / 'log')!r}, 'a').write('x')")
     found = []
     threads = [threading.Thread(target=lambda: found.append(hooks(manifest))) for _ in range(6)]

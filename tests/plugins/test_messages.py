@@ -1,7 +1,7 @@
-"""What is said about plugins, as text: golden/ has a file for each command, with all samples of tests/plugins_on_disk.
+"""Messages about plugins: golden/ has a file for each command, with all plugins of tests/plugins_on_disk.
 
-Paths, versions, times and the width of columns are replaced. After a change of words the files are written anew, and
-read before they are committed: ``LAYERZOO_WRITE_GOLDEN=1 python -m pytest tests/plugins/test_messages.py``.
+Paths, versions, times and the width of columns are replaced. After a change of messages, write the files again, and
+read them before a commit: ``LAYERZOO_WRITE_GOLDEN=1 python -m pytest tests/plugins/test_messages.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden"
 DISTRIBUTIONS = sorted(
     folder.name.removesuffix("-1.0.dist-info").replace("_", "-") for folder in ON_DISK.glob("*/*.dist-info")
 )
-# In a process of its own a plugin may crash or hang; in this one, it must not be asked to.
+# A plugin may crash or hang in a separate process, but must not be loaded in this one.
 RAISING = ("exiting", "faulty", "lacking", "native", "raising", "renamed", "wrong")
 UNREADABLE = ("bare", "demanding", "future", "inner", "shared", "torn")
 
@@ -36,7 +36,7 @@ Said = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory with a cache and a configuration of its own, and every sample on the path."""
+    """Use a working directory with a separate cache and configuration, and every sample plugin on the path."""
     folder = tmp_path_factory.mktemp("messages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERZOO_CACHE", str(folder / "cache"))
@@ -53,12 +53,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def said(home: Path, zoo: Zoo) -> Said:
-    """What a command prints, on both streams, and its exit code where that is not 0."""
+    """Return the output of a command on both streams, and its exit code if it is not 0."""
 
     def run(*arguments: str) -> str:
         code, out, err = zoo(*arguments)
-        told = f"exit code {code}\n" if code else ""
-        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{told}"
+        reported = f"exit code {code}\n" if code else ""
+        return f"$ zoo {' '.join(arguments)}\n{_stable(out + err, home)}{reported}"
 
     return run
 
@@ -71,7 +71,7 @@ def test_a_check_of_each_plugin(said: Said) -> None:
 
 
 def test_the_list_after_the_checks(said: Said) -> None:
-    """Of the rows, those of the samples: what else is installed is as it may be."""
+    """Only the rows of the sample plugins are compared; other installed plugins may vary."""
     heading, *rows = said("plugin", "list", "--format", "table").splitlines()[1:]
     ours = [row for row in rows if any(f"  {name}  " in row for name in DISTRIBUTIONS if name != "misbehaving-zoo")]
     _compare("list", "\n".join([heading, *ours, rows[-1], ""]))
@@ -82,7 +82,7 @@ def test_each_plugin_shown(said: Said) -> None:
     _compare("show", "\n".join(said("plugin", "show", name, "--format", "table") for name in names))
 
 
-def test_what_the_doctor_finds(home: Path) -> None:
+def test_the_report_of_the_doctor(home: Path) -> None:
     around = registry().environment
     left_out = ("hanging", "misbehaving")
     ours = tuple(each for each in around.plugins if each.folder is None or str(ON_DISK) in each.folder)
@@ -93,13 +93,13 @@ def test_what_the_doctor_finds(home: Path) -> None:
 
 @pytest.fixture
 def loadable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the sample whose entry points are damaged: torch itself cannot be imported beside it."""
+    """Exclude the plugin with damaged entry points: torch cannot be imported while it is installed."""
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "damaged_entry_points" not in folder])
 
 
 @pytest.mark.usefixtures("loadable")
 @pytest.mark.parametrize("name", RAISING)
-def test_a_failure_carries_its_cause_and_is_remembered(name: str) -> None:
+def test_a_failure_has_its_cause_and_is_stored(name: str) -> None:
     with pytest.raises(PluginError) as caught:
         layerzoo.load(f"{name}/net", weights="random:0")
     error = caught.value
@@ -113,13 +113,13 @@ def test_a_failure_carries_its_cause_and_is_remembered(name: str) -> None:
 
 
 @pytest.mark.usefixtures("loadable")
-def test_what_loading_says(home: Path) -> None:
-    told = []
+def test_the_errors_of_loading(home: Path) -> None:
+    reported = []
     for name in (*RAISING, *UNREADABLE):
         with pytest.raises(LayerzooError) as caught:
             layerzoo.load(f"{name}/net", weights="random:0")
-        told.append(f'layerzoo.load("{name}/net")\n{type(caught.value).__name__}: {caught.value}\n')
-    _compare("load", _stable("\n".join(told), home))
+        reported.append(f'layerzoo.load("{name}/net")\n{type(caught.value).__name__}: {caught.value}\n')
+    _compare("load", _stable("\n".join(reported), home))
 
 
 def test_disabling_and_enabling(said: Said) -> None:
@@ -133,12 +133,12 @@ def test_disabling_and_enabling(said: Said) -> None:
     _compare("disable", "\n".join(said(*step.split()) for step in steps))
 
 
-def test_leaving_all_plugins_out(said: Said) -> None:
+def test_excluding_all_plugins(said: Said) -> None:
     steps = ["list", "plugin list", "show acme/vit-shelf", "plugin show acme", "plugin disable acme"]
     _compare("no_plugins", "\n".join(said("--no-plugins", *step.split()) for step in steps))
 
 
-def test_no_message_is_without_a_next_step(home: Path) -> None:
+def test_every_message_has_a_next_step(home: Path) -> None:
     for plugin in registry().plugins():
         assert (plugin.state == "ok") == (plugin.cause is None) == (plugin.fix is None), plugin
 
@@ -152,7 +152,7 @@ def _line(finding: MachineCheck) -> str:
 
 
 def _stable(text: str, home: Path) -> str:
-    """The text without what differs from one machine, or from one run, to the next."""
+    """Replace the parts of a text that depend on the machine or the run."""
     replaced = {str(ON_DISK): "PLUGINS", str(Path(click.__file__).parents[1]): "SITE-PACKAGES", str(home): "HOME"}
     for path, name in replaced.items():
         text = text.replace(path, name)

@@ -1,4 +1,4 @@
-"""No hook of any plugin asks for a connection, for an ordinary model of each."""
+"""No hook of a plugin opens a connection for a regular model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An import in a child process: a crash and a hang are results like any other."""
+"""Importing a plugin in a child process: crashes and hangs are results too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Install = Callable[..., None]
         ("crashes", "crashing", "crashed", "the interpreter ended by SIGKILL", "pip install -U crashing-zoo;"),
     ],
 )
-def test_a_probe_tells_how_an_import_goes(
+def test_a_probe_reports_the_result_of_an_import(
     install: Install, sample: str, namespace: str, state: str, cause: str, fix: str
 ) -> None:
     install(sample)

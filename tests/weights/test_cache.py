@@ -1,4 +1,4 @@
-"""Converted checkpoints: made once, by one process at a time."""
+"""Converted checkpoints are created once, by one process at a time."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_converted_checkpoint_is_named_by_what_it_was_made_from_and_how(cache: Path):
+def test_the_name_of_a_converted_checkpoint_depends_on_its_source_and_the_conversion(cache: Path):
     assert converted_path(SHA256, "torch-1") == cache / "converted" / f"{SHA256}.torch-1.safetensors"
 
 
 @pytest.mark.parametrize("key", [("../x", "torch-1"), (SHA256, "../torch"), (SHA256, ""), (SHA256[:-1], "torch-1")])
-def test_a_key_cannot_leave_the_cache(key: tuple[str, str]):
+def test_a_key_cannot_refer_to_a_path_outside_the_cache(key: tuple[str, str]):
     with pytest.raises(ValueError, match="no key of a converted checkpoint"):
         converted_path(*key)
 
 
-def test_it_is_made_once(cache: Path):
+def test_a_checkpoint_is_converted_once(cache: Path):
     calls = []
 
     def write(path: Path) -> None:
@@ -78,14 +78,14 @@ def test_of_two_processes_one_converts(tmp_path: Path):
     assert (tmp_path / "log").read_text() == "converted\n"
 
 
-def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file"))
     with pytest.raises(CacheError, match=r"cannot be written: .*LAYERZOO_CACHE=FOLDER"):
         make_once(converted_path(SHA256, "torch-1"), lambda path: path.touch())
 
 
-def test_a_full_disk_is_told_also_where_safetensors_reports_it():
+def test_a_full_disk_is_reported_also_by_safetensors():
     def write(path: Path) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 

@@ -1,4 +1,4 @@
-"""The hub of the tests, as the real huggingface_hub sees it; and what huggingface_hub makes of each fault."""
+"""The model hub of the tests: huggingface_hub works with it, and handles each of its faults as expected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.hub import Hub, Repository
 
 WEIGHTS = save({"a": np.arange(40_000, dtype=np.float32), "b": np.ones((200, 100), np.float32)})
 FILE = "*.safetensors"
-CHUNK = 10 * 1024 * 1024  # what huggingface_hub keeps of a download that is cut, it keeps in whole chunks
+CHUNK = 10 * 1024 * 1024  # huggingface_hub keeps whole chunks of an interrupted download
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_api_describes_the_files(hub: Hub, vit: Repository):
 # ---------------------------------------------------------------- downloads
 
 
-def test_a_download_fills_the_cache_as_huggingface_hub_lays_it_out(hub: Hub, vit: Repository, tmp_path: Path):
+def test_a_download_has_the_cache_layout_of_huggingface_hub(hub: Hub, vit: Repository, tmp_path: Path):
     assert download(hub, tmp_path) == WEIGHTS
     commit = vit.at("main")
     folder = tmp_path / "models--acme--vit"
@@ -120,7 +120,7 @@ def test_a_download_fills_the_cache_as_huggingface_hub_lays_it_out(hub: Hub, vit
     assert (folder / "snapshots" / commit.revision / "model.safetensors").is_symlink()
 
 
-def test_a_snapshot_holds_every_file(hub: Hub, vit: Repository, tmp_path: Path):
+def test_a_snapshot_contains_every_file(hub: Hub, vit: Repository, tmp_path: Path):
     folder = Path(snapshot_download("acme/vit", endpoint=hub.url, cache_dir=tmp_path, token=False))
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert found == {name: blob.content for name, blob in vit.at("main").files.items()}
@@ -156,7 +156,7 @@ def test_a_file_of_a_file_system_is_read_by_ranges(hub: Hub, vit: Repository):
     start=st.none() | st.integers(0, len(WEIGHTS) + 9),
     stop=st.none() | st.integers(1, len(WEIGHTS) + 9),
 )
-def test_a_range_is_the_slice_that_it_stands_for(a_file: str, start: int | None, stop: int | None):
+def test_a_range_request_returns_the_slice(a_file: str, start: int | None, stop: int | None):
     if start is not None and stop is not None and stop <= start:
         start, stop = stop - 1, start + 1
     last = "" if stop is None else stop if start is None else stop - 1
@@ -199,7 +199,7 @@ def test_a_large_file_comes_from_another_host_which_sees_no_token(tmp_path: Path
     assert answer.content == WEIGHTS[8:18]
 
 
-# ---------------------------------------------------------------- who may read
+# ---------------------------------------------------------------- access
 
 
 @pytest.mark.parametrize(("token", "status"), [(False, 401), ("hf_other", 403)])
@@ -229,7 +229,7 @@ def test_a_private_repository_does_not_exist_for_others(hub: Hub, tmp_path: Path
     [({"file": "none"}, RemoteEntryNotFoundError), ({"revision": "v9"}, RevisionNotFoundError)],
     ids=["file", "revision"],
 )
-def test_what_is_not_there_is_said_by_name(hub: Hub, vit: Repository, tmp_path: Path, options: dict, error: type):
+def test_a_missing_object_raises_its_error(hub: Hub, vit: Repository, tmp_path: Path, options: dict, error: type):
     with pytest.raises(error):
         download(hub, tmp_path, **options)
 
@@ -253,14 +253,14 @@ Plan = Callable[[Hub], object]
         pytest.param(lambda hub: hub.set_header(FILE, "X-Repo-Commit", None), LocalEntryNotFoundError, id="no commit"),
     ],
 )
-def test_a_fault_that_huggingface_hub_gives_up_at(
+def test_a_fault_at_which_huggingface_hub_fails(
     hub: Hub, vit: Repository, tmp_path: Path, plan: Plan, error: type[Exception]
 ):
     plan(hub)
     with pytest.raises(error) as caught:
         download(hub, tmp_path)
     assert caught.type is error
-    assert not list(tmp_path.glob("**/blobs/*"))  # nothing that looks whole, nor a piece to go on from
+    assert not list(tmp_path.glob("**/blobs/*"))  # neither a file that seems complete, nor a part to continue from
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_fault_that_huggingface_hub_gives_up_at(
         pytest.param(lambda hub: hub.cut(FILE, 9000, times=1), id="cut"),
     ],
 )
-def test_a_fault_that_huggingface_hub_gets_over(hub: Hub, vit: Repository, tmp_path: Path, plan: Plan):
+def test_a_fault_from_which_huggingface_hub_recovers(hub: Hub, vit: Repository, tmp_path: Path, plan: Plan):
     plan(hub)
     assert download(hub, tmp_path) == WEIGHTS
 
@@ -295,7 +295,7 @@ def test_a_fault_that_huggingface_hub_gets_over(hub: Hub, vit: Repository, tmp_p
         ),
     ],
 )
-def test_a_fault_that_huggingface_hub_does_not_notice(
+def test_a_fault_that_huggingface_hub_does_not_detect(
     hub: Hub, vit: Repository, tmp_path: Path, plan: Callable[[Hub, Repository], object]
 ):
     plan(hub, vit)
@@ -305,7 +305,7 @@ def test_a_fault_that_huggingface_hub_does_not_notice(
 
 
 @pytest.mark.parametrize("ranges", ["kept", "ignored"])
-def test_a_download_that_is_cut_goes_on_from_its_last_whole_chunk(hub: Hub, tmp_path: Path, ranges: str):
+def test_an_interrupted_download_continues_after_its_last_complete_chunk(hub: Hub, tmp_path: Path, ranges: str):
     content = bytes(range(256)) * (CHUNK * 3 // 2 // 256)
     hub.repository("acme/vit").commit({"model.safetensors": content})
     hub.cut(FILE, CHUNK + 9, times=1)
@@ -316,7 +316,7 @@ def test_a_download_that_is_cut_goes_on_from_its_last_whole_chunk(hub: Hub, tmp_
     assert hub.bytes_sent() == CHUNK + 9 + (len(content) if ranges == "ignored" else len(content) - CHUNK)
 
 
-def test_a_content_range_can_be_wrong(hub: Hub):
+def test_the_hub_can_send_a_wrong_content_range(hub: Hub):
     url = hub.file("weights.bin", WEIGHTS)
     hub.wrong_content_range("*", shift=7)
     answer = get_session().get(url, headers={"Range": "bytes=10-19"})
@@ -324,14 +324,14 @@ def test_a_content_range_can_be_wrong(hub: Hub):
     assert answer.content == WEIGHTS[10:20]
 
 
-def test_a_slow_answer_runs_into_the_clients_timeout(hub: Hub):
+def test_a_slow_response_exceeds_the_timeout_of_the_client(hub: Hub):
     url = hub.file("weights.bin", WEIGHTS)
     hub.slow("*", bytes_per_second=2)
     with pytest.raises(httpx2.ReadTimeout):
         get_session().get(url, timeout=0.1)
 
 
-def test_faults_are_for_the_requests_they_are_meant_for(hub: Hub):
+def test_faults_apply_to_their_requests_only(hub: Hub):
     one, other = hub.file("one.bin", b"1"), hub.file("other.bin", b"2")
     hub.fail("*/one.bin", 500, after=1, times=2)
     statuses = [get_session().get(url).status_code for url in (one, one, other, one, one)]
@@ -341,7 +341,7 @@ def test_faults_are_for_the_requests_they_are_meant_for(hub: Hub):
     assert get_session().get(one).status_code == 200
 
 
-@settings(max_examples=20)  # each starts two servers
+@settings(max_examples=20)  # each case starts two servers
 @given(seed=st.integers(0, 2**32))
 def test_random_faults_depend_on_the_seed_alone(seed: int):
     assert misbehaviour(seed) == misbehaviour(seed)
@@ -373,7 +373,7 @@ def test_a_process_finds_the_hub_and_trusts_it(tmp_path: Path):
         assert [request.method for request in hub.requests] == ["HEAD", "GET"]
 
 
-def test_a_process_that_is_offline_asks_for_nothing(hub: Hub, vit: Repository, tmp_path: Path):
+def test_an_offline_process_sends_no_request(hub: Hub, vit: Repository, tmp_path: Path):
     hub.run(FETCH, tmp_path)
     hub.requests.clear()
     assert hub.run(FETCH, tmp_path, HF_HUB_OFFLINE="1") == (0, "{}")
@@ -381,7 +381,7 @@ def test_a_process_that_is_offline_asks_for_nothing(hub: Hub, vit: Repository, t
     assert hub.requests == []
 
 
-def test_nothing_is_left_running():
+def test_no_thread_is_left_running():
     before = set(threading.enumerate())
     with Hub() as hub:
         url = hub.file("weights.bin", b"1")

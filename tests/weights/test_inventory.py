@@ -1,4 +1,4 @@
-"""What is kept of the weights of models: found, verified and removed, in caches that a hub on the loopback filled."""
+"""Listing, verifying and removing the cached weights of models, in caches filled from a local hub."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Declare = Callable[..., None]
 
 @pytest.fixture
 def cache(small_home: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache directory; huggingface_hub's is empty too, and knows the loopback hub only."""
+    """Return the empty cache directory. That of huggingface_hub is empty too and uses the local hub."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -56,7 +56,7 @@ def hub_cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def declare(small_home: Path) -> Declare:
-    """Declare models of the user's own, by their names: where their weights come from."""
+    """Declare models in the user's registry, with their sources of weights by name."""
 
     def write(**weights: object) -> None:
         models = {
@@ -69,7 +69,7 @@ def declare(small_home: Path) -> Declare:
 
 @pytest.fixture
 def vit(cache: Path, hub: Hub, declare: Declare) -> Repository:
-    """A repository, and a model of its weights."""
+    """Create a repository, and declare a model with its weights."""
     declare(vit="hf://acme/vit")
     repository = hub.repository("acme/vit")
     repository.commit({"config.json": "{}", "model.safetensors": WEIGHTS, "README.md": "# A vision transformer"})
@@ -77,7 +77,7 @@ def vit(cache: Path, hub: Hub, declare: Declare) -> Repository:
 
 
 def pull(model: str = "mine/vit", spans: list[Span] | None = None) -> None:
-    """Take the weights of a model, whole or some bytes of them."""
+    """Download the weights of a model, completely or some bytes."""
     spec = registry().model(model)
     files = resolve(spec.weights, model=model, extent="whole" if spans is None else "partial")
     for part in files.partial.values():
@@ -85,7 +85,7 @@ def pull(model: str = "mine/vit", spans: list[Span] | None = None) -> None:
 
 
 def download(hub: Hub, source: str = LINK, data: bytes = WEIGHTS) -> PartialFile:
-    """Take a whole file from behind a link."""
+    """Download a whole file from a URL."""
     about = About(source, "weights.safetensors", len(data), hashlib.sha256(data).hexdigest())
     part = PartialFile(about, Endpoint(hub.file("weights", data), source, {}, is_on_hub=False))
     part.complete()
@@ -93,7 +93,7 @@ def download(hub: Hub, source: str = LINK, data: bytes = WEIGHTS) -> PartialFile
 
 
 def convert(digest: str, made_by: str = "torch-1") -> Path:
-    """Make what a checkpoint of this sha256 would be converted to."""
+    """Create the converted file of a checkpoint with this SHA-256."""
     path = converted_path(digest, made_by)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(WEIGHTS)
@@ -101,7 +101,7 @@ def convert(digest: str, made_by: str = "torch-1") -> Path:
 
 
 def scratch(folder: Path, days: float) -> Path:
-    """What a process left that was killed so long ago."""
+    """Create a leftover file of a process that was killed some time ago."""
     path = folder / ".layerzoo-0123456789abcdef.part"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(1000))
@@ -126,16 +126,16 @@ def prune(
 
 
 def age(path: Path, days: float) -> None:
-    """Make a file, or all in a folder, one that was used so long ago."""
+    """Set the time of last use of a file, or of all files in a folder."""
     then = time.time() - days * DAY_S
     for each in [path, *path.rglob("*")]:
         os.utime(each, (then, then))
 
 
-# ---------------------------------------------------------------- what is there
+# ---------------------------------------------------------------- listing
 
 
-def test_a_cache_that_is_not_there_yet_holds_nothing(cache: Path):
+def test_a_missing_cache_is_empty(cache: Path):
     zoo = registry()
     assert {item.kind for item in Inventory.taken(zoo).items} == {"index"}
     shutil.rmtree(cache)
@@ -144,7 +144,7 @@ def test_a_cache_that_is_not_there_yet_holds_nothing(cache: Path):
     assert not cache.exists()
 
 
-def test_files_of_a_repository_are_told_with_their_model(vit: Repository):
+def test_files_of_a_repository_are_listed_with_their_model(vit: Repository):
     pull()
     found = {item.name: item for item in kept("hub")}
     assert set(found) == {"hf://acme/vit/config.json", SOURCE}
@@ -155,7 +155,7 @@ def test_files_of_a_repository_are_told_with_their_model(vit: Repository):
     assert found[SOURCE].path.read_bytes() == WEIGHTS
 
 
-def test_of_a_file_with_holes_counts_what_is_there(vit: Repository):
+def test_the_size_of_a_partial_file_is_that_of_its_downloaded_parts(vit: Repository):
     pull(spans=[Span(0, 1000), Span(200_000, 240_000)])
     (item,) = kept("download")
     assert (item.name, item.revision) == (SOURCE, vit.at("main").revision)
@@ -165,7 +165,7 @@ def test_of_a_file_with_holes_counts_what_is_there(vit: Repository):
     assert item.useless is None
 
 
-def test_a_model_pinned_to_another_revision_has_no_part_in_a_file(vit: Repository, declare: Declare):
+def test_a_model_pinned_to_another_revision_does_not_use_a_file(vit: Repository, declare: Declare):
     first = vit.at("main").revision
     second = vit.commit({"model.safetensors": WEIGHTS[::-1]})
     declare(
@@ -179,7 +179,7 @@ def test_a_model_pinned_to_another_revision_has_no_part_in_a_file(vit: Repositor
     }
 
 
-def test_a_model_that_is_locked_means_the_locked_revision(vit: Repository):
+def test_a_locked_model_uses_the_locked_revision(vit: Repository):
     first = vit.at("main").revision
     pull(spans=[Span(0, 100)])
     vit.commit({"model.safetensors": WEIGHTS[::-1]})
@@ -189,7 +189,7 @@ def test_a_model_that_is_locked_means_the_locked_revision(vit: Repository):
     assert found == {True: (("mine/vit",), None), False: ((), "no declared model uses it")}
 
 
-def test_a_file_that_two_revisions_share_counts_once(vit: Repository, declare: Declare):
+def test_a_file_shared_by_two_revisions_is_counted_once(vit: Repository, declare: Declare):
     first = vit.at("main").revision
     second = vit.commit({"config.json": '{"labels": 2}'})
     declare(old=f"hf://acme/vit@{first}", new=f"hf://acme/vit@{second}")
@@ -201,14 +201,14 @@ def test_a_file_that_two_revisions_share_counts_once(vit: Repository, declare: D
     assert inventory.bytes == sum(item.bytes for item in inventory.items) - len(WEIGHTS)
 
 
-def test_a_file_behind_a_link_is_told_by_its_sha256(cache: Path, hub: Hub, declare: Declare):
+def test_a_file_from_a_url_is_listed_by_its_sha256(cache: Path, hub: Hub, declare: Declare):
     part = download(hub)
     declare(one={"source": LINK, "sha256": part.about.digest}, other={"source": LINK, "sha256": SHA256})
     (item,) = kept("download")
     assert (item.name, item.whole, item.models) == (LINK, True, ("mine/one",))
 
 
-def test_a_converted_checkpoint_is_told_by_what_it_was_made_from(cache: Path, declare: Declare):
+def test_a_converted_checkpoint_is_listed_with_its_source(cache: Path, declare: Declare):
     declare(one={"source": "https://example.org/weights.bin", "sha256": SHA256})
     path = convert(SHA256)
     (item,) = kept("converted")
@@ -229,7 +229,7 @@ def test_small_things_are_one_row_each(vit: Repository, cache: Path):
     assert [item.path for item in kept("digests")] == [cache / "digests-1.sqlite3"]
 
 
-def test_what_is_nobody_elses_alone_is_told(cache: Path):
+def test_foreign_files_in_the_cache_are_not_listed(cache: Path):
     for name in (
         "photo.jpg",
         "traces/notes.txt",
@@ -242,7 +242,7 @@ def test_what_is_nobody_elses_alone_is_told(cache: Path):
     assert {item.kind for item in kept()} == {"index"}
 
 
-def test_neither_looking_nor_verifying_nor_pruning_asks_the_hub(vit: Repository, hub: Hub):
+def test_listing_verifying_and_pruning_send_no_request(vit: Repository, hub: Hub):
     pull()
     hub.requests.clear()
     states()
@@ -250,10 +250,10 @@ def test_neither_looking_nor_verifying_nor_pruning_asks_the_hub(vit: Repository,
     assert hub.requests == []
 
 
-# ---------------------------------------------------------------- what is of no use
+# ---------------------------------------------------------------- unused files
 
 
-def test_what_no_model_uses_any_more_is_of_no_use(vit: Repository, hub: Hub, declare: Declare):
+def test_files_that_no_model_uses_are_unused(vit: Repository, hub: Hub, declare: Declare):
     pull(spans=[Span(0, 100)])
     download(hub)
     convert(SHA256)
@@ -264,7 +264,7 @@ def test_what_no_model_uses_any_more_is_of_no_use(vit: Repository, hub: Hub, dec
     }
 
 
-def test_a_part_of_another_revision_is_of_no_use_once_the_branch_was_seen_to_move(vit: Repository):
+def test_a_partial_file_of_an_outdated_revision_is_unused(vit: Repository):
     pull(spans=[Span(0, 100)])
     vit.commit({"model.safetensors": WEIGHTS[::-1]})
     assert [item.useless for item in kept("download")] == [None]
@@ -272,20 +272,22 @@ def test_a_part_of_another_revision_is_of_no_use_once_the_branch_was_seen_to_mov
     assert {item.bytes: item.useless for item in kept("download")} == {100: "no declared model uses it", 200: None}
 
 
-def test_a_part_is_of_no_use_where_another_program_fetched_the_whole(vit: Repository, hub: Hub, hub_cache: Path):
+def test_a_partial_file_is_unused_if_another_program_downloaded_the_whole_file(
+    vit: Repository, hub: Hub, hub_cache: Path
+):
     pull(spans=[Span(0, 100)])
     hf_hub_download("acme/vit", "model.safetensors", endpoint=hub.url, cache_dir=hub_cache)
     assert [item.useless for item in kept("download")] == ["huggingface_hub's cache has the whole file"]
 
 
-def test_a_part_may_be_of_use_where_the_notes_about_its_repository_are_lost(vit: Repository, cache: Path):
+def test_a_partial_file_is_kept_if_the_record_of_its_repository_is_lost(vit: Repository, cache: Path):
     pull(spans=[Span(0, 100)])
     shutil.rmtree(cache / "repositories")
     (item,) = kept("download")
     assert (item.models, item.useless) == (("mine/vit",), None)
 
 
-def test_a_checkpoint_converted_from_a_file_that_is_still_here_is_of_use(cache: Path, tmp_path: Path):
+def test_a_converted_checkpoint_is_used_while_its_source_exists(cache: Path, tmp_path: Path):
     pickle = tmp_path / "weights.pth"
     pickle.write_bytes(b"weights")
     convert(sha256(pickle))
@@ -294,7 +296,7 @@ def test_a_checkpoint_converted_from_a_file_that_is_still_here_is_of_use(cache: 
     assert [item.useless is None for item in kept("converted")] == [False]
 
 
-def test_a_checkpoint_that_newer_versions_converted_again_is_of_no_use(cache: Path, declare: Declare):
+def test_a_converted_checkpoint_of_older_versions_is_unused(cache: Path, declare: Declare):
     declare(one={"source": "https://example.org/weights.bin", "sha256": SHA256})
     (plugin,) = [plugin for plugin in registry().plugins() if plugin.namespace == "toy"]
     now = convert(SHA256, f"{plugin.distribution}-{plugin.version}")
@@ -308,7 +310,7 @@ def test_a_checkpoint_that_newer_versions_converted_again_is_of_no_use(cache: Pa
 
 
 @pytest.mark.parametrize("folder", [".", "converted", "downloads", "traces", "repositories/acme--vit/refs"])
-def test_a_file_that_is_being_written_is_of_use_for_a_day(cache: Path, folder: str):
+def test_a_file_being_written_is_kept_for_a_day(cache: Path, folder: str):
     scratch(cache / folder, days=0.9)
     assert [item.useless for item in kept("scratch")] == [None]
     scratch(cache / folder, days=1.1)
@@ -318,7 +320,7 @@ def test_a_file_that_is_being_written_is_of_use_for_a_day(cache: Path, folder: s
 # ---------------------------------------------------------------- verifying
 
 
-def test_what_came_whole_is_ok_and_what_came_in_part_is_partial(vit: Repository, hub: Hub, cache: Path):
+def test_complete_files_are_ok_and_incomplete_files_are_partial(vit: Repository, hub: Hub, cache: Path):
     pull(spans=[Span(0, 100)])
     download(hub)
     convert(SHA256)
@@ -330,7 +332,7 @@ def test_what_came_whole_is_ok_and_what_came_in_part_is_partial(vit: Repository,
     }
 
 
-def test_a_file_that_a_model_uses_and_that_is_not_here_is_gone(vit: Repository):
+def test_a_missing_file_of_a_model_is_gone(vit: Repository):
     pull()
     (item,) = [item for item in kept("hub") if item.name == SOURCE]
     item.path.unlink()
@@ -367,7 +369,7 @@ def test_a_damaged_converted_checkpoint_is_found(cache: Path):
     assert list(states().values()) == ["damaged"]
 
 
-def test_a_sound_file_that_is_not_the_declared_one_has_drifted(vit: Repository, declare: Declare):
+def test_an_intact_file_that_differs_from_the_declaration_has_drifted(vit: Repository, declare: Declare):
     pull()
     source = f"hf://acme/vit@{vit.at('main').revision}/model.safetensors"
     declare(vit={"source": source, "sha256": SHA256})
@@ -377,7 +379,7 @@ def test_a_sound_file_that_is_not_the_declared_one_has_drifted(vit: Repository, 
     assert verdict.detail == f"its sha256 is {found[:12]}…; declared or locked for mine/vit is {SHA256[:12]}…"
 
 
-def test_a_sound_file_that_is_not_the_locked_one_has_drifted(vit: Repository):
+def test_an_intact_file_that_differs_from_the_lock_has_drifted(vit: Repository):
     pull()
     files = {"config.json": LockedFile(SHA256, 2)}
     Lock.read().with_models({"mine/vit": LockedModel("hf://acme/vit", vit.at("main").revision, files)}).write()
@@ -387,7 +389,7 @@ def test_a_sound_file_that_is_not_the_locked_one_has_drifted(vit: Repository):
 # ---------------------------------------------------------------- removing
 
 
-def test_only_what_is_of_no_use_is_removed_unasked(vit: Repository, hub: Hub, cache: Path):
+def test_only_unused_files_are_removed_by_default(vit: Repository, hub: Hub, cache: Path):
     pull()
     useless = download(hub).folder
     left = scratch(cache / "converted", days=2)
@@ -396,7 +398,7 @@ def test_only_what_is_of_no_use_is_removed_unasked(vit: Repository, hub: Hub, ca
     assert {item.path for item in kept()} == before - {useless, left}
 
 
-def test_what_is_freed_is_what_was_there(vit: Repository, hub: Hub):
+def test_the_reported_size_is_the_freed_disk_space(vit: Repository, hub: Hub):
     pull(spans=[Span(0, 100)])
     download(hub)
     before = Inventory.taken(registry()).bytes
@@ -413,7 +415,7 @@ def test_a_dry_run_removes_nothing(cache: Path, hub: Hub):
     assert part.is_whole
 
 
-def test_what_is_one_models_is_removed_and_comes_again(vit: Repository, hub: Hub, hub_cache: Path):
+def test_the_files_of_a_model_are_removed_and_downloaded_again(vit: Repository, hub: Hub, hub_cache: Path):
     pull()
     other = download(hub)
     assert prune("all", model="mine/vit") == []
@@ -426,7 +428,7 @@ def test_what_is_one_models_is_removed_and_comes_again(vit: Repository, hub: Hub
     assert set(states().values()) == {"ok"}
 
 
-def test_a_revision_goes_without_what_another_one_shares(vit: Repository, declare: Declare):
+def test_removing_a_revision_keeps_files_shared_with_another(vit: Repository, declare: Declare):
     first = vit.at("main").revision
     second = vit.commit({"config.json": '{"labels": 2}'})
     declare(old=f"hf://acme/vit@{first}", new=f"hf://acme/vit@{second}")
@@ -440,7 +442,7 @@ def test_a_revision_goes_without_what_another_one_shares(vit: Repository, declar
     }
 
 
-def test_a_damaged_file_goes_from_every_revision_and_comes_again_sound(vit: Repository, declare: Declare):
+def test_a_damaged_file_is_removed_from_every_revision_and_downloaded_again(vit: Repository, declare: Declare):
     first = vit.at("main").revision
     second = vit.commit({"config.json": '{"labels": 2}'})
     declare(old=f"hf://acme/vit@{first}", new=f"hf://acme/vit@{second}")
@@ -455,35 +457,35 @@ def test_a_damaged_file_goes_from_every_revision_and_comes_again_sound(vit: Repo
     assert [verdict.state for verdict in verdicts(Inventory.taken(registry()))] == ["ok"] * 4
 
 
-def test_a_damaged_download_goes_and_a_sound_one_stays(cache: Path, hub: Hub):
-    sound, damaged = download(hub), download(hub, "https://example.org/other.safetensors")
+def test_a_damaged_download_is_removed_and_an_intact_one_is_kept(cache: Path, hub: Hub):
+    intact, damaged = download(hub), download(hub, "https://example.org/other.safetensors")
     damaged.path.write_bytes(WEIGHTS[:-1] + b"!")
     assert [each.removal.item.path for each in prune("damaged")] == [damaged.folder]
-    assert sound.is_whole
+    assert intact.is_whole
 
 
-def test_only_what_was_not_used_for_so_long_goes(cache: Path, hub: Hub):
+def test_only_files_unused_for_the_given_time_are_removed(cache: Path, hub: Hub):
     young, old = download(hub), download(hub, "https://example.org/other.safetensors")
     age(old.folder, days=31)
     assert [each.removal.item.path for each in prune("all", unused_days=30)] == [old.folder]
     assert young.is_whole
 
 
-def test_a_file_that_may_be_written_now_stays_whatever_is_asked(cache: Path):
+def test_a_file_being_written_is_never_removed(cache: Path):
     path = scratch(cache / "converted", days=0.5)
     prune("all")
     assert path.exists()
 
 
 @pytest.mark.parametrize("suffix", ["", ".whole"])
-def test_a_download_that_another_process_is_busy_with_stays(cache: Path, hub: Hub, suffix: str):
+def test_a_download_in_progress_is_not_removed(cache: Path, hub: Hub, suffix: str):
     part = download(hub)
     with locked(part.folder.with_suffix(suffix)):
         assert [(each.state, each.bytes) for each in prune()] == [("in use", 0)]
     assert part.is_whole
 
 
-def test_what_is_gone_when_its_turn_comes_is_no_failure(cache: Path, hub: Hub):
+def test_files_removed_by_another_process_are_no_failure(cache: Path, hub: Hub):
     part = download(hub)
     (removal,) = removals(Inventory.taken(registry()), "useless")
     assert remove(removal).state == "removed"
@@ -506,12 +508,12 @@ def test_several_processes_prune_at_once(vit: Repository, hub: Hub, cache: Path)
     assert kept("download") == kept("hub") == []
 
 
-# ---------------------------------------------------------------- links that lead elsewhere
+# ---------------------------------------------------------------- links to other folders
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder outside of all caches, with files that are called as those in one."""
+    """Return a folder outside all caches, with files named like those in a cache."""
     folder = tmp_path / "elsewhere"
     for name in (f"{SHA256}.torch-1.safetensors", f"{'0' * 40}/about.json", f"{'0' * 64}.trace", ".layerzoo-0.part"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -544,7 +546,7 @@ def test_a_link_in_a_folder_is_not_followed(cache: Path, elsewhere: Path):
     assert everything_in(elsewhere) == before
 
 
-def test_a_folder_that_became_a_link_since_it_was_looked_at_is_not_followed(cache: Path, elsewhere: Path):
+def test_a_folder_replaced_by_a_link_after_listing_is_not_followed(cache: Path, elsewhere: Path):
     convert(SHA256)
     (removal,) = removals(Inventory.taken(registry()), "useless")
     shutil.rmtree(cache / "converted")
@@ -555,7 +557,7 @@ def test_a_folder_that_became_a_link_since_it_was_looked_at_is_not_followed(cach
     assert (elsewhere / f"{SHA256}.torch-1.safetensors").exists()
 
 
-def test_a_download_that_claims_to_be_elsewhere_is_removed_alone(cache: Path, elsewhere: Path):
+def test_only_the_record_of_a_download_with_a_foreign_path_is_removed(cache: Path, elsewhere: Path):
     folder = cache / "downloads" / ("0" * 40)
     folder.mkdir(parents=True)
     about = {"source": LINK, "name": f"../../../elsewhere/{'0' * 64}.trace", "size": 8, "digest": SHA256}
@@ -594,7 +596,7 @@ def test_the_cache_directory_itself_may_be_a_link(cache: Path, hub: Hub, tmp_pat
 # ---------------------------------------------------------------- a cache in disorder
 
 
-def test_a_cache_directory_that_is_a_file_is_told(cache: Path):
+def test_a_cache_directory_that_is_a_file_is_reported(cache: Path):
     zoo = registry()
     shutil.rmtree(cache)
     cache.touch()
@@ -605,7 +607,7 @@ def test_a_cache_directory_that_is_a_file_is_told(cache: Path):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"files": 1}', '{"files": [{"name": "../x", "size": 1, "etag": "0"}]}']
 )
-def test_notes_that_make_no_sense_count_as_none(vit: Repository, cache: Path, text: str):
+def test_invalid_records_are_ignored(vit: Repository, cache: Path, text: str):
     pull()
     (cache / "repositories" / "acme--vit" / f"{vit.at('main').revision}.json").write_text(text)
     assert kept("hub") == []
@@ -613,14 +615,14 @@ def test_notes_that_make_no_sense_count_as_none(vit: Repository, cache: Path, te
 
 
 @pytest.mark.parametrize("name", ["converted", "downloads", "traces", "repositories"])
-def test_a_file_in_the_place_of_a_folder_is_passed_over(cache: Path, name: str):
+def test_a_file_instead_of_a_folder_is_skipped(cache: Path, name: str):
     cache.mkdir()
     (cache / name).touch()
     assert {item.kind for item in kept()} == {"index"}
     assert {each.state for each in prune("all")} == {"removed"}
 
 
-def test_a_download_that_was_killed_before_it_began_is_of_no_use(cache: Path):
+def test_a_download_killed_before_its_start_is_unused(cache: Path):
     (cache / "downloads" / ("0" * 40)).mkdir(parents=True)
     assert [(item.bytes, item.useless) for item in kept("download")] == [(0, "it was begun, and holds nothing")]
     assert list(states().values()) == ["partial"]

@@ -1,4 +1,4 @@
-"""What a hub states and sends has limits, whatever it is."""
+"""Limits apply to everything that a hub states and sends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def vit(connected: Hub) -> Hub:
 
 
 def say(hub: Hub, change: Any) -> None:
-    """Let the list of a repository's files be changed, or be other bytes."""
+    """Make the hub send a changed list of a repository's files, or other bytes."""
 
     def fault(request: Request, respond: Respond) -> Answer:
         body = change if isinstance(change, bytes) else json.dumps(change(json.loads(respond(request).body))).encode()
@@ -53,7 +53,7 @@ def sized(size: Any, name: str = "config.json") -> Any:
 
 
 @pytest.mark.parametrize("size", [1e400, float("nan"), 1.5, "3", [3], -1])
-def test_a_size_that_is_none_is_an_error_of_ours(vit: Hub, size: Any) -> None:
+def test_an_invalid_size_raises_a_layerzoo_error(vit: Hub, size: Any) -> None:
     say(vit, sized(size))
     with pytest.raises(ServerError, match=r"config\.json is said to have"):
         take()
@@ -62,13 +62,13 @@ def test_a_size_that_is_none_is_an_error_of_ours(vit: Hub, size: Any) -> None:
 @pytest.mark.parametrize(
     "body", [b"[" * 200_000, b'{"sha": 1e400}', b"null", b"\xff\xfe", b'{"sha": "x", "siblings": 7}', b""]
 )
-def test_a_list_that_makes_no_sense_is_an_error_of_ours(vit: Hub, body: bytes) -> None:
+def test_an_invalid_list_raises_a_layerzoo_error(vit: Hub, body: bytes) -> None:
     say(vit, body)
     with pytest.raises(ServerError, match=r"no model hub|names no commit"):
         take()
 
 
-def test_a_list_without_end_is_not_read_to_its_end(vit: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_list_is_not_read_completely(vit: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerzoo.weights.network.hub._LARGEST_LISTING_BYTES", 100_000)
     say(vit, b'{"siblings": [' + b"1," * 20_000_000)
     with pytest.raises(ServerError, match="larger than 100,000 bytes"):
@@ -79,7 +79,7 @@ def test_a_list_without_end_is_not_read_to_its_end(vit: Hub, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "size"), [("config.json", 16_000_001), ("vocab.txt", 128_000_001), ("tokenizer_config.json", 10**15)]
 )
-def test_a_small_file_that_is_large_is_refused_before_it_is_fetched(vit: Hub, name: str, size: int) -> None:
+def test_a_large_configuration_file_is_refused_before_the_download(vit: Hub, name: str, size: int) -> None:
     vit.repository("acme/vit").commit({**FILES, name: "{}"})
     say(vit, sized(size, name))
     with pytest.raises(TooLargeError, match=f"its {name} has {size:,} bytes"):
@@ -87,7 +87,7 @@ def test_a_small_file_that_is_large_is_refused_before_it_is_fetched(vit: Hub, na
     assert vit.bytes_sent("*/resolve/*") == 0
 
 
-def test_an_index_that_is_large_is_refused(vit: Hub) -> None:
+def test_a_large_index_is_refused(vit: Hub) -> None:
     index = "model.safetensors.index.json"
     vit.repository("acme/vit").commit({"config.json": "{}", index: "{}"})
     say(vit, sized(128_000_001, index))
@@ -95,13 +95,13 @@ def test_an_index_that_is_large_is_refused(vit: Hub) -> None:
         take()
 
 
-def test_a_file_of_no_librarys_is_left_alone_where_it_is_large(vit: Hub) -> None:
+def test_a_large_file_that_no_library_reads_is_ignored(vit: Hub) -> None:
     vit.repository("acme/vit").commit({**FILES, "data.json": "{}"})
     say(vit, sized(10**15, "data.json"))
     assert set(take()) == set(FILES)
 
 
-def test_files_without_number_are_refused(vit: Hub) -> None:
+def test_too_many_files_are_refused(vit: Hub) -> None:
     def many(plain: dict[str, Any]) -> dict[str, Any]:
         first = plain["siblings"][0]
         return {
@@ -123,7 +123,7 @@ def test_a_local_configuration_has_the_same_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["X-Repo-Commit", "X-Linked-Etag", "ETag"])
 @pytest.mark.parametrize("value", ["../../x", "/etc/x"])
-def test_no_header_makes_a_file_elsewhere(vit: Hub, home: Path, header: str, value: str) -> None:
+def test_no_header_creates_a_file_outside_the_cache(vit: Hub, home: Path, header: str, value: str) -> None:
     vit.set_header("*/resolve/*", header, value)
     try:
         take()
@@ -133,7 +133,7 @@ def test_no_header_makes_a_file_elsewhere(vit: Hub, home: Path, header: str, val
 
 
 @pytest.mark.parametrize("path", ["*/config.json", "/api/models/*"])
-def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(vit: Hub, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_slow_hub_is_abandoned(vit: Hub, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerzoo.weights.network.ranges.timeout_s", lambda: 0.3)
     vit.repository("acme/vit").commit({**FILES, "config.json": "{}" + " " * 1000})
     vit.slow(path, bytes_per_second=10)
@@ -145,7 +145,7 @@ def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(vit: Hub, path: str, m
 
 @pytest.fixture
 def dripping() -> Iterator[str]:
-    """A server that sends a byte of its headers now and then, without end."""
+    """Run a server that sends its headers slowly, one byte at a time, without end."""
     stop = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
     server.settimeout(0.1)
@@ -167,7 +167,7 @@ def dripping() -> Iterator[str]:
     server.close()
 
 
-def test_headers_without_end_are_given_up(connected: Hub, dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_headers_are_abandoned(connected: Hub, dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", dripping)
     monkeypatch.setattr("layerzoo.weights.network.ranges.timeout_s", lambda: 0.2)
     with pytest.raises(ConnectionFailedError, match=r"did not begin in 0\.8 s"):

@@ -1,4 +1,4 @@
-"""The lock file: what it keeps, and what is made of one that is damaged."""
+"""The lock file: its location and content, and errors for damaged files."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ PLAIN = {
 }
 
 
-def test_it_stands_beside_the_registry_of_the_working_directory_else_in_the_configuration(home: Path) -> None:
+def test_the_lock_is_next_to_the_registry_of_the_working_directory_or_in_the_configuration(home: Path) -> None:
     assert lock_path() == home.parent / "config/layerzoo/layerzoo.lock"
     (home / "registry.yaml").write_text("layerzoo: 1")
     assert lock_path() == home / "layerzoo.lock"
 
 
-def test_what_was_written_is_read_and_is_known_by_its_digest(home: Path) -> None:
+def test_a_written_lock_is_read_and_has_a_digest(home: Path) -> None:
     written = Lock.read().with_models({"mine/vit": MODEL}).write()
     assert Lock.read() == written
     assert written.sha256 == hashlib.sha256(written.path.read_bytes()).hexdigest()
     assert json.loads(written.path.read_text()) == PLAIN
 
 
-def test_the_same_models_make_the_same_file_in_whatever_order_they_came(home: Path) -> None:
+def test_the_file_does_not_depend_on_the_order_of_models(home: Path) -> None:
     first = Lock.read().with_models({"b": MODEL}).with_models({"a": MODEL}).write().sha256
     assert Lock.read().without("a", "b").with_models({"a": MODEL}).with_models({"b": MODEL}).write().sha256 == first
 
@@ -73,26 +73,26 @@ def changed(**model: object) -> str:
         ("<<<<<<< HEAD\n{}\n", "Next: take it from version control, or remove it and zoo lock"),
     ],
 )
-def test_a_lock_that_makes_no_sense_is_an_error_with_the_next_step(home: Path, text: str, message: str) -> None:
+def test_an_invalid_lock_is_an_error_with_the_next_step(home: Path, text: str, message: str) -> None:
     (home / "layerzoo.lock").write_text(text)
     with pytest.raises(LockError, match=message) as caught:
         Lock.read()
     assert str(home / "layerzoo.lock") in str(caught.value)
 
 
-def test_bytes_that_are_no_text_are_an_error_too(home: Path) -> None:
+def test_bytes_that_are_not_text_are_an_error(home: Path) -> None:
     (home / "layerzoo.lock").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LockError, match="is no valid lock"):
         Lock.read()
 
 
-def test_a_lock_that_cannot_be_read_is_told(home: Path) -> None:
+def test_an_unreadable_lock_is_reported(home: Path) -> None:
     (home / "layerzoo.lock").mkdir()
     with pytest.raises(LockError, match="cannot be read: Is a directory"):
         Lock.read(home / "layerzoo.lock")
 
 
-def test_a_lock_that_cannot_be_written_leaves_the_one_before(home: Path) -> None:
+def test_a_failed_write_keeps_the_previous_lock(home: Path) -> None:
     blocked = home / "file"
     blocked.touch()
     with pytest.raises(OutputError, match="cannot be written: File exists") as caught:
@@ -100,7 +100,7 @@ def test_a_lock_that_cannot_be_written_leaves_the_one_before(home: Path) -> None
     assert caught.value.path == blocked / "layerzoo.lock"
 
 
-def test_a_working_directory_that_is_gone_is_no_matter(home: Path) -> None:
+def test_a_removed_working_directory_is_tolerated(home: Path) -> None:
     home.rmdir()
     assert lock_path().parent.name == "layerzoo"
     os.chdir(home.parent)

@@ -1,4 +1,4 @@
-"""Making a lock, and comparing one with what the hub has now."""
+"""Creating a lock, and comparing it with the current state of the hub."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def declared(source: str) -> ModelSpec:
     return replace(SPEC, weights=Weights(source=source))
 
 
-def test_a_lock_names_the_commit_and_the_files_without_fetching_the_checkpoint(connected: Hub, vit: Repository) -> None:
+def test_a_lock_contains_the_commit_and_the_files_without_downloading_the_checkpoint(
+    connected: Hub, vit: Repository
+) -> None:
     assert lock_model(SPEC) == LockedModel(
         "hf://acme/vit",
         vit.at("main").revision,
@@ -100,14 +102,14 @@ def removed(vit: Repository) -> None:
         ),
     ],
 )
-def test_what_changed_since_is_told_with_both_revisions(
+def test_changes_are_reported_with_both_revisions(
     vit: Repository, happens: Callable[[Repository], None], message: str | None
 ) -> None:
     locked = lock_model(SPEC)
     happens(vit)
-    told = [drift.message for drift in drifts(SPEC, locked)]
+    reported = [drift.message for drift in drifts(SPEC, locked)]
     expected = message and message.format(locked=locked.revision, now=vit.at("main").revision)
-    assert told == ([expected] if expected else [])
+    assert reported == ([expected] if expected else [])
 
 
 def test_a_tag_that_moved_is_drift(vit: Repository) -> None:
@@ -127,8 +129,8 @@ def test_another_declaration_is_drift(vit: Repository) -> None:
     )
 
 
-def test_processes_that_lock_at_once_lose_nothing(home: Path) -> None:
-    """Each adds twenty models, one at a time."""
+def test_concurrent_locking_loses_no_model(home: Path) -> None:
+    """Each process adds twenty models, one at a time."""
     program = """
 import sys
 from layerzoo.lock import LockedModel
@@ -144,7 +146,7 @@ for number in range(20):
     assert sorted(path.name for path in home.iterdir()) == ["layerzoo.lock", "registry.yaml"]
 
 
-def test_a_damaged_lock_is_not_written_over(home: Path) -> None:
+def test_a_damaged_lock_is_not_overwritten(home: Path) -> None:
     (home / "layerzoo.lock").write_text("{")
     with pytest.raises(LockError):
         change_lock(lambda lock: lock)

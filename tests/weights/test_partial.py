@@ -1,4 +1,4 @@
-"""A file of which a part is here: what is fetched, what is fetched again, and what can go wrong on the way."""
+"""Partially downloaded files: which bytes are downloaded, which are downloaded again, and every failure in between."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def bytes_at(part: PartialFile, span: Span) -> bytes:
     return part.path.read_bytes()[span.start : span.stop]
 
 
-# ---------------------------------------------------------------- only what is wanted
+# ---------------------------------------------------------------- only requested bytes
 
 
-def test_only_what_is_wanted_is_fetched_and_what_is_here_is_not_fetched_again(hub: Hub, home: Path) -> None:
+def test_only_missing_requested_bytes_are_downloaded(hub: Hub, home: Path) -> None:
     part, wanted = file(hub), Span(1000, 5000)
     part.ensure([wanted])
     assert bytes_at(part, wanted) == DATA[1000:5000]
@@ -68,7 +68,7 @@ def test_only_what_is_wanted_is_fetched_and_what_is_here_is_not_fetched_again(hu
     assert not part.is_whole
 
 
-def test_the_rest_of_the_file_is_all_that_the_whole_file_takes(hub: Hub, home: Path) -> None:
+def test_completing_a_file_downloads_only_the_rest(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(100, 2 * MB)])
     assert part.complete().read_bytes() == DATA
@@ -76,15 +76,13 @@ def test_the_rest_of_the_file_is_all_that_the_whole_file_takes(hub: Hub, home: P
     assert part.is_whole
 
 
-def test_neighbours_come_in_one_request(hub: Hub, home: Path) -> None:
+def test_adjacent_ranges_share_one_request(hub: Hub, home: Path) -> None:
     file(hub).ensure([Span(at, at + 990) for at in range(0, 1000 * 1000, 1000)])
-    assert (
-        len(hub.requests) == 1 + 9
-    )  # no gap of ten bytes in a hundred is worth a request; but one percent is the limit
+    assert len(hub.requests) == 1 + 9  # ten bytes in a hundred cost less than a request, but the limit is one percent
 
 
-def test_a_large_file_comes_over_several_connections_at_once(hub: Hub, home: Path) -> None:
-    together = Barrier(5, timeout=20)  # none of the five is answered before all are there
+def test_a_large_file_is_downloaded_over_several_connections(hub: Hub, home: Path) -> None:
+    together = Barrier(5, timeout=20)  # none of the five is answered before all have arrived
     hub.meanwhile(FILE, together.wait)
     assert file(hub, LARGE).complete().read_bytes() == LARGE
     assert len(hub.requests) == 5
@@ -96,18 +94,16 @@ def test_progress_counts_every_byte_once(hub: Hub, home: Path) -> None:
     assert sum(came) == len(LARGE)
 
 
-def test_a_file_of_no_bytes_is_whole(hub: Hub, home: Path) -> None:
+def test_an_empty_file_is_complete(hub: Hub, home: Path) -> None:
     assert file(hub, b"").complete().read_bytes() == b""
     assert hub.requests == []
 
 
-# ---------------------------------------------------------------- servers that do not play along
+# ---------------------------------------------------------------- uncooperative servers
 
 
 @pytest.mark.parametrize("fault", [Hub.ignore_ranges, Hub.wrong_content_range])
-def test_of_a_server_without_ranges_the_whole_file_is_fetched(
-    hub: Hub, home: Path, fault: Callable[[Hub, str], None]
-) -> None:
+def test_a_server_without_ranges_sends_the_whole_file(hub: Hub, home: Path, fault: Callable[[Hub, str], None]) -> None:
     fault(hub, FILE)
     part = file(hub)
     part.ensure([Span(1000, 5000)])
@@ -115,13 +111,13 @@ def test_of_a_server_without_ranges_the_whole_file_is_fetched(
     assert part.is_whole
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, home: Path) -> None:
+def test_an_interrupted_download_continues_at_the_same_byte(hub: Hub, home: Path) -> None:
     hub.cut(FILE, after_bytes=MB, times=2)
     assert file(hub).complete().read_bytes() == DATA
     assert hub.bytes_sent() == len(DATA)
 
 
-def test_a_server_that_is_busy_is_asked_again(hub: Hub, home: Path) -> None:
+def test_a_busy_server_is_retried(hub: Hub, home: Path) -> None:
     hub.fail(FILE, 503, times=2)
     hub.fail(FILE, 429, times=2)
     assert file(hub).complete().read_bytes() == DATA
@@ -153,7 +149,7 @@ def test_a_server_that_is_busy_is_asked_again(hub: Hub, home: Path) -> None:
         (lambda hub: hub.set_header(FILE, "Content-Encoding", "gzip"), "ServerError", "the server sends it compressed"),
     ],
 )
-def test_a_server_that_fails_is_an_error_of_its_own(
+def test_a_failing_server_has_a_specific_error(
     hub: Hub, home: Path, plan: Callable[[Hub], None], kind: str, message: str
 ) -> None:
     plan(hub)
@@ -166,9 +162,7 @@ def test_a_server_that_fails_is_an_error_of_its_own(
     assert part.complete().read_bytes() == DATA
 
 
-def test_a_server_that_is_silent_or_hangs_up_is_not_waited_for_for_ever(
-    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_times_out(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.1")
     hub.slow("/files/slow.safetensors", bytes_per_second=1)
     hub.hang_up("/files/rude.safetensors", after=1)
@@ -182,23 +176,23 @@ def test_a_server_that_is_silent_or_hangs_up_is_not_waited_for_for_ever(
         return str(caught.value)
 
     with ThreadPoolExecutor() as pool:
-        told = list(pool.map(refused, (slow, rude, drip)))
-    assert all("is not available now: " in each and "Next: try again later" in each for each in told)
-    assert ["5 times in a row" in each for each in told] == [True, True, False]  # dripping is not tried so often
+        reported = list(pool.map(refused, (slow, rude, drip)))
+    assert all("is not available now: " in each and "Next: try again later" in each for each in reported)
+    assert ["5 times in a row" in each for each in reported] == [True, True, False]  # slow servers are tried less often
     assert rude.here_bytes == 1000
 
 
-# ---------------------------------------------------------------- another file than before
+# ---------------------------------------------------------------- changed files
 
 
-def test_another_size_is_noticed_and_nothing_is_kept(hub: Hub, home: Path) -> None:
+def test_a_changed_size_is_detected_and_nothing_is_kept(hub: Hub, home: Path) -> None:
     part = file(hub, size=len(DATA) + 1)
     with pytest.raises(ChangedError, match="its size was 3000001, and is 3000000 now"):
         part.ensure([Span(0, 1000)])
     assert not part.folder.exists()
 
 
-def test_another_etag_is_noticed_and_nothing_is_kept(hub: Hub, home: Path) -> None:
+def test_a_changed_etag_is_detected_and_nothing_is_kept(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(0, 1000)])
     hub.file("model.safetensors", noise(len(DATA), seed=1))
@@ -207,7 +201,7 @@ def test_another_etag_is_noticed_and_nothing_is_kept(hub: Hub, home: Path) -> No
     assert not part.folder.exists()
 
 
-def test_other_bytes_under_the_same_etag_are_noticed_once_the_file_is_complete(hub: Hub, home: Path) -> None:
+def test_changed_bytes_with_the_same_etag_are_detected_in_the_complete_file(hub: Hub, home: Path) -> None:
     part = file(hub)
     hub.corrupt(FILE, at=17, times=1)
     with pytest.raises(
@@ -220,7 +214,7 @@ def test_other_bytes_under_the_same_etag_are_noticed_once_the_file_is_complete(h
 
 
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
-def test_a_whole_file_of_another_length_is_not_kept(hub: Hub, home: Path, size: int) -> None:
+def test_a_complete_file_of_the_wrong_length_is_not_kept(hub: Hub, home: Path, size: int) -> None:
     hub.ignore_ranges(FILE)
     part = file(hub, size=size)
     with pytest.raises(ChangedError, match=f"its size was {size}, and is 3000000 now"):
@@ -228,14 +222,14 @@ def test_a_whole_file_of_another_length_is_not_kept(hub: Hub, home: Path, size: 
     assert not part.folder.exists()
 
 
-def test_a_server_that_never_stops_sending_is_left(hub: Hub, home: Path) -> None:
+def test_an_endless_response_is_abandoned(hub: Hub, home: Path) -> None:
     hub.ignore_ranges(FILE)
     hub.set_header(FILE, "Content-Length", None)
     with pytest.raises(LayerzooError):
         file(hub, size=MB).complete()
 
 
-def test_where_pieces_came_from_another_file_the_pieces_that_were_here_go_too(hub: Hub, home: Path) -> None:
+def test_parts_from_a_changed_file_also_invalidate_the_earlier_parts(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(0, 1000)])
     hub.ignore_ranges(FILE)
@@ -259,14 +253,14 @@ def test_where_pieces_came_from_another_file_the_pieces_that_were_here_go_too(hu
         ),
     ],
 )
-def test_a_header_that_claims_too_much_is_not_fetched(hub: Hub, home: Path, data: bytes, message: str) -> None:
+def test_a_header_with_an_excessive_length_is_not_downloaded(hub: Hub, home: Path, data: bytes, message: str) -> None:
     with pytest.raises(WeightsError, match=f"is no safetensors file: {message}"):
         fetch_header(file(hub, data))
     assert hub.bytes_sent() <= 8
 
 
-def test_a_header_of_gigabytes_is_not_fetched(hub: Hub, home: Path) -> None:
-    """As long as the file, so that only its own limit can tell."""
+def test_a_header_of_gigabytes_is_not_downloaded(hub: Hub, home: Path) -> None:
+    """The header is as long as the file, so only the limit of headers detects it."""
     part = file(hub, size=10**10)
     hub.inject(FILE, lambda request, respond: respond(request).with_headers(Content_Range="bytes 0-7/10000000000"))
     hub.file("model.safetensors", (10**9).to_bytes(8, "little"))
@@ -277,8 +271,8 @@ def test_a_header_of_gigabytes_is_not_fetched(hub: Hub, home: Path) -> None:
 # ---------------------------------------------------------------- interrupted
 
 
-def test_whatever_a_server_does_the_bytes_are_right_or_the_error_is_ours(hub: Hub, home: Path) -> None:
-    """Thirty servers that fail at random, at once: a failing one makes its clients wait."""
+def test_any_behaviour_of_a_server_gives_the_right_bytes_or_a_layerzoo_error(hub: Hub, home: Path) -> None:
+    """Thirty servers that fail at random run at once, because a failing one makes its clients wait."""
 
     def one(seed: int) -> str:
         data = noise(200_000, seed)
@@ -320,7 +314,7 @@ except Exception as error:
 
 
 def start(part: PartialFile, place: Path, prefix: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
-    """A process that fetches the file, once it is told to."""
+    """Start a process that downloads the file on request."""
     about = part.about
     command = [*prefix, sys.executable, "-c", PULL, about.source, about.name, str(about.size), about.digest]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -335,8 +329,8 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_a_killed_download_goes_on_where_it_was(hub: Hub, home: Path) -> None:
-    """Killed at some moment again and again: never a wrong byte, and it ends."""
+def test_a_killed_download_continues(hub: Hub, home: Path) -> None:
+    """A process killed repeatedly at random moments never stores a wrong byte, and finally completes the file."""
     part = file(hub, LARGE)
     hub.slow(FILE, bytes_per_second=30 * MB)
     moments = random.Random(os.urandom(8))
@@ -351,7 +345,7 @@ def test_a_killed_download_goes_on_where_it_was(hub: Hub, home: Path) -> None:
         if part.is_whole:
             break
     hub.heal()
-    time.sleep(0.5)  # the server may still be accepting, and sending to, those that are dead
+    time.sleep(0.5)  # the server may still be accepting connections of dead processes, and sending to them
     hub.requests.clear()
     here = part.here_bytes
     assert part.complete().read_bytes() == LARGE
@@ -359,18 +353,18 @@ def test_a_killed_download_goes_on_where_it_was(hub: Hub, home: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_that_want_the_same_file_fetch_it_once(hub: Hub, home: Path, count: int) -> None:
+def test_concurrent_processes_download_a_file_once(hub: Hub, home: Path, count: int) -> None:
     part = file(hub, LARGE)
     processes = [start(part, home) for _ in range(count)]
     for process in processes:
         go(process)
-    told = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, told
+    reported = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, reported
     assert part.path.read_bytes() == LARGE
     assert hub.bytes_sent() == len(LARGE)
 
 
-def test_bytes_that_are_here_no_more_are_not_taken_for_what_they_were(hub: Hub, home: Path) -> None:
+def test_a_part_removed_by_another_process_is_detected(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(0, 1000)])
     part.require([Span(0, 1000)])
@@ -382,7 +376,7 @@ def test_bytes_that_are_here_no_more_are_not_taken_for_what_they_were(hub: Hub, 
 # ---------------------------------------------------------------- the disk
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_that_looks_whole(hub: Hub, home: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file_that_seems_complete(hub: Hub, home: Path) -> None:
     part = file(hub, LARGE)
 
     def limit() -> None:
@@ -398,7 +392,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_whole(hub: Hub, home:
 
 
 def under_mount(part: PartialFile, place: Path, mount: str) -> str:
-    """Fetch in a process that sees the cache folder as a disk of its own. Returns: what the process printed."""
+    """Download in a process for which the cache folder is a separate disk. Returns: its output."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
         pytest.skip("only root can mount a disk, and only where it may")
     Path(os.environ["LAYERZOO_CACHE"]).mkdir(exist_ok=True)
@@ -407,20 +401,20 @@ def under_mount(part: PartialFile, place: Path, mount: str) -> str:
     return "".join(process.communicate())
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(hub: Hub, home: Path) -> None:
+def test_insufficient_disk_space_is_reported_before_the_download(hub: Hub, home: Path) -> None:
     part = file(hub, LARGE)
-    told = under_mount(part, home, 'mount -t tmpfs -o size=20m tmpfs "$LAYERZOO_CACHE"')
-    assert told.startswith(f"CacheError: {part.about.source} needs 40,000,000 bytes more on the disk, and ")
-    assert "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER" in told
+    reported = under_mount(part, home, 'mount -t tmpfs -o size=20m tmpfs "$LAYERZOO_CACHE"')
+    assert reported.startswith(f"CacheError: {part.about.source} needs 40,000,000 bytes more on the disk, and ")
+    assert "Next: make room, or choose another folder with LAYERZOO_CACHE=FOLDER" in reported
     assert hub.requests == []
 
 
-def test_a_cache_that_may_not_be_written_is_told_and_one_that_is_complete_is_enough(hub: Hub, home: Path) -> None:
+def test_a_read_only_cache_is_reported_unless_it_is_complete(hub: Hub, home: Path) -> None:
     part = file(hub)
     read_only = 'mount --bind "$LAYERZOO_CACHE" "$LAYERZOO_CACHE" && mount -o remount,bind,ro "$LAYERZOO_CACHE"'
-    told = under_mount(part, home, read_only)
-    assert told.startswith("CacheError: the cache folder ")
-    assert "Read-only file system" in told
+    reported = under_mount(part, home, read_only)
+    assert reported.startswith("CacheError: the cache folder ")
+    assert "Read-only file system" in reported
     part.complete()
     hub.requests.clear()
     assert Path(under_mount(part, home, read_only).strip()).read_bytes() == DATA
@@ -430,7 +424,7 @@ def test_a_cache_that_may_not_be_written_is_told_and_one_that_is_complete_is_eno
 # ---------------------------------------------------------------- a damaged cache
 
 
-def test_a_line_of_the_journal_that_was_cut_off_costs_its_piece_only(hub: Hub, home: Path) -> None:
+def test_a_truncated_line_of_the_journal_invalidates_only_its_part(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(0, 1000)])
     with (part.folder / "spans.jsonl").open("a") as journal:
@@ -441,22 +435,22 @@ def test_a_line_of_the_journal_that_was_cut_off_costs_its_piece_only(hub: Hub, h
 
 
 @pytest.mark.parametrize("line", ['{"span": [0, "x"]}', '{"span": 7}', '{"span": [5]}', "[1, 2]", "null"])
-def test_a_journal_that_makes_no_sense_is_not_believed(hub: Hub, home: Path, line: str) -> None:
+def test_an_invalid_journal_is_ignored(hub: Hub, home: Path, line: str) -> None:
     part = file(hub)
     part.ensure([Span(0, 1000)])
     (part.folder / "spans.jsonl").write_text(f"{line}\n")
     assert part.complete().read_bytes() == DATA
 
 
-def test_a_file_that_was_cut_short_since_is_fetched_again(hub: Hub, home: Path) -> None:
+def test_a_truncated_file_is_downloaded_again(hub: Hub, home: Path) -> None:
     part = file(hub)
     os.truncate(part.complete(), 1000)
     assert not part.is_whole
     assert part.complete().read_bytes() == DATA
 
 
-def test_a_place_is_asked_for_what_it_must_say(hub: Hub, home: Path) -> None:
-    """What identifies a file is compared at every request."""
+def test_identifying_headers_are_compared_at_every_request(hub: Hub, home: Path) -> None:
+    """Headers that identify a file are compared at every request."""
     url = hub.file("model.safetensors", DATA)
     place = Endpoint(url, "hf://acme/vit", {"x-repo-commit": "1" * 40}, is_on_hub=True)
     hub.set_header(FILE, "X-Repo-Commit", "2" * 40)
@@ -465,7 +459,7 @@ def test_a_place_is_asked_for_what_it_must_say(hub: Hub, home: Path) -> None:
         part.ensure([Span(0, 10)])
 
 
-def test_what_is_noted_can_be_read_without_the_code_that_wrote_it(hub: Hub, home: Path) -> None:
+def test_the_journal_is_readable_without_the_code_that_wrote_it(hub: Hub, home: Path) -> None:
     part = file(hub)
     part.ensure([Span(0, 10)])
     assert json.loads((part.folder / "about.json").read_text()) == {

@@ -1,4 +1,4 @@
-"""The files of a model in a repository of the hub: which commit, what is asked for, what is not asked for again."""
+"""The files of a model in a repository of the hub: the resolved commit, and the requests that are sent or avoided."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sha256(data: bytes) -> str:
 # ---------------------------------------------------------------- which commit
 
 
-def test_a_branch_means_the_commit_that_it_is_at(vit: Repository, home: Path) -> None:
+def test_a_branch_resolves_to_its_current_commit(vit: Repository, home: Path) -> None:
     files = take()
     revision = vit.at("main").revision
     assert set(files) == {"config.json", "model.safetensors"}
@@ -74,7 +74,7 @@ def test_a_branch_means_the_commit_that_it_is_at(vit: Repository, home: Path) ->
     assert (files.origin.revision, files.origin.pinned_by, files.origin.lock_sha256) == (revision, None, None)
 
 
-def test_a_tag_and_a_commit_mean_what_they_say(vit: Repository) -> None:
+def test_tags_and_commits_resolve_to_themselves(vit: Repository) -> None:
     first = vit.at("main").revision
     vit.tag("v1")
     second = vit.commit({"model.safetensors": save({"a": np.zeros(3, np.float32)})})
@@ -87,7 +87,7 @@ def test_a_tag_and_a_commit_mean_what_they_say(vit: Repository) -> None:
     ]
 
 
-def test_a_pinned_commit_is_asked_about_once(connected: Hub, vit: Repository) -> None:
+def test_a_pinned_commit_is_requested_once(connected: Hub, vit: Repository) -> None:
     source = f"{VIT}@{vit.at('main').revision}"
     take(source)
     connected.requests.clear()
@@ -95,19 +95,19 @@ def test_a_pinned_commit_is_asked_about_once(connected: Hub, vit: Repository) ->
     assert connected.requests == []
 
 
-def test_an_unpinned_source_is_told_once(connected: Hub, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unpinned_source_is_reported_once(connected: Hub, caplog: pytest.LogCaptureFixture) -> None:
     revision = connected.repository("acme/unpinned").commit({"config.json": "{}", "model.safetensors": WEIGHTS})
     with caplog.at_level(logging.WARNING, "layerzoo"):
         take("hf://acme/unpinned")
         take("hf://acme/unpinned")
-    told = [record.getMessage() for record in caplog.records if record.name == "layerzoo"]
-    assert told == [
+    reported = [record.getMessage() for record in caplog.records if record.name == "layerzoo"]
+    assert reported == [
         f"hf://acme/unpinned is not pinned: today it is {revision}. "
         "To keep it at that: zoo lock, or write the commit after an @"
     ]
 
 
-def test_a_branch_that_moves_is_followed_and_what_stayed_is_not_fetched_again(
+def test_a_moved_branch_is_followed_without_downloading_unchanged_files(
     connected: Hub, vit: Repository, home: Path
 ) -> None:
     take()
@@ -120,7 +120,7 @@ def test_a_branch_that_moves_is_followed_and_what_stayed_is_not_fetched_again(
     assert connected.bytes_sent(FILE) == 0
 
 
-def test_what_another_program_fetched_is_not_fetched_again(connected: Hub, vit: Repository, home: Path) -> None:
+def test_files_downloaded_by_another_program_are_reused(connected: Hub, vit: Repository, home: Path) -> None:
     revision = vit.at("main").revision
     for name in ("config.json", "model.safetensors"):
         hf_hub_download("acme/vit", name, endpoint=connected.url, cache_dir=home.parent / "huggingface/hub")
@@ -129,7 +129,7 @@ def test_what_another_program_fetched_is_not_fetched_again(connected: Hub, vit: 
     assert [request.path for request in connected.requests] == [f"/api/models/acme/vit/revision/{revision}"]
 
 
-def test_what_was_fetched_is_there_for_other_programs(
+def test_downloaded_files_are_available_to_other_programs(
     connected: Hub, vit: Repository, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take()
@@ -140,7 +140,7 @@ def test_what_was_fetched_is_there_for_other_programs(
     assert connected.bytes_sent() == 0
 
 
-def test_a_large_file_on_another_host_comes_without_the_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_not_sent_to_another_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Hub(cdn=True) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_HOME", str(home.parent / "huggingface"))
@@ -161,7 +161,7 @@ def test_a_folder_of_a_repository_is_a_model(connected: Hub) -> None:
     assert files["config.json"].parent == files.folder
 
 
-def test_only_what_a_builder_may_read_comes_beside_the_checkpoint(connected: Hub) -> None:
+def test_only_files_that_a_builder_may_read_are_downloaded_with_the_checkpoint(connected: Hub) -> None:
     files: dict[str, bytes | str | None] = {
         "config.json": "{}",
         "vocab.txt": "a",
@@ -178,7 +178,7 @@ def test_only_what_a_builder_may_read_comes_beside_the_checkpoint(connected: Hub
 
 
 @pytest.mark.parametrize("variable", ["LAYERZOO_OFFLINE", "HF_HUB_OFFLINE"])
-def test_offline_nobody_is_asked_and_the_error_says_what_brings_the_file(
+def test_offline_no_request_is_sent_and_the_error_names_the_download_command(
     connected: Hub, vit: Repository, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "1")
@@ -189,7 +189,7 @@ def test_offline_nobody_is_asked_and_the_error_says_what_brings_the_file(
     assert connected.requests == []
 
 
-def test_offline_a_branch_means_the_commit_that_it_was_at_last(
+def test_offline_a_branch_resolves_to_its_last_known_commit(
     connected: Hub, vit: Repository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = take().origin
@@ -201,7 +201,7 @@ def test_offline_a_branch_means_the_commit_that_it_was_at_last(
     assert "the hub cannot be asked now, and when it was seen last it was" in caplog.text
 
 
-def test_offline_what_another_program_fetched_is_enough(
+def test_offline_files_downloaded_by_another_program_are_used(
     connected: Hub, vit: Repository, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("config.json", "model.safetensors"):
@@ -210,8 +210,8 @@ def test_offline_what_another_program_fetched_is_enough(
     assert take()["model.safetensors"].read_bytes() == WEIGHTS
 
 
-def test_offline_no_socket_is_made(connected: Hub, vit: Repository, home: Path) -> None:
-    """Not even for a lookup: in this process there are none."""
+def test_offline_no_socket_is_created(connected: Hub, vit: Repository, home: Path) -> None:
+    """Not even to look up a host: creating a socket fails in this process."""
     take()
     program = """
 import socket
@@ -245,7 +245,7 @@ def run(program: str, hub: Hub, home: Path, **variables: str) -> subprocess.Comp
     return subprocess.run([sys.executable, "-c", program], env=environment, cwd=home, capture_output=True, text=True)
 
 
-# ---------------------------------------------------------------- who may read it
+# ---------------------------------------------------------------- access
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def run(program: str, hub: Hub, home: Path, **variables: str) -> subprocess.Comp
         (True, "hf_other", r"there is no such repository, or it is private and your token has no access \(404\)"),
     ],
 )
-def test_who_has_no_access_is_told_how_to_get_it(
+def test_the_error_for_a_gated_repository_explains_how_to_get_access(
     connected: Hub, monkeypatch: pytest.MonkeyPatch, private: bool, token: str | None, message: str
 ) -> None:
     repository = connected.repository("acme/vit", token="hf_right", private=private)
@@ -274,7 +274,7 @@ def test_who_has_no_access_is_told_how_to_get_it(
     assert take()["model.safetensors"].read_bytes() == WEIGHTS
 
 
-# ---------------------------------------------------------------- what is not there
+# ---------------------------------------------------------------- missing objects
 
 
 @pytest.mark.parametrize(
@@ -291,9 +291,7 @@ def test_who_has_no_access_is_told_how_to_get_it(
         (f"{VIT}/sub/", MissingOnServerError, r"has no files at .* The repository has: config.json, model.safetensors"),
     ],
 )
-def test_what_is_not_there_is_told_by_its_name(
-    vit: Repository, source: str, kind: type[LayerzooError], message: str
-) -> None:
+def test_errors_name_the_missing_object(vit: Repository, source: str, kind: type[LayerzooError], message: str) -> None:
     with pytest.raises(kind, match=message):
         take(source)
 
@@ -301,7 +299,7 @@ def test_what_is_not_there_is_told_by_its_name(
 # ---------------------------------------------------------------- hostile answers
 
 
-def test_a_digest_that_is_declared_and_not_the_hubs_is_told_before_the_file_is_fetched(
+def test_a_declared_digest_that_differs_from_the_hub_is_reported_before_the_download(
     connected: Hub, vit: Repository
 ) -> None:
     with pytest.raises(DigestError) as caught:
@@ -312,7 +310,7 @@ def test_a_digest_that_is_declared_and_not_the_hubs_is_told_before_the_file_is_f
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_damaged_file_is_refused_and_the_next_try_starts_afresh(
+def test_a_damaged_file_is_refused_and_downloaded_again_at_the_next_attempt(
     connected: Hub, vit: Repository, home: Path, name: str
 ) -> None:
     connected.corrupt(f"*/{name}", at=1, times=1)
@@ -323,7 +321,7 @@ def test_a_damaged_file_is_refused_and_the_next_try_starts_afresh(
 
 
 @pytest.mark.parametrize("etag", ['"../../x"', '"/etc/passwd"', '"a b"'])
-def test_an_etag_that_is_no_digest_makes_no_file(connected: Hub, vit: Repository, home: Path, etag: str) -> None:
+def test_an_etag_that_is_not_a_digest_creates_no_file(connected: Hub, vit: Repository, home: Path, etag: str) -> None:
     connected.set_header("*/resolve/*", "ETag", etag)
     connected.set_header("*/resolve/*", "X-Linked-Etag", etag)
     with pytest.raises((ServerError, ChangedError)):
@@ -332,7 +330,7 @@ def test_an_etag_that_is_no_digest_makes_no_file(connected: Hub, vit: Repository
 
 
 @pytest.mark.parametrize("name", ["../x.json", "/x.json", "a\\..\\x.json", "x\0.json", "c:x.json"])
-def test_a_hostile_name_in_a_repository_is_refused_or_left_alone(connected: Hub, home: Path, name: str) -> None:
+def test_a_hostile_file_name_is_refused_or_ignored(connected: Hub, home: Path, name: str) -> None:
     before = {path for path in home.parent.rglob("*") if path.is_file()}
     repository = connected.repository("acme/vit")
     repository.commit({"config.json": "{}", "model.safetensors": WEIGHTS, name: "{}"})
@@ -344,7 +342,7 @@ def test_a_hostile_name_in_a_repository_is_refused_or_left_alone(connected: Hub,
     assert not [path for path in made if path.name.endswith("x.json")]
 
 
-def test_a_name_that_is_too_long_for_a_disk_is_an_error_of_ours(connected: Hub) -> None:
+def test_a_file_name_that_is_too_long_raises_a_layerzoo_error(connected: Hub) -> None:
     repository = connected.repository("acme/vit")
     repository.commit({f"{'x' * 300}.json": "{}", "model.safetensors": WEIGHTS})
     with pytest.raises(LayerzooError, match="File name too long"):
@@ -352,7 +350,7 @@ def test_a_name_that_is_too_long_for_a_disk_is_an_error_of_ours(connected: Hub) 
 
 
 def answer_with(hub: Hub, change: dict[str, Any] | str) -> None:
-    """Let the list of a repository's files say something else."""
+    """Make the hub send another list of a repository's files."""
     from tests.hub.exchange import Answer, Request, Respond
 
     def fault(request: Request, respond: Respond) -> Answer:
@@ -376,7 +374,7 @@ def answer_with(hub: Hub, change: dict[str, Any] | str) -> None:
     ],
     ids=str,
 )
-def test_a_list_of_files_that_makes_no_sense_is_refused(
+def test_an_invalid_list_of_files_is_refused(
     connected: Hub, vit: Repository, change: dict[str, Any] | str, message: str
 ) -> None:
     answer_with(connected, change)
@@ -392,7 +390,7 @@ def test_a_list_of_another_commit_is_refused(connected: Hub, vit: Repository) ->
         take(f"{VIT}@{first}")
 
 
-def test_a_claim_of_terabytes_is_not_believed(connected: Hub, vit: Repository, home: Path) -> None:
+def test_a_stated_size_of_terabytes_is_not_allocated(connected: Hub, vit: Repository, home: Path) -> None:
     sibling = {"rfilename": "model.safetensors", "size": 10**15, "blobId": "0" * 40}
     answer_with(connected, {"siblings": [{**sibling, "lfs": {"sha256": "0" * 64, "size": 10**15, "pointerSize": 1}}]})
     with pytest.raises(LayerzooError, match=r"1,000,000,000,000,000 bytes"):
@@ -404,22 +402,20 @@ def test_a_claim_of_terabytes_is_not_believed(connected: Hub, vit: Repository, h
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_that_want_the_same_model_fetch_it_once(
-    connected: Hub, vit: Repository, home: Path, count: int
-) -> None:
-    connected.slow(FILE, bytes_per_second=1e6)  # long enough for all to be there
+def test_concurrent_processes_download_a_model_once(connected: Hub, vit: Repository, home: Path, count: int) -> None:
+    connected.slow(FILE, bytes_per_second=1e6)  # long enough for all processes to arrive
     program = """
 from layerzoo.spec import Weights
 from layerzoo.weights import resolve
 print(resolve(Weights(source="hf://acme/vit"))["model.safetensors"])
 """
     with ThreadPoolExecutor(count) as pool:
-        told = list(pool.map(lambda _: run(program, connected, home), range(count)))
-    assert {Path(each.stdout.strip()).read_bytes() for each in told} == {WEIGHTS}
+        reported = list(pool.map(lambda _: run(program, connected, home), range(count)))
+    assert {Path(each.stdout.strip()).read_bytes() for each in reported} == {WEIGHTS}
     assert connected.bytes_sent(FILE) == len(WEIGHTS)
 
 
-def test_where_huggingface_hubs_cache_cannot_be_written_what_came_is_kept_for_the_next_try(
+def test_a_download_is_kept_if_the_cache_of_huggingface_hub_is_read_only(
     connected: Hub, vit: Repository, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "file").touch()
@@ -431,7 +427,9 @@ def test_where_huggingface_hubs_cache_cannot_be_written_what_came_is_kept_for_th
     assert connected.bytes_sent(FILE) == len(WEIGHTS)
 
 
-def test_on_another_disk_it_is_the_same(connected: Hub, vit: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_is_kept_also_on_another_disk(
+    connected: Hub, vit: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == Path(os.environ["LAYERZOO_CACHE"]).parent.stat().st_dev:
         pytest.skip("there is no other disk here")
@@ -448,7 +446,7 @@ def lock(model: str, source: str, revision: str | None, **files: bytes) -> Lock:
     return Lock.read().with_models({model: LockedModel(source, revision, locked)}).write()
 
 
-def test_a_locked_branch_means_the_locked_commit(vit: Repository) -> None:
+def test_a_locked_branch_resolves_to_the_locked_commit(vit: Repository) -> None:
     first = vit.at("main").revision
     written = lock("mine/vit", VIT, first, model__safetensors=WEIGHTS)
     vit.commit({"model.safetensors": save({"a": np.zeros(3, np.float32)})})
@@ -492,7 +490,7 @@ def test_a_locked_commit_that_vanished_names_both_revisions(vit: Repository) -> 
     assert (caught.value.locked, caught.value.found) == (first, second)
 
 
-def test_a_locked_commit_that_vanished_is_no_matter_for_who_has_it(connected: Hub, vit: Repository) -> None:
+def test_a_removed_locked_commit_is_not_needed_if_its_files_are_cached(connected: Hub, vit: Repository) -> None:
     first = vit.at("main").revision
     lock("mine/vit", VIT, first, model__safetensors=WEIGHTS)
     take()

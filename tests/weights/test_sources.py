@@ -1,4 +1,4 @@
-"""Sources of weights, parsed."""
+"""Parsing of the sources of weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         (f"hf://acme/vit.b@{COMMIT}/sub/m.bin", Source("hf", "acme/vit.b", "sub/m.bin", COMMIT)),
     ],
 )
-def test_every_form_is_understood(text: str, source: Source):
+def test_every_form_is_parsed(text: str, source: Source):
     assert parse_source(text) == source
     assert parse_source(str(source)) == source
 
@@ -71,18 +71,18 @@ def test_a_path_that_may_leave_its_repository_is_refused():
     ["", "m.safetensors", "http://host/m", "ftp://host/m", "package:acme/m", "package:///m", "package://acme", "hf://vit",
      "hf://acme/vit@/m", "https://host", "https://host/folder/", "package://ac me/m"],
 )  # fmt: skip
-def test_what_is_no_source_names_the_possible_forms(text: str):
+def test_the_error_for_an_invalid_source_lists_the_possible_forms(text: str):
     with pytest.raises(WeightsError, match=r"is no source of weights. Possible: package://DISTRIBUTION/PATH"):
         parse_source(text)
 
 
-def test_a_relative_file_is_told_how_paths_are_read():
+def test_the_error_for_a_relative_path_explains_how_paths_are_resolved():
     with pytest.raises(WeightsError, match="must be absolute"):
         parse_source("file:./m.safetensors")
 
 
 @given(st.text())
-def test_any_text_is_a_source_or_an_error_of_ours(text: str):
+def test_any_text_is_a_source_or_raises_a_layerzoo_error(text: str):
     for prefix in ("", "package://", "file:", "https://", "hf://a/"):
         try:
             source = parse_source(prefix + text)

@@ -1,4 +1,4 @@
-"""Stretches of bytes: what is wanted, what is there, and the rest in few requests."""
+"""Spans of bytes: the missing ones, requested with few requests."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def are_apart(found: list[Span]) -> bool:
 
 
 @given(spans)
-def test_joined_spans_are_the_same_bytes_apart_and_in_order(some: list[Span]) -> None:
+def test_joined_spans_cover_the_same_bytes_separated_and_in_order(some: list[Span]) -> None:
     found = joined(some)
     assert bytes_of(found) == bytes_of(some)
     assert are_apart(found)
 
 
 @given(spans, spans)
-def test_what_is_missing_is_what_is_wanted_and_not_there(wanted: list[Span], there: list[Span]) -> None:
+def test_missing_spans_are_the_requested_ones_without_the_available_ones(wanted: list[Span], there: list[Span]) -> None:
     found = missing(wanted, there)
     assert bytes_of(found) == bytes_of(wanted) - bytes_of(there)
     assert sum(span.size for span in found) == len(bytes_of(found))
 
 
 @given(spans, st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-def test_bridges_waste_no_more_than_they_may(some: list[Span], waste: float) -> None:
+def test_bridged_gaps_stay_within_their_limit(some: list[Span], waste: float) -> None:
     wanted, found = bytes_of(some), bytes_of(bridged(some, waste=waste))
     assert wanted <= found
     assert len(found - wanted) <= waste * len(wanted)
@@ -47,7 +47,7 @@ def test_the_smallest_gaps_are_bridged_first() -> None:
 
 
 @given(spans, st.integers(1, 30))
-def test_pieces_are_the_same_bytes_and_none_is_too_long(some: list[Span], size: int) -> None:
+def test_split_spans_cover_the_same_bytes_and_respect_the_limit(some: list[Span], size: int) -> None:
     found = list(pieces(joined(some), size))
     assert joined(found) == joined(some)
     assert all(0 < piece.size <= size for piece in found)

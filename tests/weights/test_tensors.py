@@ -1,4 +1,4 @@
-"""What a safetensors file holds, read without torch."""
+"""Headers of safetensors files, read without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "m.safetensors"
 
 
-def test_every_tensor_has_its_type_shape_and_place(path: Path):
+def test_every_tensor_has_its_type_shape_and_offset(path: Path):
     header = read_header(path)
     raw = path.read_bytes()
     assert {name: (entry.dtype, entry.shape) for name, entry in header.items()} == {
@@ -35,13 +35,13 @@ def test_every_tensor_has_its_type_shape_and_place(path: Path):
         assert entry.size_bytes == TENSORS[name].nbytes
 
 
-def test_tensors_come_in_the_order_of_their_bytes(path: Path):
+def test_tensors_are_in_the_order_of_their_offsets(path: Path):
     starts = [entry.start for entry in read_header(path).values()]
     assert starts == sorted(starts)
 
 
 @pytest.mark.parametrize("cut", [-1, -40])
-def test_a_truncated_file_says_how_much_is_missing(path: Path, cut: int):
+def test_the_error_for_a_truncated_file_states_the_missing_bytes(path: Path, cut: int):
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     with pytest.raises(WeightsError, match=rf"has {len(whole) + cut} bytes, and its header describes {len(whole)}"):
@@ -49,7 +49,7 @@ def test_a_truncated_file_says_how_much_is_missing(path: Path, cut: int):
 
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"\x80\x02}q\x00(X\x06\x00\x00\x00weight"])
-def test_what_is_no_safetensors_file_is_told(path: Path, data: bytes):
+def test_a_file_that_is_not_safetensors_is_reported(path: Path, data: bytes):
     path.write_bytes(data)
     with pytest.raises(WeightsError, match="end before its header does; it was cut short, or is no safetensors file"):
         read_header(path)
@@ -63,14 +63,16 @@ def test_overlapping_tensors_are_refused(path: Path):
         read_header(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path):
+def test_a_missing_file_is_reported(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"gone\.safetensors cannot be read"):
         read_header(tmp_path / "gone.safetensors")
 
 
 @settings(max_examples=200, deadline=None)
 @given(at=st.integers(0, 200), byte=st.integers(0, 255))
-def test_a_damaged_file_is_read_or_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, at: int, byte: int):
+def test_a_damaged_file_is_read_or_raises_a_layerzoo_error(
+    tmp_path_factory: pytest.TempPathFactory, at: int, byte: int
+):
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
     data = bytearray(save(TENSORS))
     data[min(at, len(data) - 1)] = byte

@@ -1,4 +1,4 @@
-"""Files behind links: https alone, each known by its sha256."""
+"""Files from URLs: only https, and identified by SHA-256."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def web() -> Iterator[Hub]:
 
 
 def pull(web: Hub, home: Path, *, want: str = "whole", **variables: str) -> str:
-    """In a process of its own: which authorities are trusted is looked up once."""
+    """Download in a separate process, because trusted certificate authorities are loaded once per process."""
     return run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": SHA256}, want, **variables)
 
 
@@ -60,7 +60,7 @@ def run(web: Hub, home: Path, source: str, digests: dict[str, str], want: str = 
     return done.stdout.strip() or done.stderr
 
 
-def test_a_link_is_fetched_once_and_verified(web: Hub, home: Path) -> None:
+def test_a_url_is_downloaded_once_and_verified(web: Hub, home: Path) -> None:
     path = Path(json.loads(pull(web, home))["model.safetensors"])
     assert path.read_bytes() == WEIGHTS
     web.requests.clear()
@@ -68,75 +68,75 @@ def test_a_link_is_fetched_once_and_verified(web: Hub, home: Path) -> None:
     assert web.requests == []
 
 
-def test_a_part_of_it_is_enough_and_the_rest_is_all_that_comes_later(web: Hub, home: Path) -> None:
+def test_a_partial_download_is_completed_with_the_rest_only(web: Hub, home: Path) -> None:
     pull(web, home, want="partial")
     first = web.bytes_sent()
-    assert first == 1 + 1000  # one byte to learn how many there are
+    assert first == 1 + 1000  # one byte, to learn the size of the file
     assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
     assert web.bytes_sent() - first == len(WEIGHTS) - 1000
 
 
-def test_what_broke_is_taken_up_where_it_broke(web: Hub, home: Path) -> None:
+def test_an_interrupted_download_continues_at_the_same_byte(web: Hub, home: Path) -> None:
     web.cut("/files/*", after_bytes=50_000, after=1, times=2)
     assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
     assert web.bytes_sent() == 1 + len(WEIGHTS)
 
 
-def test_another_file_than_the_declared_one_is_refused_and_removed(web: Hub, home: Path) -> None:
-    told = run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": "0" * 64})
-    assert told.startswith("DigestError: ")
-    assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in told
+def test_a_file_that_differs_from_its_declaration_is_refused_and_removed(web: Hub, home: Path) -> None:
+    reported = run(web, home, f"{web.url}/files/model.safetensors", {"model.safetensors": "0" * 64})
+    assert reported.startswith("DigestError: ")
+    assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in reported
     assert not list(Path(os.environ["LAYERZOO_CACHE"]).rglob("*.safetensors"))
 
 
-def test_a_file_that_was_changed_here_is_noticed_and_fetched_again(web: Hub, home: Path) -> None:
+def test_a_local_change_is_detected_and_the_file_is_downloaded_again(web: Hub, home: Path) -> None:
     path = Path(json.loads(pull(web, home))["model.safetensors"])
     path.write_bytes(WEIGHTS[:-1] + b"x")
     assert "It was changed on this machine after it came from https://" in pull(web, home)
     assert Path(json.loads(pull(web, home))["model.safetensors"]).read_bytes() == WEIGHTS
 
 
-def test_files_beside_it_come_too(web: Hub, home: Path) -> None:
+def test_declared_files_of_the_same_folder_are_downloaded_too(web: Hub, home: Path) -> None:
     web.file("sub/config.json", b"{}")
     digests = {"model.safetensors": SHA256, "sub/config.json": hashlib.sha256(b"{}").hexdigest()}
     files = json.loads(run(web, home, f"{web.url}/files/model.safetensors", digests))
     assert Path(files["sub/config.json"]).read_text() == "{}"
 
 
-def test_a_server_that_nobody_vouches_for_is_not_trusted(web: Hub, home: Path) -> None:
+def test_a_server_without_a_trusted_certificate_is_refused(web: Hub, home: Path) -> None:
     other = home / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    told = pull(web, home, SSL_CERT_FILE=str(other))
-    assert told.startswith("ConnectionFailedError: https://")
-    assert "the server cannot prove who it is" in told
-    assert told.endswith("Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE")
+    reported = pull(web, home, SSL_CERT_FILE=str(other))
+    assert reported.startswith("ConnectionFailedError: https://")
+    assert "the server cannot prove who it is" in reported
+    assert reported.endswith("Next: if you trust who signed its certificate, name the file of that with SSL_CERT_FILE")
 
 
-def test_a_file_of_authorities_that_holds_none_is_told(web: Hub, home: Path) -> None:
-    told = pull(web, home, SSL_CERT_FILE=os.devnull)
-    assert told.startswith("ConnectionFailedError: https://")
-    assert told.endswith("Next: look at SSL_CERT_FILE and SSL_CERT_DIR")
+def test_a_certificate_file_without_certificates_is_reported(web: Hub, home: Path) -> None:
+    reported = pull(web, home, SSL_CERT_FILE=os.devnull)
+    assert reported.startswith("ConnectionFailedError: https://")
+    assert reported.endswith("Next: look at SSL_CERT_FILE and SSL_CERT_DIR")
 
 
-def test_offline_the_error_says_what_brings_the_file(web: Hub, home: Path) -> None:
-    told = pull(web, home, HF_HUB_OFFLINE="1")
-    assert told.startswith("OfflineError: https://")
-    assert told.endswith("Next, with a connection: zoo pull mine/web")
+def test_offline_the_error_names_the_download_command(web: Hub, home: Path) -> None:
+    reported = pull(web, home, HF_HUB_OFFLINE="1")
+    assert reported.startswith("OfflineError: https://")
+    assert reported.endswith("Next, with a connection: zoo pull mine/web")
     assert web.requests == []
 
 
-def test_a_link_needs_a_sha256(home: Path) -> None:
+def test_a_url_requires_a_sha256(home: Path) -> None:
     with pytest.raises(UnsafeWeightsError, match="needs its sha256 declared, so that another file is noticed"):
         resolve(Weights(source="https://example.org/model.safetensors"))
 
 
-def test_a_link_that_is_not_encrypted_is_refused(home: Path) -> None:
+def test_an_unencrypted_url_is_refused(home: Path) -> None:
     source = "http://example.org/model.safetensors"
     with pytest.raises(WeightsError, match=r"not encrypted: write https://example\.org/model\.safetensors"):
         resolve(Weights(source=source, sha256=(("model.safetensors", SHA256),)))
 
 
 @pytest.mark.parametrize("host", ["example.org:999999", "exa mple.org", "[::1"])
-def test_an_address_that_is_none_is_told(home: Path, host: str) -> None:
+def test_an_invalid_url_is_reported(home: Path, host: str) -> None:
     with pytest.raises(WeightsError, match="is no source of weights"):
         resolve(Weights(source=f"https://{host}/m.safetensors", sha256=(("m.safetensors", SHA256),)))

@@ -37,7 +37,7 @@ def alias_notes(function: griffe.Function) -> list[str]:
 
 
 def without_limits(annotation: str | griffe.Expr) -> str:
-    """Format a type without its limits: ``Count | None`` as ``int | None``."""
+    """Format a type without its limits: ``NonNegativeInt | None`` as ``int | None``."""
     text = str(annotation)
     for name, annotated in _annotated(annotation):
         text = text.replace(name, str(_arguments(annotated)[0]))
@@ -45,7 +45,7 @@ def without_limits(annotation: str | griffe.Expr) -> str:
 
 
 def limits(annotation: str | griffe.Expr | None) -> list[str]:
-    """Describe the limits of a type, as in ``at least 0``. Limits with a name, such as MAX_INT, are omitted."""
+    """Describe the limits of a type, as in ``at least 0``. Constraints with a name, such as MAX_INT, are omitted."""
     calls = [call for _, annotated in _annotated(annotation) for call in _arguments(annotated)[1:]]
     keywords = [each for call in calls if isinstance(call, griffe.ExprCall) for each in call.arguments]
     literals = {

@@ -1,6 +1,6 @@
 """``python -m tools.torture``: run the attacks, then write docs/torture.md.
 
-Exits with 1 where a promise did not hold.
+Exits with 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tools.torture.outcome import Family
 
 _DOCS = Path(__file__).parents[2] / "docs"
 FAMILIES = ("repositories", "folders", "media", "features", "kills")
-"""The modules of this package that hold a family of attacks, as a function ``attacks``."""
+"""The modules of this package with a family of attacks: a function ``attacks``."""
 
 
 def main() -> int:

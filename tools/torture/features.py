@@ -1,7 +1,7 @@
 """Damaged and crafted files of features, and damaged converted checkpoints.
 
-A damaged file must be refused, or read as exactly what was written. A crafted file must be refused by an InputError,
-before it has taken memory.
+A damaged file must be refused, or read as exactly what was written. A crafted file must be refused with an
+InputError before it takes memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUFFIXES = (".parquet", ".npz", ".safetensors")
 _ALL_BITS_FROM = 40
 """The count from which every bit of the small files is flipped."""
 _MEMORY_BYTES = 2 << 30
-"""How much memory a process may take in all to read a crafted file; Python and its libraries take 0.6 GB of it."""
+"""The total memory of a process that reads a crafted file, of which Python and its libraries take 0.6 GB."""
 
 _READ_ONE = """
 import resource, sys
@@ -110,7 +110,7 @@ def problem_of(path: Path, written: Features) -> str | None:
         found = Features.load(path)
     except InputError:
         return None
-    except BaseException as error:  # noqa: BLE001 - anything else is what is looked for
+    except BaseException as error:  # noqa: BLE001 - any other error is a failure of the promise
         return f"{type(error).__name__}: {str(error)[:200]}"
     if not is_same(found, written):
         return "it reads as something else"

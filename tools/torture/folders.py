@@ -27,7 +27,7 @@ from pathlib import Path
 from tools.torture.outcome import Outcome
 
 _CPU_LIMIT_S = 10.0
-"""What a command may take of one core. The limit of the clock is longer, as other programs may run next to it."""
+"""The limit of CPU time of a command. The limit of wall time is longer, as other programs may run at the same time."""
 _WALL_LIMIT_S = 120.0
 _SHOWN_FAILURES = 10
 _EXIT_CODES = {0, 1, 2, 3, 4, 5, 6}
@@ -106,7 +106,7 @@ class _Done:
     """The result of a command."""
 
     code: int | None
-    """None where it was still running after the limit."""
+    """The exit code; None if it was still running after the limit."""
     out: str
     err: str
     cpu_s: float
@@ -118,7 +118,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
     Args:
         random: the only source of random numbers.
         scratch: an empty folder.
-        count: how many attacks of each kind.
+        count: the number of attacks of each kind.
     """
     with _environment(scratch):
         zoo = _Zoo(scratch)
@@ -138,7 +138,7 @@ def sample(random: random.Random, scratch: Path, count: int) -> Iterator[Outcome
     Args:
         random: the only source of random numbers.
         scratch: an empty folder.
-        count: how many attacks of each kind.
+        count: the number of attacks of each kind.
     """
     with _environment(scratch):
         zoo = _Zoo(scratch)
@@ -160,7 +160,7 @@ def _broken(done: _Done, *, names: Path | None = None) -> str | None:
 
     Args:
         done: the command.
-        names: the file that standard error has to name.
+        names: the file that standard error must name.
     """
     if done.code is None or done.cpu_s > _CPU_LIMIT_S:
         return f"took {done.cpu_s:.0f} s of computing time" + (", and was ended" if done.code is None else "")
@@ -274,7 +274,7 @@ def _become(folder: Path, streams: Sequence[Path], arguments: Sequence[str]) -> 
         for descriptor, stream in enumerate(streams, start=1):
             os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        logging.root.handlers.clear()  # those of pytest
+        logging.root.handlers.clear()  # the handlers of pytest
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             errors = "backslashreplace" if name == "stderr" else "strict"
             setattr(sys, name, open(descriptor, "w", encoding="utf-8", errors=errors, closefd=False))  # noqa: SIM115
@@ -284,7 +284,7 @@ def _become(folder: Path, streams: Sequence[Path], arguments: Sequence[str]) -> 
         main(list(arguments))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
-    except BaseException:  # noqa: BLE001 - what an attack must not lead to is shown as what it is
+    except BaseException:  # noqa: BLE001 - any error is shown in full
         sys.excepthook(*sys.exc_info())
     finally:
         with contextlib.suppress(Exception):

@@ -1,8 +1,8 @@
 """Use models of a hub in one monitored process: ``python -m tools.torture.hub_client``.
 
 Reads a line of JSON for each attack from standard input (`model`, `inputs`, `is_first`), uses the model, and writes a
-line of JSON that says what came of it: features or an error, and every connection, process and forbidden file that was
-asked for.
+line of JSON with the outcome: features or an error, and every attempt to open a connection, a process
+or a forbidden file.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def main() -> None:
             said = {"features": _features(asked["model"], asked["inputs"])}
         except LayerzooError as error:
             said = {"error": type(error).__name__, "message": str(error)[:300]}
-        except BaseException as error:  # noqa: BLE001 - that is what the attack is after
+        except BaseException as error:  # noqa: BLE001 - any error is an outcome of the attack
             said = {"crash": f"{type(error).__name__}: {str(error)[:300]}"}
-        seen = [] if asked["is_first"] else list(_seen)  # what libraries do when they are imported is no attack
+        seen = [] if asked["is_first"] else list(_seen)  # the imports of libraries are not part of the attack
         said |= {"seen": seen, "bytes": max(0, _memory("VmHWM") - before)}
         os.write(answers, (json.dumps(said) + "\n").encode())
 

@@ -39,12 +39,12 @@ class Command:
     """A command to kill at a random moment.
 
     Attributes:
-        name: what the row calls it.
+        name: its name in the table.
         run: the command line.
-        folder: where it runs.
+        folder: its working directory.
         environment: variables in addition to those of this process.
-        begin: brings everything to the state before a run.
-        check: yields the problems after a run that was killed: a file that is incomplete, changed or left.
+        begin: restores the state before a run.
+        check: yields the problems after a killed run: an incomplete, changed or leftover file.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Command:
     check: Callable[[], Iterator[str]]
     is_cli: bool = True
     percent: int = 50
-    """The share of the attacks that it gets: those that import torch take 5 s each."""
+    """Its share of the attacks: commands that import torch take 5 s each."""
     is_quiet: bool = True
-    """Whether a run that was not stopped may say nothing on stderr: then it may have ended before the signal came."""
+    """Whether a run that was not interrupted may leave stderr empty: it may have ended before the signal."""
     watched: tuple[Path, ...] = field(default=())
-    """The folders in which no temporary file may be after a signal that can be handled."""
+    """The folders that must contain no temporary file after a signal that can be handled."""
 
 
 def attacks(random_: random.Random, scratch: Path, count: int) -> Iterator[Outcome]:
     """Kill every command with every signal.
 
-    count: how many times in all for each command; fewer than four kill only the fast ones, by one signal each. See
+    count: the total number for each command; fewer than four kill only the fast ones, with one signal each. See
     :data:`tools.torture.outcome.Family`.
     """
     with _commands(scratch) as commands:
@@ -134,7 +134,7 @@ def _attack(command: Command, sent: signal.Signals, after_s: float) -> str | Non
 def _problems_of_end(code: int, output: str, sent: signal.Signals, command: Command) -> Iterator[str]:
     if "Traceback" in output:
         yield f"a traceback: {output.strip()[-300:]}"
-    if sent == signal.SIGKILL or code == 0:  # it was done before
+    if sent == signal.SIGKILL or code == 0:  # it ended before the signal
         return
     if code != -sent:
         yield f"it ended with {code}, not by {sent.name}"

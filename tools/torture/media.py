@@ -1,7 +1,7 @@
 """Attacks by media files: small files that unpack to something huge, and damaged ones.
 
-After each, the process that extracts must be there, within its memory, with a named error for the file or with its
-features, and with the same features of the files next to it.
+After each, the extracting process must be running, within its memory, and must have returned a named error for the file
+or its features, and unchanged features for the other files.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from PIL import Image
 from tools.torture.outcome import Outcome
 
 MOST_BYTES = 1_500_000_000
-"""How far the memory of a run may rise above what one sample takes, decode processes included."""
+"""The additional memory that a run may take beyond that of one sample, including decode processes."""
 _SECONDS = 900.0
-"""For one request. Five hours of audio have 600 windows."""
+"""The limit of one request. Five hours of audio have 600 windows."""
 _RATE = 16_000
 _MODELS = {
     "vision": ("starter/efficientnet-lite0", "stem"),
@@ -102,7 +102,7 @@ class _Bomb:
     write: Callable[[Path], None]
     suffix: str
     times: int = 1
-    """How many of it are given at once."""
+    """The number of files in one request."""
 
 
 def _image(mode: str, **options: Any) -> Callable[[Path], None]:
@@ -226,7 +226,7 @@ def _bombs(random: random.Random, scratch: Path, count: int, probe: _Probe) -> I
 
 
 _QUICK = [bomb for bomb in BOMBS if bomb.name.startswith(("MP4 of 8160", "JSON Lines", "CSV with 10"))]
-"""Those that take a second or two."""
+"""The bombs that take a second or two."""
 
 
 def _why_not_held(answer: dict[str, Any] | str, inputs: list[str]) -> str | None:
@@ -362,13 +362,13 @@ FORMATS: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "csv": ("text", _encoded_csv),
     "jsonl": ("text", _encoded_json_lines),
 }
-"""Every format that is read, by suffix: the modality, and a small file of it."""
+"""Every supported format by suffix: its modality, and a small file."""
 
 
 def mutated(data: bytes, random: random.Random) -> bytes:
     """Return a file with one kind of damage.
 
-    That is: flipped bits, an end that is missing, a field of large values, a chunk that is repeated, or zeros.
+    The kinds are flipped bits, truncation, a field of large values, a repeated chunk, and zeros.
     """
     damaged = bytearray(data)
     kind = random.randrange(5)

@@ -1,8 +1,8 @@
 """Extract features of files on request, and measure the memory of this process.
 
-Reads a line of JSON a request (``{"model", "layer", "inputs", …}``) and answers with one: ids, reasons of
-errors, seconds, and how many bytes the peak of this process and of its
-decode processes exceeds what they took after one sample.
+Reads one line of JSON per request (``{"model", "layer", "inputs", …}``) and answers with one: ids, reasons of
+errors, seconds, and the peak memory of this process and its
+decode processes in bytes, minus that after one sample.
 """
 
 from __future__ import annotations

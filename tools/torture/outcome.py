@@ -14,10 +14,10 @@ class Outcome:
 
     Attributes:
         attack: the kind of attack, such as ``SIGKILL during zoo extract``.
-        tried: how many attacks of this kind were run.
-        held: for how many of them the promise held.
-        promise: what must be true after each of them.
-        failures: what was seen where the promise did not hold, one line an attack, at most ten.
+        tried: the number of attacks of this kind.
+        held: the number of attacks for which the promise held.
+        promise: the condition that must hold after each of them.
+        failures: descriptions of broken promises, one line per attack, at most ten.
     """
 
     attack: str
@@ -33,5 +33,5 @@ Family = Callable[[random.Random, Path, int], Iterator[Outcome]]
 Args:
     random: the only source of random numbers, seeded by the caller.
     scratch: an empty folder for the files of the attacks.
-    count: how many attacks of each kind to run. ``make test`` passes a small number.
+    count: the number of attacks of each kind. ``make test`` passes a small number.
 """

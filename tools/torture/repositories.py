@@ -1,7 +1,7 @@
 """Attacks by those who control a repository of the hub, or the hub itself.
 
-The repositories are small ones of twenty types, whose small files are changed value by value; and files that name what
-is outside of the repository, or count what no computer holds. The hub answers on the loopback, over real HTTP.
+Small repositories of twenty types are modified value by value, and get files that refer to paths outside the
+repository, or that contain counts too large for any computer. The hub answers on the loopback interface, over HTTP.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tools.torture.small_repositories import SmallRepository, small_repositories
 
 _LIMIT_S = 60.0
 _LONGEST_S = 300.0
-"""For a process that waits, and does not compute."""
+"""The limit for a process that waits without computing."""
 _MANY = 10
-"""From so many attacks of a kind on, there are repositories of all types."""
+"""The count from which repositories of all types are attacked."""
 _LARGEST_BYTES = 1 << 30
 _PROMISE = (
     "features or a named error within 60 s; no connection but to the hub, no process, no file elsewhere, at most 1 GB"
@@ -44,7 +44,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
     Args:
         random: the only source of random numbers.
         scratch: an empty folder.
-        count: how many attacks of each kind to run; kinds of a fixed number of cases run these at most.
+        count: the number of attacks of each kind. Kinds with a fixed number of cases run at most these.
     """
     kinds = small_repositories(few=count < _MANY)
     secret = scratch / "elsewhere"
@@ -59,7 +59,7 @@ def attacks(random: random.Random, scratch: Path, count: int) -> Iterator[Outcom
         yield from _hostile_hub(kinds, client, random, count)
 
 
-# ---------------------------------------------------------------- the process that is attacked
+# ---------------------------------------------------------------- the attacked process
 
 
 class Client:
@@ -214,7 +214,7 @@ def _broken(answer: dict[str, Any]) -> str | None:
     return f"{answer['bytes'] / 1e9:.1f} GB" if answer["bytes"] > _LARGEST_BYTES else None
 
 
-# ---------------------------------------------------------------- files changed value by value
+# ---------------------------------------------------------------- files modified value by value
 
 
 def mutations(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:
@@ -328,7 +328,7 @@ def _mutated_text(content: bytes, random: random.Random) -> bytes:
     return content[:at] + bytes(random.randrange(256) for _ in range(4)) + content[at + 4 :]
 
 
-# ---------------------------------------------------------------- files that reach out of the repository
+# ---------------------------------------------------------------- files that refer to paths outside the repository
 
 
 def _reaching(
@@ -407,7 +407,7 @@ def _reaching_cases(secret: Path) -> list[tuple[str, str, dict[str, Any]]]:
     return cases
 
 
-# ---------------------------------------------------------------- files that count what no computer holds
+# ---------------------------------------------------------------- files with counts too large for any computer
 
 
 def _counting(kinds: list[SmallRepository], client: Client, random: random.Random, count: int) -> Iterator[Outcome]:

@@ -38,7 +38,7 @@ _CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("audio", _AUDIO),
     "hubert": ("audio", _AUDIO),
 }
-"""By model type, the modality and what makes its network small."""
+"""By model type: the modality, and the fields that make its network small."""
 _TIMM = "test_resnet"
 
 
@@ -47,10 +47,10 @@ class SmallRepository:
     """A repository, and its use.
 
     Attributes:
-        name: of its type, such as ``bert``.
-        namespace: of the plugin that reads it: ``hf`` or ``timm``.
-        modality: of the sample that goes into it.
-        files: their contents, by name.
+        name: the model type, such as ``bert``.
+        namespace: that of the plugin that reads the repository: ``hf`` or ``timm``.
+        modality: that of its samples.
+        files: the contents of the files, by name.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """``python -m tools.certify.preprocessing``: compare every class, then write docs/certified/preprocessing.{jsonl,md}.
 
-Exits with 1 where something is unequal.
+Exits with 1 if any result is unequal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARTS: dict[str, tuple[Callable[[], Iterator[Record]], tuple[str, ...]]] = {
     "audio": (audio.records, ("feature extractor",)),
     "text": (text.records, ("tokenizer",)),
 }
-"""By name, what compares the classes of a modality, and the kinds of its records."""
+"""The comparison of each modality by name, and the kinds of its records."""
 _LIBRARIES = ("layerzoo", "layerzoo-hf", "transformers", "torchvision", "pillow", "torch")
 
 

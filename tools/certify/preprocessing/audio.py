@@ -40,7 +40,7 @@ VARIATIONS: dict[str, Sequence[Mapping[str, Any]]] = {
     "Wav2Vec2FeatureExtractor": ({"do_normalize": False}, {"return_attention_mask": True}),
     "WhisperFeatureExtractor": ({"feature_size": 128}, {"chunk_length": 10}, {"return_attention_mask": True}),
 }
-"""Arguments of the constructors, by the name of the class, in addition to none."""
+"""Arguments of constructors by class name, for configurations other than the default."""
 
 
 def classes() -> list[str]:
@@ -53,7 +53,7 @@ def classes() -> list[str]:
 def _is_for_audio(kind: Any) -> bool:
     if kind is SequenceFeatureExtractor:
         return False
-    is_dummy = type(kind).__name__ == "DummyObject"  # of a package that is missing
+    is_dummy = type(kind).__name__ == "DummyObject"  # its package is missing
     return is_dummy or (isinstance(kind, type) and issubclass(kind, SequenceFeatureExtractor))
 
 
@@ -133,7 +133,7 @@ def _ramp(samples: int, channels: int) -> Samples:
 
 
 def _compared(extractor: Any, preprocess: AudioPreprocessor, taken: Sequence[str]) -> dict[str, Any]:
-    """Return the verdict and the number of compared clips. Clips too short for the extractor are not compared."""
+    """Return the verdict and the number of compared clips, without those that are too short for the extractor."""
     declared, compared, refused = preprocess.declared, 0, {}
     for name, (samples, rate) in clips(declared.channels, declared.window_s):
         try:

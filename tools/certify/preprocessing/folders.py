@@ -17,11 +17,11 @@ def preprocessor_of(modality: Modality, *saved: Callable[[Path], Any]) -> Iterat
     """Load the preprocessing of a model in a folder, as of any model in a user's folder.
 
     Args:
-        modality: what the model takes.
+        modality: the modality of the model.
         saved: the ``save_pretrained`` of its configuration and of its processor.
 
     Yields: the folder, and the preprocessing.
-    Raises: LayerzooError where layerzoo refuses it.
+    Raises: LayerzooError if layerzoo refuses the model.
     """
     with TemporaryDirectory(prefix="certify-") as name:
         folder = Path(name)

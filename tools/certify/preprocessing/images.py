@@ -1,8 +1,8 @@
 """Compare the image and video input of networks with the library's own processors.
 
-Every processor class of the installed library, as its constructor makes it without arguments and with variations of
-the settings that it has. Each is saved into a folder next to the configuration of a network that uses it, as a user's
-own model is, and both sides read that folder.
+Every processor class of the installed library is constructed without arguments and with variations of its settings. It
+is saved into a folder next to the configuration of a network that uses it, like a user's own model, and both sides read
+that folder.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _SWITCHES = (
     *("do_crop_margin", "do_thumbnail", "do_align_long_axis", "include_top", "rescale_offset", "offset"),
     *("keep_aspect_ratio", "crop_to_patches", "do_image_splitting", "do_reduce_labels"),
 )
-"""Settings that are on or off."""
+"""Boolean settings."""
 _FRAMES = 20
-"""Frames of the longest video."""
+"""The number of frames of the longest video."""
 
 
 def records() -> Iterator[Record]:
@@ -78,9 +78,9 @@ def certified(name: str, *, inputs: int | None = None, only_default: bool = Fals
     """Compare one class in its configurations.
 
     Args:
-        name: the class.
-        inputs: how many of the inputs are compared; None: all.
-        only_default: leave out the variations.
+        name: the name of the class.
+        inputs: the number of inputs to compare; None: all.
+        only_default: compare the default configuration only.
     """
     logging.set_verbosity(logging.CRITICAL)
     is_video = name.endswith("VideoProcessor")
@@ -95,7 +95,7 @@ def certified(name: str, *, inputs: int | None = None, only_default: bool = Fals
         try:
             processor = kind(**settings)
         except (TypeError, ValueError):
-            continue  # no such setting in this class
+            continue  # this class does not have the setting
         if (problem := _unsaved(processor)) is not None:
             yield _record(name, is_video, configuration, 0, "refused", f"the library cannot save it: {problem}")
             continue
@@ -265,7 +265,7 @@ def _flaw(reference: Any, ours: Preprocessor, label: str, sample: Any) -> Except
         return _refused_by_both(reference, ours, label, sample, error)
     try:
         wanted = _called(reference, ours, sample)
-    except Exception as error:  # noqa: BLE001 - whatever the library raises
+    except Exception as error:  # noqa: BLE001 - any error of the library
         return f"{label}: the library refuses it and layerzoo does not: {_told(error)}"
     for name, array in got.items():
         tensor = wanted[_main(reference, wanted)] if name in ("pixels", next(iter(got))) else wanted.get(name)
@@ -285,7 +285,7 @@ def _refused_by_both(
 ) -> Exception | str:
     try:
         _called(reference, ours, sample)
-    except Exception:  # noqa: BLE001 - whatever the library raises
+    except Exception:  # noqa: BLE001 - any error of the library
         return SampleError(label, _told(error))
     return f"{label}: layerzoo refuses it and the library does not: {_told(error)}"
 

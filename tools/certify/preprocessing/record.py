@@ -16,12 +16,12 @@ class Record:
     name: str
     """Name of the library's class, such as ``CLIPImageProcessor``."""
     configuration: str
-    """``default`` for the constructor without arguments, else where the configuration comes from."""
+    """``default`` for the constructor without arguments; otherwise the origin of the configuration."""
     backend: str = ""
-    """The backend that both sides ran: ``pil``, ``torchvision``, ``fast``, ``slow``; empty where there is one only."""
+    """The backend that both sides ran: ``pil``, ``torchvision``, ``fast``, ``slow``; empty for a single one."""
     inputs: int
-    """Number of inputs that were compared."""
+    """The number of compared inputs."""
     verdict: Verdict
     """``equal``: to the bit on every input. ``refused``: layerzoo raises one of its errors, with ``reason``."""
     reason: str = ""
-    """Why it was refused, or on which input the two differ and by how much."""
+    """The reason for the refusal, or the input on which the two differ and the difference."""

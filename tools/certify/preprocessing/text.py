@@ -37,7 +37,7 @@ TEXTS = (
     "one two three four five six seven eight nine ten",
     "\ufeff\u0001\u2028\ud7ff\ue000 3.14159! don't",
 )
-"""Twelve texts: empty, long, of other scripts, with special tokens inside, of odd characters."""
+"""Twelve texts: empty, long, in other scripts, with special tokens, with unusual characters."""
 
 VARIATIONS: dict[str, Mapping[str, Any]] = {
     "default": {},

@@ -21,11 +21,11 @@ CORPUS = (
     "emoji 🙂🙃 here",
     "don't stop; it's 3.14159!",
 )
-"""The lines that vocabularies are made of."""
+"""The text from which vocabularies are trained."""
 _LETTERS = sorted({letter for line in CORPUS for letter in line.lower()} - {" "})
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _NO_TOKENIZER = {"AutoTokenizer", "PreTrainedTokenizer", "BasicTokenizer", "WordpieceTokenizer", "CharacterTokenizer"}
-_NO_TOKENIZER |= {"MecabTokenizer", "RagTokenizer", "PythonBackend"}  # RAG's is made of two others
+_NO_TOKENIZER |= {"MecabTokenizer", "RagTokenizer", "PythonBackend"}  # RAG's consists of two others
 _VOCABULARY_SIZE = 320
 
 
@@ -41,11 +41,11 @@ def classes() -> list[str]:
 def small_tokenizer(name: str, folder: Path) -> Any:
     """Create a small tokenizer of a class. folder: an empty folder for its vocabulary files.
 
-    Raises: ImportError where a package is missing that it needs; KeyError for a class that is not known here.
+    Raises: ImportError if a required package is missing; KeyError for an unknown class.
     """
     kind = getattr(transformers, name)
     if type(kind).__name__ == "DummyObject":
-        kind()  # raises the ImportError that names the package
+        kind()  # the ImportError names the package
     if name in _FROM_FILES:
         return kind(**_FROM_FILES[name](folder))
     if not (isinstance(kind, type) and issubclass(kind, PreTrainedTokenizerBase)):
@@ -266,4 +266,4 @@ _FROM_FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "Wav2Vec2PhonemeCTCTokenizer": _letters_json("<pad>", "<s>", "</s>", "<unk>"),
     "XLMTokenizer": _pairs("<s>", "</s>", "<pad>", "<unk>", *(f"<special{number}>" for number in range(10))),
 }
-"""By the name of the class, a function of a folder that writes its files and returns its arguments."""
+"""By class name, a function that writes the files of a tokenizer into a folder and returns its arguments."""

@@ -38,14 +38,14 @@ from layerzoo.spec import (
     MAX_INT,
     MAX_SIZE,
     AudioPreprocess,
+    BoundedStr,
     Default,
     FrozenMap,
     ImagePreprocess,
     Layer,
     Modality,
     ModelSpec,
-    Size,
-    Text,
+    PositiveInt,
     TextPreprocess,
     VideoPreprocess,
     Weights,
@@ -199,7 +199,10 @@ Costs = Annotated[
     ),
 ]
 Sides = Annotated[
-    tuple[Size, Size], BeforeValidator(_square), Field(strict=False), _ShortForm(({"type": "integer", "minimum": 1},))
+    tuple[PositiveInt, PositiveInt],
+    BeforeValidator(_square),
+    Field(strict=False),
+    _ShortForm(({"type": "integer", "minimum": 1},)),
 ]
 Axis = Annotated[str, _OneOf(AXES, "axis")]
 Axes = Annotated[
@@ -350,7 +353,7 @@ class DefaultForm(Form):
 
 @_derived_from(Weights)
 class WeightsForm(Form):
-    source: Text
+    source: BoundedStr
     """A relative path starts at the folder of the file."""
     sha256: Digests = UNSET
     """The digest of a single file needs no name."""
@@ -435,9 +438,9 @@ class DefaultsForm(Form):
 class PublishedForm(Form):
     """A plugin that can be installed."""
 
-    package: Text
+    package: BoundedStr
     """The name of the distribution, as for `pip install`."""
-    summary: Text
+    summary: BoundedStr
     """A description of the plugin, in one line."""
     builders: list[Builder] = UNSET
     """The builders that it provides."""
@@ -450,7 +453,7 @@ class CatalogueHeadForm(Form):
 
     layerzoo: int
     """The version of this format."""
-    traced_with: dict[str, Text] = UNSET
+    traced_with: dict[str, BoundedStr] = UNSET
     """The version of each library with which the layers were traced."""
     common: dict[str, Any] = UNSET
     """Keys of a model that apply to all lines which do not declare them."""
@@ -463,7 +466,7 @@ class HeadForm(Form):
 
     layerzoo: int
     """The version of this format."""
-    requires: Annotated[list[Text], BeforeValidator(_listed), _ShortForm(({"type": "string"},))] = UNSET
+    requires: Annotated[list[BoundedStr], BeforeValidator(_listed), _ShortForm(({"type": "string"},))] = UNSET
     """The required version of layerzoo, as in `layerzoo>=0.1`."""
     builders: list[Builder] = UNSET
     """The builders that the hook `layerzoo_build` of this plugin provides."""
@@ -473,7 +476,7 @@ class HeadForm(Form):
     """Other names of models: a mapping from name to id."""
     disable: list[Disabled] = UNSET
     """Models to remove from the zoo: ids, or `NAMESPACE/*`. Only in a user's own file."""
-    catalogue: Text = UNSET
+    catalogue: BoundedStr = UNSET
     """The name of a file in the same folder with more models, one JSON object per line. Only in the file of layerzoo or
     of a plugin."""
     hub: Builder = UNSET
