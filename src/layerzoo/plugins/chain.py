@@ -47,8 +47,8 @@ class Chain:
     prefix_tokens: int | None = None
     """Number of class and register tokens before the tokens of the input, in layers whose ``axes`` are given."""
     suffix_tokens: int | None = None
-    """Number of tokens after those of the input in every block that represent objects. They become layers of their
-    own, named ``query.…``."""
+    """Number of tokens after those of the input in every block that represent objects. They become separate layers,
+    named ``query.…``."""
 
     def axes_of(self, module: str, rank: int) -> tuple[str, ...] | None:
         """Return the axes of an activation, or None if ``axes`` has no entry for it.
