@@ -123,7 +123,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _host(event: str, arguments: tuple[Any, ...]) -> str | None:
-    """Return the requested host; None for this machine: a socket in the file system, or one of its own addresses."""
+    """Return the requested host; None for this machine: a socket in the file system, or one of its addresses."""
     if event in _NAMES:
         name = arguments[0]
         text = name.decode(errors="replace") if isinstance(name, bytes | bytearray) else name

@@ -196,7 +196,7 @@ def test_a_cache_directory_that_cannot_be_read_is_told(zoo: Zoo, home: Path, mon
     monkeypatch.setenv("LAYERZOO_CACHE", str(home / "file"))
     for verb in ("list", "verify", "prune"):
         done = zoo(f"cache {verb}")
-        assert done.code == 2
+        assert done.code == 6
         assert done.err.startswith("zoo: the cache folder …/home/file cannot be read: Not a directory. LAYERZOO_CACHE=")
 
 
