@@ -43,7 +43,7 @@ def test_one_answer_for_all_texts(tokens: Zoo) -> None:
 
 def test_the_answer_as_a_table(tokens: Zoo) -> None:
     assert tokens(MODEL, "texts.txt", "--format", "table").out == (
-        "model     starter/minilm-l6, for texts up to 256 tokens, including special tokens\n"
+        "model     starter/minilm-l6, up to 256 tokens including special tokens\n"
         "texts     5, 1 empty\n"
         "words     308\n"
         "tokens    312, 1.01 per word\n"
@@ -90,7 +90,7 @@ def test_a_column_of_a_table_and_the_standard_input_are_texts_too(tokens: Zoo, h
     ("arguments", "code", "message"),
     [
         ((MODEL,), 2, "Missing argument 'INPUT…'"),
-        (("starter/efficientnet-lite0", "texts.txt"), 2, "tokens are of texts, and starter/efficientnet-lite0 takes"),
+        (("starter/efficientnet-lite0", "texts.txt"), 2, "starter/efficientnet-lite0 takes vision, not text"),
         (("starter/minilm", "texts.txt"), 3, "there is no model 'starter/minilm'. Nearest: starter/minilm-l6"),
         ((MODEL, "absent.txt"), 2, "absent.txt: no such file or folder"),
         ((MODEL, "texts.txt", "--column", "a"), 2, "has lines and no columns"),

@@ -157,7 +157,7 @@ class _Total:
 
     def facts(self) -> Iterator[tuple[str, str]]:
         report = self.report
-        yield "model", f"{self.model}, for texts up to {self.max_tokens} tokens, including special tokens"
+        yield "model", f"{self.model}, up to {self.max_tokens} tokens including special tokens"
         unusable = [f"{report['empty']:,} empty"] if report["empty"] else []
         unusable += [f"{others:,} unreadable"] if (others := self.failed - report["empty"]) else []
         yield "texts", ", ".join([f"{self.texts:,}", *unusable])
