@@ -201,7 +201,7 @@ def test_a_local_registry_leaves_the_user_s_own_lock_out(home: Path, config: Pat
     declare(home, "models: {}\n")
     registry().ids()
     assert lock_path() == home / "layerzoo.lock"
-    assert f"{own} does not count" in told[0]
+    assert f"{own} is ignored" in told[0]
     assert "hf/acme/one (111111111111 → main)" in told[0]
 
 

@@ -77,7 +77,7 @@ def test_a_catalogue_is_checked_with_the_file_beside_it(home: Path) -> None:
     (problem,) = check(str(home / "acme_zoo" / "registry.yaml"), "acme")
     assert (Path(problem.path).name, problem.line, problem.column) == ("models.jsonl", 4, 44)
     assert problem.nearest[0] == "acme/vit-shelf"
-    with pytest.raises(UsageError, match=r"check the registry\.yaml beside it"):
+    with pytest.raises(UsageError, match=r"check the registry\.yaml that names it"):
         check(str(home / "acme_zoo" / "models.jsonl"))
 
 

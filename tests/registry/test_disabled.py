@@ -165,7 +165,7 @@ def test_a_line_that_is_no_name_is_told_with_its_place(install: Install) -> None
     _write("acme\nraising zoo, please\n")
     (problem,) = registry().problems()
     assert (problem.line, problem.code) == (2, "syntax")
-    assert "'raising zoo, please' is no name of a plugin" in problem.message
+    assert "'raising zoo, please' is not the name of a plugin" in problem.message
     assert state_of("acme") == "disabled"
 
 

@@ -70,7 +70,7 @@ def test_what_is_not_there_has_the_place_of_what_it_would_be_in() -> None:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("a: 1\nb: 2\na: 3\n", Position(3, 1), "second time, after line 1"),
+        ("a: 1\nb: 2\na: 3\n", Position(3, 1), "second time here, after line 1"),
         ("a: &x [1]\n", Position(1, 4, 4), "anchors"),
         ("a: &x [1]\nb: *x\n", Position(2, 4, 2), "aliases"),
         ("a: {b: 1}\nc:\n  <<: {b: 2}\n", Position(3, 3, 2), "merge keys"),
