@@ -20,12 +20,15 @@ UNRELATED = {
     "environment.py",
     "local_files.py",
     "lock.py",
+    "modalities.py",
     "notices.py",
+    "paths.py",
     "printable.py",
     "registry/__init__.py",
     "registry/changes.py",
     "registry/lookup.py",
     "small_files.py",
+    "user_folders.py",
 }
 """Modules that compiling imports, and that decide neither what a row holds nor what a diagnostic says."""
 

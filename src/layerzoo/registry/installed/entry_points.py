@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from layerzoo.registry.format.source import is_namespace
 from layerzoo.registry.installed import advice
@@ -77,6 +74,9 @@ class _Release:
 
         Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
         """
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname
+
         with contextlib.suppress(Exception):  # damaged metadata may raise anything
             if text := self.metadata.read_text("direct_url.json"):
                 origin = json.loads(text)
@@ -217,8 +217,10 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
 
 def _folder(module: str) -> str | None:
     """Return the folder of a top-level package; of a namespace package, the folder with a registry file."""
+    from importlib.util import find_spec
+
     try:
-        found = importlib.util.find_spec(module)
+        found = find_spec(module)
     except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
         return None
     folders = list(found.submodule_search_locations or ()) if found else []
