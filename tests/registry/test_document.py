@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from layerzoo.registry.format.document import (
@@ -182,7 +184,8 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    # A key of more than 1,024 characters is written in another way in YAML than in JSON.
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=500), inner, max_size=3),
     max_leaves=10,
 )
 
@@ -207,7 +210,25 @@ def test_any_text_is_a_document_or_an_error(text: str) -> None:
     assert isinstance(document, Document)
 
 
+EXPONENT = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for inner in value.values():
+            yield from texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
+
+
 @given(PLAIN)
 def test_what_pyyaml_writes_is_read_back(value: Any) -> None:
+    # `0E0` is a number in JSON and in YAML 1.2, and a text in YAML 1.1, which PyYAML writes without quotes.
+    assume(not any(EXPONENT.fullmatch(text) for text in texts(value)))
     written = yaml.safe_dump(value)
     assert parse_document(written).value == value
