@@ -208,7 +208,7 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
         (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
         (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
         (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
-        (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is what chunks share: give chunks=True too"),
+        (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is the overlap of chunks: pass chunks=True, too"),
         (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
         (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes images"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
@@ -287,8 +287,8 @@ def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
     shown = subprocess.run([*ZOO, "extract", "--help"], capture_output=True, text=True, check=True).stdout
     for words in (
         "INPUT…",
-        "- stands for the lines of standard input",
-        "exit code is then 1",
+        "The input - reads lines from standard input",
+        "the exit code is 1",
         ".parquet, .npz or .safetensors",
     ):
         assert words in " ".join(shown.split())

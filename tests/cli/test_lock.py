@@ -120,7 +120,7 @@ def test_a_locked_model_that_is_gone_says_how_to_take_it_out(vit: Repository, zo
     found = {row["model"]: row for row in rows}
     assert code == 1
     assert found["mine/vit"]["state"] == "unknown"
-    assert found["mine/vit"]["detail"] == "no registry has it any more. Next: zoo lock --remove mine/vit"
+    assert found["mine/vit"]["detail"] == "no registry declares it. Next: zoo lock --remove mine/vit"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(tokens: Z
     said = tokens(MODEL, "runes.txt")
     assert said.code == 0
     assert said.err.startswith(
-        "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: its vocabulary has nothing"
+        "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: they are missing from its vocabulary"
     )
     (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
     assert "tokens per word: few of these words are in the vocabulary" in tokens(MODEL, "spelt.txt").err

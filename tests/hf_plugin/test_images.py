@@ -201,7 +201,7 @@ def test_show_says_which_processor_a_model_in_a_folder_has_once_it_was_traced(zo
     (where / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
     declared = "{modality: vision, builder: transformers, weights: 'file:./m'}"
     (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n  mine/m: {declared}\n", encoding="utf-8")
-    assert "none declared; its library knows" in zoo("show", "mine/m", "--format", "table").out
+    assert "none declared; a trace asks its library" in zoo("show", "mine/m", "--format", "table").out
     assert zoo("layers", "--trace", "mine/m").code == 0
     shown = zoo("show", "mine/m", "--format", "table").out
     assert "ViTImageProcessorPil" in shown

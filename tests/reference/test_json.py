@@ -58,7 +58,7 @@ PRINTED = {
     ("plugin", "check", "torn"): "Check",
     ("registry", "check", "registry.yaml"): "Diagnostic",
     ("features", "verify", "features.npz", "absent.npz"): "FeaturesFile",
-    ("--no-plugins", "doctor"): "Finding",
+    ("--no-plugins", "doctor"): "MachineCheck",
 }
 """The definition of the objects that each command prints, alone or in an array."""
 

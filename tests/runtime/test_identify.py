@@ -58,7 +58,7 @@ def test_without_the_files_what_is_declared_counts(
     install("reads_the_hub")
     backbone = layerzoo.load("reading/acme/wide", layer="module:0", weights="random:0")
     assert backbone.layers[0].shape == (8, 4, 4)
-    assert "its repository cannot be asked for its configuration" in caplog.text
+    assert "the configuration in its repository is unavailable" in caplog.text
 
 
 def test_a_spec_that_was_changed_stays_as_it_is(publish: Callable[..., Any]) -> None:

@@ -223,7 +223,7 @@ def check(pool: str, layer: Layer, *, masked: bool = False, cls_token: bool = Fa
         ("gram", VECTOR, False, "needs positions to run over"),
         ("mean", Layer(name="x", module="x", axes=("batch", "token")), False, "needs a channel axis"),
         ("mean", Layer(name="x", module="x"), False, "declare them, as in x: {module: x, axes: batch token channel}"),
-        ("mean", Layer(name="x", module="x", axes=("batch", "token", "channel")), False, "how many prefix tokens"),
+        ("mean", Layer(name="x", module="x", axes=("batch", "token", "channel")), False, "the number of prefix tokens"),
         ("mean", IMAGE, True, "cannot place the padding"),
         ("men", IMAGE, False, "Nearest: mean"),
     ],
