@@ -42,7 +42,8 @@ Begin with:
 Exit codes:
   0 ok · 1 done, but some items failed or a check found something ·
   2 wrong usage · 3 not found · 4 plugin unusable · 5 refused for safety ·
-  6 unavailable (offline, not installed) · 130 interrupted
+  6 unavailable (offline, not installed, no access to the cache) ·
+  130 interrupted
 """
 
 
