@@ -10,14 +10,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import NotFoundError, OutputError, RegistryError, UsageError, nearest, nearest_hint
 from layerzoo.paths import DISABLED_NAME, user_folder
-from layerzoo.registry.format.diagnostics import Code, Diagnostic
 from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.plugin import CORE_DISTRIBUTION, CORE_NAMESPACE, Installed
 from layerzoo.small_files import read_small
+
+if TYPE_CHECKING:
+    from layerzoo.registry.format.diagnostics import Code, Diagnostic
 
 FILE_NAME = DISABLED_NAME
 _HEADER = "# Plugins that layerzoo leaves out, one a line: written by `zoo plugin disable` and `zoo plugin enable`."
@@ -166,4 +169,6 @@ def _name(line: str) -> str:
 
 
 def _diagnostic(path: str, line: int, code: Code, message: str) -> Diagnostic:
+    from layerzoo.registry.format.diagnostics import Diagnostic
+
     return Diagnostic(path=path, line=line, code=code, message=message)
