@@ -522,3 +522,16 @@ def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
         notes.keep_scan("[]", "[]", object())
     notes.keep_scan("[]", "[]", [])
     assert database.rows("SELECT * FROM scans") == [*before, ("[]", "[]", "[]")]
+
+
+def test_opening_waits_for_another_process_that_holds_the_file(home: Path) -> None:
+    registry().ids()
+    with closing(sqlite3.connect(index_file(), isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.5, other.execute, ("ROLLBACK",))
+        release.start()
+        database = Database.open(index_file().parent)
+        release.join()
+    ((_, _, path),) = database.rows("PRAGMA database_list")
+    database.close()
+    assert path == str(index_file()), "the file itself, and not a copy in memory"

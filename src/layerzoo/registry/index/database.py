@@ -209,7 +209,7 @@ def _is_circumstance(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _CIRCUMSTANCES
 
 
-_WAIT_S = 0.1
+_RESULT_WAIT_S = 0.1
 """How long to wait for another process before a result is discarded. It only saves time, so waiting is not worth it."""
 _KEPT_SCANS = 64
 _KEPT_FINDS = 16
@@ -230,7 +230,7 @@ class KeptResults:
         return None
 
     def keep_dangling_references(self, key: str, found: list[dict[str, Any]]) -> None:
-        with self._database.transaction(_WAIT_S):
+        with self._database.transaction(_RESULT_WAIT_S):
             self._database.write("INSERT OR REPLACE INTO dangling_references VALUES (?, ?)", (key, json.dumps(found)))
             newest = f"SELECT rowid FROM dangling_references ORDER BY rowid DESC LIMIT {_KEPT_FINDS}"
             self._database.write(f"DELETE FROM dangling_references WHERE rowid NOT IN ({newest})")
@@ -242,7 +242,7 @@ class KeptResults:
         return None
 
     def keep_scan(self, paths: str, times: str, found: Any) -> None:
-        with self._database.transaction(_WAIT_S):
+        with self._database.transaction(_RESULT_WAIT_S):
             values = (paths, times, json.dumps(found))
             self._database.write("INSERT OR REPLACE INTO scans VALUES (?, ?, ?)", values)
             newest = f"SELECT rowid FROM scans ORDER BY rowid DESC LIMIT {_KEPT_SCANS}"
@@ -255,6 +255,6 @@ class KeptResults:
         return None
 
     def keep_outcome(self, module: str, outcome: dict[str, Any]) -> None:
-        with self._database.transaction(_WAIT_S):
+        with self._database.transaction(_RESULT_WAIT_S):
             values = (os.fsencode(module), json.dumps(outcome))
             self._database.write("INSERT OR REPLACE INTO imports VALUES (?, ?)", values)
