@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerzoo.bounds import check_counts, check_pixels
-from layerzoo.errors import nearest
+from layerzoo.errors import nearest, nearest_hint
 from layerzoo.media.inputs import ImageInputs
 from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, Tokenizer
@@ -36,6 +36,7 @@ __all__ = [
     "is_packed",
     "meta_tensors",
     "nearest",
+    "nearest_hint",
     "refuse_scaled",
 ]
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from layerzoo.authoring import nearest
+from layerzoo.authoring import nearest, nearest_hint
 from layerzoo.errors import RepositoryError
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
@@ -143,10 +143,9 @@ def _written(model: str, path: Path) -> dict[str, Any]:
 
 def _unknown(model: str, name: Any) -> RepositoryError:
     close = nearest(str(name), list(CONFIG_MAPPING_NAMES))
-    hint = f" Nearest: {', '.join(close)}." if close else ""
     return RepositoryError(
-        f"{model}: its config.json names the type '{name}', which transformers {__version__} does not know.{hint} "
-        "Next: pip install -U transformers, where a newer one does"
+        f"{model}: its config.json names the type '{name}', which transformers {__version__} does not know. "
+        f"{nearest_hint(close)}Next: pip install -U transformers, where a newer one does"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import timm
 
-from layerzoo.authoring import nearest
+from layerzoo.authoring import nearest, nearest_hint
 from layerzoo.errors import OutsideRepositoryError, RepositoryError
 
 _OF_FACTORY = frozenset(
@@ -63,10 +63,9 @@ def check_architecture(model: str, name: str, says: str) -> None:
     if timm.is_model(name.split(".")[0]):
         return
     close = nearest(name[:_LONGEST], timm.list_models())
-    hint = f" Nearest: {', '.join(close)}." if close else ""
     raise RepositoryError(
-        f"{model}: {says} the architecture '{name[:_LONGEST]}', which timm {timm.__version__} does not have."
-        f"{hint} Next: pip install -U timm, where a newer one does"
+        f"{model}: {says} the architecture '{name[:_LONGEST]}', which timm {timm.__version__} does not have. "
+        f"{nearest_hint(close)}Next: pip install -U timm, where a newer one does"
     )
 
 
