@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import griffe
@@ -26,13 +27,18 @@ def signature(name: str, function: griffe.Function) -> str:
 
 
 def parameters(function: griffe.Function) -> list[griffe.Parameter]:
-    """Return the parameters that a caller passes."""
+    """Return the parameters that a caller passes: of another function of the module, where a decorator names it."""
+    for decorator in function.decorators:
+        if match := re.fullmatch(r"with_parameters_of\((\w+)\)", str(decorator.value)):
+            other = function.parent.members[match[1]] if function.parent else None
+            if isinstance(other, griffe.Function):
+                return parameters(other)
     return [parameter for parameter in function.parameters if parameter.name not in _OWNERS]
 
 
 def alias_notes(function: griffe.Function) -> list[str]:
     """Return the definitions of the type aliases in a signature, as in ``Precision = Literal[…]``."""
-    annotations = [parameter.annotation for parameter in function.parameters] + [function.returns]
+    annotations = [parameter.annotation for parameter in parameters(function)] + [function.returns]
     return list(dict.fromkeys(note for annotation in annotations for note in _aliases(annotation)))
 
 

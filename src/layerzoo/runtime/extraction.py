@@ -27,6 +27,7 @@ from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
 from layerzoo.runtime.loading import load
+from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
@@ -40,66 +41,6 @@ from layerzoo.runtime.variation import compare
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
-
-
-def extract(
-    model: str | ModelSpec | Backbone,
-    inputs: Any,
-    *,
-    layer: LayerChoice = None,
-    pool: PoolChoice = None,
-    weights: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
-    precision: Precision = "float32",
-    batch_size: int | None = None,
-    errors: Literal["raise", "skip"] = "raise",
-    column: str | None = None,
-    chunks: bool = False,
-    overlap: int | None = None,
-    special_tokens: bool = True,
-    trust_declaration: bool = False,
-    prompt: str | None = None,
-    normalize: bool = False,
-) -> Features:
-    """Compute a feature matrix for each requested layer.
-
-    Args:
-        model: an id, a spec, or a loaded :class:`Backbone`.
-        inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), images, arrays, audio
-            clips with their sample rate, or bytes; a torch Dataset or DataLoader.
-        layer: see :func:`load`.
-        pool: see :func:`load`.
-        weights: see :func:`load`.
-        device: see :func:`load`.
-        precision: see :func:`load`.
-        batch_size: rows (images, windows, frames, chunks) in one forward pass. By default it depends on the modality;
-            texts of similar length are batched up to a number of tokens.
-        errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
-            ``Features.errors``.
-        column: the column of a table that holds the text.
-        chunks: split a text that is longer than the model's limit into chunks and pool over all of them, instead of
-            truncating it (``Features.report`` counts both).
-        overlap: how many tokens neighbouring chunks share, so that tokens at their ends have context. Each token is
-            pooled once. By default an eighth of a chunk.
-        special_tokens: pool the special tokens of a text, such as [CLS] and [SEP], with its other tokens, as
-            sentence-transformers does. False excludes them from all poolings but ``cls``.
-        trust_declaration: see :func:`load`.
-        prompt: the text before every input text: the name of one of the model's prompts, or the text itself, with the
-            space that separates it from the input. None: the model's default. An empty text: no prompt.
-        normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
-            similarity. With ``pool="none"``, this applies to the vector at each position.
-    Returns: :class:`Features` with one row per sample, in the order of the inputs.
-    Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
-        sample that fails, if ``errors`` is ``"raise"``.
-    """
-    return Features.join(
-        stream(
-            model, inputs, layer=layer, pool=pool, weights=weights, device=device, precision=precision,
-            batch_size=batch_size, errors=errors, column=column, chunks=chunks, overlap=overlap,
-            special_tokens=special_tokens, trust_declaration=trust_declaration,
-            prompt=prompt, normalize=normalize,
-        )
-    )  # fmt: skip
 
 
 def stream(
@@ -167,6 +108,42 @@ def stream(
         backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
     )
     return _pieces(plan, found, limit)
+
+
+@with_parameters_of(stream)
+def extract(*args: Any, **kwargs: Any) -> Features:
+    """Compute a feature matrix for each requested layer.
+
+    Args:
+        model: an id, a spec, or a loaded :class:`Backbone`.
+        inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), images, arrays, audio
+            clips with their sample rate, or bytes; a torch Dataset or DataLoader.
+        layer: see :func:`load`.
+        pool: see :func:`load`.
+        weights: see :func:`load`.
+        device: see :func:`load`.
+        precision: see :func:`load`.
+        batch_size: rows (images, windows, frames, chunks) in one forward pass. By default it depends on the modality;
+            texts of similar length are batched up to a number of tokens.
+        errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
+            ``Features.errors``.
+        column: the column of a table that holds the text.
+        chunks: split a text that is longer than the model's limit into chunks and pool over all of them, instead of
+            truncating it (``Features.report`` counts both).
+        overlap: how many tokens neighbouring chunks share, so that tokens at their ends have context. Each token is
+            pooled once. By default an eighth of a chunk.
+        special_tokens: pool the special tokens of a text, such as [CLS] and [SEP], with its other tokens, as
+            sentence-transformers does. False excludes them from all poolings but ``cls``.
+        trust_declaration: see :func:`load`.
+        prompt: the text before every input text: the name of one of the model's prompts, or the text itself, with the
+            space that separates it from the input. None: the model's default. An empty text: no prompt.
+        normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
+            similarity. With ``pool="none"``, this applies to the vector at each position.
+    Returns: :class:`Features` with one row per sample, in the order of the inputs.
+    Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
+        sample that fails, if ``errors`` is ``"raise"``.
+    """
+    return Features.join(stream(*args, **kwargs))
 
 
 def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterator[Features]:
