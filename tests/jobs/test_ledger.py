@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,12 +68,8 @@ def add_many(path: Path, name: str) -> None:
 
 def test_two_processes_can_add_results_at_once(tmp_path: Path) -> None:
     path = tmp_path / "timm.jsonl"
-    fork = multiprocessing.get_context("fork")
-    running = [fork.Process(target=add_many, args=(path, name)) for name in "ab"]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join()
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(add_many, [path] * 2, "ab"))
     assert len(Ledger(path, VERSIONS).results()) == 40
 
 
