@@ -12,6 +12,7 @@ Each message says what was asked for, what exists and the next step. The same fa
             InputError 2
             OutputError 2
                 EmptyResultError 1
+            UnusableModelError 2
         RegistryError 2
         LockError 2
         NotFoundError 3
@@ -91,6 +92,7 @@ __all__ = [
     "UnknownLayerError",
     "UnknownModelError",
     "UnsafeWeightsError",
+    "UnusableModelError",
     "UsageError",
     "WeightsError",
 ]
@@ -120,6 +122,10 @@ def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str,
 
 class UsageError(LayerzooError):
     """An argument is not valid, independently of what is installed."""
+
+
+class UnusableModelError(UsageError):
+    """A model is listed although its network cannot be a backbone, as its declaration explains."""
 
 
 class LayerError(UsageError):

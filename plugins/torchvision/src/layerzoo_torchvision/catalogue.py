@@ -57,7 +57,7 @@ def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
         _DATASETS.get(_word(dataset), _word(dataset)): {_word(metric): value for metric, value in values.items()}
         for dataset, values in weights.meta["_metrics"].items()
     }
-    training = {"classes": len(weights.meta.get("categories", ())), "recipe": weights.meta.get("recipe")}
+    training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
     return {**results, "training": {key: value for key, value in training.items() if value}}
 
 

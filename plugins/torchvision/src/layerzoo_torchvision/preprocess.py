@@ -19,7 +19,11 @@ from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import whole_network
 
 _SETTINGS = ("resize_size", "crop_size", "interpolation", "antialias")
-_EXAMPLES_PX = ((480, 640), (640, 480))
+_EXAMPLES_PX = ((640, 640), (480, 640))
+"""The height and width of images that show which size a detector resizes to. The first one becomes the example of the
+declaration: a trace of a square image tells the channels from height and width."""
+_FLOW_PX = 360
+"""The side of the example for optical flow, about that of the videos for which the results are stated."""
 _DEFAULT_FRAMES = 16
 
 Pixels = NDArray[np.float32]
@@ -94,7 +98,7 @@ def _sizes(arguments: Arguments, settings: dict[str, Any]) -> dict[str, Any]:
         scale = {"mean": list(own.image_mean), "std": list(own.image_std)}
         return {"size_px": first, **scale, **({"variable_size": True} if first != second else {})}
     if arguments.kind == "optical_flow":
-        return {"size_px": [360, 640], "variable_size": True, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+        return {"size_px": [_FLOW_PX, _FLOW_PX], "variable_size": True, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
     if "crop_size" not in settings:
         (side,) = settings["resize_size"]
         return {"size_px": [side, side], "variable_size": True}
