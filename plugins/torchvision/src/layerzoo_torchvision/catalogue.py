@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from math import isfinite
 from typing import Any
 
 from torchvision.models import WeightsEnum, get_model_builder
@@ -13,7 +14,7 @@ from layerzoo_torchvision.preprocess import preprocess_of
 
 _DATASETS = {"imagenet-1k": "imagenet"}
 """Shorter names of datasets. Others are used as torchvision writes them, in small letters."""
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+_HASH = re.compile(r"[-_]([0-9a-f]{8,64})\.pth$")
 _QUANTIZED = (
     "its layers compute with 8-bit integers, in fused modules of torch.ao.quantization that a trace without values "
     "cannot run. Next: {base}, the same architecture in float32"
@@ -54,11 +55,14 @@ def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
     The entry ``training`` has the number of classes and the address of the recipe.
     """
     results = {
-        _DATASETS.get(_word(dataset), _word(dataset)): {_word(metric): value for metric, value in values.items()}
+        _DATASETS.get(_word(dataset), _word(dataset)): {
+            _word(metric): value for metric, value in values.items() if isfinite(value)
+        }
         for dataset, values in weights.meta["_metrics"].items()
     }
     training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
-    return {**results, "training": {key: value for key, value in training.items() if value}}
+    stated = {**results, "training": {key: value for key, value in training.items() if value}}
+    return {dataset: values for dataset, values in stated.items() if values}
 
 
 def _word(text: str) -> str:
@@ -77,5 +81,5 @@ def _summary(architecture: str) -> str:
     paragraph = (inspect.getdoc(get_model_builder(architecture)) or "").split("\n\n")[0]
     text = re.sub(r"\s+", " ", paragraph.split(".. ")[0]).strip()
     text = re.sub(r"`+([^`<]*?)\s*(<[^>]*>)?`+_*", r"\1", text)
-    text = re.sub(r"^(Constructs?|Builds?|Instantiates?) (an?|the) ", "", text)
+    text = re.sub(r"^(Constructs?|Builds?|Instantiates?)( an?| the)? ", "", text)
     return re.split(r"(?<=\w)\.( |$)", text)[0].removesuffix(".")
