@@ -97,7 +97,8 @@ def _extracted(whole: Whole) -> dict[str, Any]:
     Returns: ``count``, the number of compared layers; ``equal``, how many are equal bit for bit; ``other``, the names
     of the others. ``{"none": reason}`` if torch.fx cannot trace the network.
     """
-    for module in whole.network.modules():
+    modules: Any = whole.network.modules()
+    for module in modules:
         if hasattr(module, "inplace"):
             module.inplace = False  # otherwise the extractor returns what a later module has overwritten
     (pixels,) = whole.batch.inputs.values()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models import WeightsEnum, get_model, get_model_builder
 
 from layerzoo.authoring import WithoutInitialisation
@@ -57,16 +58,27 @@ class _Provided:
         return dict(self._tensors)
 
 
+class _RangesWithValues(TorchFunctionMode):
+    """Create ranges on the CPU while a RegNet is built: it reads its widths from one, also on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func is torch.arange else {})})
+
+
 def whole_network(arguments: Arguments) -> nn.Module:
     """Build a network as the library builds it for its weights, with its initial parameters."""
-    return _built(arguments, {})[0]
+    with _RangesWithValues() if arguments.family == "regnet" else nullcontext():
+        return _built(arguments, {})[0]
 
 
 def loaded_tensors(arguments: Arguments, tensors: _StateDict) -> _StateDict:
     """Return the tensors that torchvision loads into the network for a checkpoint, by the keys of the network."""
     if arguments.weights is None:
         return tensors
-    with torch.device("meta"), WithoutInitialisation():
+    ranges = _RangesWithValues() if arguments.family == "regnet" else nullcontext()
+    with torch.device("meta"), WithoutInitialisation(), ranges:
         _, loaded = _built(arguments, tensors)
     return loaded[-1] if loaded else tensors
 

@@ -119,7 +119,8 @@ def _frames(weights: WeightsEnum) -> int:
 @cache
 def _transform_of_detector(name: str, weights: WeightsEnum | None) -> Any:
     with torch.device("meta"):
-        return whole_network(Arguments(name, weights)).transform.eval()
+        detector: Any = whole_network(Arguments(name, weights))
+    return detector.transform.eval()
 
 
 def _detector_transform(arguments: Arguments) -> Any:
