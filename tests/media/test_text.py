@@ -12,13 +12,25 @@ from hypothesis import strategies as st
 
 import layerzoo
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
-from layerzoo.media.text import Chunk, Tokenizer, Tokens, counts, decode, encode, tokenise, unknown_words, warning
+from layerzoo.media.text import (
+    Chunk,
+    TextArguments,
+    Tokenizer,
+    Tokens,
+    counts,
+    decode,
+    encode,
+    tokenise,
+    unknown_words,
+    warning,
+)
 from layerzoo.weights import resolve
 
 
 class Characters:
     """A tokenizer whose tokens are code points, between 1 and 2."""
 
+    arguments = TextArguments("ids")
     prefix: Sequence[int] = (1,)
     suffix: Sequence[int] = (2,)
     pad = 0
@@ -162,6 +174,7 @@ class TestTokenise:
         assert special == [1]
 
         class Wrapped:
+            arguments = TextArguments("ids")
             prefix: Sequence[int] = special
             suffix: Sequence[int] = ()
             pad = 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from layerzoo.errors import PoolingError
-from layerzoo.media.text import tokenise
+from layerzoo.media.text import TextArguments, tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
 from layerzoo.runtime.batch import Batch, collate
 from layerzoo.runtime.pool import merge, pool_batch, pooled_counts, rows_of
@@ -22,12 +22,14 @@ from layerzoo.spec import Layer
 SEQUENCE = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(6, 4), prefix_tokens=0)
 IMAGE = Layer(name="stage.0", module="s", axes=("batch", "channel", "height", "width"), shape=(4, 3, 5))
 VECTOR = Layer(name="pooled", module="p", axes=("batch", "channel"), shape=(4,))
+ARGUMENTS = TextArguments("tokens", "is_text")
 OVER_POSITIONS = ("mean", "max", "std", "statistics", "gem", "gram")
 
 
 class Positions:
     """A tokenizer whose tokens are the places of the characters."""
 
+    arguments = ARGUMENTS
     prefix = suffix = ()
     pad = 0
 
@@ -38,6 +40,7 @@ class Positions:
 class Between:
     """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the places of the characters."""
 
+    arguments = ARGUMENTS
     prefix = (0,)
     suffix = (1,)
     pad = 0
@@ -163,7 +166,7 @@ def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
     values = np.full((len(chunks), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):
         values[row, : len(chunk.ids)] = whole[chunk.ids]
-    rows = [token_row(chunk.ids, chunk.span) for chunk in chunks]
+    rows = [token_row(chunk.ids, chunk.span, arguments=ARGUMENTS) for chunk in chunks]
     batch = Batch(
         {"x": torch.from_numpy(values)},
         valid=torch.tensor([row.valid for row in rows]),
@@ -296,13 +299,16 @@ def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
     special_tokens = data.draw(st.booleans())
     prefix, suffix = (1, 1) if special_tokens else (0, 0)
     chunks = tokenise("x" * length, tokenizer, room, overlap=overlap).chunks
-    rows = [token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, special=(1, 1)) for chunk in chunks]
+    rows = [
+        token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, special=(1, 1), arguments=ARGUMENTS)
+        for chunk in chunks
+    ]
     rows = rows if special_tokens else [row.without_special() for row in rows]
     values = np.full((len(rows), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):
         values[row, : len(chunk.ids)] = whole[chunk.ids]
     layer = replace(SEQUENCE, shape=(16, 4), prefix_tokens=prefix, suffix_tokens=suffix)
-    batch = replace(collate(rows, pad={"input_ids": 0, "attention_mask": 0}, masked=True), total=room, example_total=16)
+    batch = replace(collate(rows, pad={"tokens": 0, "is_text": 0}, masked=True), total=room, example_total=16)
     summaries = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
     counts = pooled_counts(torch.from_numpy(values), batch, layer)
     assert sum(count or 0 for count in counts) == length

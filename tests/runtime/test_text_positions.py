@@ -61,9 +61,9 @@ def words(install: Callable[..., None]) -> Callable[..., ModelSpec]:
 def raw(backbone: layerzoo.Backbone, text: str, added: tuple[int, int] = (0, 0)) -> Values:
     """(token, channel): what the network gives for a text alone. What it makes of padding is cut out."""
     batch = backbone.preprocess([text])
-    ids, valid = batch.inputs["input_ids"], int(batch.valid[0])  # type: ignore[index]
+    ids, valid = batch.inputs["tokens"], int(batch.valid[0])  # type: ignore[index]
     with torch.no_grad():
-        values = backbone.module({"input_ids": ids})["block.0"][0].double().numpy()
+        values = backbone.module({"tokens": ids})["block.0"][0].double().numpy()
     end = added[0] + ids.shape[1]
     return np.concatenate([values[: added[0] + valid], values[end:]])
 
@@ -132,7 +132,7 @@ def test_special_tokens_of_chunks_and_of_truncated_texts(
     for start in starts:
         row = [1, 2, *content[start : start + 6], 3]
         with torch.no_grad():
-            values = backbone.module({"input_ids": torch.tensor([row])})["block.0"][0].double().numpy()
+            values = backbone.module({"tokens": torch.tensor([row])})["block.0"][0].double().numpy()
         first = 2 if start or not special_tokens else 0
         last = len(row) - (0 if start == starts[-1] and special_tokens else 1)
         skip, keep = (1 if start else 0), (None if start == starts[-1] else -1)
@@ -148,7 +148,7 @@ def test_special_tokens_of_chunks_and_of_truncated_texts(
     truncated = layerzoo.extract(backbone, [text, "ab"], pool=pool, special_tokens=special_tokens).values[0]
     row = [*ids[:8], 3]
     with torch.no_grad():
-        values = backbone.module({"input_ids": torch.tensor([row])})["block.0"][0].double().numpy()
+        values = backbone.module({"tokens": torch.tensor([row])})["block.0"][0].double().numpy()
     values = values if special_tokens else values[2:-1]
     expected = DEFINITIONS[pool](values) if pool in DEFINITIONS else values
     np.testing.assert_allclose(truncated, expected, rtol=2e-4, atol=1e-5)
@@ -183,3 +183,25 @@ def test_the_last_tokens_of_rows_that_may_be_padded_are_refused(words: Callable[
     spec = replace(spec, layers=(replace(spec.layers[0], last_tokens=2),))
     with pytest.raises(PoolingError, match="cannot tell which of the last 2 tokens are padding"):
         layerzoo.load(spec, weights="random:0")
+
+
+def test_a_tokenizer_that_does_not_name_the_arguments_of_its_network_is_refused(varying: None) -> None:
+    class Unnamed:
+        prefix = suffix = ()
+        pad = 0
+
+        def encode(self, text: str) -> list[int]:
+            return [1]
+
+    with pytest.raises(PluginError, match="answers Unnamed for varying/text: .* a tokenizer for text, which has no arg"):
+        preprocessor(layerzoo.model("varying/text"), Unnamed())
+
+
+def test_a_network_without_an_attention_mask_receives_token_ids_only(varying: None) -> None:
+    tokenizer = SimpleNamespace(
+        arguments=TextArguments("ids"), prefix=(1,), suffix=(), pad=0, encode=lambda text: [2] * len(text)
+    )
+    text = preprocessor(layerzoo.model("varying/text"), tokenizer)
+    batch = text(["abc"])
+    assert {name: values.tolist() for name, values in batch.inputs.items()} == {"ids": [[1, 2, 2, 2]]}
+    assert text.example(2).inputs.keys() == {"ids"}  # type: ignore[union-attr]

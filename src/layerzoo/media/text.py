@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
@@ -12,7 +13,7 @@ from layerzoo.errors import EmptySampleError, SampleError, UsageError
 from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError, failing_as
 
-__all__ = ["KnowsUnknown", "TensorTokenizer", "Tokenizer"]
+__all__ = ["KnowsUnknown", "TensorTokenizer", "TextArguments", "Tokenizer"]
 
 OVERLAP_SHARE = 1 / 8
 """Of a chunk, what it shares with each neighbour where nothing else is asked for."""
@@ -31,9 +32,28 @@ _AROUND_SEAM = 200
 _SEAMS_TRIED = 20
 
 
+@dataclass(frozen=True, slots=True)
+class TextArguments:
+    """The names of the arguments of a network's ``forward`` that take a tokenised text.
+
+    ids: the token ids, (batch, token).
+    mask: the attention mask, (batch, token), 1 for tokens of the text and 0 for padding. None: the network takes none.
+    prompt_length: the number of tokens at the start of each row that belong to a prompt and are not pooled, (batch, 1).
+        None: the network takes none.
+    """
+
+    ids: str
+    mask: str | None = None
+    prompt_length: str | None = None
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What a plugin gives for a text model: see the hook ``layerzoo_preprocess``."""
+    """The tokenizer of a text model, as a plugin returns it from the hook ``layerzoo_preprocess``."""
+
+    @property
+    def arguments(self) -> TextArguments:
+        """The names of the arguments of the network that take a text. A single input is passed by position."""
 
     @property
     def prefix(self) -> Sequence[int]:
@@ -51,6 +71,10 @@ class Tokenizer(Protocol):
         """Return the token ids of a text without special tokens."""
 
 
+TOKENIZER_MEMBERS = ("arguments", "prefix", "suffix", "pad", "encode")
+"""The members that every tokenizer has."""
+
+
 @runtime_checkable
 class KnowsUnknown(Tokenizer, Protocol):
     """A tokenizer with a token for unknown words. Such tokens are counted, and many of them cause a warning."""
@@ -66,8 +90,8 @@ class TensorTokenizer(Tokenizer, Protocol):
 
     @property
     def pads(self) -> Mapping[str, int]:
-        """The padding value of each tensor of the network, by the name of its argument. ``attention_mask`` is among
-        them if the network takes one."""
+        """The padding value of each tensor of the network, by the name of its argument, with that of the attention mask
+        if the network takes one."""
 
     @property
     def padding_side(self) -> Literal["left", "right"]:
@@ -91,7 +115,7 @@ class TensorTokenizer(Tokenizer, Protocol):
             max_tokens: the longest sequence, including special tokens. None truncates nothing.
 
         Returns: by the name of the network's argument, an integer for each token, including the special tokens
-            ``prefix`` and ``suffix``. ``input_ids`` is among them; an attention mask of ones is not. Nothing is padded.
+            ``prefix`` and ``suffix``. The token ids are among them; an attention mask of ones is not. Without padding.
         """
 
 
@@ -103,10 +127,6 @@ def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
 def returns_mask(tokenizer: Tokenizer) -> bool:
     """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``."""
     return bool(getattr(tokenizer, "returns_mask", False))
-
-
-IDS = "input_ids"
-"""The name of the argument that takes the token ids."""
 
 
 class Chunk(NamedTuple):
@@ -175,20 +195,21 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     room = room_for(tokenizer, max_tokens, overlap or 0)
     whole = _whole(text, tokenizer)
-    content = whole[IDS][before : len(whole[IDS]) - after]
+    token_ids = whole[tokenizer.arguments.ids]
+    content = token_ids[before : len(token_ids) - after]
     if not content:
         raise EmptySampleError("text", "no tokens: the tokenizer makes nothing of it")
 
     def chunk(start: int, span: tuple[int, int] | None = None) -> Chunk:
         cut = {name: _cut(values, before, after, start, start + room) for name, values in whole.items()}
-        ids = cut.pop(IDS)
+        ids = cut.pop(tokenizer.arguments.ids)
         return Chunk(ids, span or (0, len(ids)), (before, after), MappingProxyType(cut))
 
     if overlap is None:
         dropped = max(0, len(content) - room)
         if dropped and gives_tensors(tokenizer) and not tokenizer.cuts_plainly:
             cut = {name: list(values) for name, values in tokenizer.tensors(text, max_tokens).items()}
-            ids = cut.pop(IDS)
+            ids = cut.pop(tokenizer.arguments.ids)
             chunks = [Chunk(ids, (0, len(ids)), (before, after), MappingProxyType(cut))]
         else:
             from_left = gives_tensors(tokenizer) and tokenizer.truncation_side == "left"
@@ -206,7 +227,7 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
 def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
     """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
     if not gives_tensors(tokenizer):
-        return {IDS: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
+        return {tokenizer.arguments.ids: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
     segments = [tokenizer.tensors(segment) for segment in _segments(text, tokenizer)]
     if len(segments) == 1:
         return {name: list(values) for name, values in segments[0].items()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
+from layerzoo.authoring import AudioInputs
 from layerzoo.errors import RepositoryError, SampleError
 from layerzoo.weights import Files
 from layerzoo_hf.families import batching
@@ -49,7 +50,7 @@ def _frames_of_padded(config: Any) -> tuple[int, int] | None:
 
 def audio_features(
     model: str, config: Any, files: Files, part: str | None = None
-) -> Callable[[NDArray[np.float32]], Any] | None:
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32] | AudioInputs] | None:
     """Load the feature extractor next to a checkpoint, or make the one that an architecture is published with.
 
     Args:
@@ -58,8 +59,8 @@ def audio_features(
         files: the model's files.
         part: the path of the module that is the backbone; None for the one that takes audio.
 
-    Returns: a function from samples, (time,) or (channel, time), to the network's input: an array, or arrays by the
-        names of the network's arguments. None where the library has no extractor for the type.
+    Returns: a function from samples, (time,) or (channel, time), to the network's input. None where the
+        library has no extractor for the type.
     Raises: RepositoryError for an extractor that returns random numbers.
     """
     extractor = _extractor(config, files)
@@ -122,16 +123,16 @@ def _check_repeatable(
 
 def _windowed(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32]
-) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+) -> NDArray[np.float32] | AudioInputs:
     """The network's input of audio that fills a window, or is padded to it by the extractor."""
     made = _made(extractor, samples)
     array = next(iter(made.values()))
-    return {main: array, **{name: made[name] for name in extra}} if extra else array
+    return _inputs(main, array, {name: made[name] for name in extra})
 
 
 def _masked(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32], *, always: bool = False
-) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
+) -> NDArray[np.float32] | AudioInputs:
     """The network's input of audio of any length; with a mask, where the extractor has padded it to whole frames.
 
     always: whether the mask is returned also where nothing is padded, for audio that is padded later.
@@ -141,7 +142,15 @@ def _masked(
     others = {name: made[name] for name in extra}
     if mask is not None and (always or not mask.all()):
         others[_MASK] = mask
-    return {main: array, **others} if others else array
+    return _inputs(main, array, others)
+
+
+def _inputs(
+    main: str, audio: NDArray[np.float32], others: dict[str, NDArray[Any]]
+) -> NDArray[np.float32] | AudioInputs:
+    """Return the network's input, with the name of its mask. Only the usual mask may be omitted in this library."""
+    mask = next((name for name in others if name.endswith("mask")), None)
+    return AudioInputs({main: audio, **others}, mask, mask_is_optional=mask == _MASK) if others else audio
 
 
 def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[str, NDArray[Any]]:

@@ -13,9 +13,10 @@ import tokenizers
 import torch
 from torch import Tensor, nn
 
-from layerzoo.authoring import meta_tensors
+from layerzoo.authoring import TextArguments, meta_tensors
 from layerzoo.errors import RepositoryError, WeightsError
 from layerzoo.weights import Files
+from layerzoo_hf.embedding import PROMPT_LENGTH
 from layerzoo_hf.prompts import ModelPrompts, prompts
 from layerzoo_hf.sentence_transformers import SentenceEncoder
 
@@ -54,6 +55,7 @@ class StaticTokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
+    arguments = TextArguments(ids=_IDS, mask=_MASK, prompt_length=PROMPT_LENGTH)
     pads: Mapping[str, int] = {_IDS: 0, _MASK: 0}
     padding_side: Literal["left", "right"] = "right"
     cuts_plainly = True

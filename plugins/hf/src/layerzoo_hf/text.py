@@ -13,9 +13,11 @@ import tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from layerzoo.authoring import TextArguments
 from layerzoo.errors import RepositoryError, SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import sub_config
+from layerzoo_hf.embedding import PROMPT_LENGTH
 from layerzoo_hf.families import batching
 from layerzoo_hf.parts import accepts_any_argument, arguments, backbone_without_values
 from layerzoo_hf.prompts import ModelPrompts, library_tokenizer
@@ -69,6 +71,7 @@ class LibraryTokenizer:
         self.unknown = library.unk_token_id
         pads = _pads(library)
         self.pads: Mapping[str, int] = {name: pads[name] for name in pads if takes is None or name in takes}
+        self.arguments = TextArguments(_IDS, _MASK if _MASK in self.pads else None, PROMPT_LENGTH)
         self.padding_side: Literal["left", "right"] = library.padding_side
         self.truncation_side: Literal["left", "right"] = library.truncation_side
         self.cuts_plainly = _adds_nothing(library)
@@ -181,6 +184,7 @@ def _adds_nothing(library: Any) -> bool:
 class NoTokenizer:
     """Of an architecture without a checkpoint: it takes tokens, and no text."""
 
+    arguments = TextArguments(_IDS, _MASK)
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
