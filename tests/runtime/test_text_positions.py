@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 import layerzoo
-from layerzoo.errors import PoolingError, SampleError, UsageError
+from layerzoo.errors import PluginError, PoolingError, SampleError, UsageError
+from layerzoo.media.text import TextArguments
+from layerzoo.runtime.preprocess import preprocessor
 from layerzoo.spec import Batching, FrozenMap, ModelSpec, TextPreprocess
 
 TEXTS = ["a", "the cat", "a fine film", "no", "milk and meat drinks", "zebra"]
@@ -185,7 +188,9 @@ def test_the_last_tokens_of_rows_that_may_be_padded_are_refused(words: Callable[
         layerzoo.load(spec, weights="random:0")
 
 
-def test_a_tokenizer_that_does_not_name_the_arguments_of_its_network_is_refused(varying: None) -> None:
+def test_a_tokenizer_that_does_not_name_the_arguments_of_its_network_is_refused(
+    words: Callable[..., ModelSpec],
+) -> None:
     class Unnamed:
         prefix = suffix = ()
         pad = 0
@@ -193,15 +198,17 @@ def test_a_tokenizer_that_does_not_name_the_arguments_of_its_network_is_refused(
         def encode(self, text: str) -> list[int]:
             return [1]
 
-    with pytest.raises(PluginError, match="answers Unnamed for varying/text: .* a tokenizer for text, which has no arg"):
-        preprocessor(layerzoo.model("varying/text"), Unnamed())
+    with pytest.raises(
+        PluginError, match=r"answers Unnamed for varying/text: .* a tokenizer for text, which has no arg"
+    ):
+        preprocessor(words(), Unnamed())
 
 
-def test_a_network_without_an_attention_mask_receives_token_ids_only(varying: None) -> None:
+def test_a_network_without_an_attention_mask_receives_token_ids_only(words: Callable[..., ModelSpec]) -> None:
     tokenizer = SimpleNamespace(
         arguments=TextArguments("ids"), prefix=(1,), suffix=(), pad=0, encode=lambda text: [2] * len(text)
     )
-    text = preprocessor(layerzoo.model("varying/text"), tokenizer)
+    text = preprocessor(words(), tokenizer)
     batch = text(["abc"])
     assert {name: values.tolist() for name, values in batch.inputs.items()} == {"ids": [[1, 2, 2, 2]]}
     assert text.example(2).inputs.keys() == {"ids"}  # type: ignore[union-attr]
