@@ -23,11 +23,10 @@ from typing import Any
 
 from layerzoo.notices import warn
 from layerzoo.registry import registry
+from layerzoo.weights.files import TENSOR_FILES
 from layerzoo.weights.sources import check_inside
 
 _DECLARATION = "folders.toml"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of the file with the tensors of a folder; the first that exists applies."""
 _MAX_DEPTH = 4
 """Files in named folders that name folders themselves are followed to this depth."""
 _MAX_FOLDERS = 100
@@ -128,6 +127,6 @@ def module_weights(names: Collection[str], folders: Iterable[str]) -> Iterator[s
         folders: from :func:`module_folders`.
     """
     for folder in folders:
-        found = next((f"{folder}/{leaf}" for leaf in _WEIGHTS if f"{folder}/{leaf}" in names), None)
+        found = next((f"{folder}/{leaf}" for leaf in TENSOR_FILES if f"{folder}/{leaf}" in names), None)
         if found is not None:
             yield found

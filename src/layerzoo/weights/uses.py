@@ -13,6 +13,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
 from layerzoo.spec import Weights
 from layerzoo.weights import network
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
@@ -125,7 +126,8 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
     named = source.path.removeprefix(below)
     checkpoint = named or _checkpoint(inside)
     folders = () if named else _module_folders(listing, below)
-    companions = {name for name, each in inside.items() if is_companion(name, each.size, folders)}
+    conventions = file_conventions()
+    companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
     companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
     for name, each in inside.items():
@@ -143,5 +145,5 @@ def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
 
 def _checkpoint(names: Iterable[str]) -> str | None:
     with suppress(WeightsError):  # several could be it, and none can be loaded
-        return checkpoint_of(names)
+        return checkpoint_of(names, file_conventions())
     return None
