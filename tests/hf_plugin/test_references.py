@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 from layerzoo_hf.processor_bounds import check_processor
 from layerzoo_hf.references import check_configuration
+from layerzoo_timm.factory import LOADING_ARGUMENTS
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20}
 VIT = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
@@ -201,6 +203,19 @@ def test_no_text_of_a_repository_becomes_advice(key: str, name: str, hf: PluginH
         kind, message = told(use)
         assert kind is not MissingLibraryError
         assert "install evilpkg" not in message.replace(name, "")
+
+
+@pytest.mark.parametrize("name", sorted(LOADING_ARGUMENTS))
+def test_every_loading_argument_of_timm_is_refused(name: str) -> None:
+    check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {name: False}})
+    with pytest.raises(OutsideRepositoryError, match=rf"`model_args.{name}`"):
+        check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {name: "evil"}})
+
+
+def test_arguments_of_timm_require_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "layerzoo_timm.factory", None)
+    with pytest.raises(MissingLibraryError, match="hf/acme/x needs layerzoo-timm.* pip install layerzoo-timm"):
+        check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {"drop_rate": 0.1}})
 
 
 def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:

@@ -15,7 +15,7 @@ from timm.models._builder import build_model_with_cfg
 import layerzoo
 from layerzoo.errors import OutsideRepositoryError, TooLargeError
 from layerzoo.spec import FrozenMap, ImagePreprocess, ModelSpec
-from layerzoo_timm.arguments import _OF_FACTORY
+from layerzoo_timm.factory import LOADING_ARGUMENTS, WRAPPING_ARGUMENTS
 
 
 def spec(**args: Any) -> ModelSpec:
@@ -55,7 +55,7 @@ def test_every_argument_of_the_factory_has_a_rule() -> None:
         *inspect.signature(timm.create_model).parameters,
         *inspect.signature(build_model_with_cfg).parameters,
     }
-    assert of_factory - _OF_FACTORY == {"exportable", "kwargs", "no_jit", "scriptable"}
+    assert of_factory - LOADING_ARGUMENTS - WRAPPING_ARGUMENTS == {"exportable", "kwargs", "no_jit", "scriptable"}
 
 
 @pytest.mark.parametrize("depth", [10**30, 10**6])

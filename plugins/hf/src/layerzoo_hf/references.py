@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTraine
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from layerzoo.authoring import check_counts
-from layerzoo.errors import OutsideRepositoryError, RepositoryError
+from layerzoo.errors import MissingLibraryError, OutsideRepositoryError, RepositoryError
 from layerzoo.weights import Files
 from layerzoo_hf.processor_bounds import check_processor
 
@@ -67,26 +68,6 @@ _LIBRARY_ARGUMENTS = frozenset(
     }
 )
 """Arguments of ``from_pretrained`` that say where files come from or which class reads them."""
-FACTORY_ARGUMENTS = frozenset(
-    {
-        "cache_dir",
-        "checkpoint_path",
-        "feature_cfg",
-        "feature_cls",
-        "kwargs_filter",
-        "model_cfg",
-        "model_cls",
-        "model_name",
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "pretrained_filter_fn",
-        "pretrained_model_args",
-        "pretrained_strict",
-        "variant",
-    }
-)
-"""Arguments of ``timm.create_model`` that are not the network's: where weights come from, and how they are loaded."""
 
 
 def check_files(model: str, files: Files) -> None:
@@ -128,7 +109,7 @@ def check_configuration(model: str, written: Any) -> None:
     """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
     another repository, a file or code, or counts what no computer holds.
 
-    Raises: OutsideRepositoryError, TooLargeError.
+    Raises: OutsideRepositoryError, TooLargeError; MissingLibraryError for arguments of timm without its plugin.
     """
     check_counts(written, of=model)
     for place, mapping in _mappings(written):
@@ -150,7 +131,14 @@ def check_configuration(model: str, written: Any) -> None:
 
 
 def _check_factory_arguments(model: str, place: str, arguments: Mapping[str, Any]) -> None:
-    for name in sorted(FACTORY_ARGUMENTS & arguments.keys()):
+    """Refuse arguments for timm that define where weights come from. The plugin of timm knows which these are."""
+    try:
+        from layerzoo_timm.factory import LOADING_ARGUMENTS
+    except ModuleNotFoundError as error:
+        if find_spec("timm") is None:
+            return  # nothing reads the arguments
+        raise MissingLibraryError("layerzoo-timm", needed_by=model) from error
+    for name in sorted(LOADING_ARGUMENTS & arguments.keys()):
         if arguments[name] not in (None, False):
             raise outside(model, f"its configuration has `{place}.{name}`", arguments[name])
 
