@@ -214,7 +214,7 @@ def test_every_loading_argument_of_timm_is_refused(name: str) -> None:
 
 def test_arguments_of_timm_require_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "layerzoo_timm.factory", None)
-    with pytest.raises(MissingLibraryError, match="hf/acme/x needs layerzoo-timm.* pip install layerzoo-timm"):
+    with pytest.raises(MissingLibraryError, match=r"hf/acme/x needs layerzoo-timm.* pip install layerzoo-timm"):
         check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {"drop_rate": 0.1}})
 
 
