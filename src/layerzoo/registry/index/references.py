@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest_hint
 from layerzoo.registry.format.diagnostics import Diagnostic, Position
 from layerzoo.registry.format.source import RegistrySource, full_id
-from layerzoo.registry.index.inheritance import Inheritance
 from layerzoo.registry.index.models import Specs
 from layerzoo.registry.index.reader import MAX_ALIASES, IndexReader
 from layerzoo.registry.index.repositories import Repositories
 from layerzoo.registry.index.unknown import COMPARED_NAMES, Unknown, few_hints, nearest_within_limit
-from layerzoo.registry.index.visibility import covers
+from layerzoo.registry.index.visibility import Declaration, covers
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:
@@ -37,11 +36,16 @@ class References:
     """The references of registry files to models."""
 
     def __init__(
-        self, reader: IndexReader, specs: Specs, inheritance: Inheritance, unknown: Unknown, repositories: Repositories
+        self,
+        reader: IndexReader,
+        specs: Specs,
+        unusable: Callable[[], list[Declaration]],
+        unknown: Unknown,
+        repositories: Repositories,
     ) -> None:
         self._reader = reader
         self._specs = specs
-        self._inheritance = inheritance
+        self._unusable = unusable
         self._unknown = unknown
         self._repositories = repositories
 
@@ -105,7 +109,7 @@ class References:
         return name == alias and all(self._specs.find(each) is None for each in seen)
 
     def _bases(self, files: _Positions) -> Iterator[Diagnostic]:
-        for row in self._inheritance.unusable():
+        for row in self._unusable():
             try:
                 self._specs.whole(row)
             except LayerzooError as error:
