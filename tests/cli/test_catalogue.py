@@ -277,8 +277,8 @@ def test_a_registry_file_that_names_no_catalogue_is_told(install_copy: InstallCo
         ("{'small': [model('a', aliases=['b', 'b'])]}", "the alias 'catalogued/b' is declared a second time here"),
         ("{'small': [model('a', layers={'stem': '0'}, params=1)]}", "a: layers and params must not be said"),
         ("{'small': [model('a', base='toy/next-word')]}", "a: base must not be said"),
-        ("{'small': [model('a', weights=Path('here'))]}", "it is no JSON: Object of type PosixPath"),
-        ("{'small': [model('a', args={'width': float('nan')})]}", "it is no JSON: "),
+        ("{'small': [model('a', weights=Path('here'))]}", "it is not valid JSON: Object of type PosixPath"),
+        ("{'small': [model('a', args={'width': float('nan')})]}", "it is not valid JSON: "),
         ("{'small': [model('a'), model('c d'), model('e', at=1)]}", "(and 1 more)"),
     ],
 )

@@ -218,7 +218,7 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
             "there is no model 'starter/efficientnet'. Nearest: starter/eff",
         ),
         (("--out", "f.parquet", "--layer", "stage.11"), 3, "has no layer 'stage.11'. Nearest: stage.1, stage.4"),
-        (("--out", "f.parquet", "--weights", "films.txt"), 5, "films.txt is no .safetensors file."),
+        (("--out", "f.parquet", "--weights", "films.txt"), 5, "films.txt is not a .safetensors file."),
         (("--out", "f.parquet", "--weights", "absent.safetensors"), 6, "there is no file"),
     ],
     ids=lambda value: " ".join(value[2:]) if isinstance(value, tuple) else "",

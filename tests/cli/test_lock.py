@@ -146,7 +146,7 @@ def test_a_damaged_lock_is_told_and_left(vit: Repository, zoo: Zoo, home: Path) 
     for arguments in (("lock",), ("lock", "--check"), ("pull", "mine/vit")):
         code, _, err = zoo(*arguments)
         assert code == 2
-        assert "is no valid lock" in err
+        assert "is not a valid lock" in err
     assert (home / "layerzoo.lock").read_text() == "{"
 
 

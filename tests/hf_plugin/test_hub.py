@@ -333,12 +333,12 @@ SERIES = json.dumps(AutoConfig.for_model("autoformer", prediction_length=2).to_d
     [
         ({"config.json": UNKNOWN}, RepositoryError, "type 'brt', which transformers .* does not know. Nearest: bert"),
         ({"README.md": "hello"}, RepositoryError, "hf://acme/bad holds no model that the plugin 'hf' knows"),
-        ({"config.json": "{'a': 1}"}, RepositoryError, "its config.json is no JSON: "),
-        ({"config.json": "[1]"}, RepositoryError, "its config.json is no JSON object, but list"),
+        ({"config.json": "{'a': 1}"}, RepositoryError, "its config.json is not valid JSON: "),
+        ({"config.json": "[1]"}, RepositoryError, "its config.json is not a JSON object, but list"),
         ({"config.json": "{}"}, RepositoryError, "cannot make sense of its config.json"),
         ({"config.json": '{"architecture": "resnet18"}'}, RepositoryError, "Next, with the plugin timm: timm/acme/bad"),
         ({"config.json": OWN_CODE}, RemoteCodeError, "'acme-net', is defined by code in its repository"),
-        ({"config.json": SERIES}, RepositoryError, "takes past_values, which is none of text, vision, audio, video"),
+        ({"config.json": SERIES}, RepositoryError, "takes past_values, which is not one of text, vision, audio, video"),
     ],
     ids=["unknown type", "no config", "no JSON", "no object", "no type", "of timm", "own code", "no modality"],
 )

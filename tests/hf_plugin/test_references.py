@@ -187,7 +187,7 @@ def test_sizes_that_are_numbers_of_pixels_are_no_sides(hf: PluginHooks, tmp_path
     "text", ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000, '{"a": ' + "9" * 5000 + "}", ""]
 )
 def test_a_configuration_that_is_no_json_is_an_error_of_ours(text: str, hf: PluginHooks, tmp_path: Path) -> None:
-    with pytest.raises(RepositoryError, match=r"its config\.json is no JSON"):
+    with pytest.raises(RepositoryError, match=r"its config\.json is not valid JSON"):
         hf.identify("hf/acme/x", files_of(tmp_path, config__json=text))
 
 

@@ -244,7 +244,7 @@ class TestLists:
                 return iter(self.columns)
 
         for nonsense in (None, 3, {"a": "b"}, Frame()):
-            assert "is no input: give a path" in refusal(nonsense, "text")
+            assert "is not an input: give a path" in refusal(nonsense, "text")
         assert "has no order" in refusal({"a", "b"}, "text")
         assert refusal([]) == "no samples: the list that was given holds no images"
 

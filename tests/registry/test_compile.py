@@ -165,7 +165,7 @@ MISTAKES = [
     ("{modality: audio, builder: b, preprocess: {sample_rate: 16000}}", "Nearest: sample_rate_hz"),
     (
         f"{VISION}, size_px: 0, mean: [0, 0, 0], std: [1, 1, 1]}}}}",
-        "preprocess.size_px: 0 is no size: 1 to 1000000",
+        "preprocess.size_px: 0 is not a size: 1 to 1000000",
     ),
     ("{modality: vision, builder: b, preprocess: {resize: cubic}}", "Nearest: bicubic"),
     (
@@ -189,10 +189,10 @@ MISTAKES = [
     ("{modality: text, builder: b, layers: {a: {module: a, axes: batch channel, shape: [1, 2]}}}", "does not fit"),
     ("{modality: text, builder: b, layers: {a: a}, default: {layer: b}}", "there is no layer 'b'"),
     ("{modality: text, builder: b, default: {pool: maen}}", "no pooling 'maen'. Nearest: mean"),
-    ("{modality: text, builder: b, weights: ftp://x/y}", "is no source of weights"),
+    ("{modality: text, builder: b, weights: ftp://x/y}", "is not a source of weights"),
     ("{modality: text, builder: b, weights: https://x/y.bin}", "weights from https:// need a sha256"),
     ("{modality: text, builder: b, weights: package://x/y.bin}", "weights from package:// need a sha256"),
-    ("{modality: text, builder: b, weights: hf://x}", "is no source of weights"),
+    ("{modality: text, builder: b, weights: hf://x}", "is not a source of weights"),
     ("{modality: text, builder: b, weights: hf://x/y/../z}", "must not hold . or .."),
     ("{modality: text, builder: b, weights: {source: 'hf://x/y', sha256: abc}}", "64 hexadecimal digits"),
     (

@@ -401,7 +401,7 @@ def test_a_file_that_comes_and_goes_is_there_or_not(home: Path) -> None:
     assert (registry().problems(), "mine/net" in registry().ids()) == ([], False)
 
 
-# ---------------------------------------------------------------- what is no ordinary file
+# ---------------------------------------------------------------- anything but an ordinary file
 
 
 @pytest.fixture

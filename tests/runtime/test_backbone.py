@@ -167,7 +167,7 @@ def test_weights_that_mean_nothing_are_refused(weights: object) -> None:
 
 @pytest.mark.parametrize("model", [None, Path("toy/next-word"), 3])
 def test_what_is_no_model_is_refused(model: object) -> None:
-    with pytest.raises(UsageError, match="is no model: give an id"):
+    with pytest.raises(UsageError, match="is not a model: give an id"):
         layerzoo.load(model)  # type: ignore[arg-type]
 
 

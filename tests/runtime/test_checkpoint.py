@@ -62,9 +62,9 @@ def test_a_converted_checkpoint_with_a_flipped_bit_is_noticed_before_it_is_used(
     ("name", "content", "message"),
     [
         ("a.safetensors", b"", "its 0 bytes end before its header does"),
-        ("a.safetensors", b"this is a text, and no checkpoint", "it was cut short, or is no safetensors file"),
-        ("a.txt", b"this is a text, and no checkpoint", "a.txt is no .safetensors file. A pickle runs code"),
-        ("a.pth", b"", "a.pth is no .safetensors file. A pickle runs code"),
+        ("a.safetensors", b"this is a text, and no checkpoint", "it was cut short, or is not a safetensors file"),
+        ("a.txt", b"this is a text, and no checkpoint", "a.txt is not a .safetensors file. A pickle runs code"),
+        ("a.pth", b"", "a.pth is not a .safetensors file. A pickle runs code"),
     ],
 )
 def test_what_is_no_checkpoint_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -18,7 +18,7 @@ MINILM = "starter/minilm-l6"
         ("block.{3..9}", UnknownLayerError, "has no layer 'block.6'"),
         ("blok.*", UnknownLayerError, r"has no layer 'blok.\*'. Nearest: block"),
         ("", UnknownLayerError, "has no layer ''. All 8: zoo layers starter/minilm-l6"),
-        ("@1.5", LayerError, "'@1.5' is no depth: write a share of the FLOPs from 0 to 1"),
+        ("@1.5", LayerError, "'@1.5' is not a depth: write a share of the FLOPs from 0 to 1"),
         ("penultimate", LayerError, "has no classifier .* 'last' may be meant"),
         ("module:", LayerError, r"returns last_hidden_state \(2, 16, 384\), pooler_output \(2, 384\)"),
         ("module:nope", UnknownLayerError, "has no layer 'module:nope'. Nearest: module:"),

@@ -53,7 +53,7 @@ def test_preprocessing_is_what_its_configuration_says(connected: Hub, saved: dic
             "'resnet10tt', which timm .* does not have. Nearest: resnet10t",
         ),
         ('{"model_type": "bert"}', "holds no model that the plugin 'timm' knows"),
-        ("{", "its config.json is no JSON"),
+        ("{", "its config.json is not valid JSON"),
     ],
 )
 def test_a_repository_that_timm_cannot_read_has_its_error(connected: Hub, config: str, told: str) -> None:

@@ -353,7 +353,7 @@ def _unknown(tokenizer: Tokenizer, content: list[int]) -> int | None:
 
 def _decoded(source: str | bytes) -> str:
     try:
-        # A lone surrogate is what Python puts where bytes are no UTF-8, and no tokenizer takes it.
+        # A lone surrogate is what Python puts where bytes are not UTF-8, and no tokenizer takes it.
         return (source.encode("utf-8") if isinstance(source, str) else source).decode("utf-8")
     except UnicodeEncodeError as error:
         raise UnusableError(f"not valid Unicode: a lone surrogate at character {error.start}") from error

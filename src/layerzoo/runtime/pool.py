@@ -118,7 +118,7 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
     Args:
         activation: as the network returns it, with the axes of ``layer``.
         positions: number of positions without prefix and suffix tokens.
-    Returns: None without padding, or if the positions are no map of the image: then all positions count.
+    Returns: None without padding, or if the positions are not a map of the image: then all positions count.
     """
     if batch.image_mask is None:
         return None

@@ -108,7 +108,7 @@ def _rules(path: Path, changed_ns: int) -> tuple[FolderRule, ...]:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))["folders"]
         return tuple(FolderRule(**{**rule, "files": tuple(rule["files"])}) for rule in declared)
     except (ValueError, TypeError, KeyError) as error:
-        warn(f"{path} is ignored: it is no list of [[folders]] with `files`: {error!r}")
+        warn(f"{path} is ignored: it is not a list of [[folders]] with `files`: {error!r}")
         return ()
 
 

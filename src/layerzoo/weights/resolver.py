@@ -139,7 +139,7 @@ def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: It
 
 
 def _regular_files(folder: Path) -> list[str]:
-    """Return the names of the files in a folder, sorted; hidden files are no part of a model.
+    """Return the names of the files in a folder, sorted; hidden files are not part of a model.
 
     Of the folders below, only those count that a file of the model names.
     """

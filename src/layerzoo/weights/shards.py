@@ -19,7 +19,9 @@ def read_index(path: Path) -> dict[str, str]:
         found = {str(tensor): str(file) for tensor, file in names.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{path} is no index of a checkpoint in shards ({reason}): it needs a weight_map") from error
+        raise WeightsError(
+            f"{path} is not an index of a checkpoint in shards ({reason}): it needs a weight_map"
+        ) from error
     for name in set(found.values()):
         check_inside(name, of=str(path))
     return found

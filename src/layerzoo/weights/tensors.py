@@ -42,7 +42,7 @@ class TensorEntry:
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """Return the tensors of a safetensors file by name, in the order of their bytes.
 
-    Raises: WeightsError when the file is cut short or is no valid safetensors file.
+    Raises: WeightsError when the file is cut short or is not a valid safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -162,7 +162,7 @@ def fetch_header(part: PartialFile) -> None:
 
     Raises: WeightsError when it claims to be longer than the file, UnavailableError of the kind that fits.
     """
-    is_none = f"{part.about.source} is no safetensors file"
+    is_none = f"{part.about.source} is not a safetensors file"
     if part.about.size < _LENGTH_BYTES:
         raise WeightsError(f"{is_none}: it has only {part.about.size} bytes")
     part.ensure([Span(0, _LENGTH_BYTES)])
@@ -190,7 +190,7 @@ def _wrong_size(path: Path) -> str | None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if size < _LENGTH_BYTES + length:
-        return f"its {size:,} bytes end before its header does; it was cut short, or is no safetensors file"
+        return f"its {size:,} bytes end before its header does; it was cut short, or is not a safetensors file"
     try:
         header, data_start = _parse(path)
         ends = [fields["data_offsets"][1] for name, fields in header.items() if name != _METADATA]

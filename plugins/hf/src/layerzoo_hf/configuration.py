@@ -78,7 +78,7 @@ def raise_if_refused(model: str, config: Any) -> None:
 def read_config(model: str, files: Files) -> Any:
     """Read the configuration next to a checkpoint. model: the model's id, for messages.
 
-    Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
+    Raises: RepositoryError for one that is not valid JSON, that the library does not know or cannot make sense of;
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
     """
     written = _written(model, files["config.json"])
@@ -135,9 +135,9 @@ def _written(model: str, path: Path) -> dict[str, Any]:
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+        raise RepositoryError(f"{model}: its config.json is not valid JSON: {error}") from error
     if not isinstance(written, dict):
-        raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
+        raise RepositoryError(f"{model}: its config.json is not a JSON object, but {type(written).__name__}")
     return written
 
 

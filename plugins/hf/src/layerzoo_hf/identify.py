@@ -74,7 +74,7 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
     main = modality_of(config)
     if main is None:
         raise RepositoryError(
-            f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is none of "
+            f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is not one of "
             f"{', '.join(MODALITIES)}"
         )
     towers = [each for each in MODALITIES if each != main and has_tower(config, each)]

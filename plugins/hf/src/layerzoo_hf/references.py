@@ -76,7 +76,7 @@ def check_files(model: str, files: Files) -> None:
     Args:
         model: its id, for messages.
         files: the model's files.
-    Raises: OutsideRepositoryError, which names what they name. A file that is no JSON is left to who reads it.
+    Raises: OutsideRepositoryError, which names what they name. A file that is not valid JSON is left to who reads it.
     """
     for name in ("config.json", *_TOKENIZERS, *_PROCESSORS):
         if (path := files.get(name)) is not None:

@@ -246,7 +246,9 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> 
     prompts = {name: text or "" for name, text in (said.get("prompts") or {}).items()}
     default = said.get("default_prompt_name")
     if default is not None and default not in _USUAL_PROMPTS | prompts:
-        raise RepositoryError(f"{model}: its default prompt '{default}' is none of its prompts ({', '.join(prompts)})")
+        raise RepositoryError(
+            f"{model}: its default prompt '{default}' is not one of its prompts ({', '.join(prompts)})"
+        )
     encoder = SentenceEncoder(
         model=model,
         folder=rows[0].folder,
@@ -552,7 +554,7 @@ def _activation(model: str, reference: str | None) -> nn.Module:
         return nn.Tanh()
     kind = getattr(nn, reference.rpartition(".")[2], None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise _refused(model, f"its Dense has the activation {reference}, which is no module of torch.nn")
+        raise _refused(model, f"its Dense has the activation {reference}, which is not a module of torch.nn")
     return kind()
 
 

@@ -152,7 +152,7 @@ def static_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
     path = files.get("tokenizer.json")
     if path is None:
-        raise RepositoryError(f"{encoder.model}: next to its StaticEmbedding is no tokenizer.json")
+        raise RepositoryError(f"{encoder.model}: there is no tokenizer.json next to its StaticEmbedding")
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises plain exceptions

@@ -96,7 +96,7 @@ class Head:
     sha256: str | None = None
     """The digest of the file when it was read."""
     unreadable: str | None = None
-    """Why the file is no registry file at all: a pipe, a folder, not text, too large."""
+    """Why the file is not a registry file at all: a pipe, a folder, not text, too large."""
 
 
 @dataclass(frozen=True, slots=True)

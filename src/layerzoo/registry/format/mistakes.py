@@ -35,7 +35,7 @@ class Mistake:
 
 
 class UnknownWordError(ValueError):
-    """A word that is none of the possible ones; ``nearest`` are the most similar ones."""
+    """A word that is not one of the possible ones; ``nearest`` are the most similar ones."""
 
     def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
         super().__init__(f"{message}. {hint(asked, words)}")

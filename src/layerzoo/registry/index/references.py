@@ -147,7 +147,7 @@ class References:
             for modality, model in each.head["defaults"].items():
                 namespace = model.partition("/")[0]
                 is_known = namespace in installed or namespace not in published
-                # Models of plugins that are not installed or not usable are no mistake of this file.
+                # Models of plugins that are not installed or not usable are not a mistake of this file.
                 if not is_known or self._specs.find(self._specs.resolved(model)) is not None:
                     continue
                 error = self._reason(model, each.source)

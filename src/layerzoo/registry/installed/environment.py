@@ -382,7 +382,7 @@ def _plugin(release: _Release, entry_point: EntryPoint) -> Installed:
         return plugin("conflict", cause, advice.take_out(release.name))
     if not entry_point.value.isidentifier():
         # Finding a module inside a package imports the package.
-        cause = f"the entry point must name a top-level package, and '{entry_point.value}' is none"
+        cause = f"the entry point must name a top-level package, and '{entry_point.value}' is not one"
         return plugin("invalid", cause, upgrade)
     folder = _folder(entry_point.value)
     if folder is None:
