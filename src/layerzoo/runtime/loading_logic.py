@@ -148,9 +148,9 @@ class LoadingLogic(TorchDispatchMode):
         except Exception as error:
             if self._needs_constructor:
                 raise ConstructorValuesNeeded from error
-            wanted = {name for group in needed for name in group}
-            if (found := _refusal(error, wanted)) is not None:
-                message = f"{model}: its own loading code does not take {self._checkpoint.label}: {found}"
+            needed_names = {name for group in needed for name in group}
+            if (refusal := _refusal(error, needed_names)) is not None:
+                message = f"{model}: its own loading code does not take {self._checkpoint.label}: {refusal}"
                 raise WeightsError(message) from error
         finally:
             handle.remove()
