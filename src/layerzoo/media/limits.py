@@ -102,7 +102,11 @@ def use(received: Limits) -> None:
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of the environment that changes a limit."""
+    """Return the variable of the environment that changes a limit.
+
+    Args:
+        name: the name of a field of :class:`Limits`.
+    """
     return next(variable for variable, (attribute, _) in ENVIRONMENT.items() if attribute == name)
 
 

@@ -120,12 +120,20 @@ class TensorTokenizer(Tokenizer, Protocol):
 
 
 def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
-    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
+    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow.
+
+    Args:
+        tokenizer: a plugin's.
+    """
     return hasattr(tokenizer, "tensors")
 
 
 def returns_mask(tokenizer: Tokenizer) -> bool:
-    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``."""
+    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``.
+
+    Args:
+        tokenizer: a plugin's.
+    """
     return bool(getattr(tokenizer, "returns_mask", False))
 
 
@@ -271,7 +279,12 @@ def counts(text: str, tokens: Tokens) -> dict[str, int]:
 
 
 def unknown_words(text: str, tokenizer: Tokenizer) -> list[str]:
-    """Return the words of a text, divided by white space, that have an unknown token."""
+    """Return the words of a text, divided by white space, that have an unknown token.
+
+    Args:
+        text: a checked text.
+        tokenizer: a plugin's.
+    """
     return [word for word in text.split() if _unknown(tokenizer, encode(word, tokenizer))]
 
 
@@ -292,7 +305,12 @@ def warning(report: Mapping[str, int], model: str) -> str | None:
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens of a text without special tokens. A long text is tokenized in segments."""
+    """Return the tokens of a text without special tokens. A long text is tokenized in segments.
+
+    Args:
+        text: a checked text.
+        tokenizer: a plugin's.
+    """
     return [token for segment in _segments(text, tokenizer) for token in tokenizer.encode(segment)]
 
 
@@ -333,6 +351,10 @@ def _around(text: str, place: int) -> tuple[str, str]:
 def room_for(tokenizer: Tokenizer, max_tokens: int, overlap: int) -> int:
     """Return the number of tokens of a text in a chunk, without special tokens.
 
+    Args:
+        tokenizer: a plugin's.
+        max_tokens: the longest sequence, including special tokens.
+        overlap: the number of tokens that neighbouring chunks share.
     Raises: UsageError when there is no room for any but those that are shared with a neighbour.
     """
     special = len(tokenizer.prefix) + len(tokenizer.suffix)

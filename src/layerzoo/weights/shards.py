@@ -12,6 +12,8 @@ from layerzoo.weights.sources import check_inside
 def read_index(path: Path) -> dict[str, str]:
     """Return the file name of each tensor, from a ``model.safetensors.index.json``.
 
+    Args:
+        path: of the index.
     Raises: WeightsError when it is none, UnsafeWeightsError for a file name that leaves its folder.
     """
     try:
