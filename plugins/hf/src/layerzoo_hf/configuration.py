@@ -54,7 +54,7 @@ def has_tower(config: Any, modality: str) -> bool:
 
 
 def config_of(spec: ModelSpec, files: Files) -> Any:
-    """The configuration of the whole network, as its type and its checkpoint have it."""
+    """Return the configuration of the whole network, as its type and its checkpoint have it."""
     if "model_type" in spec.args:
         given = spec.args.to_dict()
         fields = given.get("config", {})
@@ -166,7 +166,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 def without_cache(config: Any) -> Any:
-    """The configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
+    """Return the configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
     config = copy.deepcopy(config)
     for each in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
         if getattr(each, "use_cache", None):
@@ -175,7 +175,7 @@ def without_cache(config: Any) -> Any:
 
 
 def sub_config(config: Any, modality: str) -> Any:
-    """The configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
+    """Return the configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
     found = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
     return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
 

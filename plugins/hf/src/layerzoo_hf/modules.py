@@ -99,7 +99,7 @@ def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth
 
 
 def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, Any], task: str | None) -> str:
-    """The route of a text: ``Router._resolve_route`` of sentence_transformers.base.modules.router.
+    """Return the route of a text: ``Router._resolve_route`` of sentence_transformers.base.modules.router.
 
     Raises: RepositoryError where the router has none for the task.
     """
@@ -124,7 +124,7 @@ def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, An
 
 
 def _mapping(key: str) -> tuple[str | None, str | None] | None:
-    """A task and a modality, which a router's settings hold as the text of a tuple; None for another text."""
+    """Return a task and a modality, which a router's settings hold as the text of a tuple; None for another text."""
     try:
         task, modality = ast.literal_eval(key)
     except (ValueError, SyntaxError, TypeError):

@@ -153,7 +153,7 @@ def _check_classes(model: str, file: str, written: Any) -> None:
 
 
 def _library_classes(name: str) -> Iterator[Any]:
-    """What the library may find under a name: it adds and removes some endings."""
+    """Yield the classes that the library may find under a name: it adds and removes some endings."""
     whole = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     for variant in dict.fromkeys(
         (name, name.removesuffix("Fast"), f"{name}Fast", whole, f"{whole}Fast", f"{whole}Pil")
@@ -167,7 +167,7 @@ def _library_classes(name: str) -> Iterator[Any]:
 
 
 def _check_plain_files(model: str, file: str, written: Any) -> None:
-    """Names of files for other releases of the library, one of which it opens."""
+    """Refuse files outside of the repository among those for other releases, one of which the library opens."""
     names = written if isinstance(written, dict) else {}
     for key in ("configuration_files", "fast_tokenizer_files"):
         for name in names.get(key) or () if isinstance(names.get(key), list) else ():
@@ -229,7 +229,7 @@ def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def outside(model: str, says: str, value: Any, what: str = "another repository or a file") -> OutsideRepositoryError:
-    """The error about a name that leads out of a model's repository."""
+    """Return the error about a name that leads out of a model's repository."""
     shown = value if isinstance(value, str) else json.dumps(value, default=str)
     shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
     return OutsideRepositoryError(
@@ -255,7 +255,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _mappings(written: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping within a JSON value, with the path of keys that leads to it. Without recursion: values are deep."""
+    """Yield every mapping within a JSON value, with the path of its keys. Without recursion: values may be deep."""
     open_values: list[tuple[str, Any]] = [("", written)]
     while open_values:
         place, value = open_values.pop()

@@ -116,7 +116,7 @@ def static_dtype(encoder: SentenceEncoder, files: Files) -> str | None:
 
 
 def _words(encoder: SentenceEncoder, files: Files) -> Tensor | None:
-    """The vectors of a model on the meta device; None where its checkpoint is not at hand as safetensors."""
+    """Return the vectors of a model on the meta device; None where its checkpoint is not at hand as safetensors."""
     name: str | None = "/".join(filter(None, (encoder.folder, "model.safetensors")))
     if name not in files:
         name = None if encoder.folder else files.checkpoint_name
@@ -160,12 +160,12 @@ def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
 
 
 def _truncation(backend: tokenizers.Tokenizer) -> tuple[int, Literal["left", "right"]]:
-    """Where a tokenizer truncates, and on which side."""
+    """Return the length to which a tokenizer truncates, and the side."""
     said = backend.truncation or {}
     return int(said.get("max_length", _NO_LIMIT)), "left" if said.get("direction") == "left" else "right"
 
 
 def _unknown(backend: tokenizers.Tokenizer) -> int | None:
-    """The id of the token for words that the vocabulary does not have."""
+    """Return the id of the token for words that the vocabulary does not have."""
     name = getattr(backend.model, "unk_token", None)
     return backend.token_to_id(name) if isinstance(name, str) else None

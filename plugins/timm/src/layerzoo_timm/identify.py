@@ -24,7 +24,7 @@ _FIELDS = {field.name for field in fields(PretrainedCfg)}
 
 
 def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """The model that a repository is, as ``timm.create_model("hf-hub:ORG/REPO")`` makes it. model: its id.
+    """Return the model of a repository, as ``timm.create_model("hf-hub:ORG/REPO")`` creates it. model: its id.
 
     Raises: RepositoryError for a config.json that is not valid JSON, or that names an architecture that timm does
         not have.
