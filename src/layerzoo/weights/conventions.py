@@ -1,7 +1,7 @@
 """The names that libraries give to the files of a model, as the plugin that knows the library declares them.
 
 A plugin declares them in ``files.toml``, next to its registry.yaml. This is data, since `zoo cache` needs it without
-importing the plugin. Names are patterns: ``*`` stands for any characters.
+importing the plugin. Names are patterns: ``*`` matches any characters.
 
 - ``other``: names of files that end like a checkpoint and hold no network, such as the state of an optimizer.
 - ``secondary``: names of checkpoints that count only if there is no other.

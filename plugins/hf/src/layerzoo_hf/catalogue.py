@@ -63,7 +63,7 @@ def documented_checkpoints() -> dict[str, str]:
 
 
 def _owned(documented: Mapping[str, str]) -> dict[str, str]:
-    """Return the checkpoint of each type that has one of its own.
+    """Return the checkpoint of each type that no other type has.
 
     If several types have the same checkpoint, it belongs to the whole and not to a part, and among wholes to the type
     that makes up most of its name.
