@@ -257,9 +257,9 @@ class Registry:
         Raises: UsageError for an unknown modality; NotFoundError if the modality has no default model.
         """
         check_modality(modality)
-        for each in self._reader.sources:
-            if modality in each.head["defaults"]:
-                return str(each.head["defaults"][modality])
+        for source in self._reader.sources:
+            if modality in source.head["defaults"]:
+                return str(source.head["defaults"][modality])
         message = f"there is no default model for {modality}; name one of: zoo list --modality {modality}"
         raise NotFoundError(message, asked=modality)
 
@@ -287,7 +287,7 @@ class Registry:
         if not offers:
             raise self._unknown.builder(builder)
         if len(offers) > 1:
-            names = " and ".join(each.distribution for each in offers)
+            names = " and ".join(offer.distribution for offer in offers)
             raise PluginError(f"the builder '{builder}' is offered by {names}: uninstall all but one", plugin=builder)
         return offers[0]
 
@@ -297,7 +297,9 @@ class Registry:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Return the plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
-        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
+        return {
+            name: dict(facts) for source in self._reader.sources for name, facts in source.head["published"].items()
+        }
 
     # ------------------------------------------------------------ problems and changes
 
@@ -339,7 +341,7 @@ class Registry:
         """Announce what the user's own files change, where there are any: see :meth:`Changes.announce`."""
         folders = filter(None, (local_folder(), user_folder()))
         has_files = any(os.path.lexists(folder / name) for folder in folders for name in (REGISTRY_NAME, LOCK_NAME))
-        if has_files or any(each.source.role == "user" for each in self._reader.sources):
+        if has_files or any(source.source.role == "user" for source in self._reader.sources):
             self._changes.announce(model)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:

@@ -91,9 +91,9 @@ _CHOICES: Mapping[Choice, Callable[[Inventory], Iterator[Removal]]] = {
 def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
     """Combine the files of each revision into one item."""
     together: dict[tuple[str, str | None], list[Item]] = {}
-    for each in removals:
-        if each.item.kind == "hub":
-            together.setdefault((_repo(each.item), each.item.revision), []).append(each.item)
+    for removal in removals:
+        if removal.item.kind == "hub":
+            together.setdefault((_repo(removal.item), removal.item.revision), []).append(removal.item)
     for (repo, commit), items in together.items():
         whole = replace(
             items[0],

@@ -188,9 +188,9 @@ class _Taking:
         self._digests = digests
         below = request.source.folder
         self._file = request.source.path.removeprefix(below)
-        self._remote = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
+        self._remote = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
         if not self._remote:
-            there = ", ".join(sorted(each.name for each in listing.files)[:20]) or "nothing"
+            there = ", ".join(sorted(file.name for file in listing.files)[:20]) or "nothing"
             raise MissingOnServerError(
                 f"{request.source} has no files at {origin.revision}. The repository has: {there}"
             )

@@ -39,7 +39,7 @@ class Use:
     @property
     def digests(self) -> frozenset[str]:
         """The sha256 of all its files that are known."""
-        return frozenset({*self.sha256.values(), *(each.etag for each in self.files)})
+        return frozenset({*self.sha256.values(), *(file.etag for file in self.files)})
 
     def is_of(self, listing: Listing) -> bool:
         """Return whether the weights are files of this repository at this commit."""
@@ -52,7 +52,7 @@ class Use:
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
             return False
         return not self.files or any(
-            f"hf://{self.source.owner}/{each.name}" == source and each.etag == digest for each in self.files
+            f"hf://{self.source.owner}/{file.name}" == source and file.etag == digest for file in self.files
         )
 
     def is_local_file(self, path: Path) -> bool:
@@ -81,7 +81,7 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
         lock: the lock in use.
         listings: the known file lists of repositories.
     """
-    noted = {(each.repo, each.commit): each for each in listings}
+    noted = {(listing.repo, listing.commit): listing for listing in listings}
     repos = {repo for repo, _ in noted}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
     found = (_use(model, weights, lock, noted, repos) for model, weights in declared.items())
@@ -122,7 +122,7 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
     """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
     network, and what a builder may read next to these."""
     below = source.folder
-    inside = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
+    inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
     named = source.path.removeprefix(below)
     checkpoint = named or _checkpoint(inside)
     folders = () if named else _module_folders(listing, below)

@@ -95,7 +95,7 @@ def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
     if not common:
         return
     _, mistakes = check_model("common", common, Path())
-    yield from (replace(each, loc=("common", *each.loc)) for each in mistakes if each.code != "missing-key")
+    yield from (replace(mistake, loc=("common", *mistake.loc)) for mistake in mistakes if mistake.code != "missing-key")
 
 
 def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:

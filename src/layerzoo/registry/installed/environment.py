@@ -112,7 +112,7 @@ def discover(results: ScanStore) -> Environment:
     has_plugins, disabled = _has_plugins(), read_disabled()
     installed = _with_states(_stored_scan(results), disabled) if has_plugins else (core(),)
     # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
-    known = {os.path.realpath(each.path) for each in installed if each.path}
+    known = {os.path.realpath(plugin.path) for plugin in installed if plugin.path}
     files = tuple(file for file in _user_files() if os.path.realpath(file) not in known)
     local = next((file for file in files if file == local_registry()), None)
     return Environment(installed, files, disabled, has_plugins, local_file=local)
