@@ -86,7 +86,7 @@ def _read(path: Path, changed_ns: int) -> FileConventions:
     try:
         return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        warn(f"{path} is ignored: it is not a list of file names as documented in write-a-plugin: {error!r}")
+        warn(f"{path} is ignored: it is not of the form that docs/catalogues.md describes: {error!r}")
         return FileConventions()
 
 
