@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,6 @@ import layerzoo
 from layerzoo.errors import UnknownModelError
 from layerzoo.paths import cache_dir
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.installed.health import ImportOutcome
 
 ON_DISK = Path(__file__).parents[1] / "plugins_on_disk"
 
@@ -228,9 +226,14 @@ def test_many_threads_may_ask_an_index_that_breaks(install: Install) -> None:
 
 # ---------------------------------------------------------------- forks
 
+# A fork of the process that runs the tests could hang where a thread of a library holds a lock. These programs have
+# no other threads than those that they start.
+PRELUDE = """
+import os, signal, sys, threading, time
+from layerzoo.paths import cache_dir
+from layerzoo.registry import Registry, registry
 
-def in_fork(question: Callable[[], bool]) -> bool:
-    """The answer of a child process that this one forks; it is killed when it hangs."""
+def in_child(question):
     if (child := os.fork()) == 0:
         signal.alarm(20)
         try:
@@ -239,46 +242,67 @@ def in_fork(question: Callable[[], bool]) -> bool:
             os._exit(2)
     return os.waitpid(child, 0)[1] == 0
 
+def answers(zoo):
+    return zoo.ids(), zoo.models(text="shelf"), zoo.model("acme/vit-shelf"), zoo.plugins(), zoo.problems()
+"""
+BOTH_SIDES = """
+from layerzoo.registry.installed.health import ImportOutcome
+zoo = {registry}()
+outcome = ImportOutcome.success(0.1)
+zoo.keep_outcome(zoo.plugin("acme"), outcome)
+expected = answers(zoo)
+for _ in range(3):
+    assert in_child(lambda: answers(zoo) == expected == answers(registry()))
+    assert in_child(lambda: zoo.outcome(registry().plugin("acme")) == outcome)
+    assert answers(zoo) == expected
+"""
+WHILE_A_THREAD_COMPILES = """
+thread = threading.Thread(target=registry)
+thread.start()
+while thread.is_alive() and not list(cache_dir().glob("*-journal")):
+    time.sleep(0.001)
+assert in_child(lambda: "mine/net-7" in registry().ids())
+thread.join()
+assert "mine/net-7" in registry().ids()
+"""
+POOL = """
+import multiprocessing
+def ids(_):
+    return registry().ids()
+expected = registry().ids()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(ids, range(8)) == [expected] * 8
+"""
+AN_EDIT = """
+registry()
+with open("registry.yaml", "w") as file:
+    file.write("layerzoo: 1\\nmodels: {net: {modality: text, builder: toy}}\\n")
+assert in_child(lambda: "mine/net" in registry().ids())
+assert "mine/net" in registry().ids()
+"""
 
-@pytest.mark.parametrize("zoo_of", [registry, Registry])
-def test_a_zoo_may_be_asked_on_both_sides_of_a_fork(install: Install, zoo_of: Callable[[], Registry]) -> None:
+
+def runs(program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["registry", "Registry"])
+def test_both_sides_of_a_fork_can_query_a_registry(install: Install, name: str) -> None:
     install("good")
-    zoo = zoo_of()
-    outcome = ImportOutcome.success(0.1)
-    zoo.keep_outcome(zoo.plugin("acme"), outcome)
-    expected = answers(zoo)
-    for _ in range(3):
-        assert in_fork(lambda: answers(zoo) == expected == answers(registry()))
-        assert in_fork(lambda: zoo.outcome(registry().plugin("acme")) == outcome)
-        assert answers(zoo) == expected
+    runs(BOTH_SIDES.format(registry=name))
 
 
-def test_a_child_does_not_wait_for_a_thread_that_it_has_not(install: Install, home: Path) -> None:
-    """Neither for one that is compiling, nor for one that is making the zoo of the process."""
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(install: Install, home: Path) -> None:
     install("good")
     declare(home / "registry.yaml", *(f"net-{number}" for number in range(1500)))
-    thread = threading.Thread(target=registry)
-    thread.start()
-    while thread.is_alive() and not list(cache_dir().glob("*-journal")):
-        time.sleep(0.001)
-    assert in_fork(lambda: "mine/net-7" in registry().ids())
-    thread.join()
-    assert "mine/net-7" in registry().ids()
+    runs(WHILE_A_THREAD_COMPILES)
 
 
-def test_processes_that_are_forked_may_ask(install: Install) -> None:
+def test_forked_workers_can_query_the_registry(install: Install) -> None:
     install("good")
-    expected = registry().ids()
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map(_ids, range(8)) == [expected] * 8
+    runs(POOL)
 
 
-def _ids(_: int) -> list[str]:
-    return registry().ids()
-
-
-def test_an_edit_is_seen_in_a_child_that_was_forked_before_it(home: Path) -> None:
-    registry()
-    declare(home / "registry.yaml", "net")
-    assert in_fork(lambda: "mine/net" in registry().ids())
-    assert "mine/net" in registry().ids()
+def test_a_child_sees_an_edit_after_its_fork(home: Path) -> None:
+    runs(AN_EDIT)
