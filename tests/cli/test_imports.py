@@ -81,7 +81,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         "layerzoo.model('acme/shelf-video').preprocess",
     ],
 )
-def test_looking_up_imports_nothing_heavy(question: str) -> None:
+def test_a_lookup_imports_nothing_heavy(question: str) -> None:
     found, _ = heavy_modules(f"import layerzoo; assert {question}")
     assert not found
 
@@ -126,7 +126,7 @@ def imported_modules(arguments: list[str]) -> set[str]:
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("verb", MOST_OWN_MODULES)
-def test_a_verb_imports_what_it_uses(verb: str) -> None:
+def test_a_command_imports_only_its_own_modules(verb: str) -> None:
     piped = [] if verb.startswith("completion") else ["--format", "json" if verb.startswith("show") else "ids"]
     imported = imported_modules([*verb.split(), *piped])
     own = {module for module in imported if module.partition(".")[0] == "layerzoo"}

@@ -32,7 +32,7 @@ def vit(connected: Hub, home: Path, weights: bytes) -> Repository:
     return repository
 
 
-def test_pulled_weights_are_whole_and_locked_beside_the_registry(
+def test_pulled_weights_are_complete_and_locked_next_to_the_registry(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, weights: bytes
 ) -> None:
     said = zoo("pull", "mine/vit")
@@ -47,7 +47,7 @@ def test_pulled_weights_are_whole_and_locked_beside_the_registry(
     assert locked["files"]["model.safetensors"]["size"] == len(weights)
 
 
-def test_a_second_pull_asks_nobody(connected: Hub, vit: Repository, zoo: Zoo) -> None:
+def test_a_second_pull_sends_no_request(connected: Hub, vit: Repository, zoo: Zoo) -> None:
     zoo("pull", "mine/vit")
     connected.requests.clear()
     vit.commit({"config.json": "[]"})
@@ -56,7 +56,7 @@ def test_a_second_pull_asks_nobody(connected: Hub, vit: Repository, zoo: Zoo) ->
     assert connected.requests == []
 
 
-def test_what_is_locked_is_what_was_pulled_whatever_the_branch_does_meanwhile(
+def test_the_locked_commit_is_the_pulled_one_even_if_the_branch_moves(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path
 ) -> None:
     first = vit.at("main").revision
@@ -80,7 +80,9 @@ def test_without_a_registry_here_the_lock_is_in_the_configuration(
     assert (configuration / "layerzoo.lock").is_file()
 
 
-def test_a_part_is_what_the_layer_needs(connected: Hub, vit: Repository, zoo: Zoo, weights: bytes) -> None:
+def test_a_partial_pull_downloads_the_tensors_up_to_the_layer(
+    connected: Hub, vit: Repository, zoo: Zoo, weights: bytes
+) -> None:
     (row,) = json.loads(zoo("pull", "mine/vit", "--layer", "block.0", "--partial").out)
     assert row["fetched"] == row["bytes"] == connected.bytes_sent(FILE) + 2
     assert row["fetched"] < 0.6 * len(weights)
@@ -89,14 +91,14 @@ def test_a_part_is_what_the_layer_needs(connected: Hub, vit: Repository, zoo: Zo
 
 
 @pytest.mark.parametrize("arguments", [("--partial",), ("--layer", "block.0")])
-def test_a_part_needs_a_layer_and_a_layer_needs_a_part(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
+def test_partial_and_layer_require_each_other(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
     said = zoo("pull", "mine/vit", *arguments)
     assert said.code == 2
     assert "give both, or neither for whole files" in said.err
 
 
 @pytest.mark.parametrize("arguments", [("--offline", "pull", "mine/vit"), ("pull", "mine/vit", "--offline")])
-def test_offline_nothing_is_asked_and_the_error_names_the_pull(
+def test_offline_no_request_is_sent_and_the_error_names_the_pull_command(
     connected: Hub, vit: Repository, zoo: Zoo, arguments: tuple[str, ...]
 ) -> None:
     said = zoo(*arguments)
@@ -117,7 +119,7 @@ def test_offline_nothing_is_asked_and_the_error_names_the_pull(
         (lambda hub, vit: hub.fail(FILE, 404), 6, "has no such file"),
     ],
 )
-def test_what_went_wrong_is_one_message_and_nothing_is_locked(
+def test_a_failed_pull_gives_one_message_and_locks_nothing(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, fault: Callable[..., None], code: int, message: str
 ) -> None:
     fault(connected, vit)

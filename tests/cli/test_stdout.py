@@ -147,7 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", range(len(VERBS)), ids=VERBS)
-def test_standard_output_holds_the_data_alone(folder: Path, number: int) -> None:
+def test_standard_output_contains_only_data(folder: Path, number: int) -> None:
     verb = VERBS[number]
     out, err = ((folder / f"{number}.{name}").read_text(encoding="utf-8") for name in ("out", "err"))
     assert int((folder / "codes").read_text(encoding="utf-8").splitlines()[number]) == 0, err
