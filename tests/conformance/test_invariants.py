@@ -176,7 +176,7 @@ def test_the_order_of_inputs_does_not_matter(case: Case, samples: Path) -> None:
 
 
 @EVERY_MODEL
-def test_no_hook_stays_and_nothing_is_on_the_meta_device(case: Case, samples: Path) -> None:
+def test_no_hook_remains_and_no_tensor_is_on_the_meta_device(case: Case, samples: Path) -> None:
     backbone = layerzoo.load(case.model)
     layerzoo.extract(backbone, case.inputs(samples))
     with pytest.raises((RuntimeError, TypeError, ValueError)):
@@ -190,7 +190,7 @@ def test_no_hook_stays_and_nothing_is_on_the_meta_device(case: Case, samples: Pa
 
 
 @EVERY_MODEL
-def test_what_lies_past_the_cut_raises(case: Case) -> None:
+def test_modules_after_the_cut_raise(case: Case) -> None:
     first = case.layers[0]
     stubs = [module for module in layerzoo.load(case.model, layer=first).module.modules() if isinstance(module, Stub)]
     assert stubs
@@ -211,7 +211,7 @@ def test_random_weights_are_the_same_for_every_cut_and_differ_by_seed(case: Case
 
 
 @EVERY_MODEL
-def test_what_is_declared_about_a_layer_is_what_a_trace_finds(case: Case) -> None:
+def test_declared_facts_of_a_layer_equal_its_trace(case: Case) -> None:
     spec = layerzoo.model(case.model)
     fixed_length = spec.modality == "audio"  # one input size only: the axes cannot be told, and are declared
     bare = tuple(
