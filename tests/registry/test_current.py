@@ -73,19 +73,19 @@ def answers(zoo: Registry) -> dict[str, Any]:
 # ---------------------------------------------------------------- as things are now
 
 
-def test_the_zoo_of_the_process_stays_while_nothing_changes(install: Install) -> None:
+def test_the_registry_of_the_process_is_reused_while_nothing_changes(install: Install) -> None:
     install("good")
     assert registry() is registry()
 
 
-def test_an_edit_is_seen_at_once_also_when_the_size_stays(home: Path) -> None:
+def test_an_edit_of_equal_size_is_seen_immediately(home: Path) -> None:
     file = home / "registry.yaml"
     for modality in ("text", "audio", "text", "audio"):
         declare(file, "net", modality=f"{modality:5}")
         assert layerzoo.model("mine/net").modality == modality
 
 
-def test_an_added_and_a_removed_file_are_seen_at_once(home: Path) -> None:
+def test_an_added_and_a_removed_file_are_seen_immediately(home: Path) -> None:
     assert "mine/net" not in registry().ids()
     declare(home / "registry.yaml", "net")
     assert "mine/net" in registry().ids()
@@ -93,7 +93,7 @@ def test_an_added_and_a_removed_file_are_seen_at_once(home: Path) -> None:
     assert "mine/net" not in registry().ids()
 
 
-def test_installing_and_uninstalling_are_seen_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installing_and_uninstalling_are_seen_immediately(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = home / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
@@ -104,7 +104,7 @@ def test_installing_and_uninstalling_are_seen_at_once(home: Path, monkeypatch: p
     assert "acme/vit-shelf" not in registry().ids()
 
 
-def test_an_edited_catalogue_is_seen_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_catalogue_is_seen_immediately(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ON_DISK / "good", home / "site")
     monkeypatch.syspath_prepend(home / "site")
     assert "acme/late" not in registry().ids()
@@ -113,7 +113,7 @@ def test_an_edited_catalogue_is_seen_at_once(home: Path, monkeypatch: pytest.Mon
     assert "acme/late" in registry().ids()
 
 
-def test_a_removed_catalogue_comes_back_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restored_catalogue_is_seen_immediately(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ON_DISK / "good", home / "site")
     monkeypatch.syspath_prepend(home / "site")
     catalogue = home / "site" / "acme_zoo" / "models.jsonl"
@@ -127,13 +127,13 @@ def test_a_removed_catalogue_comes_back_at_once(home: Path, monkeypatch: pytest.
 # ---------------------------------------------------------------- lookups are pure
 
 
-def test_the_same_question_has_the_same_answer(install: Install) -> None:
+def test_equal_queries_have_equal_results(install: Install) -> None:
     install("good", "half_valid")
     zoo = Registry()
     assert answers(zoo) == answers(zoo) == answers(Registry())
 
 
-def test_what_is_asked_last_does_not_depend_on_what_was_asked_before(install: Install) -> None:
+def test_a_query_does_not_depend_on_earlier_queries(install: Install) -> None:
     install("good", "half_valid")
     for name, answer in answers(Registry()).items():
         assert questions(Registry())[name]() == answer, name
@@ -149,7 +149,7 @@ def test_lookups_write_nothing(install: Install) -> None:
     assert registry() is zoo
 
 
-def test_what_is_found_cannot_be_changed(install: Install) -> None:
+def test_results_are_immutable(install: Install) -> None:
     install("good", "half_valid")
     zoo = Registry()
     spec, manifest, problem = zoo.model("acme/vit-shelf"), zoo.plugin("acme"), zoo.problems()[0]
@@ -161,7 +161,7 @@ def test_what_is_found_cannot_be_changed(install: Install) -> None:
         spec.args["width"] = 5  # type: ignore[index]
 
 
-def test_a_list_that_was_handed_out_is_the_caller_s(install: Install) -> None:
+def test_a_returned_list_is_a_copy(install: Install) -> None:
     install("good")
     zoo = Registry()
     expected = answers(zoo)
@@ -175,7 +175,7 @@ def test_a_list_that_was_handed_out_is_the_caller_s(install: Install) -> None:
 # ---------------------------------------------------------------- threads
 
 
-def test_many_threads_may_ask_one_zoo(install: Install) -> None:
+def test_many_threads_can_query_one_registry(install: Install) -> None:
     install("good", "half_valid")
     zoo = Registry()
     expected = answers(zoo)
@@ -183,7 +183,7 @@ def test_many_threads_may_ask_one_zoo(install: Install) -> None:
         assert all(answer == expected for answer in pool.map(lambda _: answers(zoo), range(24)))
 
 
-def test_many_threads_may_ask_while_files_are_edited(install: Install, home: Path) -> None:
+def test_many_threads_can_query_while_files_are_edited(install: Install, home: Path) -> None:
     """Every answer is that of a file that was there; who holds an older zoo may go on asking it."""
     install("good")
     file, is_over = home / "registry.yaml", threading.Event()
@@ -213,7 +213,7 @@ def test_many_threads_may_ask_while_files_are_edited(install: Install, home: Pat
     assert registry().model("mine/first").modality == "text"
 
 
-def test_many_threads_may_ask_an_index_that_breaks(install: Install) -> None:
+def test_many_threads_can_query_an_index_that_becomes_damaged(install: Install) -> None:
     install("good")
     zoo = Registry()
     expected = answers(zoo)

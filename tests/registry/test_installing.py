@@ -92,7 +92,7 @@ def answered(program: subprocess.Popen[str]) -> list[str]:
     return program.stdout.readline().split()
 
 
-def test_what_pip_does_is_seen_at_once(
+def test_installing_with_pip_is_seen_immediately(
     environment: Installation, program: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert listed(environment) == answered(program) == []
@@ -103,7 +103,7 @@ def test_what_pip_does_is_seen_at_once(
     assert answered(program) == listed(environment) == []
 
 
-def test_the_same_version_again_is_seen_at_once(
+def test_a_reinstalled_version_is_seen_immediately(
     environment: Installation, program: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     for model in ("hazel", "pecan"):

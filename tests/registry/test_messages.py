@@ -42,7 +42,7 @@ def check(
 
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.yaml")), ids=lambda file: file.stem)
-def test_what_is_wrong_is_said_in_these_words(check: Callable[..., str], file: Path) -> None:
+def test_diagnostics_equal_the_golden_files(check: Callable[..., str], file: Path) -> None:
     said = check(file)
     kept = file.with_suffix(".txt")
     if "LAYERZOO_WRITE_GOLDEN" in os.environ:
@@ -50,7 +50,7 @@ def test_what_is_wrong_is_said_in_these_words(check: Callable[..., str], file: P
     assert said == kept.read_text(encoding="utf-8")
 
 
-def test_every_code_has_a_meaning_and_is_seen() -> None:
+def test_every_code_is_documented_and_tested() -> None:
     said = "".join(kept.read_text(encoding="utf-8") for kept in GOLDEN.glob("*.txt"))
     assert set(MEANINGS) == set(get_args(Code))
     # A file that cannot be read cannot be kept in a repository: see test_check.py.

@@ -196,7 +196,7 @@ def test_a_mutated_catalogue_gives_models_and_diagnostics(folder: Path, text: by
 
 @SETTINGS
 @given(st.dictionaries(st.sampled_from(_MODEL_KEYS), ODD, max_size=4))
-def test_a_broken_model_leaves_its_neighbours_as_they_are(folder: Path, model: dict[str, str]) -> None:
+def test_an_invalid_model_does_not_affect_the_others(folder: Path, model: dict[str, str]) -> None:
     broken = json.dumps(model, ensure_ascii=False)
     text = (
         "layerzoo: 1\nmodels:\n  first: {modality: text, builder: toy}\n"
