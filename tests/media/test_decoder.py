@@ -90,13 +90,13 @@ def test_decode_processes_give_the_same_numbers_and_errors(kind: str, folder: Pa
                 assert is_equal(here, there), (path.name, here, there)
 
 
-def test_a_missing_file_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_named_by_the_given_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Workers() as decoder, pytest.raises(SampleError, match=r"^none\.jpg: no such file$"):
         PREPROCESSORS["image"].rows("none.jpg", decoder)
 
 
-def test_the_settings_of_pillow_are_those_of_the_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_processes_use_the_pillow_settings_of_the_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import ImageFile
 
     with Workers() as decoder:
@@ -184,7 +184,7 @@ def _seconds_of(pid: int) -> float:
 OPTIONS = {"sample_rate_hz": 16_000, "channels": 1, "window": 480_000}
 
 
-def test_a_crash_costs_its_file_and_no_other(recording: Path, folder: Path) -> None:
+def test_a_crash_affects_only_its_file(recording: Path, folder: Path) -> None:
     with Workers() as decoder:
         with (
             Signals(signal.SIGSEGV, times=2),
@@ -194,7 +194,7 @@ def test_a_crash_costs_its_file_and_no_other(recording: Path, folder: Path) -> N
         assert not isinstance(outcome(PREPROCESSORS["image"], folder / "a.jpg", decoder), str)
 
 
-def test_a_decoder_that_hangs_is_given_up(recording: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_is_terminated(recording: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERZOO_DECODE_SECONDS", "2")
     with Workers() as decoder:
         started = time.monotonic()
@@ -207,13 +207,13 @@ def test_a_decoder_that_hangs_is_given_up(recording: Path, folder: Path, monkeyp
         assert not isinstance(outcome(PREPROCESSORS["image"], folder / "a.jpg", decoder), str)
 
 
-def test_a_limit_of_time_that_the_decoder_itself_keeps(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoder_enforces_its_own_time_limit(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERZOO_DECODE_SECONDS", "1")
     with Workers() as decoder, pytest.raises(SampleError, match="took 1 s"):
         decoder.result("audio", recording, OPTIONS, length_of)
 
 
-def test_more_memory_than_the_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceeding_the_memory_limit_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (6000, 5000)).save(tmp_path / "a.png", compress_level=1)
     monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", "60")
     with Workers() as decoder:
@@ -225,7 +225,7 @@ def test_more_memory_than_the_limit_is_named(tmp_path: Path, monkeypatch: pytest
         assert not isinstance(outcome(PREPROCESSORS["image"], tmp_path / "a.png", decoder), str)
 
 
-def test_what_takes_more_than_its_share_is_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_exceeds_its_memory_share_is_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (6000, 5000), "red").save(tmp_path / "a.png", compress_level=1)
     monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", "200")
     monkeypatch.setenv("LAYERZOO_DECODE_PROCESSES", "4")  # 50 MiB each, and the image has 115
@@ -244,7 +244,7 @@ def test_what_takes_more_than_its_share_is_decoded_alone(tmp_path: Path, monkeyp
     assert all(is_equal(one, expected) for one in found)
 
 
-def test_a_value_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("many", "-1", "nan"):
         monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", value)
         with pytest.raises(LayerzooError, match="LAYERZOO_DECODE_MEMORY_MB"):
@@ -323,7 +323,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_no_decoder_outlives_a_program_that_is_killed(program: Callable[..., subprocess.Popen[str]]) -> None:
+def test_no_decoder_outlives_a_killed_program(program: Callable[..., subprocess.Popen[str]]) -> None:
     process = program()
     (decoder,) = decoders_of(process.pid)
     time.sleep(1)
@@ -370,7 +370,7 @@ with Workers() as decoder:
 """
 
 
-def test_a_fork_has_decoders_of_its_own(folder: Path) -> None:
+def test_a_forked_process_starts_its_own_decoders(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", FORK, str(folder / "a.jpg")], check=True, timeout=60)
 
 
@@ -392,7 +392,7 @@ def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
 @pytest.mark.parametrize("seconds", [1.2, 4.5, 4.6, 10.05])
-def test_long_audio_has_the_windows_of_short_audio_to_the_bit(
+def test_windows_of_long_audio_equal_those_of_short_audio_bit_for_bit(
     rate: int, seconds: float, tmp_path: Path, few_kept: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (round(rate * seconds), 2))
@@ -411,7 +411,7 @@ def test_long_audio_has_the_windows_of_short_audio_to_the_bit(
         monkeypatch.setattr(audio, "_AT_ONCE", 16_000)
 
 
-def test_audio_in_one_piece_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_that_is_not_split_has_a_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.ones(32_000) / 2, 16_000)
     monkeypatch.setenv("LAYERZOO_AUDIO_SECONDS", "1.9")
     whole = AudioPreprocessor(AudioPreprocess(sample_rate_hz=16_000))

@@ -114,5 +114,5 @@ class TestMetadata:
         damaged = chunk(kind, BROKEN_EXIF[2], is_damaged=True)
         assert worst(png(GREY_PNG, 0, 8, **{where: damaged}), RAMP) <= 1
 
-    def test_an_orientation_that_is_whole_is_followed(self) -> None:
+    def test_an_intact_orientation_is_applied(self) -> None:
         assert decode(png(GREY_PNG, 0, 8, chunk(b"eXIf", TURNED))).size == (HEIGHT, WIDTH)

@@ -190,7 +190,7 @@ class TestLayouts:
 
     @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "zstd", "lzma"])
     @pytest.mark.parametrize("predictor", [1, 2])
-    def test_what_pillow_compresses(self, compression: str, predictor: int) -> None:
+    def test_compressions_of_pillow(self, compression: str, predictor: int) -> None:
         values = np.round(65_535 * (1 - ramp)).astype(np.uint16)
         file = io.BytesIO()
         Image.fromarray(values).save(file, "TIFF", compression=compression, tiffinfo={262: 0, 317: predictor})
@@ -210,13 +210,13 @@ class TestRefusals:
         data = tiff(RGB, bits, 2, is_planar=True)
         assert refusal(data[: int(share * len(data))]).startswith(("truncated", "damaged"))
 
-    def test_a_layout_that_cannot_be_read_is_named(self) -> None:
+    def test_an_unsupported_layout_is_named(self) -> None:
         assert "3 × 16 bits, YCbCr" in refusal(tiff(RGB, 16, 6))
 
     def test_more_pixels_than_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)
         assert refusal(tiff(GREY, 12)).startswith("refused as a decompression bomb")
 
-    def test_claims_of_a_header_take_no_memory(self) -> None:
+    def test_a_false_header_allocates_no_memory(self) -> None:
         data = tiff(GREY, 12, more={256: [9000], 257: [9000]})
         assert refusal(data).startswith(("truncated", "damaged"))

@@ -97,12 +97,12 @@ class TestColors:
          ("webm", "libvpx-vp9", "yuv420p", {"lossless": "1"})],
     )  # fmt: skip
     @pytest.mark.parametrize(("matrix", "range_"), [(1, LIMITED), (1, FULL), (6, LIMITED), (9, LIMITED)])
-    def test_in_the_codecs_of_the_web(
+    def test_web_codecs(
         self, format: str, codec: str, pixel_format: str, options: dict[str, str], matrix: int, range_: int
     ) -> None:
         assert worst(clip(pixel_format, matrix, range_, format=format, codec=codec, options=options)) <= 3
 
-    def test_bt_601_of_limited_range_where_nothing_is_declared(self) -> None:
+    def test_undeclared_colors_are_bt_601_with_limited_range(self) -> None:
         assert worst(clip("yuv444p")) <= 2
 
     @pytest.mark.parametrize("pixel_format", ["gbrp10le", "gbrp12le", "gbrp16le"])
@@ -159,7 +159,7 @@ class TestAlpha:
 
 class TestStreams:
     @pytest.mark.parametrize("best", [0, 1])
-    def test_the_best_of_two_video_streams(self, best: int) -> None:
+    def test_the_best_of_two_video_streams_is_decoded(self, best: int) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             streams = []
@@ -182,7 +182,7 @@ class TestStreams:
         assert np.asarray(sample_frames(file.getvalue(), 1)[0].image).mean() > 240
 
     @pytest.mark.parametrize("cover_first", [True, False])
-    def test_a_cover_image_is_no_video_stream(self, cover_first: bool) -> None:
+    def test_a_cover_image_is_not_a_video_stream(self, cover_first: bool) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="mp4") as container:
             kinds = ["cover", "video"] if cover_first else ["video", "cover"]
