@@ -32,7 +32,7 @@ class Builder:
         return network
 
 
-def test_a_builder_that_makes_modules_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_that_creates_modules_endlessly_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["layerzoo.runtime.construct"], "_MOST_MODULES", 1_000)
     hooks: Any = Builder(1_000)
     assert len(list(build(SPEC, hooks, {}).children())) == 1_000  # type: ignore[arg-type]
@@ -72,12 +72,12 @@ def test_a_network_that_does_not_fit_the_memory_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "depth", "depths", "encoder_layers", "num_labels"])
 @pytest.mark.parametrize("value", [10**30, -(10**9), float("inf"), float("nan"), [10**9, 1]])
-def test_counts_without_end_are_refused_wherever_they_stand(key: str, value: Any) -> None:
+def test_excessive_counts_are_refused_at_any_depth(key: str, value: Any) -> None:
     with pytest.raises(TooLargeError, match=key):
         check_counts({"text_config": {"parts": [{key: value}]}}, of="mine/x")
 
 
-def test_the_numbers_of_models_in_use_pass() -> None:
+def test_the_counts_of_real_models_are_accepted() -> None:
     in_use = {
         "num_hidden_layers": 126,
         "vocab_size": 256_000,

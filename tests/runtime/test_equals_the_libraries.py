@@ -61,7 +61,7 @@ def test_minilm_blocks_equal_hidden_states(index: int) -> None:
     assert torch.equal(backbone.activations(batch)[f"block.{index}"], states[index + 1])
 
 
-def test_whisper_equals_the_library_over_the_true_frames(samples: Path) -> None:
+def test_whisper_equals_the_library_over_the_frames_that_are_not_padding(samples: Path) -> None:
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -78,7 +78,7 @@ def test_whisper_equals_the_library_over_the_true_frames(samples: Path) -> None:
         assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
-def test_a_sound_that_is_longer_than_the_network_takes_is_split_and_pooled(samples: Path) -> None:
+def test_audio_longer_than_the_network_window_is_split_and_pooled(samples: Path) -> None:
     speech = audio.decode(samples / "moonshine_onnx/assets/beckett.wav", 16000)
     long = np.concatenate([speech] * 4)
     window = 30 * 16000
@@ -89,7 +89,7 @@ def test_a_sound_that_is_longer_than_the_network_takes_is_split_and_pooled(sampl
     np.testing.assert_allclose(found, weights @ parts, rtol=1e-4, atol=1e-5)
 
 
-def test_efficientnet_names_what_is_in_the_picture(samples: Path) -> None:
+def test_efficientnet_classifies_the_image(samples: Path) -> None:
     pictures = sorted((samples / "foolbox/data").glob("imagenet_*.jpg"))
     truth = [int(path.stem.rsplit("_", 1)[1]) for path in pictures]
     scores = layerzoo.extract("starter/efficientnet-lite0", pictures, layer="head").values

@@ -85,7 +85,7 @@ def test_the_flops_of_one_sample_are_those_of_a_batch_of_one(make: Callable[[], 
     assert flops_of_one(make, 3, 2, device=device) == expected
 
 
-def test_only_what_reads_nothing_of_the_batch_may_be_constant() -> None:
+def test_only_operations_independent_of_the_batch_are_constant() -> None:
     def constant(part: nn.Module) -> int:
         return len(trace(network(part), Batch({"x": torch.ones(2, 5, 6)})).constant)
 
@@ -93,7 +93,7 @@ def test_only_what_reads_nothing_of_the_batch_may_be_constant() -> None:
     assert constant(nn.Linear(6, 6)) == 0
 
 
-def test_a_trace_of_other_operations_changes_nothing() -> None:
+def test_a_trace_with_different_operations_changes_no_cost() -> None:
     found = trace(network(Positions()), Batch({"x": torch.ones(2, 5, 6)}))
     other = trace(network(Positions(), nn.Linear(6, 6)), Batch({"x": torch.ones(1, 5, 6)}))
     assert found.with_single(other) is found

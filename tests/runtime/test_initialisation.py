@@ -68,7 +68,7 @@ def leave_garbage_behind() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_loaded_network_computes_what_torch_loads(tmp_path: Path, name: str) -> None:
+def test_a_loaded_network_equals_load_state_dict_of_torch(tmp_path: Path, name: str) -> None:
     network = loaded_by_torch(name, tmp_path / "w.safetensors")
     leave_garbage_behind()
     backbone = layerzoo.load(f"constants/{name}", layer="block.0", weights=tmp_path / "w.safetensors")
@@ -79,16 +79,14 @@ def test_a_loaded_network_computes_what_torch_loads(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_initialised_only_where_it_must_be(name: str) -> None:
+def test_a_network_is_initialised_only_where_required(name: str) -> None:
     skipped = Initialisation(skip=True)
     with skipped.recorded():
         network = NETWORKS[name]()
     assert skipped.must_be_repeated(network) is (name not in WITHOUT_INITIALISATION)
 
 
-def test_random_constants_are_the_same_at_every_load_and_announced(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_random_constants_are_reproducible_and_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loaded_by_torch("Random", tmp_path / "w.safetensors")
     before = torch.random.get_rng_state()
     one, other = (layerzoo.load("constants/Random", weights=tmp_path / "w.safetensors").module for _ in range(2))
@@ -97,14 +95,14 @@ def test_random_constants_are_the_same_at_every_load_and_announced(
     assert "no checkpoint holds (constant)" in caplog.text
 
 
-def test_a_parameter_that_the_checkpoint_lacks_is_an_error(tmp_path: Path) -> None:
+def test_a_parameter_missing_from_the_checkpoint_is_an_error(tmp_path: Path) -> None:
     state = NETWORKS["FromParameter"]().state_dict()
     save_file({key: value for key, value in state.items() if key != "first.weight"}, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"has no 'first.weight'"):
         layerzoo.load("constants/FromParameter", weights=tmp_path / "w.safetensors")
 
 
-def test_memory_that_a_parameter_gave_back_is_nobodys_parameter() -> None:
+def test_freed_memory_of_a_parameter_belongs_to_no_parameter() -> None:
     skipped = Initialisation(skip=True)
     with skipped.recorded():
         for _ in range(50):

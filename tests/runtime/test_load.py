@@ -43,7 +43,7 @@ def vision(name: str, **declared: object) -> ModelSpec:
     return ModelSpec(id=f"mine/{name}", modality="vision", builder="timm", args=args, **declared)  # type: ignore[arg-type]
 
 
-def test_other_weights_go_into_a_known_architecture(checkpoint: Path) -> None:
+def test_other_weights_can_be_loaded_into_a_known_architecture(checkpoint: Path) -> None:
     features = layerzoo.extract("toy/next-word", ["the", "milk"], weights=checkpoint)
     np.testing.assert_array_equal(features.values, TOY["hidden.weight"].T[[1, 6]])
     assert features.provenance["weights"]["source"] == str(checkpoint)
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
         layerzoo.load("toy/next-word", weights=tmp_path / "other.safetensors")
 
 
-def test_what_lies_past_the_cut_may_be_missing_from_the_checkpoint(tmp_path: Path) -> None:
+def test_tensors_after_the_cut_may_be_missing_from_the_checkpoint(tmp_path: Path) -> None:
     save_file({"hidden.weight": TOY["hidden.weight"]}, tmp_path / "short.safetensors")
     layerzoo.load("toy/next-word", layer="block.0", weights=tmp_path / "short.safetensors")
     with pytest.raises(WeightsError, match=r"has no 'next_word.weight'"):
@@ -107,7 +107,7 @@ def _fields(model: str) -> dict[str, object]:
     return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
 
 
-def test_a_converted_checkpoint_is_made_once_and_an_unwritable_cache_only_costs_time(
+def test_a_checkpoint_is_converted_once_or_at_each_load_with_a_read_only_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
@@ -124,7 +124,7 @@ def test_a_converted_checkpoint_is_made_once_and_an_unwritable_cache_only_costs_
     assert "converted again at every load" in caplog.text
 
 
-def test_two_processes_that_load_at_once_agree(tmp_path: Path) -> None:
+def test_two_processes_that_load_concurrently_give_equal_features(tmp_path: Path) -> None:
     script = (
         "import layerzoo, sys; b = layerzoo.load('starter/whisper-tiny-en', layer='stem');"
         "sys.stdout.write(str(float(b.module.network.conv1.weight.double().sum())))"
@@ -166,7 +166,7 @@ def test_layers_of_a_network_that_declares_none_are_named_by_its_trace(name: str
         ("vit_tiny_patch16_224", "head", "batch channel", (1000,), None),
     ],
 )
-def test_axes_shapes_and_prefix_tokens_are_told_by_traces(
+def test_axes_shapes_and_prefix_tokens_are_inferred_from_traces(
     name: str, layer: str, axes: str, shape: tuple[int, ...], prefix: int | None
 ) -> None:
     (found,) = layerzoo.load(vision(name), layer=layer, weights="random:0", pool="none").layers
@@ -174,7 +174,7 @@ def test_axes_shapes_and_prefix_tokens_are_told_by_traces(
     assert (found.shape, found.prefix_tokens) == (shape, prefix)
 
 
-def test_windows_of_an_attention_are_not_taken_for_a_batch() -> None:
+def test_attention_windows_are_not_a_batch_axis() -> None:
     spec = vision("swin_tiny_patch4_window7_224")
     backbone = layerzoo.load(spec, layer="module:layers.0.blocks.0.attn", weights="random:0", pool="none")
     assert backbone.layers[0].axes is None
@@ -267,25 +267,25 @@ def test_a_folder_of_save_pretrained_needs_no_code(own_zoo: Path) -> None:
     assert backbone.spec.preprocess.max_tokens == 40  # type: ignore[union-attr]
 
 
-def test_the_layer_of_a_declaration_must_fit_the_network() -> None:
+def test_a_declared_layer_must_exist_in_the_network() -> None:
     spec = vision("resnet10t", layers=(Layer(name="stage.0", module="layer1", axes=("batch", "token", "channel")),))
     with pytest.raises(LayerError, match="the declared axes 'batch token channel' do not fit its shape"):
         layerzoo.load(spec, weights="random:0")
 
 
-def test_an_architecture_that_the_library_does_not_know_is_the_plugins_error() -> None:
+def test_an_architecture_unknown_to_the_library_is_an_error_of_the_plugin() -> None:
     declared = ImagePreprocess(size_px=(32, 32), resize="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
     with pytest.raises(PluginError, match="no_such_network"):
         layerzoo.load(vision("no_such_network", preprocess=declared), weights="random:0")
 
 
-def test_no_preprocessing_is_ever_guessed() -> None:
+def test_preprocessing_is_never_guessed() -> None:
     spec = ModelSpec(id="mine/x", modality="audio", builder="timm", args=FrozenMap({"name": "resnet10t"}))
     with pytest.raises(PluginError, match="declares no `preprocess`"):
         layerzoo.load(spec, weights="random:0")
 
 
-def test_non_persistent_buffers_are_real() -> None:
+def test_non_persistent_buffers_have_real_values() -> None:
     backbone = layerzoo.load(vision("swin_tiny_patch4_window7_224"), layer="stage.1", weights="random:0")
     reference = layerzoo.build(vision("swin_tiny_patch4_window7_224"))
     buffers = dict(reference.named_buffers())

@@ -53,12 +53,12 @@ def pinned() -> dict[str, list[str]]:
 
 @pytest.mark.skipif("LAYERZOO_WRITE_GOLDEN" in os.environ, reason="the file is being written")
 @pytest.mark.parametrize("name", sampled(list(FAMILIES), 6))
-def test_layers_of_a_family_are_as_pinned(name: str) -> None:
+def test_layers_of_a_family_equal_the_golden_file(name: str) -> None:
     assert [line(layer) for layer in traced(name)] == pinned()[name]
 
 
 @pytest.mark.skipif("LAYERZOO_WRITE_GOLDEN" not in os.environ, reason="with LAYERZOO_WRITE_GOLDEN=1 it writes the file")
-def test_write_the_pinned_layers() -> None:
+def test_write_the_golden_files() -> None:
     blocks = (
         "\n".join((f"{name}: {habit}", *(line(layer) for layer in traced(name)))) for name, habit in FAMILIES.items()
     )

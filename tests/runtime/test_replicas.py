@@ -57,7 +57,7 @@ def watched(backbone: layerzoo.Backbone) -> Threads:
     return passes
 
 
-def test_sounds_in_a_lower_precision_run_two_at_a_time(cores: int) -> None:
+def test_audio_in_lower_precision_runs_in_two_replicas(cores: int) -> None:
     backbone = speech("bfloat16")
     passes = watched(backbone)
     sounds = [sound(length) for length in LENGTHS]
@@ -73,14 +73,14 @@ def test_sounds_in_a_lower_precision_run_two_at_a_time(cores: int) -> None:
     assert torch.get_num_threads() == cores
 
 
-def test_float32_and_one_core_take_one_after_the_other(cores: int) -> None:
+def test_float32_or_a_single_core_runs_one_sample_at_a_time(cores: int) -> None:
     backbone = speech("float32")
     passes = watched(backbone)
     layerzoo.extract(backbone, [sound(length) for length in LENGTHS])
     assert set(passes) == {(threading.get_ident(), cores)}
 
 
-def test_threads_to_come_have_all_cores(cores: int) -> None:
+def test_later_threads_can_use_all_cores(cores: int) -> None:
     layerzoo.extract(speech("bfloat16"), [sound(length) for length in LENGTHS])
     seen: list[int] = []
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -89,7 +89,7 @@ def test_threads_to_come_have_all_cores(cores: int) -> None:
     assert seen == [cores]
 
 
-def test_a_sound_that_fails_fails_alone(cores: int) -> None:
+def test_failing_audio_fails_alone(cores: int) -> None:
     backbone = speech("bfloat16")
     sounds = [sound(length) for length in (9_000, 399, 8_000, 100)]
     found = layerzoo.extract(backbone, sounds, errors="skip")
@@ -99,7 +99,7 @@ def test_a_sound_that_fails_fails_alone(cores: int) -> None:
         layerzoo.extract(backbone, sounds)
 
 
-def test_a_stream_that_is_left_leaves_no_thread(cores: int) -> None:
+def test_an_abandoned_stream_leaves_no_thread(cores: int) -> None:
     before = set(threading.enumerate())
     pieces = layerzoo.stream(speech("bfloat16"), [sound(length) for length in LENGTHS])
     next(pieces)
@@ -123,7 +123,7 @@ def test_a_network_that_cannot_be_copied_runs_one_at_a_time(cores: int) -> None:
     assert lanes == [(True, work) for work in range(5)]
 
 
-def test_lanes_share_their_tensors_and_nothing_else(cores: int) -> None:
+def test_replicas_share_only_their_tensors(cores: int) -> None:
     backbone = speech("bfloat16")
     barrier = threading.Barrier(2, timeout=20)
 
