@@ -96,7 +96,7 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
 
 
 @pytest.mark.parametrize("case", LIBRARY)
-def test_a_sound_alone_is_what_the_library_makes_of_it(case: str, tmp_path: Path) -> None:
+def test_single_audio_equals_the_library(case: str, tmp_path: Path) -> None:
     kind, extractor, fields, layer, states = LIBRARY[case]
     network = saved(tmp_path, kind, extractor, **fields)
     backbone = layerzoo.load(spec_of(tmp_path), layer=layer, pool="mean")
@@ -143,7 +143,7 @@ def noise(*shape: int) -> Vector:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, -1.0])
-def test_silence_and_a_constant_are_sounds_like_any_other(backbone: layerzoo.Backbone, level: float) -> None:
+def test_silence_and_a_constant_are_valid_audio(backbone: layerzoo.Backbone, level: float) -> None:
     found = features(backbone, np.full(RATE, level, np.float32))
     assert np.isfinite(found).all()
     assert not np.array_equal(found, features(backbone, noise(RATE)))
@@ -177,9 +177,7 @@ def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
     ],
     ids=["empty", "nan", "infinite", "65 channels", "2 MHz", "complex"],
 )
-def test_what_is_wrong_with_a_sound_is_told_and_costs_that_sound(
-    backbone: layerzoo.Backbone, sound: Any, reason: str
-) -> None:
+def test_invalid_audio_is_reported_and_fails_alone(backbone: layerzoo.Backbone, sound: Any, reason: str) -> None:
     good = (noise(RATE), RATE)
     found = layerzoo.extract(backbone, [good, sound, good], errors="skip")
     assert found.ids == ("0", "2")
@@ -188,7 +186,7 @@ def test_what_is_wrong_with_a_sound_is_told_and_costs_that_sound(
         layerzoo.extract(backbone, [good, sound])
 
 
-def test_a_sound_that_is_shorter_than_the_networks_first_frame_is_too_short(speech: layerzoo.Backbone) -> None:
+def test_audio_shorter_than_the_first_frame_of_the_network_is_refused(speech: layerzoo.Backbone) -> None:
     sounds = [(noise(length), RATE) for length in (160, 400, 399)]
     found = layerzoo.extract(speech, sounds, errors="skip")
     assert found.ids == ("1",)
@@ -200,30 +198,30 @@ def test_a_sound_that_is_shorter_than_the_networks_first_frame_is_too_short(spee
         layerzoo.extract(speech, [torch.zeros(1)])
 
 
-def test_a_sound_that_is_shorter_than_the_extractors_first_frame_is_too_short(tmp_path: Path) -> None:
+def test_audio_shorter_than_the_first_frame_of_the_extractor_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, "audio-spectrogram-transformer", ASTFeatureExtractor())
     found = layerzoo.extract(spec_of(tmp_path), [(noise(160), RATE), (noise(1600), RATE)], errors="skip")
     assert found.ids == ("1",)
     assert found.errors[0].reason.startswith("too short: 160 samples at 16000 Hz (10 ms), and this network needs ")
 
 
-def test_any_length_fills_a_window(whisper: layerzoo.Backbone) -> None:
+def test_audio_of_any_length_is_padded_to_a_window(whisper: layerzoo.Backbone) -> None:
     assert np.isfinite(features(whisper, noise(1))).all()
 
 
-def test_a_preprocessed_sound_that_the_network_does_not_take_says_how_it_fails(speech: layerzoo.Backbone) -> None:
+def test_preprocessed_audio_that_the_network_refuses_reports_the_reason(speech: layerzoo.Backbone) -> None:
     with pytest.raises(SampleError, match="the network fails on it: "):
         layerzoo.extract(speech, [torch.zeros(3, 2, RATE)])
 
 
-def test_sounds_of_different_length_make_a_batch_by_hand_under_a_mask(speech: layerzoo.Backbone) -> None:
+def test_audio_of_different_lengths_is_batched_with_a_mask(speech: layerzoo.Backbone) -> None:
     batch = speech.preprocess([(noise(RATE), RATE), (noise(RATE + 1), RATE)])
     assert batch.valid is not None
     assert batch.valid.tolist() == [RATE, RATE + 1]
     assert batch.inputs["attention_mask"].sum(1).tolist() == [RATE, RATE + 1]
 
 
-def test_files_on_the_command_line(
+def test_audio_files_on_the_command_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -48,7 +48,7 @@ def detector(model_type: str) -> ModelSpec:
 
 
 @pytest.mark.parametrize(("model_type", "picture"), [("detr", "neck.block.0"), ("yolos", "norm")])
-def test_a_detector_gives_a_vector_for_the_picture_and_one_for_each_object(
+def test_a_detector_has_a_vector_for_the_image_and_one_for_each_object(
     model_type: str, picture: str, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_a_detector_gives_a_vector_for_the_picture_and_one_for_each_object(
     assert (found[picture].shape, found["query.norm"].shape) == ((2, 16), (2, 7, 16))
 
 
-def test_the_objects_of_yolos_are_no_part_of_the_picture() -> None:
+def test_object_tokens_of_yolos_are_not_pooled_with_the_image() -> None:
     whole = layerzoo.load(detector("yolos"), layer=["norm", "query.norm"], pool="none", weights="random:0")
     batch = whole.preprocess.example(2)
     assert batch is not None

@@ -101,13 +101,13 @@ def check(model_type: str, folder: Path, declare: Declare) -> None:
 
 
 @pytest.mark.parametrize("model_type", ["clip", "siglip", "clap", "xclip", "altclip"])
-def test_the_embedding_equals_the_librarys_method(model_type: str, tmp_path: Path, declare: Declare) -> None:
+def test_the_embedding_equals_the_method_of_the_library(model_type: str, tmp_path: Path, declare: Declare) -> None:
     check(model_type, tmp_path, declare)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", sorted(TYPES))
-def test_the_embedding_of_every_type_equals_the_librarys_method(
+def test_the_embedding_of_every_type_equals_the_method_of_the_library(
     model_type: str, tmp_path: Path, declare: Declare
 ) -> None:
     check(model_type, tmp_path, declare)
@@ -141,7 +141,7 @@ def test_a_pair_of_any_two_networks_is_a_dual_encoder(tmp_path: Path, declare: D
     assert_equals_the_library(whole, "text")
 
 
-def test_the_embedding_comes_last_and_the_other_layers_stay(tmp_path: Path, declare: Declare) -> None:
+def test_the_embedding_is_the_last_layer_and_the_others_are_unchanged(tmp_path: Path, declare: Declare) -> None:
     whole = saved(tmp_path, "clip")
     declare(tmp_path, vision={}, text={})
     backbone = layerzoo.load("mine/vision", layer=["block.1", "pooled", "last", "final", "embedding"])
@@ -219,7 +219,7 @@ def clip(connected: Hub, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_on_ranking_images_runs_and_ranks_as_the_library(
+def test_the_code_of_the_page_on_ranking_images_ranks_like_the_library(
     clip: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "photos").mkdir()
@@ -241,7 +241,7 @@ def test_the_page_on_ranking_images_runs_and_ranks_as_the_library(
     assert printed == [f"photos/{paths[at].name}" for at in scores.argsort(descending=True)]
 
 
-def test_a_tower_fetches_its_own_tensors(connected: Hub, clip: Path) -> None:
+def test_a_tower_downloads_only_its_own_tensors(connected: Hub, clip: Path) -> None:
     whole = len((clip / "model.safetensors").read_bytes())
     backbone = layerzoo.load("hf/openai/clip-vit-base-patch32:text", partial=True)
     sent = connected.bytes_sent("*/model.safetensors")

@@ -80,7 +80,7 @@ QUICK = Effort(layers=2, alone=False)
 
 
 @pytest.mark.parametrize("name", sampled([name for family in FAMILIES.values() for name in family], 13))
-def test_a_cut_of_a_family_is_the_whole_network_bit_for_bit(name: str) -> None:
+def test_a_cut_of_a_family_equals_the_whole_network_bit_for_bit(name: str) -> None:
     found = certify(name, QUICK)
     assert "names" in found, found
     assert found["names"] == next(family[name] for family in FAMILIES.values() if name in family)

@@ -48,7 +48,7 @@ def spec_of(folder: Path, tensors: dict[str, Tensor], **config: Any) -> ModelSpe
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])
-def test_packed_experts_are_dequantised_as_the_library_does(tmp_path: Path, prefix: str) -> None:
+def test_packed_experts_are_dequantised_like_the_library(tmp_path: Path, prefix: str) -> None:
     stored, own = published()
     tensors = {prefix + name: tensor for name, tensor in stored.items()}
     spec = spec_of(tmp_path, tensors, quantization_config={"quant_method": "mxfp4"})

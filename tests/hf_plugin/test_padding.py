@@ -102,7 +102,7 @@ def sound(length: int, seed: int) -> tuple[NDArray[np.float32], int]:
     return np.random.default_rng(seed).normal(0, 0.1, length).astype(np.float32), RATE
 
 
-def test_a_text_that_is_filled_up_to_all_positions_is_what_the_library_makes_of_it() -> None:
+def test_a_text_padded_to_all_positions_equals_the_library() -> None:
     config = small(AutoConfig.for_model("siglip").to_dict(), Shrink(layers=2))
     args = FrozenMap({"model_type": "siglip", "config": config})
     spec = ModelSpec(id="small/siglip", modality="text", builder="transformers", args=args)
@@ -123,7 +123,7 @@ def test_a_text_that_is_filled_up_to_all_positions_is_what_the_library_makes_of_
         np.testing.assert_allclose(found["pooled"][place], output.pooler_output[0].numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_text_is_the_same_before_and_after_others() -> None:
+def test_features_of_a_text_do_not_depend_on_earlier_texts() -> None:
     backbone = network("text", "big_bird", (("block_size", 4),))
     long, short = text(100, 0), text(5, 1)
     before = layerzoo.extract(backbone, [long]).values
@@ -175,19 +175,19 @@ def check_windows(name: str, sounds: list[Any], batch_size: int, pool: str) -> N
 @pytest.mark.parametrize("name", TEXT)
 @FEW
 @text_batches
-def test_a_text_is_the_same_alone_and_in_any_batch(name: str, texts: Any, batch_size: int, pool: str) -> None:
+def test_padding_does_not_change_features_of_texts(name: str, texts: Any, batch_size: int, pool: str) -> None:
     check_texts(name, texts, batch_size, pool)
 
 
 @pytest.mark.parametrize("name", SOUND)
 @FEW
 @sound_batches
-def test_a_sound_is_the_same_alone_and_in_any_batch(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+def test_padding_does_not_change_features_of_audio(name: str, sounds: Any, batch_size: int, pool: str) -> None:
     check_sounds(name, sounds, batch_size, pool)
 
 
 @pytest.mark.parametrize("name", OWN_LENGTH)
-def test_a_network_that_sees_what_a_sound_is_filled_up_with_gets_sounds_of_one_length(name: str) -> None:
+def test_a_network_affected_by_padding_gets_audio_of_equal_length(name: str) -> None:
     kind, fields = OWN_LENGTH[name]
     backbone = network("audio", kind, tuple(fields.items()))
     assert backbone.spec.preprocess.batching == "equal_lengths"  # type: ignore[union-attr]
@@ -196,7 +196,7 @@ def test_a_network_that_sees_what_a_sound_is_filled_up_with_gets_sounds_of_one_l
         backbone.preprocess([sound(800, 0), sound(801, 0)])
 
 
-def test_sounds_that_are_filled_up_share_lengths_and_batches() -> None:
+def test_padded_audio_shares_lengths_and_batches() -> None:
     backbone = network("audio", "wav2vec2", (("feat_extract_norm", "group"),))
     assert isinstance(backbone.preprocess, AudioPreprocessor)
     given: list[tuple[int, ...]] = []
@@ -214,7 +214,7 @@ def test_sounds_that_are_filled_up_share_lengths_and_batches() -> None:
 
 
 @pytest.mark.parametrize("fills_up", [False, True])
-def test_a_sound_that_is_shorter_than_a_frame_is_not_filled_up_to_one(fills_up: bool) -> None:
+def test_audio_shorter_than_a_frame_is_not_padded_to_one(fills_up: bool) -> None:
     backbone = network("audio", "wav2vec2")
     assert isinstance(backbone.preprocess, AudioPreprocessor)
     backbone = with_preprocess(backbone, backbone.preprocess.padded_to_buckets()) if fills_up else backbone
@@ -228,7 +228,7 @@ def test_a_sound_that_is_shorter_than_a_frame_is_not_filled_up_to_one(fills_up: 
 @pytest.mark.parametrize("name", WINDOWED)
 @FEW
 @window_batches
-def test_a_sound_in_a_window_is_the_same_alone_and_in_any_batch(
+def test_padding_does_not_change_features_of_audio_in_windows(
     name: str, sounds: Any, batch_size: int, pool: str
 ) -> None:
     check_windows(name, sounds, batch_size, pool)
@@ -238,7 +238,9 @@ def test_a_sound_in_a_window_is_the_same_alone_and_in_any_batch(
 @pytest.mark.parametrize("name", TEXT)
 @MANY
 @text_batches
-def test_a_text_is_the_same_in_many_batches(name: str, texts: Any, batch_size: int, pool: str) -> None:
+def test_padding_does_not_change_features_of_texts_in_many_batches(
+    name: str, texts: Any, batch_size: int, pool: str
+) -> None:
     check_texts(name, texts, batch_size, pool)
 
 
@@ -246,7 +248,9 @@ def test_a_text_is_the_same_in_many_batches(name: str, texts: Any, batch_size: i
 @pytest.mark.parametrize("name", SOUND)
 @MANY
 @sound_batches
-def test_a_sound_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+def test_padding_does_not_change_features_of_audio_in_many_batches(
+    name: str, sounds: Any, batch_size: int, pool: str
+) -> None:
     check_sounds(name, sounds, batch_size, pool)
 
 
@@ -254,5 +258,7 @@ def test_a_sound_is_the_same_in_many_batches(name: str, sounds: Any, batch_size:
 @pytest.mark.parametrize("name", WINDOWED)
 @MANY
 @window_batches
-def test_a_sound_in_a_window_is_the_same_in_many_batches(name: str, sounds: Any, batch_size: int, pool: str) -> None:
+def test_padding_does_not_change_features_of_audio_in_windows_in_many_batches(
+    name: str, sounds: Any, batch_size: int, pool: str
+) -> None:
     check_windows(name, sounds, batch_size, pool)

@@ -41,5 +41,5 @@ def test_the_backbone_is_a_tower_an_encoder_or_the_whole(model_type: str, modali
         ("autoformer", None),
     ],
 )
-def test_what_goes_in_follows_from_the_main_input(model_type: str, modality: str | None) -> None:
+def test_the_modality_follows_from_the_main_input(model_type: str, modality: str | None) -> None:
     assert modality_of(AutoConfig.for_model(model_type)) == modality

@@ -66,7 +66,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_what_leads_out_of_a_repository_is_refused_by_every_hook_without_a_connection(
+def test_every_hook_refuses_references_to_other_repositories_without_a_connection(
     name: str, hf: PluginHooks, tmp_path: Path, connections: list[object]
 ) -> None:
     files = files_of(tmp_path, vocab__txt=WORDS, **OUTSIDE[name])
@@ -83,7 +83,7 @@ def test_what_leads_out_of_a_repository_is_refused_by_every_hook_without_a_conne
 
 
 @pytest.mark.parametrize("setting", ["vocab_file", "tokenizer_file", "gguf_file", "subfolder", "cache_dir", "revision"])
-def test_settings_of_a_tokenizer_name_no_file(setting: str, hf: PluginHooks, tmp_path: Path) -> None:
+def test_tokenizer_settings_cannot_name_a_file(setting: str, hf: PluginHooks, tmp_path: Path) -> None:
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
     settings = {"max_seq_length": 8, "tokenizer_args": {setting: "evil/x"}}
     files = files_of(
@@ -93,7 +93,7 @@ def test_settings_of_a_tokenizer_name_no_file(setting: str, hf: PluginHooks, tmp
         hf.identify("hf/acme/x", files)
 
 
-def test_a_backbone_of_timm_next_to_its_arguments_needs_no_look_at_the_hub(
+def test_a_timm_backbone_with_its_arguments_needs_no_connection(
     hf: PluginHooks, tmp_path: Path, connections: list[object]
 ) -> None:
     written = {**DETR, "backbone": "test_resnet", "backbone_kwargs": {"out_indices": [1, 2, 3, 4]}}
@@ -110,7 +110,7 @@ def test_a_backbone_of_timm_next_to_its_arguments_needs_no_look_at_the_hub(
     assert connections == []
 
 
-def test_an_attention_that_torch_does_not_have_is_left_out(hf: PluginHooks, tmp_path: Path) -> None:
+def test_an_unavailable_attention_implementation_is_ignored(hf: PluginHooks, tmp_path: Path) -> None:
     files = files_of(tmp_path, config__json={**BERT, "attn_implementation": "flash_attention_2"})
     with torch.device("meta"):
         network: Any = hf.build(spec_of(), files)
@@ -149,7 +149,7 @@ def test_every_setting_of_a_configuration_that_names_something_has_a_rule() -> N
     ],
     ids=str,
 )
-def test_counts_without_end_are_refused_before_the_library_counts(
+def test_excessive_counts_are_refused_before_the_library_runs(
     change: dict[str, Any], named: str, hf: PluginHooks, tmp_path: Path
 ) -> None:
     with pytest.raises(TooLargeError, match=f"`{named}` is "):
@@ -174,7 +174,7 @@ def test_images_of_gigabytes_are_refused(settings: dict[str, Any], hf: PluginHoo
         hf.identify("hf/acme/x", files_of(tmp_path, config__json=VIT, preprocessor_config__json=processor))
 
 
-def test_sizes_that_are_numbers_of_pixels_are_no_sides(hf: PluginHooks, tmp_path: Path) -> None:
+def test_sizes_in_numbers_of_pixels_are_not_side_lengths(hf: PluginHooks, tmp_path: Path) -> None:
     """As of Qwen2-VL."""
     from layerzoo_hf.processor_bounds import check_processor
 
@@ -184,7 +184,7 @@ def test_sizes_that_are_numbers_of_pixels_are_no_sides(hf: PluginHooks, tmp_path
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000, '{"a": ' + "9" * 5000 + "}", ""]
 )
-def test_a_configuration_that_is_no_json_is_an_error_of_ours(text: str, hf: PluginHooks, tmp_path: Path) -> None:
+def test_an_invalid_json_configuration_raises_a_layerzoo_error(text: str, hf: PluginHooks, tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match=r"its config\.json is no JSON"):
         hf.identify("hf/acme/x", files_of(tmp_path, config__json=text))
 
@@ -194,7 +194,7 @@ def test_a_configuration_that_is_no_json_is_an_error_of_ours(text: str, hf: Plug
 
 @pytest.mark.parametrize("name", ["zzz requires the evilpkg library", "x; pip install evilpkg", "install `evilpkg`"])
 @pytest.mark.parametrize("key", ["architecture", "model_type", "tokenizer_class", "hidden_act"])
-def test_no_text_of_a_repository_becomes_advice(key: str, name: str, hf: PluginHooks, tmp_path: Path) -> None:
+def test_text_of_a_repository_never_appears_as_advice(key: str, name: str, hf: PluginHooks, tmp_path: Path) -> None:
     given = {"model_type": "timm_wrapper"} if key == "architecture" else BERT
     files = files_of(tmp_path, config__json={**given, key: name}, vocab__txt=WORDS)
     for use in (lambda: hf.identify("hf/acme/x", files), lambda: hf.build(spec_of(), files)):
@@ -211,7 +211,7 @@ def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
     return None, ""
 
 
-def test_a_missing_package_is_named_as_pip_knows_it() -> None:
+def test_a_missing_package_has_its_name_on_pypi() -> None:
     from layerzoo_hf.library_errors import _PACKAGES, translated_errors
 
     absent = next(
@@ -223,7 +223,7 @@ def test_a_missing_package_is_named_as_pip_knows_it() -> None:
         raise ImportError("'a requires the evilpkg library'")
 
 
-def test_no_default_of_the_library_is_refused() -> None:
+def test_defaults_of_the_library_are_accepted() -> None:
     refused: dict[str, str] = {}
     for name in CONFIG_MAPPING:
         try:

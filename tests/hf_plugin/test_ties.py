@@ -49,9 +49,7 @@ CHANGES: dict[str, Callable[[dict[str, Tensor]], None]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(("kind", "part"), [("bart", ""), ("bart", None), ("t5", None)])
-def test_tied_embeddings_have_the_values_that_transformers_loads(
-    tmp_path: Path, kind: str, part: str | None, change: str
-) -> None:
+def test_tied_embeddings_equal_transformers(tmp_path: Path, kind: str, part: str | None, change: str) -> None:
     torch.manual_seed(0)
     whole = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES[kind]))
     whole.save_pretrained(tmp_path)

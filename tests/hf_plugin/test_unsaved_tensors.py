@@ -21,7 +21,7 @@ def test_an_unsaved_tensor_has_the_value_of_its_constructor(model_type: str) -> 
 
 
 @pytest.mark.slow
-def test_so_have_those_of_every_type_that_can_be_built() -> None:
+def test_unsaved_tensors_of_every_type_have_their_values() -> None:
     """576 types with transformers 5.23."""
     found = {}
     for model_type in MODEL_MAPPING_NAMES:
