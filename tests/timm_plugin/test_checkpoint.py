@@ -104,13 +104,13 @@ def assert_equal(mapped: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> 
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_format_is_mapped_as_timm_loads_it(name: str) -> None:
+def test_published_formats_are_mapped_like_timm(name: str) -> None:
     published_as, args = PUBLISHED[name]
     assert_equal(*mapped_and_loaded(name, published_as(state(name, **args)), args))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_renamed_tensors_are_told_without_their_values(name: str) -> None:
+def test_renamed_keys_are_mapped_without_reading_tensors(name: str) -> None:
     published_as, args = PUBLISHED[name]
     published = {key: value.to("meta") for key, value in published_as(state(name, **args)).items()}
     mapped = map_checkpoint(partial(timm.create_model, name, **args), published)
@@ -126,7 +126,7 @@ def test_renamed_tensors_are_told_without_their_values(name: str) -> None:
         ("vit_tiny_patch16_224", {"depth": 1, "num_classes": 0}, []),
     ],
 )
-def test_what_timm_adapts_is_adapted_alike(name: str, args: dict[str, Any], computed: list[str]) -> None:
+def test_tensors_are_adapted_like_timm(name: str, args: dict[str, Any], computed: list[str]) -> None:
     published = state(name, depth=1)
     mapped, loaded = mapped_and_loaded(name, published, args)
     assert_equal(mapped, loaded)
@@ -134,24 +134,24 @@ def test_what_timm_adapts_is_adapted_alike(name: str, args: dict[str, Any], comp
     assert [key for key, tensor in mapped.items() if id(tensor) not in given] == computed
 
 
-def test_a_checkpoint_of_the_networks_own_names_is_passed_on() -> None:
+def test_a_checkpoint_with_the_keys_of_the_network_is_unchanged() -> None:
     saved = state("resnet10t", num_classes=7)
     mapped = map_checkpoint(partial(timm.create_model, "resnet10t", num_classes=7), saved)
     assert {name: id(tensor) for name, tensor in mapped.items()} == {name: id(saved[name]) for name in saved}
 
 
-def test_the_prefix_of_a_network_that_was_trained_in_parallel_goes() -> None:
+def test_the_prefix_of_data_parallel_training_is_removed() -> None:
     saved = state("resnet10t")
     mapped = map_checkpoint(partial(timm.create_model, "resnet10t"), {f"module.{key}": saved[key] for key in saved})
     assert {name: id(tensor) for name, tensor in mapped.items()} == {name: id(saved[name]) for name in saved}
 
 
-def test_a_checkpoint_that_does_not_fit_keeps_its_names() -> None:
+def test_a_mismatched_checkpoint_keeps_its_keys() -> None:
     saved = {name: tensor for name, tensor in state("resnet10t").items() if not name.startswith("layer4")}
     assert map_checkpoint(partial(timm.create_model, "resnet10t"), saved).keys() == saved.keys()
 
 
-def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: Path) -> None:
+def test_a_cut_of_a_published_checkpoint_reads_part_of_the_file(tmp_path: Path) -> None:
     saved = state("convnext_atto")
     save_file(of_convnext(saved), tmp_path / "convnext.safetensors")
     spec = ModelSpec(id="mine/convnext", modality="vision", builder="timm", args=FrozenMap({"name": "convnext_atto"}))
@@ -168,7 +168,7 @@ def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: P
     assert loaded["bytes"] < loaded["of_bytes"] / 5
 
 
-def test_a_checkpoint_that_must_be_computed_with_is_read_whole_and_that_is_said(
+def test_a_checkpoint_that_requires_computation_is_read_completely_and_announced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Positions for another size of picture are made of those that were saved."""

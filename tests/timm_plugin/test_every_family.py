@@ -55,12 +55,12 @@ def some_alone(whole: Whole) -> Iterator[tuple[str, torch.Tensor]]:
             yield layer.name, CutNetwork(network, cut).eval()(whole.batch)[layer.name]
 
 
-def test_no_model_file_is_left_out() -> None:
+def test_every_model_file_is_tested() -> None:
     assert set(FAMILIES) == {model_entrypoint(name).__module__.rpartition(".")[2] for name in timm.list_models()}
 
 
 @pytest.mark.parametrize("file", sampled(list(FAMILIES), 14))
-def test_a_cut_at_every_layer_gives_what_the_whole_network_gives(file: str) -> None:
+def test_a_cut_at_every_layer_equals_the_whole_network(file: str) -> None:
     spec = spec_of(file)
     network = layerzoo.build(spec)
     disturb(network)

@@ -69,7 +69,7 @@ def declared(known: Any) -> ImagePreprocess:
     return made
 
 
-def test_every_tag_and_architecture_has_been_looked_at(tags: dict[str, Any]) -> None:
+def test_every_tag_and_architecture_is_covered(tags: dict[str, Any]) -> None:
     assert len(tags) == CONFIGURATIONS
     assert {known.crop_mode for known in tags.values()} == {"center", "squash", "border"}
 
@@ -95,9 +95,7 @@ def test_extreme_proportions(size: tuple[int, int], tag: str, pictures: dict[str
     assert torch.equal(torch.from_numpy(to_array(picture, declared(known))), transform(picture))
 
 
-def test_a_picture_stored_on_its_side_is_put_upright_first(
-    pictures: dict[str, Path], transforms: Transforms, tmp_path: Path
-) -> None:
+def test_a_rotated_image_is_oriented_first(pictures: dict[str, Path], transforms: Transforms, tmp_path: Path) -> None:
     """timm's own readers leave it on its side."""
     stored, exif = Image.open(pictures["portrait"]), Image.Exif()
     exif[0x0112] = 6
@@ -111,7 +109,7 @@ def test_a_picture_stored_on_its_side_is_put_upright_first(
 @pytest.mark.parametrize(
     "name", ["test_vit.r160_in1k", "test_resnet.r160_in1k", "test_byobnet", "deit_tiny_patch16_224"]
 )
-def test_a_built_network_says_the_same(name: str) -> None:
+def test_a_built_network_has_the_same_preprocessing(name: str) -> None:
     with torch.device("meta"):
         network = timm.create_model(name)
     known = timm.get_pretrained_cfg(name)
