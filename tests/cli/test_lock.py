@@ -18,12 +18,16 @@ OTHER = save({"a": np.zeros(10, dtype=np.float32)})
 Zoo = Callable[..., tuple[int, Any, str]]
 
 
+@pytest.fixture
+def home(small_home: Path) -> Path:
+    return small_home
+
+
 def declare(home: Path, **sources: str) -> None:
     models = {
         f"mine/{name}": {
             "modality": "vision",
-            "builder": "timm",
-            "args": {"name": "vit_tiny_patch16_224"},
+            "builder": "toy",
             "weights": source,
         }
         for name, source in sources.items()
