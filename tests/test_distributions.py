@@ -239,7 +239,7 @@ def test_the_starter_installs_its_requirements_and_uses_nothing_of_the_checkout(
     assert len(origins) == len(wheels)
 
 
-def test_features_are_extracted_from_a_file_of_every_modality(starter: Installation):
+def test_features_are_extracted_from_a_file_of_every_modality_without_a_connection(starter: Installation):
     expected = {
         "photos/cat.png": ("starter/efficientnet-lite0", (1, 1280)),
         "speech.wav": ("starter/whisper-tiny-en", (1, 384)),
@@ -247,13 +247,19 @@ def test_features_are_extracted_from_a_file_of_every_modality(starter: Installat
         "clip.mp4": ("starter/efficientnet-lite0-video", (1, 1280)),
     }
     # One process for all four: importing torch and transformers takes longer than the extraction.
-    starter.program(
-        "import contextlib\n"
+    printed = starter.program(
+        "import contextlib, sys\n"
+        "def refuse(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
+        "        print('CONNECTION', event, arguments)\n"
+        "        raise OSError('no network')\n"
+        "sys.addaudithook(refuse)\n"
         "from layerzoo.cli import main\n"
         f"for number, sample in enumerate({list(expected)}):\n"
         "    with contextlib.suppress(SystemExit):\n"
         "        main(['extract', sample, '--out', f'{number}.parquet'])\n"
     )
+    assert "CONNECTION" not in printed
     for number, (model, shape) in enumerate(expected.values()):
         features = Features.load(starter.home / f"{number}.parquet")
         assert features.provenance["model"] == model

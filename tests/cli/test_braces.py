@@ -1,4 +1,4 @@
-"""Braces that a shell has expanded: the words that are no values of the option are recognised, and the error helps."""
+"""Braces that a shell has expanded: the extra words are recognised, and the error suggests the quoted selector."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def text_file(home: Path) -> None:
     ],
 )
 def test_extract_suggests_the_quoted_selector(zoo: Zoo, home: Path, words: str, advice: str) -> None:
-    said = zoo("extract", *words.split(), "--out", "o.npz")
-    assert said.code == 2
-    assert "braces" in said.err
-    assert said.err.endswith(f"Next: {advice}\n")
+    message = zoo("extract", *words.split(), "--out", "o.npz")
+    assert message.code == 2
+    assert "braces" in message.err
+    assert message.err.endswith(f"Next: {advice}\n")
     assert not (home / "o.npz").exists()
 
 
 def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
-    said = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
-    assert said.code == 2
-    assert said.err.endswith("Next: --layer 'block.{1..2}'\n")
+    message = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
+    assert message.code == 2
+    assert message.err.endswith("Next: --layer 'block.{1..2}'\n")
 
 
 @pytest.mark.parametrize(
@@ -55,29 +55,29 @@ def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
 def test_every_command_with_layers_or_patterns_suggests_the_quoted_selector(
     zoo: Zoo, words: str, advice: str | None
 ) -> None:
-    said = zoo(*words.split())
-    assert said.code in (2, 3)
-    assert ("A shell makes several words of braces" in said.err) == (advice is not None)
+    message = zoo(*words.split())
+    assert message.code in (2, 3)
+    assert ("A shell makes several words of braces" in message.err) == (advice is not None)
     if advice is not None:
-        assert said.err.splitlines()[0].endswith(advice)
+        assert message.err.splitlines()[0].endswith(advice)
 
 
 @pytest.mark.parametrize(
     "words", ["layers starter/minilm-l6 block.1 other", "show timm/resnet18 timm/resnet34", "doctor block.1"]
 )
 def test_other_extra_arguments_are_reported_as_unexpected(zoo: Zoo, words: str) -> None:
-    said = zoo(*words.split())
-    assert said.code == 2
-    assert "braces" not in said.err
-    assert "unexpected extra argument" in said.err
+    message = zoo(*words.split())
+    assert message.code == 2
+    assert "braces" not in message.err
+    assert "unexpected extra argument" in message.err
 
 
 @pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
 def test_names_of_missing_files_are_reported_as_missing(zoo: Zoo, words: str) -> None:
-    said = zoo("extract", *words.split(), "--out", "o.npz")
-    assert said.code != 0
-    assert "no such file or folder" in said.err
-    assert "braces" not in said.err
+    message = zoo("extract", *words.split(), "--out", "o.npz")
+    assert message.code != 0
+    assert "no such file or folder" in message.err
+    assert "braces" not in message.err
 
 
 def test_a_file_named_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:

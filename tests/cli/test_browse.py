@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.terminal import beside_local_files
+from tests.terminal import without_local_files_notice
 
 import layerzoo
 from layerzoo.cli import main
@@ -26,7 +26,7 @@ PROGRAM = "import sys; from layerzoo.cli import main; main(sys.argv[1:])"
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line in this process: exit code, standard output, standard error."""
+    """Run the command line in this process. Returns: exit code, standard output, standard error."""
     install("good")
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -100,8 +100,8 @@ def test_a_table_fits_the_terminal_and_keeps_complete_ids(zoo: Zoo, monkeypatch:
 def test_search_words_and_filters_can_be_combined(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
     code, out, err = zoo(*arguments)
     assert (code, out.splitlines()) == (0, found)
-    said = [line for line in err.splitlines() if not line.startswith("Omitted: ")]
-    assert bool(said) == (not found)
+    message = [line for line in err.splitlines() if not line.startswith("Omitted: ")]
+    assert bool(message) == (not found)
 
 
 def test_a_size_filter_reports_how_many_models_of_unknown_size_it_excludes(zoo: Zoo, home: Path) -> None:
@@ -212,5 +212,5 @@ def test_closing_the_pipe_early_is_no_error(zoo: Zoo, home: Path) -> None:
     assert child.stderr is not None
     child.stdout.readline()
     child.stdout.close()
-    assert beside_local_files(child.stderr.read().decode()) == ""
+    assert without_local_files_notice(child.stderr.read().decode()) == ""
     child.wait()

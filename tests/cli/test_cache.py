@@ -1,4 +1,4 @@
-"""zoo cache: what is kept, whether it is sound, and what may go; as a person and as a program read it."""
+"""zoo cache: cached files, their integrity and their removal, in the table and in JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ models:
 
 @dataclass(frozen=True)
 class Done:
-    """What a command did. Paths are told from the folder of the test, and today is called so."""
+    """The result of a command. Paths are relative to the folder of the test, and the date is replaced."""
 
     code: int
     out: str
@@ -49,7 +49,7 @@ Zoo = Callable[[str], Done]
 def zoo(
     home: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Zoo:
-    """Run a line, 160 columns wide, where one model is here whole and one in part."""
+    """Run a command, 160 columns wide, with one model cached completely and one in part."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -72,7 +72,7 @@ def zoo(
 
 
 def cells(done: Done, *, of: int) -> list[list[str]]:
-    """The first cells of each row of a table that begins with what comes from a repository."""
+    """Return the first cells of each row of a table that begins with the files of a repository."""
     lines = [line.replace(date.today().isoformat(), "today") for line in done.out.splitlines()]
     rows = [[cell for cell in line.split("  ") if cell] for line in lines]
     return [[cell.strip() for cell in row[:of]] for row in rows if row[0].startswith(("name", "hf://"))]
@@ -94,7 +94,7 @@ def test_the_list_shows_the_cached_share_and_the_model_of_each_file(zoo: Zoo) ->
         ["hf://acme/early/model.safetensors", "download", "1 MB", "25%", "today", "mine/early"],
     ]
     total = sum(row["bytes"] for row in zoo("cache list --format json").rows)
-    assert total > 5_000_000  # the index is there too
+    assert total > 5_000_000  # the index is in the cache too
     assert done.err == f"5 entries, {size(total)} in …/cache and …/huggingface/hub\n"
 
 
@@ -177,7 +177,7 @@ def test_files_shared_with_other_programs_are_kept_and_reported(zoo: Zoo) -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("--hub", "select files with MODEL, --damaged or --all"),
         ("--all mine/vit", "omit --all"),
@@ -185,10 +185,10 @@ def test_files_shared_with_other_programs_are_kept_and_reported(zoo: Zoo) -> Non
         ("--older-than -1", "-1.0 is not in the range x>=0"),
     ],
 )
-def test_contradictory_options_are_refused(zoo: Zoo, line: str, told: str) -> None:
+def test_contradictory_options_are_refused(zoo: Zoo, line: str, message: str) -> None:
     done = zoo(f"cache prune {line}")
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
 def test_an_unreadable_cache_directory_is_reported(zoo: Zoo, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

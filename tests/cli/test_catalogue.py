@@ -1,4 +1,4 @@
-"""zoo catalogue: what a plugin's library knows of, traced and written down, and compared with what is there."""
+"""zoo catalogue: the models of a plugin's library are traced, written to a file and compared with it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ PLUGIN = Path(__file__).parents[1] / "plugins_on_disk" / "catalogued"
 FAILING = 'MODELS["failing"] = [model("failing", args={"does": "fails"})]\n'
 CRASHING = 'MODELS["crashing"] = [model("crashing", args={"does": "crashes"})]\n'
 HANGING = 'MODELS["zzz"] = [model("zzz", args={"does": "hangs"})]\n'
-PATIENCE_S = 300
+PATIENCE_S = 60
 LONGEST_LINE = 250
 
 
 @pytest.fixture
 def zoo(zoo: Terminal) -> Zoo:
-    """Run a line: exit code, standard output, standard error."""
+    """Run a command. Returns: exit code, standard output, standard error."""
     return lambda line: zoo(*line.split())
 
 
 @dataclass(frozen=True)
 class Built:
-    """A plugin whose catalogue was built, and how that went."""
+    """A plugin with a built catalogue, and the result of the build."""
 
     package: Path
     cache: Path
@@ -68,7 +68,7 @@ def add(package: Path, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Built:
-    """Three architectures, one of which does not run."""
+    """Build a catalogue of three architectures, one of which fails."""
     folder = tmp_path_factory.mktemp("built")
     package = shutil.copytree(PLUGIN, folder / "catalogued") / "catalogued_zoo"
     add(package, FAILING)
@@ -80,7 +80,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Built:
 
 @pytest.fixture
 def built(once: Built, install_copy: InstallCopy, home: Path) -> Built:
-    """The same, installed here, and to be changed at will."""
+    """Install a copy of that plugin with its catalogue, which the test may change."""
     package = install_copy("catalogued")
     for name in ("__init__.py", "models.jsonl"):
         shutil.copy(once.package / name, package)
@@ -93,7 +93,7 @@ def rows(text: str) -> list[dict[str, Any]]:
 
 
 def rewrite(built: Built, line: int, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a line of the catalogue, the head being the first."""
+    """Change a line of the catalogue. Line 0 is the header."""
     found = rows(built.text)
     change(found[line])
     text = "".join(f"{json.dumps(row)}\n" for row in found)
@@ -169,7 +169,7 @@ def test_a_new_library_version_requires_a_complete_rebuild(built: Built, zoo: Zo
 
 
 def test_ctrl_c_keeps_the_results_and_writes_no_catalogue(home: Path, install_copy: InstallCopy) -> None:
-    """A network that took its process with it is not known: the next run tries it again."""
+    """A network that crashed its process has no result: the next run tries it again."""
     package = install_copy("catalogued")
     add(package, CRASHING + HANGING)
     ledger = home.parent / "cache" / "catalogues" / "catalogued.ledger"
@@ -179,7 +179,7 @@ def test_ctrl_c_keeps_the_results_and_writes_no_catalogue(home: Path, install_co
     until = time.monotonic() + PATIENCE_S
     while not (ledger.exists() and '"wide"' in ledger.read_text()) and time.monotonic() < until:
         time.sleep(0.1)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    os.killpg(running.pid, signal.SIGINT)  # like a terminal, which signals the workers too
     _, err = running.communicate(timeout=PATIENCE_S)
     kept = "finished traces are kept, and the same command resumes"
     assert (running.returncode, err) == (-signal.SIGINT, f"zoo: stopped by Ctrl-C (SIGINT); {kept}\n")

@@ -1,4 +1,4 @@
-"""plugin list, plugin check and doctor: one row each, whatever a plugin does."""
+"""plugin list, plugin check and doctor: one row for each plugin, however it fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROKEN = ("invalid_yaml", "no_registry", "raises", "exits", "crashes", "wrong_ho
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line with one good plugin and many broken ones: exit code, and what JSON it prints."""
+    """Run the command line with one good plugin and many broken ones. Returns: exit code and the printed JSON."""
     install("good", *BROKEN)
 
     def run(*arguments: str) -> tuple[int, Any]:
@@ -127,7 +127,7 @@ def test_missing_requirements_are_found_without_slowing_the_list(install: Instal
         "import sys; from layerzoo.cli import zoo; zoo.main(['plugin', 'list', '--format', 'json'], "
         "standalone_mode=False); assert not sys.modules.keys() & {'importlib.metadata', 'packaging.requirements'}"
     )
-    for _ in range(2):  # the first warms the index
+    for _ in range(2):  # the first run compiles the index
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -181,6 +181,6 @@ def test_causes_and_fixes_are_printed_below_a_narrow_table(
     monkeypatch.setenv("COLUMNS", "40")
     with pytest.raises(SystemExit):
         main(["plugin", *verb, "--format", "table"])
-    said = capsys.readouterr().out
-    assert "plugin  bare-zoo 1.0\ncause   there is no\n" in said
-    assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in said
+    message = capsys.readouterr().out
+    assert "plugin  bare-zoo 1.0\ncause   there is no\n" in message
+    assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in message

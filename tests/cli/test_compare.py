@@ -1,4 +1,4 @@
-"""zoo compare: facts and layers of models, side by side."""
+"""zoo compare: facts and layers of models, next to each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.cli.test_help_equals_the_golden_files import check
+from tests.cli.test_help import check
 from tests.terminal import Zoo as Terminal
 
 from layerzoo.cli.compare import _merged
@@ -20,7 +20,7 @@ Zoo = Callable[[str], tuple[int, str, str]]
 
 @pytest.fixture
 def zoo(install: Install, zoo: Terminal, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    """Run a line in this process, 100 columns wide: exit code, standard output, standard error."""
+    """Run a command in this process, 100 columns wide. Returns: exit code, standard output, standard error."""
     install("good")
     monkeypatch.setenv("COLUMNS", "100")
     return lambda line: zoo(*line.split())
@@ -105,7 +105,7 @@ def test_comparing_imports_nothing_heavy(zoo: Zoo) -> None:
         "    assert not end.code\n"
         "print(*sorted(sys.modules), file=sys.stderr)\n"
     )
-    subprocess.run([sys.executable, "-c", program, "ids"], capture_output=True, check=True)  # warms the index
+    subprocess.run([sys.executable, "-c", program, "ids"], capture_output=True, check=True)  # compiles the index
     for format_ in ("ids", "json", "jsonl"):
         command = [sys.executable, "-c", program, format_]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""zoo completion: in real shells, at the protocol of the scripts, and when everything is broken."""
+"""zoo completion: in real shells, at the protocol of the scripts, and with broken files and plugins."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HEAVY = {"torch", "numpy", "timm", "transformers", "pydantic", "yaml", "rich", "
 
 @pytest.fixture
 def ids(home: Path) -> Path:
-    """A user's file with ids at whose characters bash breaks words."""
+    """Write a user's file with ids that contain the characters at which bash splits words."""
     models = "".join(f'  "{name}": {{modality: text, builder: toy}}\n' for name in NAMES)
     (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
     return home
 
 
 def offered(line: str) -> list[tuple[str, str]]:
-    """Type and value of what is offered at the end of a line, by the protocol that all scripts use."""
+    """Return type and value of each completion at the end of a line, by the protocol that all scripts use."""
     done = answered(line)
     assert (done.returncode, done.stderr) == (0, "")
     return [(kind, value) for kind, value, _ in (row.split("\t") for row in done.stdout.splitlines() if row)]
@@ -102,7 +102,7 @@ def test_a_long_list_is_shortened_without_changing_its_common_prefix(home: Path)
 
 
 def in_bash(words: str, cword: int, line: str | None = None, word: str | None = None) -> list[str]:
-    """COMPREPLY after the function of the script was called. words, line, word: as bash would set them."""
+    """Return COMPREPLY after a call of the script's function. words, line, word: as bash sets them."""
     called = "_zoo_completion zoo" if word is None else f"_zoo_completion zoo '{word}' ''"
     program = f"""
         source <(zoo completion bash)
@@ -137,7 +137,7 @@ def test_words_split_by_bash_are_joined(ids: Path, words: str, cword: int, repli
     [
         ("zoo show mine/hub:one=s", "s", ["small"]),
         ("zoo show mine/net@", "@", ["@v1", "@v2"]),
-        ("zoo show mine/net@", "mine/net@", ["mine/net@v1", "mine/net@v2"]),  # where @ does not break words
+        ("zoo show mine/net@", "mine/net@", ["mine/net@v1", "mine/net@v2"]),  # where bash does not split words at @
         ('zoo show "mine/hub:one=s', "mine/hub:one=s", ["mine/hub:one=small"]),
         ("zoo list --format=js", "js", ["json", "jsonl"]),
         ("zoo layers toy/next-word block.", "block.", ["block.0", "block.-1", "block.\\*"]),
@@ -205,7 +205,7 @@ def test_an_unknown_shell_has_no_completions(home: Path) -> None:
 
 
 def test_completion_imports_nothing_heavy(home: Path) -> None:
-    answered("zoo show ")  # warms the index
+    answered("zoo show ")  # compiles the index
     program = f"""
 import sys
 from layerzoo.cli import main

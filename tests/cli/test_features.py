@@ -1,4 +1,4 @@
-"""zoo features verify: a line for each file, and an exit code for a script."""
+"""zoo features verify: a line for each file, and an exit code for scripts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What somebody reads who has never seen the project: help, mistakes and their nearest, a comparison.
+"""Help, messages for wrong usage with the nearest names, and a comparison, as a new user reads them.
 
-The texts are the files of golden_terminal/. After a change that is meant, write them again and read what changed:
+The expected texts are in golden_terminal/. After an intended change, write them again and read the difference:
 
-    LAYERZOO_WRITE_GOLDEN=1 pytest tests/cli/test_help_equals_the_golden_files.py
+    LAYERZOO_WRITE_GOLDEN=1 pytest tests/cli/test_help.py
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MISTAKES = {
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    """Run a line in this process, 80 columns wide: the exit code, and everything it prints."""
+    """Run a command in this process, 80 columns wide. Returns: exit code, and everything that it prints."""
     install("good")
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -66,7 +66,7 @@ def check(name: str, text: str) -> None:
 
 
 def verbs(group: click.Group = root, before: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every verb and every group, by the line that calls it."""
+    """Map the command line of every command and group to the command."""
     ctx = click.Context(group)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
@@ -127,9 +127,9 @@ def test_help_imports_no_command() -> None:
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_messages_for_wrong_usage_equal_the_golden_files(zoo: Zoo, home: Path, kind: str) -> None:
     (home / "a.txt").write_text("one\n", encoding="utf-8")
-    told = []
+    message = []
     for line in MISTAKES[kind]:
         code, shown = zoo(line)
-        told.append(f"$ zoo {line}\n{shown}exit code {code}\n")
+        message.append(f"$ zoo {line}\n{shown}exit code {code}\n")
         assert code == (3 if kind in ("model", "layer", "plugin") else 2), line
-    check(f"mistake_{kind}", "\n".join(told))
+    check(f"mistake_{kind}", "\n".join(message))

@@ -1,4 +1,4 @@
-"""`zoo lock`: keep weights as they are, tell what moved, move on, let go."""
+"""`zoo lock`: pin weights, report drift, update and remove."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def vit(connected: Hub, home: Path) -> Repository:
 
 @pytest.fixture
 def zoo(zoo: Terminal) -> Zoo:
-    """Run the command line: exit code, the JSON it prints, what it says."""
+    """Run the command line. Returns: exit code, the printed JSON, standard error."""
 
     def run(*arguments: str) -> tuple[int, Any, str]:
         code, out, err = zoo(*arguments)

@@ -1,4 +1,4 @@
-"""`zoo registry`: what is printed for people, for programs and for a workflow, and the exit codes."""
+"""`zoo registry`: output as text, as JSON and as annotations of a workflow, and the exit codes."""
 
 from __future__ import annotations
 

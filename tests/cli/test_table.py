@@ -1,4 +1,4 @@
-"""Tables fit the width they are given, and nothing of a name is lost."""
+"""Tables fit the given width, and names are never shortened."""
 
 from __future__ import annotations
 

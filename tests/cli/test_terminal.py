@@ -1,4 +1,4 @@
-"""Pipes, closed streams, poor encodings, strange working directories, and Ctrl-C: never a traceback."""
+"""Pipes, closed streams, limited encodings, unusual working directories, and Ctrl-C: never a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ZOO = f"{sys.executable} -m layerzoo"
 
 
 def in_shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A line of sh, in which `zoo` is the command line."""
+    """Run a line of sh, in which `zoo` is the command line."""
     program = f'zoo() {{ {ZOO} "$@"; }}\n{line}'
     variables = {**os.environ, **environment}
     return subprocess.run(["bash", "-c", program], env=variables, capture_output=True, text=True, check=False)
@@ -26,7 +26,7 @@ def in_shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A script that prints as many rows as are asked for, the way every verb does."""
+    """Return a script that prints a given number of rows, as every command does."""
     path = tmp_path_factory.mktemp("crowd") / "crowd.py"
     path.write_text(
         "import sys\n"

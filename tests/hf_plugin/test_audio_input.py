@@ -1,4 +1,4 @@
-"""A network of the library receives what its own feature extractor returns for a clip, or the reason says why not."""
+"""A network receives the tensors of its own feature extractor for a clip, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_clap_with_fusion_receives_four_spectrograms_and_the_is_longer_flag(tmp_
 
 @pytest.fixture(scope="module")
 def stereo(tmp_path_factory: pytest.TempPathFactory) -> tuple[layerzoo.Backbone, Path]:
-    """A small network of two channels, and its folder."""
+    """Save a small stereo network. Returns: the network and its folder."""
     folder = tmp_path_factory.mktemp("stereo")
     extractor = EncodecFeatureExtractor(feature_size=2, sampling_rate=48_000)
     spec = saved(folder, "encodec", extractor, audio_channels=2, sampling_rate=48_000, num_filters=4)

@@ -1,5 +1,5 @@
-"""Sounds become what the library's own feature extractor and network make of them; odd ones have a result that is
-written down here, or an error that says what is wrong with them."""
+"""Features of audio equal the library's own feature extractor and network; unusual audio has a documented result, or
+an error with the reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Vector = NDArray[np.float32]
 
 
 def saved(folder: Path, kind: str, extractor: Any, **fields: Any) -> Any:
-    """A small network with random weights in a folder, as the library saves it. Returns: the network."""
+    """Save a small network with random weights in a folder, as the library does. Returns: the network."""
     config = small(AutoConfig.for_model(kind).to_dict(), Shrink(layers=2))
     torch.manual_seed(0)
     network = AutoModel.from_config(AutoConfig.for_model(kind, **merged(config, fields))).eval()
@@ -92,7 +92,7 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
         lambda network, **inputs: last_state(network.audio_model, **inputs).flatten(1).T,
     ),
 }
-"""By what the network is like: its type, its extractor, fields of its configuration, a layer, and the library's."""
+"""By description: model type, extractor, fields of the configuration, a layer, and the same layer in the library."""
 
 
 @pytest.mark.parametrize("case", LIBRARY)
@@ -102,10 +102,10 @@ def test_single_audio_equals_the_library(case: str, tmp_path: Path) -> None:
     backbone = layerzoo.load(spec_of(tmp_path), layer=layer, pool="mean")
     rate = extractor.sampling_rate
     for seconds in (0.7, 2.31):
-        sound = np.random.default_rng(1).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
+        clip = np.random.default_rng(1).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
         with torch.no_grad():
-            expected = states(network, **extractor(sound, sampling_rate=rate, return_tensors="pt")).mean(0).numpy()
-        found = layerzoo.extract(backbone, [(sound, rate)]).values[0]
+            expected = states(network, **extractor(clip, sampling_rate=rate, return_tensors="pt")).mean(0).numpy()
+        found = layerzoo.extract(backbone, [(clip, rate)]).values[0]
         assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
 
 
@@ -118,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(folder: Path) -> layerzoo.Backbone:
-    """A small network that takes sounds of any length."""
+    """Return a small network that accepts audio of any length."""
     return layerzoo.load(spec_of(folder))
 
 
@@ -151,19 +151,19 @@ def test_silence_and_a_constant_are_valid_audio(backbone: layerzoo.Backbone, lev
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
 def test_other_rates_are_resampled(backbone: layerzoo.Backbone, rate: int) -> None:
-    sound = noise(rate)
-    expected = features(backbone, soxr.resample(sound, rate, RATE, quality="HQ"))
-    np.testing.assert_array_equal(features(backbone, sound, rate), expected)
+    clip = noise(rate)
+    expected = features(backbone, soxr.resample(clip, rate, RATE, quality="HQ"))
+    np.testing.assert_array_equal(features(backbone, clip, rate), expected)
 
 
 def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
-    sound = noise(RATE, 32)
-    expected = features(backbone, sound.mean(axis=1, dtype=np.float32))
-    np.testing.assert_array_equal(features(backbone, sound), expected)
+    clip = noise(RATE, 32)
+    expected = features(backbone, clip.mean(axis=1, dtype=np.float32))
+    np.testing.assert_array_equal(features(backbone, clip), expected)
 
 
 @pytest.mark.parametrize(
-    ("sound", "reason"),
+    ("clip", "reason"),
     [
         ((np.zeros(0, np.float32), RATE), "empty: 0 samples"),
         ((np.full(RATE, np.nan, np.float32), RATE), "holds samples that are not finite (infinite or not a number)"),
@@ -177,18 +177,18 @@ def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
     ],
     ids=["empty", "nan", "infinite", "65 channels", "2 MHz", "complex"],
 )
-def test_invalid_audio_is_reported_and_fails_alone(backbone: layerzoo.Backbone, sound: Any, reason: str) -> None:
+def test_invalid_audio_is_reported_and_fails_alone(backbone: layerzoo.Backbone, clip: Any, reason: str) -> None:
     good = (noise(RATE), RATE)
-    found = layerzoo.extract(backbone, [good, sound, good], errors="skip")
+    found = layerzoo.extract(backbone, [good, clip, good], errors="skip")
     assert found.ids == ("0", "2")
     assert [(error.id, error.reason) for error in found.errors] == [("1", reason)]
     with pytest.raises(SampleError, match=r"^1: "):
-        layerzoo.extract(backbone, [good, sound])
+        layerzoo.extract(backbone, [good, clip])
 
 
 def test_audio_shorter_than_the_first_frame_of_the_network_is_refused(speech: layerzoo.Backbone) -> None:
-    sounds = [(noise(length), RATE) for length in (160, 400, 399)]
-    found = layerzoo.extract(speech, sounds, errors="skip")
+    clips = [(noise(length), RATE) for length in (160, 400, 399)]
+    found = layerzoo.extract(speech, clips, errors="skip")
     assert found.ids == ("1",)
     assert [error.reason for error in found.errors] == [
         "too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)",
@@ -242,11 +242,11 @@ def test_audio_files_on_the_command_line(
         soundfile.write(tmp_path / "sounds" / f"{name}.wav", samples, rate, subtype="FLOAT")
     with pytest.raises(SystemExit) as caught:
         main(["extract", "sounds", "--model", "mine/speech", "--out", "f.npz"])
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert caught.value.code == 1
     assert set(layerzoo.Features.load("f.npz").ids) == {
         f"sounds/{name}.wav" for name in ("8kHz", "192kHz", "32channels", "silence")
     }
-    assert "sounds/empty.wav: empty: 0 samples" in told
-    assert "sounds/nan.wav: holds samples that are not finite" in told
-    assert "sounds/short.wav: too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)" in told
+    assert "sounds/empty.wav: empty: 0 samples" in message
+    assert "sounds/nan.wav: holds samples that are not finite" in message
+    assert "sounds/short.wav: too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)" in message

@@ -1,4 +1,4 @@
-"""The catalogue of transformers' own architectures, each under the checkpoint that the documentation names for it."""
+"""The catalogue of the architectures of transformers, each under the checkpoint of its documentation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLE = ["bert", "clip:text", "swin", "whisper"]
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, Any]]:
-    """The models as the file has them."""
+    """Return the models of the catalogue file."""
     return [json.loads(line) for line in Path(catalogue_path("hf")).read_text(encoding="utf-8").splitlines()[1:]]
 
 
@@ -62,7 +62,7 @@ def test_nearly_every_type_is_listed_once(lines: list[dict[str, Any]]) -> None:
     assert len(set(names)) == len(names)
     missing = MODEL_MAPPING_NAMES.keys() - set(names)
     assert len(missing) < 0.03 * len(MODEL_MAPPING_NAMES), sorted(missing)
-    assert {"autoformer", "patchtst", "timesfm"} <= missing  # what they take is none of the four kinds
+    assert {"autoformer", "patchtst", "timesfm"} <= missing  # their inputs are none of the four modalities
 
 
 def test_preprocessing_equals_the_processor_of_the_library() -> None:
@@ -88,7 +88,7 @@ def test_a_type_without_a_processor_uses_that_of_its_checkpoints(model_type: str
 
 
 def test_a_network_that_would_compute_wrong_features_is_refused() -> None:
-    """Its attention is zeros without a CUDA kernel, and the library goes on with them."""
+    """Its attention is zeros without a CUDA kernel, and the library does not report that."""
     args = FrozenMap({"model_type": "mra", "config": {"num_hidden_layers": 1}})
     spec = ModelSpec(id="mine/mra", modality="text", builder="transformers", args=args)
     with pytest.raises(RepositoryError, match=r"mine/mra: its attention is a CUDA kernel alone"):

@@ -1,4 +1,4 @@
-"""Checkpoints as they are published, and what transformers itself makes of them."""
+"""Checkpoints as they are published equal the network that transformers loads."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_key_value_heads":
 
 
 def published(config: Any, head: Any = AutoModel) -> dict[str, torch.Tensor]:
-    """Seeded random weights of a network, perhaps with a task's head, each with memory of its own."""
+    """Return seeded random weights of a network, with or without a task's head, each with separate memory."""
     torch.manual_seed(0)
     return {name: tensor.clone() for name, tensor in head.from_config(config).state_dict().items()}
 
 
 def with_old_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As BERT's first checkpoints were written."""
+    """Rename the keys as in BERT's first checkpoints."""
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     return {
         next((name.replace(new, was) for new, was in old.items() if new in name), name): tensor
@@ -80,7 +80,7 @@ def test_half_precision_needs_no_conversion() -> None:
 
 @pytest.fixture
 def old_bert(home: Path) -> Path:
-    """A classifier under old names, as a folder of the user's, declared as mine/bert."""
+    """Write a classifier under old keys in a folder of the user, declared as mine/bert."""
     folder = home / "bert"
     folder.mkdir()
     save_file(with_old_names(published(bert(), AutoModelForSequenceClassification)), folder / "model.safetensors")

@@ -1,5 +1,5 @@
-"""A checkpoint that is stored in bfloat16 or float16: what is computed in float32 says so, and `precision="library"`
-equals the library, which computes in the dtype of the checkpoint."""
+"""Checkpoints stored in bfloat16 or float16: computing in float32 is announced, and `precision="library"` equals the
+library, which computes in the dtype of the checkpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _TYPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def declare(home: Path) -> Declare:
-    """Declares the model in a folder, as ``mine/NAME``. Returns that id."""
+    """Return a function that declares the model in a folder as ``mine/NAME``, and returns that id."""
     declared: dict[str, Any] = {}
 
     def add(folder: Path, modality: str = "text", **more: Any) -> str:
@@ -71,7 +71,7 @@ def declare(home: Path) -> Declare:
 
 
 def stored_in(folder: Path, kind: str, settings: dict[str, Any], dtype: torch.dtype) -> Path:
-    """A random network in a folder, stored in a dtype."""
+    """Save a random network in a folder, in a dtype."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **settings)
     network = AutoModel.from_config(config, dtype=dtype)
@@ -80,7 +80,7 @@ def stored_in(folder: Path, kind: str, settings: dict[str, Any], dtype: torch.dt
 
 
 def _sampled(kinds: Any, *always: Any) -> list[Any]:
-    """All kinds, of which only some belong to the tests that always run."""
+    """Mark all cases as slow but for the given ones."""
     return [kind if kind in always else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
 
 

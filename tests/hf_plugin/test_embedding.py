@@ -39,7 +39,7 @@ METHODS = {
     "video": ("get_video_features", "pixel_values_videos"),
 }
 WITHOUT_PREPROCESSING = {("siglip2", "vision")}
-"""Takes patches of images of any shape, which the library's processor cuts: layerzoo refuses it, and says so."""
+"""Accepts patches of images of any shape, which the library's processor cuts: layerzoo refuses it with the reason."""
 
 Declare = Callable[..., None]
 
@@ -63,7 +63,7 @@ def towers(whole: Any) -> list[str]:
 
 
 def assert_equals_the_library(whole: Any, modality: str) -> None:
-    """A tower's default layer, on a random batch of three, against the library's method on the same batch."""
+    """Compare a tower's default layer, on a random batch of three, with the library's method on the same batch."""
     backbone = layerzoo.load(f"mine/{modality}")
     assert [layer.name for layer in backbone.layers] == ["embedding"]
     example = backbone.preprocess.example(3)
@@ -87,7 +87,7 @@ def _random(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if name != "input_ids":
         return torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
     ids = torch.randint(5, 90, tensor.shape)
-    ids[:, -1] = 2  # of CLIP and its kind, the token whose vector is the text's
+    ids[:, -1] = 2  # for CLIP and similar types, the token whose vector represents the text
     return ids
 
 
@@ -154,7 +154,7 @@ def test_the_embedding_is_the_last_layer_and_the_others_are_unchanged(tmp_path: 
     assert torch.equal(found["pooled"], library.pooler_output)
     assert torch.equal(found["block.1"], library.last_hidden_state)
     assert backbone.layers[-1].shape == (16,)
-    assert layerzoo.model("mine/vision").default.layer == "last"  # what is declared; the files say the rest
+    assert layerzoo.model("mine/vision").default.layer == "last"  # the declared fields; the files state the others
 
 
 def test_a_copied_backbone_computes_its_own_embedding(tmp_path: Path, declare: Declare) -> None:
@@ -203,7 +203,7 @@ def _without_axes(selector: str) -> layerzoo.Backbone:
 
 
 def published(folder: Path) -> dict[str, bytes]:
-    """A small random CLIP with its tokenizer and its image processor, as a repository has them."""
+    """Return a small random CLIP with its tokenizer and its image processor, as a repository stores them."""
     saved(folder, "clip")
     tokenizer = word_pieces(model_max_length=40)
     tokenizer.save_pretrained(folder)
@@ -251,6 +251,6 @@ def test_a_tower_downloads_only_its_own_tensors(connected: Hub, clip: Path) -> N
 
 
 def test_the_embedding_is_listed(clip: Path, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", "hf/openai/clip-vit-base-patch32")
-    assert (said.code, said.out.split()[-1]) == (0, "embedding")
+    message = zoo("layers", "--trace", "hf/openai/clip-vit-base-patch32")
+    assert (message.code, message.out.split()[-1]) == (0, "embedding")
     assert layerzoo.model("hf/openai/clip-vit-base-patch32:text").default.layer == "embedding"

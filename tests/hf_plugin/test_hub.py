@@ -1,4 +1,4 @@
-"""Any repository of the hub by its id: what is fetched of it, what it is found to be, and what is said of a bad one."""
+"""Any repository of the hub is a model by its id: downloads, identification, and errors."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def bert_config(**other: Any) -> Any:
 
 
 def made(config: Any) -> Any:
-    """A seeded network of a configuration."""
+    """Return a seeded network of a configuration."""
     torch.manual_seed(0)
     return AutoModel.from_config(config).eval()
 
 
 def published(config: Any) -> dict[str, bytes | str]:
-    """The configuration and the weights of a network, as a repository has them."""
+    """Return the configuration and the weights of a network, as a repository stores them."""
     tensors = {name: tensor.clone() for name, tensor in made(config).state_dict().items()}
     return {"config.json": json.dumps(config.to_dict()), "model.safetensors": save(tensors)}
 
 
 def pooling(mode: str) -> dict[str, str]:
-    """What sentence-transformers keeps beside a network."""
+    """Return the files that sentence-transformers stores next to a network."""
     return {
         "modules.json": json.dumps(
             [
@@ -75,7 +75,7 @@ def bert(connected: Hub) -> Repository:
 
 @pytest.fixture
 def clip(connected: Hub) -> Repository:
-    """A network of two towers."""
+    """Return a network of two towers."""
     tower = {**SMALL, "num_hidden_layers": 2, "projection_dim": 16}
     config = AutoConfig.for_model(
         "clip",
@@ -105,9 +105,9 @@ def test_features_equal_the_library(bert: Repository) -> None:
 
 
 def test_a_trace_downloads_the_small_files_and_no_weights(connected: Hub, bert: Repository, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", BERT)
-    assert said.code == 0, said.err
-    assert said.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+    printed = zoo("layers", "--trace", BERT)
+    assert printed.code == 0, printed.err
+    assert printed.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
     assert connected.bytes_sent(WEIGHTS) == 0
     assert not [request for request in connected.requests if request.matches(WEIGHTS)]
     assert connected.bytes_sent("/acme/bert/resolve/*") == sum(
@@ -134,10 +134,10 @@ def test_offline_the_error_for_an_unknown_repository_explains_how_to_identify_it
     connected: Hub, bert: Repository, zoo: Zoo
 ) -> None:
     for verb in ("show", "layers"):
-        said = zoo(verb, BERT)
-        assert (said.code, said.out) == (3, "")
-        assert "may be a repository of the hub, and nothing is known of it yet" in said.err
-        assert f"zoo layers --trace {BERT}" in said.err
+        printed = zoo(verb, BERT)
+        assert (printed.code, printed.out) == (3, "")
+        assert "may be a repository of the hub, and nothing is known of it yet" in printed.err
+        assert f"zoo layers --trace {BERT}" in printed.err
     assert connected.requests == []
     with pytest.raises(UnidentifiedModelError):
         layerzoo.model(BERT)
@@ -169,8 +169,8 @@ def test_a_lock_keeps_the_commit(bert: Repository, zoo: Zoo) -> None:
 def test_a_lock_from_another_machine_is_verified(bert: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock", BERT)
     shutil.rmtree(home.parent / "cache/identified")
-    said = zoo("lock", "--check", "--format", "json")
-    assert (said.code, [row["state"] for row in json.loads(said.out)]) == (0, ["unchanged"])
+    printed = zoo("lock", "--check", "--format", "json")
+    assert (printed.code, [row["state"] for row in json.loads(printed.out)]) == (0, ["unchanged"])
 
 
 def test_a_pull_downloads_everything_and_later_commands_send_no_request(
@@ -197,9 +197,9 @@ def test_downloaded_files_are_kept_while_the_repository_is_known(bert: Repositor
 
 def test_extract_from_the_command_line(bert: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    said = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
-    assert said.code == 0, said.err
-    assert "2 samples through hf/acme/bert at block.2 (mean)" in said.err
+    printed = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
+    assert printed.code == 0, printed.err
+    assert "2 samples through hf/acme/bert at block.2 (mean)" in printed.err
 
 
 def test_an_alias_and_a_base_can_be_a_repository(bert: Repository, home: Path, zoo: Zoo) -> None:
@@ -251,8 +251,8 @@ def test_files_of_a_folder_take_precedence_over_the_catalogue(connected: Hub, tm
 def test_a_misspelt_name_suggests_the_nearest_catalogued_name(connected: Hub, zoo: Zoo) -> None:
     near = "Nearest: hf/google-bert/bert-base-uncased"
     assert near in zoo("show", "hf/google-bert/bert-base-uncase").err
-    said = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
-    assert (said.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in said.err) == (6, True)
+    printed = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
+    assert (printed.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in printed.err) == (6, True)
 
 
 # ---------------------------------------------------------------- several towers
@@ -272,9 +272,9 @@ def test_the_error_for_an_unknown_tower_lists_the_towers(clip: Repository) -> No
 
 def test_the_command_line_selects_the_tower_for_the_input(clip: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    said = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
-    assert said.code == 0, said.err
-    assert "2 samples through hf/acme/clip:text at" in said.err
+    printed = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
+    assert printed.code == 0, printed.err
+    assert "2 samples through hf/acme/clip:text at" in printed.err
 
 
 # ---------------------------------------------------------------- sentence-transformers
@@ -297,9 +297,9 @@ def test_a_sentence_encoder_equals_sentence_transformers(connected: Hub, mode: s
 
 
 def test_an_unknown_repository_is_reported(connected: Hub, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", "hf/acme/bertt")
-    assert said.code == 6
-    assert "hf://acme/bertt@main: there is no such repository, or it is private" in said.err
+    printed = zoo("layers", "--trace", "hf/acme/bertt")
+    assert printed.code == 6
+    assert "hf://acme/bertt@main: there is no such repository, or it is private" in printed.err
 
 
 def test_a_gated_repository_is_reported(connected: Hub) -> None:
@@ -316,9 +316,9 @@ def test_a_missing_revision_is_reported(bert: Repository) -> None:
 def test_offline_no_request_is_sent_and_the_next_step_is_reported(
     connected: Hub, bert: Repository, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = zoo("--offline", "layers", "--trace", BERT)
-    assert said.code == 6
-    assert f"Next, with a connection: zoo pull {BERT}" in said.err
+    printed = zoo("--offline", "layers", "--trace", BERT)
+    assert printed.code == 6
+    assert f"Next, with a connection: zoo pull {BERT}" in printed.err
     assert connected.requests == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OfflineError):
@@ -333,7 +333,7 @@ SERIES = json.dumps(AutoConfig.for_model("autoformer", prediction_length=2).to_d
 
 
 @pytest.mark.parametrize(
-    ("files", "error", "told"),
+    ("files", "error", "message"),
     [
         ({"config.json": UNKNOWN}, RepositoryError, "type 'brt', which transformers .* does not know. Nearest: bert"),
         ({"README.md": "hello"}, RepositoryError, "hf://acme/bad holds no model that the plugin 'hf' knows"),
@@ -347,11 +347,11 @@ SERIES = json.dumps(AutoConfig.for_model("autoformer", prediction_length=2).to_d
     ids=["unknown type", "no config", "no JSON", "no object", "no type", "of timm", "own code", "no modality"],
 )
 def test_a_repository_without_a_model_has_a_specific_error(
-    connected: Hub, files: dict[str, str], error: type[Exception], told: str
+    connected: Hub, files: dict[str, str], error: type[Exception], message: str
 ) -> None:
     repository = connected.repository("acme/bad")
     repository.commit({**files, "modeling_acme.py": "raise SystemExit('it ran')", "model.safetensors": save({})})
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         layerzoo.load("hf/acme/bad")
     assert connected.bytes_sent("*.safetensors") == connected.bytes_sent("*.py") == 0
 

@@ -1,4 +1,4 @@
-"""Images and videos through the library's own processors: equal to the library's own call, to the bit."""
+"""Images and videos through the library's own processors equal the library's own call, bit for bit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"size": {"height": 48, "width": 48}},
     ),
 }  # fmt: skip
-"""By what is special about it: a model type, and a processor's class and settings."""
+"""By description: a model type, and a processor's class and settings."""
 
 
 def noise(height: int, width: int) -> Image.Image:
@@ -89,7 +89,7 @@ IMAGES = {"wide": noise(61, 101), "tall": noise(150, 66), "odd": noise(97, 98), 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Make the folder of a model without weights."""
+    """Write the folder of a model without weights."""
 
     def make(model_type: str, processor: Mapping[str, Any] | None = None, *, file: str = "", **config: Any) -> Path:
         AutoConfig.for_model(model_type, **config).save_pretrained(tmp_path)
@@ -175,8 +175,8 @@ def test_declared_values_take_precedence_and_are_recorded_in_provenance(folder: 
     own = ImagePreprocess(size_px=(32, 32), resize="nearest", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     library = layerzoo.load(model(where), layer="block.0", weights="random:0")
     declared = layerzoo.load(model(where, preprocess=own), layer="block.0", weights="random:0")
-    said = library.provenance["preprocess"]
-    assert (said["processor"], said["backend"], said["settings"]["size"]) == (
+    message = library.provenance["preprocess"]
+    assert (message["processor"], message["backend"], message["settings"]["size"]) == (
         "ViTImageProcessorPil",
         "pil",
         {"height": 32, "width": 32},
@@ -188,9 +188,9 @@ def test_declared_values_take_precedence_and_are_recorded_in_provenance(folder: 
 
 
 def test_show_names_the_processor_of_a_model(zoo: Zoo, home: Path, folder: Folder) -> None:
-    said = zoo("show", "hf/clip", "--format", "table")
-    assert said.code == 0
-    assert "CLIPImageProcessorPil" in said.out
+    message = zoo("show", "hf/clip", "--format", "table")
+    assert message.code == 0
+    assert "CLIPImageProcessorPil" in message.out
 
 
 def test_show_names_the_processor_of_a_traced_model_in_a_folder(zoo: Zoo, home: Path) -> None:
@@ -254,7 +254,7 @@ DETR = {
 
 
 def saved(where: Path, **config: Any) -> Any:
-    """A small network in a folder, and itself."""
+    """Save a small network in a folder. Returns: the network and the folder."""
     torch.manual_seed(0)
     network = AutoModel.from_config(AutoConfig.from_pretrained(where, **config)).eval()
     network.save_pretrained(where)

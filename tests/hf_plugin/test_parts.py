@@ -1,4 +1,4 @@
-"""What of a network is the backbone for a modality, and what goes into a type, told from the library's classes."""
+"""The backbone for a modality and the inputs of a type are inferred from the classes of the library."""
 
 from __future__ import annotations
 

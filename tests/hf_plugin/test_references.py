@@ -1,4 +1,4 @@
-"""A repository's files name nothing outside of it: no other repository, no file, no kernel, no class of the library."""
+"""Files of a repository cannot refer to other repositories, files, kernels or classes of the library."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_an_unavailable_attention_implementation_is_ignored(hf: PluginHooks, tmp
 
 
 def test_every_setting_of_a_configuration_that_names_something_has_a_rule() -> None:
-    """A new release may add one: then this says which."""
-    known = {"architecture", "backbone", "model_args"}  # refused where they lead out of the repository
+    """A new release may add a setting: then this test names it."""
+    known = {"architecture", "backbone", "model_args"}  # refused if they refer to something outside the repository
     harmless = {"dataset", "index_path", "passages_path", "index_name", "title_sep", "doc_sep", "dataset_revision"}
     harmless |= {"dataset_split"}  # of RAG, which has no base network here
     harmless |= {"detectron2_config_args", "relative_bias_args", "backbone_config"}  # numbers, and a configuration
@@ -175,7 +175,7 @@ def test_images_of_gigabytes_are_refused(settings: dict[str, Any], hf: PluginHoo
 
 
 def test_sizes_in_numbers_of_pixels_are_not_side_lengths(hf: PluginHooks, tmp_path: Path) -> None:
-    """As of Qwen2-VL."""
+    """As in Qwen2-VL."""
     from layerzoo_hf.processor_bounds import check_processor
 
     check_processor("hf/acme/x", {"size": {"shortest_edge": 3136, "longest_edge": 12_845_056}, "merge_size": 2})
@@ -198,12 +198,12 @@ def test_text_of_a_repository_never_appears_as_advice(key: str, name: str, hf: P
     given = {"model_type": "timm_wrapper"} if key == "architecture" else BERT
     files = files_of(tmp_path, config__json={**given, key: name}, vocab__txt=WORDS)
     for use in (lambda: hf.identify("hf/acme/x", files), lambda: hf.build(spec_of(), files)):
-        kind, message = told(use)
+        kind, message = reported(use)
         assert kind is not MissingLibraryError
         assert "install evilpkg" not in message.replace(name, "")
 
 
-def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
+def reported(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
     try:
         use()
     except LayerzooError as error:

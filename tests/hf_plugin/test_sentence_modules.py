@@ -1,4 +1,4 @@
-"""Models of sentence-transformers of another build than one network in the repository's own folder equal `encode`."""
+"""Models of sentence-transformers with other modules, or a network in a subfolder, equal `encode`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def moved(folder: Path, below: str) -> Path:
-    """Move the network of a model to a folder below, as older releases had it."""
+    """Move the network of a model to a subfolder, as in older releases."""
     (folder / below).mkdir(parents=True)
     for path in [each for each in folder.iterdir() if each.is_file()]:
         if path.name not in ("modules.json", "config_sentence_transformers.json", "README.md"):
@@ -195,7 +195,7 @@ def test_a_static_embedding_whose_vectors_are_missing_is_named(tmp_path: Path, d
 
 @pytest.fixture(scope="module")
 def routed(networks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Queries go through a StaticEmbedding, documents through a network."""
+    """Save a router: queries use a StaticEmbedding, documents a network."""
     torch.manual_seed(0)
     query = [StaticEmbedding(word_pieces(), embedding_dim=16)]
     document = [Transformer(str(networks("bert"))), Pooling(32, pooling_mode="cls"), Dense(32, 16)]

@@ -1,4 +1,4 @@
-"""Speech networks of a few layers: their blocks are those of the encoder, however much the convolutions do."""
+"""The blocks of speech networks are those of the encoder, whatever the convolutions cost."""
 
 from __future__ import annotations
 

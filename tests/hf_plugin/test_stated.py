@@ -1,4 +1,4 @@
-"""The size that the catalogue says of a published checkpoint is the one that its name states, or none."""
+"""The catalogued size of a published checkpoint is the one that its name states, or is unknown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def rows() -> dict[str, dict[str, Any]]:
 
 
 def offenders(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The rows whose id states a number of parameters that is off by 2 or more: written apart from the plugin."""
+    """Return the rows whose id states a number of parameters that differs by a factor of 2 or more. Written
+    independently of the plugin."""
     found = []
     for name, row in rows.items():
         stated = [

@@ -1,5 +1,5 @@
-"""A network of the library receives every tensor that its own tokenizer returns, for whole, truncated and padded texts,
-alone, in batches and in chunks."""
+"""A network of the library receives every tensor of its own tokenizer, for whole, truncated and padded texts, alone,
+in batches and in chunks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG = " ".join(f"{word} and another" for word in ("film", "sea", "dog", "fox", 
 def saved(
     folder: Path, model_type: str, tokenizer: Any, fields: Mapping[str, Any] = {}, **configuration: Any
 ) -> ModelSpec:
-    """A small network with random weights and a tokenizer in a folder, as the library saves them."""
+    """Save a small network with random weights and a tokenizer in a folder, as the library does."""
     config = {**small(AutoConfig.for_model(model_type).to_dict(), Shrink(layers=2)), **configuration}
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(model_type, **config)).eval().save_pretrained(folder)
@@ -83,7 +83,7 @@ def test_a_sample_of_the_certificate() -> None:
     names = ("BertTokenizer", "ByT5Tokenizer", "LlamaTokenizer", "RoCBertTokenizer")
     for record in records(names, ("default", "truncation_side='left', model_max_length=12")):
         assert record.verdict == "equal", record
-        assert record.inputs == len(TEXTS) - 1  # an empty text is none
+        assert record.inputs == len(TEXTS) - 1  # an empty text is not a sample
 
 
 def test_tokenizers_that_require_more_than_a_text_are_reported() -> None:
@@ -93,7 +93,7 @@ def test_tokenizers_that_require_more_than_a_text_are_reported() -> None:
 
 
 def chinese() -> PreTrainedTokenizerFast:
-    """A tokenizer without a word for "a", and without a token for what it does not know."""
+    """A tokenizer without a token for "a", and without an unknown token."""
     vocabulary = {"[CLS]": 0, "[SEP]": 1, "[PAD]": 2, "电": 3, "影": 4, "电影": 5}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("电", "影")]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -204,7 +204,7 @@ _NO_FILES: Any = {}
 def test_positions_reserved_for_padding_are_not_available_to_texts() -> None:
     assert usable("roberta", max_position_embeddings=66, pad_token_id=1) == 64
     assert usable("roberta", max_position_embeddings=66, pad_token_id=5) == 60
-    assert usable("mpnet", max_position_embeddings=66, pad_token_id=0) == 64  # which counts from 1 whatever its padding
+    assert usable("mpnet", max_position_embeddings=66, pad_token_id=0) == 64  # which counts from 1 with any padding
     assert usable("ibert", max_position_embeddings=66, pad_token_id=1) == 64
     assert (
         usable("esm", max_position_embeddings=66, pad_token_id=1, position_embedding_type="absolute", vocab_size=33)

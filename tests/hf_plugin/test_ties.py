@@ -1,4 +1,4 @@
-"""Tied parameters that a checkpoint has different values for are loaded as transformers loads them."""
+"""Tied parameters with different values in a checkpoint are loaded like in transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerzoo.spec import FrozenMap, ModelSpec, Weights
 
 NAMES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 LARGE = 40_000
-"""Of the vocabulary: memory of so many embeddings is zero until it is written to."""
+"""The size of the vocabulary: memory of so many embeddings is zero until it is written."""
 SIZES: dict[str, dict[str, Any]] = {
     "bart": {
         "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,

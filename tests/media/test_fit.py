@@ -1,4 +1,4 @@
-"""A picture fits into the size of a network: cut, squashed, or with a border around it."""
+"""An image is fitted to the input size of a network: cropped, squashed, or padded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def preprocess(**values: Any) -> ImagePreprocess:
     )
 
 
-def colours(picture: Image.Image) -> list[list[tuple[int, ...]]]:
-    return [[tuple(pixel) for pixel in row] for row in np.asarray(picture).tolist()]
+def colours(image: Image.Image) -> list[list[tuple[int, ...]]]:
+    return [[tuple(pixel) for pixel in row] for row in np.asarray(image).tolist()]
 
 
 def test_crop_removes_the_excess() -> None:

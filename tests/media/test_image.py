@@ -1,4 +1,4 @@
-"""Pictures of every form become the RGB that a person would see, and the array that timm would make of it."""
+"""Images of every form are decoded to the RGB that a viewer shows, and to the array that timm computes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestToArrayEqualsTimmBitForBit:
     def test_at_any_size(
         self, timm_transform: Any, photo: Path, size_px: tuple[int, int], source_px: tuple[int, int], **values: Any
     ) -> None:
-        assume(values["fit"] != "pad" or max(source_px) < 2 * min(source_px))  # else timm leaves no pixel of some
+        assume(values["fit"] != "pad" or max(source_px) < 2 * min(source_px))  # otherwise timm leaves no pixel of some
         image = decode(photo).resize(source_px)
         declared = preprocess(size_px=size_px, **values)
         assert np.array_equal(to_array(image, declared), timm_transform(declared)(image).numpy())
@@ -116,7 +116,7 @@ class TestForms:
     @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
     def test_every_exif_orientation_is_undone(self, orientation: int, format: str) -> None:
         upright = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
-        # What a camera of that orientation stores. Source: EXIF 2.32, which side row 0 and column 0 are.
+        # The pixels that a camera stores for each orientation. Source: EXIF 2.32, which side row 0 and column 0 are.
         stored = {
             1: upright,
             2: upright[:, ::-1],

@@ -1,4 +1,4 @@
-"""An open file is a sample too, whether it can be rewound or not."""
+"""An open file is a sample too, seekable or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples are found the same way every time, and nothing is dropped silently."""
+"""Samples are found in the same order every time, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refusal(inputs: Any, modality: Any = "vision", **options: Any) -> str:
 
 @pytest.fixture
 def photos(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as people have them, in the working directory."""
+    """Return a typical folder of photos, as the working directory."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     (folder / "b").mkdir(parents=True)
@@ -225,15 +225,15 @@ class TestLists:
         assert [next(samples).id for _ in range(3)] == ["0", "1", "2"]
 
     def test_a_single_sample_in_memory(self, photos: Path) -> None:
-        picture = Image.open(photos / "b.jpg")
+        image = Image.open(photos / "b.jpg")
         data = (photos / "b.jpg").read_bytes()
-        for one in (picture, np.zeros((4, 4, 3), np.uint8), data, torch.zeros(3, 4, 4)):
+        for one in (image, np.zeros((4, 4, 3), np.uint8), data, torch.zeros(3, 4, 4)):
             assert len(sources(one)) == 1
             assert sources(one)[0] is one
             assert ids([one, one]) == ["0", "1"]
-        for sound in (Audio(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
-            assert sources(sound, "audio") == [sound]
-            assert len(sources([sound, sound], "audio")) == 2
+        for clip in (Audio(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
+            assert sources(clip, "audio") == [clip]
+            assert len(sources([clip, clip], "audio")) == 2
 
     def test_an_array_of_texts(self) -> None:
         assert sources(np.array(["a", "b"]), "text") == ["a", "b"]
@@ -267,20 +267,20 @@ class Pairs(torch_data.Dataset):  # type: ignore[misc]
 
 class TestDatasets:
     def test_the_first_element_of_each_item_is_the_sample(self) -> None:
-        picture = Image.new("RGB", (4, 4))
-        assert sources(Pairs([(picture, 0), [picture, 1], picture])) == [picture] * 3
+        image = Image.new("RGB", (4, 4))
+        assert sources(Pairs([(image, 0), [image, 1], image])) == [image] * 3
         assert sources(Pairs(["a", ("b", 1)]), "text") == ["a", "b"]
-        assert ids(Pairs([picture, picture])) == ["0", "1"]
+        assert ids(Pairs([image, image])) == ["0", "1"]
 
     def test_an_item_that_the_dataset_fails_to_load_fails_alone(self) -> None:
-        picture = Image.new("RGB", (4, 4))
-        dataset = Pairs([picture, OSError("broken data stream"), picture])
+        image = Image.new("RGB", (4, 4))
+        dataset = Pairs([image, OSError("broken data stream"), image])
         assert reasons(dataset) == {"1": "the dataset raised OSError: broken data stream"}
         assert ids(dataset) == ["0", "1", "2"]
 
     def test_audio_with_its_sample_rate_is_one_sample_and_a_tensor_with_a_number_is_ambiguous(self) -> None:
-        sound = (np.zeros(9, np.float32), 16_000)
-        assert sources(Pairs([sound, (sound, 3)]), "audio") == [sound, sound]
+        clip = (np.zeros(9, np.float32), 16_000)
+        assert sources(Pairs([clip, (clip, 3)]), "audio") == [clip, clip]
         assert "rate or a label" in reasons(Pairs([(torch.zeros(9), 16_000)]), "audio")["0"]
 
     @pytest.mark.parametrize("collate", [None, lambda batch: batch, lambda batch: tuple(zip(*batch, strict=True))])
@@ -330,8 +330,8 @@ class TestKinds:
 @given(names=st.lists(st.text("ab./0Z-_ü", min_size=1, max_size=6), unique=True, max_size=8))
 def test_a_folder_is_sorted_by_complete_paths(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("order")
-    picture = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(image, "PNG")
     for name in names:
         path = root / f"{name.strip('./')}.png"
         if (
@@ -341,7 +341,7 @@ def test_a_folder_is_sorted_by_complete_paths(names: list[str], tmp_path_factory
         ):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(picture.getvalue())
+                path.write_bytes(image.getvalue())
             except OSError:
                 continue
     expected = sorted(path.as_posix() for path in root.rglob("*.png") if path.is_file())

@@ -1,4 +1,4 @@
-"""What a file is: by content first, then by suffix, then as plain text."""
+"""The kind of a file is inferred from its content, then from its suffix, then as plain text."""
 
 from __future__ import annotations
 

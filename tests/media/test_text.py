@@ -1,4 +1,4 @@
-"""Texts are checked, and tokenised as the reference library does."""
+"""Texts are checked, and tokenised like the reference library."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Bare(Characters):
 
 
 class Knowing(Characters):
-    """One that says what is unknown to it."""
+    """A tokenizer that reports unknown tokens."""
 
     def __init__(self, unknown: int | None) -> None:
         self.unknown = unknown
 
 
 class Recording(Characters):
-    """One that remembers what it was given."""
+    """A tokenizer that records its inputs."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -64,7 +64,7 @@ class Library(Bare):
 
 
 def folder() -> Path:
-    """Where the starter model's tokenizer lies."""
+    """Return the folder of the starter model's tokenizer."""
     return resolve(layerzoo.model("starter/minilm-l6").weights)["config.json"].parent
 
 
@@ -197,13 +197,13 @@ class TestCounts:
         assert warning({"tokens": 1000, "unknown": 20}, "acme/net") is None
         assert warning({"tokens": 1000}, "acme/net") is None
         assert warning({}, "acme/net") is None
-        told = warning({"tokens": 4000, "unknown": 1520}, "acme/net")
-        assert told is not None
-        assert told.startswith("38% of the tokens (1,520 of 4,000) are unknown to acme/net: ")
+        message = warning({"tokens": 4000, "unknown": 1520}, "acme/net")
+        assert message is not None
+        assert message.startswith("38% of the tokens (1,520 of 4,000) are unknown to acme/net: ")
 
 
 class TestLongTexts:
-    """What is longer than a tokenizer should be given at once comes out as if it were given at once."""
+    """A text that is tokenised in segments gives the tokens of the whole text."""
 
     @pytest.fixture(autouse=True)
     def short_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Texts in files: lines and columns, row by row, each failure at its place."""
+"""Texts in files are read by line and column, row by row, and each failure has its position."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WITHOUT_SURROGATES = st.characters(codec="utf-8", exclude_characters="\0")
 
 
 def texts(path: Path, column: str | None = None) -> list[str]:
-    """Each text, or its failure in brackets."""
+    """Return each text, or its failure in brackets."""
     found = []
     for sample in samples(path, "text", column=column):
         try:

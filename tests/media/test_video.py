@@ -1,4 +1,4 @@
-"""Frames are sampled at the middles of equal stretches of time, as a player would show them."""
+"""Frames are sampled at the middles of equal time intervals, as a player would show them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def video(
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A clip whose i-th frame is grey of 8 i, shown from stamps_ms[i] on."""
+    """Write a clip whose i-th frame is grey of 8 i, shown from stamps_ms[i] on."""
     file = io.BytesIO()
     ticks_per_s = 10 if format == "avi" else 1000
     with av.open(file, "w", format=format, options=options or {}) as container:
@@ -42,7 +42,7 @@ def video(
 
 
 def greys(source: Any, count: int) -> list[int]:
-    """Which frame of such a clip was taken."""
+    """Return the numbers of the sampled frames of such a clip."""
     return [round(np.asarray(frame.image).mean() / 8) for frame in sample_frames(source, count)]
 
 
@@ -69,7 +69,7 @@ class TestTime:
         assert greys(data, 5) == [3, 9, 15, 21, 27]
 
     def test_a_variable_frame_rate_is_sampled_by_time_and_not_by_frame_number(self) -> None:
-        # Frame 0 stands for two seconds, then frames 1 to 9 follow fast.
+        # Frame 0 is shown for two seconds, then frames 1 to 9 follow fast.
         stamps = [0, *range(2000, 2900, 100)]
         assert greys(video("matroska", stamps_ms=stamps), 3) == [0, 0, 5]
 
@@ -121,7 +121,7 @@ class TestPixels:
          (0, {"vflip": True}, (-1, 0))],
     )  # fmt: skip
     def test_the_display_matrix_is_applied(self, degrees: int, flips: dict[str, bool], corner: tuple[int, int]) -> None:
-        """A white square is stored in the upper left corner; where it is shown tells the rotation."""
+        """A white square is stored in the upper left corner; its displayed position shows the rotation."""
         stored = np.zeros((48, 64, 3), np.uint8)
         stored[:16, :16] = 255
         plain, turned = io.BytesIO(), io.BytesIO()
@@ -141,7 +141,7 @@ class TestPixels:
                     container.mux(packet)
         for frame in sample_frames(turned.getvalue(), 3):
             shown = np.asarray(frame.image)[..., 0]
-            # A quarter turn counter-clockwise carries the upper left corner to the lower left.
+            # A quarter turn counter-clockwise moves the upper left corner to the lower left.
             expected = {90: (-1, 0), -90: (0, -1)}.get(degrees, corner)
             assert shown[expected[0] * 8 if expected[0] else 8, expected[1] * 8 if expected[1] else 8] > 200
             assert shown.shape == ((64, 48) if abs(degrees) == 90 else (48, 64))

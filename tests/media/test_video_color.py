@@ -1,4 +1,4 @@
-"""Frames have the colors that the video declares, an alpha channel over white, and come from FFmpeg's best stream."""
+"""Frames have the declared colors of the video, alpha is composited over white, and FFmpeg's best stream is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 64
 
 
 def yuv(rgb: tuple[int, ...], matrix: int, is_full: bool, bits: int) -> list[int]:
-    """Source: ITU-T H.273, equations 38 to 43 and 25 to 30."""
+    """Convert RGB to YUV. Source: ITU-T H.273, equations 38 to 43 and 25 to 30."""
     red, blue = WEIGHTS[matrix]
     r, g, b = (value / 255 for value in rgb)
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -44,7 +44,7 @@ def clip(
     codec: str = "ffv1",
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A second of video whose i-th frame has the i-th color, in planes that were computed here."""
+    """Write a second of video whose i-th frame has the i-th color, in planes computed here."""
     bits = av.VideoFormat(pixel_format).components[0].bits
     file = io.BytesIO()
     with av.open(file, "w", format=format) as container:
@@ -73,7 +73,7 @@ def planes(pixel_format: str, rgb: tuple[int, ...], matrix: int, is_full: bool, 
 
 
 def worst(data: bytes) -> float:
-    """The largest difference of a frame from its color, in levels of 255."""
+    """Return the largest difference of a frame from its color, in levels of 255."""
     frames = sample_frames(data, len(COLORS))
     return max(
         float(np.abs(np.asarray(frame.image).astype(float) - rgb).max())
@@ -119,7 +119,7 @@ class TestColors:
 
 
 def transparent(codec: str, format: str, pixel_format: str, options: dict[str, str]) -> bytes:
-    """Left opaque, upper right half transparent, lower right transparent."""
+    """The left is opaque, the upper right half transparent, the lower right transparent."""
     pixels = np.zeros((SIZE, SIZE, 4), np.uint8)
     pixels[..., :2] = 200, 30
     pixels[:, :32, 3] = 255

@@ -1,4 +1,4 @@
-"""An alias in a user's own registry.yaml is written wherever an id is, without a namespace or with the user's."""
+"""An alias in a user's registry.yaml can be used in place of an id, with or without the user's namespace."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_an_alias_is_an_id_in_python() -> None:
 @pytest.mark.parametrize("verb", ["show", "compare", "layers", "layers --trace", "pull", "lock"])
 def test_an_alias_is_an_id_at_the_command_line(zoo: Zoo, verb: str) -> None:
     def run(name: str) -> str:
-        said = zoo(*verb.split(), *[name] * (2 if verb == "compare" else 1))
-        assert said.code == 0
-        return said.out
+        printed = zoo(*verb.split(), *[name] * (2 if verb == "compare" else 1))
+        assert printed.code == 0
+        return printed.out
 
     expected = run("toy/next-word")
     for name in ("second", "mine/fav", "mine/third", "third"):

@@ -1,4 +1,4 @@
-"""A catalogue with a head: what all lines have in common, and layers as a table."""
+"""A catalogue with a header: the fields that all lines share, and layers as a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NET = {"id": "net", "flops": 10, "layers": [["block.{0..1}", "blocks.{0..1}", "B
 
 @pytest.fixture
 def compiled(tmp_path: Path) -> Compile:
-    """Compile lines as the catalogue of acme: what can be used, and what is wrong."""
+    """Compile lines as the catalogue of acme. Returns: the valid models, and the diagnostics."""
 
     def compile_(*lines: Any) -> tuple[list[ModelSpec], list[Diagnostic]]:
         path = tmp_path / "models.jsonl"

@@ -1,4 +1,4 @@
-"""A registry file is checked as what it is, in the zoo that it belongs to."""
+"""A registry file is checked in the context that it belongs to."""
 
 from __future__ import annotations
 

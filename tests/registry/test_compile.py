@@ -1,4 +1,4 @@
-"""From the author's form to plain specs, and everything that is wrong with it at once."""
+"""Registry files are compiled into specs, and all their mistakes are reported together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CompileText = Callable[..., tuple[dict[str, Any], list[Diagnostic]]]
 
 @pytest.fixture
 def compile_text(tmp_path: Path) -> CompileText:
-    """Compile a text as a plugin's file: models by id, and diagnostics."""
+    """Compile a text as the file of a plugin. Returns: models by id, and diagnostics."""
 
     def compile_(text: str, role: Any = "plugin", namespace: str = "acme") -> tuple[dict[str, Any], list[Diagnostic]]:
         path = tmp_path / "registry.yaml"
@@ -147,7 +147,7 @@ def test_digests_of_several_files_are_stored_by_name(compile_text: CompileText) 
     assert models["acme/net"]["weights"]["sha256"] == [["model.safetensors", digest], ["a.json", digest]]
 
 
-# One model each, as it stands behind `net:`, and what is said about it.
+# One model each: the value of `net:`, and its diagnostics.
 MISTAKES = [
     ("{modality: text}", "5:3: the key 'builder' is missing"),
     ("{builder: b}", "5:3: the key 'modality' is missing"),

@@ -1,4 +1,4 @@
-"""The zoo of a process: made again when something changes, asked by many threads, and carried over a fork."""
+"""The registry of a process: renewed when a file changes, queried by many threads, and usable after a fork."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def home(small_home: Path) -> Path:
 
 
 def declare(file: Path, *models: str, modality: str = "text") -> None:
-    """Write a file, all at once as editors do, so that nobody reads half of it."""
+    """Write a file atomically, as editors do, so that no reader sees half of it."""
     lines = [f"  {model}: {{modality: {modality}, builder: toy}}\n" for model in models]
     new = file.with_name(f"{file.name}.new")
     new.write_text(f"layerzoo: 1\nmodels:\n{''.join(lines)}", encoding="utf-8")
@@ -39,7 +39,7 @@ def declare(file: Path, *models: str, modality: str = "text") -> None:
 
 
 def questions(zoo: Registry) -> dict[str, Callable[[], Any]]:
-    """Everything that can be asked."""
+    """Return every query, by name."""
     return {
         "model": lambda: zoo.model("acme/vit-shelf"),
         "alias": lambda: zoo.model("acme/shelf"),
@@ -142,7 +142,7 @@ def test_a_query_does_not_depend_on_earlier_queries(install: Install) -> None:
 def test_lookups_write_nothing(install: Install) -> None:
     install("good", "half_valid")
     zoo = registry()
-    answers(zoo)  # what follows from several files together is worked out, and kept, when it is first asked for
+    answers(zoo)  # results that depend on several files are computed and stored at the first query
     before = {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*")}
     answers(zoo)
     assert {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*")} == before
@@ -184,7 +184,7 @@ def test_many_threads_can_query_one_registry(install: Install) -> None:
 
 
 def test_many_threads_can_query_while_files_are_edited(install: Install, home: Path) -> None:
-    """Every answer is that of a file that was there; who holds an older zoo may go on asking it."""
+    """Every result belongs to a version of the file, and an older registry can still be queried."""
     install("good")
     file, is_over = home / "registry.yaml", threading.Event()
     declare(file, "net", "first")
@@ -227,7 +227,7 @@ def test_many_threads_can_query_an_index_that_becomes_damaged(install: Install) 
 # ---------------------------------------------------------------- forks
 
 # A fork of the process that runs the tests could hang where a thread of a library holds a lock. These programs have
-# no other threads than those that they start.
+# only the threads that they start.
 PRELUDE = """
 import os, signal, sys, threading, time
 from layerzoo.paths import cache_dir

@@ -1,4 +1,4 @@
-"""One problem as a line, and as people read it."""
+"""A diagnostic as one line, and with the marked source line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins that the user leaves out: whatever is wrong with them, at once, and until further notice."""
+"""Plugins that the user disables: whatever fails in them, immediately, and until they are enabled."""
 
 from __future__ import annotations
 
@@ -139,14 +139,16 @@ def test_a_file_written_by_hand_keeps_its_comments(install: Install) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"a\n" * 60_000, "cannot be read: it is larger than 100 kB"),
         (None, "cannot be read"),
     ],
 )
-def test_a_damaged_file_disables_nothing_and_is_reported(install: Install, content: bytes | None, told: str) -> None:
+def test_a_damaged_file_disables_nothing_and_is_reported(
+    install: Install, content: bytes | None, reported: str
+) -> None:
     install("good")
     disabled_path().parent.mkdir(parents=True)
     if content is None:
@@ -154,7 +156,7 @@ def test_a_damaged_file_disables_nothing_and_is_reported(install: Install, conte
     else:
         disabled_path().write_bytes(content)
     (problem,) = registry().problems()
-    assert f"the list of disabled plugins {told}" in problem.message
+    assert f"the list of disabled plugins {reported}" in problem.message
     assert state_of("acme") == "ok"
     with pytest.raises(RegistryError, match=f"Correct or remove {disabled_path()}"):
         disable_here("acme")
@@ -241,7 +243,7 @@ def test_the_environment_variable_excludes_plugins(install: Install, monkeypatch
 
 
 class RaisingFinder:
-    """Finds no module, and fails at metadata."""
+    """A finder that finds no module, and raises for metadata."""
 
     def find_spec(self, *_: object) -> None:
         return None

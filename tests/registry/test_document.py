@@ -1,4 +1,4 @@
-"""Strict YAML: what a person reads is what he gets."""
+"""Strict YAML: values are what they look like."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_byte_order_mark_is_removed(tmp_path: Path) -> None:
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
-    # A key of more than 1,024 characters is written in another way in YAML than in JSON.
+    # YAML writes a key of more than 1,024 characters differently from JSON.
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=500), inner, max_size=3),
     max_leaves=10,
 )
@@ -197,7 +197,7 @@ def test_json_is_parsed_as_json(value: Any) -> None:
     try:
         document = parse_document(json.dumps(value, ensure_ascii=True))
     except DocumentError:
-        # JSON writes what lies beyond 16 bits as two escapes, which YAML does not know.
+        # JSON writes characters beyond 16 bits as two escapes, which are invalid in YAML.
         assert "\\ud" in json.dumps(value)
         return
     assert document.value == value
@@ -216,7 +216,7 @@ EXPONENT = re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+")
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, keys included."""
+    """Yield all strings of a JSON value, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -230,7 +230,7 @@ def texts(value: Any) -> Iterator[str]:
 
 @given(PLAIN)
 def test_documents_written_by_pyyaml_are_read_back(value: Any) -> None:
-    # `0E0` is a number in JSON and in YAML 1.2, and a text in YAML 1.1, which PyYAML writes without quotes.
+    # `0E0` is a number in JSON and YAML 1.2, and a string in YAML 1.1, which PyYAML writes without quotes.
     assume(not any(EXPONENT.fullmatch(text) for text in texts(value)))
     written = yaml.safe_dump(value)
     assert parse_document(written).value == value

@@ -1,4 +1,4 @@
-"""The index: right answers whatever happens to its file, to the files it was made of, and to those beside it."""
+"""The index gives the right results whatever happens to its file, to its sources and to the files next to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.terminal import beside_local_files
+from tests.terminal import without_local_files_notice
 
 from layerzoo.errors import RegistryError
 from layerzoo.paths import cache_dir
@@ -40,7 +40,7 @@ def home(small_home: Path) -> Path:
 
 ASK = "import json; from layerzoo.registry import Registry; zoo = Registry(); print(json.dumps(zoo.ids()))"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
-"""linux/capability.h and linux/prctl.h: by the first two, permissions do not count for the superuser."""
+"""linux/capability.h and linux/prctl.h. With the first two, permissions do not apply to the superuser."""
 
 
 def declare(file: Path, *models: str, modality: str = "text") -> None:
@@ -57,29 +57,29 @@ def index_file() -> Path:
 
 
 def compiled(index: Path) -> list[str]:
-    """The files whose rows are in an index, which must be a sound one."""
+    """Return the files whose rows are in an index, which must be intact."""
     with closing(sqlite3.connect(index)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return [os.fsdecode(path) for (path,) in connection.execute("SELECT path FROM sources ORDER BY path")]
 
 
 def obey_permissions() -> None:
-    """For a child process: the superuser's may do what its files' permissions say, and no more."""
+    """Remove, in a child process, the superuser's right to ignore file permissions."""
     if os.geteuid() == 0:
         for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
             ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def ask(**options: Any) -> list[str]:
-    """The ids that another process finds, which must say nothing but which file it uses. options: of subprocess.run."""
+    """Return the ids that another process finds. It may print only which file it uses. options: of subprocess.run."""
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False, **options)
-    assert (done.returncode, beside_local_files(done.stderr)) == (0, "")
+    assert (done.returncode, without_local_files_notice(done.stderr)) == (0, "")
     return list(json.loads(done.stdout))
 
 
 @pytest.fixture
 def known(install: Install, home: Path) -> list[str]:
-    """The ids of a zoo with a good plugin and a file of the user's; the index knows them."""
+    """Return the ids of a registry with a good plugin and a file of the user, after compiling the index."""
     install("good")
     declare(home / "registry.yaml", "net")
     return Registry().ids()
@@ -96,7 +96,7 @@ def test_a_warm_index_gives_the_results_of_a_cold_one(known: list[str]) -> None:
 
 def test_unchanged_sources_are_not_written_again(known: list[str]) -> None:
     before = index_file().stat()
-    assert ask() == known  # the first look of this process: other folders on its path, so that a scan is kept
+    assert ask() == known  # the first query of this process: other folders on its path, so that a scan is stored
     between = index_file().stat()
     assert ask() == known
     assert index_file().stat().st_mtime_ns == between.st_mtime_ns >= before.st_mtime_ns
@@ -299,12 +299,12 @@ def test_concurrently_started_processes_give_equal_results(known: list[str], num
     ]
     for child in children:
         out, err = child.communicate()
-        assert (child.returncode, beside_local_files(err), json.loads(out)) == (0, "", known)
+        assert (child.returncode, without_local_files_notice(err), json.loads(out)) == (0, "", known)
     assert len(compiled(index_file())) == len(set(compiled(index_file())))
 
 
 def _is_writing(index: Path) -> bool:
-    """Whether what is compiled is on its way into the file."""
+    """Return whether compiled rows are being written to the file."""
     return index.exists() and index.stat().st_size > 300_000
 
 
@@ -328,7 +328,7 @@ def test_a_killed_process_leaves_no_partial_index(home: Path, moment: Callable[[
 def test_readers_do_not_wait_for_a_compiling_process(known: list[str]) -> None:
     assert ask() == known
     with closing(sqlite3.connect(index_file(), isolation_level=None)) as other:
-        other.execute("PRAGMA cache_spill = OFF")  # as every connection of a registry has it
+        other.execute("PRAGMA cache_spill = OFF")  # like every connection of a registry
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM models")
         started = time.monotonic()
@@ -340,7 +340,7 @@ def test_readers_do_not_wait_for_a_compiling_process(known: list[str]) -> None:
 
 
 def test_an_edit_is_seen_with_any_timestamps(home: Path) -> None:
-    """The same size, the same instant, and the time of change set back, or into the future."""
+    """Equal size, equal modification time, and a change time set back or into the future."""
     file = home / "registry.yaml"
     for at, modality in enumerate(("text ", "audio", "video", "text ", "audio")):
         declare(file, "net", modality=modality)
@@ -349,7 +349,7 @@ def test_an_edit_is_seen_with_any_timestamps(home: Path) -> None:
 
 
 def test_a_replaced_file_with_the_same_metadata_is_seen(home: Path) -> None:
-    """Renaming, and turning a link, may leave size and times as they were."""
+    """Renaming a file or changing a link may keep size and times."""
     for name, modality in (("a", "text "), ("b", "audio")):
         declare(home / name, "net", modality=modality)
         os.utime(home / name, ns=(10**18, 10**18))
@@ -381,7 +381,7 @@ def test_an_edit_during_compilation_is_seen(home: Path) -> None:
 
 
 def test_an_intermittent_file_is_present_or_absent(home: Path) -> None:
-    """Also when it vanishes between being found and being opened."""
+    """This includes a file that disappears between being found and being opened."""
     file, is_over = home / "registry.yaml", threading.Event()
 
     def come_and_go() -> None:
@@ -406,7 +406,7 @@ def test_an_intermittent_file_is_present_or_absent(home: Path) -> None:
 
 @pytest.fixture
 def problem(home: Path) -> Callable[[], str]:
-    """What is said about ./registry.yaml, without which nothing is looked up: it might change what is found."""
+    """Return the message about ./registry.yaml. Without this file nothing is looked up: it might change the result."""
 
     def say() -> str:
         zoo = registry()
@@ -414,9 +414,9 @@ def problem(home: Path) -> Callable[[], str]:
             with pytest.raises(RegistryError, match="--no-local-files") as caught:
                 question()
             assert str(home / "registry.yaml") in str(caught.value)
-        (said,) = zoo.problems()
-        assert said.path == str(home / "registry.yaml")
-        return str(said)
+        (message,) = zoo.problems()
+        assert message.path == str(home / "registry.yaml")
+        return str(message)
 
     return say
 
@@ -438,12 +438,12 @@ def test_a_socket_in_place_of_a_registry_file_is_not_read(home: Path, problem: C
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"\x00\x01\x02", "U+0000"), (b"\xff\xfe\x00", "not UTF-8"), (b"# too large\n" * 400_000, "larger than 4 MB")],
 )
-def test_a_binary_file_is_not_a_registry(home: Path, problem: Callable[[], str], content: bytes, said: str) -> None:
+def test_a_binary_file_is_not_a_registry(home: Path, problem: Callable[[], str], content: bytes, message: str) -> None:
     (home / "registry.yaml").write_bytes(content)
-    assert said in problem()
+    assert message in problem()
 
 
 def test_a_device_is_not_read(home: Path, problem: Callable[[], str]) -> None:
@@ -451,10 +451,10 @@ def test_a_device_is_not_read(home: Path, problem: Callable[[], str]) -> None:
     assert "it is a pipe or a device, and not a file" in problem()
 
 
-@pytest.mark.parametrize(("target", "said"), [("nowhere", "No such file"), ("registry.yaml", "symbolic links")])
-def test_a_dangling_link_is_reported(home: Path, problem: Callable[[], str], target: str, said: str) -> None:
+@pytest.mark.parametrize(("target", "message"), [("nowhere", "No such file"), ("registry.yaml", "symbolic links")])
+def test_a_dangling_link_is_reported(home: Path, problem: Callable[[], str], target: str, message: str) -> None:
     (home / "registry.yaml").symlink_to(target)
-    assert said in problem()
+    assert message in problem()
 
 
 def test_a_link_is_followed_as_soon_as_its_target_exists(home: Path) -> None:
@@ -475,7 +475,7 @@ def test_an_unreadable_file_is_reported_and_read_once_permitted(home: Path) -> N
     assert "registry.yaml:1:1: cannot be read: Permission denied" in done.stdout
     assert "RegistryError" in done.stderr
     if os.geteuid() == 0:
-        assert "mine/net" in Registry().ids()  # the superuser may, though the file is as it was
+        assert "mine/net" in Registry().ids()  # the superuser may, although the file is unchanged
     (home / "registry.yaml").chmod(0o644)
     assert "mine/net" in Registry().ids()
 

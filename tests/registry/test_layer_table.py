@@ -1,4 +1,4 @@
-"""The table of layers in a generated catalogue, and back."""
+"""Layers are packed into the table of a generated catalogue, and unpacked."""
 
 from __future__ import annotations
 

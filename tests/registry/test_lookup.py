@@ -1,4 +1,4 @@
-"""Looking things up: ids, aliases, bases, filters, and what is said about what is not there."""
+"""Lookups: ids, aliases, bases, filters, and the errors for missing names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _plugin(name: str, namespace: str, module: str) -> Installed:
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Registry:
-    """layerzoo's own file and one good plugin, and nothing of this machine."""
+    """Return a registry with the file of the core and one good plugin, without those of this machine."""
     core = Installed(
         namespace="toy", distribution="layerzoo", version="0.1.0", module="layerzoo.testing.toy", folder=str(CORE)
     )
@@ -46,7 +46,7 @@ def zoo(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def user_zoo(tmp_path: Path, zoo: Registry) -> Callable[..., Registry]:
-    """The same with the user's own files, the nearest first."""
+    """As ``zoo``, with files of the user, the nearest first."""
 
     def with_files(*texts: str) -> Registry:
         paths = []
@@ -142,7 +142,7 @@ def test_filters_select_models(zoo: Registry, filters: dict[str, object], found:
 
 @pytest.fixture
 def sized_zoo(user_zoo: Callable[..., Registry]) -> Registry:
-    """Three models that declare everything, one that inherits it and one that declares nothing."""
+    """Return three models that declare everything, one that inherits it, and one that declares nothing."""
     return user_zoo("""
         layerzoo: 1
         models:

@@ -1,4 +1,4 @@
-"""What a distribution asks for and is not installed."""
+"""Requirements of a distribution that are not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Asking = Callable[..., str]
 
 @pytest.fixture
 def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
-    """An installed distribution with these lines in its metadata; returns its name."""
+    """Create an installed distribution with these lines in its metadata. Returns: its name."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(*lines: str, name: str = "asking-zoo") -> str:

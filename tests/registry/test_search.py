@@ -1,4 +1,4 @@
-"""Searching by words: what is found, in which order, and that nothing a person types is ever a mistake."""
+"""Full-text search: matches and their order. No query is an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WEIRD = [
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """The models above, and layerzoo's own."""
+    """Return a registry with the models above and those of layerzoo."""
     folder = tmp_path_factory.mktemp("search")
     models = (f"  {name}: {{modality: vision, builder: toy, summary: '{text}'}}" for name, text in MODELS.items())
     declared = "\n".join(models)
@@ -53,7 +53,7 @@ def _found(zoo: Registry, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("owl", ["owl", "owlvit_large", "feathers"]),  # a word of an id, the beginning of one, a word of a summary
+        ("owl", ["owl", "owlvit_large", "feathers"]),  # a word of an id, a prefix of one, a word of a summary
         ("res", ["resnet-18", "resnet50.a1", "resnext50_32x4d", "deit3_small"]),
         ("resnet", ["resnet-18", "resnet50.a1", "deit3_small"]),
         ("resnet50", ["resnet50.a1"]),

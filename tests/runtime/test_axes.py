@@ -1,4 +1,4 @@
-"""Axes and prefix tokens, told by how activations change with the size of the input."""
+"""Axes and prefix tokens are inferred from the change of activations with the size of the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layerzoo.runtime.trace import Trace, trace
 
 
 class Patches(nn.Module):
-    """Tokens of patches, some of its own in front; then the mean as a map of one pixel."""
+    """Tokens of patches after some prefix tokens; then the mean as a map of one pixel."""
 
     def __init__(self, stride: int, prefix: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def test_a_map_of_one_pixel_has_height_and_width() -> None:
 
 
 class Windows(nn.Module):
-    """Windows in front of the batch, as Swin cuts a map."""
+    """Windows before the batch axis, as in Swin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def test_an_axis_of_windows_is_not_the_batch_axis() -> None:
 
 
 class Prompted(nn.Module):
-    """A text, with tokens of the network's own in front."""
+    """A text after prefix tokens that the network adds."""
 
     def __init__(self, prefix: int, shortens: int = 1) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class Prompted(nn.Module):
         return self.tokens(torch.cat([self.prompt.expand(len(x), -1, -1), x], dim=1))
 
 
-@pytest.mark.parametrize(("prefix", "shortens", "told"), [(0, 1, 0), (5, 1, 5), (0, 4, 0), (5, 4, None)])
+@pytest.mark.parametrize(("prefix", "shortens", "message"), [(0, 1, 0), (5, 1, 5), (0, 4, 0), (5, 4, None)])
 def test_prefix_tokens_of_a_text_are_inferred_if_it_is_not_shortened(
-    prefix: int, shortens: int, told: int | None
+    prefix: int, shortens: int, message: int | None
 ) -> None:
     def run(batch: int, length: int) -> Trace:
         return trace(Prompted(prefix, shortens), Batch({"x": torch.zeros(batch, length, dtype=torch.long)}))
 
     found = layout(Probes(base=run(2, 16), enlarged={"length": run(2, 32), "all": run(3, 32)}), "tokens")
-    assert found == AxisLayout(("batch", "token", "channel"), told)
+    assert found == AxisLayout(("batch", "token", "channel"), message)

@@ -1,4 +1,4 @@
-"""A loaded backbone: copied, trained, moved, compiled; and what load() refuses."""
+"""A loaded backbone is copied, trained, moved and compiled; and the errors of load()."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ sys.stdout.write(repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist()
 
 
 @pytest.fixture
-def pictures(samples: Path) -> Path:
+def images(samples: Path) -> Path:
     return samples / "skimage/data/coffee.png"
 
 
@@ -60,8 +60,8 @@ def test_a_backbone_can_be_sent_to_another_process() -> None:
     assert sent.stdout.decode() == repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist())
 
 
-def test_the_module_of_a_backbone_can_be_trained(vision: Backbone, pictures: Path) -> None:
-    batch = vision.preprocess([pictures, pictures])
+def test_the_module_of_a_backbone_can_be_trained(vision: Backbone, images: Path) -> None:
+    batch = vision.preprocess([images, images])
     module = vision.module.train()
     before = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     torch.stack([activation.square().mean() for activation in module(batch).values()]).sum().backward()
@@ -70,13 +70,13 @@ def test_the_module_of_a_backbone_can_be_trained(vision: Backbone, pictures: Pat
     assert all(not torch.equal(tensor, before[name]) for name, tensor in module.named_parameters())
 
 
-def test_features_in_training_mode_are_refused(vision: Backbone, pictures: Path) -> None:
-    expected = layerzoo.extract(vision, pictures)
+def test_features_in_training_mode_are_refused(vision: Backbone, images: Path) -> None:
+    expected = layerzoo.extract(vision, images)
     vision.module.network.blocks.train()
     with pytest.raises(UsageError, match=r"in training mode.*backbone.module.eval\(\)"):
-        layerzoo.extract(vision, pictures, errors="skip")
+        layerzoo.extract(vision, images, errors="skip")
     vision.module.eval()
-    np.testing.assert_array_equal(layerzoo.extract(vision, pictures)["stage.0"], expected["stage.0"])
+    np.testing.assert_array_equal(layerzoo.extract(vision, images)["stage.0"], expected["stage.0"])
 
 
 def test_features_of_a_network_on_another_device_are_refused() -> None:

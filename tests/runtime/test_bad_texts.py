@@ -1,4 +1,4 @@
-"""What is wrong with a text has its named error, or its documented result, from a program and at the command line."""
+"""Unusual texts have a named error, or their documented result, in Python and at the command line."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_zoo_extract_reports_the_same_failures_for_lines(capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as caught:
         main(["extract", "-", "--model", "starter/minilm-l6", "--layer", "stem", "--out", "f.npz"])
     assert caught.value.code == 1
-    told = capsys.readouterr().err
-    assert [line for line in told.splitlines() if line.startswith("failed: ")] == [
+    message = capsys.readouterr().err
+    assert [line for line in message.splitlines() if line.startswith("failed: ")] == [
         f"failed: {place}: {reason}" for place, reason in PROBLEMS.items()
     ]
     features = Features.load("f.npz")

@@ -1,4 +1,4 @@
-"""How texts share a batch is declared, and kept without being asked; where nothing is known, nothing is filled up."""
+"""Texts share a batch as the spec declares; without a declaration, nothing is padded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words(batching: Batching | None, max_tokens: int = 16) -> ModelSpec:
 
 
 def received(backbone: layerzoo.Backbone, inputs: list[object]) -> list[dict[str, torch.Tensor]]:
-    """What the network is given for some texts, batch by batch."""
+    """Return the inputs of the network for some texts, batch by batch."""
     given = []
 
     def keep(network: nn.Module, arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:

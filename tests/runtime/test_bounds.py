@@ -1,4 +1,4 @@
-"""A network that is described without end is refused before it fills the memory."""
+"""A network with an excessive description is refused before it exhausts the memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = ModelSpec(id="mine/x", modality="vision", builder="x")
 
 
 class Builder:
-    """Stands for the hooks of a plugin that builds a network of some modules, and of one buffer."""
+    """The hooks of a plugin that builds a network of some modules, and of one buffer."""
 
     def __init__(self, modules: int, buffer: int = 1) -> None:
         self._modules, self._buffer = modules, buffer
@@ -48,7 +48,7 @@ def test_constants_of_gigabytes_are_refused() -> None:
 
 
 class DeepBuilder:
-    """Stands for the hooks of a plugin that builds a network of many small parameters."""
+    """The hooks of a plugin that builds a network of many small parameters."""
 
     def build(self, spec: ModelSpec, files: Files) -> nn.Module:
         return nn.Sequential(*(nn.Linear(1, 1) for _ in range(2_000)))

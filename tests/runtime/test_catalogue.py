@@ -1,4 +1,4 @@
-"""Models of a generated catalogue: what happens when the library has changed since, and while one is being made."""
+"""Models of a generated catalogue, after a change of the library and during a build."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def package(install_copy: InstallCopy, home: Path) -> Path:
 
 
 def ship(package: Path, *layers: list[Any], torch_version: str = THEN) -> None:
-    """A catalogue of one model, as another version of torch may have made it."""
+    """Return a catalogue of one model, as another version of torch may have written it."""
     head = {"layerzoo": 1, "traced_with": {"torch": torch_version}, "columns": ["name", "module", "axes"]}
     lines = [head, {**NET, "layers": layers} if layers else NET]
     (package / "models.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")

@@ -1,7 +1,8 @@
-"""Checkpoints that are damaged, foreign or of another kind of number."""
+"""Damaged checkpoints, foreign files, and tensors of other dtypes."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ TOY = {"hidden.weight": torch.ones(3, 8), "next_word.weight": torch.ones(8, 3)}
 
 @pytest.mark.parametrize("left", [0, 5, 1000, -1], ids=["empty", "no header", "cut short", "last byte gone"])
 def test_a_damaged_converted_checkpoint_is_converted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path, dirs_exist_ok=True)))
     expected = layerzoo.load("starter/efficientnet-lite0", layer="stem").module.state_dict()
     (kept,) = (tmp_path / "converted").glob("*.safetensors")
     whole = kept.read_bytes()
@@ -35,9 +36,9 @@ def test_a_damaged_converted_checkpoint_is_converted_again(
 
 @pytest.mark.parametrize("place", ["header", "tensor that is used", "tensor that is not used"])
 def test_a_flipped_bit_in_a_converted_checkpoint_is_detected_before_its_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path / "cache")))
     torch.save({**TOY, "unused": torch.ones(1000)}, tmp_path / "net.pth")
 
     def loaded() -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Cut networks against whole ones, on networks with every habit that breaks naive cutting."""
+"""Cut networks equal whole ones, for networks with every property that breaks naive cutting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cut_at(name: str, *layers: Layer) -> CutNetwork:
 
 
 def layers_of(name: str) -> list[Layer]:
-    """Every tensor that any call of any module returns."""
+    """Yield every tensor that any call of any module returns."""
     return [
         Layer(name=f"{call.module}#{call.index}[{key}]", module=call.module, call=call.index, output=key)
         for call in traced(name).calls
@@ -52,7 +52,7 @@ def layers_of(name: str) -> list[Layer]:
 
 
 def hooked(network: nn.Module, layer: Layer, batch: Batch) -> Tensor:
-    """What the whole network gives at a layer, copied before anything can overwrite it."""
+    """Return the activation of the whole network at a layer, copied before it can be overwritten."""
     calls: list[Tensor] = []
     module = network.get_submodule(layer.module)
     handle = module.register_forward_hook(
@@ -261,7 +261,7 @@ def test_every_combination_of_two_layers_stops_at_the_one_that_runs_last() -> No
 
 
 class Routed(nn.Module):
-    """Two experts, of which the input chooses one."""
+    """Two experts. The input selects one."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is declared of a network and a trace contradicts is refused, with both, and kept where it is to be trusted."""
+"""A declaration that contradicts a trace is refused with both values, and used if it is trusted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_declaration_that_contradicts_the_trace_is_refused(
     spec: Callable[..., ModelSpec], name: str, args: dict[str, Any], facts: dict[str, Any], message: str
 ) -> None:
     declared = spec(name, args, **facts)
-    for _ in range(2):  # what was refused is not kept
+    for _ in range(2):  # a refused declaration is not stored
         with pytest.raises(DeclarationError, match=message) as caught:
             layerzoo.load(declared, weights="random:0")
         assert "--trust-declaration" in str(caught.value)
@@ -125,7 +125,7 @@ def test_a_declaration_can_be_trusted_without_a_trace(spec: Callable[..., ModelS
     trusted = layerzoo.load(declared, weights="random:0", trust_declaration=True)
     assert trusted.spec.layers[0].prefix_tokens == 0
     assert trusted.spec.layers[0].shape == (9, 9)
-    with pytest.raises(DeclarationError):  # that it was trusted once says nothing
+    with pytest.raises(DeclarationError):  # an earlier trust has no effect
         layerzoo.load(declared, weights="random:0")
     images = [np.full((16, 16, 3), level, np.uint8) for level in (10, 200)]
     mean = layerzoo.extract(declared, images, weights="random:0", trust_declaration=True, layer="block.0")

@@ -1,4 +1,4 @@
-"""Features are the same to the bit, whichever process decodes, and however long a recording is."""
+"""Features are equal bit for bit in any decode process and for any length of a recording."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_same(one: Features, other: Features) -> bool:
 
 
 def extracted(backbone: Backbone, inputs: Any, monkeypatch: pytest.MonkeyPatch) -> Features:
-    """The features, after it was seen that the number of decode processes changes nothing."""
+    """Return the features, after checking that the number of decode processes does not change them."""
     found = []
     for processes in ("0", "1", "3"):
         monkeypatch.setenv("LAYERZOO_DECODE_PROCESSES", processes)

@@ -1,4 +1,4 @@
-"""Extraction end to end on real files: what comes out, what goes wrong, and how it is told."""
+"""Extraction end to end on real files: results, errors and their messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def text_model() -> Backbone:
 
 
 @pytest.fixture
-def picture(samples: Path) -> Path:
+def photo(samples: Path) -> Path:
     return samples / "skimage/data/chelsea.png"
 
 
@@ -167,27 +167,27 @@ def test_raw_activations_keep_their_own_length() -> None:
     assert [array.shape for array in features.values] == [(1, 3), (4, 3)]
 
 
-def test_a_backbone_reads_some_of_its_layers(vision: Backbone, picture: Path) -> None:
-    both = layerzoo.extract(vision, picture)
-    one = layerzoo.extract(vision, picture, layer="stage.1", pool="max")
+def test_a_backbone_reads_some_of_its_layers(vision: Backbone, photo: Path) -> None:
+    both = layerzoo.extract(vision, photo)
+    one = layerzoo.extract(vision, photo, layer="stage.1", pool="max")
     assert both.layers == ("stage.1", "pooled")
     assert one.layers == ("stage.1",)
     with pytest.raises(UsageError, match=r"this backbone reads pooled, stage.1, and not head"):
-        layerzoo.extract(vision, picture, layer="head")
+        layerzoo.extract(vision, photo, layer="head")
 
 
-def test_every_form_of_an_image_gives_equal_features(vision: Backbone, picture: Path) -> None:
-    image = Image.open(picture)
-    forms = [str(picture), picture, picture.read_bytes(), image, np.asarray(image)]
+def test_every_form_of_an_image_gives_equal_features(vision: Backbone, photo: Path) -> None:
+    image = Image.open(photo)
+    forms = [str(photo), photo, photo.read_bytes(), image, np.asarray(image)]
     features = layerzoo.extract(vision, forms)
     for row in features["pooled"]:
         np.testing.assert_array_equal(row, features["pooled"][0])
 
 
-def test_a_preprocessed_tensor_is_used_unchanged(vision: Backbone, picture: Path) -> None:
-    (tensor,) = vision.preprocess(picture).inputs.values()
+def test_a_preprocessed_tensor_is_used_unchanged(vision: Backbone, photo: Path) -> None:
+    (tensor,) = vision.preprocess(photo).inputs.values()
     np.testing.assert_allclose(
-        layerzoo.extract(vision, tensor[0])["pooled"], layerzoo.extract(vision, picture)["pooled"], rtol=1e-5, atol=1e-6
+        layerzoo.extract(vision, tensor[0])["pooled"], layerzoo.extract(vision, photo)["pooled"], rtol=1e-5, atol=1e-6
     )
 
 
@@ -206,26 +206,26 @@ def test_datasets_and_loaders_are_inputs(vision: Backbone, samples: Path) -> Non
     paths = sorted((samples / "foolbox/data").glob("imagenet_0[0-3]*.jpg"))
     expected = layerzoo.extract(vision, paths)["pooled"]
     dataset = Images(paths)
-    loader = DataLoader(dataset, batch_size=3, collate_fn=lambda items: [picture for picture, _ in items])
+    loader = DataLoader(dataset, batch_size=3, collate_fn=lambda items: [photo for photo, _ in items])
     np.testing.assert_array_equal(layerzoo.extract(vision, dataset)["pooled"], expected)
     np.testing.assert_allclose(layerzoo.extract(vision, loader)["pooled"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_folder_is_sorted_and_other_files_are_named(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+def test_a_folder_is_sorted_and_other_files_are_named(vision: Backbone, photo: Path, tmp_path: Path) -> None:
     for name in ("b.png", "a.png", "below/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture.read_bytes())
+        (tmp_path / name).write_bytes(photo.read_bytes())
     (tmp_path / "notes.txt").write_text("not a picture")
     features = layerzoo.extract(vision, tmp_path)
     assert [Path(name).relative_to(tmp_path).as_posix() for name in features.ids] == ["a.png", "b.png", "below/c.png"]
     assert [Path(name).name for name in features.passed_over] == ["notes.txt"]
 
 
-def test_a_failed_sample_raises_or_is_listed(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+def test_a_failed_sample_raises_or_is_listed(vision: Backbone, photo: Path, tmp_path: Path) -> None:
     broken, empty = tmp_path / "broken.jpg", tmp_path / "empty.jpg"
-    broken.write_bytes(picture.read_bytes()[:2000])
+    broken.write_bytes(photo.read_bytes()[:2000])
     empty.touch()
-    inputs = [picture, broken, picture, empty, tmp_path / "absent.jpg"]
+    inputs = [photo, broken, photo, empty, tmp_path / "absent.jpg"]
     with pytest.raises(SampleError, match=r"broken.jpg"):
         layerzoo.extract(vision, inputs)
     features = layerzoo.extract(vision, inputs, errors="skip")
@@ -329,8 +329,8 @@ def test_lower_precision_is_close_and_recorded_in_provenance(precision: str, sam
     assert lower.provenance["precision"] == precision
 
 
-def test_provenance_records_model_weights_and_settings(picture: Path) -> None:
-    features = layerzoo.extract("starter/efficientnet-lite0", picture, layer="stage.1")
+def test_provenance_records_model_weights_and_settings(photo: Path) -> None:
+    features = layerzoo.extract("starter/efficientnet-lite0", photo, layer="stage.1")
     found = features.provenance
     assert found["model"] == "starter/efficientnet-lite0"
     assert found["layers"] == {"stage.1": "blocks.1"}

@@ -1,4 +1,4 @@
-"""What is wrong with one sample costs that sample; what is wrong with a plugin or a network is told as that."""
+"""An error of one sample affects only that sample; an error of a plugin or a network is reported as such."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_a_chain_of_another_type_is_an_error_of_the_plugin(misbehaving: Misbehav
 
 def test_a_sample_that_the_network_fails_on_fails_alone(misbehaving: Misbehaving) -> None:
     spec = misbehaving(refuses="white")
-    pictures = [grey(level) for level in (10, 20, 255, 30, 40, 50, 255)]
-    found = layerzoo.extract(spec, pictures, errors="skip")
+    images = [grey(level) for level in (10, 20, 255, 30, 40, 50, 255)]
+    found = layerzoo.extract(spec, images, errors="skip")
     assert found.ids == ("0", "1", "3", "4", "5")
     assert [error.id for error in found.errors] == ["2", "6"]
     assert found.errors[0].reason == "the network fails on it: ValueError: too bright"
     np.testing.assert_allclose(found.values[:, 0], 3 * np.array([10, 20, 30, 40, 50]) / 255, rtol=1e-5)
     with pytest.raises(SampleError, match="2: the network fails on it") as caught:
-        layerzoo.extract(spec, pictures)
+        layerzoo.extract(spec, images)
     assert isinstance(caught.value.__cause__, ValueError)
 
 

@@ -1,4 +1,4 @@
-"""FLOPs of one sample: work that is the same for any number of samples counts as a whole."""
+"""FLOPs of one sample: work that does not depend on the number of samples is counted completely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from layerzoo.runtime.trace import trace
 
 
 class Positions(nn.Module):
-    """A table of positions that goes through a layer of its own, once for all samples."""
+    """A table of positions that goes through a separate layer, once for all samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def network(*parts: nn.Module) -> nn.Sequential:
 
 
 def flops_of_one(make: Callable[[], nn.Module], size: int, *others: int, device: str = "meta") -> list[int]:
-    """FLOPs up to the end of each part for one sample, from a trace of a batch and of others."""
+    """Return FLOPs up to the end of each part for one sample, from traces of batches of different sizes."""
 
     def traced(rows: int) -> object:
         with torch.device(device):

@@ -1,4 +1,4 @@
-"""Repositories of the hub as the models of a plugin that reads them: whom is asked what, and what is kept of it."""
+"""Repositories of the hub as models of a plugin that reads them: the queries, and the stored results."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SMALL = {"width": 4}
 
 @pytest.fixture
 def publish(connected: Hub, install: Callable[..., None]) -> Callable[..., Any]:
-    """Put a network of some width into a repository, with what net.json is to say."""
+    """Put a network of some width into a repository, with the content of net.json."""
     install("reads_the_hub")
 
-    def put(name: str, width: int, **said: Any) -> Any:
+    def put(name: str, width: int, **printed: Any) -> Any:
         repository = connected.repository(name)
         tensors = {"0.weight": torch.ones(width, 3, 4, 4), "0.bias": torch.zeros(width)}
-        repository.commit({"net.json": json.dumps({"width": width, **said}), "model.safetensors": save(tensors)})
+        repository.commit({"net.json": json.dumps({"width": width, **printed}), "model.safetensors": save(tensors)})
         return repository
 
     return put
@@ -84,16 +84,16 @@ def test_a_result_is_stored_by_commit_and_renewed_for_other_versions(publish: Ca
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ("vision", "answers str for reading/acme/odd, and not a list of models"),
         ([{"args": SMALL}], "does not fit: .*modality"),
         ([{"modality": "vision", "weights": "hf://acme/other"}], "weights must not be said"),
     ],
 )
-def test_an_invalid_result_is_an_error_of_the_plugin(publish: Callable[..., Any], answer: object, told: str) -> None:
+def test_an_invalid_result_is_an_error_of_the_plugin(publish: Callable[..., Any], answer: object, message: str) -> None:
     publish("acme/odd", 4, answer=answer)
-    with pytest.raises(PluginError, match=told):
+    with pytest.raises(PluginError, match=message):
         layerzoo.load("reading/acme/odd")
 
 

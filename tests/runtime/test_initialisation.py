@@ -1,4 +1,4 @@
-"""Tensors that no checkpoint holds have the values that their network's constructor gives them."""
+"""Tensors that no checkpoint holds have the values that the constructor of their network gives them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.runtime.constants import NETWORKS, WITHOUT_INITIALISATION
+from tests.sampling import sampled
 from torch import Tensor, nn
 
 import layerzoo
@@ -31,7 +32,7 @@ _MODEL = (
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A plugin that builds the networks of ``tests.runtime.constants``, for as long as this module's tests run."""
+    """Install a plugin that builds the networks of ``tests.runtime.constants``, for the tests of this module."""
     folder = tmp_path_factory.mktemp("plugin")
     package, info = folder / "constants_zoo", folder / "constants_zoo-1.0.dist-info"
     package.mkdir()
@@ -50,7 +51,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def loaded_by_torch(name: str, path: Path) -> nn.Module:
-    """The network with a checkpoint other than its own initialisation, which is written to a path."""
+    """Write a checkpoint that differs from the network's initialisation. Returns: the network with it."""
     torch.manual_seed(7)
     other = NETWORKS[name]()
     torch.manual_seed(0)
@@ -62,12 +63,12 @@ def loaded_by_torch(name: str, path: Path) -> nn.Module:
 
 
 def leave_garbage_behind() -> None:
-    """Free memory of the sizes that the networks use, so that undefined values are not zero by luck."""
+    """Free memory of the sizes that the networks use, so that undefined values are not zero by chance."""
     garbage = [torch.full((size,), 7e20) for size in (8, 16, 64, 216) for _ in range(200)]
     del garbage
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sampled(list(NETWORKS), 15))
 def test_a_loaded_network_equals_load_state_dict_of_torch(tmp_path: Path, name: str) -> None:
     network = loaded_by_torch(name, tmp_path / "w.safetensors")
     leave_garbage_behind()

@@ -1,9 +1,10 @@
-"""Loading: from declared weights, from files of one's own, for models that nothing but a user's file knows."""
+"""Loading declared weights, the user's files, and models that only a file of the user declares."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in; a registry.yaml written there is the user's."""
+    """Use an empty working directory. Returns: the path of its registry.yaml."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "registry.yaml"
 
@@ -108,9 +109,9 @@ def _fields(model: str) -> dict[str, object]:
 
 
 def test_a_checkpoint_is_converted_once_or_at_each_load_with_a_read_only_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path / "cache")))
     batch = layerzoo.load("starter/efficientnet-lite0", layer="stem").preprocess.example(1)
     assert batch is not None
     (kept,) = (tmp_path / "cache/converted").glob("*.safetensors")
@@ -118,13 +119,14 @@ def test_a_checkpoint_is_converted_once_or_at_each_load_with_a_read_only_cache(
     expected = layerzoo.load("starter/efficientnet-lite0", layer="stem").activations(batch)["stem"]
     assert kept.stat().st_mtime_ns == before
     (tmp_path / "file").touch()
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file"))  # no folder can be made below a file, not even by root
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file"))  # even root cannot create a folder below a file
     found = layerzoo.load("starter/efficientnet-lite0", layer="stem").activations(batch)["stem"]
     assert torch.equal(found, expected)
     assert "converted again at every load" in caplog.text
 
 
-def test_two_processes_that_load_concurrently_give_equal_features(tmp_path: Path) -> None:
+def test_two_processes_that_load_concurrently_give_equal_features(index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path, dirs_exist_ok=True)
     script = (
         "import layerzoo, sys; b = layerzoo.load('starter/whisper-tiny-en', layer='stem');"
         "sys.stdout.write(str(float(b.module.network.conv1.weight.double().sum())))"
@@ -134,8 +136,8 @@ def test_two_processes_that_load_concurrently_give_equal_features(tmp_path: Path
         subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=300)[0] for process in running]
-    assert told[0] == told[1]
+    reported = [process.communicate(timeout=120)[0] for process in running]
+    assert reported[0] == reported[1]
     assert all(process.returncode == 0 for process in running)
     assert len(list((tmp_path / "converted").glob("*.safetensors"))) == 1
 
@@ -189,7 +191,7 @@ SMALL = {
     "crossvit_tiny_240": {},
     "regnety_002": {},
 }
-"""Networks that read weights of modules they never call, overwrite in place, branch, or call a module twice."""
+"""Networks that read weights of uncalled modules, overwrite in place, branch, or call a module twice."""
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -298,7 +300,7 @@ def test_non_persistent_buffers_have_real_values() -> None:
 
 
 def test_weights_are_read_from_the_file_tensor_by_tensor(tmp_path: Path) -> None:
-    """Bytes past the cut may be rubbish: they are never looked at."""
+    """Bytes after the cut may be damaged: they are never read."""
     path = tmp_path / "network.safetensors"
     network = layerzoo.build(vision("resnet10t"))
     save_file(network.state_dict(), path)

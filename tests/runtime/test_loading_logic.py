@@ -1,4 +1,4 @@
-"""A network's own loading logic runs as ``load_state_dict`` runs it, and reads no more than it uses."""
+"""A network's loading logic runs like in ``load_state_dict``, and reads only the tensors that it uses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model_id(name: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A plugin that builds the networks of ``tests.runtime.loading_networks``."""
+    """Install a plugin that builds the networks of ``tests.runtime.loading_networks``."""
     folder = tmp_path_factory.mktemp("plugin")
     package, info = folder / "loading_zoo", folder / "loading_zoo-1.0.dist-info"
     package.mkdir()
@@ -62,7 +62,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def checkpoint_of(name: str) -> OrderedDict[str, Any]:
-    """A state dict with other values than the network's initialisation, with the versions that torch notes."""
+    """Return a state dict with other values than the network's initialisation, with the versions that torch stores."""
     kind, change = CASES[name]
     torch.manual_seed(7)
     state = kind().state_dict()

@@ -1,4 +1,4 @@
-"""Names for the layers of networks that declare none, told from small networks of each kind."""
+"""Layers of networks that declare none are named from their structure: small networks of each kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layerzoo.spec import Layer
 
 
 class Residual(nn.Module):
-    """A block: more than the modules in it."""
+    """A block that contains further operations."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def stage(width_in: int, width: int, blocks: int) -> nn.Module:
 
 
 class Tokens(nn.Module):
-    """Patches and a class token through equal blocks."""
+    """Patches and a class token, passed through equal blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Repeated(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """Stages that return height, width, channel; the classifier works on the mean."""
+    """Stages that return height, width, channel; the classifier uses the mean."""
 
     class Stage(nn.Module):
         def __init__(self, width: int, *, halves: bool) -> None:
@@ -114,7 +114,7 @@ class ChannelsLast(nn.Module):
 
 
 class Branches(nn.Module):
-    """Two maps of different resolution side by side."""
+    """Two parallel maps of different resolution."""
 
     class Pair(nn.Module):
         def __init__(self) -> None:
@@ -217,7 +217,7 @@ def test_modules_with_equal_shapes_are_blocks_and_their_input_is_the_stem() -> N
 
 
 class Mixer(nn.Module):
-    """A block whose layers stand in a container, too."""
+    """A block whose layers are in a container too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Mixer(nn.Module):
 
 
 class Few(nn.Module):
-    """Patches, made by several convolutions or one, through a number of blocks."""
+    """Patches, from one or several convolutions, passed through a number of blocks."""
 
     def __init__(self, blocks: int, *, convolutions: int = 1) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ def test_a_library_can_declare_a_single_block() -> None:
 @pytest.mark.parametrize("blocks", [2, 3, 4])
 def test_blocks_counted_by_a_library_take_precedence_over_earlier_convolutions(blocks: int) -> None:
     class Heavy(Few):
-        """Most of the work is done by convolutions, which are as many as the blocks, and have modules inside."""
+        """Most of the FLOPs are in convolutions, which are as many as the blocks, and contain modules."""
 
         def __init__(self) -> None:
             super().__init__(blocks, convolutions=4)
@@ -310,7 +310,7 @@ def test_a_network_without_a_chain_has_no_layer_names() -> None:
 
 
 class TwoPaths(nn.Module):
-    """A stage whose blocks work on one of two paths, which are joined behind them."""
+    """A stage whose blocks are on one of two paths, which are joined after them."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -329,14 +329,14 @@ def test_blocks_on_one_of_two_paths_are_not_blocks_of_the_stage() -> None:
 
 
 def test_blocks_can_be_declared_by_module_paths() -> None:
-    told = Chain(blocks=r"layer2\.[12]")
-    names = [layer.name for layer in name_layers(traced(regular()), told) if "block" in layer.name]
+    message = Chain(blocks=r"layer2\.[12]")
+    names = [layer.name for layer in name_layers(traced(regular()), message) if "block" in layer.name]
     assert names == ["stage.1.block.0"]
 
 
 def test_axes_can_be_inferred_from_their_number() -> None:
-    told = Chain(axes={"layer.*|head": ["batch token channel", "batch channel height width"]})
-    axes = {layer.name: layer.axes for layer in name_layers(traced(regular()), told)}
+    message = Chain(axes={"layer.*|head": ["batch token channel", "batch channel height width"]})
+    axes = {layer.name: layer.axes for layer in name_layers(traced(regular()), message)}
     assert (axes["stage.0"], axes["stem"]) == (("batch", "channel", "height", "width"), None)
 
 
@@ -438,7 +438,7 @@ def test_selectors_reach_branches(selector: str, expected: list[str]) -> None:
 
 
 class Detector(nn.Module):
-    """A backbone, an encoder of its last map, and a decoder of three queries, which do most of the work."""
+    """A backbone, an encoder of its last map, and a decoder of three queries with most of the parameters."""
 
     def __init__(self) -> None:
         super().__init__()

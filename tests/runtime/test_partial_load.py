@@ -1,4 +1,4 @@
-"""Only what comes before the cut is read from the disk, and on request fetched from a hub."""
+"""Only tensors before the cut are read from the disk and, on request, downloaded from a hub."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ DEEP, SHALLOW = "block.2", "block.0"
 
 @pytest.fixture(scope="module")
 def vit() -> dict[str, torch.Tensor]:
-    """Random weights of a small ViT, of 8 MB: tensors of realistic size, 1.8 MB of them in each of four blocks."""
+    """Return random weights of a small ViT, of 8 MB: tensors of realistic size, 1.8 MB of them in each of four
+    blocks."""
     torch.manual_seed(0)
     return {
         name: value.contiguous()
@@ -47,7 +48,7 @@ def vit() -> dict[str, torch.Tensor]:
 
 
 def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, bytes]:
-    """The files of a checkpoint in shards, as transformers saves it."""
+    """Return the files of a sharded checkpoint, as transformers saves it."""
     names = sorted(state)
     homes = {
         name: f"model-{1 + at * count // len(names):05}-of-{count:05}.safetensors" for at, name in enumerate(names)
@@ -58,7 +59,7 @@ def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, by
 
 
 def declare(home: Path, vit: str | None = None, **sources: str) -> None:
-    """The user's registry.yaml: mine/vit, or models of other names, by where their weights are."""
+    """Write the user's registry.yaml. vit, sources: the weights of mine/vit, and of models by name."""
     sources |= {"vit": vit} if vit else {}
     models = {
         f"mine/{name}": {"modality": "vision", "builder": "timm", "args": ARGS, "weights": source}
@@ -81,7 +82,7 @@ def files(request: pytest.FixtureRequest, vit: dict[str, torch.Tensor]) -> dict[
 
 @pytest.fixture
 def hosted(connected: Hub, home: Path, files: dict[str, bytes]) -> Repository:
-    """acme/vit on a hub, declared as mine/vit at its commit."""
+    """Publish acme/vit on a hub, and declare it as mine/vit at its commit."""
     repository = connected.repository("acme/vit")
     revision = repository.commit(files)
     declare(home, f"hf://acme/vit@{revision}/{next(iter(files))}")
@@ -101,7 +102,7 @@ def activations(backbone: layerzoo.Backbone) -> torch.Tensor:
 
 
 def tensors(backbone: layerzoo.Backbone) -> dict[str, torch.Tensor]:
-    """By the names of the whole network."""
+    """Return the tensors of a backbone by their keys in the whole network."""
     return {name.removeprefix("network."): value for name, value in backbone.module.state_dict().items()}
 
 
@@ -279,7 +280,7 @@ def test_changed_content_between_two_requests_is_detected(
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
 def test_a_changed_byte_is_detected_in_the_complete_file(connected: Hub, hosted: Repository) -> None:
-    connected.corrupt(FILE, after=2)  # ranges are asked for side by side: whichever comes third
+    connected.corrupt(FILE, after=2)  # ranges are requested concurrently: whichever is third
     load(SHALLOW, partial=True)
     connected.heal()
     with pytest.raises(DigestError, match="it was removed"):
@@ -326,7 +327,7 @@ def test_a_killed_load_continues(connected: Hub, hosted: Repository, home: Path)
 
 
 def damaged(data: bytes, **changes: Any) -> bytes:
-    """A safetensors file with another header: changes are made to what it says of one tensor, ``cls_token``."""
+    """Return a safetensors file with a modified header. changes: of the entry of one tensor, ``cls_token``."""
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     header["cls_token"] |= changes

@@ -1,4 +1,4 @@
-"""Poolings against their definitions, written out in numpy, and the laws that make windows and batches safe."""
+"""Poolings equal their definitions in numpy, and do not depend on windows, batches and padding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OVER_POSITIONS = ("mean", "max", "std", "statistics", "gem", "gram")
 
 
 class Positions:
-    """A tokenizer whose tokens are the places of the characters."""
+    """A tokenizer whose tokens are the positions of the characters."""
 
     prefix = suffix = ()
     pad = 0
@@ -36,7 +36,7 @@ class Positions:
 
 
 class Between:
-    """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the places of the characters."""
+    """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the positions of the characters."""
 
     prefix = (0,)
     suffix = (1,)
@@ -61,7 +61,7 @@ DEFINITIONS = {
 def pooled(
     values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1
 ) -> NDArray[np.float32]:
-    """Through the whole way: pool_batch, take the rows apart, finish each."""
+    """Pool a batch completely: pool_batch, separate the rows, finish each."""
     batch = Batch({"x": torch.from_numpy(values)}, None if valid is None else torch.tensor(valid), total)
     summary = pool_batch(torch.from_numpy(values), batch, layer, pool)
     return np.stack([merge([row], [1], pool) for row in rows_of(summary, batch, layer, pool)])
@@ -179,7 +179,7 @@ def test_merged_overlapping_chunks_pool_each_position_once(
 def test_a_prefix_added_by_the_network_is_not_pooled_and_is_raw_in_the_first_chunk() -> None:
     values = random(2, 5, 4)
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(5, 4), prefix_tokens=1)
-    spans = torch.tensor([[0, 3], [1, 4]])  # one position of each is the other's
+    spans = torch.tensor([[0, 3], [1, 4]])  # one position of each belongs to the other
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([4, 4]), 4, spans=spans)
     means = rows_of(pool_batch(torch.from_numpy(values), batch, layer, "mean"), batch, layer, "mean")
     np.testing.assert_allclose(means, [values[0, 1:4].mean(0), values[1, 2:5].mean(0)], rtol=1e-5)
@@ -243,7 +243,7 @@ SEQUENCE_POOLINGS = (*OVER_POSITIONS, "last")
 
 @st.composite
 def padded_texts(draw: st.DrawFn) -> tuple[list[int], int, int, bool, bool, list[int]]:
-    """Lengths, prefix and suffix tokens, whether the network adds either, and the padding on the left of each row."""
+    """Lengths, prefix and suffix tokens, whether the network adds either, and the left padding of each row."""
     prefix, suffix = draw(st.integers(0, 3)), draw(st.integers(0, 3))
     adds_prefix = draw(st.booleans()) and prefix > 0
     adds_suffix = adds_prefix and draw(st.booleans()) and suffix > 0
@@ -289,7 +289,7 @@ def test_prefix_and_suffix_of_a_text_do_not_depend_on_padding(
 def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
     pool: str, length: int, room: int, data: st.DataObject
 ) -> None:
-    """Each chunk has the tokenizer's special tokens, and each counts by the positions that are pooled from it."""
+    """Each chunk has the tokenizer's special tokens, and is weighted by the positions that are pooled from it."""
     whole = random(length + 2, 4, seed=length)  # after two vectors for the special tokens
     tokenizer = Between()
     overlap = data.draw(st.integers(0, room - 3))
@@ -333,7 +333,7 @@ def test_raw_activations_of_padded_rows_whose_axes_are_not_known_are_refused() -
 
 
 def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The pooled rows of images, of whose pixels a mask says which are no padding."""
+    """Return the pooled rows of images with a pixel mask."""
     pixels = torch.zeros(len(values), 3, *mask.shape[1:])
     batch = Batch({"pixels": pixels}, image_mask=torch.from_numpy(mask))
     rows = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
@@ -341,7 +341,7 @@ def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[n
 
 
 def half_hidden() -> NDArray[np.bool_]:
-    """(2, 12, 20) pixels: of the second image, the last 8 columns and the last 4 rows are padding."""
+    """(2, 12, 20) pixels: the last 8 columns and the last 4 rows of the second image are padding."""
     mask = np.ones((2, 12, 20), np.bool_)
     mask[1, 8:], mask[1, :, 12:] = False, False
     return mask
@@ -358,7 +358,7 @@ def test_pooling_a_map_ignores_padding_of_the_image(pool: str, axes: str) -> Non
     order = [("batch", "channel", "height", "width").index(word) for word in words]
     found = masked(values.transpose(order).copy(), layer, pool, half_hidden())
     wanted = [DEFINITIONS[pool](image.reshape(4, -1).T) for image in (values[0], values[1, :, :2, :3])]
-    if pool == "gram":  # a sum over positions, whatever their order
+    if pool == "gram":  # a sum over positions, in any order
         assert np.allclose(found, wanted, atol=1e-5)
     else:
         assert np.allclose(found, wanted, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Samples that are preprocessed already, beside samples that are not."""
+"""Preprocessed samples can be mixed with other samples."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def test_preprocessed_audio_has_equal_features_in_any_batch(audio: Backbone, sam
 
 def test_preprocessed_images_can_differ_in_size() -> None:
     backbone = layerzoo.load("starter/efficientnet-lite0", layer="stem")
-    pictures = [torch.full((3, side, 64), 0.5) for side in (64, 96, 64, 32)]
-    together = layerzoo.extract(backbone, pictures)
+    images = [torch.full((3, side, 64), 0.5) for side in (64, 96, 64, 32)]
+    together = layerzoo.extract(backbone, images)
     assert together.ids == ("0", "1", "2", "3")
-    for row, picture in zip(together.values, pictures, strict=True):
-        np.testing.assert_allclose(row, layerzoo.extract(backbone, [picture]).values[0], rtol=1e-5, atol=1e-6)
+    for row, image in zip(together.values, images, strict=True):
+        np.testing.assert_allclose(row, layerzoo.extract(backbone, [image]).values[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

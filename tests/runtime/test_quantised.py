@@ -1,4 +1,4 @@
-"""Quantised tensors are never taken for plain numbers."""
+"""Quantised tensors are never loaded as plain numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd requests for layers and poolings: answered, or refused with what was asked and what there is."""
+"""Unusual requests for layers and poolings have a result, or an error with the request and the choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which positions of a text are pooled: the same alone, in any batch and in chunks, with and without special tokens."""
+"""The same positions of a text are pooled alone, in any batch and in chunks, with and without special tokens."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def words(install: Callable[..., None]) -> Callable[..., ModelSpec]:
 
 
 def raw(backbone: layerzoo.Backbone, text: str, added: tuple[int, int] = (0, 0)) -> Values:
-    """(token, channel): what the network gives for a text alone. What it makes of padding is cut out."""
+    """Return (token, channel): the activations of a text alone, without those of padding."""
     batch = backbone.preprocess([text])
     ids, valid = batch.inputs["input_ids"], int(batch.valid[0])  # type: ignore[index]
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_special_tokens_can_be_excluded(words: Callable[..., ModelSpec], pool: s
 def test_special_tokens_of_chunks_and_of_truncated_texts(
     words: Callable[..., ModelSpec], pool: str, special_tokens: bool
 ) -> None:
-    """Each chunk sees itself alone, and each position of the text is pooled from one of them."""
+    """Each chunk is processed alone, and each position of the text is pooled from one of them."""
     backbone = layerzoo.load(words(max_tokens=9), weights="random:0")
     text, overlap = "abcdefghijklmnopqrstuvw", 2
     ids = [1, 2, *backbone.preprocess._tokenizer.encode(text), 3]  # type: ignore[attr-defined]

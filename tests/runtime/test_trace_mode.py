@@ -1,4 +1,4 @@
-"""Where a network can be run to learn its structure."""
+"""Devices on which a network can be run to trace its structure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from layerzoo.runtime.trace import Trace, trace
 
 
 class Careful(nn.Module):
-    """Reads a number when it is built, and looks at its input unless it is being traced, as networks with masks do."""
+    """A network that reads a number in its constructor, and inspects its input unless it is traced, like networks
+    with masks."""
 
     def __init__(self) -> None:
         super().__init__()

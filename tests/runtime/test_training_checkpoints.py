@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts write them: with averaged weights, arguments, and the names of wrappers."""
+"""Checkpoints as training scripts save them: with averaged weights, arguments, and prefixes of wrappers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EMA = {name: tensor + 100 for name, tensor in RAW.items()}
 
 
 def loaded(path: Path, **arguments: Any) -> tuple[Tensor, dict[str, Any]]:
-    """The first weight of the toy network with a checkpoint, and what the provenance says of its weights."""
+    """Return the first weight of the toy network with a checkpoint, and the provenance of its weights."""
     backbone = layerzoo.load("toy/next-word", layer="block.0", weights=path, **arguments)
     return backbone.module.state_dict()["network.hidden.weight"], backbone.provenance["weights"]
 
@@ -49,10 +49,10 @@ def test_averaged_weights_take_precedence_and_the_choice_is_reported(
 ) -> None:
     torch.save(content, tmp_path / f"{entry}.pth.tar")
     for _ in range(2):  # the second time from the converted file
-        weight, said = loaded(tmp_path / f"{entry}.pth.tar", allow_pickle=True)
+        weight, message = loaded(tmp_path / f"{entry}.pth.tar", allow_pickle=True)
         expected = EMA if entry in ("state_dict_ema", "model_ema") else RAW
         assert torch.equal(weight, expected["hidden.weight"])
-        assert said["entry"] == entry
+        assert message["entry"] == entry
     if entry == "model_ema":
         assert "its weights under 'model_ema' are used" in caplog.text
 
@@ -118,9 +118,9 @@ def test_a_checkpoint_of_timms_training_script_equals_timm(tmp_path: Path) -> No
 
 def test_a_copy_under_a_prefix_is_not_the_network(tmp_path: Path) -> None:
     save_file(RAW | {f"module.{name}": tensor for name, tensor in EMA.items()}, tmp_path / "a.safetensors")
-    weight, said = loaded(tmp_path / "a.safetensors")
+    weight, message = loaded(tmp_path / "a.safetensors")
     assert torch.equal(weight, RAW["hidden.weight"])
-    assert said["removed_prefix"] is None
+    assert message["removed_prefix"] is None
 
 
 def test_a_pickled_class_of_another_library_is_refused(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_the_prefixes_of_training_wrappers_are_removed_and_announced(
     rest = {"criterion.weight": torch.ones(2)} if prefix == "model." else {}
     path = tmp_path / f"{prefix}safetensors"
     save_file({f"{prefix}{name}": tensor for name, tensor in RAW.items()} | rest, path)
-    weight, said = loaded(path)
+    weight, message = loaded(path)
     assert torch.equal(weight, RAW["hidden.weight"])
-    assert said["removed_prefix"] == prefix
+    assert message["removed_prefix"] == prefix
     assert f"without '{prefix}' they fit the network" in caplog.text
 
 
@@ -175,6 +175,6 @@ def test_a_submodule_named_like_a_prefix_is_kept() -> None:
 def test_an_ordinary_checkpoint_gives_no_notice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     save_file(RAW, tmp_path / "a.safetensors")
-    _, said = loaded(tmp_path / "a.safetensors")
-    assert (said["entry"], said["removed_prefix"]) == (None, None)
+    _, message = loaded(tmp_path / "a.safetensors")
+    assert (message["entry"], message["removed_prefix"]) == (None, None)
     assert caplog.text == ""

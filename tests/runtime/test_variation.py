@@ -1,4 +1,4 @@
-"""Features that are random, or that depend on the batch, are found out once, announced, and the same in any batch."""
+"""Random or batch-dependent features are detected once, announced, and equal in any batch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ BY_VALUES = (
     "smallest",
     "quantised",
 )
-"""Dependences that no operation shows, each in some rows only, or small."""
+"""Dependences that no operation reveals, each in some rows only, or small."""
 RANDOM = ("dropout", "noise", "masking", "skips")
 STEADY = ("plain", "running batch norm", "instance norm", "unused")
 LARGE = 4000
-"""The width of a layer that makes a network too large to be run for real when it is traced."""
+"""The width of a layer that makes a network too large for a trace with real values."""
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_layers_that_vary_with_the_batch_are_announced_and_run_one_sample_at_a_t
     assert word in notice
     assert "stage.1" in notice
     assert "stage.0" not in notice
-    if kind not in ("noise", "batch mean"):  # numpy's numbers, and a mean, show in no operation
+    if kind not in ("noise", "batch mean"):  # numpy's random numbers, and a mean, are in no operation
         assert "odd" in notice
     assert list(features.provenance[key]) == ["stage.1"]
     assert_same_alone_and_in_any_batch(layerzoo.load(varying(kind, width), weights="random:1"))
 
 
 _IN_SHORT = ("smallest", "quantised")
-"""The others, loaded from a model, are left to the slow tests; all of them are compared without one below."""
+"""The other cases, loaded from a model, are slow tests; all of them are compared without one below."""
 
 
 @pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
@@ -107,7 +107,7 @@ def test_layers_that_do_not_vary_run_in_full_batches(
 ) -> None:
     spec = varying(kind)
     backbone = layerzoo.load(spec, weights="random:1")
-    layerzoo.extract(backbone, images(2))  # after the first batch nothing is looked for any more
+    layerzoo.extract(backbone, images(2))  # after the first batch nothing is checked any more
     sizes: list[int] = []
     backbone.module.network.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
     features = layerzoo.extract(backbone, images(5))
@@ -167,8 +167,8 @@ def test_browsing_shows_the_variation(install: Callable[..., None], home: Path, 
     )
     traced = zoo("layers", "--trace", "mine/odd")
     assert traced.code == 0
-    for said in (traced, zoo("layers", "mine/odd", "--format", "table")):
-        assert "features at stage.1 are random (random numbers drawn in odd)" in said.err
+    for printed in (traced, zoo("layers", "mine/odd", "--format", "table")):
+        assert "features at stage.1 are random (random numbers drawn in odd)" in printed.err
     assert "random" not in zoo("layers", "--trace", "varying/image").err
 
 

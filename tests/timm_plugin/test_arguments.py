@@ -1,4 +1,4 @@
-"""What a declaration or a repository hands to ``timm.create_model`` names neither a file nor another repository."""
+"""Arguments for ``timm.create_model`` in a declaration or a repository name neither a file nor another repository."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_random_weights_are_never_read_from_a_file(tmp_path: Path) -> None:
 
 
 def test_every_argument_of_the_factory_has_a_rule() -> None:
-    """A new release may add one: then this says which."""
+    """A new release may add an argument: then this test names it."""
     of_factory = {
         *inspect.signature(timm.create_model).parameters,
         *inspect.signature(build_model_with_cfg).parameters,

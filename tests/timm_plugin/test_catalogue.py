@@ -1,4 +1,4 @@
-"""The catalogue that the plugin ships: whole, and what a trace finds here and now."""
+"""The catalogue of the plugin is complete, and equals new traces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLE = (
     *("resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"),
     *("swin_tiny_patch4_window7_224", "convnext_atto", "levit_128s", "vgg11", "coat_lite_tiny"),
 )
-"""Of each kind one: stages and blocks, prefix tokens, channels last, tags with other heads and sizes, branches."""
+"""One of each kind: stages and blocks, prefix tokens, channels last, tags with other heads and sizes, branches."""
 
 
 def test_the_catalogue_contains_every_architecture_and_pretrained_tag() -> None:

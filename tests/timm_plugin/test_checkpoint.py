@@ -1,4 +1,4 @@
-"""Checkpoints in the formats that they are published in, mapped as timm itself loads them, bit for bit."""
+"""Checkpoints in their published formats are mapped like timm, bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = dict[str, Tensor]
 
 
 def state(name: str, **args: Any) -> State:
-    """The state dict of a network with random weights, its buffers and norms included."""
+    """Return the state dict of a network with random weights, buffers and norms."""
     network = timm.create_model(name, **args)
     generator = torch.Generator().manual_seed(3)
     return {
@@ -32,14 +32,14 @@ def state(name: str, **args: Any) -> State:
 
 
 def renamed(saved: State, *rules: tuple[str, str]) -> State:
-    """The state dict with every rule's pattern replaced in every key."""
+    """Return the state dict with every rule's pattern replaced in every key."""
     for pattern, replacement in rules:
         saved = {re.sub(pattern, replacement, key): value for key, value in saved.items()}
     return saved
 
 
 def of_convnext(saved: State) -> State:
-    """As its authors' repository writes it."""
+    """Return the state dict in the format of the authors' repository."""
     return renamed(
         saved,
         (r"^stem\.(\d)", r"downsample_layers.0.\1"),
@@ -53,7 +53,8 @@ def of_convnext(saved: State) -> State:
 
 
 def of_swin(saved: State) -> State:
-    """As its authors' repository writes it: a stage ends with its downsampling, and buffers are saved too."""
+    """Return the state dict in the format of the authors' repository: a stage ends with its downsampling, and buffers
+    are saved."""
     earlier = {
         re.sub(r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
         for key, value in saved.items()
@@ -63,7 +64,8 @@ def of_swin(saved: State) -> State:
 
 
 def of_efficientformer(saved: State) -> State:
-    """As its authors' repository writes it: stages and what lies between them are numbered together."""
+    """Return the state dict in the format of the authors' repository: stages and the modules between them are
+    numbered together."""
     for index in range(4):
         saved = renamed(
             saved,
@@ -86,13 +88,13 @@ PUBLISHED: dict[str, tuple[Callable[[State], State], dict[str, Any]]] = {
         {"depth": 2, "embed_dim": 48, "num_heads": 3},
     ),
 }
-"""By architecture: its published format, made from what timm saves; and arguments that make it small."""
+"""By architecture: its published format, converted from the format of timm; and arguments that make it small."""
 
 
 def mapped_and_loaded(
     name: str, published: State, args: Mapping[str, Any]
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-    """A checkpoint as the plugin maps it, and as it stands in a network that timm loaded it into."""
+    """Return a checkpoint as the plugin maps it, and the state dict of a network into which timm loaded it."""
     create = partial(timm.create_model, name, **args)
     network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(published)})
     return map_checkpoint(create, published), network.state_dict()
@@ -160,9 +162,9 @@ def test_a_cut_of_a_published_checkpoint_reads_part_of_the_file(tmp_path: Path) 
     assert batch is not None
     network = timm.create_model("convnext_atto").eval()
     network.load_state_dict(saved)
-    (pictures,) = batch.inputs.values()
+    (images,) = batch.inputs.values()
     with torch.no_grad():
-        expected = network.stages[:2](network.stem(pictures))
+        expected = network.stages[:2](network.stem(images))
     assert torch.equal(backbone.activations(batch)["stage.1"], expected)
     loaded = backbone.provenance["loaded"]
     assert loaded["bytes"] < loaded["of_bytes"] / 5
@@ -171,11 +173,11 @@ def test_a_cut_of_a_published_checkpoint_reads_part_of_the_file(tmp_path: Path) 
 def test_a_checkpoint_that_requires_computation_is_read_completely_and_announced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Positions for another size of picture are made of those that were saved."""
+    """Positions for another image size are interpolated from the saved ones."""
     save_file(state("vit_tiny_patch16_224", depth=2), tmp_path / "vit.safetensors")
     args = FrozenMap({"name": "vit_tiny_patch16_224", "depth": 2})
-    pictures = ImagePreprocess(size_px=(96, 96), resize="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    spec = ModelSpec(id="mine/vit", modality="vision", builder="timm", args=args, preprocess=pictures)
+    images = ImagePreprocess(size_px=(96, 96), resize="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    spec = ModelSpec(id="mine/vit", modality="vision", builder="timm", args=args, preprocess=images)
     loaded = layerzoo.load(spec, layer="block.0", weights=tmp_path / "vit.safetensors").provenance["loaded"]
     assert loaded["bytes"] == loaded["of_bytes"]
     assert "mine/vit: all of vit.safetensors is read" in caplog.text

@@ -1,4 +1,4 @@
-"""The image towers of dual encoders: what timm's network returns is the embedding."""
+"""Image towers of dual encoders: the output of timm's network is the embedding."""
 
 from __future__ import annotations
 

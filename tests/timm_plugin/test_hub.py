@@ -1,4 +1,4 @@
-"""Repositories of the hub that timm wrote, by their id."""
+"""Repositories of the hub that timm saved, by their id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerzoo.errors import RepositoryError
 
 @pytest.fixture
 def saved(tmp_path: Path) -> dict[str, bytes]:
-    """A network with a head of its own, as timm publishes it."""
+    """Save a network with a new head, as timm publishes it."""
     torch.manual_seed(0)
     network = timm.create_model("resnet10t", num_classes=7)
     save_for_hf(network, tmp_path, safe_serialization=True)
@@ -46,7 +46,7 @@ def test_preprocessing_follows_the_configuration_of_the_repository(connected: Hu
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (
             '{"architecture": "resnet10tt"}',
@@ -56,7 +56,7 @@ def test_preprocessing_follows_the_configuration_of_the_repository(connected: Hu
         ("{", "its config.json is no JSON"),
     ],
 )
-def test_a_repository_that_timm_cannot_read_has_a_specific_error(connected: Hub, config: str, told: str) -> None:
+def test_a_repository_that_timm_cannot_read_has_a_specific_error(connected: Hub, config: str, message: str) -> None:
     connected.repository("acme/other").commit({"config.json": config})
-    with pytest.raises(RepositoryError, match=told):
+    with pytest.raises(RepositoryError, match=message):
         layerzoo.load("timm/acme/other")
