@@ -26,17 +26,17 @@ def text_file(home: Path) -> None:
     ],
 )
 def test_extract_suggests_the_quoted_selector(zoo: Zoo, home: Path, words: str, advice: str) -> None:
-    message = zoo("extract", *words.split(), "--out", "o.npz")
-    assert message.code == 2
-    assert "braces" in message.err
-    assert message.err.endswith(f"Next: {advice}\n")
+    result = zoo("extract", *words.split(), "--out", "o.npz")
+    assert result.code == 2
+    assert "braces" in result.err
+    assert result.err.endswith(f"Next: {advice}\n")
     assert not (home / "o.npz").exists()
 
 
 def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
-    message = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
-    assert message.code == 2
-    assert message.err.endswith("Next: --layer 'block.{1..2}'\n")
+    result = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
+    assert result.code == 2
+    assert result.err.endswith("Next: --layer 'block.{1..2}'\n")
 
 
 @pytest.mark.parametrize(
@@ -55,29 +55,29 @@ def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
 def test_every_command_with_layers_or_patterns_suggests_the_quoted_selector(
     zoo: Zoo, words: str, advice: str | None
 ) -> None:
-    message = zoo(*words.split())
-    assert message.code in (2, 3)
-    assert ("A shell makes several words of braces" in message.err) == (advice is not None)
+    result = zoo(*words.split())
+    assert result.code in (2, 3)
+    assert ("A shell makes several words of braces" in result.err) == (advice is not None)
     if advice is not None:
-        assert message.err.splitlines()[0].endswith(advice)
+        assert result.err.splitlines()[0].endswith(advice)
 
 
 @pytest.mark.parametrize(
     "words", ["layers starter/minilm-l6 block.1 other", "show timm/resnet18 timm/resnet34", "doctor block.1"]
 )
 def test_other_extra_arguments_are_reported_as_unexpected(zoo: Zoo, words: str) -> None:
-    message = zoo(*words.split())
-    assert message.code == 2
-    assert "braces" not in message.err
-    assert "unexpected extra argument" in message.err
+    result = zoo(*words.split())
+    assert result.code == 2
+    assert "braces" not in result.err
+    assert "unexpected extra argument" in result.err
 
 
 @pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
 def test_names_of_missing_files_are_reported_as_missing(zoo: Zoo, words: str) -> None:
-    message = zoo("extract", *words.split(), "--out", "o.npz")
-    assert message.code != 0
-    assert "no such file or folder" in message.err
-    assert "braces" not in message.err
+    result = zoo("extract", *words.split(), "--out", "o.npz")
+    assert result.code != 0
+    assert "no such file or folder" in result.err
+    assert "braces" not in result.err
 
 
 def test_a_file_named_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:

@@ -35,13 +35,13 @@ def vit(connected: Hub, home: Path, weights: bytes) -> Repository:
 def test_pulled_weights_are_complete_and_locked_next_to_the_registry(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, weights: bytes
 ) -> None:
-    printed = zoo("pull", "mine/vit")
-    (row,) = json.loads(printed.out)
-    assert printed.code == 0
+    result = zoo("pull", "mine/vit")
+    (row,) = json.loads(result.out)
+    assert result.code == 0
     assert (row["model"], row["revision"]) == ("mine/vit", vit.at("main").revision)
     assert Path(row["files"]["model.safetensors"]).read_bytes() == weights
     assert row["bytes"] == row["fetched"] == len(weights) + 2
-    assert f"Locked in {home / 'layerzoo.lock'}: mine/vit" in printed.err
+    assert f"Locked in {home / 'layerzoo.lock'}: mine/vit" in result.err
     locked = json.loads((home / "layerzoo.lock").read_text())["models"]["mine/vit"]
     assert locked["revision"] == vit.at("main").revision
     assert locked["files"]["model.safetensors"]["size"] == len(weights)
@@ -92,18 +92,18 @@ def test_a_partial_pull_downloads_the_tensors_up_to_the_layer(
 
 @pytest.mark.parametrize("arguments", [("--partial",), ("--layer", "block.0")])
 def test_partial_and_layer_require_each_other(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
-    printed = zoo("pull", "mine/vit", *arguments)
-    assert printed.code == 2
-    assert "give both, or neither for whole files" in printed.err
+    result = zoo("pull", "mine/vit", *arguments)
+    assert result.code == 2
+    assert "give both, or neither for whole files" in result.err
 
 
 @pytest.mark.parametrize("arguments", [("--offline", "pull", "mine/vit"), ("pull", "mine/vit", "--offline")])
 def test_offline_no_request_is_sent_and_the_error_names_the_pull_command(
     connected: Hub, vit: Repository, zoo: Zoo, arguments: tuple[str, ...]
 ) -> None:
-    printed = zoo(*arguments)
-    assert printed.code == 6
-    assert printed.err.strip() == (
+    result = zoo(*arguments)
+    assert result.code == 6
+    assert result.err.strip() == (
         "zoo: hf://acme/vit@main is not on this machine, and no connection may be opened (offline). "
         "Next, with a connection: zoo pull mine/vit"
     )
@@ -123,8 +123,8 @@ def test_a_failed_pull_gives_one_message_and_locks_nothing(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, fault: Callable[..., None], code: int, message: str
 ) -> None:
     fault(connected, vit)
-    printed = zoo("pull", "mine/vit")
-    assert printed.code == code, printed.err
-    assert message in printed.err
-    assert "Traceback" not in printed.err
+    result = zoo("pull", "mine/vit")
+    assert result.code == code, result.err
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert not (home / "layerzoo.lock").exists()

@@ -27,18 +27,18 @@ def tokens(home: Path, zoo: Zoo) -> Zoo:
     return partial(zoo, "tokens")
 
 
-def answer(reported: CommandResult) -> Any:
-    return json.loads(reported.out)
+def answer(result: CommandResult) -> Any:
+    return json.loads(result.out)
 
 
 def test_the_counts_of_all_texts_are_summed(tokens: Zoo) -> None:
-    reported = tokens(MODEL, "texts.txt", "--format", "json")
-    assert answer(reported) == {
+    result = tokens(MODEL, "texts.txt", "--format", "json")
+    assert answer(result) == {
         "model": MODEL, "max_tokens": 256, "texts": 5, "empty": 1, "failed": 1, "words": 308, "tokens": 312,
         "unknown": 3, "truncated": 1, "left_out": 46, "pieces_per_word": pytest.approx(312 / 308),
         "unknown_rate": pytest.approx(3 / 312), "unknown_words": {"ᚠᚢᚦ": 2, "ᚨᚱᚲ,": 1},
     }  # fmt: skip
-    assert reported[::2] == (1, "1 of 5 texts failed.\n")
+    assert result[::2] == (1, "1 of 5 texts failed.\n")
 
 
 def test_the_counts_are_printed_as_a_table(tokens: Zoo) -> None:
@@ -68,9 +68,9 @@ def test_each_text_has_a_row_in_input_order(tokens: Zoo) -> None:
 
 def test_unusual_counts_are_explained_on_standard_error(tokens: Zoo, home: Path) -> None:
     (home / "runes.txt").write_text("ᚠᚢᚦ and ᚨᚱᚲ\n", encoding="utf-8")
-    reported = tokens(MODEL, "runes.txt")
-    assert reported.code == 0
-    assert reported.err.startswith(
+    result = tokens(MODEL, "runes.txt")
+    assert result.code == 0
+    assert result.err.startswith(
         "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: they are missing from its vocabulary"
     )
     (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
@@ -100,9 +100,9 @@ def test_texts_can_come_from_a_column_or_standard_input(tokens: Zoo, home: Path,
 def test_a_mistake_has_an_exit_code_and_a_message(
     tokens: Zoo, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    reported = tokens(*arguments)
-    assert (reported.code, reported.out) == (code, "")
-    assert message in reported.err
+    result = tokens(*arguments)
+    assert (result.code, result.out) == (code, "")
+    assert message in result.err
 
 
 def test_a_tokenizer_without_an_unknown_token_has_no_unknown_counts(tokens: Zoo, home: Path) -> None:

@@ -105,9 +105,9 @@ def test_features_equal_the_library(bert: Repository) -> None:
 
 
 def test_a_trace_downloads_the_small_files_and_no_weights(connected: Hub, bert: Repository, zoo: Zoo) -> None:
-    printed = zoo("layers", "--trace", BERT)
-    assert printed.code == 0, printed.err
-    assert printed.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+    result = zoo("layers", "--trace", BERT)
+    assert result.code == 0, result.err
+    assert result.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
     assert connected.bytes_sent(WEIGHTS) == 0
     assert not [request for request in connected.requests if request.matches(WEIGHTS)]
     assert connected.bytes_sent("/acme/bert/resolve/*") == sum(
@@ -134,10 +134,10 @@ def test_offline_the_error_for_an_unknown_repository_explains_how_to_identify_it
     connected: Hub, bert: Repository, zoo: Zoo
 ) -> None:
     for verb in ("show", "layers"):
-        printed = zoo(verb, BERT)
-        assert (printed.code, printed.out) == (3, "")
-        assert "may be a repository of the hub, and nothing is known of it yet" in printed.err
-        assert f"zoo layers --trace {BERT}" in printed.err
+        result = zoo(verb, BERT)
+        assert (result.code, result.out) == (3, "")
+        assert "may be a repository of the hub, and nothing is known of it yet" in result.err
+        assert f"zoo layers --trace {BERT}" in result.err
     assert connected.requests == []
     with pytest.raises(UnidentifiedModelError):
         layerzoo.model(BERT)
@@ -169,8 +169,8 @@ def test_a_lock_keeps_the_commit(bert: Repository, zoo: Zoo) -> None:
 def test_a_lock_from_another_machine_is_verified(bert: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock", BERT)
     shutil.rmtree(home.parent / "cache/identified")
-    printed = zoo("lock", "--check", "--format", "json")
-    assert (printed.code, [row["state"] for row in json.loads(printed.out)]) == (0, ["unchanged"])
+    result = zoo("lock", "--check", "--format", "json")
+    assert (result.code, [row["state"] for row in json.loads(result.out)]) == (0, ["unchanged"])
 
 
 def test_a_pull_downloads_everything_and_later_commands_send_no_request(
@@ -197,9 +197,9 @@ def test_downloaded_files_are_kept_while_the_repository_is_known(bert: Repositor
 
 def test_extract_from_the_command_line(bert: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    printed = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
-    assert printed.code == 0, printed.err
-    assert "2 samples through hf/acme/bert at block.2 (mean)" in printed.err
+    result = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
+    assert result.code == 0, result.err
+    assert "2 samples through hf/acme/bert at block.2 (mean)" in result.err
 
 
 def test_an_alias_and_a_base_can_be_a_repository(bert: Repository, home: Path, zoo: Zoo) -> None:
@@ -251,8 +251,8 @@ def test_files_of_a_folder_take_precedence_over_the_catalogue(connected: Hub, tm
 def test_a_misspelt_name_suggests_the_nearest_catalogued_name(connected: Hub, zoo: Zoo) -> None:
     near = "Nearest: hf/google-bert/bert-base-uncased"
     assert near in zoo("show", "hf/google-bert/bert-base-uncase").err
-    printed = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
-    assert (printed.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in printed.err) == (6, True)
+    result = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
+    assert (result.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in result.err) == (6, True)
 
 
 # ---------------------------------------------------------------- several towers
@@ -272,9 +272,9 @@ def test_the_error_for_an_unknown_tower_lists_the_towers(clip: Repository) -> No
 
 def test_the_command_line_selects_the_tower_for_the_input(clip: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    printed = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
-    assert printed.code == 0, printed.err
-    assert "2 samples through hf/acme/clip:text at" in printed.err
+    result = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
+    assert result.code == 0, result.err
+    assert "2 samples through hf/acme/clip:text at" in result.err
 
 
 # ---------------------------------------------------------------- sentence-transformers
@@ -297,9 +297,9 @@ def test_a_sentence_encoder_equals_sentence_transformers(connected: Hub, mode: s
 
 
 def test_an_unknown_repository_is_reported(connected: Hub, zoo: Zoo) -> None:
-    printed = zoo("layers", "--trace", "hf/acme/bertt")
-    assert printed.code == 6
-    assert "hf://acme/bertt@main: there is no such repository, or it is private" in printed.err
+    result = zoo("layers", "--trace", "hf/acme/bertt")
+    assert result.code == 6
+    assert "hf://acme/bertt@main: there is no such repository, or it is private" in result.err
 
 
 def test_a_gated_repository_is_reported(connected: Hub) -> None:
@@ -316,9 +316,9 @@ def test_a_missing_revision_is_reported(bert: Repository) -> None:
 def test_offline_no_request_is_sent_and_the_next_step_is_reported(
     connected: Hub, bert: Repository, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    printed = zoo("--offline", "layers", "--trace", BERT)
-    assert printed.code == 6
-    assert f"Next, with a connection: zoo pull {BERT}" in printed.err
+    result = zoo("--offline", "layers", "--trace", BERT)
+    assert result.code == 6
+    assert f"Next, with a connection: zoo pull {BERT}" in result.err
     assert connected.requests == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OfflineError):

@@ -180,8 +180,8 @@ def test_prompt_and_unit_length_can_be_set_on_the_command_line(prompted: Path, z
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {model: row}}))
     (home / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     asked = ("--prompt", "passage", "--normalize")
-    message = zoo("extract", "texts.txt", "--model", model, "--out", "out.npz", *asked)
-    assert message.code == 0, message.err
+    result = zoo("extract", "texts.txt", "--model", model, "--out", "out.npz", *asked)
+    assert result.code == 0, result.err
     found = layerzoo.Features.load(home / "out.npz")
     assert_equal(found.values, encoded(prompted, prompt_name="passage", normalize_embeddings=True))
     assert (found.provenance["prompt"], found.provenance["normalize"]) == ("A passage ", True)
