@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ from tests.distributions import (
     Installation,
     Wheel,
     build,
-    empty_installation,
-    install,
     install_with_links,
     open_wheel,
 )
@@ -129,14 +125,9 @@ def _plugins_of_extra(extra: str, core: Wheel) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Install the core alone, with its dependencies from the package index."""
-    folder = tmp_path_factory.mktemp("core")
-    alone = empty_installation(folder)
-    dist = wheels[CORE].path.parent
-    install(alone, "--no-compile", "--find-links", dist, "--constraint", ROOT / "constraints.txt", CORE)
-    yield alone
-    shutil.rmtree(folder)  # 200 MB
+def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Install the core alone, with its requirements."""
+    return install_with_links(tmp_path_factory.mktemp("core"), CORE, wheels)
 
 
 def test_the_core_alone_can_be_browsed(core: Installation):

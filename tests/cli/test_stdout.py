@@ -140,7 +140,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     driver = [sys.executable, "-c", textwrap.dedent(DRIVER)]
     done = subprocess.run(
-        driver, input="\n".join(VERBS), env=environment, cwd=folder, capture_output=True, text=True, check=True
+        driver,
+        input="\n".join(VERBS),
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
     )
     (folder / "codes").write_text(done.stdout, encoding="utf-8")
     return folder

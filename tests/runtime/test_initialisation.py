@@ -79,7 +79,7 @@ def test_a_loaded_network_equals_load_state_dict_of_torch(tmp_path: Path, name: 
         torch.testing.assert_close(backbone.module(images)["block.0"], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sampled(list(NETWORKS), 15))
 def test_a_network_is_initialised_only_where_required(name: str) -> None:
     skipped = Initialisation(skip=True)
     with skipped.recorded():
