@@ -200,7 +200,7 @@ def test_every_command_has_help(zoo: Zoo) -> None:
         assert zoo(verb, "--help")[0] == 0
 
 
-# ---------------------------------------------------------------- fresh interpreters
+# ---------------------------------------------------------------- new interpreters
 
 
 def test_closing_the_pipe_early_is_no_error(zoo: Zoo, home: Path) -> None:

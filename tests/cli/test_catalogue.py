@@ -228,7 +228,7 @@ def test_a_catalogue_of_another_format_version_can_be_built_again(built: Built, 
     assert len(zoo("list --plugin catalogued --format ids")[1].splitlines()) == 5
 
 
-# ---------------------------------------------------------------- mistakes, told before the long work
+# ---------------------------------------------------------------- mistakes, reported before the long work
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def values(line: str) -> list[str]:
     return [value for _, value in offered(line)]
 
 
-# ---------------------------------------------------------------- what is offered
+# ---------------------------------------------------------------- completions
 
 
 def test_commands_are_completed(home: Path) -> None:
@@ -147,7 +147,7 @@ def test_bash_receives_the_part_that_it_replaces(ids: Path, line: str, word: str
     assert in_bash("zoo", 0, line, word) == replies
 
 
-# ---------------------------------------------------------------- somebody types
+# ---------------------------------------------------------------- interactive shells
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -176,7 +176,7 @@ def test_the_completion_script_is_valid(home: Path, shell: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-# ---------------------------------------------------------------- whatever is broken
+# ---------------------------------------------------------------- broken files and plugins
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_text_of_a_registry_file_cannot_control_the_terminal(home: Path) -> None
         assert not set(done.stdout + done.stderr) & set("\x1b\x07\u202e")
 
 
-# ---------------------------------------------------------------- where it runs
+# ---------------------------------------------------------------- working directories
 
 
 def test_a_missing_home_directory_is_no_error(home: Path) -> None:

@@ -84,7 +84,7 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
         "norm",
         lambda network, **inputs: last_state(network, **inputs)[2:],
     ),
-    "a sound repeated": (
+    "a clip repeated": (
         "clap",
         ClapFeatureExtractor(truncation="rand_trunc"),
         {"audio_config": {"hidden_size": 768}},  # the width of its last stage

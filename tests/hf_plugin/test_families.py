@@ -54,7 +54,7 @@ FAMILIES = {
         "detr": f"{STAGES} · neck.block.{{0..1}} · query.norm · query.block.{{0..1}}",
         "rt_detr": f"{STAGES} · neck.block.0 · neck.fpn.{{0..1}} · neck.pan.{{0..1}} · query.block.{{0..1}}",
     },
-    "sounds": {
+    "audio": {
         "wav2vec2": PLAIN,
         "hubert": PLAIN,
         "wavlm": PLAIN,

@@ -217,7 +217,7 @@ def test_a_disabled_plugin_reads_no_repository(bert: Repository, home: Path, zoo
         layerzoo.load(BERT)
 
 
-# ---------------------------------------------------------------- a repository that the catalogue has
+# ---------------------------------------------------------------- catalogued repositories
 
 
 def test_files_of_a_repository_take_precedence_over_the_catalogue(connected: Hub, zoo: Zoo) -> None:
@@ -293,7 +293,7 @@ def test_a_sentence_encoder_equals_sentence_transformers(connected: Hub, mode: s
     assert torch.allclose(torch.from_numpy(features.values), wanted, atol=1e-6)
 
 
-# ---------------------------------------------------------------- what is not there
+# ---------------------------------------------------------------- missing repositories
 
 
 def test_an_unknown_repository_is_reported(connected: Hub, zoo: Zoo) -> None:

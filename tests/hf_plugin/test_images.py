@@ -338,7 +338,7 @@ def test_features_with_interpolated_positions_equal_the_library(folder: Folder) 
     assert np.allclose(found["block.1"][0], wanted, atol=1e-6)
 
 
-# ---------------------------------------------------------------- what is declared
+# ---------------------------------------------------------------- declarations
 
 
 def test_the_description_of_a_processor_states_its_operations(folder: Folder) -> None:

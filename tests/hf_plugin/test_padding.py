@@ -88,8 +88,10 @@ def agree(
     pool: str,
     batch_backbone: layerzoo.Backbone | None = None,
 ) -> None:
-    """Check that the features of each sample alone equal those in batches with the others. beside: the backbone for
-    the batches, if another."""
+    """Check that the features of each sample alone equal those in batches with the others.
+
+    batch_backbone: the backbone for the batches, if it is another.
+    """
     together = layerzoo.extract(batch_backbone or backbone, list(samples), batch_size=batch_size, pool=pool).values
     for sample, found in zip(samples, together, strict=True):
         alone = layerzoo.extract(backbone, [sample], pool=pool).values[0]

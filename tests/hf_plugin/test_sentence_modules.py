@@ -33,7 +33,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# ---------------------------------------------------------------- a network in a folder below
+# ---------------------------------------------------------------- a network in a subfolder
 
 
 def moved(folder: Path, below: str) -> Path:

@@ -27,7 +27,7 @@ def test_unsaved_tensors_of_every_type_have_their_values() -> None:
     for model_type in MODEL_MAPPING_NAMES:
         try:
             small(model_type)
-        except Exception:  # noqa: BLE001 - what a type needs beside its default configuration is no matter here
+        except Exception:  # noqa: BLE001 - requirements of a type beyond its default configuration do not matter here
             continue
         if names := differing(lambda model_type=model_type: small(model_type))[0]:  # type: ignore[misc]
             found[model_type] = names

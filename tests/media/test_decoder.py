@@ -111,7 +111,7 @@ def test_decode_processes_use_the_pillow_settings_of_the_program(folder: Path, m
         )
 
 
-# ---------------------------------------------------------------- a decoder that is lost
+# ---------------------------------------------------------------- failing decoders
 
 
 def children() -> list[int]:
@@ -251,7 +251,7 @@ def test_a_setting_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPat
             Workers()
 
 
-# ---------------------------------------------------------------- the process that computes
+# ---------------------------------------------------------------- the main process
 
 
 SCRIPT = """

@@ -50,7 +50,7 @@ def marked(problem: Diagnostic) -> str:
     return problem.text[begin : begin + problem.length]
 
 
-# ---------------------------------------------------------------- what is said once
+# ---------------------------------------------------------------- shared fields
 
 
 def test_the_header_declares_fields_shared_by_all_lines(compiled: Compile) -> None:
@@ -100,7 +100,7 @@ def test_a_line_can_declare_layers_by_name(compiled: Compile) -> None:
     assert net.layers == (Layer(name="norm", module="ln"),)
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_mistake_in_aliases_invalidates_its_line(compiled: Compile, aliases: A
     assert words in problem.message
 
 
-# ---------------------------------------------------------------- written
+# ---------------------------------------------------------------- writing
 
 
 def test_a_written_catalogue_is_read_back_unchanged(compiled: Compile) -> None:

@@ -76,7 +76,7 @@ def lock(folder: Path, **models: tuple[str, str | None]) -> Path:
     return path
 
 
-# ---------------------------------------------------------------- what the line says
+# ---------------------------------------------------------------- the notice
 
 
 def test_the_notice_names_the_file_and_its_models(home: Path, notice: list[str]) -> None:
@@ -246,7 +246,7 @@ def test_an_invalid_lock_stops_the_commands_that_need_it(home: Path, notice: lis
     assert f"{path} (no model can be loaded: " in notice[0]
 
 
-# ---------------------------------------------------------------- files that are left out, or are the user's own
+# ---------------------------------------------------------------- excluded files, and files of the user
 
 
 def test_local_files_can_be_excluded(home: Path, notice: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def answers(zoo: Registry) -> dict[str, Any]:
     return {name: question() for name, question in questions(zoo).items()}
 
 
-# ---------------------------------------------------------------- as things are now
+# ---------------------------------------------------------------- changes of files and plugins
 
 
 def test_the_registry_of_the_process_is_reused_while_nothing_changes(install: Install) -> None:

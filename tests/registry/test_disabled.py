@@ -190,7 +190,7 @@ def test_a_symbolic_link_is_kept(install: Install, home: Path) -> None:
     assert "acme" in (home / "mine.txt").read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------- a law
+# ---------------------------------------------------------------- invariant
 
 
 names = st.sampled_from(["one", "two", "three", "one-zoo", "two-zoo", "three-zoo"])

@@ -85,7 +85,7 @@ def known(install: Install, home: Path) -> list[str]:
     return Registry().ids()
 
 
-# ---------------------------------------------------------------- the index is read, and not made again
+# ---------------------------------------------------------------- the index is reused
 
 
 def test_a_warm_index_gives_the_results_of_a_cold_one(known: list[str]) -> None:
@@ -401,7 +401,7 @@ def test_an_intermittent_file_is_present_or_absent(home: Path) -> None:
     assert (registry().problems(), "mine/net" in registry().ids()) == ([], False)
 
 
-# ---------------------------------------------------------------- what is no ordinary file
+# ---------------------------------------------------------------- special files
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def test_a_plugin_cannot_inherit_from_a_model_of_the_user(user_zoo: Callable[...
     assert len(zoo.problems()) == 1
 
 
-# ---------------------------------------------------------------- what could be installed
+# ---------------------------------------------------------------- uninstalled models
 
 
 def test_an_uninstalled_model_is_listed_with_its_distribution(zoo: Registry) -> None:
@@ -313,7 +313,7 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
         zoo.default_model("sound")  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------- what is not there
+# ---------------------------------------------------------------- missing names
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_an_incomplete_base_is_refused(user_zoo: Callable[..., Registry]) -> Non
         zoo.model("mine/b")
 
 
-# ---------------------------------------------------------------- the user's own files
+# ---------------------------------------------------------------- files of the user
 
 
 def test_the_nearest_file_of_the_user_takes_precedence(user_zoo: Callable[..., Registry]) -> None:

@@ -209,7 +209,7 @@ def test_model_code_that_catches_exceptions_does_not_catch_the_stop() -> None:
         def forward(self, x: Tensor) -> Tensor:
             try:
                 x = self.inner(x)
-            except Exception:  # noqa: BLE001  # the habit that is meant
+            except Exception:  # noqa: BLE001  # the tested property
                 x = x * 0
             return self.outer(x)
 

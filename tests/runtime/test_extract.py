@@ -215,7 +215,7 @@ def test_a_folder_is_sorted_and_other_files_are_named(vision: Backbone, photo: P
     for name in ("b.png", "a.png", "below/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(photo.read_bytes())
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     features = layerzoo.extract(vision, tmp_path)
     assert [Path(name).relative_to(tmp_path).as_posix() for name in features.ids] == ["a.png", "b.png", "below/c.png"]
     assert [Path(name).name for name in features.passed_over] == ["notes.txt"]

@@ -323,7 +323,7 @@ def test_a_killed_load_continues(connected: Hub, hosted: Repository, home: Path)
     assert torch.equal(activations(part), activations(load(DEEP)))
 
 
-# ---------------------------------------------------------------- what does not fit, or is no checkpoint
+# ---------------------------------------------------------------- mismatched and invalid checkpoints
 
 
 def damaged(data: bytes, **changes: Any) -> bytes:

@@ -74,9 +74,9 @@ def test_every_tag_and_architecture_is_covered(tags: dict[str, Any]) -> None:
     assert {known.crop_mode for known in tags.values()} == {"center", "squash", "border"}
 
 
-@pytest.mark.parametrize("picture", ["photograph", "portrait", "tiny", "wide", "grey", "cmyk"])
-def test_equals_timm_for_every_configuration(picture: str, images: dict[str, Path], transforms: Transforms) -> None:
-    path = images[picture]
+@pytest.mark.parametrize("kind", ["photograph", "portrait", "tiny", "wide", "grey", "cmyk"])
+def test_equals_timm_for_every_configuration(kind: str, images: dict[str, Path], transforms: Transforms) -> None:
+    path = images[kind]
     ours, theirs = decode(path), Image.open(path).convert("RGB")
     different = [
         name
@@ -91,8 +91,8 @@ def test_equals_timm_for_every_configuration(picture: str, images: dict[str, Pat
 def test_extreme_proportions(size: tuple[int, int], tag: str, images: dict[str, Path]) -> None:
     known = timm.get_pretrained_cfg(tag)
     transform = create_transform(**resolve_data_config(pretrained_cfg=known.to_dict()))
-    picture = ImageOps.fit(decode(images["photograph"]), size)
-    assert torch.equal(torch.from_numpy(to_array(picture, declared(known))), transform(picture))
+    image = ImageOps.fit(decode(images["photograph"]), size)
+    assert torch.equal(torch.from_numpy(to_array(image, declared(known))), transform(image))
 
 
 def test_a_rotated_image_is_oriented_first(images: dict[str, Path], transforms: Transforms, tmp_path: Path) -> None:
