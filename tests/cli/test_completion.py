@@ -91,7 +91,7 @@ def test_files(home: Path, line: str) -> None:
     assert offered(line) == [("file", "")]
 
 
-def test_a_long_list_is_shortened_without_changing_its_common_prefix(home: Path) -> None:
+def test_a_long_list_is_shortened_and_keeps_its_last_entry(home: Path) -> None:
     models = "".join(f"  net-{number:04}: {{modality: text, builder: toy}}\n" for number in range(2000))
     (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
     found = values("zoo show mine/net-")

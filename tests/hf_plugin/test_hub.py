@@ -211,7 +211,7 @@ def test_an_alias_and_a_base_can_be_a_repository(bert: Repository, home: Path, z
     assert [str(each) for each in layerzoo.registry.lookup.registry().problems()] == []
 
 
-def test_a_disabled_plugin_reads_no_repository(bert: Repository, home: Path, zoo: Zoo) -> None:
+def test_a_disabled_repository_is_not_a_model(bert: Repository, home: Path, zoo: Zoo) -> None:
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "disable": [BERT]}))
     with pytest.raises(UnknownModelError, match="is disabled by"):
         layerzoo.load(BERT)

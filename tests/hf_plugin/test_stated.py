@@ -56,7 +56,7 @@ def test_a_checkpoint_has_a_size_only_if_its_name_states_one(rows: dict[str, dic
             assert stated[0] <= row["params"] <= stated[1], name
 
 
-def test_unknown_facts_of_a_checkpoint_are_taken_from_its_architecture(rows: dict[str, dict[str, Any]]) -> None:
+def test_a_checkpoint_of_unknown_size_has_no_facts_of_its_architecture(rows: dict[str, dict[str, Any]]) -> None:
     published, architecture = rows["bigscience/bloom"], rows["bloom"]
     assert not {"params", "flops", "layers", "aliases"} & published.keys()
     assert published["summary"] == "BloomModel, size unknown until inspected"
@@ -101,7 +101,7 @@ def test_other_names_state_no_size(checkpoint: str) -> None:
     assert stated_params(checkpoint) is None
 
 
-def test_facts_of_the_weights_take_precedence_in_a_traced_row() -> None:
+def test_a_traced_row_is_split_if_its_weights_have_another_size() -> None:
     row = {"id": "acme/net-7b", "aliases": ["net", "net_text"], "summary": "Net", "weights": "hf://acme/net-7b"}
     traced = {**row, "params": 7, "flops": 9, "layers": [["norm", "norm"]]}
     unknown = {"id": "acme/net-7b", "summary": "Net?", "weights": "hf://acme/net-7b"}

@@ -126,7 +126,7 @@ def test_the_error_for_an_invalid_model_shows_its_line(home: Path) -> None:
         ("a: [", "invalid", False),
     ],
 )
-def test_a_mistake_in_the_header_is_reported_once(
+def test_a_mistake_outside_of_the_models_keeps_the_models(
     home: Path, monkeypatch: pytest.MonkeyPatch, head: str, state: str, kept: bool
 ) -> None:
     shutil.copytree(ON_DISK / "good", home / "site")

@@ -53,7 +53,7 @@ def test_an_invalid_text_is_named_and_fails_alone(
     assert found.report["empty"] == (kind is EmptySampleError)
 
 
-def test_null_bytes_and_invisible_characters_are_passed_to_the_tokenizer(model: Backbone) -> None:
+def test_null_bytes_and_invisible_characters_do_not_change_features(model: Backbone) -> None:
     values = layerzoo.extract(model, [GOOD, "a\0 fine\0 film", "\ufeffa fi\u200bne film"]).values
     np.testing.assert_allclose(values[1:], np.stack([values[0]] * 2), rtol=1e-5, atol=1e-6)
 

@@ -89,7 +89,7 @@ def test_random_weights_of_a_network_without_files_open_no_connection(package: P
     assert connected.requests == []
 
 
-def test_results_are_valid_while_the_plugin_and_its_declaration_are_unchanged(package: Path) -> None:
+def test_the_state_of_a_plugin_changes_with_its_files(package: Path) -> None:
     before = state_of("catalogued")
     assert before == state_of("catalogued")
     (package / "names.toml").write_text("width = 4\n", encoding="utf-8")

@@ -61,7 +61,7 @@ def test_without_files_the_declaration_is_used(
     assert "the configuration in its repository is unavailable" in caplog.text
 
 
-def test_a_modified_spec_is_unchanged(publish: Callable[..., Any]) -> None:
+def test_a_modified_spec_is_not_replaced_by_that_of_the_repository(publish: Callable[..., Any]) -> None:
     publish("acme/net", 4)
     layerzoo.load("reading/acme/net", layer="module:0")
     spec = layerzoo.model("reading/acme/net")
