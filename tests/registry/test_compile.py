@@ -337,7 +337,9 @@ def test_an_invalid_line_of_a_catalogue_affects_only_itself(tmp_path: Path, line
         ("layer zoo", "0.1", False),
     ],
 )
-def test_a_requirement_is_compared_with_the_installed_version(requirement: str, version: str | None, is_met: bool) -> None:
+def test_a_requirement_is_compared_with_the_installed_version(
+    requirement: str, version: str | None, is_met: bool
+) -> None:
     assert (unmet(requirement, version) is None) == is_met
 
 
