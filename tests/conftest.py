@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from tests.distributions import FOLDERS, Wheel, build
 from tests.hub import Hub
@@ -88,7 +89,8 @@ def index() -> Path:
     from layerzoo.registry import Registry
 
     folder = _RUN_CACHE / "index"
-    Registry(cache=folder).ids()
+    with FileLock(_RUN_CACHE / "index.lock"):  # no worker copies the file while another one writes it
+        Registry(cache=folder).ids()
     return folder
 
 
