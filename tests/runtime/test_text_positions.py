@@ -1,4 +1,4 @@
-"""Which positions of a text are pooled: the same alone, in any batch and in chunks, with and without special tokens."""
+"""The same positions of a text are pooled alone, in any batch and in chunks, with and without special tokens."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def words(install: Callable[..., None]) -> Callable[..., ModelSpec]:
 
 
 def raw(backbone: layerzoo.Backbone, text: str, added: tuple[int, int] = (0, 0)) -> Values:
-    """(token, channel): what the network gives for a text alone. What it makes of padding is cut out."""
+    """Return (token, channel): the activations of a text alone, without those of padding."""
     batch = backbone.preprocess([text])
     ids, valid = batch.inputs["tokens"], int(batch.valid[0])  # type: ignore[index]
     with torch.no_grad():
@@ -85,7 +85,7 @@ def assert_equal(found: list[Values], expected: list[Values]) -> None:
     ("prefix", "suffix", "added"),
     [(None, None, (0, 0)), (1, None, (0, 0)), (2, 1, (0, 0)), (0, 1, (0, 0)), (3, None, (3, 0)), (2, 2, (2, 2))],
 )
-def test_what_is_pooled_from_a_text_does_not_depend_on_its_batch(
+def test_pooled_positions_of_a_text_do_not_depend_on_its_batch(
     words: Callable[..., ModelSpec],
     prefix: int | None,
     suffix: int | None,
@@ -107,7 +107,7 @@ def test_what_is_pooled_from_a_text_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("pool", POOLINGS)
-def test_special_tokens_can_be_left_out(words: Callable[..., ModelSpec], pool: str) -> None:
+def test_special_tokens_can_be_excluded(words: Callable[..., ModelSpec], pool: str) -> None:
     backbone = layerzoo.load(words(), weights="random:0")
     whole = [raw(backbone, text) for text in TEXTS]
     texts = [values[2:-1] for values in whole]  # two special tokens before, one after
@@ -126,7 +126,7 @@ def test_special_tokens_can_be_left_out(words: Callable[..., ModelSpec], pool: s
 def test_special_tokens_of_chunks_and_of_truncated_texts(
     words: Callable[..., ModelSpec], pool: str, special_tokens: bool
 ) -> None:
-    """Each chunk sees itself alone, and each position of the text is pooled from one of them."""
+    """Each chunk is processed alone, and each position of the text is pooled from one of them."""
     backbone = layerzoo.load(words(max_tokens=9), weights="random:0")
     text, overlap = "abcdefghijklmnopqrstuvw", 2
     ids = [1, 2, *backbone.preprocess._tokenizer.encode(text), 3]  # type: ignore[attr-defined]
@@ -157,7 +157,7 @@ def test_special_tokens_of_chunks_and_of_truncated_texts(
     np.testing.assert_allclose(truncated, expected, rtol=2e-4, atol=1e-5)
 
 
-def test_a_text_of_which_nothing_is_left_says_so(words: Callable[..., ModelSpec]) -> None:
+def test_a_text_without_remaining_positions_is_an_error(words: Callable[..., ModelSpec]) -> None:
     backbone = layerzoo.load(words(prefix=3, suffix=2), weights="random:0")
     found = layerzoo.extract(backbone, ["a", "a fine film"], errors="skip")
     assert found.ids == ("1",)
@@ -165,7 +165,7 @@ def test_a_text_of_which_nothing_is_left_says_so(words: Callable[..., ModelSpec]
         layerzoo.extract(backbone, ["a"])
 
 
-def test_special_tokens_of_tokens_that_are_given_are_those_of_the_tokenizer(words: Callable[..., ModelSpec]) -> None:
+def test_special_tokens_of_given_token_ids_are_those_of_the_tokenizer(words: Callable[..., ModelSpec]) -> None:
     backbone = layerzoo.load(words(), weights="random:0")
     ids = torch.tensor([1, 2, 10, 11, 3])
     with_special, bare = (
