@@ -20,7 +20,10 @@ from tests.terminal import Said, Zoo
 # No deadlines, because the machine may be shared. The same examples are drawn every time, so that a failure is due to a
 # change; `make test-slow` draws new ones, to find new counterexamples.
 settings.register_profile(
-    "layerzoo", deadline=None, derandomize="LAYERZOO_NEW_EXAMPLES" not in os.environ, suppress_health_check=[HealthCheck.too_slow]
+    "layerzoo",
+    deadline=None,
+    derandomize="LAYERZOO_NEW_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("layerzoo")
 

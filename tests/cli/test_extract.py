@@ -304,12 +304,12 @@ for out in sys.argv[1:]:
         main(["extract", "cat.png", "--out", out])
 print(json.dumps(sorted({"torch", "timm", "transformers"} & set(sys.modules))))
 """
-    outs = ["absent/f.parquet", "f.csv", "f", ".", "/proc/f.parquet", "cat.png/f.parquet"]
+    outs = ["absent/f.parquet", "f.txt", "f", ".", "/proc/f.parquet", "cat.png/f.parquet"]
     found = subprocess.run([sys.executable, "-c", script, *outs], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []
     told = found.stderr.replace(str(folder), "HERE")
     assert "zoo: cannot write HERE/absent/f.parquet: there is no folder HERE/absent\n" in told
-    assert "zoo: HERE/f.csv: no format is called '.csv'. Possible: .parquet, .npz, .safetensors\n" in told
+    assert "zoo: HERE/f.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors, .csv, .npy\n" in told
     assert "zoo: HERE/f: the name has no suffix to tell the format." in told
     assert "File '.' is a directory." in told
     assert "zoo: cannot write /proc/f.parquet: " in told

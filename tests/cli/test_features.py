@@ -70,4 +70,7 @@ def test_a_file_of_another_kind_is_a_mistake_in_the_command(
 ) -> None:
     Path("a.txt").touch()
     code, _, err = run(capsys, "a.txt")
-    assert (code, err) == (2, "zoo: a.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors\n")
+    assert (code, err) == (
+        2,
+        "zoo: a.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors, .csv, .npy\n",
+    )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A .parquet, .npz or .safetensors file.",
+    help="A .parquet, .npz or .safetensors file, or .csv or .npy for the numbers alone.",
 )
 @click.option(
     "--model",
