@@ -207,10 +207,10 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
         (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
         (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
         (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
-        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
+        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' is no device of torch"),
         (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is the overlap of chunks: pass chunks=True, too"),
         (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
-        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes images"),
+        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a file, and the model takes images"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
         (
             ("--out", "f.parquet", "--model", "starter/efficientnet"),
@@ -239,7 +239,7 @@ def test_a_mistake_has_an_exit_code_and_a_message(
         (("cat.png", "films.txt"), "of more than one kind (images: 1, texts: 1). Choose a model: --model"),
         (("-",), "lines on the standard input may be texts or paths. Say which model is to read them: --model MODEL"),
         (("cat.pgn",), "cat.pgn: no such file or folder. Nearest: cat.png"),
-        (("*.gif",), "nothing there is of a known kind"),
+        (("*.gif",), "*.gif: no file matches this pattern"),
     ],
 )
 def test_inputs_that_do_not_tell_the_model(zoo: Zoo, inputs: tuple[str, ...], message: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
 from layerzoo.media import text
+from layerzoo.media.array_images import ImageLayout
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Samples, samples
@@ -61,6 +62,9 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    ids: str | Iterable[str] | None = None,
+    layout: ImageLayout | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -94,7 +98,10 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers()
-    found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
+    found = samples(
+        inputs, backbone.preprocess.modality, column=column, decoder=decoder, ids=ids, layout=layout,
+        value_range=value_range,
+    )  # fmt: skip
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
         limit = limit._replace(bytes=limits().batch_bytes)
@@ -116,8 +123,10 @@ def extract(*args: Any, **kwargs: Any) -> Features:
 
     Args:
         model: an id, a spec, or a loaded :class:`Backbone`.
-        inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), images, arrays, audio
-            clips with their sample rate, or bytes; a torch Dataset or DataLoader.
+        inputs: a path, folder, glob or ``"-"``; a list or generator of paths (of texts, for a text model), images,
+            arrays, audio clips with their sample rate, or bytes; a frame of pandas or polars, a table of pyarrow or a
+            Dataset of ``datasets`` (see ``column``); an array of images (see ``layout``); a torch Dataset or
+            DataLoader.
         layer: see :func:`load`.
         pool: see :func:`load`.
         weights: see :func:`load`.
@@ -127,7 +136,8 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             texts of similar length are batched up to a number of tokens.
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
             ``Features.errors``.
-        column: the column of a table that holds the text.
+        column: the column of a table that holds the samples. None: of texts, the one called "text" or the only one of
+            text; else the only one that may hold samples.
         chunks: split a text that is longer than the model's limit into chunks and pool over all of them, instead of
             truncating it (``Features.report`` counts both).
         overlap: how many tokens neighbouring chunks share, so that tokens at their ends have context. Each token is
@@ -139,6 +149,12 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
+        ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
+            the rows of a pandas frame, else the position of each input.
+        layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor
+            is then not preprocessed. None: an array is (height, width, channel), a tensor is preprocessed.
+        value_range: the values of black and white in arrays of images, as in ``(0, 1)``. They are rounded to 8 bits.
+            None: the range of uint8 or uint16.
     Returns: :class:`Features` with one row per sample, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
