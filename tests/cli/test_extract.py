@@ -393,7 +393,7 @@ def test_progress_is_for_terminals(folder: Path, zoo: Zoo) -> None:
             shown += data
     os.close(terminal)
     assert process.wait(20) == 0
-    assert re.search(rb"\r.*\d+ samples .*0:00:0", shown)
+    assert re.search(rb"\r.*\d+ of 3000 samples \(\d+%\), \d+ samples?/s.*0:00:0", shown)
     assert shown.decode().rstrip().endswith("3000 samples through toy/next-word at block.0 (mean) → f.parquet")
 
 

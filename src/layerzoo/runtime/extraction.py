@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -19,11 +19,13 @@ from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
 from layerzoo.media import text
 from layerzoo.media.array_images import ImageLayout
+from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
-from layerzoo.media.samples import Samples, samples
+from layerzoo.media.samples import Item, Samples, samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
+from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
@@ -39,7 +41,7 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.spec import Layer, Modality, ModelSpec
 
 FloatArray = NDArray[np.float32]
 
@@ -65,6 +67,7 @@ def stream(
     ids: str | Iterable[str] | None = None,
     layout: ImageLayout | None = None,
     value_range: tuple[float, float] | None = None,
+    progress: ProgressChoice = None,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -75,6 +78,7 @@ def stream(
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
+    check_choice(progress)
     if batch_size is not None and not (hasattr(batch_size, "__index__") and batch_size >= 1):
         raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
@@ -98,10 +102,9 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers()
-    found = samples(
-        inputs, backbone.preprocess.modality, column=column, decoder=decoder, ids=ids, layout=layout,
-        value_range=value_range,
-    )  # fmt: skip
+    modality = backbone.preprocess.modality
+    options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
+    found = samples(inputs, modality, decoder=decoder, ids=ids, **options)
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
         limit = limit._replace(bytes=limits().batch_bytes)
@@ -114,7 +117,11 @@ def stream(
     plan = ExtractionPlan(
         backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
     )
-    return _pieces(plan, found, limit)
+    pieces = _pieces(plan, found, limit)
+    if progress is None or progress is False:
+        return pieces
+    counter = _counter(inputs, modality, partial(samples, inputs, modality, **options))
+    return _reported(pieces, counter, progress, backbone.spec.id)
 
 
 @with_parameters_of(stream)
@@ -155,6 +162,9 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             is then not preprocessed. None: an array is (height, width, channel), a tensor is preprocessed.
         value_range: the values of black and white in arrays of images, as in ``(0, 1)``. They are rounded to 8 bits.
             None: the range of uint8 or uint16.
+        progress: True shows a bar on a terminal and in a notebook, and elsewhere prints a line every 30 s on standard
+            error. Or a bar of tqdm, a class of tqdm, or a function of (done, total), called after each batch; the total
+            is None while it is unknown.
     Returns: :class:`Features` with one row per sample, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
@@ -162,7 +172,7 @@ def extract(*args: Any, **kwargs: Any) -> Features:
     return Features.join(stream(*args, **kwargs))
 
 
-def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterator[Features]:
+def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generator[Features]:
     backbone = plan.backbone
     pending = PendingSamples()
     report: Counter[str] = Counter()
@@ -190,6 +200,33 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterato
     if not (has_features or len(last)):
         last = replace(last, by_layer=empty_matrices(plan))
     yield replace(last, passed_over=tuple(inputs.passed_over))
+
+
+def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:
+    """Return the number of samples, or how to count them. find: returns the samples once more."""
+    if not is_counted_by_reading(inputs, modality) or is_standard_input(inputs):
+        return BackgroundCount(None, known_count(inputs, modality))
+
+    def found_again() -> Iterator[Item]:
+        with Workers() as decoder:
+            yield from find(decoder=decoder)
+
+    return BackgroundCount(found_again)
+
+
+def _reported(
+    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str
+) -> Iterator[Features]:
+    """Pass pieces on, and report the number of their samples."""
+    with (
+        contextlib.closing(pieces),
+        counter,
+        metered(progress, unit="samples", label=label, total=counter.total) as meter,
+    ):
+        for piece in pieces:
+            meter.total = counter.total
+            meter.advance(len(piece) + len(piece.errors))
+            yield piece
 
 
 def _run_batch(
