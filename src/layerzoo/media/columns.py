@@ -73,7 +73,7 @@ def table_in_memory(value: Any) -> TableInMemory | None:
 
 
 def _inspected(names: Sequence[str], values: Callable[[int], Iterator[Any]], **facts: Any) -> TableInMemory:
-    """Return a table whose columns are told apart by their first cells."""
+    """Return a table whose columns are classified by their first cells."""
 
     def candidates(modality: Modality) -> Sequence[str]:
         kinds = str if modality == "text" else (str, bytes, Path)

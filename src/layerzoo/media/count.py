@@ -72,7 +72,7 @@ class BackgroundCount:
             for count, _ in enumerate(self._find(), start=1):
                 if self._stop.is_set() or count > _MOST_COUNTED:
                     return
-        except Exception:  # noqa: BLE001 - the run itself reports what is wrong with the inputs
+        except Exception:  # noqa: BLE001 - the run itself reports the error
             return
         self.total = count
 
