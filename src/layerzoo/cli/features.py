@@ -45,7 +45,7 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
 
     \b
     ok          unchanged since it was written
-    no digests  written by another program or by an earlier version of layerzoo, or .csv or .npy
+    no digests  .csv, .npy, or written by another program or an earlier version
     damaged     changed since it was written, or not readable
     missing     there is no such file
 
