@@ -166,6 +166,11 @@ def test_a_table_that_cannot_be_read_says_what_to_pass_instead(inputs: Any, advi
         assert advice in refusal(inputs, column=column)
 
 
+def test_a_column_whose_name_occurs_twice_is_refused() -> None:
+    twice = pd.DataFrame([["a", "b"]], columns=["text", "text"])
+    assert refusal(twice) == "several columns are called 'text'. Rename them. Columns: text, text"
+
+
 def test_a_column_of_inputs_that_are_no_table_is_refused() -> None:
     assert refusal(TEXTS, column="text").endswith("Pass a table of pandas, polars, pyarrow or datasets")
     assert refusal(".", "vision", column="file").endswith("Pass a table in memory, as in pandas.read_csv(path)")

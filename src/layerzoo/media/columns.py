@@ -159,6 +159,8 @@ def position_of(table: TableInMemory, column: str | None, modality: Modality) ->
                 f"Columns: {listed(table.names)}"
             )
         column = candidates[0]
+    if list(table.names).count(column) > 1:
+        raise InputError(f"several columns are called {column!r}. Rename them. Columns: {listed(table.names)}")
     position = list(table.names).index(column)
     first = next((cell for cell in islice(table.values(position), INSPECTED_ROWS) if not is_null(cell)), None)
     if isinstance(first, bool | int | float | complex | np.number):

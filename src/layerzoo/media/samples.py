@@ -344,4 +344,4 @@ _END = object()
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:97]}…"
+    return (name or "''") if len(name) <= 100 else f"{name[:97]}…"
