@@ -82,7 +82,7 @@ class FeatureWriter:
         """Add some samples. The arrays may be changed afterwards.
 
         Raises: OutputError when the disk is full; UsageError when batches differ in their layers or come from
-        different models, the provenance is no JSON, or the format cannot hold these layers.
+        different models, the provenance is not valid JSON, or the format cannot hold these layers.
         """
         self._add_metadata(batch)
         self._fit(batch)

@@ -33,7 +33,7 @@ class Samples(Iterator[Item]):
     """Iterate over the samples, each read when it is needed. A sample that cannot be read is a SampleError.
 
     Attributes:
-        passed_over: the files that are no samples: of another kind, hidden, or read elsewhere. Complete at the end.
+        passed_over: the files that are not samples: of another kind, hidden, or read elsewhere. Complete at the end.
     """
 
     def __init__(self, items: Iterator[Item], passed_over: list[str]) -> None:

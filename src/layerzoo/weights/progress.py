@@ -28,11 +28,21 @@ class OneFileProgress:
 
 
 def of_file(progress: FileProgress | None, name: str) -> Progress | None:
-    """Return the callback for one file, from a callback for all files. name: of the file."""
+    """Return the callback for one file, from a callback for all files.
+
+    Args:
+        progress: called with the name of a file and its progress in bytes; None to report nothing.
+        name: of the file.
+    """
     return None if progress is None else OneFileProgress(progress, name)
 
 
 def announce(progress: Progress | None, count: int) -> None:
-    """Report how many bytes are about to come, to a callback that has a method ``expect``."""
+    """Report how many bytes are about to come, to a callback that has a method ``expect``.
+
+    Args:
+        progress: the callback for one file.
+        count: the number of bytes.
+    """
     if (expect := getattr(progress, "expect", None)) is not None:
         expect(count)
