@@ -77,7 +77,8 @@ class ReadAhead:
         ahead = {name: tensor for name in asked if (tensor := self._take(name)) is not None}
         self.digests |= {name: tensor.sha256 for name, tensor in ahead.items()}
         rest = [name for name in asked if name not in ahead]
-        return {name: tensor.values for name, tensor in ahead.items()} | (self._stored.read(rest) if rest else {})
+        later = self._stored.read(rest) if rest else {}
+        return {name: ahead[name].values if name in ahead else later[name] for name in asked}
 
     def _take(self, name: str) -> HashedTensor | None:
         """Return a tensor once; None if no thread could read it. Reading it again then raises the error."""
