@@ -73,7 +73,7 @@ def map_checkpoint(
 
 
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:
-    """A network, and by the name of its tensors what was copied into each while it was made.
+    """Return a network, and the values that were copied into each of its tensors while it was built, by name.
 
     Initialisation is skipped: no value is asked for, and on the meta device it would take most of the time.
     """
