@@ -89,7 +89,9 @@ class Selection:
         self._conditions, self._values = _conditions(visibility, filters, views)
         for text in filters.get("metric") or ():
             condition = MetricCondition.parse(text)
-            self._conditions += f" AND {self._metric(condition.name, 'metric')} {condition.relation} ?"
+            self._conditions += (
+                f" AND {self._metric(condition.name, 'metric', asked=condition.name)} {condition.relation} ?"
+            )
             self._values.append(condition.value)
 
     def ids(self, sort: str | None = None, limit: int | None = None) -> list[str]:
@@ -146,19 +148,20 @@ class Selection:
         if key in SORTS:
             column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
         else:
-            column = self._metric(key, "sort key")
+            column = self._metric(key, "sort key", asked=sort)
         return f"{column} IS NULL, {column} {direction}, f.id"
 
-    def _metric(self, name: str, noun: str) -> str:
+    def _metric(self, name: str, noun: str, *, asked: str) -> str:
         """Return the SQL expression of a result. Raises: UsageError for a metric that no model has.
 
         Args:
             name: the name of the metric, see :func:`metric_name`.
-            noun: for the message: what was asked for.
+            noun: for the message: the kind of the name.
+            asked: for the message: the name as it was given.
         """
         known = {metric_name(*each): each for each in self._database.rows(_METRICS)}
         if (found := known.get(metric_name(name))) is None:
-            raise no_such(noun, name, [*(SORTS if noun == "sort key" else ()), *sorted(known)])
+            raise no_such(noun, asked, [*(SORTS if noun == "sort key" else ()), *sorted(known)])
         path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in found)
         quoted = path.replace("'", "''")
         return f"(SELECT json_extract(spec, '{quoted}') FROM models WHERE row = f.model)"
