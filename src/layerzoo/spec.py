@@ -88,6 +88,7 @@ PositiveFloat = Annotated[float, Constraints(gt=0)]
 Fraction = Annotated[float, Constraints(ge=0, le=1)]
 NonEmptyStr = Annotated[str, Constraints(min_length=1)]
 BoundedStr = Annotated[str, Constraints(min_length=1, max_length=10_000)]
+TagStr = Annotated[str, Constraints(min_length=1, max_length=100)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -392,6 +393,13 @@ class ModelSpec:
     """A description of the model, in one line."""
     license: BoundedStr | None = None
     """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
+    tasks: tuple[TagStr, ...] = ()
+    """The tasks that the model was trained for, under the names of the Hugging Face hub: `image-classification`,
+    `automatic-speech-recognition`. Empty: unknown."""
+    trained_on: tuple[TagStr, ...] = ()
+    """The data sets that the weights were trained on, in order: `imagenet-21k`, `imagenet-1k`. Empty: unknown."""
+    languages: tuple[TagStr, ...] = ()
+    """The languages of the text or speech, as ISO 639 codes: `en`, `de`; or `multilingual`. Empty: unknown."""
     params: NonNegativeInt | None = None
     """The number of parameters of the whole network."""
     flops: NonNegativeInt | None = None
@@ -426,7 +434,8 @@ class ModelSpec:
         given["args"] = FrozenMap(given.get("args"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
-        given["aliases"] = tuple(given.get("aliases", ()))
+        for name in ("aliases", "tasks", "trained_on", "languages"):
+            given[name] = tuple(given.get(name, ()))
         if weights := given.get("weights"):
             given["weights"] = Weights(
                 source=weights["source"],

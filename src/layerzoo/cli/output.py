@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import click
@@ -15,6 +18,8 @@ from layerzoo.printable import printable, printable_json, speaks_unicode
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+_TABLE_EDGE = 4
+"""The lines of a heading, a rule, a count and the prompt."""
 
 
 class PrintedRow:
@@ -71,6 +76,29 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
     return []
 
 
+@contextlib.contextmanager
+def paged(rows: int, format_: Format) -> Iterator[None]:
+    """Show what is printed within in the pager, if it is a table on a terminal that is too low for its rows.
+
+    The pager is the program that the environment variable PAGER names, else ``less``; the empty text and ``cat`` stand
+    for none. A pager that ends early is no error.
+    """
+    if format_ == "table" and stdout().isatty() and rows + _TABLE_EDGE > _terminal_height():
+        from layerzoo.cli.pager import in_pager
+
+        with in_pager():
+            yield
+    else:
+        yield
+
+
+def _terminal_height() -> int:
+    try:
+        return os.get_terminal_size(stdout().fileno()).lines
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
 def print_one(row: PrintedRow, format_: Format) -> None:
     """Print one row as a list of facts, as a JSON object, or as its id."""
     if format_ == "table":
@@ -95,7 +123,7 @@ def count(number: int | None) -> str | None:
 
 def counted(number: int, noun: str) -> str:
     """Format a number with its noun: 1 problem, 2 problems."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(count: int) -> str:

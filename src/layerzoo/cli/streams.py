@@ -8,13 +8,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO, TextIO
 
-_data: list[TextIO] = []
+_data: list[IO[str]] = []
 """The stream that takes the data, while a command runs."""
 
 
-def stdout() -> TextIO:
+def stdout() -> IO[str]:
     """Return the stream for the data of the command that runs; outside of one, ``sys.stdout``."""
     return _data[-1] if _data else sys.stdout
 
@@ -39,6 +39,17 @@ def reserved_stdout() -> Iterator[None]:
         finally:
             sys.stdout = before
             _data.pop()
+
+
+@contextlib.contextmanager
+def redirected_stdout(stream: IO[str]) -> Iterator[None]:
+    """Send the data that is written to :func:`stdout` within to another stream."""
+    _data.append(stream)
+    try:
+        yield
+        stream.flush()
+    finally:
+        _data.pop()
 
 
 @contextlib.contextmanager
