@@ -103,8 +103,8 @@ def test_no_text_is_a_mistake_and_the_first_few_are_those_of_all(zoo: Registry, 
 @given(text=st.text(min_size=1))
 def test_every_question_is_one_that_sqlite_understands(text: str) -> None:
     connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE VIRTUAL TABLE names USING fts5 (id)")
-    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (id, summary, facts, detail = column)")
+    connection.execute("CREATE VIRTUAL TABLE names USING fts5 (id, aliases)")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (id, aliases, tasks, summary, facts, detail = column)")
     for question in [*matches(text), match(text) or Match(), Match(names=similar(text))]:
         for table, asked in (("names", question.names), ("words", question.words)):
             if asked is not None:

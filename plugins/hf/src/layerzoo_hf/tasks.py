@@ -37,16 +37,19 @@ _TASKS = {
 }
 """The task of the hub for each table of the library that is specific to it. Classifiers of texts and tokens are not:
 they are heads without weights for nearly every type."""
-_INSTEAD = {"text-generation": {"fill-mask", "image-text-to-text", "automatic-speech-recognition", "text-to-speech"}}
+_INSTEAD = {
+    "text-generation": {"fill-mask", "image-text-to-text", "automatic-speech-recognition", "text-to-speech"},
+    "audio-classification": {"automatic-speech-recognition"},
+    "image-classification": {"zero-shot-image-classification"},
+}
 """Tasks whose class a type often has in addition to those that it is made for, and what these are."""
-_SPEECH = {"audio-classification": {"automatic-speech-recognition"}}
 
 
 def tasks_of(model_type: str) -> list[str]:
     """Return the tasks that a model type is made for: those for which the library has a class of it."""
     tables = ((task, getattr(modeling_auto, name, {})) for name, task in _TASKS.items())
     found = dict.fromkeys(task for task, names in tables if model_type in names)
-    return [task for task in found if not (_INSTEAD | _SPEECH).get(task, set()) & found.keys()]
+    return [task for task in found if not _INSTEAD.get(task, set()) & found.keys()]
 
 
 def languages_of(checkpoint: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from layerzoo.registry.index.query import called, glob_of, match, matches
 from layerzoo.registry.index.visibility import any_of, listed
 from layerzoo.registry.index.vocabulary import modalities_of
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:
     from layerzoo.registry.index.database import Database
@@ -299,7 +300,7 @@ def _named(visibility: Visibility, pattern: str) -> tuple[str, list[str]]:
         WITH RECURSIVE meant (name) AS (
             SELECT target FROM aliases
             WHERE source IN ({visibility.ids}) AND (lower(alias) GLOB ? OR lower(alias) GLOB ?)
-            UNION SELECT a.target FROM aliases AS a JOIN meant ON a.alias = meant.name
+            UNION SELECT a.target FROM aliases AS a JOIN meant ON meant.name IN (a.alias, '{USER_NAMESPACE}/' || a.alias)
             WHERE a.source IN ({visibility.ids}))
         SELECT name FROM meant"""
     return f"(lower(f.id) GLOB ? OR lower(f.id) GLOB ? OR f.id IN ({aliases}))", [*values, *values]

@@ -21,8 +21,9 @@ class ShortNames:
         candidates = self._reader.ids_ending(name)
         if not candidates:
             aliases = [alias for alias in self._reader.aliases_ending(name) if alias != name]
-            targets = dict.fromkeys(map(self._specs.resolved, aliases))
-            candidates = [target for target in targets if self._specs.find(target) is not None]
+            targets = list(dict.fromkeys(map(self._specs.resolved, aliases)))
+            # The error about a single target that cannot be used explains more than one about the short name.
+            candidates = [target for target in targets if self._specs.find(target) is not None] or targets[:1]
         if len(candidates) > 1:
             message = f"'{name}' is ambiguous: {', '.join(candidates)}"
             raise UnknownModelError(message, asked=name, nearest=candidates)
