@@ -63,7 +63,7 @@ def shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def speaks_unicode(stream: IO[str]) -> bool:
+def speaks_unicode(stream: TextIO) -> bool:
     """Return whether every character can be written to a stream."""
     return codecs.lookup(stream.encoding or "ascii").name.startswith("utf")
 

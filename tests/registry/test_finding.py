@@ -103,7 +103,9 @@ def test_a_short_name_of_several_models_is_refused(tmp_path: Path, zoo: Registry
     text = DECLARED.replace("  vit-base:", "  mine/other/vit-tiny: {modality: text, builder: toy}\n  vit-base:")
     (tmp_path / "registry.yaml").write_text(text, encoding="utf-8")
     several = Registry(zoo.environment, cache=tmp_path / "cache")
-    with pytest.raises(UnknownModelError, match="'vit-tiny' is ambiguous: mine/other/vit-tiny, mine/vit-tiny") as caught:
+    with pytest.raises(
+        UnknownModelError, match="'vit-tiny' is ambiguous: mine/other/vit-tiny, mine/vit-tiny"
+    ) as caught:
         several.model("vit-tiny")
     assert caught.value.nearest == ("mine/other/vit-tiny", "mine/vit-tiny")
 
@@ -121,7 +123,7 @@ def test_tasks_training_data_and_languages_are_filters(zoo: Registry) -> None:
 def test_models_that_do_not_declare_a_value_are_counted(zoo: Registry) -> None:
     assert zoo.undeclared(task="fill-mask", plugin="mine") == {"task": 1}
     assert zoo.undeclared(plugin="mine") == {}
-    assert zoo.tags("languages") and zoo.tags("tasks") and zoo.tags("trained_on")
+    assert all(zoo.tags(facet) for facet in ("languages", "tasks", "trained_on"))
 
 
 def test_the_catalogues_state_what_they_know(index: Path) -> None:

@@ -210,7 +210,8 @@ def test_an_entry_has_all_that_a_list_shows(sized_zoo: Registry) -> None:
     assert entry.to_dict() == {
         "id": "mine/film", "modality": "video", "params": 7, "width": 192, "size_px": [224, 448], "rate_hz": None,
         "builder": "frames", "license": "MIT",
-        "tasks": [], "trained_on": [], "languages": [], "summary": "", "plugin": None, "installed": True, "install": None,
+        "tasks": [], "trained_on": [], "languages": [], "summary": "",
+        "plugin": None, "installed": True, "install": None,
     }  # fmt: skip
 
 

@@ -88,4 +88,4 @@ def test_the_first_results_hold_what_is_meant(zoo: Registry, query: str, expecte
 def test_an_exact_name_comes_first_for_every_short_alias(zoo: Registry) -> None:
     specs = zoo.models("timm/r*", limit=100)
     short = {spec.aliases[0].partition("/")[2]: spec.id for spec in specs if spec.aliases}
-    assert {name: zoo.ids(text=name, limit=1) for name in short} == {name: [id] for name, id in short.items()}
+    assert {name: zoo.ids(text=name, limit=1) for name in short} == {name: [model] for name, model in short.items()}

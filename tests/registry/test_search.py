@@ -92,7 +92,10 @@ def test_what_means_something_to_sqlite_means_nothing_here(zoo: Registry, text: 
     assert zoo.count(text=text) == len(zoo.ids(text=text))
 
 
-@given(text=st.text(max_size=200) | st.lists(st.sampled_from([*WEIRD, *MODELS, "owl", "(", ")", ":", "+", "\\"])).map(" ".join))
+@given(
+    text=st.text(max_size=200)
+    | st.lists(st.sampled_from([*WEIRD, *MODELS, "owl", "(", ")", ":", "+", "\\"])).map(" ".join)
+)
 def test_no_text_is_a_mistake_and_the_first_few_are_those_of_all(zoo: Registry, text: str) -> None:
     found = zoo.ids(text=text)
     assert len(found) == len(set(found)) == zoo.count(text=text)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 from layerzoo.cli.streams import redirected_stdout, stdout
 
@@ -27,7 +28,7 @@ def in_pager() -> Iterator[None]:
     terminal = stdout().fileno()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=terminal, env=environment, encoding="utf-8") as pager:
         assert pager.stdin is not None
-        with contextlib.suppress(BrokenPipeError), redirected_stdout(pager.stdin):
+        with contextlib.suppress(BrokenPipeError), redirected_stdout(cast("TextIO", pager.stdin)):
             yield
         with contextlib.suppress(BrokenPipeError):
             pager.stdin.close()

@@ -8,13 +8,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO, TextIO
+from typing import TextIO
 
-_data: list[IO[str]] = []
+_data: list[TextIO] = []
 """The stream that takes the data, while a command runs."""
 
 
-def stdout() -> IO[str]:
+def stdout() -> TextIO:
     """Return the stream for the data of the command that runs; outside of one, ``sys.stdout``."""
     return _data[-1] if _data else sys.stdout
 
@@ -42,7 +42,7 @@ def reserved_stdout() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def redirected_stdout(stream: IO[str]) -> Iterator[None]:
+def redirected_stdout(stream: TextIO) -> Iterator[None]:
     """Send the data that is written to :func:`stdout` within to another stream."""
     _data.append(stream)
     try:

@@ -78,7 +78,12 @@ def similar(text: str) -> str | None:
     return f"{{id}} : ({query})" if query else None
 
 
-_STOP_WORDS = frozenset("a an and for from in model models network networks of on pretrained the to trained with".split())
+_STOP_WORDS = frozenset(
+    (
+        *("a", "an", "and", "for", "from", "in", "model", "models", "network", "networks", "of", "on"),
+        *("pretrained", "the", "to", "trained", "with"),
+    )
+)
 """Words that say nothing about a model. They are not searched, unless a text has no others."""
 
 

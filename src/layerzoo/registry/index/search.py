@@ -94,7 +94,8 @@ class Selection:
 
     def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
         self._database = database
-        self._defaults = sorted({id for each in visibility.sources.values() for id in each.head["defaults"].values()})
+        heads = (each.head for each in visibility.sources.values())
+        self._defaults = sorted({model for head in heads for model in head["defaults"].values()})
         self._visibility = visibility
         self._text = filters.get("text") or ""
         self._conditions, self._values = _conditions(visibility, filters, views)
@@ -160,9 +161,9 @@ class Selection:
     def _order_of(self, tier: Match) -> str:
         """Return the SQL order of the matches of a tier.
 
-        Of matching ids, those that begin with the text come first, then models with weights, then default tags and
-        documented checkpoints, which have a short alias, then shorter ids. Matches of summaries may be most of the zoo; they keep the order of their
-        files, which needs no sorting.
+        Of matching ids, those that begin with the text come first, then models with weights, then default tags
+        and documented checkpoints, which have a short alias, then shorter ids. Matches of summaries may be most
+        of the zoo; they keep the order of their files, which needs no sorting.
         """
         if tier.tier == "smallest":
             meant = ", ".join(f"'{name}'" for name in modalities_of(self._text))
@@ -179,7 +180,7 @@ class Selection:
         if tier.tier == "exact":
             return f" AND instr(' ' || f.called || ' ', ' {called(self._text)} ') > 0"
         if tier.tier == "default":
-            ids = ", ".join(f"'{id}'" for id in self._defaults)  # the schema allows no quotes in an id
+            ids = ", ".join(f"'{model}'" for model in self._defaults)  # the schema allows no quotes in an id
             return f" AND f.id IN ({ids})"
         return ""
 
@@ -206,7 +207,8 @@ class Selection:
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
         sql = (
             "SELECT f.row, m.source, f.id, f.modality, f.params, f.width, f.height_px, f.breadth_px, f.rate_hz, "
-            "f.builder, f.license, f.tasks, f.trained_on, f.languages, m.summary FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
+            "f.builder, f.license, f.tasks, f.trained_on, f.languages, m.summary "
+            "FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
         )
         return [self._entry(*each) for each in self._by_number(sql, numbers)]
 
@@ -300,7 +302,8 @@ def _named(visibility: Visibility, pattern: str) -> tuple[str, list[str]]:
         WITH RECURSIVE meant (name) AS (
             SELECT target FROM aliases
             WHERE source IN ({visibility.ids}) AND (lower(alias) GLOB ? OR lower(alias) GLOB ?)
-            UNION SELECT a.target FROM aliases AS a JOIN meant ON meant.name IN (a.alias, '{USER_NAMESPACE}/' || a.alias)
+            UNION SELECT a.target FROM aliases AS a
+            JOIN meant ON meant.name IN (a.alias, '{USER_NAMESPACE}/' || a.alias)
             WHERE a.source IN ({visibility.ids}))
         SELECT name FROM meant"""
     return f"(lower(f.id) GLOB ? OR lower(f.id) GLOB ? OR f.id IN ({aliases}))", [*values, *values]
