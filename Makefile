@@ -32,9 +32,10 @@ test-slow: setup
 test-adapters: .venv-adapters/.installed .samples/.installed
 	OMP_NUM_THREADS=2 .venv-adapters/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/adapters
 
-.venv-adapters/.installed: $(PROJECTS) constraints.txt tests/adapters/requirements.txt
+.venv-adapters/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/adapters/requirements.txt
 	$(PYTHON) -m venv .venv-adapters
-	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) -r tests/adapters/requirements.txt
+	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/adapters/requirements.txt
 	@touch $@
 
 lint: setup

@@ -55,7 +55,9 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     )
 
 
-def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str]) -> list[str]:
+def print_rows(
+    rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str], *, wrap: bool = True
+) -> list[str]:
     """Print rows as a table, as one JSON array, as one JSON object per line, or as one id per line.
 
     Args:
@@ -63,10 +65,11 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
         format_: the format.
         columns: the headings of a table, the most important first. The last ones are omitted where the terminal is too
             narrow, with a note on standard error.
+        wrap: wrap long cells of a table. False: one line for each row.
     Returns: the omitted headings.
     """
     if format_ == "table":
-        return print_table([row.cells for row in rows], columns)
+        return print_table([row.cells for row in rows], columns, wrap=wrap)
     if format_ == "json":
         _print_array(rows)
     elif format_ == "jsonl":
@@ -167,11 +170,13 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(stdout()), indent=indent))
 
 
-def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> list[str]:
+def print_table(
+    rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False, wrap: bool = True
+) -> list[str]:
     """Print rows of cells under headings: see :class:`layerzoo.cli.table.Table`. Returns: the omitted headings."""
     from layerzoo.cli.table import Table, terminal_width
 
-    table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
+    table = Table(columns, rows, width=terminal_width(), squeeze=squeeze, wrap=wrap)
     print_lines(table.lines(ruled=stdout().isatty()))
     stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
