@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
@@ -26,5 +27,5 @@ class SmallSts(AbsTaskSTS):  # type: ignore[misc]
             "sentence2": ["a good movie", "the train is late", "a kitten laps cream"],
             "score": [5.0, 0.0, 4.0],
         }
-        self.dataset = DatasetDict(test=Dataset.from_dict(rows))
+        self.dataset = DatasetDict(test=Dataset(pa.table(rows), fingerprint="small"))  # hashing it needs pickles
         self.data_loaded = True

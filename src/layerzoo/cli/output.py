@@ -55,9 +55,7 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     )
 
 
-def print_rows(
-    rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str], *, wrap: bool = True
-) -> list[str]:
+def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str], *, wrap: bool = True) -> list[str]:
     """Print rows as a table, as one JSON array, as one JSON object per line, or as one id per line.
 
     Args:

@@ -30,6 +30,9 @@ class Features:
 
     The object cannot be changed. Its arrays are ordinary, writable ones, because some estimators refuse read-only
     input; changing them in place changes these features.
+
+    >>> layerzoo.extract("toy/next-word", ["the cat", "milk"])
+    <Features of 2 samples; block.0: 3>
     """
 
     ids: tuple[str, ...]
@@ -76,7 +79,11 @@ class Features:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers."""
+        """The names of the layers.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"], layer=["block.0", "head"]).layers
+        ('block.0', 'head')
+        """
         return tuple(self.by_layer)
 
     @property
@@ -84,6 +91,9 @@ class Features:
         """Return the array of the only layer: (n, m) float32 for pooled features.
 
         Raises: UsageError when there is more than one layer, or none because every sample failed.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"]).values
+        array([[0.5, 1. , 0.5]], dtype=float32)
         """
         if not self.by_layer:
             raise UsageError(f"there are no values: none of the {len(self.errors)} samples could be used. See .errors")
@@ -95,7 +105,11 @@ class Features:
         return next(iter(self.by_layer.values()))
 
     def concat(self) -> FloatArray:
-        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
+        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"], layer=["block.0", "head"]).concat().shape
+        (1, 11)
+        """
         raw = [name for name, array in self.by_layer.items() if array.ndim != 2]
         if raw:
             raise UsageError(
@@ -110,6 +124,10 @@ class Features:
         Args:
             batches: of the same layers; a batch without samples may have none.
         Raises: UsageError if batches differ in their layers.
+
+        >>> parts = [layerzoo.extract("toy/next-word", [text]) for text in ("milk", "meat")]
+        >>> layerzoo.Features.join(parts).values.tolist()
+        [[-1.0, 0.0, 1.0], [-1.0, 0.0, -1.0]]
         """
         parts = list(batches)
         report: Counter[str] = Counter()
@@ -128,7 +146,11 @@ class Features:
         )
 
     def rows(self, start: int, stop: int) -> Features:
-        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views."""
+        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views.
+
+        >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).rows(1, 2).values.tolist()
+        [[-1.0, 0.0, -1.0]]
+        """
         return Features(
             self.ids[start:stop],
             {name: array[start:stop] for name, array in self.by_layer.items()},
@@ -141,6 +163,8 @@ class Features:
 
         Raises: UsageError for another suffix, OutputError when the file cannot be written, EmptyResultError when
             every sample failed and the file that is there has samples.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.safetensors")
         """
         from layerzoo.features.writer import FeatureWriter
 
@@ -152,6 +176,10 @@ class Features:
         """Read the features that :meth:`save` or a FeatureWriter wrote.
 
         Raises: InputError when the file does not exist, is damaged, or holds no features.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.parquet")
+        >>> layerzoo.Features.load("milk.parquet").values.tolist()
+        [[-1.0, 0.0, 1.0]]
         """
         from layerzoo.features.formats import load
 

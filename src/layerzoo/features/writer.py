@@ -40,6 +40,12 @@ class FeatureWriter:
         with FeatureWriter("tweets.parquet") as writer:
             for batch in layerzoo.stream("starter/minilm-l6", "tweets.txt"):
                 writer.write(batch)
+
+    >>> with layerzoo.FeatureWriter("words.npz") as writer:
+    ...     for batch in layerzoo.stream("toy/next-word", ["the cat", "milk"]):
+    ...         writer.write(batch)
+    >>> layerzoo.Features.load("words.npz").values.shape
+    (2, 3)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -81,6 +87,11 @@ class FeatureWriter:
 
         Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
         is no JSON.
+
+        >>> with layerzoo.FeatureWriter("words.parquet") as writer:
+        ...     writer.write(layerzoo.extract("toy/next-word", ["the cat"]))
+        >>> len(layerzoo.Features.load("words.parquet"))
+        1
         """
         self._add_metadata(batch)
         self._fit(batch)

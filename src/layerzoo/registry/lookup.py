@@ -383,6 +383,9 @@ def model(id: str) -> ModelSpec:
         id: a full id or an alias, or the end of one after a slash if only one model is called so: ``resnet50``.
     Raises: UnknownModelError with the nearest names, or with the ``pip install`` command that installs the model;
         RegistryError if the declaration is invalid; PluginError if the registry file of its plugin cannot be used.
+
+    >>> layerzoo.model("next-word").id
+    'toy/next-word'
     """
     return registry().model(id)
 
@@ -401,6 +404,9 @@ def models(
             ``rate_hz``, ``width``, ``max_width``, ``task``, ``trained_on``, ``language``, and ``text``, the words of a
             search. A model that does not declare the filtered value does not match.
     Raises: UsageError for an unknown filter, modality or sort key, and for a negative limit.
+
+    >>> [spec.id for spec in layerzoo.models("toy/*")]
+    ['toy/next-word']
     """
     return registry().models(pattern, sort=sort, limit=limit, **filters)
 
