@@ -1,4 +1,4 @@
-"""The adapters with the packages that they are for: `make test-adapters`. The models are those of the starter plugin."""
+"""The adapters with the packages that they are for: `make test-adapters`. The models are those of `starter`."""
 
 from __future__ import annotations
 
@@ -128,7 +128,6 @@ def test_llm_starts_without_torch() -> None:
 
 def _score(encoder: Any) -> float:
     import mteb
-
     from tests.adapters.small_task import SmallSts
 
     result = mteb.evaluate(encoder, SmallSts(), cache=None)

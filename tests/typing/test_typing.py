@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,17 +35,6 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Errors]:
 
 def test_the_public_api_has_the_expected_types(errors: dict[str, Errors]) -> None:
     assert errors["consumer.py"] == []
-
-
-def test_pyright_accepts_the_program_too(tmp_path: Path) -> None:
-    if (pyright := shutil.which("pyright", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")) is None:
-        pytest.skip("pyright is not installed: make test-adapters installs it")
-    settings = {"typeCheckingMode": "standard", "include": [str(FOLDER / "consumer.py")]}
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    command = [pyright, "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
-    errors = [each for each in json.loads(done.stdout)["generalDiagnostics"] if each["severity"] == "error"]
-    assert [(each["range"]["start"]["line"] + 1, each["message"]) for each in errors] == []
 
 
 def test_wrong_uses_are_type_errors(errors: dict[str, Errors]) -> None:
