@@ -86,7 +86,7 @@ class FeatureWriter:
         """Add some samples. The arrays may be changed afterwards.
 
         Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
-        is no JSON.
+        is not valid JSON.
 
         >>> with layerzoo.FeatureWriter("words.parquet") as writer:
         ...     writer.write(layerzoo.extract("toy/next-word", ["the cat"]))
