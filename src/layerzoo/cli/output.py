@@ -81,8 +81,8 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
 def paged(rows: int, format_: Format) -> Iterator[None]:
     """Show what is printed within in the pager, if it is a table on a terminal that is too low for its rows.
 
-    The pager is the program that the environment variable PAGER names, else ``less``; the empty text and ``cat`` stand
-    for none. A pager that ends early is no error.
+    The pager is the program that the environment variable PAGER names, else ``less``; an empty text or
+    ``cat`` disables it. A pager that ends early is no error.
     """
     if format_ == "table" and stdout().isatty() and rows + _TABLE_EDGE > _terminal_height():
         from layerzoo.cli.pager import in_pager

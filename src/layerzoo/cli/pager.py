@@ -36,5 +36,5 @@ def in_pager() -> Iterator[None]:
             try:
                 pager.wait()
                 break
-            except KeyboardInterrupt:  # it is meant for the pager, which stays open
+            except KeyboardInterrupt:  # Ctrl-C is handled by the pager, which stays open
                 continue
