@@ -127,7 +127,7 @@ def test_models_that_do_not_declare_a_value_are_counted(zoo: Registry) -> None:
 
 
 def test_the_catalogues_state_what_they_know(index: Path) -> None:
-    from layerzoo.registry.installed.entry_points import core, scan
+    from layerzoo.registry.installed.environment import core, scan
 
     zoo = Registry(Environment((core(), *scan()), ()), cache=index)
     spec = zoo.model("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from layerzoo.registry import Environment, Registry
-from layerzoo.registry.installed.entry_points import core, scan
+from layerzoo.registry.installed.environment import core, scan
 
 FIRST = {
     "resnet50": "timm/resnet50.a1_in1k",

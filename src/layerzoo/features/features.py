@@ -148,7 +148,11 @@ class Features:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of :attr:`values`: (n, m) for pooled features. Raises: as :attr:`values`."""
+        """The shape of :attr:`values`: (n, m) for pooled features. Raises: as :attr:`values`.
+
+        >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).shape
+        (2, 3)
+        """
         return self.values.shape
 
     def _row(self, position: int) -> FeatureRow:
@@ -245,6 +249,10 @@ class Features:
                 whose layers have different names.
         Returns: features with the order of the first run, and the provenance of each run under ``merged``.
         Raises: UsageError if two layers have the same name, or ids occur twice and the runs differ in their ids.
+
+        >>> runs = {layer: layerzoo.extract("toy/next-word", ["milk"], layer=layer) for layer in ("block.0", "head")}
+        >>> layerzoo.Features.merge({"early": runs["block.0"], "late": runs["head"]}).layers
+        ('early/block.0', 'late/head')
         """
         named = dict(runs) if isinstance(runs, Mapping) else {str(number): run for number, run in enumerate(runs)}
         prefixes = {name: f"{name}/" if isinstance(runs, Mapping) else "" for name in named}
@@ -272,6 +280,9 @@ class Features:
 
         The dot product of two vectors is then their cosine similarity. Vectors of zeros stay zeros.
         Raises: UsageError for layers that are not pooled, whose channel axis is not known here.
+
+        >>> layerzoo.extract("toy/next-word", ["the"]).normalized().values.tolist()
+        [[1.0, 0.0, 0.0]]
         """
         if raw := [name for name, array in self.by_layer.items() if array.ndim != 2]:
             raise UsageError(
@@ -286,6 +297,9 @@ class Features:
 
         Columns: ``LAYER_0``, ``LAYER_1``, … for each pooled layer; a layer that is not pooled is one column of arrays.
         Raises: MissingLibraryError without pandas.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_pandas().shape
+        (1, 3)
         """
         from layerzoo.features.convert import pandas_frame
 
@@ -295,6 +309,9 @@ class Features:
         """Return a ``polars.DataFrame`` with the columns of :meth:`to_arrow`; vectors are of the type ``Array``.
 
         Raises: MissingLibraryError without polars.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_polars().columns
+        ['id', 'block.0']
         """
         from layerzoo.features.convert import polars_frame
 
@@ -305,6 +322,9 @@ class Features:
 
         Columns: ``id`` (string), and one per layer: ``fixed_size_list<float32>[m]`` for vectors, else a struct of
         ``values`` (the numbers in C order) and ``shape``.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_arrow().column_names
+        ['id', 'block.0']
         """
         from layerzoo.features.convert import arrow_table
 
@@ -317,6 +337,9 @@ class Features:
             layer: the name of the layer. None: the only one.
         Raises: UnknownLayerError; UsageError for samples that differ in shape, or without a name if there are several
             layers; MissingLibraryError without torch.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_torch().shape
+        torch.Size([1, 3])
         """
         from layerzoo.features.convert import torch_tensor
 
