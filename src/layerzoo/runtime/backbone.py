@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 from layerzoo.errors import CutError, UsageError
 from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.changes import Fingerprint, describe_changes
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
@@ -48,9 +51,21 @@ class Backbone:
     """Layer name → pooling that :func:`extract` applies."""
     device: torch.device
     precision: Precision
-    provenance: Mapping[str, Any]
-    """Model, weights, layers and versions from which features are computed, as JSON-able data."""
+    _loaded: Mapping[str, Any] = field(repr=False)
+    """The provenance of the network as it was loaded."""
+    _fingerprints: Mapping[str, Fingerprint] = field(repr=False)
+    """Those of the tensors as they were loaded."""
     _resolved: ResolvedModel = field(repr=False)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Model, weights, layers and versions from which features are computed, as JSON-able data.
+
+        ``provenance["weights"]["changed"]`` is None if the network has the tensors that were loaded. After training it
+        has the number of changed ``tensors``, and a ``sha256`` over their names and values.
+        """
+        changed = describe_changes(self.module.network, self._fingerprints)
+        return {**self._loaded, "weights": {**self._loaded["weights"], "changed": changed}}
 
     @property
     def cut(self) -> Cut:
@@ -63,9 +78,25 @@ class Backbone:
         return self.cut.layers
 
     def __repr__(self) -> str:
-        loaded = self.provenance["loaded"]
+        loaded = self._loaded["loaded"]
         share = f"{loaded['bytes']:,} of {loaded['of_bytes']:,} bytes of weights"
         return f"<Backbone {self.spec.id} cut at {', '.join(layer.name for layer in self.layers)}: {share}>"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network's tensors, and a registry.yaml that declares them as a model, into a folder.
+
+        Of a cut network, only the tensors up to the cut exist, and are written. Load them with
+        ``layerzoo.load(MODEL, weights=FOLDER / "model.safetensors")``; or, where the registry.yaml is in the working
+        directory, as ``mine/FOLDER``.
+
+        Args:
+            path: the folder, created if it does not exist.
+        Returns: the written checkpoint, ``model.safetensors`` in that folder.
+        Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+        """
+        from layerzoo.runtime.saving import save
+
+        return save(self.module, self._resolved, self.pools, Path(path))
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.

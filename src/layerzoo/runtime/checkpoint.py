@@ -30,6 +30,8 @@ _ENTRY = "layerzoo.entry"
 _OBJECTS = "layerzoo.objects"
 _VERSIONS = "layerzoo.versions"
 """Metadata keys of a converted file: the entry, the names of objects and the versions of a state dict."""
+_SAVED = "layerzoo.saved"
+"""Metadata key of a file whose checkpoint keys are the network's own names, because layerzoo saved them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def open_checkpoint(
     hooks: ModelHooks,
     allow_pickle: bool = False,
     *,
+    keys: Mapping[str, str] | None = None,
     needed: Sequence[Sequence[str]] = (),
     own: Iterable[str] = (),
     renames: bool = False,
@@ -132,13 +135,17 @@ def open_checkpoint(
 
     Args:
         allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+        keys: the renaming of checkpoint keys, instead of the declared one.
         needed: names of required tensors; alternative names of one tensor are grouped.
         own: names of all tensors of the network.
         renames: whether the network's loading code may rename keys.
     Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
     """
-    rules = KeyRules(spec.weights.keys if spec.weights else ())
     content = _stored(spec, files, hooks, allow_pickle)
+    if keys is not None:
+        rules = KeyRules(tuple(keys.items()))
+    else:
+        rules = KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
     stored = content.stored
     _announce_entry(stored.label, content.entry)
 
@@ -148,6 +155,8 @@ def open_checkpoint(
 
         def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             own_names = {renamed(name): tensor for name, tensor in tensors.items()}
+            if content.is_saved:
+                return own_names
             mapped = hooks.state_dict(spec, files, own_names)
             return own_names if mapped is None else mapped
 
@@ -212,12 +221,38 @@ class _CheckpointContent:
     objects: frozenset[str] = frozenset()
     """Names of tensors that hold the bytes of an object."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_saved: bool = False
+    """Whether :meth:`layerzoo.Backbone.save` wrote it."""
+
+
+def saved_metadata(objects: Iterable[str], versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a safetensors file whose checkpoint keys are the network's own names.
+
+    Args:
+        objects: names of tensors that hold the bytes of an object.
+        versions: the metadata of the state dict, by module.
+    """
+    return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_plain(versions))}
+
+
+def _saved_content(name: str, files: Files) -> _CheckpointContent | None:
+    """Open a file that layerzoo saved; None for any other file."""
+    if name in files.partial or not name.endswith(".safetensors"):
+        return None
+    stored = Safetensors.of(files, name)
+    noted = read_metadata(files[name])
+    if _SAVED not in noted:
+        return None
+    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return _CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
 
 
 def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
         return _CheckpointContent(_made_by_plugin(spec, files, hooks))
+    if name is not None and (saved := _saved_content(name, files)) is not None:
+        return saved  # with the tensors of all modules
     if name is None:  # all tensors are in the folders of modules, including those of the network
         main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:

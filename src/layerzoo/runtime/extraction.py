@@ -105,8 +105,9 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
-    )
+        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
+        backbone.provenance,
+    )  # fmt: skip
     return _pieces(plan, found, limit)
 
 

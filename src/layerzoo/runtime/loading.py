@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -15,6 +15,7 @@ from layerzoo.errors import CutError, UnavailableError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
+from layerzoo.runtime.changes import fingerprints
 from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
 from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
@@ -60,6 +61,7 @@ def load(
     allow_pickle: bool = False,
     trust_declaration: bool = False,
     prompt: str | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -83,6 +85,8 @@ def load(
             contradicts them. By default this is a DeclarationError.
         prompt: the text before every input text: the name of one of the model's prompts, or the text itself; None: the
             model's default.
+        keys: the network's name for each checkpoint key, or for a part of one that consists of whole dotted segments,
+            as in ``{"backbone": "blocks"}``. Applied in order, instead of the declared ``keys``.
     Returns: the truncated network with its preprocessing.
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
@@ -92,7 +96,9 @@ def load(
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
-    request = _LoadRequest(layer, pool, weights, seed, _usable_device(device), precision, allow_pickle)
+    request = _LoadRequest(
+        layer, pool, weights, seed, _usable_device(device), precision, allow_pickle, _key_rules(keys)
+    )
 
     def fetch(spec: ModelSpec, hooks: ModelHooks) -> Files:
         if seed is not None:
@@ -227,6 +233,7 @@ class _LoadRequest:
     device: torch.device
     precision: Precision
     allow_pickle: bool
+    keys: Mapping[str, str] | None
 
 
 def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Backbone:
@@ -247,9 +254,17 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         pools=pools,
         device=request.device,
         precision=request.precision,
-        provenance=provenance(
-            resolved, cut, loaded.read, numerics, zoo, weights=request.weights, is_random=request.seed is not None
-        ),
+        _loaded=provenance(
+            resolved,
+            cut,
+            loaded.read,
+            numerics,
+            zoo,
+            weights=request.weights,
+            is_random=request.seed is not None,
+            keys=request.keys,
+        ),  # fmt: skip
+        _fingerprints=fingerprints(network),
         _resolved=resolved,
     )
 
@@ -279,7 +294,7 @@ def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _
         return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
     with computing_in(built_in):
         network = build_for_checkpoint(spec, hooks, files)
-    checkpoint = _checkpoint(network, cut, resolved, request.allow_pickle)
+    checkpoint = _checkpoint(network, cut, resolved, request.allow_pickle, request.keys)
     stored = checkpoint.stored.meta().values()
     library = library_dtype(hook_dtype, stored, model=spec.id, plugin=spec.builder)
     if precision == "library" and library is not built_in:
@@ -314,13 +329,20 @@ def _compute_dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
     return library if precision == "library" else getattr(torch, precision)
 
 
-def _checkpoint(network: torch.nn.Module, cut: Cut, resolved: ResolvedModel, allow_pickle: bool = False) -> Checkpoint:
+def _checkpoint(
+    network: torch.nn.Module,
+    cut: Cut,
+    resolved: ResolvedModel,
+    allow_pickle: bool = False,
+    keys: Mapping[str, str] | None = None,
+) -> Checkpoint:
     """Open the checkpoint of a model, with the names of its network's tensors."""
     return open_checkpoint(
         resolved.spec,
         resolved.files,
         resolved.hooks,
         allow_pickle,
+        keys=keys,
         needed=needed_names(network, cut),
         own=saved_tensors(network),
         renames=has_loading_logic(network),
@@ -335,6 +357,14 @@ def _usable_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
     return found
+
+
+def _key_rules(keys: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if keys is None:
+        return None
+    if not isinstance(keys, Mapping) or not all(isinstance(word, str) for pair in keys.items() for word in pair):
+        raise UsageError(f"keys={keys!r} is not a mapping from checkpoint keys to the network's names")
+    return dict(keys)
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:
