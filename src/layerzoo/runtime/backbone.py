@@ -206,7 +206,8 @@ class Backbone:
         return seeded(self.device) if self.variation.random else contextlib.nullcontext()
 
     def _placed(self, batch: Batch) -> Batch:
-        return batch.to(self.device, memory_format(self.preprocess))
+        is_own = self._resolved.facts_file is not None  # a wrapped module keeps its memory format
+        return batch.to(self.device, memory_format(self.preprocess) if is_own else None)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from layerzoo.features import Features
 from layerzoo.media import text
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
-from layerzoo.media.samples import Samples, samples
+from layerzoo.media.samples import Samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
@@ -38,6 +38,7 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
+from layerzoo.runtime.wrap import recut
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -79,7 +80,7 @@ def stream(
             raise UsageError(
                 "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
             )
-        backbone = model
+        backbone = recut(model, layer)
         pools = backbone.select_pools(layer, pool)
     else:
         backbone = load(
@@ -94,7 +95,7 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers()
-    found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
+    found = backbone.preprocess.samples(inputs, column=column, decoder=decoder)
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
         limit = limit._replace(bytes=limits().batch_bytes)

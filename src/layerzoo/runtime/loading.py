@@ -263,7 +263,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
             weights=request.weights,
             is_random=request.seed is not None,
             keys=request.keys,
-        ),  # fmt: skip
+        ),
         _fingerprints=fingerprints(network),
         _resolved=resolved,
     )
