@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.trace import named_tensors
 from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.runtime.export import Exported, ExportFormat
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,23 @@ class Backbone:
         from layerzoo.runtime.saving import save
 
         return save(self.module, self._resolved, self.pools, Path(path))
+
+    def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
+        """Write the network up to the cut into a file for programs without layerzoo.
+
+        The file takes preprocessed inputs and returns the activation of each layer. The batch size may vary, and the
+        length of texts. It is run and compared with :attr:`module` before it is written.
+
+        Args:
+            path: the file, replaced if it exists.
+            to: ``onnx``, or ``pt2`` for ``torch.export.load``. None: the suffix of the file.
+        Returns: the names and sizes of its inputs, and the largest difference from the cut.
+        Raises: ExportError when torch cannot follow the code of the network, or the file differs from the cut;
+            OutputError when it cannot be written; MissingLibraryError without the extra ``onnx``.
+        """
+        from layerzoo.runtime.export import export
+
+        return export(self, path, to)
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.

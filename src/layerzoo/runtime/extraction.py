@@ -31,7 +31,7 @@ from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
-from layerzoo.runtime.precision import Precision
+from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.runtime.request import LayerChoice, PoolChoice
@@ -52,7 +52,7 @@ def stream(
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    precision: Precision = "float32",
+    precision: RequestedPrecision = "float32",
     batch_size: int | None = None,
     errors: Literal["raise", "skip"] = "raise",
     column: str | None = None,
@@ -76,7 +76,12 @@ def stream(
         raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
         is_other_device = str(device) not in ("cpu", str(model.device))
-        if weights is not None or is_other_device or precision not in ("float32", model.precision) or trust_declaration:
+        if (
+            weights is not None
+            or is_other_device
+            or precision not in ("float32", "auto", model.precision)
+            or trust_declaration
+        ):
             raise UsageError(
                 "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
             )

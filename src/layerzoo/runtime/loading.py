@@ -29,7 +29,9 @@ from layerzoo.runtime.loading_logic import ConstructorValuesNeeded, has_loading_
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.precision import (
     Precision,
+    RequestedPrecision,
     announce_other_dtype,
+    choose_precision,
     computing_in,
     dtype_name,
     floating_dtypes,
@@ -56,7 +58,7 @@ def load(
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    precision: Precision = "float32",
+    precision: RequestedPrecision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
     trust_declaration: bool = False,
@@ -74,11 +76,13 @@ def load(
         weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the library's own
             initialisation, the same for every cut.
         device: a torch device: ``cpu``, ``cuda:1``, ``mps``.
-        precision: ``float32``; ``bfloat16`` or ``float16`` for torch's autocast, with weights in that dtype where
-            autocast supports it; or ``library`` for the dtype in which the model's library computes by default with
-            this checkpoint (for transformers and sentence-transformers, the dtype of the stored checkpoint). With
-            ``float32``, a warning is logged where the library's dtype differs. In a lower precision, features of a
-            sample alone and in a batch agree within the rounding of that precision.
+        precision: ``float32``; ``auto`` for ``bfloat16`` where the device computes it natively (a CPU with AMX or
+            AVX512-BF16, a CUDA device of compute capability 8.0 or later), and ``float32`` elsewhere; ``bfloat16`` or
+            ``float16`` for torch's autocast, with weights in that dtype where autocast supports it; or ``library`` for
+            the dtype in which the model's library computes by default with this checkpoint (for transformers and
+            sentence-transformers, the dtype of the stored checkpoint). With ``float32``, a warning is logged where the
+            library's dtype differs. In a lower precision, features of a sample alone and in a batch agree within the
+            rounding of that precision.
         partial: download only the weights that the layer needs, if they are on a server.
         allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. No code in it is run.
         trust_declaration: use declared axes, prefix tokens, shapes and frame hop even if a trace of the network
@@ -91,14 +95,14 @@ def load(
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
     """
-    if precision not in get_args(Precision):
-        raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
+    if precision not in (known := ("auto", *get_args(Precision))):
+        raise UsageError(f"precision={precision!r} is not one of {', '.join(known)}")
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
-    request = _LoadRequest(
-        layer, pool, weights, seed, _usable_device(device), precision, allow_pickle, _key_rules(keys)
-    )
+    place = _usable_device(device)
+    chosen = choose_precision(precision, place)
+    request = _LoadRequest(layer, pool, weights, seed, place, chosen, allow_pickle, _key_rules(keys))
 
     def fetch(spec: ModelSpec, hooks: ModelHooks) -> Files:
         if seed is not None:

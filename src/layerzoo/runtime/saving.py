@@ -44,7 +44,7 @@ def save(module: CutNetwork, resolved: ResolvedModel, pools: Mapping[str, str], 
             with atomic_path(folder / _REGISTRY) as path:
                 path.write_text(declared, encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}", path=folder) from error
     return target
 
 

@@ -279,7 +279,9 @@ def _network(module: Any) -> nn.Module:
         raise UsageError(
             f"layerzoo.wrap takes a torch.nn.Module, and this is {kind}. To load a model by its id: layerzoo.load"
         )
-    if any(isinstance(tensor, nn.parameter.UninitializedTensorMixin) for _, tensor in named_tensors(module)):
+    if any(
+        isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer) for _, tensor in named_tensors(module)
+    ):
         raise UsageError("the module has lazy parameters without a shape: run it once on a batch before wrapping it")
     if any(tensor.is_meta for _, tensor in named_tensors(module)):
         raise UsageError("the module has tensors on the meta device, without values: load its weights first")
@@ -349,8 +351,8 @@ def _declared_layers(layers: Mapping[str, str] | Iterable[Layer] | None) -> tupl
         if not all(isinstance(word, str) for pair in layers.items() for word in pair):
             raise UsageError("layers= maps names of layers to addresses of submodules, as in {'early': 'conv1'}")
         return tuple(parse_address(address, name=name) for name, address in layers.items())
-    found = tuple(layers)
-    if isinstance(layers, str) or not all(isinstance(layer, Layer) for layer in found):
+    found: tuple[Any, ...] = tuple(layers)
+    if not all(isinstance(layer, Layer) for layer in found):
         raise UsageError("layers= is a mapping from names to addresses of submodules, or a list of Layer objects")
     return found
 

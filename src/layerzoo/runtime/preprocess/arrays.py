@@ -138,10 +138,10 @@ class ArrayPreprocessor(Preprocessor):
         given = inputs if isinstance(inputs, Mapping) else {INPUT: inputs}
         if isinstance(inputs, tuple) and len(inputs) == len(self._example) > 1:
             given = dict(zip(self._example, inputs, strict=True))
-        arrays = [(given.get(name), like) for name, like in self._example.items()]
         if len(self._example) == 1 and not isinstance(inputs, Mapping):
-            arrays = [(inputs, next(iter(self._example.values())))]
-        return all(is_array(value) and value.ndim == like.ndim + 1 for value, like in arrays)
+            given = {next(iter(self._example)): inputs}
+        found: list[tuple[Any, NDArray[Any]]] = [(given.get(name), like) for name, like in self._example.items()]
+        return all(is_array(value) and value.ndim == like.ndim + 1 for value, like in found)
 
     def _is_sample(self, inputs: Any) -> bool:
         return is_array(inputs) or isinstance(inputs, Mapping)
@@ -175,7 +175,7 @@ class TokenizedPreprocessor(ArrayPreprocessor):
         return Preprocessor.samples(self, inputs, column=column, decoder=decoder)
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
-        if isinstance(source, str | bytes | bytearray | memoryview):
+        if isinstance(source, str | bytes):
             return Prepared([InputRow(self._tokenize(text.decode(source)))])
         return super().rows(source, decoder)
 
@@ -238,7 +238,7 @@ class AudioTransform(Transform):
         return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
 
-def transformed_images(function: Callable[[Any], Any], accepted: frozenset[str]) -> TransformedImagePreprocessor:
+def transformed_images(function: Callable[[Any], Any], accepted: frozenset[str] | None) -> TransformedImagePreprocessor:
     """Return the preprocessing of images by a callable of the user: a transform of torchvision, timm or its own.
 
     Raises: whatever the callable raises for an image.
