@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.metadata
 import inspect
@@ -21,7 +22,7 @@ from layerzoo.media.text import Tokenizer
 from layerzoo.plugins.failure import summary
 from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.backbone import Backbone
-from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.changes import fingerprints
 from layerzoo.runtime.completion import complete_layers
 from layerzoo.runtime.cut import Cut
@@ -45,7 +46,7 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, cho
 from layerzoo.runtime.resolved import ResolvedModel, observe_example
 from layerzoo.runtime.stored import sha256_of
 from layerzoo.runtime.trace import Call, Trace, named_tensors, saved_tensors
-from layerzoo.runtime.tracer import Tracer
+from layerzoo.runtime.tracer import Tracer, as_parameters
 from layerzoo.spec import (
     KINDS,
     AudioPreprocess,
@@ -375,35 +376,41 @@ def _traced(
     spec: ModelSpec, preprocess: WrapPreprocess | None, example: Any, hooks: _ModuleHooks
 ) -> tuple[Preprocessor, Tracer]:
     """Return the preprocessing of a module, and its tracer after the first trace. Raises: UsageError, TraceError."""
-    failures: list[TraceError] = []
-    candidates = _candidates(spec, preprocess, example, hooks.network)
-    for complete, prepared in candidates:
-        tracer = _ModuleTracer(complete, Files(), hooks, prepared)
+    complete, prepared = _prepared(spec, preprocess, example, hooks.network)
+    tracer = _ModuleTracer(complete, Files(), hooks, prepared)
+    tracer.whole()
+    return prepared, tracer
+
+
+def _prepared(
+    spec: ModelSpec, preprocess: WrapPreprocess | None, example: Any, network: nn.Module
+) -> tuple[ModelSpec, Preprocessor]:
+    if preprocess is not None and example is not None:
+        raise UsageError("example= is for a network without preprocess=, whose example input is made by it")
+    if preprocess is not None:
+        return _preprocessed(spec, preprocess, network)
+    sample = _derived_sample(spec, network) if example is None else _sample_of(example, network)
+    return spec, ArrayPreprocessor(spec.modality, sample)
+
+
+def _derived_sample(spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
+    """Return arrays of one sample that the network takes. Raises: TraceError if none is found."""
+    failures: list[Exception] = []
+    network.eval()
+    for sample in _likely_samples(spec.modality, network):
+        batch = as_parameters(ArrayPreprocessor(spec.modality, sample).collate([InputRow(sample)] * 2), network)
         try:
-            tracer.whole()
-        except TraceError as error:
+            with torch.no_grad():
+                batch.run(network)
+        except Exception as error:  # noqa: BLE001 - a network may raise anything for an input that it does not take
             failures.append(error)
             continue
-        return prepared, tracer
-    if preprocess is not None or example is not None:
-        raise failures[-1]
+        return sample
     raise TraceError(
-        f"{failures[0]}\nThe input was derived from the modality {spec.modality} and the first layer of the module. "
-        "Next: layerzoo.wrap(module, example=BATCH), with one batch as the network takes it"
+        f"{spec.id}: the input of the network is unknown. On inputs derived from the modality {spec.modality} and its "
+        f"first layer it fails: {summary(failures[0])}. Next: layerzoo.wrap(module, example=BATCH), with one batch as "
+        "the network takes it"
     ) from failures[0]
-
-
-def _candidates(
-    spec: ModelSpec, preprocess: WrapPreprocess | None, example: Any, network: nn.Module
-) -> Iterable[tuple[ModelSpec, Preprocessor]]:
-    if preprocess is None:
-        samples = [_sample_of(example, network)] if example is not None else _derived_samples(spec.modality, network)
-        for sample in samples:
-            yield spec, ArrayPreprocessor(spec.modality, sample)
-        return
-    if example is not None:
-        raise UsageError("example= is for a network without preprocess=, whose example input is made by it")
-    yield _preprocessed(spec, preprocess, network)
 
 
 def _preprocessed(spec: ModelSpec, preprocess: WrapPreprocess, network: nn.Module) -> tuple[ModelSpec, Preprocessor]:
@@ -525,7 +532,7 @@ def _sample_of(example: Any, network: nn.Module) -> dict[str, Any]:
     return {name: array[0] for name, array in arrays.items()}
 
 
-def _derived_samples(modality: Modality, network: nn.Module) -> Iterable[dict[str, Any]]:
+def _likely_samples(modality: Modality, network: nn.Module) -> Iterable[dict[str, Any]]:
     """Yield arrays of one sample that a network may take, the most likely first."""
     first = _first_layer(network)
     if isinstance(first, nn.Linear):
@@ -599,9 +606,11 @@ def _bytes_of(tensors: Iterable[Tensor]) -> int:
 def _versions(network: nn.Module) -> dict[str, str]:
     """Return the versions of layerzoo, torch and the distributions that define the classes of a network."""
     packages = {type(module).__module__.partition(".")[0] for module in network.modules()} | {"torch", "layerzoo"}
-    names = importlib.metadata.packages_distributions()
-    found = sorted({name for package in packages for name in names.get(package, ())})
-    return {name: importlib.metadata.version(name) for name in found}
+    found: dict[str, str] = {}
+    for package in sorted(packages):  # the distributions of other names are found by reading all of them: 1 s
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 __all__ = ["WrapPreprocess", "recut", "wrap"]
