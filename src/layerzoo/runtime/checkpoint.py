@@ -16,6 +16,7 @@ from torch import Tensor
 from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.pickled import StateDict, encoded, read_pickle
+from layerzoo.runtime.read_ahead import ReadAhead
 from layerzoo.runtime.stored import Converted, InMemory, Joined, Safetensors, Stored, tensor_data
 from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
@@ -86,18 +87,23 @@ class Checkpoint:
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Read some tensors, by the network's names, to the CPU. Each owns its memory."""
-        asked = list(dict.fromkeys(names))
-        if self.is_partial(asked):
-            tensors = self.stored.read({self.origins[name] for name in asked})
-            return {name: tensors[self.origins[name]] for name in asked}
-        everything = self.mapper(self.stored.read(self.stored.meta()))
-        return {name: everything[name] for name in asked}
+        requested = list(dict.fromkeys(names))
+        if self.is_partial(requested):
+            tensors = self.stored.read({self.origins[name] for name in requested})
+            return {name: tensors[self.origins[name]] for name in requested}
+        all_tensors = self.mapper(self.stored.read(self.stored.meta()))
+        return {name: all_tensors[name] for name in requested}
+
+    def digests(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the sha256 of the tensors that were hashed while they were read, by the network's names."""
+        known = self.stored.digests if isinstance(self.stored, ReadAhead) else {}
+        return {name: known[origin] for name in names if (origin := self.origins.get(name)) in known}
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Download some tensors, by the network's names, without reading them."""
-        asked = set(names)
+        requested = set(names)
         self.stored.fetch(
-            {self.origins[name] for name in asked} if self.is_partial(asked) else self.stored.meta(), progress
+            {self.origins[name] for name in requested} if self.is_partial(requested) else self.stored.meta(), progress
         )
 
     def bytes_of(self, names: Iterable[str]) -> int:
@@ -117,11 +123,24 @@ class KeyRules:
         return ".".join(segments)
 
 
+def key_rules(spec: ModelSpec, content: CheckpointContent, keys: Mapping[str, str] | None) -> KeyRules:
+    """Return the renaming of the keys of a checkpoint.
+
+    Args:
+        spec: the model, whose declared renaming applies unless layerzoo saved the checkpoint.
+        content: the opened checkpoint.
+        keys: the renaming to use instead of the declared one; None for that.
+    """
+    if keys is not None:
+        return KeyRules(tuple(keys.items()))
+    return KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
+
+
 def open_checkpoint(
     spec: ModelSpec,
     files: Files,
     hooks: ModelHooks,
-    allow_pickle: bool = False,
+    content: CheckpointContent | None = None,
     *,
     keys: Mapping[str, str] | None = None,
     needed: Sequence[Sequence[str]] = (),
@@ -134,18 +153,15 @@ def open_checkpoint(
     not fit the network, but fit without the prefix of a training wrapper, that prefix is removed.
 
     Args:
-        allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+        content: the opened checkpoint; None: it is opened here.
         keys: the renaming of checkpoint keys, instead of the declared one.
         needed: names of required tensors; alternative names of one tensor are grouped.
         own: names of all tensors of the network.
         renames: whether the network's loading code may rename keys.
-    Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
+    Raises: as :func:`open_content`.
     """
-    content = _stored(spec, files, hooks, allow_pickle)
-    if keys is not None:
-        rules = KeyRules(tuple(keys.items()))
-    else:
-        rules = KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
+    content = content or open_content(spec, files, hooks)
+    rules = key_rules(spec, content, keys)
     stored = content.stored
     _announce_entry(stored.label, content.entry)
 
@@ -165,7 +181,7 @@ def open_checkpoint(
             checkpoint,
             entry=content.entry,
             objects=frozenset(name for name, origin in checkpoint.origins.items() if origin in content.objects),
-            versions={_path(renamed, path): kept for path, kept in content.versions.items()},
+            versions={_path(renamed, path): version for path, version in content.versions.items()},
         )
 
     names = set(own)
@@ -212,7 +228,7 @@ def _announce_removed(label: str, removed: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _CheckpointContent:
+class CheckpointContent:
     """The tensors of a checkpoint, and the other content of its state dict."""
 
     stored: Stored
@@ -235,7 +251,7 @@ def saved_metadata(objects: Iterable[str], versions: Mapping[str, Any]) -> dict[
     return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_plain(versions))}
 
 
-def _saved_content(name: str, files: Files) -> _CheckpointContent | None:
+def _saved_content(name: str, files: Files) -> CheckpointContent | None:
     """Open a file that layerzoo saved; None for any other file."""
     if name in files.partial or not name.endswith(".safetensors"):
         return None
@@ -244,20 +260,26 @@ def _saved_content(name: str, files: Files) -> _CheckpointContent | None:
     if _SAVED not in noted:
         return None
     objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
-    return _CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
+    return CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
+def open_content(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool = False) -> CheckpointContent:
+    """Open the checkpoint of a model, with its own checkpoint keys.
+
+    Args:
+        allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+    Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
+    """
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
-        return _CheckpointContent(_made_by_plugin(spec, files, hooks))
+        return CheckpointContent(_read_by_plugin(spec, files, hooks))
     if name is not None and (saved := _saved_content(name, files)) is not None:
         return saved  # with the tensors of all modules
     if name is None:  # all tensors are in the folders of modules, including those of the network
-        main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
+        main = CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
-    modules = {each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in in_folders}
+    modules = {file.rpartition("/")[0]: _module_stored_in(file, files, hooks, allow_pickle) for file in in_folders}
     return replace(main, stored=Joined(main.stored, modules)) if modules else main
 
 
@@ -269,10 +291,10 @@ def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: 
     return _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}").stored
 
 
-def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
+def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> CheckpointContent:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
-        return _CheckpointContent(Safetensors.of(files, name))
+        return CheckpointContent(Safetensors.of(files, name))
     made_by = f"{hooks.identity}+{READER}"
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
@@ -284,49 +306,51 @@ def _converted(
     *,
     made_by: str,
     is_sound: Callable[[Path], bool] | None = None,
-) -> _CheckpointContent:
+) -> CheckpointContent:
     """Open a checkpoint that was converted to safetensors in the cache, or convert it now; in memory if the cache is
     not writable.
 
     is_sound: checks an existing file; by default its header.
     """
-    made: dict[str, Tensor] = {}
-    noted: dict[str, str] = {}
+    by_key: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
 
     def convert() -> None:
         state = read()
-        made.update(_contiguous(state.tensors))
-        made.update({name: encoded(value) for name, value in state.objects.items()})
-        noted.update({_ENTRY: state.entry} if state.entry else {})
-        noted.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
-        noted.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
+        by_key.update(_contiguous(state.tensors))
+        by_key.update({name: encoded(value) for name, value in state.objects.items()})
+        metadata.update({_ENTRY: state.entry} if state.entry else {})
+        metadata.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
+        metadata.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
 
     def write(target: Path) -> None:
         convert()
-        write_tensors(target, {name: tensor_data(tensor) for name, tensor in made.items()}, noted)
+        write_tensors(target, {name: tensor_data(tensor) for name, tensor in by_key.items()}, metadata)
 
     def make_again() -> Stored:
         return _converted(path, digest, read, made_by=made_by, is_sound=_is_undamaged).stored
 
     stored: Stored
     try:
-        kept = make_once(converted_path(digest, made_by), write, is_intact=is_sound or _is_sound)
-        stored, noted = Converted(Safetensors.open(kept, path.name), make_again), dict(read_metadata(kept))
+        converted = make_once(converted_path(digest, made_by), write, is_intact=is_sound or _is_sound)
+        stored, metadata = Converted(Safetensors.open(converted, path.name), make_again), dict(read_metadata(converted))
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
-        if not made:
+        if not by_key:
             convert()
-        stored = InMemory(made, path.name)
-    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
-    return _CheckpointContent(stored, noted.get(_ENTRY), frozenset(objects), versions)
+        stored = InMemory(by_key, path.name)
+    objects, versions = (json.loads(metadata.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return CheckpointContent(stored, metadata.get(_ENTRY), frozenset(objects), versions)
 
 
 def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the JSON-able entries of a state dict's metadata, by module."""
     return {
-        str(path): {name: value for name, value in kept.items() if isinstance(value, str | int | float | bool | None)}
-        for path, kept in versions.items()
-        if isinstance(kept, Mapping)
+        str(path): {
+            name: value for name, value in entries.items() if isinstance(value, str | int | float | bool | None)
+        }
+        for path, entries in versions.items()
+        if isinstance(entries, Mapping)
     }
 
 
@@ -347,14 +371,14 @@ def _is_undamaged(path: Path) -> bool:
         return False
 
 
-def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
-    made = hooks.read_weights(spec, files)
-    if made is None:
+def _read_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
+    tensors = hooks.read_weights(spec, files)
+    if tensors is None:
         missing = (
             f"no file of {spec.id} is a checkpoint ({', '.join(files)})" if files else f"{spec.id} declares no weights"
         )
         raise WeightsError(f"{missing}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
-    return InMemory(made, spec.id)
+    return InMemory(tensors, spec.id)
 
 
 def _reader(
@@ -363,8 +387,8 @@ def _reader(
     """Return the function that reads a checkpoint of another format: by a plugin that knows it, else as a pickle."""
 
     def read() -> StateDict:
-        made = hooks.read_weights(spec, files)
-        return read_pickle(path, files, allow_pickle) if made is None else StateDict(made)
+        tensors = hooks.read_weights(spec, files)
+        return read_pickle(path, files, allow_pickle) if tensors is None else StateDict(tensors)
 
     return read
 

@@ -16,7 +16,7 @@ from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
 from layerzoo.runtime.changes import fingerprints
-from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
+from layerzoo.runtime.checkpoint import Checkpoint, CheckpointContent, key_rules, open_checkpoint, open_content
 from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
 from layerzoo.runtime.cut import Cut
@@ -40,6 +40,7 @@ from layerzoo.runtime.precision import (
 )
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import Numerics, provenance
+from layerzoo.runtime.read_ahead import reading_ahead
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.resolved import Dtypes, ResolvedModel, resolve_model
 from layerzoo.runtime.trace import saved_tensors
@@ -296,11 +297,30 @@ def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _
         network = _build_random(resolved, cut, request.seed, built_in)
         read = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
         return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
+    content = open_content(spec, files, hooks, request.allow_pickle)
+    with reading_ahead(content.stored, cut.tensors, key_rules(spec, content, request.keys)) as stored:
+        return _load_from(replace(content, stored=stored), resolved, cut, precision, library, request.keys)
+
+
+def _load_from(
+    content: CheckpointContent,
+    resolved: ResolvedModel,
+    cut: Cut,
+    precision: Precision,
+    library: torch.dtype,
+    keys: Mapping[str, str] | None,
+) -> _LoadedNetwork:
+    """Build a network, and load the checkpoint that was opened for it.
+
+    library: the dtype of the plugin's hook. keys: the renaming of checkpoint keys, instead of the declared one.
+    """
+    spec, hooks, files = resolved.spec, resolved.hooks, resolved.files
+    built_in = library if precision == "library" else torch.float32
     with computing_in(built_in):
         network = build_for_checkpoint(spec, hooks, files)
-    checkpoint = _checkpoint(network, cut, resolved, request.allow_pickle, request.keys)
+    checkpoint = _checkpoint(network, cut, resolved, content, keys)
     stored = checkpoint.stored.meta().values()
-    library = library_dtype(hook_dtype, stored, model=spec.id, plugin=spec.builder)
+    library = library_dtype(hooks.dtype(spec, files), stored, model=spec.id, plugin=spec.builder)
     if precision == "library" and library is not built_in:
         built_in = library
         with computing_in(built_in):
@@ -337,7 +357,7 @@ def _checkpoint(
     network: torch.nn.Module,
     cut: Cut,
     resolved: ResolvedModel,
-    allow_pickle: bool = False,
+    content: CheckpointContent | None = None,
     keys: Mapping[str, str] | None = None,
 ) -> Checkpoint:
     """Open the checkpoint of a model, with the names of its network's tensors."""
@@ -345,7 +365,7 @@ def _checkpoint(
         resolved.spec,
         resolved.files,
         resolved.hooks,
-        allow_pickle,
+        content,
         keys=keys,
         needed=needed_names(network, cut),
         own=saved_tensors(network),

@@ -22,6 +22,7 @@ from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.stored import tensor_data
 from layerzoo.runtime.trace import checkpointed_tensors
 from layerzoo.spec import ModelSpec
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.files import is_companion
 from layerzoo.weights.tensors import write_tensors
 
@@ -106,7 +107,10 @@ def _whole(declared: ModelSpec) -> dict[str, Any]:
 
 def _companions(resolved: ResolvedModel) -> list[str]:
     """Return the files that the model is built from in addition to its checkpoint: a configuration, a tokenizer."""
-    return [name for name in resolved.files if is_companion(PurePosixPath(name).name, 0) and name != _REGISTRY]
+    conventions = file_conventions()
+    return [
+        name for name in resolved.files if is_companion(PurePosixPath(name).name, 0, conventions) and name != _REGISTRY
+    ]
 
 
 def _copy_companions(resolved: ResolvedModel, folder: Path) -> None:

@@ -19,6 +19,9 @@ def can_be_locked(spec: ModelSpec) -> bool:
     """Return whether the weights of a model are in a repository of the hub.
 
     Those of a package or a link have a declared sha256, and local files belong to the user.
+
+    Args:
+        spec: the declaration of the model.
     """
     return spec.weights is not None and parse_source(spec.weights.source).scheme == "hf"
 
@@ -26,6 +29,9 @@ def can_be_locked(spec: ModelSpec) -> bool:
 def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
     """Return the current weights of a model, or those at a commit. Only small files are fetched, for their sha256.
 
+    Args:
+        spec: the declaration of the model.
+        commit: 40 hex digits; None for the current one.
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)
@@ -35,6 +41,8 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
 def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     """Read the lock in use, change it and write it while no other process can, so that no change is lost.
 
+    Args:
+        change: returns the new lock for the one in use.
     Raises: LockError when it is not valid, OutputError when it cannot be written, CacheError.
     """
     path = lock_path()
@@ -58,6 +66,9 @@ class Drift:
 def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
     """Yield the differences between a locked model, its declaration and the hub.
 
+    Args:
+        spec: the declaration of the model.
+        before: the entry of the model in the lock.
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)

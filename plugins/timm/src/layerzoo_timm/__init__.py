@@ -19,16 +19,22 @@ from layerzoo.spec import ImagePreprocess
 from layerzoo.weights import Files
 from layerzoo_timm import catalogue
 from layerzoo_timm.arguments import check_arguments
-from layerzoo_timm.checkpoint import map_checkpoint
+from layerzoo_timm.checkpoint import SavedShapes, map_checkpoint
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.identify import identify
 from layerzoo_timm.preprocess import preprocess_of
 
+_last_built: dict[str, SavedShapes] = {}
+"""The state dict of the network that was built last, by its arguments: its checkpoint is usually mapped next."""
+
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec) -> nn.Module:
-    """The architecture, at the input size that the spec declares where the network is made for one size only."""
-    network: nn.Module = timm.create_model(**_arguments(spec), pretrained=False)
+    """Return the architecture, at the input size that the spec declares where the network is made for one size only."""
+    arguments = _arguments(spec)
+    network: nn.Module = timm.create_model(**arguments, pretrained=False)
+    _last_built.clear()
+    _last_built[repr(arguments)] = SavedShapes.of(network)
     return network
 
 
@@ -51,24 +57,25 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
 
 @hookimpl
 def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every architecture and pretrained tag."""
+    """Return every architecture and pretrained tag."""
     return catalogue.models()
 
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """What timm's own config.json says of a repository."""
+    """Return the model of a repository, from timm's own config.json."""
     return identify(model, files)
 
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A published checkpoint of this architecture as timm itself loads it, its own filters applied."""
-    return map_checkpoint(partial(timm.create_model, **_arguments(spec)), tensors)
+    """Return a published checkpoint of this architecture as timm itself loads it, its own filters applied."""
+    arguments = _arguments(spec)
+    return map_checkpoint(partial(timm.create_model, **arguments), tensors, _last_built.get(repr(arguments)))
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
-    """The arguments of `timm.create_model`. Raises: OutsideRepositoryError for what names a file or a repository."""
+    """Return the arguments of `timm.create_model`. Raises: OutsideRepositoryError for a file or a repository."""
     arguments = spec.args.to_dict()
     check_arguments(spec.id, arguments)
     known = timm.get_pretrained_cfg(arguments["name"])
@@ -79,7 +86,7 @@ def _arguments(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _family(name: str) -> str:
-    """The name of timm's model file that an architecture comes from."""
+    """Return the name of timm's model file that an architecture comes from."""
     return str(model_entrypoint(name.split(".")[0]).__module__.rpartition(".")[2])
 
 
