@@ -19,6 +19,7 @@ Each message says what was asked for, what exists and the next step. The same fa
                 NotInstalledError 3
                 UnidentifiedModelError 3
             UnknownLayerError 3
+            UnknownRowError 3
         PluginError 4
         MissingLibraryError 4
         ProcessorError 4
@@ -92,6 +93,7 @@ __all__ = [
     "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
+    "UnknownRowError",
     "UnsafeWeightsError",
     "UsageError",
     "WeightsError",
@@ -185,6 +187,10 @@ class UnidentifiedModelError(UnknownModelError):
 
 class UnknownLayerError(NotFoundError, LayerError):
     """The model has no layer of this name."""
+
+
+class UnknownRowError(NotFoundError, IndexError):
+    """Features have no row at this position."""
 
 
 # ---------------------------------------------------------------- a plugin or a network misbehaves

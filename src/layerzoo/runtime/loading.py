@@ -379,7 +379,7 @@ def _usable_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
+        raise UsageError(f"{_unusable_device(device, error)}. Use device='cpu'") from error
     return found
 
 
@@ -389,6 +389,22 @@ def _key_rules(keys: Mapping[str, str] | None) -> Mapping[str, str] | None:
     if not isinstance(keys, Mapping) or not all(isinstance(word, str) for pair in keys.items() for word in pair):
         raise UsageError(f"keys={keys!r} is not a mapping from checkpoint keys to the network's names")
     return dict(keys)
+
+
+def _unusable_device(device: str | torch.device, error: Exception) -> str:
+    """Return the reason why a device cannot be used."""
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError):
+        return f"device={str(device)!r} is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"
+    kind = asked.type
+    backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    if backend is not None and hasattr(backend, "is_available") and not backend.is_available():
+        return f"{kind.upper()} is not available on this machine"
+    count = backend.device_count() if backend is not None and hasattr(backend, "device_count") else 1
+    if asked.index is not None and asked.index >= count:
+        return f"device={str(device)!r}: this machine has {count} {kind.upper()} device(s), counted from 0"
+    return f"device={str(device)!r} cannot be used: {summary(error)}"
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:

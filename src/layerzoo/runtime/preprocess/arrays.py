@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,16 @@ class ArrayPreprocessor(Preprocessor):
         self.sequence_axis = "time" if modality == "audio" else "token"
         self._example = example
 
-    def samples(self, inputs: Any, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
-        if isinstance(inputs, str | bytes | os.PathLike) or column is not None:
+    def samples(self, inputs: Any, *, ids: Iterable[str] | None = None, **options: Any) -> Samples:
+        if isinstance(inputs, str | bytes | os.PathLike):
             raise InputError(
-                f"this network takes arrays, and not {'tables' if column is not None else 'files'}: pass arrays or "
-                "tensors as the network takes them, or layerzoo.wrap(…, preprocess=…)"
+                "this network takes arrays, and not files: pass arrays or tensors as the network takes them, or "
+                "layerzoo.wrap(…, preprocess=…)"
             )
+        unused = [name for name in ("column", "layout", "value_range") if options.get(name) is not None]
+        if unused or isinstance(ids, str):
+            named = unused[0] if unused else "ids"
+            raise InputError(f"{named}= is for raw samples, and this network takes arrays: see layerzoo.wrap")
         if dataset.is_loader(inputs):
             values: Iterable[Any] = map(_first, dataset.items_of_batches(inputs))
         elif dataset.is_dataset(inputs):
@@ -61,7 +66,7 @@ class ArrayPreprocessor(Preprocessor):
             values = inputs
         else:
             raise InputError(f"cannot read inputs of type {type(inputs).__name__}: this network takes {self._expected}")
-        found = _items(values)
+        found = _items(values, ids)
         first = next(found, None)
         if first is None:
             raise InputError("no samples: the inputs are empty")
@@ -171,8 +176,8 @@ class TokenizedPreprocessor(ArrayPreprocessor):
         super().__init__("text", tokenize(_EXAMPLE_TEXT))
         self._tokenize = tokenize
 
-    def samples(self, inputs: Any, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
-        return Preprocessor.samples(self, inputs, column=column, decoder=decoder)
+    def samples(self, inputs: Any, **options: Any) -> Samples:
+        return Preprocessor.samples(self, inputs, **options)
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if isinstance(source, str | bytes):
@@ -294,14 +299,20 @@ def _first(item: Any) -> Any:
     return item[0] if isinstance(item, tuple | list) and item else item
 
 
-def _items(values: Iterable[Any]) -> Iterator[Item]:
-    for position, value in enumerate(values):
+def _items(values: Iterable[Any], ids: Iterable[str] | None) -> Iterator[Item]:
+    names = map(str, count()) if ids is None else map(str, ids)
+    for value in values:
+        name = next(names, None)
+        if name is None:
+            raise InputError("ids= has fewer ids than there are samples: give one for each")
         if isinstance(value, SampleError):
             yield value
         elif isinstance(value, UnusableError):
-            yield SampleError(str(position), str(value))
+            yield SampleError(name, str(value))
         else:
-            yield Sample(str(position), value)
+            yield Sample(name, value)
+    if ids is not None and next(names, None) is not None:
+        raise InputError("ids= has more ids than there are samples: give one for each")
 
 
 def _chained(first: Item, rest: Iterator[Item]) -> Iterator[Item]:

@@ -50,9 +50,9 @@ class Preprocessor(ABC):
     sequence_axis = "token"
     """Name of the axis of a sequence in this modality."""
 
-    def samples(self, inputs: Any, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
-        """Return the samples that the inputs name. Arguments, errors: :func:`layerzoo.media.samples.samples`."""
-        return samples(inputs, self.modality, column=column, decoder=decoder)
+    def samples(self, inputs: Any, **options: Any) -> Samples:
+        """Return the samples that the inputs name. Options, errors: :func:`layerzoo.media.samples.samples`."""
+        return samples(inputs, self.modality, **options)
 
     @abstractmethod
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
