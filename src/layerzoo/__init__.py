@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerzoo.adapters.embedder import Embedder
     from layerzoo.errors import LayerzooError
     from layerzoo.features import Features, FeatureWriter
     from layerzoo.media.audio_input import Audio
@@ -25,6 +26,7 @@ __all__ = [
     "Audio",
     "Backbone",
     "Batch",
+    "Embedder",
     "FeatureWriter",
     "Features",
     "Layer",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "layerzoo.adapters.embedder": ("Embedder",),
     "layerzoo.errors": ("LayerzooError",),
     "layerzoo.features": ("Features", "FeatureWriter"),
     "layerzoo.media.audio_input": ("Audio",),

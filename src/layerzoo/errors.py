@@ -104,7 +104,14 @@ _LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
-    """The base class of every error of this package. All can be pickled, so that a worker process can raise them."""
+    """The base class of every error of this package. All can be pickled, so that a worker process can raise them.
+
+    >>> try:
+    ...     layerzoo.model("toy/next-wort")
+    ... except layerzoo.LayerzooError as error:
+    ...     print(error, error.exit_code)
+    there is no model 'toy/next-wort'. Nearest: toy/next-word... 3
+    """
 
     exit_code = 2
 

@@ -143,7 +143,7 @@ class Verbs(LazyGroup):
     cls=Verbs,
     lazy={
         "list": ("layerzoo.cli.listing:command", "List models by id."),
-        "search": ("layerzoo.cli.search:command", "Search ids, summaries, modalities, builders and licenses."),
+        "search": ("layerzoo.cli.search:command", "Search ids, summaries, tasks, training data and languages."),
         "show": ("layerzoo.cli.show:command", "Show the declaration of a model."),
         "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost up to each."),
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),

@@ -38,6 +38,9 @@ class Backbone:
     """A pretrained network up to a layer, as :func:`load` returns it.
 
     Several threads may use one backbone. It can be copied, and pickled if its network can be pickled.
+
+    >>> layerzoo.load("toy/next-word")
+    <Backbone toy/next-word cut at block.0: 96 of 192 bytes of weights>
     """
 
     spec: ModelSpec
@@ -71,12 +74,20 @@ class Backbone:
 
     @property
     def cut(self) -> Cut:
-        """The layers that are read, the modules and tensors they need, and where the forward pass stops."""
+        """The layers that are read, the modules and tensors they need, and where the forward pass stops.
+
+        >>> [layer.name for layer in layerzoo.load("toy/next-word").cut.layers]
+        ['block.0']
+        """
         return self.module.cut
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers that this backbone reads, with their axes, shapes and costs."""
+        """The layers that this backbone reads, with their axes, shapes and costs.
+
+        >>> layerzoo.load("toy/next-word").layers[0].axes
+        ('batch', 'token', 'channel')
+        """
         return self.cut.layers
 
     def __repr__(self) -> str:
@@ -124,6 +135,11 @@ class Backbone:
             batch: from :attr:`preprocess`.
         Returns: activations with the axes of :attr:`layers`, including the batch axis.
         Raises: UsageError when the network is in training mode, or was moved to another device.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> batch = backbone.preprocess(["the cat drinks", "meat"])
+        >>> backbone.activations(batch)["block.0"].shape
+        torch.Size([2, 3, 3])
         """
         with self._running(), self._drawing():
             found: dict[str, torch.Tensor] = self.module(self._placed(batch))
@@ -136,11 +152,21 @@ class Backbone:
             batch: from :attr:`preprocess`.
             pools: layer name → pooling. Other layers are skipped.
         Returns: layer name → pooled values of each row of the batch: see :mod:`layerzoo.runtime.pool`.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> backbone.pool_rows(backbone.preprocess(["the cat", "meat"]), {"block.0": "mean"})
+        {'block.0': [array([0.5, 1. , 0.5], dtype=float32), array([-1.,  0., -1.], dtype=float32)]}
         """
         return {name: [row.values for row in rows] for name, rows in self.pool_with_counts(batch, pools).items()}
 
     def pool_with_counts(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[PooledRow]]:
-        """Pool the rows of a batch, and count the pooled positions of each row. Arguments: :meth:`pool_rows`."""
+        """Pool the rows of a batch, and count the pooled positions of each row. Arguments: :meth:`pool_rows`.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> rows = backbone.pool_with_counts(backbone.preprocess(["the cat", "meat"]), {"block.0": "mean"})
+        >>> [row.positions for row in rows["block.0"]]
+        [2, 1]
+        """
         placed = self._placed(replace(batch, example_total=self._example_total))
         counts: dict[str, list[int | None]] = {}
 
@@ -202,6 +228,9 @@ class Backbone:
             layer: names or selectors; None: all layers of this backbone.
             pool: one pooling for all, or by layer; None: those of :attr:`pools`.
         Raises: UsageError for a layer that was not loaded, PoolingError.
+
+        >>> layerzoo.load("toy/next-word").select_pools("block.0", "max")
+        {'block.0': 'max'}
         """
         if layer is None and pool is None:
             return dict(self.pools)
@@ -217,7 +246,11 @@ class Backbone:
 
     @property
     def variation(self) -> Variation:
-        """Report which features depend on random numbers, or on the other samples of a batch."""
+        """Report which features depend on random numbers, or on the other samples of a batch.
+
+        >>> layerzoo.load("toy/next-word").variation.random
+        {}
+        """
         return self._resolved.variation(self.layers)
 
     def _drawing(self) -> contextlib.AbstractContextManager[None]:

@@ -76,6 +76,10 @@ def stream(
     see :func:`extract`.
 
     Returns: an iterator over at least one piece, in the order of the inputs.
+
+    >>> pieces = layerzoo.stream("toy/next-word", ["the cat", "milk"])
+    >>> sum(len(piece) for piece in pieces)
+    2
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
@@ -175,6 +179,10 @@ def extract(*args: Any, **kwargs: Any) -> Features:
     Returns: :class:`Features` with one row per sample, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
+
+    >>> features = layerzoo.extract("toy/next-word", ["the cat", "milk"], layer="block.0", pool="mean")
+    >>> features.values.shape, features.ids
+    ((2, 3), ('0', '1'))
     """
     return Features.join(stream(*args, **kwargs))
 

@@ -95,6 +95,9 @@ def load(
     Returns: the truncated network with its preprocessing.
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
+
+    >>> layerzoo.load("toy/next-word", layer=["block.0", "head"], pool={"head": "max"}).pools
+    {'block.0': 'mean', 'head': 'max'}
     """
     if precision not in (known := ("auto", *get_args(Precision))):
         raise UsageError(f"precision={precision!r} is not one of {', '.join(known)}")
@@ -128,6 +131,9 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     Args:
         model: an id, or a spec.
     Raises: NotFoundError, PluginError.
+
+    >>> layerzoo.build("toy/next-word").hidden.weight.shape
+    torch.Size([3, 8])
     """
     located = _locate_without_checkpoint(model)
     return build_network(located.spec, located.hooks, located.files)
