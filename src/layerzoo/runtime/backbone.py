@@ -68,6 +68,9 @@ class Backbone:
 
         ``provenance["weights"]["changed"]`` is None if the network has the tensors that were loaded. After training it
         has the number of changed ``tensors``, and a ``sha256`` over their names and values.
+
+        >>> layerzoo.load("toy/next-word").provenance["weights"]["changed"] is None
+        True
         """
         changed = describe_changes(self.module.network, self._fingerprints)
         return {**self._loaded, "weights": {**self._loaded["weights"], "changed": changed}}
@@ -106,6 +109,9 @@ class Backbone:
             path: the folder, created if it does not exist.
         Returns: the written checkpoint, ``model.safetensors`` in that folder.
         Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+
+        >>> layerzoo.load("toy/next-word").save("tuned")
+        PosixPath('tuned/model.safetensors')
         """
         from layerzoo.runtime.saving import save
 
@@ -123,6 +129,9 @@ class Backbone:
         Returns: the names and sizes of its inputs, and the largest difference from the cut.
         Raises: ExportError when torch cannot follow the code of the network, or the file differs from the cut;
             OutputError when it cannot be written; MissingLibraryError without the extra ``onnx``.
+
+        >>> layerzoo.load("toy/next-word").export("next-word.pt2").outputs
+        ['block.0']
         """
         from layerzoo.runtime.export import export
 

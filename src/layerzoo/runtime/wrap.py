@@ -109,6 +109,11 @@ def wrap(
     Returns: a backbone whose ``module`` shares its parameters with ``module``.
     Raises: UsageError for a module or arguments that cannot be used, TraceError when the module does not run on the
         example, LayerError, PoolingError.
+
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> backbone = layerzoo.wrap(network, layers={"hidden": "1"})
+    >>> layerzoo.extract(backbone, torch.rand(3, 4), layer="hidden").values.shape
+    (3, 8)
     """
     network = _network(module)
     spec = _spec(name or type(network).__name__, modality, preprocess, network)
