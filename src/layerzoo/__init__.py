@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from layerzoo.media.audio_input import Audio
     from layerzoo.plugins.hookspecs import hookimpl
     from layerzoo.registry import model, models
-    from layerzoo.runtime import Backbone, Batch, build, extract, load, stream
+    from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "model",
     "models",
     "stream",
+    "wrap",
 ]
 
 _HOMES = {
@@ -48,7 +49,7 @@ _HOMES = {
     "layerzoo.media.audio_input": ("Audio",),
     "layerzoo.plugins.hookspecs": ("hookimpl",),
     "layerzoo.registry": ("model", "models"),
-    "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream"),
+    "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

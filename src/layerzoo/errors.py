@@ -26,6 +26,7 @@ Each message says what was asked for, what exists and the next step. The same fa
         ProcessorError 4
         TraceError 4
         CutError 4
+        ExportError 1
         WeightsError 4
             UnsafeWeightsError 5
                 DigestError 5
@@ -66,6 +67,7 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "ExportError",
     "InputError",
     "LayerError",
     "LayerzooError",
@@ -263,6 +265,16 @@ class CutError(LayerzooError):
 
 
 # ---------------------------------------------------------------- weights
+
+
+class ExportError(LayerzooError):
+    """A network cannot be exported, or the exported file differs from the cut. ``model`` is the id of its model."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class WeightsError(LayerzooError):

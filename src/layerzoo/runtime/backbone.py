@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import nn
 from layerzoo.errors import CutError, UsageError
 from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.changes import Fingerprint, describe_changes
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
@@ -25,6 +28,9 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, cho
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
+
+if TYPE_CHECKING:
+    from layerzoo.runtime.export import Exported, ExportFormat
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,24 @@ class Backbone:
     """Layer name → pooling that :func:`extract` applies."""
     device: torch.device
     precision: Precision
-    provenance: Mapping[str, Any]
-    """Model, weights, layers and versions from which features are computed, as JSON-able data."""
+    _loaded: Mapping[str, Any] = field(repr=False)
+    """The provenance of the network as it was loaded."""
+    _fingerprints: Mapping[str, Fingerprint] = field(repr=False)
+    """Those of the tensors as they were loaded."""
     _resolved: ResolvedModel = field(repr=False)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Model, weights, layers and versions from which features are computed, as JSON-able data.
+
+        ``provenance["weights"]["changed"]`` is None if the network has the tensors that were loaded. After training it
+        has the number of changed ``tensors``, and a ``sha256`` over their names and values.
+
+        >>> layerzoo.load("toy/next-word").provenance["weights"]["changed"] is None
+        True
+        """
+        changed = describe_changes(self.module.network, self._fingerprints)
+        return {**self._loaded, "weights": {**self._loaded["weights"], "changed": changed}}
 
     @property
     def cut(self) -> Cut:
@@ -73,9 +94,48 @@ class Backbone:
         return self.cut.layers
 
     def __repr__(self) -> str:
-        loaded = self.provenance["loaded"]
+        loaded = self._loaded["loaded"]
         share = f"{loaded['bytes']:,} of {loaded['of_bytes']:,} bytes of weights"
         return f"<Backbone {self.spec.id} cut at {', '.join(layer.name for layer in self.layers)}: {share}>"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network's tensors, and a registry.yaml that declares them as a model, into a folder.
+
+        Of a cut network, only the tensors up to the cut exist, and are written. Load them with
+        ``layerzoo.load(MODEL, weights=FOLDER / "model.safetensors")``; or, where the registry.yaml is in the working
+        directory, as ``mine/FOLDER``.
+
+        Args:
+            path: the folder, created if it does not exist.
+        Returns: the written checkpoint, ``model.safetensors`` in that folder.
+        Raises: OutputError when the folder cannot be written, WeightsError for a tensor that safetensors cannot hold.
+
+        >>> layerzoo.load("toy/next-word").save("tuned")
+        PosixPath('tuned/model.safetensors')
+        """
+        from layerzoo.runtime.saving import save
+
+        return save(self.module, self._resolved, self.pools, Path(path))
+
+    def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
+        """Write the network up to the cut into a file for programs without layerzoo.
+
+        The file takes preprocessed inputs and returns the activation of each layer. The batch size may vary, and the
+        length of texts. It is run and compared with :attr:`module` before it is written.
+
+        Args:
+            path: the file, replaced if it exists.
+            to: ``onnx``, or ``pt2`` for ``torch.export.load``. None: the suffix of the file.
+        Returns: the names and sizes of its inputs, and the largest difference from the cut.
+        Raises: ExportError when torch cannot follow the code of the network, or the file differs from the cut;
+            OutputError when it cannot be written; MissingLibraryError without the extra ``onnx``.
+
+        >>> layerzoo.load("toy/next-word").export("next-word.pt2").outputs
+        ['block.0']
+        """
+        from layerzoo.runtime.export import export
+
+        return export(self, path, to)
 
     def activations(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return layer name → raw activation, without gradients, on this backbone's device and in its precision.
@@ -207,7 +267,8 @@ class Backbone:
         return seeded(self.device) if self.variation.random else contextlib.nullcontext()
 
     def _placed(self, batch: Batch) -> Batch:
-        return batch.to(self.device, memory_format(self.preprocess))
+        is_own = self._resolved.facts_file is not None  # a wrapped module keeps its memory format
+        return batch.to(self.device, memory_format(self.preprocess) if is_own else None)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
