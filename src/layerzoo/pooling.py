@@ -1,17 +1,28 @@
 """Poolings by name, and whether one fits a layer: decided from the declaration alone, before anything is loaded.
 
-``runtime/pool.py`` computes them.
+``runtime/pool.py`` computes those over the positions of a network's activation, and ``temporal.py`` those over a
+sequence of vectors in time.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from math import prod
 
 from layerzoo.errors import PoolingError, nearest, nearest_hint
 from layerzoo.spec import Layer
 
-__all__ = ["POOLINGS", "Pooling", "check_pooling", "width"]
+__all__ = [
+    "POOLINGS",
+    "TEMPORAL_POOLINGS",
+    "Pooling",
+    "TemporalChoice",
+    "TemporalPooling",
+    "check_pooling",
+    "parse_temporal_pool",
+    "width",
+]
 
 POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame", "window"})
 SEQUENCE_AXES = frozenset({"token", "time", "frame"})
@@ -93,11 +104,15 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
     return None
 
 
-def width(pool: str, layer: Layer) -> int | None:
+def width(pool: str, layer: Layer, temporal: TemporalChoice | None = None) -> int | None:
     """Return the number of features of a sample at a layer; None if it is unknown or varies.
 
     pool: the name of a pooling that fits the layer: see :func:`check_pooling`.
+    temporal: the pooling of a sequence of such vectors.
     """
+    if temporal is not None:
+        single, factor = width(pool, layer), temporal.width_factor
+        return None if single is None or factor is None else single * factor
     if layer.axes is None or layer.shape is None or pool == "none":
         return None
     sizes = dict(zip((axis for axis in layer.axes if axis != "batch"), layer.shape, strict=True))
@@ -109,3 +124,92 @@ def width(pool: str, layer: Layer) -> int | None:
         if channels is None
         else {"statistics": 2 * channels, "gram": channels * (channels + 1) // 2}.get(pool, channels)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalPooling:
+    """One way from a sequence of vectors in time to one vector: see :mod:`layerzoo.temporal` for the formulas."""
+
+    name: str
+    summary: str
+    """What it does, in a few words."""
+    default: float | None = None
+    """The number after the colon, as in ``dct:4``, if none is given; None for a pooling without a number."""
+    limits: tuple[float, float] = (0, 0)
+    """The smallest and the largest number."""
+
+
+TEMPORAL_POOLINGS: dict[str, TemporalPooling] = {
+    pooling.name: pooling
+    for pooling in (
+        TemporalPooling("mean", "mean over time"),
+        TemporalPooling("max", "maximum over time"),
+        TemporalPooling("last", "the last vector"),
+        TemporalPooling("statistics", "mean, then standard deviation over time: twice the width"),
+        TemporalPooling(
+            "ema", "exponential moving average with the weight A of the newest vector, at the end", 0.2, (0, 1)
+        ),
+        TemporalPooling("delta", "mean of the differences between neighbours in time"),
+        TemporalPooling(
+            "pyramid", "means of 1, 2, 4, … equal segments, in N levels: 2^N - 1 times the width", 3, (1, 8)
+        ),
+        TemporalPooling("dct", "the N lowest temporal frequencies: N times the width", 4, (1, 64)),
+        TemporalPooling("rank", "rank pooling: the direction that orders the vectors in time, of length 1"),
+        TemporalPooling("none", "the sequence itself"),
+    )
+}
+"""Every temporal pooling by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalChoice:
+    """A temporal pooling with its number, as ``dct:4`` states it."""
+
+    name: str
+    number: float = 0
+    """0 for a pooling without a number."""
+
+    def __str__(self) -> str:
+        return self.name if TEMPORAL_POOLINGS[self.name].default is None else f"{self.name}:{self.number:g}"
+
+    @property
+    def width_factor(self) -> int | None:
+        """The width of the pooled vector divided by that of a vector of the sequence; None for ``none``."""
+        if self.name == "none":
+            return None
+        return {"statistics": 2, "dct": int(self.number), "pyramid": (1 << int(self.number)) - 1}.get(self.name, 1)
+
+
+def parse_temporal_pool(text: str) -> TemporalChoice:
+    """Parse the name of a temporal pooling, with its number if it has one: ``mean``, ``dct``, ``dct:4``, ``ema:0.5``.
+
+    Raises: PoolingError for an unknown name, or for a number that is out of range or does not belong there.
+    """
+    if not isinstance(text, str):
+        raise PoolingError(f"temporal_pool={text!r} is not the name of a temporal pooling. All: {_listed_temporal()}")
+    name, colon, written = text.partition(":")
+    pooling = TEMPORAL_POOLINGS.get(name)
+    if pooling is None:
+        hint = nearest_hint(nearest(name, list(TEMPORAL_POOLINGS)))
+        raise PoolingError(f"there is no temporal pooling '{name}'. {hint}All: {_listed_temporal()}")
+    if not colon:
+        return TemporalChoice(name, pooling.default or 0)
+    if pooling.default is None:
+        raise PoolingError(f"the temporal pooling '{name}' has no number, and '{text}' gives one")
+    low, high = pooling.limits
+    is_whole = isinstance(pooling.default, int)
+    try:
+        number = float(int(written)) if is_whole else float(written)
+    except ValueError:
+        number = math.nan
+    if not (low <= number <= high and number > 0):
+        kind = f"a whole number from {low:g} to {high:g}" if is_whole else f"a number above {low:g}, at most {high:g}"
+        raise PoolingError(
+            f"the temporal pooling '{text}' needs {kind} after the colon, as in {name}:{pooling.default:g}"
+        )
+    return TemporalChoice(name, number)
+
+
+def _listed_temporal() -> str:
+    """Return the names of all temporal poolings, with an example of their number."""
+    return ", ".join(str(TemporalChoice(each.name, each.default or 0)) for each in TEMPORAL_POOLINGS.values())

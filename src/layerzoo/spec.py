@@ -286,6 +286,9 @@ class AudioPreprocess:
     """The number of samples of the first frame, and the number of samples from the start of a frame to the start of the
     next. Only for a network that supports padded audio with an attention mask, which changes its features by at most
     1e-5: its valid frames follow from these numbers."""
+    temporal_pool: NonEmptyStr | None = None
+    """How the vectors of the windows of long audio are pooled, as in `max` or `dct:4`. By default all positions of all
+    windows are pooled together."""
 
     @property
     def batching(self) -> Batching:
@@ -309,6 +312,9 @@ class TextPreprocess:
     as the network was trained. `tolerance`: padded to the longest under an attention mask, for a network whose features
     this changes by at most 1e-5. `equal_lengths`: only texts of the same length, which is right for any network. By
     default the builder's library decides, and `equal_lengths` applies if it does not."""
+    temporal_pool: NonEmptyStr | None = None
+    """How the vectors of the chunks of a long text are pooled, as in `max` or `dct:4`. By default all tokens of all
+    chunks are pooled together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,8 +329,9 @@ class VideoPreprocess:
     """The number of frames sampled from a video, whatever its duration."""
     joint: bool = False
     """Whether the network takes all frames at once, rather than one by one."""
-    temporal_pool: Literal["mean"] = "mean"
-    """How the vectors of the frames are pooled, if each frame goes through the network alone."""
+    temporal_pool: NonEmptyStr = "mean"
+    """How the vectors of the frames are pooled, if each frame goes through the network alone: `mean`, `max`, `last`,
+    `statistics`, `ema:0.2`, `delta`, `pyramid:3`, `dct:4`, `rank`, or `none` for the sequence itself."""
     image: ImagePreprocess | None = None
     """How the frames are preprocessed. By default the builder's library decides."""
 

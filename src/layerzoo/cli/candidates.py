@@ -56,6 +56,16 @@ def poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Ite
     return [item for item in items if item.value.startswith(incomplete)]
 
 
+def temporal_poolings(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Return temporal poolings, with their default numbers."""
+    from click.shell_completion import CompletionItem
+
+    from layerzoo.pooling import TEMPORAL_POOLINGS, parse_temporal_pool
+
+    items = [CompletionItem(str(parse_temporal_pool(p.name)), help=p.summary) for p in TEMPORAL_POOLINGS.values()]
+    return [item for item in items if item.value.startswith(incomplete)]
+
+
 def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the namespaces of the installed plugins."""
     return _plain((namespace for namespace, _ in _plugin_states()), incomplete)

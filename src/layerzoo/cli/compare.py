@@ -14,9 +14,17 @@ from layerzoo.cli.names import resolve_model_id
 from layerzoo.cli.output import Format, count, format_option, print_json, print_lines, print_table
 from layerzoo.facts import traced_layers
 from layerzoo.layers import select
-from layerzoo.pooling import width
+from layerzoo.pooling import parse_temporal_pool, width
 from layerzoo.registry.lookup import registry
-from layerzoo.spec import AudioPreprocess, Layer, ModelSpec, Preprocess, TextPreprocess, reference_input
+from layerzoo.spec import (
+    AudioPreprocess,
+    Layer,
+    ModelSpec,
+    Preprocess,
+    TextPreprocess,
+    VideoPreprocess,
+    reference_input,
+)
 
 _DIFFERS = "≠"
 _LAYER_FACTS = ("depth", "params", "flops", "shape")
@@ -138,7 +146,9 @@ def _width(spec: ModelSpec, layers: Sequence[Layer]) -> int | None:
     if not layers:
         return None
     chosen = select(layers, spec.default.layer, model=spec.id)
-    widths = [width(spec.default.pool, layer) for layer in chosen]
+    video = spec.preprocess if isinstance(spec.preprocess, VideoPreprocess) and not spec.preprocess.joint else None
+    temporal = None if video is None else parse_temporal_pool(video.temporal_pool)
+    widths = [width(spec.default.pool, layer, temporal) for layer in chosen]
     return sum(filter(None, widths)) if all(widths) else None
 
 

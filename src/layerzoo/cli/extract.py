@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     help="A pooling for all layers, or LAYER=POOLING for one.",
 )
 @click.option(
+    "--temporal-pool",
+    metavar="P",
+    shell_complete=candidates.temporal_poolings,
+    help="A pooling over the frames of a video, windows of audio or chunks of text, such as dct:4.",
+)
+@click.option(
     "--weights",
     metavar="PATH|random:SEED",
     shell_complete=candidates.weights,
@@ -133,7 +139,7 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how: dict[str, Any] = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    how: dict[str, Any] = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0
@@ -170,6 +176,10 @@ def command(
     if failed:
         say(f"{len(failed)} of {done + len(failed)} samples failed.")
         sys.exit(1)
+
+
+_EXTRACTION_OPTIONS = ("chunks", "overlap", "batch_size", "normalize", "temporal_pool")
+"""The options that are arguments of an extraction, and not of loading a model."""
 
 
 def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[str], pools: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
-from layerzoo.runtime.plan import ExtractionPlan, image_pools
+from layerzoo.runtime.plan import ExtractionPlan, image_pools, temporal_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
 from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
@@ -65,6 +65,7 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    temporal_pool: str | None = None,
     ids: str | Iterable[str] | None = None,
     layout: ImageLayout | None = None,
     value_range: tuple[float, float] | None = None,
@@ -125,8 +126,8 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
-        backbone.provenance,
+        backbone, pools, image_pools(backbone, pools), temporal_pools(backbone, pools, temporal_pool), special_tokens,
+        normalize, errors == "raise", decoder, backbone.provenance,
     )  # fmt: skip
     pieces = _pieces(plan, found, limit)
     if progress is None or progress is False:
@@ -167,6 +168,10 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
+        temporal_pool: how the vectors of the frames of a video, the windows of long audio or the chunks of a text
+            become one vector: ``"mean"``, ``"max"``, ``"last"``, ``"statistics"``, ``"ema:0.2"``, ``"delta"``,
+            ``"pyramid:3"``, ``"dct:4"`` or ``"rank"`` (see :mod:`layerzoo.temporal`); ``"none"`` keeps the sequence,
+            (time, channel). None: as the model declares it.
         ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
             the rows of a pandas frame, else the position of each input.
         layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor

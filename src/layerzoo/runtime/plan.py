@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from layerzoo.errors import UsageError
 from layerzoo.media.decoder import Workers
+from layerzoo.pooling import TemporalChoice, parse_temporal_pool
 from layerzoo.runtime.backbone import Backbone, resolved_model
 from layerzoo.runtime.request import choose_pools
 from layerzoo.spec import Layer
@@ -21,6 +23,8 @@ class ExtractionPlan:
     """Layer name → pooling, as requested."""
     row_pools: Mapping[str, str]
     """Layer name → pooling of each row. Where the frames of a video stay a sequence, the pooling of each image."""
+    temporal: Mapping[str, TemporalChoice]
+    """Layer name → pooling of the sequence of the rows of a sample. Layers without one pool all positions together."""
     special_tokens: bool
     """Whether the special tokens of a text are pooled."""
     normalize: bool
@@ -34,8 +38,8 @@ class ExtractionPlan:
 
     @property
     def keeps_frames(self) -> bool:
-        """Whether the frames of a video stay a sequence at some layer."""
-        return self.pools != self.row_pools
+        """Whether the rows of a sample, such as the frames of a video, stay a sequence at some layer."""
+        return any(choice.name == "none" for choice in self.temporal.values())
 
     @property
     def layers(self) -> list[Layer]:
@@ -54,3 +58,43 @@ def image_pools(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, str]:
         return dict(pools)
     has_default = backbone.spec.default.pool != "none"
     return {**pools, **choose_pools(resolved_model(backbone), sequences, None if has_default else "mean")}
+
+
+def temporal_pools(backbone: Backbone, pools: Mapping[str, str], asked: str | None) -> dict[str, TemporalChoice]:
+    """Choose the pooling of the sequence of the rows of a sample, by layer name.
+
+    Args:
+        pools: layer name → pooling, as requested. ``none`` keeps the frames of a video.
+        asked: the temporal pooling that the caller requests; None: the one that the model declares.
+    Raises: PoolingError for an unknown temporal pooling; UsageError for samples that are no sequences, and for layers
+        whose rows are not vectors.
+    """
+    preprocess = backbone.preprocess
+    if asked is not None:
+        choice: TemporalChoice | None = parse_temporal_pool(asked)
+        if not preprocess.splits_samples:
+            raise UsageError(
+                f"temporal_pool={asked!r} pools a sequence, and {backbone.spec.id} {_WHOLE[preprocess.modality]}"
+            )
+    elif preprocess.temporal_pool is None or not preprocess.splits_samples:
+        return {}
+    else:
+        choice = parse_temporal_pool(preprocess.temporal_pool)
+    assert choice is not None
+    unpooled = [name for name, pool in pools.items() if pool == "none"]
+    if asked is not None and unpooled and choice.name != "none":
+        raise UsageError(
+            f"temporal_pool={asked!r} pools a sequence of vectors over time, and pool='none' keeps layer "
+            f"{', '.join(unpooled)} as it is. Leave out one of them"
+        )
+    kept = {name: TemporalChoice("none") for name in unpooled if preprocess.rows_are_samples}
+    return {name: choice for name in pools if name not in unpooled} | kept
+
+
+_WHOLE = {
+    "text": "takes a text in one piece. Pass chunks=True, too",
+    "audio": "takes a recording in one piece",
+    "vision": "takes images",
+    "video": "takes all frames of a video at once",
+}
+"""Why a sample is no sequence, by modality."""

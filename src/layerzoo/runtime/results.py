@@ -20,6 +20,7 @@ from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
 from layerzoo.runtime.preprocess import TextPreprocessor
 from layerzoo.spec import Layer
+from layerzoo.temporal import pool_sequence
 
 FloatArray = NDArray[np.float32]
 
@@ -34,6 +35,7 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample]) -> Features:
     if failed and plan.strict:
         raise failed[0]
     good = [(sample, by_layer) for sample, by_layer in zip(samples, vectors, strict=True) if sample.error is None]
+    has_times = plan.keeps_frames and any(sample.times_s for sample, _ in good)
     report: Counter[str] = Counter()
     for sample in samples:
         if sample.error is None or sample.row_count == 0:  # samples that fail in the network are not counted
@@ -44,14 +46,14 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample]) -> Features:
         errors=failed,
         provenance=_provenance(plan),
         report=dict(report),
-        times_s=tuple(_times(sample) for sample, _ in good) if plan.keeps_frames else (),
+        times_s=tuple(_times(sample) for sample, _ in good) if has_times else (),
     )
 
 
 def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
     """Return a matrix without rows for each layer, for an extraction in which no sample succeeded."""
     return {
-        name: np.empty((0, width(pool, layer_named(plan.backbone, name)) or 0), np.float32)
+        name: np.empty((0, width(pool, layer_named(plan.backbone, name), plan.temporal.get(name)) or 0), np.float32)
         for name, pool in plan.pools.items()
     }
 
@@ -87,7 +89,8 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "layers": layers,
         "pooling": dict(plan.pools),
         "normalize": plan.normalize,
-        "image_pooling": dict(plan.row_pools) if plan.keeps_frames else None,
+        "image_pooling": dict(plan.row_pools) if plan.pools != plan.row_pools else None,
+        "temporal_pool": {name: str(choice) for name, choice in plan.temporal.items()} or None,
         **backbone.variation.to_plain(),
         "special_tokens": plan.special_tokens if text_inputs else None,
         "overlap": backbone.preprocess.overlap,
@@ -107,7 +110,8 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
             sample.error = SampleError(sample.id, _no_positions(plan, name))
             break
         if plan.normalize:
-            vector = _normalized(vector, _channel_axis(plan.backbone, name, plan.pools[name]))
+            is_raw = plan.pools[name] == "none" and name not in plan.temporal
+            vector = _normalized(vector, _channel_axis(plan.backbone, name) if is_raw else -1)
         vectors[name] = vector
         if not np.isfinite(vector).all():
             sample.error = SampleError(
@@ -119,13 +123,12 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
 def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArray | None:
     """Merge the rows of one sample at one layer; None if no row has a position to pool."""
     pool, row_pool = plan.pools[name], plan.row_pools[name]
-    if plan.backbone.preprocess.rows_are_samples:
-        frames = np.stack([merge([values], [1], row_pool) for values, _ in rows])
-        return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if pool != "cls":
+    if pool != "cls" and not plan.backbone.preprocess.rows_are_samples:
         rows = [row for row in rows if row.positions]
     if not rows:
         return None
+    if name in plan.temporal:
+        return pool_sequence(np.stack([merge([values], [1], row_pool) for values, _ in rows]), plan.temporal[name])
     axis = sequence_axis(layer_named(plan.backbone, name)) or 0
     return merge([row.values for row in rows], [row.positions or 0 for row in rows], pool, axis=axis)
 
@@ -147,10 +150,10 @@ def _normalized(vectors: FloatArray, axis: int) -> FloatArray:
     return unit
 
 
-def _channel_axis(backbone: Backbone, name: str, pool: str) -> int:
-    """Return the axis of a sample's features that holds channels, counted from the last."""
+def _channel_axis(backbone: Backbone, name: str) -> int:
+    """Return the axis of a sample's unpooled features that holds channels, counted from the last."""
     axes = layer_named(backbone, name).axes
-    if pool != "none" or axes is None or backbone.preprocess.rows_are_samples:
+    if axes is None:
         return -1
     without_batch = [axis for axis in axes if axis != "batch"]
     return without_batch.index("channel") - len(without_batch)

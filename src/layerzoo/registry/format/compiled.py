@@ -8,7 +8,7 @@ from typing import Any
 
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import select
-from layerzoo.pooling import width
+from layerzoo.pooling import TemporalChoice, parse_temporal_pool, width
 from layerzoo.registry.format.diagnostics import Code, Diagnostic, Position
 from layerzoo.registry.format.source import RegistrySource
 from layerzoo.spec import Default, Layer, layer_from_dict
@@ -51,7 +51,7 @@ def facets_of(plain: Mapping[str, Any]) -> Facets:
         params=plain.get("params"),
         size_px=_pair(preprocess.get("image", preprocess).get("size_px")),
         rate_hz=preprocess.get("sample_rate_hz"),
-        width=_width(plain.get("layers", ()), plain.get("default", {})),
+        width=_width(plain.get("layers", ()), plain.get("default", {}), _temporal(preprocess)),
         **_tags(plain),
         has_weights="weights" in plain,
     )
@@ -71,9 +71,18 @@ def _pair(sides: Sequence[int] | None) -> tuple[int, int] | None:
     return (sides[0], sides[1]) if sides else None
 
 
-def _width(layers: Sequence[Mapping[str, Any]], default: Mapping[str, str]) -> int | None:
+def _width(
+    layers: Sequence[Mapping[str, Any]], default: Mapping[str, str], temporal: TemporalChoice | None
+) -> int | None:
     layer = _named(layers, default.get("layer", _UNSAID.layer))
-    return None if layer is None else width(default.get("pool", _UNSAID.pool), layer)
+    return None if layer is None else width(default.get("pool", _UNSAID.pool), layer, temporal)
+
+
+def _temporal(preprocess: Mapping[str, Any]) -> TemporalChoice | None:
+    """Return the pooling of the frames of a video, which is part of every sample; None for one that is not declared."""
+    is_sequence = preprocess.get("kind") == "video" and not preprocess.get("joint")
+    written = preprocess.get("temporal_pool")
+    return parse_temporal_pool(written) if is_sequence and written else None
 
 
 def _named(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:

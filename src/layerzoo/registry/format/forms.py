@@ -28,7 +28,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from layerzoo.pooling import POOLINGS
+from layerzoo.errors import PoolingError
+from layerzoo.pooling import POOLINGS, TEMPORAL_POOLINGS, parse_temporal_pool
 from layerzoo.registry.format.document import MAX_DEPTH
 from layerzoo.registry.format.layer_table import COLUMNS
 from layerzoo.registry.format.mistakes import MissingKeyError, UnknownWordError, shorten, show
@@ -112,6 +113,29 @@ class _OneOf:
         if word not in self.words:
             raise UnknownWordError(f"there is no {self.noun} '{shorten(word)}'", word, self.words)
         return word
+
+
+class _TemporalPool:
+    """Require the name of a temporal pooling, with its number if it has one."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        names = "|".join(
+            name if pooling.default is None else rf"{name}(:[0-9.]+)?" for name, pooling in TEMPORAL_POOLINGS.items()
+        )
+        return {**handler(schema), "pattern": f"^(?:{names})$"}
+
+    def _checked(self, text: str) -> str:
+        name = text.partition(":")[0]
+        if name not in TEMPORAL_POOLINGS:
+            raise UnknownWordError(f"there is no temporal pooling '{shorten(text)}'", name, tuple(TEMPORAL_POOLINGS))
+        try:
+            parse_temporal_pool(text)
+        except PoolingError as error:
+            raise ValueError(str(error)) from error
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +253,7 @@ Digests = Annotated[
     dict[str, Sha256], BeforeValidator(_of_one_file), _ShortForm(({"type": "string", "pattern": f"^{_HEX.pattern}$"},))
 ]
 Pool = Annotated[str, _OneOf(tuple(POOLINGS), "pooling")]
+TemporalPool = Annotated[str, _TemporalPool()]
 Values = Annotated[dict[str, Any], AfterValidator(_plain_values)]
 Metrics = Annotated[
     dict[NonEmptyStr, dict[NonEmptyStr, int | float | BoundedStr]],
@@ -304,16 +329,17 @@ class ImageForm(Form):
 
 @_derived_from(AudioPreprocess, without={"kind"})
 class AudioForm(Form):
-    pass
+    temporal_pool: TemporalPool = UNSET
 
 
 @_derived_from(TextPreprocess, without={"kind"})
 class TextForm(Form):
-    pass
+    temporal_pool: TemporalPool = UNSET
 
 
 @_derived_from(VideoPreprocess, without={"kind"})
 class VideoForm(Form):
+    temporal_pool: TemporalPool = UNSET
     image: ImageForm = UNSET
 
 

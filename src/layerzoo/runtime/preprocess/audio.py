@@ -37,6 +37,8 @@ class AudioPreprocessor(Preprocessor):
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
         self.uneven_rows = declared.pad != "window"
+        self.splits_samples = self._window is not None
+        self.temporal_pool = declared.temporal_pool
 
     def padded_to_buckets(self) -> AudioPreprocessor:
         """Return the same preprocessing, with each clip padded to one of few lengths, so that more clips share a

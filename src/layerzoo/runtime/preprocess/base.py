@@ -47,6 +47,11 @@ class Preprocessor(ABC):
     """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
     overlap: int | None = None
     """Number of tokens that the chunks of a long text share; None without chunks."""
+    temporal_pool: str | None = None
+    """The declared pooling of the vectors of a sample's rows, which are a sequence in time: the frames of a video, the
+    windows of a recording, the chunks of a text. None: all positions of all rows are pooled together."""
+    splits_samples = False
+    """Whether a sample may have several rows."""
     sequence_axis = "token"
     """Name of the axis of a sequence in this modality."""
 

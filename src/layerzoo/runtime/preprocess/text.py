@@ -37,6 +37,8 @@ class TextPreprocessor(Preprocessor):
         self._tokenizer = tokenizer
         self._arguments = tokenizer.arguments
         self.overlap = overlap
+        self.splits_samples = overlap is not None
+        self.temporal_pool = declared.temporal_pool
         self.prompt = choose_prompt(None, tokenizer, model="", max_tokens=declared.max_tokens)
 
     @property

@@ -44,7 +44,8 @@ class VideoPreprocessor(Preprocessor):
                 plugin=plugin,
             )
         self.declared = declared
-        self.rows_are_samples = not declared.joint
+        self.rows_are_samples = self.splits_samples = not declared.joint
+        self.temporal_pool = None if declared.joint else declared.temporal_pool
         self._image = ImagePreprocessor(declared.image, None if declared.joint else transform)
         self._clip = transform if declared.joint else None
 
