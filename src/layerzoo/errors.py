@@ -11,6 +11,7 @@ Each message says what was asked for, what exists and the next step. The same fa
                 UnknownLayerError 3
             PoolingError 2
             InputError 2
+            SequenceDataError 2
             OutputError 2
                 EmptyResultError 1
         RegistryError 2
@@ -87,6 +88,7 @@ __all__ = [
     "RemoteCodeError",
     "RepositoryError",
     "SampleError",
+    "SequenceDataError",
     "ServerError",
     "TooLargeError",
     "TraceError",
@@ -387,6 +389,11 @@ class CacheError(LayerzooError):
 
 class InputError(UsageError):
     """The inputs as a whole cannot be used: there are none, they are of several kinds, or a column is unknown."""
+
+
+class SequenceDataError(UsageError, ValueError):
+    """The data of an estimator for sequences cannot be used: their shapes, values or labels. Also a ``ValueError``, as
+    scikit-learn raises it."""
 
 
 class OutputError(UsageError):

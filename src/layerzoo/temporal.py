@@ -68,13 +68,14 @@ def _ema(values: DoubleArray, weight: float) -> DoubleArray:
     """Roberts, "Control Chart Tests Based on Geometric Moving Averages", Technometrics 1959, eq. 1. It is
     ``DataFrame.ewm(alpha=A, adjust=False).mean()`` of pandas at the end of the sequence."""
     age = np.arange(len(values) - 1, -1, -1)
-    share: DoubleArray = weight * (1 - weight) ** age
-    share[0] = (1 - weight) ** age[0]
-    return np.asarray(share @ values)
+    share = np.where(age == age[0], 1, weight) * (1 - weight) ** age
+    pooled: DoubleArray = share @ values
+    return pooled
 
 
 def _delta(values: DoubleArray, _: float) -> DoubleArray:
-    return (values[-1] - values[0]) / max(1, len(values) - 1)
+    difference: DoubleArray = (values[-1] - values[0]) / max(1, len(values) - 1)
+    return difference
 
 
 def _pyramid(values: DoubleArray, levels: float) -> DoubleArray:
