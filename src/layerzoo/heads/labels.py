@@ -1,0 +1,156 @@
+"""The labels of samples: from the folders that they lie in, or from a table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from layerzoo.errors import InputError, nearest, nearest_hint
+
+ID_COLUMNS = ("id", "file", "path", "filename", "file_name", "name")
+"""Columns of a table of labels that name a sample, the first one that exists."""
+LABEL_COLUMN = "label"
+_LINE = re.compile(r":\d+\Z")
+"""What the id of a line of a text file, or of a row of a table, has after the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a run of samples, in their order."""
+
+    rows: tuple[int, ...]
+    """The positions of the samples that have a label."""
+    values: tuple[str | float, ...]
+    """A text or a number for each of them."""
+    groups: tuple[str, ...] = ()
+    """The source of each of them; empty: each sample is a source of its own."""
+    unlabelled: tuple[str, ...] = field(default=())
+    """The ids of the samples without a label."""
+
+
+def labels_of_folders(ids: Sequence[str], group_pattern: str | None = None) -> Labels:
+    """Label samples with the name of the folder that directly holds their file.
+
+    Args:
+        ids: paths of files, with ``:LINE`` after those of texts.
+        group_pattern: see :func:`read_labels`.
+    Raises: InputError for a sample without a folder.
+    """
+    folders = [PurePath(_LINE.sub("", sample)).parent.name for sample in ids]
+    if missing := next((sample for sample, folder in zip(ids, folders, strict=True) if not folder), None):
+        raise InputError(f"{missing}: it lies in no named folder, so that folders cannot label it. Next: --labels FILE")
+    return Labels(tuple(range(len(ids))), tuple(folders), _groups(ids, group_pattern))
+
+
+def read_labels(
+    path: Path,
+    ids: Sequence[str],
+    *,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
+) -> Labels:
+    """Read the labels of some samples from a table.
+
+    A row belongs to the sample whose id, path or file name it has in its column id, file, path, filename, file_name or
+    name. The rows of a table that is the input itself belong to its samples in their order.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file.
+        ids: of the samples.
+        label_column: the column of the labels. None: ``label``, or the only one that is neither an id nor a group.
+        group_column: the column that names the source of each sample. None: no groups, or those of the pattern.
+        group_pattern: a regular expression; the part of an id that it matches, or its first group, names the source.
+    Raises: InputError for a table without these columns, or without a label for any of the samples.
+    """
+    rows = _rows(path)
+    columns = list(rows[0]) if rows else []
+    id_column = next((name for name in ID_COLUMNS if name in columns), None)
+    others = [name for name in columns if name not in (id_column, group_column)]
+    chosen = label_column or (LABEL_COLUMN if LABEL_COLUMN in columns else others[0] if len(others) == 1 else None)
+    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--group-column")):
+        if name is None or name not in columns:
+            asked = "no column 'label'" if name is None else f"no column {name!r}"
+            hint = nearest_hint(nearest(name, columns)) if name else ""
+            raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
+    by_sample = _matched(path, rows, id_column, ids)
+    found = [by_sample.get(sample, {}) for sample in ids]
+    labelled = [row for row, values in enumerate(found) if values.get(str(chosen)) not in (None, "")]
+    if not labelled:
+        example = f", such as {ids[0]!r}" if ids else ""
+        raise InputError(
+            f"{path}: it has no label for any of the {len(ids)} samples{example}. A row names its sample in a column "
+            f"{', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}"
+        )
+    if group_column:
+        groups = tuple(str(found[row][group_column]) for row in labelled)
+    else:
+        groups = _groups([ids[row] for row in labelled], group_pattern)
+    unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
+    return Labels(tuple(labelled), tuple(found[row][str(chosen)] for row in labelled), groups, unlabelled)
+
+
+def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:
+    """Return the source of each sample that a pattern finds in its id. Raises: InputError."""
+    if pattern is None:
+        return ()
+    try:
+        matches = [re.search(pattern, sample) for sample in ids]
+    except re.error as error:
+        raise InputError(f"--groups {pattern!r} is not a regular expression: {error}") from error
+    if missing := next((sample for sample, match in zip(ids, matches, strict=True) if match is None), None):
+        raise InputError(f"--groups {pattern!r} matches nothing in {missing!r}, so that its source is not known")
+    return tuple((match[1] if match.re.groups else match[0]) or "" for match in matches if match is not None)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table. Raises: InputError."""
+    from pyarrow import ArrowInvalid, csv, json, parquet
+
+    suffix = path.suffix.lower()
+    readers: Mapping[str, Any] = {
+        ".csv": csv.read_csv,
+        ".tsv": lambda file: csv.read_csv(file, parse_options=csv.ParseOptions(delimiter="\t")),
+        ".jsonl": json.read_json,
+        ".parquet": parquet.read_table,
+    }
+    if suffix not in readers:
+        raise InputError(
+            f"{path}: labels are read from {', '.join(readers)}, and this is {suffix or 'without a suffix'}"
+        )
+    try:
+        rows: list[dict[str, Any]] = readers[suffix](path).to_pylist()
+    except (OSError, ArrowInvalid) as error:
+        raise InputError(f"{path}: the table of labels cannot be read: {error}") from error
+    return rows
+
+
+def _matched(
+    path: Path, rows: Sequence[dict[str, Any]], id_column: str | None, ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the row of each sample that has one. Raises: InputError where rows and samples cannot be matched."""
+    by_number = {f"{path}:{number}": row for number, row in enumerate(rows, start=1)}
+    if id_column is None:
+        return by_number
+    by_name: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = str(row[id_column])
+        if name in by_name and by_name[name] != row:
+            raise InputError(f"{path}: two rows name the sample {name!r}, and they differ")
+        by_name[name] = row
+    names = Counter(PurePath(_LINE.sub("", sample)).name for sample in ids)
+    matched: dict[str, dict[str, Any]] = {}
+    for sample in ids:
+        file = PurePath(_LINE.sub("", sample))
+        tails = ["/".join(file.parts[start:]) for start in range(len(file.parts))]
+        keys = [sample, *tails[:-1], *([file.name, file.stem] if names[file.name] == 1 else [])]
+        key = next((key for key in keys if key in by_name), None)
+        if key is not None:
+            matched[sample] = by_name[key]
+        elif sample in by_number:
+            matched[sample] = by_number[sample]
+    return matched

@@ -1,0 +1,198 @@
+"""Train a head: extract features, cross-validate, fit."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
+
+from layerzoo.errors import InputError, UsageError
+from layerzoo.features import Features
+from layerzoo.heads.head import TrainedHead, head_input
+from layerzoo.heads.labels import Labels
+from layerzoo.heads.linear import LinearHead, Task, linear_estimator
+from layerzoo.progress import ProgressChoice
+from layerzoo.runtime import Backbone, extract, load
+from layerzoo.sequence.estimators import SequenceClassifier, SequenceRegressor
+from layerzoo.sequence.networks import NETWORKS, NetworkName
+
+_KEPT = ("layer", "pool", "temporal_pool", "weights", "precision", "chunks", "overlap", "normalize", "special_tokens")
+"""Arguments of an extraction that a head keeps, so that new inputs get the same features."""
+
+
+def train_head(
+    model: str,
+    inputs: Any,
+    labels: Callable[[Sequence[str]], Labels] | Sequence[str | float],
+    *,
+    sequence: NetworkName | None = None,
+    task: Task = "classification",
+    folds: int = 5,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+    device: str = "cpu",
+    errors: Literal["raise", "skip"] = "raise",
+    column: str | None = None,
+    batch_size: int | None = None,
+    progress: ProgressChoice = None,
+    settings: Mapping[str, Any] | None = None,
+    **extraction: Any,
+) -> tuple[TrainedHead, Features]:
+    """Train a head on the features of some labelled inputs, and measure it by cross-validation.
+
+    Without ``sequence``, the head is a linear model on pooled vectors: logistic regression or ridge regression on
+    standardized features. With it, a small network reads the sequence of each sample: the frames of a video, the
+    windows or frames of audio, the chunks or tokens of a text.
+
+    Args:
+        model: the id of a backbone.
+        inputs: as for :func:`layerzoo.extract`.
+        labels: a label for each input; or a function from the ids of the samples to their labels, such as
+            :func:`layerzoo.heads.labels_of_folders`.
+        sequence: the network over sequences: ``gru``, ``conv`` or ``transformer``. None: a linear head.
+        task: ``classification``, or ``regression`` for numbers.
+        folds: the number of folds of the cross-validation; fewer if a class has fewer samples or groups.
+        seed: of the folds and of the network.
+        groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
+            groups are used.
+        device: a torch device for the backbone and the network.
+        errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` leaves it out.
+        column: the column of a table that holds the samples.
+        batch_size: rows in one forward pass.
+        progress: as for :func:`layerzoo.extract`.
+        settings: parameters of the estimator of sequences, such as ``{"epochs": 60}``.
+        **extraction: ``layer``, ``pool``, ``temporal_pool``, ``weights``, ``precision``, ``chunks``, ``overlap``,
+            ``normalize`` and ``special_tokens``, as for :func:`layerzoo.extract`.
+    Returns: the head, fitted on all samples, and the features. Its ``score`` has ``metric`` (``accuracy`` or ``r2``),
+        ``mean`` and ``std`` over the folds, ``folds``, ``samples``, ``groups``, and for classes ``chance``, the share
+        of the most frequent class. It is empty if there are too few samples for two folds.
+    Raises: the errors of :func:`layerzoo.extract`; InputError for labels that do not fit; UsageError.
+    """
+    if unknown := sorted(set(extraction) - set(_KEPT)):
+        raise UsageError(f"{', '.join(unknown)}: a head keeps only the arguments {', '.join(_KEPT)}")
+    if sequence is not None and sequence not in NETWORKS:
+        raise UsageError(f"sequence={sequence!r} is none of {', '.join(NETWORKS)}")
+    backbone, how = _loaded(model, sequence, device, extraction)
+    features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
+    given = labels(features.ids) if callable(labels) else _given(features, labels, groups)
+    values = head_input(features)[list(given.rows)]
+    targets = _targets(given.values, task)
+    estimator = _estimator(sequence, task, seed, device, settings or {})
+    score = _cross_validated(estimator, values, targets, given.groups, task, folds, seed)
+    fitted = LinearHead.fit(values, targets, task) if sequence is None else estimator.fit(values, targets)
+    kept = {name: value for name, value in how.items() if value is not None}
+    for name in ("weights", "precision"):
+        if extraction.get(name) is not None:
+            kept[name] = os.fspath(extraction[name])
+    kept["layer"] = list(features.layers)
+    kept["pool"] = dict(features.provenance["pooling"])
+    return TrainedHead(backbone.spec.id, kept, fitted, task, score, features.provenance), features
+
+
+def _loaded(
+    model: str, sequence: str | None, device: str, extraction: Mapping[str, Any]
+) -> tuple[Backbone, dict[str, Any]]:
+    """Load a backbone, and return the arguments of its extraction."""
+    of_load = {name: extraction[name] for name in ("layer", "weights", "precision") if extraction.get(name) is not None}
+    how = {name: value for name, value in extraction.items() if name not in ("layer", "weights", "precision")}
+    asked, pool = how.pop("temporal_pool", None), how.pop("pool", None)
+    backbone = load(model, **of_load, device=device, **({} if pool is None else {"pool": pool}))
+    if sequence is None:
+        if asked == "none" or "none" in backbone.pools.values():
+            raise UsageError(
+                "a linear head takes one vector of each sample: choose a network with sequence=, or a pooling"
+            )
+        return backbone, {**how, "temporal_pool": asked}
+    if asked not in (None, "none"):
+        raise UsageError(f"temporal_pool={asked!r} pools the sequence that sequence={sequence!r} reads: leave out one")
+    if len(backbone.layers) > 1:
+        raise UsageError(
+            f"sequence={sequence!r} reads the sequence of one layer, and {len(backbone.layers)} are chosen"
+        )
+    if asked == "none" or backbone.preprocess.rows_are_samples or how.get("chunks"):
+        return backbone, {**how, "temporal_pool": "none"}
+    layer = backbone.layers[0]
+    axes = [axis for axis in layer.axes or () if axis != "batch"]
+    if len(axes) != 2 or axes[1] != "channel":
+        raise UsageError(
+            f"{backbone.spec.id}, layer {layer.name}: its axes are '{' '.join(layer.axes or ('unknown',))}', and "
+            f"sequence={sequence!r} reads (time, channel). Next: another layer, or no sequence="
+        )
+    return backbone, {**how, "pool": "none"}
+
+
+def _given(features: Features, labels: Sequence[str | float], groups: Sequence[str] | None) -> Labels:
+    """Return the labels of a caller. Raises: InputError for another number of labels than samples."""
+    for name, values in (("labels", labels), ("groups", groups)):
+        if values is not None and len(values) != len(features):
+            failed = f", and {len(features.errors)} failed" if features.errors else ""
+            raise InputError(f"{len(values)} {name} for {len(features)} samples{failed}")
+    return Labels(tuple(range(len(labels))), tuple(labels), tuple(groups or ()))
+
+
+def _targets(values: Sequence[str | float], task: Task) -> NDArray[Any]:
+    """Return labels as an array. Raises: InputError."""
+    if task == "regression":
+        try:
+            return np.array([float(value) for value in values])
+        except ValueError as error:
+            raise InputError(f"regression needs numbers as labels: {error}") from error
+    labels = np.array([str(value) for value in values])
+    if len(set(labels.tolist())) < 2:
+        raise InputError(f"all {len(labels)} samples have the label {values[0]!r}, and a classifier needs two classes")
+    return labels
+
+
+def _estimator(sequence: NetworkName | None, task: Task, seed: int, device: str, settings: Mapping[str, Any]) -> Any:
+    if sequence is None:
+        return linear_estimator(task)
+    kind = SequenceClassifier if task == "classification" else SequenceRegressor
+    return kind(sequence, random_state=seed, device=device, **settings)
+
+
+def _cross_validated(
+    estimator: Any,
+    values: NDArray[Any],
+    targets: NDArray[Any],
+    groups: Sequence[str],
+    task: Task,
+    folds: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the score of an estimator: see :func:`train_head`. Empty where there are too few samples for two folds."""
+    if task == "classification":
+        sources = set(zip(targets.tolist(), groups or range(len(targets)), strict=True))
+        most = min(Counter(label for label, _ in sources).values())
+    else:
+        most = len(set(groups)) if groups else len(targets) // 2
+    folds = min(folds, most)
+    if folds < 2:
+        return {}
+    if task == "classification":
+        kind = StratifiedGroupKFold if groups else StratifiedKFold
+        cv: Any = kind(folds, shuffle=True, random_state=seed)
+    else:
+        cv = GroupKFold(folds) if groups else KFold(folds, shuffle=True, random_state=seed)
+    metric = "accuracy" if task == "classification" else "r2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        scores = cross_val_score(
+            estimator, values, targets, groups=list(groups) or None, cv=cv, scoring=metric, error_score="raise"
+        )
+    result: dict[str, Any] = {
+        "metric": metric,
+        "mean": float(scores.mean()),
+        "std": float(scores.std()),
+        "folds": folds,
+        "samples": len(targets),
+        "groups": len(set(groups)) or None,
+    }
+    if task == "classification":
+        result["chance"] = max(Counter(targets.tolist()).values()) / len(targets)
+    return result
