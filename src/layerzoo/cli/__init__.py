@@ -149,6 +149,8 @@ class Verbs(LazyGroup):
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
         "export": ("layerzoo.cli.export:command", "Export a network up to a layer, for programs without layerzoo."),
         "extract": ("layerzoo.cli.extract:command", "Extract features from files, folders or globs."),
+        "train": ("layerzoo.cli.train:command", "Train a head on the features of labelled files."),
+        "predict": ("layerzoo.cli.predict:command", "Predict labels with a trained head."),
         "features": ("layerzoo.cli.features:group", "Check feature files."),
         "tokens": ("layerzoo.cli.tokens:command", "Report unknown words and truncated texts for a model."),
         "pull": ("layerzoo.cli.pull:command", "Download the weights of models."),

@@ -138,7 +138,7 @@ def command(
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry.lookup import registry
 
-    pool = _pooling(pools)
+    pool = pooling_of(pools)
     how: dict[str, Any] = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
@@ -197,7 +197,7 @@ def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[s
             raise InputError(message)
 
 
-def _pooling(pools: tuple[str, ...]) -> str | dict[str, str] | None:
+def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     """Parse `--pool mean`, or any number of `--pool block.3=max`."""
     named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
     plain = [pool for pool in pools if "=" not in pool]

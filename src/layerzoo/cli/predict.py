@@ -1,0 +1,64 @@
+"""`zoo predict`: apply a trained head to new files."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.extract import as_input
+from layerzoo.cli.messages import say
+from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows
+from layerzoo.cli.progress import command_progress
+
+if TYPE_CHECKING:
+    from layerzoo.heads import Prediction
+
+COLUMNS = ("sample", "label", "probability")
+
+
+@click.command("predict")
+@click.argument("head", type=click.Path(dir_okay=False, path_type=Path), shell_complete=candidates.files)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+@format_option(piped="jsonl")
+def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, **options: Any) -> None:
+    """Predict labels with a head that `zoo train` wrote.
+
+    The features are extracted with the model, layer and poolings that the head was trained with. A backbone with other
+    weights is refused.
+
+    json has the keys id, label and probabilities (by class; empty for a regression).
+
+    \b
+    Examples:
+      zoo predict photos.head new/
+      zoo predict clips.head new.mp4 --format json
+    """
+    from layerzoo.heads import TrainedHead
+
+    trained = TrainedHead.load(head, device=options["device"])
+    with command_progress(trained.model, partial(counted, noun="sample")) as bar:
+        predictions, errors = trained.predict(
+            as_input(inputs), errors="raise" if strict else "skip", progress=bar, **options
+        )
+    print_rows(map(_row, predictions), format_, COLUMNS)
+    for error in errors:
+        say(f"failed: {error}")
+    if errors:
+        say(f"{len(errors)} of {len(predictions) + len(errors)} samples failed.")
+        sys.exit(1)
+
+
+def _row(prediction: Prediction) -> PrintedRow:
+    label, probabilities = prediction.label, prediction.probabilities
+    shown = f"{label:.6g}" if isinstance(label, float) else label
+    cells = [prediction.id, shown, f"{probabilities[str(label)]:.3f}" if probabilities else None]
+    plain = {"id": prediction.id, "label": label, "probabilities": dict(probabilities)}
+    return PrintedRow(f"{prediction.id}\t{shown}", lambda: plain, cells)

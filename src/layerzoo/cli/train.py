@@ -1,0 +1,210 @@
+"""`zoo train`: train a head on the features of labelled files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.choice import WordChoice
+from layerzoo.cli.extract import as_input, pooling_of
+from layerzoo.cli.messages import say
+from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_one
+from layerzoo.cli.progress import command_progress
+
+if TYPE_CHECKING:
+    from layerzoo.heads import Labels
+
+_FOLDERS = "folders"
+
+
+@click.command("train")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+@click.option(
+    "--labels",
+    "labels",
+    required=True,
+    metavar="FILE|folders",
+    help="A table with a label for each file, or folders: the label is the folder of the file.",
+)
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file of the head.")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    shell_complete=candidates.models,
+    help="A model id. Default: the starter model for this kind of input.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="L",
+    shell_complete=candidates.layers,
+    help="A layer or selector. Repeatable.",
+)
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="P",
+    shell_complete=candidates.poolings,
+    help="A pooling for all layers, or LAYER=POOLING for one.",
+)
+@click.option(
+    "--temporal-pool",
+    metavar="P",
+    shell_complete=candidates.temporal_poolings,
+    help="A pooling over the frames of a video, windows of audio or chunks of text, such as dct:4.",
+)
+@click.option(
+    "--sequence",
+    type=WordChoice(["gru", "conv", "transformer"]),
+    help="A network over the sequence of each sample, instead of a linear head on pooled features.",
+)
+@click.option(
+    "--task",
+    type=WordChoice(["classification", "regression"]),
+    default="classification",
+    show_default=True,
+    help="Whether labels are classes or numbers.",
+)
+@click.option("--label-column", metavar="NAME", help="The column of the labels. Default: label.")
+@click.option("--group-column", metavar="NAME", help="The column that names the source of each sample.")
+@click.option(
+    "--groups", "group_pattern", metavar="REGEX", help="The part of a file's path that names the source of a sample."
+)
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Folds of the cross-validation, at most."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the folds and the network.")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the data, for --sequence.")
+@click.option("--weights", metavar="PATH|random:SEED", shell_complete=candidates.weights, help="Another checkpoint.")
+@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
+@click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
+@click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+@format_option(piped="json")
+def command(
+    inputs: tuple[str, ...],
+    labels: str,
+    out: Path,
+    model: str | None,
+    layers: tuple[str, ...],
+    pools: tuple[str, ...],
+    label_column: str | None,
+    group_column: str | None,
+    group_pattern: str | None,
+    epochs: int | None,
+    strict: bool,
+    format_: Format,
+    **options: Any,
+) -> None:
+    """Train a head on the features of labelled files.
+
+    Features are extracted as by `zoo extract`. The score is the mean over the folds of a cross-validation in which the
+    samples of one source are in one fold. The head is then fitted on all samples, and `zoo predict` applies it.
+
+    A table of labels (.csv, .tsv, .jsonl, .parquet) names each file in a column id, file, path, filename, file_name or
+    name, and has its label in the column label.
+
+    json has the keys head, model, layers, kind, task, metric, mean, std, folds, samples, groups, chance; those of the
+    score are null if there are too few samples. chance is the share of the most frequent class.
+
+    \b
+    Examples:
+      zoo train photos/ --labels folders --out photos.head
+      zoo train clips/ --labels folders --sequence gru --out clips.head
+      zoo train clips/ --labels clips.csv --group-column scene --temporal-pool dct:4 --out clips.head
+    """
+    from layerzoo.cli.names import find_model_for
+    from layerzoo.errors import InputError, UsageError
+    from layerzoo.media.kinds import kind_of_inputs
+    from layerzoo.registry.lookup import registry
+
+    table = None if labels == _FOLDERS else Path(labels)
+    if table is not None and not table.is_file():
+        raise InputError(f"--labels {labels}: there is no such file. Next: a table, or --labels folders")
+    if table is None and (label_column or group_column):
+        raise UsageError("--label-column and --group-column are columns of a table of labels, and --labels is folders")
+    if epochs and not options["sequence"]:
+        raise UsageError("--epochs is for a network: choose one with --sequence")
+    zoo = registry()
+    spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
+    from layerzoo.heads import labels_of_folders, read_labels, train_head  # late: this imports torch
+
+    label: Callable[[Sequence[str]], Labels]
+    if table is None:
+        label = partial(labels_of_folders, group_pattern=group_pattern)
+    else:
+        label = partial(
+            read_labels,
+            table,
+            label_column=label_column,
+            group_column=group_column,
+            group_pattern=group_pattern,
+        )
+    unlabelled: list[str] = []
+
+    def label_all(ids: Sequence[str]) -> Labels:
+        found = label(ids)
+        unlabelled.extend(found.unlabelled)
+        return found
+
+    with command_progress(spec.id, partial(counted, noun="sample")) as bar:
+        head, features = train_head(
+            spec.id,
+            as_input(inputs),
+            label_all,
+            layer=list(layers) or None,
+            pool=pooling_of(pools),
+            errors="raise" if strict else "skip",
+            settings={"epochs": epochs} if epochs else None,
+            progress=bar,
+            **options,
+        )
+    head.save(out)
+    score = {name: head.score.get(name) for name in _SCORE}
+    plain = {
+        "head": str(out),
+        "model": head.model,
+        "layers": list(features.layers),
+        "kind": head.kind,
+        "task": head.task,
+        **score,
+    }
+    print_one(PrintedRow(str(out), lambda: plain, list(_facts(plain).items())), format_)
+    if not head.score:
+        say("There are too few samples of a class, or too few sources, for a cross-validation: no score.")
+    if unlabelled:
+        say(f"{counted(len(unlabelled), 'sample')} without a label: {', '.join(unlabelled[:3])}")
+    for error in features.errors:
+        say(f"failed: {error}")
+    if features.errors:
+        say(f"{len(features.errors)} of {len(features) + len(features.errors)} samples failed.")
+        sys.exit(1)
+
+
+_SCORE = ("metric", "mean", "std", "folds", "samples", "groups", "chance")
+
+
+def _facts(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a table: the score in one line."""
+    facts = {
+        "head": plain["head"],
+        "model": plain["model"],
+        "layers": ", ".join(plain["layers"]),
+        "kind": plain["kind"],
+    }
+    facts |= {name: plain[name] for name in ("samples", "groups") if plain[name] is not None}
+    if plain["metric"]:
+        facts[plain["metric"]] = f"{plain['mean']:.3f} ± {plain['std']:.3f} over {plain['folds']} folds"
+    if plain["chance"]:
+        facts["chance"] = f"{plain['chance']:.3f}, the share of the most frequent class"
+    return facts
