@@ -61,4 +61,4 @@ def _row(prediction: Prediction) -> PrintedRow:
     shown = f"{label:.6g}" if isinstance(label, float) else label
     cells = [prediction.id, shown, f"{probabilities[str(label)]:.3f}" if probabilities else None]
     plain = {"id": prediction.id, "label": label, "probabilities": dict(probabilities)}
-    return PrintedRow(f"{prediction.id}\t{shown}", lambda: plain, cells)
+    return PrintedRow(f"{prediction.id} {shown}", lambda: plain, cells)

@@ -83,6 +83,7 @@ _FOLDERS = "folders"
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the folds and the network.")
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the data, for --sequence.")
+@click.option("--center", is_flag=True, help="Subtract the mean of each sequence, for --sequence.")
 @click.option("--weights", metavar="PATH|random:SEED", shell_complete=candidates.weights, help="Another checkpoint.")
 @click.option("--column", metavar="NAME", help="The column of a table that has the text.")
 @click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
@@ -102,6 +103,7 @@ def command(
     group_column: str | None,
     group_pattern: str | None,
     epochs: int | None,
+    center: bool,
     strict: bool,
     format_: Format,
     **options: Any,
@@ -133,8 +135,9 @@ def command(
         raise InputError(f"--labels {labels}: there is no such file. Next: a table, or --labels folders")
     if table is None and (label_column or group_column):
         raise UsageError("--label-column and --group-column are columns of a table of labels, and --labels is folders")
-    if epochs and not options["sequence"]:
-        raise UsageError("--epochs is for a network: choose one with --sequence")
+    settings: dict[str, Any] = {**({"epochs": epochs} if epochs else {}), **({"center": True} if center else {})}
+    if settings and not options["sequence"]:
+        raise UsageError("--epochs and --center are for a network: choose one with --sequence")
     zoo = registry()
     spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
     from layerzoo.heads import labels_of_folders, read_labels, train_head  # late: this imports torch
@@ -165,7 +168,7 @@ def command(
             layer=list(layers) or None,
             pool=pooling_of(pools),
             errors="raise" if strict else "skip",
-            settings={"epochs": epochs} if epochs else None,
+            settings=settings,
             progress=bar,
             **options,
         )

@@ -27,7 +27,7 @@ from layerzoo.sequence.storage import labels_from_plain, plain_labels, read_mode
 from layerzoo.sequence.training import TrainingData, TrainingSettings, ready, run, train
 
 _STORED = (
-    "network", "hidden", "layers", "dropout", "epochs", "batch_size", "learning_rate", "weight_decay",
+    "network", "hidden", "layers", "dropout", "center", "epochs", "batch_size", "learning_rate", "weight_decay",
     "early_stopping", "validation_fraction", "patience", "random_state",
 )  # fmt: skip
 """Parameters that a saved estimator keeps."""
@@ -43,6 +43,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         hidden: int = 64,
         layers: int = 1,
         dropout: float = 0.1,
+        center: bool = False,
         epochs: int = 30,
         batch_size: int = 32,
         learning_rate: float = 3e-3,
@@ -58,6 +59,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         self.hidden = hidden
         self.layers = layers
         self.dropout = dropout
+        self.center = center
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -108,6 +110,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         return {
             "name": self.network, "channels": self.n_features_in_, "hidden": self.hidden, "outputs": self._outputs,
             "dropout": self.dropout, "layers": self.layers,
+            "center": self.center,
         }  # fmt: skip
 
     def _split(
@@ -235,6 +238,8 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
         hidden: the width of its state.
         layers: the number of its layers.
         dropout: the share of values that are set to zero while training, 0 to 1.
+        center: whether to subtract the mean over time of each sequence. The network then reads only changes, which it
+            learns from fewer samples where the content of a sequence says nothing about its label.
         epochs: the number of passes over the training data, at most.
         batch_size: sequences per training step.
         learning_rate: of AdamW.
@@ -263,6 +268,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
         hidden: int = 64,
         layers: int = 1,
         dropout: float = 0.1,
+        center: bool = False,
         epochs: int = 30,
         batch_size: int = 32,
         learning_rate: float = 3e-3,
@@ -280,6 +286,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
             hidden=hidden,
             layers=layers,
             dropout=dropout,
+            center=center,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,

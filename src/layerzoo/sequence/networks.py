@@ -28,6 +28,8 @@ class SequenceNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(channels))
         self.mean: Tensor
         self.scale: Tensor
+        self.center = False
+        """Whether the mean of each sequence is subtracted, so that only changes remain."""
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, outputs)
 
@@ -45,7 +47,7 @@ class SequenceNetwork(nn.Module):
 
     def set_scale(self, sequences: Iterable[NDArray[np.float32]]) -> None:
         """Set the mean and the standard deviation of each channel over all vectors of some sequences."""
-        vectors = np.concatenate(list(sequences))
+        vectors = np.concatenate([self._centered(sequence) for sequence in sequences])
         deviation = vectors.std(axis=0, dtype=np.float64)
         self.mean.copy_(torch.from_numpy(vectors.mean(axis=0, dtype=np.float64)))
         self.scale.copy_(torch.from_numpy(np.where(deviation > 1e-12, deviation, 1)))
@@ -53,7 +55,13 @@ class SequenceNetwork(nn.Module):
     def scaled(self, sequences: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Return sequences with the mean 0 and the standard deviation 1 of each channel."""
         mean, scale = (tensor.float().cpu().numpy() for tensor in (self.mean, self.scale))
-        return [(sequence - mean) / scale for sequence in sequences]
+        return [(self._centered(sequence) - mean) / scale for sequence in sequences]
+
+    def _centered(self, sequence: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self.center:
+            return sequence
+        centered: NDArray[np.float32] = sequence - sequence.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return centered
 
     def summary(self, values: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         """Return (sequence, hidden): a vector of each sequence. mask: (sequence, time), False for padding."""
@@ -139,7 +147,7 @@ _CLASSES: dict[NetworkName, type[GruNetwork | ConvNetwork | TransformerNetwork]]
 
 
 def make_network(
-    name: NetworkName, *, channels: int, hidden: int, outputs: int, dropout: float, layers: int
+    name: NetworkName, *, channels: int, hidden: int, outputs: int, dropout: float, layers: int, center: bool = False
 ) -> SequenceNetwork:
     """Return a network with random weights.
 
@@ -150,5 +158,8 @@ def make_network(
         outputs: the number of outputs.
         dropout: the share of values that are set to zero while training.
         layers: the number of layers.
+        center: whether to subtract the mean of each sequence.
     """
-    return _CLASSES[name](channels, hidden, outputs, dropout, layers)
+    network = _CLASSES[name](channels, hidden, outputs, dropout, layers)
+    network.center = center
+    return network

@@ -1,0 +1,115 @@
+"""Heads are trained on labelled samples, measured without leaks, and predict the same after they are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import layerzoo
+from layerzoo.errors import InputError, UsageError
+from layerzoo.heads import LinearHead, TrainedHead, labels_of_folders, read_labels, train_head
+
+MODEL = "toy/next-word"
+TEXTS = ["the cat", "the cat eats", "cat drinks the", "milk", "milk meat", "meat milk meat"]
+LABELS = ["animal"] * 3 + ["food"] * 3
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_linear_head_is_logistic_regression_on_standardized_features(classes: int) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % classes
+    features = random.normal(labels[:, None], 2, (60, 5))
+    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, labels)
+    head = LinearHead.fit(features, labels, "classification")
+    np.testing.assert_allclose(head.predict_proba(features), reference.predict_proba(features), rtol=1e-6)
+    assert np.array_equal(head.predict(features), reference.predict(features))
+    ridge = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
+    np.testing.assert_allclose(
+        LinearHead.fit(features, labels, "regression").predict(features), ridge.predict(features)
+    )
+
+
+@pytest.mark.parametrize("sequence", [None, "gru"])
+def test_a_saved_head_predicts_new_inputs_from_its_file_alone(tmp_path: Path, sequence: Any) -> None:
+    settings = None if sequence is None else {"epochs": 40, "hidden": 8}
+    head, features = train_head(MODEL, TEXTS, LABELS, sequence=sequence, settings=settings, weights="random:1")
+    assert features.values[0].ndim == (1 if sequence is None else 2)
+    assert head.score["folds"] == 3
+    assert head.score["chance"] == 0.5
+    head.save(tmp_path / "head")
+    loaded = TrainedHead.load(tmp_path / "head")
+    predictions, errors = loaded.predict(["the cat drinks", "meat"])
+    assert [each.label for each in predictions] == ["animal", "food"]
+    assert predictions == head.predict(["the cat drinks", "meat"])[0]
+    assert not errors
+    assert set(predictions[0].probabilities) == {"animal", "food"}
+    with pytest.raises(UsageError, match="weights"):
+        loaded.predict_features(layerzoo.extract(MODEL, ["the"], weights="random:3", **_how(loaded)))
+
+
+def _how(head: TrainedHead) -> dict[str, Any]:
+    return {name: value for name, value in head.extraction.items() if name != "weights"}
+
+
+def test_a_regression_head_predicts_numbers(tmp_path: Path) -> None:
+    head, _ = train_head(MODEL, TEXTS * 3, [float(len(text)) for text in TEXTS] * 3, task="regression")
+    assert head.score["metric"] == "r2"
+    head.save(tmp_path / "head")
+    predictions, _ = TrainedHead.load(tmp_path / "head").predict(TEXTS[:2])
+    assert all(isinstance(each.label, float) and not each.probabilities for each in predictions)
+
+
+def test_the_samples_of_one_source_are_in_one_fold() -> None:
+    random = np.random.default_rng(0)
+    labels = ["a", "b"] * 6
+    sources = [f"s{number // 2 % 3}{label}" for number, label in enumerate(labels)]
+    texts = [("the cat", "milk")[int(random.integers(2))] for _ in labels]
+    head, _ = train_head(MODEL, texts, labels, groups=sources)
+    assert head.score["groups"] == 6
+    assert head.score["folds"] == 3
+    alone, _ = train_head(MODEL, texts, labels, groups=labels)
+    assert alone.score == {}  # a source for each class: no fold could be tested
+
+
+def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:
+    ids = ["clips/cat/1.mp4", "clips/dog/2.mp4", "clips/dog/3.mp4"]
+    assert labels_of_folders(ids).values == ("cat", "dog", "dog")
+    assert labels_of_folders(["c/cat/notes.txt:3"]).values == ("cat",)
+    assert labels_of_folders(ids, r"(\d)\.mp4").groups == ("1", "2", "3")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,scene\n1.mp4,up,x\ndog/2.mp4,down,y\nother.mp4,up,z\n")
+    found = read_labels(table, ids, group_column="scene")
+    assert (found.rows, found.values, found.groups, found.unlabelled) == ((0, 1), ("up", "down"), ("x", "y"), (ids[2],))
+    rows = tmp_path / "tweets.csv"
+    rows.write_text("text,mood\ngood,1\nbad,0\n")
+    assert read_labels(rows, [f"{rows}:1", f"{rows}:2"], label_column="mood").values == (1, 0)
+
+
+def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,kind,scene\na.mp4,up,x\n")
+    for arguments, message in (
+        ({}, "no column 'label'.*It has: file, kind, scene. Choose one: --label-column"),
+        ({"label_column": "kinde"}, "Nearest: kind"),
+        ({"label_column": "kind"}, "no label for any of the 1 samples"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_labels(table, ["b.mp4"], **arguments)
+    with pytest.raises(InputError, match=r"\.csv, \.tsv, \.jsonl, \.parquet"):
+        read_labels(tmp_path / "labels.xlsx", ["a"])
+    with pytest.raises(InputError, match="no named folder"):
+        labels_of_folders(["a.mp4"])
+    with pytest.raises(InputError, match="not a regular expression"):
+        labels_of_folders(["a/b.mp4"], "(")
+    with pytest.raises(InputError, match="needs two classes"):
+        train_head(MODEL, TEXTS, ["a"] * 6)
+    with pytest.raises(InputError, match="2 labels for 6 samples"):
+        train_head(MODEL, TEXTS, ["a", "b"])
+    with pytest.raises(UsageError, match="one vector of each sample"):
+        train_head(MODEL, TEXTS, LABELS, pool="none")
