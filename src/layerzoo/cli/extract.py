@@ -74,6 +74,13 @@ if TYPE_CHECKING:
 )
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
+    "--decode",
+    type=WordChoice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="fast: decode large JPEGs at a reduced scale, on all cores.",
+)
+@click.option(
     "--no-special-tokens",
     is_flag=True,
     help="Do not pool the special tokens of a text, such as [CLS] and [SEP].",
@@ -130,7 +137,7 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize", "decode")}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0

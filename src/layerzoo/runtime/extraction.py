@@ -33,6 +33,7 @@ from layerzoo.runtime.plan import ExtractionPlan, image_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
+from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding
 from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
@@ -61,6 +62,7 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    decode: DecodeChoice = "exact",
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -89,11 +91,12 @@ def stream(
         pools = dict(backbone.pools)
     if prompt is not None:
         backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
+    backbone = with_preprocess(backbone, with_decoding(backbone.preprocess, decode, model=backbone.spec.id))
     if normalize:
         require_channel_axes(backbone, pools)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
-    decoder = Workers()
+    decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
     found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
@@ -139,6 +142,8 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
+        decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
+            model's library does, bit for bit. docs/performance.md has the effect on features.
     Returns: :class:`Features` with one row per sample, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
