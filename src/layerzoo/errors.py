@@ -5,6 +5,7 @@ Each message says what was asked for, what exists and the next step. The same fa
 
     LayerzooError 2
         UsageError 2
+            UnusableModelError 2
             LayerError 2
                 DeclarationError 2
                 UnknownLayerError 3
@@ -19,11 +20,13 @@ Each message says what was asked for, what exists and the next step. The same fa
                 NotInstalledError 3
                 UnidentifiedModelError 3
             UnknownLayerError 3
+            UnknownRowError 3
         PluginError 4
         MissingLibraryError 4
         ProcessorError 4
         TraceError 4
         CutError 4
+        ExportError 1
         WeightsError 4
             UnsafeWeightsError 5
                 DigestError 5
@@ -64,6 +67,7 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "ExportError",
     "InputError",
     "LayerError",
     "LayerzooError",
@@ -90,7 +94,9 @@ __all__ = [
     "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
+    "UnknownRowError",
     "UnsafeWeightsError",
+    "UnusableModelError",
     "UsageError",
     "WeightsError",
 ]
@@ -100,7 +106,14 @@ _LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
-    """The base class of every error of this package. All can be pickled, so that a worker process can raise them."""
+    """The base class of every error of this package. All can be pickled, so that a worker process can raise them.
+
+    >>> try:
+    ...     layerzoo.model("toy/next-wort")
+    ... except layerzoo.LayerzooError as error:
+    ...     print(error, error.exit_code)
+    there is no model 'toy/next-wort'. Nearest: toy/next-word... 3
+    """
 
     exit_code = 2
 
@@ -120,6 +133,10 @@ def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str,
 
 class UsageError(LayerzooError):
     """An argument is not valid, independently of what is installed."""
+
+
+class UnusableModelError(UsageError):
+    """A model is listed although its network cannot be a backbone, as its declaration explains."""
 
 
 class LayerError(UsageError):
@@ -185,6 +202,10 @@ class UnknownLayerError(NotFoundError, LayerError):
     """The model has no layer of this name."""
 
 
+class UnknownRowError(NotFoundError, IndexError):
+    """Features have no row at this position."""
+
+
 # ---------------------------------------------------------------- a plugin or a network misbehaves
 
 
@@ -244,6 +265,16 @@ class CutError(LayerzooError):
 
 
 # ---------------------------------------------------------------- weights
+
+
+class ExportError(LayerzooError):
+    """A network cannot be exported, or the exported file differs from the cut. ``model`` is the id of its model."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class WeightsError(LayerzooError):
