@@ -1,0 +1,36 @@
+"""torchaudio's networks: `builder: torchaudio`, `args: {name: a pipeline, factory or front end, and its arguments}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from layerzoo import ModelSpec, hookimpl
+from layerzoo_torchaudio.names import model_of
+
+
+@hookimpl
+def layerzoo_build(spec: ModelSpec) -> nn.Module:
+    return model_of(spec.id, spec.args.to_dict()).build()
+
+
+@hookimpl
+def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
+    """Return the input of a model, the chain of its blocks, and what is extracted by default."""
+    model = model_of(spec.id, spec.args.to_dict())
+    default = {"default": dict(model.default)} if model.default else {}
+    return {"preprocess": dict(model.preprocess), "chain": model.chain, **default}
+
+
+@hookimpl
+def layerzoo_preprocess(spec: ModelSpec) -> Any:
+    """The normalisation of the library's own pipeline, or its text processor."""
+    return model_of(spec.id, spec.args.to_dict()).transform
+
+
+@hookimpl
+def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A published checkpoint as torchaudio loads it; of that, what belongs to the backbone."""
+    return model_of(spec.id, spec.args.to_dict()).tensors(tensors)
