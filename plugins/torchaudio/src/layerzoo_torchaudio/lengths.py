@@ -71,5 +71,9 @@ def _key_padding(
     frame_hop: tuple[int, int], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The mask that WavLM's attention takes, and that the library never passes."""
-    padding = is_padding(layer, args[0], frame_hop)
-    return None if padding is None else (args, {**kwargs, "key_padding_mask": padding})
+    frames = args[0]
+    padding = is_padding(layer, frames, frame_hop)
+    if padding is None:
+        return None
+    mask = frames.new_zeros(padding.shape).masked_fill(padding, float("-inf"))
+    return args, {**kwargs, "key_padding_mask": mask}

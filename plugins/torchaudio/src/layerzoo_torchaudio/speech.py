@@ -28,11 +28,6 @@ FACTORIES = tuple(
 """The functions of ``torchaudio.models`` that return such a network."""
 RATE_HZ = 16_000
 """Of all pipelines."""
-CHAIN = Chain(
-    modules=r"encoder\.transformer\.layers\.\d+",
-    before={"stem.*": r"feature_extractor\.conv_layers\.\d+"},
-    branches=False,
-)
 
 
 def pipeline(bundle: Wav2Vec2Bundle, arguments: Mapping[str, Any]) -> TorchaudioModel:
@@ -47,7 +42,7 @@ def pipeline(bundle: Wav2Vec2Bundle, arguments: Mapping[str, Any]) -> Torchaudio
     return TorchaudioModel(
         build=partial(_pipeline_network, bundle._model_type, own),
         preprocess=preprocess(frame_and_hop(own["extractor_conv_layer_config"])),
-        chain=CHAIN,
+        chain=chain(has_final_norm=own["encoder_layer_norm_first"]),
         transform=partial(waveforms, normalize=normalize),
         tensors=partial(_without_unused_labels, bundle, own["aux_num_out"]),
     )
@@ -72,8 +67,22 @@ def factory(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
     return TorchaudioModel(
         build=partial(_factory_network, name, own),
         preprocess=preprocess(frame_and_hop([(0, layer.kernel_size, layer.stride) for layer in layers])),
-        chain=CHAIN,
+        chain=chain(has_final_norm=not network.encoder.transformer.layer_norm_first),
         transform=partial(waveforms, normalize=normalize),
+    )
+
+
+def chain(*, has_final_norm: bool) -> Chain:
+    """Return the layers of such a network.
+
+    has_final_norm: whether its layer norm runs after the last block; otherwise it runs before the first.
+    """
+    norm = {"norm": r"encoder\.transformer\.layer_norm"} if has_final_norm else {}
+    return Chain(
+        modules=r"encoder\.transformer\.layers\.\d+",
+        before={"stem.*": r"feature_extractor\.conv_layers\.\d+"},
+        after={**norm, "head": "aux"},
+        branches=False,
     )
 
 
