@@ -350,6 +350,9 @@ class Weights:
     `hf://ORG/REPO[@REVISION][/FILE]`. A path that ends in a slash is a folder."""
     sha256: tuple[tuple[str, str], ...] = ()
     """The SHA-256 of each file of the model, in hexadecimal digits, by file name."""
+    sha256_prefix: str | None = None
+    """The first digits of the SHA-256 of a file at a link, 8 to 64, if its publisher states no more, for example in its
+    name. The file is verified with these digits, and `zoo pull` writes the whole digest to layerzoo.lock."""
     keys: tuple[tuple[str, str], ...] = ()
     """The network's name for each checkpoint key, or for a part of one that consists of whole dotted segments. Applied
     in order."""
@@ -431,6 +434,7 @@ class ModelSpec:
             given["weights"] = Weights(
                 source=weights["source"],
                 sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
+                sha256_prefix=weights.get("sha256_prefix"),
                 keys=tuple((old, new) for old, new in weights.get("keys", ())),
             )
         if preprocess := given.get("preprocess"):

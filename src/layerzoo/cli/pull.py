@@ -36,7 +36,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     """Download the weights of models, for use without a connection.
 
     Files on this machine are not downloaded again, and an interrupted download is resumed. The first pull of a model
-    writes its commit and the sha256 of its files to layerzoo.lock (see: zoo lock).
+    writes its commit, if it has one, and the sha256 of its files to layerzoo.lock (see: zoo lock).
 
     json has the keys model, revision, files (path by name), bytes (on this machine) and fetched (bytes downloaded now).
 
@@ -55,7 +55,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
         pulled += (_pulled(spec, list(layers)) for spec in specs)
         if not no_lock:
-            _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})
+            _lock({spec: files for spec, (files, _) in zip(specs, pulled, strict=True)})
     print_rows([row for _, row in pulled], format_, _COLUMNS)
 
 
@@ -89,12 +89,16 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
     return files, PrintedRow(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
 
 
-def _lock(commits: Mapping[ModelSpec, str]) -> None:
-    """Lock the commits of pulled models that are not locked yet."""
-    from layerzoo.weights.locking import change_lock, lock_model
+def _lock(pulled: Mapping[ModelSpec, Files]) -> None:
+    """Lock the weights of pulled models that can be locked and are not locked yet."""
+    from layerzoo.weights.locking import can_be_locked, change_lock, lock_model
 
     known = Lock.read().models
-    added = {spec.id: lock_model(spec, commit) for spec, commit in commits.items() if spec.id not in known}
+    added = {
+        spec.id: lock_model(spec, files.origin.revision if files.origin else None)
+        for spec, files in pulled.items()
+        if spec.id not in known and can_be_locked(spec)
+    }
     if added:
         lock = change_lock(lambda lock: lock.with_models(added))
         say(f"Locked in {lock.path}: {', '.join(added)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from layerzoo.errors import OfflineError, UnavailableError, UnsafeWeightsError, WeightsError
 from layerzoo.lock import Lock
+from layerzoo.registry.changes import announce_lock
 from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.digests import check_sha256
@@ -59,7 +60,7 @@ def _declared(weights: Weights, model: str | None, extent: Extent, progress: Fil
         if source.scheme == "hf":
             return repository.take(repository.Request(source, sha256, model, extent, progress))
         if source.scheme == "https":
-            return _from_web(source, sha256, extent, progress)
+            return _from_web(source, {**_locked_sha256(model), **sha256}, weights.sha256_prefix, extent, progress)
     except OfflineError as error:
         if model is None:
             raise
@@ -75,11 +76,21 @@ def _beside(weights: Weights | None, model: str | None, progress: FileProgress |
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
 
 
-def _from_web(source: Source, sha256: dict[str, str], extent: Extent, progress: FileProgress | None) -> Files:
+def _locked_sha256(model: str | None) -> dict[str, str]:
+    """Return the locked digests of the files of a model that are at a link."""
+    lock = Lock.read()
+    locked = lock.models.get(model or "")
+    announce_lock(lock, model)
+    return {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+
+
+def _from_web(
+    source: Source, sha256: dict[str, str], prefix: str | None, extent: Extent, progress: FileProgress | None
+) -> Files:
     """Return the file of a link."""
-    return (
-        Files() if extent == "nothing" else web.take(source, sha256, is_partial=extent == "partial", progress=progress)
-    )
+    if extent == "nothing":
+        return Files()
+    return web.take(source, sha256, prefix=prefix, is_partial=extent == "partial", progress=progress)
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:

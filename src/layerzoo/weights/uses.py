@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
@@ -13,6 +13,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
 from layerzoo.spec import Weights
 from layerzoo.weights import network
+from layerzoo.weights.digests import agrees
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
@@ -29,7 +30,7 @@ class Use:
     model: str
     source: Source
     sha256: Mapping[str, str]
-    """The declared or locked digests, in hex, by file name."""
+    """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
     commit: str | None = None
     """Of a repository: its commit, if it is known."""
     files: tuple[RemoteFile, ...] = ()
@@ -47,7 +48,10 @@ class Use:
     def may_be_download(self, source: str, digest: str) -> bool:
         """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
-            return any(url_of(self.source, name) == source and known == digest for name, known in self.sha256.items())
+            return any(
+                url_of(self.source, name) == source and (agrees(known, digest) or agrees(digest, known))
+                for name, known in self.sha256.items()
+            )
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
             return False
         return not self.files or any(
@@ -99,6 +103,8 @@ def _use(
         locked = None
     sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
     sha256 |= {name: digest.lower() for name, digest in weights.sha256}
+    if weights.sha256_prefix:
+        sha256.setdefault(PurePosixPath(source.path).name, weights.sha256_prefix)
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)

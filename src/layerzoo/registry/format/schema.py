@@ -312,6 +312,8 @@ def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> 
     plain: dict[str, Any] = {"source": _absolute(form.source, folder)}
     if form.sha256:
         plain["sha256"] = [[name or form.file, digest] for name, digest in form.sha256.items()]
+    if form.sha256_prefix:
+        plain["sha256_prefix"] = form.sha256_prefix
     if form.keys:
         plain["keys"] = list(_renamed_keys(form.keys, mistakes))
     return plain
