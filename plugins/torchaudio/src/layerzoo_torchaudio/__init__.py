@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.weights import Files
 from layerzoo_torchaudio.names import model_of
 
 
@@ -31,6 +32,7 @@ def layerzoo_preprocess(spec: ModelSpec) -> Any:
 
 
 @hookimpl
-def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """A published checkpoint as torchaudio loads it; of that, what belongs to the backbone."""
-    return model_of(spec.id, spec.args.to_dict()).tensors(tensors)
+    model = model_of(spec.id, spec.args.to_dict())
+    return model.files(model.tensors(tensors), files)

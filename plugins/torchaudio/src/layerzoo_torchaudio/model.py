@@ -9,12 +9,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerzoo.authoring import Chain
+from layerzoo.weights import Files
 
 Tensors = Mapping[str, Tensor]
 
 
 def unchanged(tensors: Tensors) -> Tensors:
     """Return the tensors of a checkpoint whose keys are those of the network."""
+    return tensors
+
+
+def without_files(tensors: Tensors, files: Files) -> Tensors:
+    """Return the tensors of a checkpoint that needs no other file."""
     return tensors
 
 
@@ -32,5 +38,7 @@ class TorchaudioModel:
     themselves."""
     tensors: Callable[[Tensors], Tensors] = unchanged
     """Select and rename the tensors of a published checkpoint; the values are not read."""
+    files: Callable[[Tensors, Files], Tensors] = without_files
+    """Add the tensors that the library has in other files than the checkpoint."""
     default: Mapping[str, Any] = field(default_factory=dict)
     """The keys of registry.yaml's ``default``."""

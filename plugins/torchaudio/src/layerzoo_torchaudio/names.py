@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchaudio import pipelines
-from torchaudio.pipelines import Wav2Vec2Bundle
+from torchaudio.pipelines import (
+    RNNTBundle,
+    SourceSeparationBundle,
+    SquimObjectiveBundle,
+    SquimSubjectiveBundle,
+    Tacotron2TTSBundle,
+    Wav2Vec2Bundle,
+)
 
 from layerzoo.authoring import nearest, nearest_hint
 from layerzoo.errors import RepositoryError
-from layerzoo_torchaudio import speech
+from layerzoo_torchaudio import quality, recognition, separation, speech, synthesis
 from layerzoo_torchaudio.front_ends import FRONT_ENDS, front_end
 from layerzoo_torchaudio.model import TorchaudioModel
 
@@ -38,13 +45,25 @@ def model_of(model: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
 
 def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
     bundle = getattr(pipelines, name, None) if name in pipelines.__all__ else None
-    if isinstance(bundle, Wav2Vec2Bundle):
-        return speech.pipeline(bundle, own)
-    if name in speech.FACTORIES:
-        return speech.factory(name, own)
+    match bundle:
+        case Wav2Vec2Bundle():
+            return speech.pipeline(bundle, own)
+        case SourceSeparationBundle():
+            return separation.pipeline(bundle, own)
+        case SquimObjectiveBundle():
+            return quality.factory("squim_objective_model" if own else "squim_objective_base", own)
+        case SquimSubjectiveBundle():
+            return quality.factory("squim_subjective_model" if own else "squim_subjective_base", own)
+        case RNNTBundle():
+            return recognition.pipeline(bundle, own)
+        case Tacotron2TTSBundle():
+            return synthesis.pipeline(model, bundle, own)
+    for kind in (speech, separation, quality):
+        if name in kind.FACTORIES:
+            return kind.factory(name, own)
     if name in FRONT_ENDS:
         return front_end(name, own)
-    known = [*pipelines.__all__, *speech.FACTORIES, *FRONT_ENDS]
+    known = [*pipelines.__all__, *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]
     raise RepositoryError(
         f"{model}: torchaudio has no pipeline, factory or front end {name[:_LONGEST]!r}. "
         f"{nearest_hint(nearest(name[:_LONGEST], known))}All: zoo list --plugin torchaudio"
