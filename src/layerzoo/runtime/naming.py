@@ -71,14 +71,13 @@ def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
         if chain.modules is not None
         else index.main_chain(chain.within, chain.single, chain.count)
     )
-    following = _matching(index, chain.after)
+    stated, following = _matching(index, chain.before), _matching(index, chain.after)
     links = [call for call in links if call not in [activation.call for _, activation in following]]
-    if not links:
-        return ()
+    if not links:  # the library may state all layers, where the batch is not the first axis
+        return tuple(_layer(index, name, activation, chain) for name, activation in [*stated, *following])
     sections = find_sections(index, links, chain.blocks)
     sections += [section for section in find_sections(index, index.branches_after(links), None) if section.prefix]
-    named = _matching(index, chain.before)
-    named += [pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named())]
+    named = stated + [pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named())]
     named += following if chain.after else _tail(index, sections)
     layers = [_layer(index, name, activation, chain) for name, activation in named]
     return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))

@@ -23,9 +23,8 @@ from layerzoo.weights import Files
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 _CHAIN = Chain(
-    modules=r"transcriber\.transformer\.emformer_layers\.\d+",
-    stem=r"transcriber\.time_reduction",
-    branches=False,
+    modules="(?!)",  # none: the frames come before the batch inside the blocks
+    before={"stem": r"transcriber\.time_reduction", "block.*": r"transcriber\.transformer\.emformer_layers\.\d+"},
     after={"head": r"transcriber\.output_linear", "norm": r"transcriber\.layer_norm"},
     axes={
         r"transcriber\.transformer\.emformer_layers\.\d+": ["time batch channel"],
