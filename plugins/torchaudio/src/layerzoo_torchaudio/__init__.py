@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
+from layerzoo_torchaudio import catalogue
+from layerzoo_torchaudio.front_ends import FRONT_ENDS
 from layerzoo_torchaudio.names import model_of
 
 
@@ -29,6 +31,21 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
 def layerzoo_preprocess(spec: ModelSpec) -> Any:
     """The normalisation of the library's own pipeline, or its text processor."""
     return model_of(spec.id, spec.args.to_dict()).transform
+
+
+@hookimpl
+def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every pipeline and front end."""
+    return catalogue.models()
+
+
+@hookimpl
+def layerzoo_read_weights(spec: ModelSpec) -> Mapping[str, Tensor] | None:
+    """The windows and filter banks of a front end, which are computed; None for a model with weights."""
+    if spec.args.get("name") not in FRONT_ENDS:
+        return None
+    tensors: Mapping[str, Tensor] = model_of(spec.id, spec.args.to_dict()).build().state_dict()
+    return tensors
 
 
 @hookimpl

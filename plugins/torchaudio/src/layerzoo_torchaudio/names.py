@@ -60,7 +60,8 @@ def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
             return synthesis.pipeline(model, bundle, own)
     for kind in (speech, separation, quality):
         if name in kind.FACTORIES:
-            return kind.factory(name, own)
+            found: TorchaudioModel = kind.factory(name, own)
+            return found
     if name in FRONT_ENDS:
         return front_end(name, own)
     known = [*pipelines.__all__, *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]

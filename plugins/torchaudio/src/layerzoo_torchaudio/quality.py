@@ -64,7 +64,8 @@ def factory(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
 
 
 def _ssl_network(build: Any) -> nn.Module:
-    return speech.masked(build().ssl_model)
+    network: nn.Module = speech.masked(build().ssl_model)
+    return network
 
 
 def _of_ssl_network(tensors: Tensors) -> Tensors:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 from torchaudio import models
-from torchaudio.models import ConvTasNet
 from torchaudio.pipelines import SourceSeparationBundle
 
 from layerzoo.authoring import Chain
@@ -67,7 +66,8 @@ def _network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Build a network, for example with fewer blocks: the library's factory of Conv-TasNet takes no number of them."""
     own = dict(arguments)
     if name == "conv_tasnet_base" and own.keys() - {"num_sources"}:
-        return ConvTasNet(msk_activate="relu", **own)
+        own = {"msk_activate": "relu", **own}
+        name = "ConvTasNet"
     network: nn.Module = getattr(models, name)(**own)
     return network
 

@@ -21,9 +21,7 @@ from layerzoo_torchaudio.lengths import frame_and_hop, take_attention_mask
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 FACTORIES = tuple(
-    name
-    for name in models.__all__
-    if name.startswith(("wav2vec2_", "hubert_", "wavlm_")) and "pretrain" not in name
+    name for name in models.__all__ if name.startswith(("wav2vec2_", "hubert_", "wavlm_")) and "pretrain" not in name
 )
 """The functions of ``torchaudio.models`` that return such a network."""
 RATE_HZ = 16_000
