@@ -90,7 +90,7 @@ def test_a_file_without_a_stated_digest_is_opened_after_its_digest_is_locked(
     monkeypatch.setenv("LAYERZOO_OFFLINE", "1")
     with pytest.raises(UnsafeWeightsError, match=r"and none is locked.* Next: zoo pull mine/speech, which writes the"):
         features()
-    said = pull(web)
+    said = pull(web, LAYERZOO_OFFLINE="0")
     locked = json.loads(Path("layerzoo.lock").read_text())["models"]["mine/speech"]
     assert f"From now on only this file is opened: speech.pth {locked['files']['speech.pth']['sha256']}" in said
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchaudio.transforms import MFCC, AmplitudeToDB, MelSpectrogram, Spectrogram
@@ -75,12 +76,20 @@ def front_end(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
     own = dict(arguments)
     rate_hz = int(own.pop("sample_rate", RATE_HZ))
     return TorchaudioModel(
-        build=partial(FRONT_ENDS[name][0], rate_hz, own),
+        build=partial(_network, name, rate_hz, own),
         preprocess={"sample_rate_hz": rate_hz},
         chain=Chain(embedding="", axes={".*": ["batch channel time"]}),
         transform=_samples,
         default={"layer": "embedding", "pool": "mean"},
     )
+
+
+def _network(name: str, rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
+    """Build a front end on the CPU, because torchaudio reads the values of a filter bank; then move it if need be."""
+    is_meta = torch.empty(0).is_meta
+    with torch.device("cpu"):
+        network = FRONT_ENDS[name][0](rate_hz, arguments)
+    return network.to("meta") if is_meta else network
 
 
 def _samples(samples: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
