@@ -74,7 +74,8 @@ def test_the_wheels_require_existing_versions_and_extras_of_each_other(wheels: W
         ("timm", {"layerzoo-timm"}),
         ("hf", {"layerzoo-hf"}),
         ("video", {"layerzoo-video"}),
-        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-hf", "layerzoo-video"}),
+        ("torchaudio", {"layerzoo-torchaudio"}),
+        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-hf", "layerzoo-video", "layerzoo-torchaudio"}),
     ],
 )
 def test_an_extra_installs_its_plugin(extra: str, plugins: set[str], wheels: Wheels):

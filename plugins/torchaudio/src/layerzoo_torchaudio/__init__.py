@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
+from layerzoo.errors import MismatchedLibraryError
 from layerzoo.weights import Files
+
+try:
+    import torchaudio  # noqa: F401
+except OSError as error:  # its compiled part was built for another version of torch
+    versions = {name: version(name) for name in ("torch", "torchaudio")}
+    reason = next(iter(str(error).splitlines()), "")
+    raise MismatchedLibraryError("torchaudio", "torch", versions, reason=reason) from error
+
 from layerzoo_torchaudio import catalogue
 from layerzoo_torchaudio.front_ends import FRONT_ENDS
 from layerzoo_torchaudio.names import model_of
