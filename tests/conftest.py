@@ -12,19 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from tests.distributions import FOLDERS, Wheel, build
 from tests.hub import Hub
-from tests.terminal import Said, Zoo
+from tests.terminal import CommandResult, Zoo
 
 # No deadlines, because the machine may be shared. The same examples are drawn every time, so that a failure is due to a
 # change; `make test-slow` draws new ones, to find new counterexamples.
 settings.register_profile(
-    "layerzoo", deadline=None, derandomize="LAYERZOO_NEW_EXAMPLES" not in os.environ, suppress_health_check=[HealthCheck.too_slow]
+    "layerzoo",
+    deadline=None,
+    derandomize="LAYERZOO_NEW_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("layerzoo")
 
 _CACHE = tempfile.TemporaryDirectory(prefix="layerzoo-tests-", ignore_cleanup_errors=True)
+_RUN_CACHE = Path(os.environ["LAYERZOO_CACHE"] if "PYTEST_XDIST_WORKER" in os.environ else _CACHE.name)
+"""The cache of this test run, which the workers share."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,12 +84,13 @@ def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the index of all installed plugins. Compiling it takes longer than most tests."""
+def index() -> Path:
+    """Return a folder with the index of all installed plugins, to be copied. The workers of a run compile it once."""
     from layerzoo.registry import Registry
 
-    folder = tmp_path_factory.mktemp("index")
-    Registry(cache=folder).ids()
+    folder = _RUN_CACHE / "index"
+    with FileLock(_RUN_CACHE / "index.lock"):  # no worker copies the file while another one writes it
+        Registry(cache=folder).ids()
     return folder
 
 
@@ -133,11 +140,11 @@ def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
     """Return a function that runs the command line in this process, with the installed plugins."""
     from layerzoo.cli import main
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> CommandResult:
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             main(arguments)
-        return Said(int(caught.value.code or 0), *capsys.readouterr())
+        return CommandResult(int(caught.value.code or 0), *capsys.readouterr())
 
     return run
 

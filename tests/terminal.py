@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit code and the output of a command."""
 
     code: int
@@ -14,10 +14,10 @@ class Said(NamedTuple):
     err: str
 
 
-Zoo = Callable[..., Said]
+Zoo = Callable[..., CommandResult]
 """Runs ``zoo`` with some arguments."""
 
 
-def beside_local_files(err: str) -> str:
+def without_local_files_notice(err: str) -> str:
     """Return what a command says on standard error next to the line that names the files of the working directory."""
     return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("using "))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ from tests.distributions import (
     Installation,
     Wheel,
     build,
-    empty_installation,
-    install,
     install_with_links,
     open_wheel,
 )
@@ -130,14 +126,9 @@ def _plugins_of_extra(extra: str, core: Wheel) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Install the core alone, with its dependencies from the package index."""
-    folder = tmp_path_factory.mktemp("core")
-    alone = empty_installation(folder)
-    dist = wheels[CORE].path.parent
-    install(alone, "--no-compile", "--find-links", dist, "--constraint", ROOT / "constraints.txt", CORE)
-    yield alone
-    shutil.rmtree(folder)  # 200 MB
+def core(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Install the core alone, with its requirements."""
+    return install_with_links(tmp_path_factory.mktemp("core"), CORE, wheels)
 
 
 def test_the_core_alone_can_be_browsed(core: Installation):
@@ -240,7 +231,7 @@ def test_the_starter_installs_its_requirements_and_uses_nothing_of_the_checkout(
     assert len(origins) == len(wheels)
 
 
-def test_features_are_extracted_from_a_file_of_every_modality(starter: Installation):
+def test_features_are_extracted_from_a_file_of_every_modality_without_a_connection(starter: Installation):
     expected = {
         "photos/cat.png": ("starter/efficientnet-lite0", (1, 1280)),
         "speech.wav": ("starter/whisper-tiny-en", (1, 384)),
@@ -248,13 +239,19 @@ def test_features_are_extracted_from_a_file_of_every_modality(starter: Installat
         "clip.mp4": ("starter/efficientnet-lite0-video", (1, 1280)),
     }
     # One process for all four: importing torch and transformers takes longer than the extraction.
-    starter.program(
-        "import contextlib\n"
+    printed = starter.program(
+        "import contextlib, sys\n"
+        "def refuse(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
+        "        print('CONNECTION', event, arguments)\n"
+        "        raise OSError('no network')\n"
+        "sys.addaudithook(refuse)\n"
         "from layerzoo.cli import main\n"
         f"for number, sample in enumerate({list(expected)}):\n"
         "    with contextlib.suppress(SystemExit):\n"
         "        main(['extract', sample, '--out', f'{number}.parquet'])\n"
     )
+    assert "CONNECTION" not in printed
     for number, (model, shape) in enumerate(expected.values()):
         features = Features.load(starter.home / f"{number}.parquet")
         assert features.provenance["model"] == model

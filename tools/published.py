@@ -11,8 +11,7 @@ import tomllib
 from pathlib import Path
 
 from layerzoo.registry import Entry, Environment, Installed, Registry
-from layerzoo.registry.installed.entry_points import core
-from layerzoo.registry.installed.environment import PUBLISHED
+from layerzoo.registry.installed.environment import PUBLISHED, core
 
 _ROOT = Path(__file__).parents[1]
 _KEYS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz", "summary")

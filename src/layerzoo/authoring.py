@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from layerzoo.bounds import check_counts, check_pixels
 from layerzoo.errors import nearest, nearest_hint
-from layerzoo.media.inputs import ImageInputs
+from layerzoo.media.inputs import AudioInputs, ImageInputs
 from layerzoo.media.prompts import KnowsPrompts, Prompts
-from layerzoo.media.text import KnowsUnknown, TensorTokenizer, Tokenizer
+from layerzoo.media.text import KnowsUnknown, TensorTokenizer, TextArguments, Tokenizer
 from layerzoo.plugins.chain import Chain
 from layerzoo.plugins.hookspecs import hookimpl
 from layerzoo.runtime.clip_lengths import (
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from layerzoo.weights import Files
 
 __all__ = [
+    "AudioInputs",
     "Chain",
     "ImageInputs",
     "KnowsPrompts",
     "KnowsUnknown",
     "Prompts",
     "TensorTokenizer",
+    "TextArguments",
     "Tokenizer",
     "WithoutInitialisation",
     "check_counts",

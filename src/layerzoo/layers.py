@@ -236,7 +236,7 @@ def _penultimate(by_name: dict[str, Layer], model: str) -> Layer:
 
 def _at_depth(layers: Sequence[Layer], selector: str, model: str) -> Layer:
     if not _DEPTH.fullmatch(selector):
-        raise LayerError(f"'{selector}' is no depth: write a share of the FLOPs from 0 to 1, as in @0.5")
+        raise LayerError(f"'{selector}' is not a depth: write a share of the FLOPs from 0 to 1, as in @0.5")
     known = [(layer.depth, layer) for layer in layers if layer.depth is not None]
     if not known:
         raise LayerError(f"the depths of {model}'s layers are not known yet: zoo layers --trace {model}")

@@ -131,7 +131,7 @@ def _models(path: Path, raw: bytes) -> Iterator[tuple[str, LockedModel]]:
             yield _text(name), LockedModel(_text(model["source"]), revision, files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it has no {_show(error.args[0])}" if isinstance(error, KeyError) else shorten(str(error), _SHOWN)
-        raise LockError(f"{path} is no valid lock ({reason}). {_mend(path)}") from error
+        raise LockError(f"{path} is not a valid lock ({reason}). {_mend(path)}") from error
 
 
 def _mend(path: Path) -> str:
@@ -152,7 +152,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _file(facts: Any) -> LockedFile:
     size = facts["size"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAX_SIZE:
-        raise ValueError(f"the size {_show(size)} is no number of bytes")
+        raise ValueError(f"the size {_show(size)} is not a number of bytes")
     return LockedFile(_hex(facts["sha256"], 64), size)
 
 

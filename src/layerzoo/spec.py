@@ -429,7 +429,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """Deserialize the output of :meth:`to_dict`."""
+        """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError."""
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
@@ -447,7 +447,8 @@ class ModelSpec:
         if preprocess := given.get("preprocess"):
             given["preprocess"] = preprocess_from_dict(preprocess)
         given["default"] = Default(**given.get("default", {}))
-        return cls(**given)
+        spec: ModelSpec = _create(cls, given)
+        return spec
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -462,14 +463,37 @@ def layer_from_dict(data: Mapping[str, Any]) -> Layer:
 
 
 def preprocess_from_dict(data: Mapping[str, Any]) -> Preprocess:
-    """Deserialize a Preprocess. Its ``kind`` selects the class."""
+    """Deserialize a Preprocess. Its ``kind`` selects the class. Raises: MissingFieldsError."""
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     if isinstance(given.get("image"), Mapping):
         given["image"] = preprocess_from_dict({"kind": "image", **given["image"]})
     if "settings" in given:
         given["settings"] = FrozenMap(given["settings"])
-    preprocess: Preprocess = PREPROCESS_CLASSES[data["kind"]](**given)
+    preprocess: Preprocess = _create(PREPROCESS_CLASSES[data["kind"]], given)
     return preprocess
+
+
+class MissingFieldsError(TypeError):
+    """A dict does not have all fields that its class requires. ``missing`` are their names."""
+
+    def __init__(self, kind: str, missing: tuple[str, ...]) -> None:
+        super().__init__(f"{kind} requires {', '.join(missing)}")
+        self.missing = missing
+
+
+def _create(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return an instance of a dataclass. Raises: MissingFieldsError; TypeError for an unknown field."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        is_required = {
+            each.name
+            for each in dataclasses.fields(kind)
+            if each.init and each.default is each.default_factory is dataclasses.MISSING
+        }
+        if missing := tuple(sorted(is_required - values.keys())):
+            raise MissingFieldsError(kind.__name__, missing) from error
+        raise
 
 
 def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Real shells, at a terminal of their own: somebody types a line and presses TAB."""
+"""Interactive shells in a pseudo-terminal, in which a test types a line and presses TAB."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCRIPTS = str(Path(sys.executable).parent)  # where `zoo` is
 
 
 class Shell:
-    """What is typed goes in, what the terminal would show comes out."""
+    """A shell in a pseudo-terminal: write what is typed, read what the terminal shows."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -36,7 +36,7 @@ class Shell:
         os.write(self._descriptor, text.encode())
 
     def shows(self, text: str) -> bool:
-        """Whether this comes to stand on the screen."""
+        """Return whether a text appears on the screen."""
         until = time.monotonic() + _PATIENCE_S
         while text not in self.shown and time.monotonic() < until:
             if select.select([self._descriptor], [], [], 0.1)[0]:
@@ -53,7 +53,7 @@ class Shell:
 
 @contextmanager
 def interactive(shell: str, home: Path) -> Iterator[Shell]:
-    """A shell in which the completion of zoo is set up."""
+    """Run a shell in which the completion of zoo is set up."""
     command, setup = _START[shell]
     environment = {**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}", "TERM": "xterm", "HOME": str(home)}
     child, descriptor = pty.fork()

@@ -1,4 +1,4 @@
-"""Braces that a shell has expanded: the words that are no values of the option are recognised, and the error helps."""
+"""Braces that a shell has expanded: the extra words are recognised, and the error suggests the quoted selector."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def text_file(home: Path) -> None:
         ("t.txt --pool block.1=max block.2=max", "--pool block.1=max --pool block.2=max"),
     ],
 )
-def test_extract_says_what_to_write(zoo: Zoo, home: Path, words: str, advice: str) -> None:
-    said = zoo("extract", *words.split(), "--out", "o.npz")
-    assert said.code == 2
-    assert "braces" in said.err
-    assert said.err.endswith(f"Next: {advice}\n")
+def test_extract_suggests_the_quoted_selector(zoo: Zoo, home: Path, words: str, advice: str) -> None:
+    result = zoo("extract", *words.split(), "--out", "o.npz")
+    assert result.code == 2
+    assert "braces" in result.err
+    assert result.err.endswith(f"Next: {advice}\n")
     assert not (home / "o.npz").exists()
 
 
-def test_pull_says_what_to_write(zoo: Zoo) -> None:
-    said = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
-    assert said.code == 2
-    assert said.err.endswith("Next: --layer 'block.{1..2}'\n")
+def test_pull_suggests_the_quoted_selector(zoo: Zoo) -> None:
+    result = zoo("pull", "starter/minilm-l6", "--partial", "--layer", "block.1", "block.2")
+    assert result.code == 2
+    assert result.err.endswith("Next: --layer 'block.{1..2}'\n")
 
 
 @pytest.mark.parametrize(
@@ -52,34 +52,34 @@ def test_pull_says_what_to_write(zoo: Zoo) -> None:
         ("catalogue build timm --only resnet18 resnet34 resnet50", "--only resnet18 --only resnet34 --only resnet50"),
     ],
 )
-def test_every_command_that_takes_layers_or_patterns_says_what_to_write(
+def test_every_command_with_layers_or_patterns_suggests_the_quoted_selector(
     zoo: Zoo, words: str, advice: str | None
 ) -> None:
-    said = zoo(*words.split())
-    assert said.code in (2, 3)
-    assert ("A shell makes several words of braces" in said.err) == (advice is not None)
+    result = zoo(*words.split())
+    assert result.code in (2, 3)
+    assert ("A shell makes several words of braces" in result.err) == (advice is not None)
     if advice is not None:
-        assert said.err.splitlines()[0].endswith(advice)
+        assert result.err.splitlines()[0].endswith(advice)
 
 
 @pytest.mark.parametrize(
     "words", ["layers starter/minilm-l6 block.1 other", "show timm/resnet18 timm/resnet34", "doctor block.1"]
 )
-def test_other_extra_words_are_only_called_unexpected(zoo: Zoo, words: str) -> None:
-    said = zoo(*words.split())
-    assert said.code == 2
-    assert "braces" not in said.err
-    assert "unexpected extra argument" in said.err
+def test_other_extra_arguments_are_reported_as_unexpected(zoo: Zoo, words: str) -> None:
+    result = zoo(*words.split())
+    assert result.code == 2
+    assert "braces" not in result.err
+    assert "unexpected extra argument" in result.err
 
 
 @pytest.mark.parametrize("words", ["missing.txt t.txt --layer block.1", "missing t.txt", "block.1.txt --layer block.2"])
-def test_other_names_of_nothing_are_missing_files(zoo: Zoo, words: str) -> None:
-    said = zoo("extract", *words.split(), "--out", "o.npz")
-    assert said.code != 0
-    assert "no such file or folder" in said.err
-    assert "braces" not in said.err
+def test_names_of_missing_files_are_reported_as_missing(zoo: Zoo, words: str) -> None:
+    result = zoo("extract", *words.split(), "--out", "o.npz")
+    assert result.code != 0
+    assert "no such file or folder" in result.err
+    assert "braces" not in result.err
 
 
-def test_a_file_that_is_called_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:
+def test_a_file_named_like_a_layer_is_an_input(zoo: Zoo, home: Path) -> None:
     (home / "t.txt").rename(home / "block.2")
     assert zoo("extract", "block.2", "--layer", "block.1", "--model", "starter/minilm-l6", "--out", "o.npz").code == 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.terminal import beside_local_files
+from tests.terminal import without_local_files_notice
 
 import layerzoo
 from layerzoo.cli import main
@@ -26,7 +26,7 @@ PROGRAM = "import sys; from layerzoo.cli import main; main(sys.argv[1:])"
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line in this process: exit code, standard output, standard error."""
+    """Run the command line in this process. Returns: exit code, standard output, standard error."""
     install("good")
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -39,13 +39,13 @@ def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
     return run
 
 
-def test_a_list_in_a_pipe_is_ids(zoo: Zoo) -> None:
+def test_a_piped_list_contains_ids(zoo: Zoo) -> None:
     code, out, err = zoo("list", "--plugin", "acme")
     ids = ["acme/cat/one", "acme/cat/two", "acme/shelf-video", "acme/vit-shelf", "acme/vit-shelf.large"]
     assert (code, out.splitlines(), err) == (0, ids, "")
 
 
-def test_json_has_the_fields_of_an_entry(zoo: Zoo) -> None:
+def test_json_contains_the_fields_of_an_entry(zoo: Zoo) -> None:
     _, out, _ = zoo("list", "--plugin", "acme", "--format", "json")
     entries = json.loads(out)
     assert [entry["id"] for entry in entries][:2] == ["acme/cat/one", "acme/cat/two"]
@@ -54,12 +54,12 @@ def test_json_has_the_fields_of_an_entry(zoo: Zoo) -> None:
     assert [json.loads(line) for line in lines.splitlines()] == entries
 
 
-def test_columns_choose_the_keys_of_json_and_their_order(zoo: Zoo) -> None:
+def test_columns_select_and_order_the_keys_of_json(zoo: Zoo) -> None:
     _, out, _ = zoo("list", "--columns", "width,id", "--sort", "-width", "--limit", "1", "--format", "jsonl")
     assert list(json.loads(out)) == ["width", "id"]
 
 
-def test_every_option_chooses(zoo: Zoo) -> None:
+def test_every_option_filters(zoo: Zoo) -> None:
     chosen = (
         "--size-px",
         "384x256",
@@ -79,7 +79,7 @@ def test_every_option_chooses(zoo: Zoo) -> None:
     assert zoo("list", "--rate-hz", "44100")[1] == ""
 
 
-def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_fits_the_terminal_and_keeps_complete_ids(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = zoo("list", "--plugin", "acme", "--format", "table")
     assert max(map(len, out.splitlines())) <= 60
@@ -97,14 +97,14 @@ def test_a_table_fits_and_cuts_no_id(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) 
         (("search", "vit", "shelf", "--license", "MIT"), []),
     ],
 )  # fmt: skip
-def test_words_and_filters_choose(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
+def test_search_words_and_filters_can_be_combined(zoo: Zoo, arguments: tuple[str, ...], found: list[str]) -> None:
     code, out, err = zoo(*arguments)
     assert (code, out.splitlines()) == (0, found)
-    said = [line for line in err.splitlines() if not line.startswith("Omitted: ")]
-    assert bool(said) == (not found)
+    message = [line for line in err.splitlines() if not line.startswith("Omitted: ")]
+    assert bool(message) == (not found)
 
 
-def test_a_filter_by_size_says_how_many_models_of_unknown_size_it_leaves_out(zoo: Zoo, home: Path) -> None:
+def test_a_size_filter_reports_how_many_models_of_unknown_size_it_excludes(zoo: Zoo, home: Path) -> None:
     layers = {"modality": "text", "builder": "toy"}
     models = {"unsized": layers, "also-unsized": layers, "small": {**layers, "params": 10}}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": models}), encoding="utf-8")
@@ -118,7 +118,7 @@ def test_a_filter_by_size_says_how_many_models_of_unknown_size_it_leaves_out(zoo
     assert [spec.id for spec in layerzoo.models(plugin="mine", max_params=10)] == ["mine/small"]
 
 
-def test_show_prints_the_whole_declaration(zoo: Zoo) -> None:
+def test_show_prints_the_complete_declaration(zoo: Zoo) -> None:
     _, out, _ = zoo("show", "acme/shelf")
     spec = ModelSpec.from_json(out)
     assert (spec.id, spec.aliases, len(spec.layers)) == ("acme/vit-shelf", ("acme/shelf",), 15)
@@ -126,11 +126,11 @@ def test_show_prints_the_whole_declaration(zoo: Zoo) -> None:
     assert "size_px [224, 224]" in table
 
 
-def test_the_end_of_an_id_is_enough_where_one_model_ends_so(zoo: Zoo) -> None:
+def test_a_unique_suffix_of_an_id_is_accepted(zoo: Zoo) -> None:
     assert zoo("show", "two", "--format", "ids")[1] == "acme/cat/two\n"
 
 
-def test_the_end_of_several_ids_names_them(zoo: Zoo, home: Path) -> None:
+def test_an_ambiguous_suffix_lists_the_matching_ids(zoo: Zoo, home: Path) -> None:
     (home / "registry.yaml").write_text(
         "layerzoo: 1\nmodels: {two: {modality: text, builder: toy}}\n", encoding="utf-8"
     )
@@ -138,7 +138,7 @@ def test_the_end_of_several_ids_names_them(zoo: Zoo, home: Path) -> None:
     assert (code, err) == (3, "zoo: 'two' is ambiguous: acme/cat/two, mine/two\n")
 
 
-def test_layers_that_are_declared_are_shown_with_a_hint_to_trace(zoo: Zoo) -> None:
+def test_declared_layers_are_listed_with_a_hint_to_trace(zoo: Zoo) -> None:
     code, out, err = zoo("layers", "acme/vit-shelf", "--format", "jsonl")
     layers = [layer_from_dict(json.loads(line)) for line in out.splitlines()]
     assert code == 0
@@ -151,11 +151,11 @@ def test_layers_that_are_declared_are_shown_with_a_hint_to_trace(zoo: Zoo) -> No
     ("pattern", "names"),
     [("block.-1", ["block.11"]), ("block.{3..4}", ["block.3", "block.4"]), ("last", ["block.11"])],
 )
-def test_a_pattern_chooses_layers(zoo: Zoo, pattern: str, names: list[str]) -> None:
+def test_a_pattern_selects_layers(zoo: Zoo, pattern: str, names: list[str]) -> None:
     assert zoo("layers", "acme/vit-shelf", pattern)[1].split() == names
 
 
-def test_the_table_of_layers_has_their_facts(zoo: Zoo) -> None:
+def test_the_table_of_layers_contains_shapes_and_costs(zoo: Zoo) -> None:
     _, out, _ = zoo("layers", "acme/vit-shelf", "--format", "table")
     assert "197 × 192" in out
     assert "batch token channel" in out
@@ -174,7 +174,7 @@ def test_the_table_of_layers_has_their_facts(zoo: Zoo) -> None:
         (("plugin", "show", "acne"), 3, "no plugin 'acne'"),
     ],
 )
-def test_a_mistake_is_one_clean_message_and_an_exit_code(
+def test_a_mistake_gives_one_message_and_its_exit_code(
     zoo: Zoo, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     found, out, err = zoo(*arguments)
@@ -183,7 +183,7 @@ def test_a_mistake_is_one_clean_message_and_an_exit_code(
     assert "Traceback" not in err
 
 
-def test_problems_in_files_are_mentioned_and_cost_nothing_else(zoo: Zoo, home: Path) -> None:
+def test_problems_in_files_are_reported_and_other_models_still_work(zoo: Zoo, home: Path) -> None:
     (home / "registry.yaml").write_text("layerzoo: 1\nmodels: {net: {modality: text}}\n", encoding="utf-8")
     code, out, err = zoo("list", "--plugin", "toy")
     assert (code, out) == (0, "toy/next-word\n")
@@ -193,17 +193,17 @@ def test_problems_in_files_are_mentioned_and_cost_nothing_else(zoo: Zoo, home: P
     assert f"{home}/registry.yaml:2:10: the key 'builder' is missing" in err
 
 
-def test_every_verb_has_help(zoo: Zoo) -> None:
+def test_every_command_has_help(zoo: Zoo) -> None:
     _, out, _ = zoo("--help")
     assert all(verb in out for verb in ("list", "search", "show", "layers", "extract", "plugin", "doctor"))
     for verb in ("list", "search", "show", "layers", "doctor"):
         assert zoo(verb, "--help")[0] == 0
 
 
-# ---------------------------------------------------------------- fresh interpreters
+# ---------------------------------------------------------------- new interpreters
 
 
-def test_a_reader_that_has_seen_enough_gets_no_complaint(zoo: Zoo, home: Path) -> None:
+def test_closing_the_pipe_early_is_no_error(zoo: Zoo, home: Path) -> None:
     models = "".join(f"  net{number}: {{modality: text, builder: toy}}\n" for number in range(5000))
     (home / "registry.yaml").write_text(f"layerzoo: 1\nmodels:\n{models}", encoding="utf-8")
     command = [sys.executable, "-c", PROGRAM, "list", "--format", "jsonl"]
@@ -212,5 +212,5 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint(zoo: Zoo, home: Path) -
     assert child.stderr is not None
     child.stdout.readline()
     child.stdout.close()
-    assert beside_local_files(child.stderr.read().decode()) == ""
+    assert without_local_files_notice(child.stderr.read().decode()) == ""
     child.wait()

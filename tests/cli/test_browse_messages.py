@@ -1,7 +1,7 @@
-"""What browsing says, as text: each file of golden_browse/ is a command and all that it prints.
+"""Messages of browsing: each file of golden_browse/ contains a command and everything that it prints.
 
-The commands run where one plugin, acme, is installed and none of this repository's. After a change of the words, all
-are written again, to be read before they are committed:
+The commands run where one plugin, acme, is installed and none of this repository. After a change of the messages, write
+the files again, and read the difference before committing it:
 ``LAYERZOO_WRITE_GOLDEN=1 python -m pytest tests/cli/test_browse_messages.py``.
 """
 
@@ -82,8 +82,8 @@ for name, arguments in json.load(sys.stdin).items():
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """By name: what each command prints, and the code it exits with."""
+def message(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Map the name of each command to its output and exit code."""
     folder = tmp_path_factory.mktemp("browse")
     (folder / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  broken: {modality: text, builder: toy, sumary: A typo}\n"
@@ -113,7 +113,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def _without_our_plugins(folder: Path) -> Path:
-    """What is installed here, but for the plugins of this repository."""
+    """Return the installed distributions except the plugins of this repository."""
     folder.mkdir()
     for path in (Path(entry) for entry in sys.path if entry.endswith("site-packages")):
         for each in path.iterdir():
@@ -127,13 +127,13 @@ def _placeless(text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_browsing_says_it_in_these_words(said: dict[str, str], name: str) -> None:
+def test_browsing_messages_equal_the_golden_files(message: dict[str, str], name: str) -> None:
     kept = GOLDEN / f"{name}.txt"
     if "LAYERZOO_WRITE_GOLDEN" in os.environ:
         GOLDEN.mkdir(exist_ok=True)
-        kept.write_text(said[name], encoding="utf-8")
-    assert said[name] == kept.read_text(encoding="utf-8")
+        kept.write_text(message[name], encoding="utf-8")
+    assert message[name] == kept.read_text(encoding="utf-8")
 
 
-def test_every_text_is_that_of_a_command() -> None:
+def test_every_golden_file_belongs_to_a_command() -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == sorted(COMMANDS)

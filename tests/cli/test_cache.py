@@ -1,4 +1,4 @@
-"""zoo cache: what is kept, whether it is sound, and what may go; as a person and as a program read it."""
+"""zoo cache: cached files, their integrity and their removal, in the table and in JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ models:
 
 @dataclass(frozen=True)
 class Done:
-    """What a command did. Paths are told from the folder of the test, and today is called so."""
+    """The result of a command. Paths are relative to the folder of the test, and the date is replaced."""
 
     code: int
     out: str
@@ -49,7 +49,7 @@ Zoo = Callable[[str], Done]
 def zoo(
     home: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Zoo:
-    """Run a line, 160 columns wide, where one model is here whole and one in part."""
+    """Run a command, 160 columns wide, with one model cached completely and one in part."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -72,7 +72,7 @@ def zoo(
 
 
 def cells(done: Done, *, of: int) -> list[list[str]]:
-    """The first cells of each row of a table that begins with what comes from a repository."""
+    """Return the first cells of each row of a table that begins with the files of a repository."""
     lines = [line.replace(date.today().isoformat(), "today") for line in done.out.splitlines()]
     rows = [[cell for cell in line.split("  ") if cell] for line in lines]
     return [[cell.strip() for cell in row[:of]] for row in rows if row[0].startswith(("name", "hf://"))]
@@ -84,7 +84,7 @@ def damage(tmp_path: Path) -> None:
     path.write_bytes(WEIGHTS[:-1] + b"!")
 
 
-def test_the_list_says_how_much_of_each_file_is_here_and_whose_it_is(zoo: Zoo) -> None:
+def test_the_list_shows_the_cached_share_and_the_model_of_each_file(zoo: Zoo) -> None:
     done = zoo("cache list --format table")
     assert done.code == 0
     assert cells(done, of=6) == [
@@ -94,7 +94,7 @@ def test_the_list_says_how_much_of_each_file_is_here_and_whose_it_is(zoo: Zoo) -
         ["hf://acme/early/model.safetensors", "download", "1 MB", "25%", "today", "mine/early"],
     ]
     total = sum(row["bytes"] for row in zoo("cache list --format json").rows)
-    assert total > 5_000_000  # the index is there too
+    assert total > 5_000_000  # the index is in the cache too
     assert done.err == f"5 entries, {size(total)} in …/cache and …/huggingface/hub\n"
 
 
@@ -104,7 +104,7 @@ def test_ids_are_paths(zoo: Zoo) -> None:
     assert all(Path(path).exists() for path in paths)
 
 
-def test_json_says_all_that_is_known(zoo: Zoo) -> None:
+def test_json_contains_all_fields(zoo: Zoo) -> None:
     (row,) = [row for row in zoo("cache list --format json").rows if row["kind"] == "download"]
     assert {key: row[key] for key in ("name", "bytes", "of_bytes", "whole", "models", "useless")} == {
         "name": "hf://acme/early/model.safetensors",
@@ -120,13 +120,13 @@ def test_json_says_all_that_is_known(zoo: Zoo) -> None:
     }  # fmt: skip
 
 
-def test_an_empty_cache_is_told(zoo: Zoo) -> None:
+def test_an_empty_cache_is_reported(zoo: Zoo) -> None:
     zoo("cache prune --all --hub")
     assert zoo("cache verify").err == "No weights are kept in …/cache. To download some: zoo pull MODEL\n"
     assert zoo("cache prune --format table") == Done(0, "", "Nothing to remove in …/cache\n")
 
 
-def test_sound_files_are_verified(zoo: Zoo) -> None:
+def test_intact_files_pass_verification(zoo: Zoo) -> None:
     done = zoo("cache verify --format table")
     assert (done.code, done.err) == (0, "2 ok, 1 partial\n")
     assert cells(done, of=3)[1:] == [
@@ -136,7 +136,7 @@ def test_sound_files_are_verified(zoo: Zoo) -> None:
     ]
 
 
-def test_a_damaged_file_is_told_with_the_way_to_mend_it(zoo: Zoo, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_with_the_command_that_repairs_it(zoo: Zoo, tmp_path: Path) -> None:
     damage(tmp_path)
     done = zoo("cache verify --format json")
     assert done.code == 1
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_told_with_the_way_to_mend_it(zoo: Zoo, tmp_path: Path
     assert zoo("cache verify").code == 0
 
 
-def test_only_what_belongs_to_a_model_is_verified(zoo: Zoo, tmp_path: Path) -> None:
+def test_only_the_files_of_the_given_model_are_verified(zoo: Zoo, tmp_path: Path) -> None:
     damage(tmp_path)
     assert zoo("cache verify mine/early").code == 0
     assert zoo("cache verify early").code == 0
@@ -155,7 +155,7 @@ def test_only_what_belongs_to_a_model_is_verified(zoo: Zoo, tmp_path: Path) -> N
     assert zoo("cache verify mine/vitt").code == 3
 
 
-def test_what_would_be_removed_is_told_first(zoo: Zoo) -> None:
+def test_files_to_remove_are_listed_before_the_confirmation(zoo: Zoo) -> None:
     done = zoo("cache prune mine/early --dry-run --format table")
     assert (done.code, done.err) == (0, "Would remove 1 entry, 1 MB\n")
     assert cells(done, of=5)[1:] == [
@@ -166,7 +166,7 @@ def test_what_would_be_removed_is_told_first(zoo: Zoo) -> None:
     assert [(row["state"], row["freed"], row["reason"]) for row in done.rows] == [("removed", 1_000_000, "asked for")]
 
 
-def test_what_other_programs_share_stays_and_is_told(zoo: Zoo) -> None:
+def test_files_shared_with_other_programs_are_kept_and_reported(zoo: Zoo) -> None:
     done = zoo("cache prune mine/vit")
     assert (done.code, done.rows) == (0, [])
     assert done.err == (
@@ -177,7 +177,7 @@ def test_what_other_programs_share_stays_and_is_told(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("--hub", "select files with MODEL, --damaged or --all"),
         ("--all mine/vit", "omit --all"),
@@ -185,13 +185,13 @@ def test_what_other_programs_share_stays_and_is_told(zoo: Zoo) -> None:
         ("--older-than -1", "-1.0 is not in the range x>=0"),
     ],
 )
-def test_choices_that_make_no_sense_are_refused(zoo: Zoo, line: str, told: str) -> None:
+def test_contradictory_options_are_refused(zoo: Zoo, line: str, message: str) -> None:
     done = zoo(f"cache prune {line}")
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
-def test_a_cache_directory_that_cannot_be_read_is_told(zoo: Zoo, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_cache_directory_is_reported(zoo: Zoo, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "file").touch()
     monkeypatch.setenv("LAYERZOO_CACHE", str(home / "file"))
     for verb in ("list", "verify", "prune"):
@@ -200,7 +200,7 @@ def test_a_cache_directory_that_cannot_be_read_is_told(zoo: Zoo, home: Path, mon
         assert done.err.startswith("zoo: the cache folder …/home/file cannot be read: Not a directory. LAYERZOO_CACHE=")
 
 
-def test_neither_torch_nor_a_connection_is_needed(zoo: Zoo, hub: Hub, tmp_path: Path) -> None:
+def test_cache_commands_need_neither_torch_nor_a_connection(zoo: Zoo, hub: Hub, tmp_path: Path) -> None:
     hub.requests.clear()
     program = """
 import sys

@@ -1,4 +1,4 @@
-"""zoo catalogue: what a plugin's library knows of, traced and written down, and compared with what is there."""
+"""zoo catalogue: the models of a plugin's library are traced, written to a file and compared with it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ PLUGIN = Path(__file__).parents[1] / "plugins_on_disk" / "catalogued"
 FAILING = 'MODELS["failing"] = [model("failing", args={"does": "fails"})]\n'
 CRASHING = 'MODELS["crashing"] = [model("crashing", args={"does": "crashes"})]\n'
 HANGING = 'MODELS["zzz"] = [model("zzz", args={"does": "hangs"})]\n'
-PATIENCE_S = 300
+PATIENCE_S = 60
 LONGEST_LINE = 250
 
 
 @pytest.fixture
 def zoo(zoo: Terminal) -> Zoo:
-    """Run a line: exit code, standard output, standard error."""
+    """Run a command. Returns: exit code, standard output, standard error."""
     return lambda line: zoo(*line.split())
 
 
 @dataclass(frozen=True)
 class Built:
-    """A plugin whose catalogue was built, and how that went."""
+    """A plugin with a built catalogue, and the result of the build."""
 
     package: Path
     cache: Path
@@ -68,7 +68,7 @@ def add(package: Path, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Built:
-    """Three architectures, one of which does not run."""
+    """Build a catalogue of three architectures, one of which fails."""
     folder = tmp_path_factory.mktemp("built")
     package = shutil.copytree(PLUGIN, folder / "catalogued") / "catalogued_zoo"
     add(package, FAILING)
@@ -80,7 +80,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, index: Path) -> Built:
 
 @pytest.fixture
 def built(once: Built, install_copy: InstallCopy, home: Path) -> Built:
-    """The same, installed here, and to be changed at will."""
+    """Install a copy of that plugin with its catalogue, which the test may change."""
     package = install_copy("catalogued")
     for name in ("__init__.py", "models.jsonl"):
         shutil.copy(once.package / name, package)
@@ -93,7 +93,7 @@ def rows(text: str) -> list[dict[str, Any]]:
 
 
 def rewrite(built: Built, line: int, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a line of the catalogue, the head being the first."""
+    """Change a line of the catalogue. Line 0 is the header."""
     found = rows(built.text)
     change(found[line])
     text = "".join(f"{json.dumps(row)}\n" for row in found)
@@ -103,14 +103,14 @@ def rewrite(built: Built, line: int, change: Callable[[dict[str, Any]], object])
 # ---------------------------------------------------------------- build
 
 
-def test_every_model_that_is_listed_is_a_line_below_the_head(built: Built) -> None:
+def test_every_listed_model_is_a_line_after_the_header(built: Built) -> None:
     head, *models = rows(built.text)
     assert [row["id"] for row in models] == ["failing", "small.a", "small.b", "small.c", "wide"]
     assert head["common"] == {"modality": "vision", "builder": "catalogued"}
     assert head["traced_with"].keys() == {"torch"}
 
 
-def test_what_cannot_be_traced_is_told_and_stands_there_without_layers(built: Built) -> None:
+def test_a_model_that_cannot_be_traced_is_reported_and_listed_without_layers(built: Built) -> None:
     _, failing, *others = rows(built.text)
     assert "layers" not in failing
     assert all("layers" in row for row in others)
@@ -120,7 +120,7 @@ def test_what_cannot_be_traced_is_told_and_stands_there_without_layers(built: Bu
     assert "too bright" in built.err
 
 
-def test_the_layers_of_a_catalogue_are_those_that_a_trace_finds(built: Built) -> None:
+def test_the_layers_of_a_catalogue_equal_those_of_a_trace(built: Built) -> None:
     for name in ("small.a", "small.b", "small.c", "wide"):
         spec = layerzoo.model(f"catalogued/{name}")
         assert spec.layers == trace_layers(spec)
@@ -128,7 +128,7 @@ def test_the_layers_of_a_catalogue_are_those_that_a_trace_finds(built: Built) ->
     assert layerzoo.model("catalogued/small").id == "catalogued/small.a"
 
 
-def test_equal_networks_at_another_input_size_have_costs_of_their_own(built: Built) -> None:
+def test_equal_networks_with_different_input_sizes_have_separate_costs(built: Built) -> None:
     small, large = (layerzoo.model(f"catalogued/small.{tag}") for tag in "ac")
     assert isinstance(large.preprocess, ImagePreprocess)
     assert large.preprocess.size_px == (16, 16)
@@ -138,7 +138,7 @@ def test_equal_networks_at_another_input_size_have_costs_of_their_own(built: Bui
     assert large.flops > 3 * small.flops
 
 
-def test_what_is_known_from_an_earlier_run_is_not_traced_again(
+def test_results_of_an_earlier_run_are_reused(
     built: Built, zoo: Zoo, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CATALOGUED_LOG", str(home / "log"))
@@ -150,7 +150,7 @@ def test_what_is_known_from_an_earlier_run_is_not_traced_again(
     assert (home / "again.jsonl").read_text(encoding="utf-8").startswith('{"layerzoo":1')
 
 
-def test_some_architectures_can_be_built_again_while_the_others_stay(built: Built, zoo: Zoo) -> None:
+def test_selected_architectures_can_be_rebuilt_while_the_others_are_kept(built: Built, zoo: Zoo) -> None:
     before = built.text.splitlines()
     rewrite(built, 1, lambda row: row.update(summary="another"))
     rewrite(built, -1, lambda row: row.update(summary="another"))
@@ -161,15 +161,15 @@ def test_some_architectures_can_be_built_again_while_the_others_stay(built: Buil
     assert json.loads(after[-1])["summary"] == "another"
 
 
-def test_with_other_libraries_no_architecture_can_stay(built: Built, zoo: Zoo) -> None:
+def test_a_new_library_version_requires_a_complete_rebuild(built: Built, zoo: Zoo) -> None:
     rewrite(built, 0, lambda head: head.update(traced_with={"torch": "1.0"}))
     code, _, err = zoo("catalogue build catalogued --only small --jobs 1")
     assert code == 2
     assert "was not made with the libraries that are here. Next: zoo catalogue build catalogued, without --only" in err
 
 
-def test_ctrl_c_keeps_what_is_known_and_writes_no_catalogue(home: Path, install_copy: InstallCopy) -> None:
-    """A network that took its process with it is not known: the next run tries it again."""
+def test_ctrl_c_keeps_the_results_and_writes_no_catalogue(home: Path, install_copy: InstallCopy) -> None:
+    """A network that crashed its process has no result: the next run tries it again."""
     package = install_copy("catalogued")
     add(package, CRASHING + HANGING)
     ledger = home.parent / "cache" / "catalogues" / "catalogued.ledger"
@@ -179,7 +179,7 @@ def test_ctrl_c_keeps_what_is_known_and_writes_no_catalogue(home: Path, install_
     until = time.monotonic() + PATIENCE_S
     while not (ledger.exists() and '"wide"' in ledger.read_text()) and time.monotonic() < until:
         time.sleep(0.1)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    os.killpg(running.pid, signal.SIGINT)  # like a terminal, which signals the workers too
     _, err = running.communicate(timeout=PATIENCE_S)
     kept = "finished traces are kept, and the same command resumes"
     assert (running.returncode, err) == (-signal.SIGINT, f"zoo: stopped by Ctrl-C (SIGINT); {kept}\n")
@@ -190,7 +190,7 @@ def test_ctrl_c_keeps_what_is_known_and_writes_no_catalogue(home: Path, install_
 # ---------------------------------------------------------------- check
 
 
-def test_a_catalogue_as_it_was_built_has_no_differences(built: Built, zoo: Zoo) -> None:
+def test_an_unchanged_catalogue_has_no_differences(built: Built, zoo: Zoo) -> None:
     code, out, err = zoo("catalogue check catalogued --only small --only fail* --jobs 1")
     assert (code, out) == (0, "")
     assert err.splitlines()[-1] == "2 architectures, 0 differences"
@@ -228,7 +228,7 @@ def test_a_catalogue_of_another_format_version_can_be_built_again(built: Built, 
     assert len(zoo("list --plugin catalogued --format ids")[1].splitlines()) == 5
 
 
-# ---------------------------------------------------------------- mistakes, told before the long work
+# ---------------------------------------------------------------- mistakes, reported before the long work
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_catalogue_of_another_format_version_can_be_built_again(built: Built, 
         ("check catalogued", 2, "models.jsonl cannot be read: No such file or directory. Next: zoo catalogue build"),
     ],
 )
-def test_what_cannot_be_done_is_told(
+def test_impossible_requests_are_reported(
     install_copy: InstallCopy, zoo: Zoo, home: Path, line: str, code: int, words: str
 ) -> None:
     install_copy("catalogued")
@@ -253,7 +253,7 @@ def test_what_cannot_be_done_is_told(
     assert words in err
 
 
-def test_a_registry_file_that_names_no_catalogue_is_told(install_copy: InstallCopy, zoo: Zoo) -> None:
+def test_a_registry_file_without_a_catalogue_is_reported(install_copy: InstallCopy, zoo: Zoo) -> None:
     (install_copy("catalogued") / "registry.yaml").write_text("layerzoo: 1\nbuilders: [catalogued]\n", encoding="utf-8")
     code, _, err = zoo("catalogue build catalogued")
     assert code == 2
@@ -277,12 +277,12 @@ def test_a_registry_file_that_names_no_catalogue_is_told(install_copy: InstallCo
         ("{'small': [model('a', aliases=['b', 'b'])]}", "the alias 'catalogued/b' is declared a second time here"),
         ("{'small': [model('a', layers={'stem': '0'}, params=1)]}", "a: layers and params must not be said"),
         ("{'small': [model('a', base='toy/next-word')]}", "a: base must not be said"),
-        ("{'small': [model('a', weights=Path('here'))]}", "it is no JSON: Object of type PosixPath"),
-        ("{'small': [model('a', args={'width': float('nan')})]}", "it is no JSON: "),
+        ("{'small': [model('a', weights=Path('here'))]}", "it is not valid JSON: Object of type PosixPath"),
+        ("{'small': [model('a', args={'width': float('nan')})]}", "it is not valid JSON: "),
         ("{'small': [model('a'), model('c d'), model('e', at=1)]}", "(and 1 more)"),
     ],
 )
-def test_a_list_that_is_none_is_the_plugins_mistake(
+def test_an_invalid_list_is_reported_as_an_error_of_the_plugin(
     install_copy: InstallCopy, zoo: Zoo, home: Path, listed: str, words: str
 ) -> None:
     add(install_copy("catalogued"), f"MODELS = {listed}\n")

@@ -1,4 +1,4 @@
-"""plugin list, plugin check and doctor: one row each, whatever a plugin does."""
+"""plugin list, plugin check and doctor: one row for each plugin, however it fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROKEN = ("invalid_yaml", "no_registry", "raises", "exits", "crashes", "wrong_ho
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
-    """Run the command line with one good plugin and many broken ones: exit code, and what JSON it prints."""
+    """Run the command line with one good plugin and many broken ones. Returns: exit code and the printed JSON."""
     install("good", *BROKEN)
 
     def run(*arguments: str) -> tuple[int, Any]:
@@ -41,7 +41,7 @@ def zoo(install: Install, capsys: pytest.CaptureFixture[str]) -> Zoo:
     return run
 
 
-def test_broken_plugins_cost_nothing_but_themselves(zoo: Zoo) -> None:
+def test_broken_plugins_affect_only_their_own_models(zoo: Zoo) -> None:
     code, models = zoo("list", "--plugin", "acme")
     assert (code, len(models)) == (0, 5)
 
@@ -74,7 +74,7 @@ def test_every_plugin_is_a_row(zoo: Zoo) -> None:
         ("torn", 1, None, "not valid YAML"),
     ],
 )
-def test_a_check_is_a_row_and_an_exit_code(
+def test_a_check_prints_a_row_and_sets_the_exit_code(
     zoo: Zoo, name: str, code: int, state: str | None, cause: str | None
 ) -> None:
     found, (row,) = zoo("plugin", "check", name)
@@ -82,7 +82,7 @@ def test_a_check_is_a_row_and_an_exit_code(
     assert (row["cause"] is None) if cause is None else (cause in row["cause"])
 
 
-def test_a_check_is_remembered_by_the_list(zoo: Zoo) -> None:
+def test_the_list_shows_the_result_of_the_last_check(zoo: Zoo) -> None:
     zoo("plugin", "check", "exiting")
     (row,) = [row for row in zoo("plugin", "list")[1] if row["namespace"] == "exiting"]
     assert row["last_import"]["cause"] == row["cause"] == "SystemExit: no licence found"
@@ -92,7 +92,7 @@ def test_a_check_is_remembered_by_the_list(zoo: Zoo) -> None:
     assert (row["state"], row["usable"]) == ("ok", False)
 
 
-def test_a_good_import_is_remembered_in_the_place_of_a_failed_one(install: Install, home: Path) -> None:
+def test_a_successful_import_replaces_a_stored_failure(install: Install, home: Path) -> None:
     site = home / "site"
     shutil.copytree(ON_DISK / "raises", site)
     with pytest.MonkeyPatch.context() as patch:
@@ -105,7 +105,7 @@ def test_a_good_import_is_remembered_in_the_place_of_a_failed_one(install: Insta
     assert (outcome.state, outcome.cause) == ("ok", None)
 
 
-def test_a_check_of_all_ends_also_where_one_hangs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checking_all_plugins_ends_if_one_hangs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("good", "hangs", "crashes")
     for plugin in registry().environment.plugins:
         if plugin.namespace not in ("acme", "hanging", "crashing"):
@@ -118,7 +118,7 @@ def test_a_check_of_all_ends_also_where_one_hangs(install: Install, capsys: pyte
     assert rows["hanging"]["cause"] == "the import took longer than 2 s"
 
 
-def test_what_a_plugin_asks_for_and_lacks_is_found_without_slowing_the_list(install: Install) -> None:
+def test_missing_requirements_are_found_without_slowing_the_list(install: Install) -> None:
     install("old_library")
     (health,) = check_up([registry().plugin("dated")])
     assert (health.plugin.state, health.state, health.is_usable) == ("ok", "missing library", True)
@@ -127,7 +127,7 @@ def test_what_a_plugin_asks_for_and_lacks_is_found_without_slowing_the_list(inst
         "import sys; from layerzoo.cli import zoo; zoo.main(['plugin', 'list', '--format', 'json'], "
         "standalone_mode=False); assert not sys.modules.keys() & {'importlib.metadata', 'packaging.requirements'}"
     )
-    for _ in range(2):  # the first warms the index
+    for _ in range(2):  # the first run compiles the index
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -138,7 +138,7 @@ def test_one_plugin_is_shown_with_its_models(zoo: Zoo) -> None:
     assert "acme/vit-shelf" in shown["model_ids"]
 
 
-def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path) -> None:
+def test_the_doctor_reports_each_problem_with_its_fix(install: Install, home: Path) -> None:
     install("raises", "no_registry", "crashes")
     disable("crashing", registry().environment.plugins)
     disable("gone", [Installed(namespace="gone", distribution="gone-zoo", version=None, module="gone_zoo")])
@@ -162,7 +162,7 @@ def test_the_doctor_names_what_is_wrong_and_the_fix(install: Install, home: Path
     assert all(finding.fix for finding in findings.values() if finding.state != "ok")
 
 
-def test_the_doctor_sees_a_cache_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch,
+def test_the_doctor_detects_a_read_only_cache(home: Path, monkeypatch: pytest.MonkeyPatch,
                                                         capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     (home / "file").touch()
     monkeypatch.setenv("LAYERZOO_CACHE", str(home / "file" / "cache"))
@@ -174,13 +174,13 @@ def test_the_doctor_sees_a_cache_that_cannot_be_written(home: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("verb", [("list",), ("check", "bare")], ids=" ".join)
-def test_causes_and_fixes_stand_below_a_table_that_has_no_room_for_them(
+def test_causes_and_fixes_are_printed_below_a_narrow_table(
     verb: tuple[str, ...], install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("good", "no_registry")
     monkeypatch.setenv("COLUMNS", "40")
     with pytest.raises(SystemExit):
         main(["plugin", *verb, "--format", "table"])
-    said = capsys.readouterr().out
-    assert "plugin  bare-zoo 1.0\ncause   there is no\n" in said
-    assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in said
+    message = capsys.readouterr().out
+    assert "plugin  bare-zoo 1.0\ncause   there is no\n" in message
+    assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in message

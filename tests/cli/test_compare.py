@@ -1,4 +1,4 @@
-"""zoo compare: facts and layers of models, side by side."""
+"""zoo compare: facts and layers of models, next to each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Zoo = Callable[[str], tuple[int, str, str]]
 
 @pytest.fixture
 def zoo(install: Install, zoo: Terminal, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    """Run a line in this process, 100 columns wide: exit code, standard output, standard error."""
+    """Run a command in this process, 100 columns wide. Returns: exit code, standard output, standard error."""
     install("good")
     monkeypatch.setenv("COLUMNS", "100")
     return lambda line: zoo(*line.split())
@@ -32,7 +32,7 @@ def compared(zoo: Zoo, models: str) -> dict[str, Any]:
     return dict(json.loads(out))
 
 
-def test_facts_have_a_value_for_each_model_and_say_whether_they_differ(zoo: Zoo) -> None:
+def test_each_fact_has_a_value_for_each_model_and_is_marked_if_they_differ(zoo: Zoo) -> None:
     found = compared(zoo, "acme/shelf toy/next-word")
     facts = {row["fact"]: (row["values"], row["differs"]) for row in found["facts"]}
     assert found["models"] == ["acme/vit-shelf", "toy/next-word"]
@@ -42,37 +42,37 @@ def test_facts_have_a_value_for_each_model_and_say_whether_they_differ(zoo: Zoo)
     assert facts["features"] == ([192, 3], True)
 
 
-def test_layers_of_one_name_stand_in_one_row(zoo: Zoo) -> None:
+def test_layers_with_the_same_name_share_a_row(zoo: Zoo) -> None:
     layers = {row["layer"]: row for row in compared(zoo, "acme/vit-shelf toy/next-word")["layers"]}
     assert [value is None for value in layers["block.0"]["values"]] == [False, False]
     assert [value is None for value in layers["block.11"]["values"]] == [False, True]
     assert layers["block.0"]["values"][1] == {"depth": 0.5, "params": 24, "flops": 384, "shape": [8, 3]}
 
 
-def test_rows_stand_in_the_order_in_which_the_networks_run() -> None:
+def test_rows_follow_the_execution_order_of_the_networks() -> None:
     assert _merged([["stem", "block.0", "norm"], ["stem", "block.0", "block.1", "norm", "head"]]) == [
         "stem", "block.0", "block.1", "norm", "head",
     ]  # fmt: skip
 
 
-def test_a_model_beside_itself_differs_in_nothing(zoo: Zoo) -> None:
+def test_a_model_compared_with_itself_has_no_differences(zoo: Zoo) -> None:
     found = compared(zoo, "acme/vit-shelf acme/shelf")
     assert not any(row["differs"] for row in (*found["facts"], *found["layers"]))
     assert zoo("compare acme/vit-shelf acme/shelf --differing --format jsonl")[1].count("\n") == 1
 
 
-def test_jsonl_has_the_models_and_then_a_row_a_line(zoo: Zoo) -> None:
+def test_json_lines_contain_the_models_and_then_the_rows(zoo: Zoo) -> None:
     models, *rows = map(json.loads, zoo("compare acme/vit-shelf toy/next-word --format jsonl")[1].splitlines())
     found = compared(zoo, "acme/vit-shelf toy/next-word")
     assert models == {"models": found["models"]}
     assert rows == found["facts"] + found["layers"]
 
 
-def test_ids_are_those_of_the_models(zoo: Zoo) -> None:
+def test_ids_of_the_compared_models_are_printed(zoo: Zoo) -> None:
     assert zoo("compare acme/shelf toy/next-word --format ids")[1] == "acme/vit-shelf\ntoy/next-word\n"
 
 
-def test_an_unknown_model_is_told_as_everywhere(zoo: Zoo) -> None:
+def test_an_unknown_model_has_the_usual_error(zoo: Zoo) -> None:
     code, out, err = zoo("compare toy/next-word acme/vit-shelff")
     assert (code, out) == (3, "")
     assert err.startswith("zoo: there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf")
@@ -84,7 +84,9 @@ def test_one_model_is_not_enough(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_the_table_at_several_widths(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def test_the_table_equals_the_golden_file_at_several_widths(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     code, out, err = zoo("compare toy/next-word acme/vit-shelf acme/shelf-video --format table")
     assert code == 0
@@ -103,7 +105,7 @@ def test_comparing_imports_nothing_heavy(zoo: Zoo) -> None:
         "    assert not end.code\n"
         "print(*sorted(sys.modules), file=sys.stderr)\n"
     )
-    subprocess.run([sys.executable, "-c", program, "ids"], capture_output=True, check=True)  # warms the index
+    subprocess.run([sys.executable, "-c", program, "ids"], capture_output=True, check=True)  # compiles the index
     for format_ in ("ids", "json", "jsonl"):
         command = [sys.executable, "-c", program, format_]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""zoo features verify: a line for each file, and an exit code for a script."""
+"""zoo features verify: a line for each file, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(caught.value.code or 0), captured.out, captured.err
 
 
-def test_sound_files_and_those_of_other_programs_are_no_failure(
+def test_intact_files_and_files_of_other_programs_are_no_failure(
     bare_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for suffix in ("parquet", "npz", "safetensors"):
@@ -40,7 +40,7 @@ def test_sound_files_and_those_of_other_programs_are_no_failure(
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "npz", "safetensors"])
-def test_a_damaged_file_is_named_and_the_others_are_read(
+def test_a_damaged_file_is_named_and_the_others_are_verified(
     bare_home: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ) -> None:
     damaged = Path(f"a.{suffix}")
@@ -56,7 +56,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(
     assert err == "2 damaged, 1 missing, 1 ok\n"
 
 
-def test_a_file_that_lost_its_mark_is_damaged_and_not_of_another_program(
+def test_a_file_without_its_metadata_is_damaged_and_not_of_another_program(
     bare_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example().save("a.safetensors")
@@ -65,9 +65,7 @@ def test_a_file_that_lost_its_mark_is_damaged_and_not_of_another_program(
     assert run(capsys, "a.safetensors")[0] == 1
 
 
-def test_a_file_of_another_kind_is_a_mistake_in_the_command(
-    bare_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_of_another_format_is_wrong_usage(bare_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.txt").touch()
     code, _, err = run(capsys, "a.txt")
     assert (code, err) == (2, "zoo: a.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors\n")

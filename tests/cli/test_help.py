@@ -1,6 +1,6 @@
-"""What somebody reads who has never seen the project: help, mistakes and their nearest, a comparison.
+"""Help, messages for wrong usage with the nearest names, and a comparison, as a new user reads them.
 
-The texts are the files of golden_terminal/. After a change that is meant, write them again and read what changed:
+The expected texts are in golden_terminal/. After an intended change, write them again and read the difference:
 
     LAYERZOO_WRITE_GOLDEN=1 pytest tests/cli/test_help.py
 """
@@ -43,7 +43,7 @@ MISTAKES = {
 
 @pytest.fixture
 def zoo(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    """Run a line in this process, 80 columns wide: the exit code, and everything it prints."""
+    """Run a command in this process, 80 columns wide. Returns: exit code, and everything that it prints."""
     install("good")
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -66,7 +66,7 @@ def check(name: str, text: str) -> None:
 
 
 def verbs(group: click.Group = root, before: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every verb and every group, by the line that calls it."""
+    """Map the command line of every command and group to the command."""
     ctx = click.Context(group)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
@@ -77,7 +77,7 @@ def verbs(group: click.Group = root, before: str = "") -> Iterator[tuple[str, cl
 
 
 @pytest.mark.parametrize("line", ["", *(line for line, _ in verbs())])
-def test_help(zoo: Zoo, line: str) -> None:
+def test_help_equals_the_golden_files(zoo: Zoo, line: str) -> None:
     code, shown = zoo(f"{line} --help")
     assert code == 0
     assert max(map(len, shown.splitlines())) <= 80
@@ -89,24 +89,24 @@ def test_no_arguments_show_the_help(zoo: Zoo) -> None:
     assert zoo("plugin") == zoo("plugin --help")
 
 
-def test_the_version_is_told(zoo: Zoo) -> None:
+def test_the_version_is_printed(zoo: Zoo) -> None:
     code, shown = zoo("--version")
     assert (code, shown.split()[:2]) == (0, ["zoo,", "version"])
 
 
 @pytest.mark.parametrize(("line", "command"), list(verbs()))
-def test_every_option_says_what_it_is_for(line: str, command: click.Command) -> None:
+def test_every_option_has_a_description(line: str, command: click.Command) -> None:
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert all(each.help for each in options), line
 
 
 @pytest.mark.parametrize(("line", "command"), list(verbs()))
-def test_every_choice_names_the_nearest(line: str, command: click.Command) -> None:
+def test_every_invalid_choice_suggests_the_nearest(line: str, command: click.Command) -> None:
     kinds = [each.type for each in command.params if isinstance(each.type, click.Choice)]
     assert {type(kind).__name__ for kind in kinds} <= {"WordChoice"}, line
 
 
-def test_the_list_of_verbs_says_of_each_what_its_own_help_says_first() -> None:
+def test_the_list_of_commands_contains_the_first_line_of_each_help() -> None:
     assert isinstance(root, LazyGroup)
     for name, (_, summary) in root._lazy.items():
         command = root.get_command(click.Context(root), name)
@@ -114,7 +114,7 @@ def test_the_list_of_verbs_says_of_each_what_its_own_help_says_first() -> None:
         assert " ".join((command.help or "").split("\n\n")[0].split()).startswith(summary.removesuffix(".")), name
 
 
-def test_help_imports_no_verb() -> None:
+def test_help_imports_no_command() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "layerzoo", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -125,11 +125,11 @@ def test_help_imports_no_verb() -> None:
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
-def test_mistakes(zoo: Zoo, home: Path, kind: str) -> None:
+def test_messages_for_wrong_usage_equal_the_golden_files(zoo: Zoo, home: Path, kind: str) -> None:
     (home / "a.txt").write_text("one\n", encoding="utf-8")
-    told = []
+    message = []
     for line in MISTAKES[kind]:
         code, shown = zoo(line)
-        told.append(f"$ zoo {line}\n{shown}exit code {code}\n")
+        message.append(f"$ zoo {line}\n{shown}exit code {code}\n")
         assert code == (3 if kind in ("model", "layer", "plugin") else 2), line
-    check(f"mistake_{kind}", "\n".join(told))
+    check(f"mistake_{kind}", "\n".join(message))

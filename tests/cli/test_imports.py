@@ -1,4 +1,4 @@
-"""What browsing imports: nothing heavy, in a fresh interpreter on a warm index."""
+"""Browsing imports nothing heavy, in a new interpreter with a warm index."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ VERBS = (
 
 
 def heavy_modules(program: str) -> tuple[set[str], str]:
-    """What of the heavy a program imports in a fresh interpreter, and what it prints."""
-    told = f"{program}\nimport sys; print(*(sys.modules.keys() & {HEAVY!r}), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    """Run a program in a new interpreter. Returns: the heavy modules that it imports, and its output."""
+    message = f"{program}\nimport sys; print(*(sys.modules.keys() & {HEAVY!r}), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", message], capture_output=True, text=True, check=True)
     return set(done.stderr.splitlines()[-1].split()), done.stdout
 
 
 def called(arguments: list[str]) -> str:
-    """A program that calls the command line and goes on afterwards, when all went well."""
+    """Return a program that calls the command line and continues if it succeeds."""
     return (
         "from layerzoo.cli import main\n"
         f"try: main({arguments!r})\n"
@@ -43,7 +43,7 @@ def called(arguments: list[str]) -> str:
 
 @pytest.fixture
 def warm(install: Install) -> None:
-    """An index that knows everything, also what is only worked out when models are listed."""
+    """Compile the index, including results that are computed when models are listed."""
     install("good")
     for verb in ("list", "plugin list"):
         heavy_modules(called(verb.split()))
@@ -81,7 +81,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         "layerzoo.model('acme/shelf-video').preprocess",
     ],
 )
-def test_looking_up_imports_nothing_heavy(question: str) -> None:
+def test_a_lookup_imports_nothing_heavy(question: str) -> None:
     found, _ = heavy_modules(f"import layerzoo; assert {question}")
     assert not found
 
@@ -97,7 +97,7 @@ SLOW_TO_IMPORT = {
     *("asyncio", "concurrent.futures", "difflib", "email", "hashlib", "http", "importlib.metadata", "logging"),
     *("platformdirs", "pluggy", "shutil", "socket", "ssl", "subprocess", "tempfile", "textwrap", "urllib.request"),
 }
-"""Modules of the standard library and of dependencies that browsing does without: each takes 1 to 50 ms."""
+"""Modules of the standard library and of dependencies that browsing does not need: each takes 1 to 50 ms."""
 MOST_OWN_MODULES = {
     "list": 41,
     "list --modality vision --license apache-2.0 --max-params 10M": 41,
@@ -106,11 +106,11 @@ MOST_OWN_MODULES = {
     "layers acme/vit-shelf": 41,
     "completion bash": 14,
 }
-"""The number of modules of layerzoo that a verb imports, with its package; half of the time of a verb goes to them."""
+"""The number of modules of layerzoo that a command imports, with its package: half of the time of a command."""
 
 
 def imported_modules(arguments: list[str]) -> set[str]:
-    """Return the modules that the command `zoo` imports in a fresh interpreter, those of the interpreter aside."""
+    """Return the modules that the command `zoo` imports in a new interpreter, except those of the interpreter."""
     program = (
         "import sys; before = {*sys.modules}\n"
         "from layerzoo.__main__ import main\n"
@@ -126,7 +126,7 @@ def imported_modules(arguments: list[str]) -> set[str]:
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("verb", MOST_OWN_MODULES)
-def test_a_verb_imports_what_it_uses(verb: str) -> None:
+def test_a_command_imports_only_its_own_modules(verb: str) -> None:
     piped = [] if verb.startswith("completion") else ["--format", "json" if verb.startswith("show") else "ids"]
     imported = imported_modules([*verb.split(), *piped])
     own = {module for module in imported if module.partition(".")[0] == "layerzoo"}

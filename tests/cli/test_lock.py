@@ -1,4 +1,4 @@
-"""`zoo lock`: keep weights as they are, tell what moved, move on, let go."""
+"""`zoo lock`: pin weights, report drift, update and remove."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ OTHER = save({"a": np.zeros(10, dtype=np.float32)})
 Zoo = Callable[..., tuple[int, Any, str]]
 
 
+@pytest.fixture
+def home(small_home: Path) -> Path:
+    return small_home
+
+
 def declare(home: Path, **sources: str) -> None:
     models = {
         f"mine/{name}": {
             "modality": "vision",
-            "builder": "timm",
-            "args": {"name": "vit_tiny_patch16_224"},
+            "builder": "toy",
             "weights": source,
         }
         for name, source in sources.items()
@@ -41,7 +45,7 @@ def vit(connected: Hub, home: Path) -> Repository:
 
 @pytest.fixture
 def zoo(zoo: Terminal) -> Zoo:
-    """Run the command line: exit code, the JSON it prints, what it says."""
+    """Run the command line. Returns: exit code, the printed JSON, standard error."""
 
     def run(*arguments: str) -> tuple[int, Any, str]:
         code, out, err = zoo(*arguments)
@@ -50,7 +54,7 @@ def zoo(zoo: Terminal) -> Zoo:
     return run
 
 
-def test_ones_own_models_are_locked_at_the_commit_of_today(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_the_users_models_are_locked_at_the_current_commit(vit: Repository, zoo: Zoo, home: Path) -> None:
     code, (row,), err = zoo("lock")
     first = vit.at("main").revision
     assert (code, row) == (
@@ -63,7 +67,7 @@ def test_ones_own_models_are_locked_at_the_commit_of_today(vit: Repository, zoo:
     assert (row["state"], row["revision"]) == ("unchanged", first)
 
 
-def test_an_update_moves_on_and_tells_from_where(vit: Repository, zoo: Zoo) -> None:
+def test_an_update_reports_the_previous_and_the_new_commit(vit: Repository, zoo: Zoo) -> None:
     zoo("lock")
     first = vit.at("main").revision
     second = vit.commit({"config.json": "[]"})
@@ -73,7 +77,7 @@ def test_an_update_moves_on_and_tells_from_where(vit: Repository, zoo: Zoo) -> N
     assert (code, row["state"]) == (0, "unchanged")
 
 
-def test_a_check_that_finds_nothing_changes_nothing(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_check_without_drift_changes_nothing(vit: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock")
     before = (home / "layerzoo.lock").read_bytes()
     code, (row,), _ = zoo("lock", "--check")
@@ -81,13 +85,13 @@ def test_a_check_that_finds_nothing_changes_nothing(vit: Repository, zoo: Zoo, h
     assert (home / "layerzoo.lock").read_bytes() == before
 
 
-def test_a_check_finds_what_is_not_locked(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_check_finds_models_that_are_not_locked(vit: Repository, zoo: Zoo, home: Path) -> None:
     code, (row,), _ = zoo("lock", "--check")
     assert (code, row["state"], row["detail"]) == (1, "not locked", "zoo lock mine/vit")
     assert not (home / "layerzoo.lock").exists()
 
 
-def test_a_check_tells_drift_with_both_revisions(vit: Repository, zoo: Zoo) -> None:
+def test_a_check_reports_drift_with_both_revisions(vit: Repository, zoo: Zoo) -> None:
     zoo("lock")
     first = vit.at("main").revision
     second = vit.commit({"model.safetensors": OTHER})
@@ -97,7 +101,7 @@ def test_a_check_tells_drift_with_both_revisions(vit: Repository, zoo: Zoo) -> N
     assert second in row["detail"]
 
 
-def test_a_check_goes_on_where_a_declaration_is_another_now(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_check_continues_after_a_changed_declaration(vit: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock")
     declare(home, vit="file:./vit.safetensors")
     code, (row,), _ = zoo("lock", "--check")
@@ -105,7 +109,7 @@ def test_a_check_goes_on_where_a_declaration_is_another_now(vit: Repository, zoo
     assert "are declared as file:" in row["detail"]
 
 
-def test_a_model_that_is_declared_otherwise_now_can_be_taken_out(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_model_with_a_changed_declaration_can_be_removed(vit: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock")
     declare(home, other="hf://acme/vit")
     code, (row,), err = zoo("lock", "--remove", "mine/vit")
@@ -113,7 +117,7 @@ def test_a_model_that_is_declared_otherwise_now_can_be_taken_out(vit: Repository
     assert "0 models are locked" in err
 
 
-def test_a_locked_model_that_is_gone_says_how_to_take_it_out(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_the_error_for_a_missing_locked_model_explains_how_to_remove_it(vit: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock")
     declare(home, other="hf://acme/vit")
     code, rows, _ = zoo("lock", "--check")
@@ -133,7 +137,7 @@ def test_a_locked_model_that_is_gone_says_how_to_take_it_out(vit: Repository, zo
         (("mine/nothing",), 3, "mine/nothing"),
     ],
 )
-def test_what_makes_no_sense_is_told(
+def test_contradictory_arguments_are_reported(
     vit: Repository, zoo: Zoo, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     found, _, err = zoo("lock", *arguments)
@@ -141,16 +145,16 @@ def test_what_makes_no_sense_is_told(
     assert message in err
 
 
-def test_a_damaged_lock_is_told_and_left(vit: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_damaged_lock_is_reported_and_kept(vit: Repository, zoo: Zoo, home: Path) -> None:
     (home / "layerzoo.lock").write_text("{")
     for arguments in (("lock",), ("lock", "--check"), ("pull", "mine/vit")):
         code, _, err = zoo(*arguments)
         assert code == 2
-        assert "is no valid lock" in err
+        assert "is not a valid lock" in err
     assert (home / "layerzoo.lock").read_text() == "{"
 
 
-def test_offline_a_check_says_that_nobody_can_be_asked(connected: Hub, vit: Repository, zoo: Zoo) -> None:
+def test_offline_a_check_reports_that_it_needs_a_connection(connected: Hub, vit: Repository, zoo: Zoo) -> None:
     zoo("lock")
     connected.requests.clear()
     code, _, err = zoo("--offline", "lock", "--check")

@@ -1,4 +1,4 @@
-"""`zoo pull`: what it fetches, what it says, and what it locks."""
+"""`zoo pull`: downloads, messages and locks."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def vit(connected: Hub, home: Path, weights: bytes) -> Repository:
     return repository
 
 
-def test_pulled_weights_are_whole_and_locked_beside_the_registry(
+def test_pulled_weights_are_complete_and_locked_next_to_the_registry(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, weights: bytes
 ) -> None:
-    said = zoo("pull", "mine/vit")
-    (row,) = json.loads(said.out)
-    assert said.code == 0
+    result = zoo("pull", "mine/vit")
+    (row,) = json.loads(result.out)
+    assert result.code == 0
     assert (row["model"], row["revision"]) == ("mine/vit", vit.at("main").revision)
     assert Path(row["files"]["model.safetensors"]).read_bytes() == weights
     assert row["bytes"] == row["fetched"] == len(weights) + 2
-    assert f"Locked in {home / 'layerzoo.lock'}: mine/vit" in said.err
+    assert f"Locked in {home / 'layerzoo.lock'}: mine/vit" in result.err
     locked = json.loads((home / "layerzoo.lock").read_text())["models"]["mine/vit"]
     assert locked["revision"] == vit.at("main").revision
     assert locked["files"]["model.safetensors"]["size"] == len(weights)
 
 
-def test_a_second_pull_asks_nobody(connected: Hub, vit: Repository, zoo: Zoo) -> None:
+def test_a_second_pull_sends_no_request(connected: Hub, vit: Repository, zoo: Zoo) -> None:
     zoo("pull", "mine/vit")
     connected.requests.clear()
     vit.commit({"config.json": "[]"})
@@ -56,7 +56,7 @@ def test_a_second_pull_asks_nobody(connected: Hub, vit: Repository, zoo: Zoo) ->
     assert connected.requests == []
 
 
-def test_what_is_locked_is_what_was_pulled_whatever_the_branch_does_meanwhile(
+def test_the_locked_commit_is_the_pulled_one_even_if_the_branch_moves(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path
 ) -> None:
     first = vit.at("main").revision
@@ -80,7 +80,9 @@ def test_without_a_registry_here_the_lock_is_in_the_configuration(
     assert (configuration / "layerzoo.lock").is_file()
 
 
-def test_a_part_is_what_the_layer_needs(connected: Hub, vit: Repository, zoo: Zoo, weights: bytes) -> None:
+def test_a_partial_pull_downloads_the_tensors_up_to_the_layer(
+    connected: Hub, vit: Repository, zoo: Zoo, weights: bytes
+) -> None:
     (row,) = json.loads(zoo("pull", "mine/vit", "--layer", "block.0", "--partial").out)
     assert row["fetched"] == row["bytes"] == connected.bytes_sent(FILE) + 2
     assert row["fetched"] < 0.6 * len(weights)
@@ -89,19 +91,19 @@ def test_a_part_is_what_the_layer_needs(connected: Hub, vit: Repository, zoo: Zo
 
 
 @pytest.mark.parametrize("arguments", [("--partial",), ("--layer", "block.0")])
-def test_a_part_needs_a_layer_and_a_layer_needs_a_part(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
-    said = zoo("pull", "mine/vit", *arguments)
-    assert said.code == 2
-    assert "give both, or neither for whole files" in said.err
+def test_partial_and_layer_require_each_other(vit: Repository, zoo: Zoo, arguments: tuple[str, ...]) -> None:
+    result = zoo("pull", "mine/vit", *arguments)
+    assert result.code == 2
+    assert "give both, or neither for whole files" in result.err
 
 
 @pytest.mark.parametrize("arguments", [("--offline", "pull", "mine/vit"), ("pull", "mine/vit", "--offline")])
-def test_offline_nothing_is_asked_and_the_error_names_the_pull(
+def test_offline_no_request_is_sent_and_the_error_names_the_pull_command(
     connected: Hub, vit: Repository, zoo: Zoo, arguments: tuple[str, ...]
 ) -> None:
-    said = zoo(*arguments)
-    assert said.code == 6
-    assert said.err.strip() == (
+    result = zoo(*arguments)
+    assert result.code == 6
+    assert result.err.strip() == (
         "zoo: hf://acme/vit@main is not on this machine, and no connection may be opened (offline). "
         "Next, with a connection: zoo pull mine/vit"
     )
@@ -117,12 +119,12 @@ def test_offline_nothing_is_asked_and_the_error_names_the_pull(
         (lambda hub, vit: hub.fail(FILE, 404), 6, "has no such file"),
     ],
 )
-def test_what_went_wrong_is_one_message_and_nothing_is_locked(
+def test_a_failed_pull_gives_one_message_and_locks_nothing(
     connected: Hub, vit: Repository, zoo: Zoo, home: Path, fault: Callable[..., None], code: int, message: str
 ) -> None:
     fault(connected, vit)
-    said = zoo("pull", "mine/vit")
-    assert said.code == code, said.err
-    assert message in said.err
-    assert "Traceback" not in said.err
+    result = zoo("pull", "mine/vit")
+    assert result.code == code, result.err
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert not (home / "layerzoo.lock").exists()

@@ -1,4 +1,4 @@
-"""`zoo registry`: what is printed for people, for programs and for a workflow, and the exit codes."""
+"""`zoo registry`: output as text, as JSON and as annotations of a workflow, and the exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BROKEN = (
 )
 
 
-def test_people_see_the_line_with_a_marker_and_the_count_on_standard_error(zoo: Zoo, home: Path) -> None:
+def test_the_text_output_marks_the_line_and_counts_problems_on_standard_error(zoo: Zoo, home: Path) -> None:
     (home / "registry.yaml").write_text(BROKEN, encoding="utf-8")
     (home / "fine.yaml").write_text("layerzoo: 1\n", encoding="utf-8")
     code, out, err = zoo("registry", "check", "registry.yaml", "fine.yaml")
@@ -33,7 +33,7 @@ def test_a_file_without_problems_prints_nothing(zoo: Zoo, home: Path) -> None:
     assert zoo("registry", "check", "fine.yaml", "--format", "github") == (0, "", "")
 
 
-def test_programs_get_stable_keys(zoo: Zoo, home: Path) -> None:
+def test_the_json_output_has_stable_keys(zoo: Zoo, home: Path) -> None:
     (home / "registry.yaml").write_text(BROKEN, encoding="utf-8")
     code, out, _ = zoo("registry", "check", "registry.yaml", "--format", "json")
     first, second = json.loads(out)
@@ -45,7 +45,7 @@ def test_programs_get_stable_keys(zoo: Zoo, home: Path) -> None:
     assert (second["model"], second["code"], second["line"], second["column"]) == ("mine/b", "reference", 4, 29)
 
 
-def test_a_workflow_gets_annotations_with_what_it_escapes(zoo: Zoo, home: Path) -> None:
+def test_the_github_output_escapes_annotations(zoo: Zoo, home: Path) -> None:
     (home / "50%, a:b.yaml").write_text("layerzoo: 1\nmodels:\n  100%: {modality: text}\n", encoding="utf-8")
     code, out, err = zoo("registry", "check", "50%, a:b.yaml", "--format", "github")
     assert (code, err) == (1, "")
@@ -67,7 +67,9 @@ def test_a_workflow_gets_annotations_with_what_it_escapes(zoo: Zoo, home: Path) 
         (["models.jsonl"], 2, "is a catalogue"),
     ],
 )
-def test_wrong_use_is_told_from_findings(zoo: Zoo, home: Path, arguments: list[str], code: int, words: str) -> None:
+def test_wrong_usage_and_problems_have_different_exit_codes(
+    zoo: Zoo, home: Path, arguments: list[str], code: int, words: str
+) -> None:
     for name in ("registry.yaml", "models.jsonl"):
         (home / name).touch()
     found, out, err = zoo("registry", "check", *arguments)

@@ -1,4 +1,4 @@
-"""What a plugin prints, in whatever way, goes to standard error: standard output is for the data of a command."""
+"""Everything that a plugin prints goes to standard error: standard output is for the data of a command."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ models:
     preprocess: {size_px: 8, resize: nearest, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
     layers: {block.0: "0", block.1: "1"}
 """
-# Each verb runs in a process of its own, forked from one that has imported torch.
+# Each command runs in a separate process, forked from one that has imported torch and has no other threads.
 DRIVER = """
 import os, sys
 import torch, pydantic, PIL.Image
@@ -114,7 +114,7 @@ VERBS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plugin in it, in which every verb has run."""
+    """Return a folder with the plugin, in which every command has run."""
     from PIL import Image
     from safetensors.torch import save_file
     from torch import nn
@@ -140,14 +140,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     driver = [sys.executable, "-c", textwrap.dedent(DRIVER)]
     done = subprocess.run(
-        driver, input="\n".join(VERBS), env=environment, cwd=folder, capture_output=True, text=True, check=True
+        driver,
+        input="\n".join(VERBS),
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
     )
     (folder / "codes").write_text(done.stdout, encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize("number", range(len(VERBS)), ids=VERBS)
-def test_standard_output_holds_the_data_alone(folder: Path, number: int) -> None:
+def test_standard_output_contains_only_data(folder: Path, number: int) -> None:
     verb = VERBS[number]
     out, err = ((folder / f"{number}.{name}").read_text(encoding="utf-8") for name in ("out", "err"))
     assert int((folder / "codes").read_text(encoding="utf-8").splitlines()[number]) == 0, err

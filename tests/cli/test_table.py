@@ -1,4 +1,4 @@
-"""Tables fit the width they are given, and nothing of a name is lost."""
+"""Tables fit the given width, and names are never shortened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lines(headings: list[str], rows: list[list[object]], width: int) -> list[str
 
 
 @given(rows=ROWS, width=st.integers(40, 300), squeeze=st.booleans())
-def test_no_line_is_wider_than_the_terminal_unless_a_name_alone_is(
+def test_no_line_is_wider_than_the_terminal_unless_a_single_name_is(
     rows: list[tuple[object, ...]], width: int, squeeze: bool
 ) -> None:
     headings = ["name", "kind", "params", "a longer one", "x", "license", "summary"][: len(rows[0]) if rows else 3]
@@ -31,7 +31,7 @@ def test_no_line_is_wider_than_the_terminal_unless_a_name_alone_is(
         assert any(line == name or line.startswith(f"{name} ") for line in shown)
 
 
-def test_all_is_on_one_line_where_there_is_room() -> None:
+def test_a_wide_terminal_shows_one_line_per_row() -> None:
     assert lines(["model", "params", "license"], [["a/b", "4.65M", "mit"], ["a/long", "950", None]], 40) == [
         "model   params  license",
         "a/b      4.65M  mit",
@@ -39,7 +39,7 @@ def test_all_is_on_one_line_where_there_is_room() -> None:
     ]
 
 
-def test_numbers_stand_on_the_right_and_text_that_looks_like_one_does_not() -> None:
+def test_numbers_are_right_aligned_and_text_that_looks_like_numbers_is_not() -> None:
     assert lines(["m", "depth", "version"], [["a", "0.5", "1.0.31"], ["b", "12.25", "2"]], 60) == [
         "m  depth  version",
         "a    0.5  1.0.31",
@@ -47,7 +47,7 @@ def test_numbers_stand_on_the_right_and_text_that_looks_like_one_does_not() -> N
     ]
 
 
-def test_text_is_folded_before_a_column_is_left_out() -> None:
+def test_text_is_wrapped_before_a_column_is_dropped() -> None:
     table = Table(["model", "summary"], [["acme/one", "small words that are many more than fit here"]], width=40)
     assert table.left_out == []
     assert list(table.lines(ruled=False)) == [
@@ -57,12 +57,12 @@ def test_text_is_folded_before_a_column_is_left_out() -> None:
     ]
 
 
-def test_the_last_columns_are_left_out_and_named() -> None:
+def test_the_last_columns_are_dropped_and_named() -> None:
     table = Table(["model", "params", "license", "plugin"], [["acme/" + "n" * 14, 1, "x" * 20, "y" * 20]], width=40)
     assert table.left_out == ["license", "plugin"]
 
 
-def test_a_few_long_names_stand_on_lines_of_their_own() -> None:
+def test_a_few_long_names_have_separate_lines() -> None:
     name = "acme/" + "long" * 10
     assert lines(["model", "kind"], [["acme/a", "x"], [name, "y"]], 40) == [
         "model                 kind",
@@ -72,11 +72,11 @@ def test_a_few_long_names_stand_on_lines_of_their_own() -> None:
     ]
 
 
-def test_a_column_of_nothing_is_left_out() -> None:
+def test_an_empty_column_is_dropped() -> None:
     assert lines(["model", "license"], [["a", None]], 40) == ["model", "a"]
 
 
-def test_facts_are_folded_between_words_and_a_long_word_stays_whole() -> None:
+def test_facts_are_wrapped_between_words_and_a_long_word_is_not_split() -> None:
     url = "https://" + "x" * 60
     shown = list(fact_lines([("weights", url), ("summary", "one two three four five six")], width=40))
     assert shown == [f"weights  {url}", "summary  one two three four five six"]
@@ -84,7 +84,9 @@ def test_facts_are_folded_between_words_and_a_long_word_stays_whole() -> None:
 
 
 @pytest.mark.parametrize(("columns", "width"), [("100", 100), ("0", None), ("wide", None), ("", None)])
-def test_columns_says_the_width(monkeypatch: pytest.MonkeyPatch, columns: str, width: int | None) -> None:
+def test_the_environment_variable_columns_sets_the_width(
+    monkeypatch: pytest.MonkeyPatch, columns: str, width: int | None
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     without = terminal_width()
     monkeypatch.setenv("COLUMNS", columns)

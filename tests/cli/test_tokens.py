@@ -1,4 +1,4 @@
-"""`zoo tokens`: whether texts fit a model, told without its network and without its weights."""
+"""`zoo tokens`: reports whether texts fit a model, without its network and its weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.hub import Hub
-from tests.terminal import Said, Zoo
+from tests.terminal import CommandResult, Zoo
 
 import layerzoo
 from layerzoo.weights import resolve
@@ -27,21 +27,21 @@ def tokens(home: Path, zoo: Zoo) -> Zoo:
     return partial(zoo, "tokens")
 
 
-def answer(said: Said) -> Any:
-    return json.loads(said.out)
+def answer(result: CommandResult) -> Any:
+    return json.loads(result.out)
 
 
-def test_one_answer_for_all_texts(tokens: Zoo) -> None:
-    said = tokens(MODEL, "texts.txt", "--format", "json")
-    assert answer(said) == {
+def test_the_counts_of_all_texts_are_summed(tokens: Zoo) -> None:
+    result = tokens(MODEL, "texts.txt", "--format", "json")
+    assert answer(result) == {
         "model": MODEL, "max_tokens": 256, "texts": 5, "empty": 1, "failed": 1, "words": 308, "tokens": 312,
         "unknown": 3, "truncated": 1, "left_out": 46, "pieces_per_word": pytest.approx(312 / 308),
         "unknown_rate": pytest.approx(3 / 312), "unknown_words": {"ᚠᚢᚦ": 2, "ᚨᚱᚲ,": 1},
     }  # fmt: skip
-    assert said[::2] == (1, "1 of 5 texts failed.\n")
+    assert result[::2] == (1, "1 of 5 texts failed.\n")
 
 
-def test_the_answer_as_a_table(tokens: Zoo) -> None:
+def test_the_counts_are_printed_as_a_table(tokens: Zoo) -> None:
     assert tokens(MODEL, "texts.txt", "--format", "table").out == (
         "model     starter/minilm-l6, up to 256 tokens including special tokens\n"
         "texts     5, 1 empty\n"
@@ -53,7 +53,7 @@ def test_the_answer_as_a_table(tokens: Zoo) -> None:
     )
 
 
-def test_a_row_for_each_text_in_their_order(tokens: Zoo) -> None:
+def test_each_text_has_a_row_in_input_order(tokens: Zoo) -> None:
     rows = answer(tokens(MODEL, "texts.txt", "--each", "--format", "json"))
     assert [(row["id"], row["tokens"], row["left_out"], row["problem"]) for row in rows] == [
         ("texts.txt:1", 3, 0, None),
@@ -66,11 +66,11 @@ def test_a_row_for_each_text_in_their_order(tokens: Zoo) -> None:
     assert tokens(MODEL, "texts.txt", "--each", "--format", "ids").out.split() == [row["id"] for row in rows]
 
 
-def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(tokens: Zoo, home: Path) -> None:
+def test_unusual_counts_are_explained_on_standard_error(tokens: Zoo, home: Path) -> None:
     (home / "runes.txt").write_text("ᚠᚢᚦ and ᚨᚱᚲ\n", encoding="utf-8")
-    said = tokens(MODEL, "runes.txt")
-    assert said.code == 0
-    assert said.err.startswith(
+    result = tokens(MODEL, "runes.txt")
+    assert result.code == 0
+    assert result.err.startswith(
         "67% of the tokens (2 of 3) are unknown to starter/minilm-l6: they are missing from its vocabulary"
     )
     (home / "spelt.txt").write_text("Этот фильм мне очень понравился.\n", encoding="utf-8")
@@ -79,7 +79,7 @@ def test_what_a_number_means_that_is_unusual_is_said_on_standard_error(tokens: Z
     assert tokens(MODEL, "known.txt").err == ""
 
 
-def test_a_column_of_a_table_and_the_standard_input_are_texts_too(tokens: Zoo, home: Path, monkeypatch: Any) -> None:
+def test_texts_can_come_from_a_column_or_standard_input(tokens: Zoo, home: Path, monkeypatch: Any) -> None:
     (home / "table.csv").write_text("n,said\n1,a fine film\n2,bad\n", encoding="utf-8")
     assert answer(tokens(MODEL, "table.csv", "--column", "said"))["words"] == 4
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a fine film\nbad\n")))
@@ -100,12 +100,12 @@ def test_a_column_of_a_table_and_the_standard_input_are_texts_too(tokens: Zoo, h
 def test_a_mistake_has_an_exit_code_and_a_message(
     tokens: Zoo, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    said = tokens(*arguments)
-    assert (said.code, said.out) == (code, "")
-    assert message in said.err
+    result = tokens(*arguments)
+    assert (result.code, result.out) == (code, "")
+    assert message in result.err
 
 
-def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(tokens: Zoo, home: Path) -> None:
+def test_a_tokenizer_without_an_unknown_token_has_no_unknown_counts(tokens: Zoo, home: Path) -> None:
     program = (
         "from layerzoo.testing import toy\n"
         "del toy.WordTokenizer.unknown\n"
@@ -121,7 +121,7 @@ def test_a_tokenizer_that_does_not_tell_what_is_unknown_to_it(tokens: Zoo, home:
     assert "unknown   its tokenizer does not report them\n" in printed[1]
 
 
-def test_nothing_of_the_weights_is_fetched(tokens: Zoo, home: Path, connected: Hub) -> None:
+def test_counting_tokens_downloads_no_weights(tokens: Zoo, home: Path, connected: Hub) -> None:
     folder = resolve(layerzoo.model(MODEL).weights)["config.json"].parent
     names = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
     repository = connected.repository("acme/bert")

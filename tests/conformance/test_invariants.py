@@ -1,4 +1,4 @@
-"""The laws that make features trustworthy, at every layer of every model that comes with the project."""
+"""The invariants of features, at every layer of every model that comes with the project."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from layerzoo.runtime.trace import pick
 from layerzoo.weights import resolve
 
 TOLERANCE = 1e-5
-"""Of a sample's pooled float32 vector, alone against in a batch, relative to its length."""
+"""The largest difference of a pooled float32 vector, alone and in a batch, relative to its length."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model, and samples of it that differ in length and size."""
+    """A model, and inputs that differ in length and size."""
 
     model: str
     inputs: Callable[[Path], list[Any]]
     mates: Callable[[Path], list[Any]]
-    """Batch mates, longer and shorter."""
+    """Longer and shorter inputs, to share batches with."""
 
     @property
     def layers(self) -> list[str]:
         return [layer.name for layer in layerzoo.model(self.model).layers]
 
 
-def sounds(root: Path, *names: str) -> list[Any]:
+def audio_files(root: Path, *names: str) -> list[Any]:
     return [root / "arcade/resources/assets/sounds" / name for name in names]
 
 
-def pictures(root: Path, *numbers: int) -> list[Any]:
+def photos(root: Path, *numbers: int) -> list[Any]:
     found = sorted((root / "foolbox/data").glob("imagenet_*.jpg"))
     return [found[number] for number in numbers]
 
@@ -68,12 +68,12 @@ CASES = [
     ),
     Case(
         "starter/efficientnet-lite0",
-        lambda root: [*pictures(root, 0, 1), root / "skimage/data/chelsea.png"],
-        lambda root: pictures(root, 2, 3),
+        lambda root: [*photos(root, 0, 1), root / "skimage/data/chelsea.png"],
+        lambda root: photos(root, 2, 3),
     ),
     Case(
         "starter/whisper-tiny-en",
-        lambda root: sounds(root, "coin1.wav", "gameover3.wav"),
+        lambda root: audio_files(root, "coin1.wav", "gameover3.wav"),
         lambda root: [root / "moonshine_onnx/assets/beckett.wav"],
     ),
     Case(
@@ -90,11 +90,19 @@ MOST_MODELS = pytest.mark.parametrize(
         for case in CASES
     ],
 )
-"""Without the window of 30 s, which takes longer than all others together."""
+"""Without the network with windows of 30 s, which takes longer than all others together."""
 EVERY_LAYER = pytest.mark.parametrize(
     ("case", "layer"),
-    [pytest.param(case, layer, id=f"{case.model}-{layer}") for case in CASES for layer in case.layers],
+    [
+        pytest.param(
+            case, layer, id=f"{case.model}-{layer}", marks=[pytest.mark.slow] if index % 3 and layer != last else []
+        )
+        for case in CASES
+        for last in case.layers[-1:]
+        for index, layer in enumerate(case.layers)
+    ],
 )
+"""The first layer of each model, every third after it, and the last; all of them in ``make test-slow``."""
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +112,7 @@ def all_layers(case: Case) -> Backbone:
 
 @lru_cache(maxsize=1)
 def whole_network(case: Case) -> torch.nn.Module:
-    """The untruncated network with every tensor of its checkpoint, put together without the code under test."""
+    """Return the whole network with every tensor of its checkpoint, built without the code under test."""
     spec = layerzoo.model(case.model)
     files, hooks = resolve(spec.weights), ModelHooks.of(spec, registry())
     checkpoint = open_checkpoint(spec, files, hooks)
@@ -123,7 +131,7 @@ def batch_of(case: Case, root: Path) -> layerzoo.Batch:
 
 @lru_cache(maxsize=1)
 def hooked(case: Case, root: Path) -> dict[str, torch.Tensor]:
-    """What the whole network gives at every layer, each copied before anything can overwrite it."""
+    """Return the activations of the whole network at every layer, copied before a later module can overwrite them."""
     found: dict[str, list[torch.Tensor]] = {}
     handles = []
     for layer in all_layers(case).layers:
@@ -144,26 +152,31 @@ def in_one_pass(case: Case, root: Path) -> dict[str, torch.Tensor]:
     return all_layers(case).activations(batch_of(case, root))
 
 
+@EVERY_MODEL
+def test_all_layers_in_one_pass_equal_the_whole_network_bit_for_bit(case: Case, samples: Path) -> None:
+    expected = hooked(case, samples)
+    assert in_one_pass(case, samples).keys() == expected.keys()
+    assert [name for name, found in in_one_pass(case, samples).items() if not torch.equal(found, expected[name])] == []
+
+
 @EVERY_LAYER
 def test_a_cut_equals_the_whole_network_bit_for_bit(case: Case, layer: str, samples: Path) -> None:
     alone = layerzoo.load(case.model, layer=layer).activations(batch_of(case, samples))[layer]
     assert torch.equal(alone, hooked(case, samples)[layer])
-    assert torch.equal(in_one_pass(case, samples)[layer], alone), "many layers in one pass differ from each alone"
 
 
 @EVERY_MODEL
-def test_a_sample_is_the_same_alone_and_in_any_batch(case: Case, samples: Path) -> None:
+def test_padding_and_batches_do_not_change_features(case: Case, samples: Path) -> None:
     inputs, mates = case.inputs(samples), case.mates(samples)
     backbone = all_layers(case)
     alone = [layerzoo.extract(backbone, [one]) for one in inputs]
-    for together in (inputs + mates, mates + inputs[::-1]):
-        for batch_size in (2, len(together)):
-            found = layerzoo.extract(backbone, together, batch_size=batch_size)
-            for index, one in enumerate(inputs):
-                place = together.index(one)
-                for name in case.layers:
-                    difference = np.linalg.norm(found[name][place] - alone[index][name][0])
-                    assert difference <= TOLERANCE * np.linalg.norm(alone[index][name][0]), (name, index)
+    for together, batch_size in ((inputs + mates, 2), (mates + inputs[::-1], len(inputs + mates))):
+        found = layerzoo.extract(backbone, together, batch_size=batch_size)
+        for index, one in enumerate(inputs):
+            place = together.index(one)
+            for name in case.layers:
+                difference = np.linalg.norm(found[name][place] - alone[index][name][0])
+                assert difference <= TOLERANCE * np.linalg.norm(alone[index][name][0]), (name, index)
 
 
 @MOST_MODELS
@@ -176,7 +189,7 @@ def test_the_order_of_inputs_does_not_matter(case: Case, samples: Path) -> None:
 
 
 @EVERY_MODEL
-def test_no_hook_stays_and_nothing_is_on_the_meta_device(case: Case, samples: Path) -> None:
+def test_no_hook_remains_and_no_tensor_is_on_the_meta_device(case: Case, samples: Path) -> None:
     backbone = layerzoo.load(case.model)
     layerzoo.extract(backbone, case.inputs(samples))
     with pytest.raises((RuntimeError, TypeError, ValueError)):
@@ -190,7 +203,7 @@ def test_no_hook_stays_and_nothing_is_on_the_meta_device(case: Case, samples: Pa
 
 
 @EVERY_MODEL
-def test_what_lies_past_the_cut_raises(case: Case) -> None:
+def test_modules_after_the_cut_raise(case: Case) -> None:
     first = case.layers[0]
     stubs = [module for module in layerzoo.load(case.model, layer=first).module.modules() if isinstance(module, Stub)]
     assert stubs
@@ -211,9 +224,9 @@ def test_random_weights_are_the_same_for_every_cut_and_differ_by_seed(case: Case
 
 
 @EVERY_MODEL
-def test_what_is_declared_about_a_layer_is_what_a_trace_finds(case: Case) -> None:
+def test_declared_facts_of_a_layer_equal_its_trace(case: Case) -> None:
     spec = layerzoo.model(case.model)
-    fixed_length = spec.modality == "audio"  # one input size only: the axes cannot be told, and are declared
+    fixed_length = spec.modality == "audio"  # one input size only: the axes cannot be inferred, and are declared
     bare = tuple(
         layerzoo.Layer(name=layer.name, module=layer.module, axes=layer.axes if fixed_length else None)
         for layer in spec.layers

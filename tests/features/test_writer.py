@@ -293,9 +293,9 @@ def test_a_read_only_folder_is_reported(tmp_path: Path):
         FeatureWriter(tmp_path / "x.parquet").__enter__()
 
 
-@pytest.mark.parametrize(("name", "said"), [("x.pkl", "no format is called '.pkl'"), ("x", "no suffix")])
-def test_the_error_for_an_unknown_suffix_lists_the_formats(name: str, said: str, tmp_path: Path):
-    with pytest.raises(UsageError, match=rf"{said}.*\.parquet, \.npz, \.safetensors"):
+@pytest.mark.parametrize(("name", "message"), [("x.pkl", "no format is called '.pkl'"), ("x", "no suffix")])
+def test_the_error_for_an_unknown_suffix_lists_the_formats(name: str, message: str, tmp_path: Path):
+    with pytest.raises(UsageError, match=rf"{message}.*\.parquet, \.npz, \.safetensors"):
         batch().save(tmp_path / name)
 
 

@@ -1,4 +1,4 @@
-"""Small random dual encoders, of every type that the library has."""
+"""Small random dual encoders, of every type of the library."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ TYPES: dict[str, dict[str, Any]] = {**dict.fromkeys(_ALIKE, _PAIR), **_OTHERS}
 """The configuration of a small network, by model type."""
 _FRAME = {"size_px": [32, 32], "resize": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1]}
 VIDEO = {"frames": 4, "joint": True, "image": _FRAME}
-"""How a video is preprocessed for those that take one."""
+"""The preprocessing of videos for those that accept one."""
 
 
 def network(model_type: str) -> Any:
-    """A random network. Biases and norms are random too, so that none of them can be left out unnoticed."""
+    """Return a random network. Biases and norms are random too, so that none of them can be missing unnoticed."""
     torch.manual_seed(0)
     made = AutoModel.from_config(AutoConfig.for_model(model_type, **TYPES[model_type])).eval()
     with torch.no_grad():
@@ -77,7 +77,7 @@ def network(model_type: str) -> Any:
 
 
 def saved(folder: Path, model_type: str) -> Any:
-    """A random network, which is also in the folder."""
+    """Save a random network in the folder. Returns: the network."""
     made = network(model_type)
     made.save_pretrained(folder)
     return made

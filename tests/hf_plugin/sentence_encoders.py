@@ -46,7 +46,7 @@ KINDS = tuple(_KINDS)
 
 
 def word_pieces(**settings: Any) -> PreTrainedTokenizerFast:
-    """[CLS] text [SEP], as BERT has it; upper and lower case are two."""
+    """Return a tokenizer with [CLS] text [SEP], like BERT; upper and lower case differ."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -61,7 +61,7 @@ def word_pieces(**settings: Any) -> PreTrainedTokenizerFast:
 
 
 def bytes_alone(**settings: Any) -> PreTrainedTokenizerFast:
-    """Nothing around a text, as GPT-2 has it."""
+    """Return a tokenizer without special tokens around a text, like GPT-2."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -76,7 +76,7 @@ def bytes_alone(**settings: Any) -> PreTrainedTokenizerFast:
 
 
 def network_folder(folder: Path, kind: str, *, seed: int = 0, **tokenizer: Any) -> Path:
-    """A random network and its tokenizer in a folder."""
+    """Save a random network and its tokenizer in a folder."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(kind, **_KINDS[kind])
     config.pad_token_id = 1 if kind != "gpt2" else 0
@@ -90,14 +90,14 @@ def network_folder(folder: Path, kind: str, *, seed: int = 0, **tokenizer: Any) 
 
 
 def save(folder: Path, network: Path, modules: list[Any], *, transformer: Any = None, **settings: Any) -> Path:
-    """A model of a network and the modules after it. transformer: arguments of the library's Transformer."""
+    """Save a model of a network and the modules after it. transformer: arguments of the library's Transformer."""
     first = Transformer(str(network), **(transformer or {}))
     SentenceTransformer(modules=[first, *modules], device="cpu", **settings).save(str(folder))
     return folder
 
 
 def random_model(folder: Path, seed: int) -> Path:
-    """A model whose network, modules and settings follow from a seed."""
+    """Save a model whose network, modules and settings follow from a seed."""
     draw = random.Random(seed)
     kind = KINDS[seed % len(KINDS)]
     network = network_folder(folder.with_name(f"{folder.name}-network"), kind, seed=seed)

@@ -1,4 +1,4 @@
-"""A network of the library receives what its own feature extractor returns for a clip, or the reason says why not."""
+"""A network receives the tensors of its own feature extractor for a clip, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def noise(*shape: int) -> Any:
     return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
 
 
-def test_clap_with_fusion_receives_its_four_spectrograms_and_whether_they_are_of_longer_audio(tmp_path: Path) -> None:
+def test_clap_with_fusion_receives_four_spectrograms_and_the_is_longer_flag(tmp_path: Path) -> None:
     extractor = ClapFeatureExtractor()
     spec = saved(tmp_path, "clap", extractor, audio_config={"enable_fusion": True, "depths": [1, 1, 1, 1]})
     network: Any = AutoModel.from_pretrained(tmp_path).eval().audio_model
@@ -67,14 +67,14 @@ def test_clap_with_fusion_receives_its_four_spectrograms_and_whether_they_are_of
 
 @pytest.fixture(scope="module")
 def stereo(tmp_path_factory: pytest.TempPathFactory) -> tuple[layerzoo.Backbone, Path]:
-    """A small network of two channels, and its folder."""
+    """Save a small stereo network. Returns: the network and its folder."""
     folder = tmp_path_factory.mktemp("stereo")
     extractor = EncodecFeatureExtractor(feature_size=2, sampling_rate=48_000)
     spec = saved(folder, "encodec", extractor, audio_channels=2, sampling_rate=48_000, num_filters=4)
     return layerzoo.load(spec, layer="bottleneck", pool="mean"), folder
 
 
-def test_a_network_of_two_channels_receives_both(stereo: tuple[layerzoo.Backbone, Path], tmp_path: Path) -> None:
+def test_a_stereo_network_receives_both_channels(stereo: tuple[layerzoo.Backbone, Path], tmp_path: Path) -> None:
     backbone, folder = stereo
     samples = noise(20_000, 2)
     path = tmp_path / "two.wav"
@@ -89,7 +89,7 @@ def test_a_network_of_two_channels_receives_both(stereo: tuple[layerzoo.Backbone
 
 
 @pytest.mark.parametrize("channels", [1, 6])
-def test_a_network_of_two_channels_refuses_other_audio_as_its_extractor_does(
+def test_a_stereo_network_refuses_the_audio_that_its_extractor_refuses(
     stereo: tuple[layerzoo.Backbone, Path], tmp_path: Path, channels: int
 ) -> None:
     backbone, folder = stereo
@@ -117,9 +117,7 @@ def preprocess_of(model_type: str, extractor: Any) -> AudioPreprocessor:
     [("cohere_asr", CohereAsrFeatureExtractor(), 30), ("gemma4_audio", Gemma4AudioFeatureExtractor(), 30)],
     ids=["splits", "truncates"],
 )
-def test_audio_that_an_extractor_splits_or_truncates_is_given_to_it_in_windows(
-    model_type: str, extractor: Any, seconds: int
-) -> None:
+def test_audio_is_split_into_windows_of_the_extractor(model_type: str, extractor: Any, seconds: int) -> None:
     preprocess = preprocess_of(model_type, extractor)
     samples = noise((seconds + 15) * 16_000)
     rows = preprocess.rows((samples, 16_000)).rows
@@ -132,12 +130,12 @@ def test_an_extractor_of_random_numbers_is_refused() -> None:
         preprocess_of("univnet", UnivNetFeatureExtractor())
 
 
-def test_a_network_of_texts_with_audio_next_to_them_is_refused() -> None:
+def test_a_network_that_requires_text_and_audio_is_refused() -> None:
     with pytest.raises(RepositoryError, match="its network of type 'clvp' takes text, and audio next to it"):
         preprocess_of("clvp", ClvpFeatureExtractor())
 
 
-def test_an_extractor_in_the_file_of_a_processor_is_read(tmp_path: Path) -> None:
+def test_an_extractor_in_a_processor_file_is_read(tmp_path: Path) -> None:
     config = AutoConfig.for_model("wav2vec2")
 
     def save(folder: Path) -> None:

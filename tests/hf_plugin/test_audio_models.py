@@ -1,5 +1,5 @@
-"""Sounds become what the library's own feature extractor and network make of them; odd ones have a result that is
-written down here, or an error that says what is wrong with them."""
+"""Features of audio equal the library's own feature extractor and network; unusual audio has a documented result, or
+an error with the reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Vector = NDArray[np.float32]
 
 
 def saved(folder: Path, kind: str, extractor: Any, **fields: Any) -> Any:
-    """A small network with random weights in a folder, as the library saves it. Returns: the network."""
+    """Save a small network with random weights in a folder, as the library does. Returns: the network."""
     config = small(AutoConfig.for_model(kind).to_dict(), Shrink(layers=2))
     torch.manual_seed(0)
     network = AutoModel.from_config(AutoConfig.for_model(kind, **merged(config, fields))).eval()
@@ -84,7 +84,7 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
         "norm",
         lambda network, **inputs: last_state(network, **inputs)[2:],
     ),
-    "a sound repeated": (
+    "a clip repeated": (
         "clap",
         ClapFeatureExtractor(truncation="rand_trunc"),
         {"audio_config": {"hidden_size": 768}},  # the width of its last stage
@@ -92,20 +92,20 @@ LIBRARY: dict[str, tuple[str, Any, dict[str, Any], str, Callable[..., torch.Tens
         lambda network, **inputs: last_state(network.audio_model, **inputs).flatten(1).T,
     ),
 }
-"""By what the network is like: its type, its extractor, fields of its configuration, a layer, and the library's."""
+"""By description: model type, extractor, fields of the configuration, a layer, and the same layer in the library."""
 
 
 @pytest.mark.parametrize("case", LIBRARY)
-def test_a_sound_alone_is_what_the_library_makes_of_it(case: str, tmp_path: Path) -> None:
+def test_single_audio_equals_the_library(case: str, tmp_path: Path) -> None:
     kind, extractor, fields, layer, states = LIBRARY[case]
     network = saved(tmp_path, kind, extractor, **fields)
     backbone = layerzoo.load(spec_of(tmp_path), layer=layer, pool="mean")
     rate = extractor.sampling_rate
     for seconds in (0.7, 2.31):
-        sound = np.random.default_rng(1).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
+        clip = np.random.default_rng(1).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
         with torch.no_grad():
-            expected = states(network, **extractor(sound, sampling_rate=rate, return_tensors="pt")).mean(0).numpy()
-        found = layerzoo.extract(backbone, [(sound, rate)]).values[0]
+            expected = states(network, **extractor(clip, sampling_rate=rate, return_tensors="pt")).mean(0).numpy()
+        found = layerzoo.extract(backbone, [(clip, rate)]).values[0]
         assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected)
 
 
@@ -118,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(folder: Path) -> layerzoo.Backbone:
-    """A small network that takes sounds of any length."""
+    """Return a small network that accepts audio of any length."""
     return layerzoo.load(spec_of(folder))
 
 
@@ -143,7 +143,7 @@ def noise(*shape: int) -> Vector:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, -1.0])
-def test_silence_and_a_constant_are_sounds_like_any_other(backbone: layerzoo.Backbone, level: float) -> None:
+def test_silence_and_a_constant_are_valid_audio(backbone: layerzoo.Backbone, level: float) -> None:
     found = features(backbone, np.full(RATE, level, np.float32))
     assert np.isfinite(found).all()
     assert not np.array_equal(found, features(backbone, noise(RATE)))
@@ -151,19 +151,19 @@ def test_silence_and_a_constant_are_sounds_like_any_other(backbone: layerzoo.Bac
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
 def test_other_rates_are_resampled(backbone: layerzoo.Backbone, rate: int) -> None:
-    sound = noise(rate)
-    expected = features(backbone, soxr.resample(sound, rate, RATE, quality="HQ"))
-    np.testing.assert_array_equal(features(backbone, sound, rate), expected)
+    clip = noise(rate)
+    expected = features(backbone, soxr.resample(clip, rate, RATE, quality="HQ"))
+    np.testing.assert_array_equal(features(backbone, clip, rate), expected)
 
 
 def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
-    sound = noise(RATE, 32)
-    expected = features(backbone, sound.mean(axis=1, dtype=np.float32))
-    np.testing.assert_array_equal(features(backbone, sound), expected)
+    clip = noise(RATE, 32)
+    expected = features(backbone, clip.mean(axis=1, dtype=np.float32))
+    np.testing.assert_array_equal(features(backbone, clip), expected)
 
 
 @pytest.mark.parametrize(
-    ("sound", "reason"),
+    ("clip", "reason"),
     [
         ((np.zeros(0, np.float32), RATE), "empty: 0 samples"),
         ((np.full(RATE, np.nan, np.float32), RATE), "holds samples that are not finite (infinite or not a number)"),
@@ -177,20 +177,18 @@ def test_32_channels_are_averaged(backbone: layerzoo.Backbone) -> None:
     ],
     ids=["empty", "nan", "infinite", "65 channels", "2 MHz", "complex"],
 )
-def test_what_is_wrong_with_a_sound_is_told_and_costs_that_sound(
-    backbone: layerzoo.Backbone, sound: Any, reason: str
-) -> None:
+def test_invalid_audio_is_reported_and_fails_alone(backbone: layerzoo.Backbone, clip: Any, reason: str) -> None:
     good = (noise(RATE), RATE)
-    found = layerzoo.extract(backbone, [good, sound, good], errors="skip")
+    found = layerzoo.extract(backbone, [good, clip, good], errors="skip")
     assert found.ids == ("0", "2")
     assert [(error.id, error.reason) for error in found.errors] == [("1", reason)]
     with pytest.raises(SampleError, match=r"^1: "):
-        layerzoo.extract(backbone, [good, sound])
+        layerzoo.extract(backbone, [good, clip])
 
 
-def test_a_sound_that_is_shorter_than_the_networks_first_frame_is_too_short(speech: layerzoo.Backbone) -> None:
-    sounds = [(noise(length), RATE) for length in (160, 400, 399)]
-    found = layerzoo.extract(speech, sounds, errors="skip")
+def test_audio_shorter_than_the_first_frame_of_the_network_is_refused(speech: layerzoo.Backbone) -> None:
+    clips = [(noise(length), RATE) for length in (160, 400, 399)]
+    found = layerzoo.extract(speech, clips, errors="skip")
     assert found.ids == ("1",)
     assert [error.reason for error in found.errors] == [
         "too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)",
@@ -200,30 +198,30 @@ def test_a_sound_that_is_shorter_than_the_networks_first_frame_is_too_short(spee
         layerzoo.extract(speech, [torch.zeros(1)])
 
 
-def test_a_sound_that_is_shorter_than_the_extractors_first_frame_is_too_short(tmp_path: Path) -> None:
+def test_audio_shorter_than_the_first_frame_of_the_extractor_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, "audio-spectrogram-transformer", ASTFeatureExtractor())
     found = layerzoo.extract(spec_of(tmp_path), [(noise(160), RATE), (noise(1600), RATE)], errors="skip")
     assert found.ids == ("1",)
     assert found.errors[0].reason.startswith("too short: 160 samples at 16000 Hz (10 ms), and this network needs ")
 
 
-def test_any_length_fills_a_window(whisper: layerzoo.Backbone) -> None:
+def test_audio_of_any_length_is_padded_to_a_window(whisper: layerzoo.Backbone) -> None:
     assert np.isfinite(features(whisper, noise(1))).all()
 
 
-def test_a_preprocessed_sound_that_the_network_does_not_take_says_how_it_fails(speech: layerzoo.Backbone) -> None:
+def test_preprocessed_audio_that_the_network_refuses_reports_the_reason(speech: layerzoo.Backbone) -> None:
     with pytest.raises(SampleError, match="the network fails on it: "):
         layerzoo.extract(speech, [torch.zeros(3, 2, RATE)])
 
 
-def test_sounds_of_different_length_make_a_batch_by_hand_under_a_mask(speech: layerzoo.Backbone) -> None:
+def test_audio_of_different_lengths_is_batched_with_a_mask(speech: layerzoo.Backbone) -> None:
     batch = speech.preprocess([(noise(RATE), RATE), (noise(RATE + 1), RATE)])
     assert batch.valid is not None
     assert batch.valid.tolist() == [RATE, RATE + 1]
     assert batch.inputs["attention_mask"].sum(1).tolist() == [RATE, RATE + 1]
 
 
-def test_files_on_the_command_line(
+def test_audio_files_on_the_command_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -244,11 +242,11 @@ def test_files_on_the_command_line(
         soundfile.write(tmp_path / "sounds" / f"{name}.wav", samples, rate, subtype="FLOAT")
     with pytest.raises(SystemExit) as caught:
         main(["extract", "sounds", "--model", "mine/speech", "--out", "f.npz"])
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert caught.value.code == 1
     assert set(layerzoo.Features.load("f.npz").ids) == {
         f"sounds/{name}.wav" for name in ("8kHz", "192kHz", "32channels", "silence")
     }
-    assert "sounds/empty.wav: empty: 0 samples" in told
-    assert "sounds/nan.wav: holds samples that are not finite" in told
-    assert "sounds/short.wav: too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)" in told
+    assert "sounds/empty.wav: empty: 0 samples" in message
+    assert "sounds/nan.wav: holds samples that are not finite" in message
+    assert "sounds/short.wav: too short: 160 samples at 16000 Hz (10 ms), and this network needs 400 (25 ms)" in message

@@ -1,4 +1,4 @@
-"""Checkpoints as they are published, and what transformers itself makes of them."""
+"""Checkpoints as they are published equal the network that transformers loads."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_key_value_heads":
 
 
 def published(config: Any, head: Any = AutoModel) -> dict[str, torch.Tensor]:
-    """Seeded random weights of a network, perhaps with a task's head, each with memory of its own."""
+    """Return seeded random weights of a network, with or without a task's head, each with separate memory."""
     torch.manual_seed(0)
     return {name: tensor.clone() for name, tensor in head.from_config(config).state_dict().items()}
 
 
 def with_old_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As BERT's first checkpoints were written."""
+    """Rename the keys as in BERT's first checkpoints."""
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     return {
         next((name.replace(new, was) for new, was in old.items() if new in name), name): tensor
@@ -50,7 +50,7 @@ def bert() -> Any:
     ],
     ids=lambda each: getattr(each, "model_type", getattr(each, "__name__", None)),
 )
-def test_names_are_told_without_values_and_every_tensor_stays_itself(config: Any, head: Any) -> None:
+def test_keys_are_mapped_without_reading_tensors(config: Any, head: Any) -> None:
     tensors = with_old_names(published(config, head))
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     found = mapped(config, meta)
@@ -62,25 +62,25 @@ def test_names_are_told_without_values_and_every_tensor_stays_itself(config: Any
     assert all(torch.equal(values[name], tensors[origins[id(tensor)]]) for name, tensor in found.items())
 
 
-def test_what_the_checkpoint_lacks_is_lacking_and_never_made_up() -> None:
+def test_tensors_missing_from_the_checkpoint_are_not_created() -> None:
     tensors = published(bert())
     del tensors["encoder.layer.1.output.dense.weight"]
     assert set(mapped(bert(), tensors)) == set(tensors)
 
 
-def test_a_tensor_of_another_shape_stays_as_it_is() -> None:
+def test_a_tensor_of_another_shape_is_unchanged() -> None:
     tensors = published(bert()) | {"pooler.dense.bias": torch.zeros(7)}
     assert mapped(bert(), tensors)["pooler.dense.bias"].shape == (7,)
 
 
-def test_half_precision_is_no_conversion() -> None:
+def test_half_precision_needs_no_conversion() -> None:
     tensors = {name: tensor.half() for name, tensor in published(bert()).items()}
     assert all(mapped(bert(), tensors)[name] is tensor for name, tensor in tensors.items())
 
 
 @pytest.fixture
 def old_bert(home: Path) -> Path:
-    """A classifier under old names, as a folder of the user's, declared as mine/bert."""
+    """Write a classifier under old keys in a folder of the user, declared as mine/bert."""
     folder = home / "bert"
     folder.mkdir()
     save_file(with_old_names(published(bert(), AutoModelForSequenceClassification)), folder / "model.safetensors")
@@ -94,7 +94,7 @@ def old_bert(home: Path) -> Path:
     return folder
 
 
-def test_a_cut_of_it_is_the_network_that_transformers_loads(old_bert: Path) -> None:
+def test_a_cut_equals_the_network_loaded_by_transformers(old_bert: Path) -> None:
     network = AutoModel.from_pretrained(old_bert).eval()
     backbone = layerzoo.load("mine/bert", layer="block.1")
     batch = backbone.preprocess(["a fine film"])
@@ -105,7 +105,7 @@ def test_a_cut_of_it_is_the_network_that_transformers_loads(old_bert: Path) -> N
     assert backbone.provenance["loaded"]["tensors"] == 5 + 2 * 16  # of the embeddings, and of two blocks
 
 
-def test_a_key_that_the_cut_needs_is_named(old_bert: Path) -> None:
+def test_a_missing_key_of_the_cut_is_named(old_bert: Path) -> None:
     tensors = with_old_names(published(bert(), AutoModelForSequenceClassification))
     del tensors["bert.encoder.layer.0.output.dense.weight"]
     save_file(tensors, old_bert / "model.safetensors")

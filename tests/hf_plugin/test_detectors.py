@@ -1,4 +1,4 @@
-"""features of images and of objects, from one detector."""
+"""A detector has features of images and of objects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DETECTORS = {
         "num_detection_tokens": 7,
     },
 }
-"""By model type, the configuration of a small network that looks for seven objects."""
+"""By model type, the configuration of a small network with seven object queries."""
 
 
 def detector(model_type: str) -> ModelSpec:
@@ -47,20 +47,20 @@ def detector(model_type: str) -> ModelSpec:
     return ModelSpec(id=f"mine/{model_type}", modality="vision", builder="transformers", args=args)
 
 
-@pytest.mark.parametrize(("model_type", "picture"), [("detr", "neck.block.0"), ("yolos", "norm")])
-def test_a_detector_gives_a_vector_for_the_picture_and_one_for_each_object(
-    model_type: str, picture: str, tmp_path: Path
+@pytest.mark.parametrize(("model_type", "image_layer"), [("detr", "neck.block.0"), ("yolos", "norm")])
+def test_a_detector_has_a_vector_for_the_image_and_one_for_each_object(
+    model_type: str, image_layer: str, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng(0)
     for index in range(2):
         Image.fromarray(generator.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"{index}.png")
-    pools = {picture: "mean", "query.norm": "none"}
+    pools = {image_layer: "mean", "query.norm": "none"}
     backbone = layerzoo.load(detector(model_type), layer=list(pools), pool=pools, weights="random:0")
     found = layerzoo.extract(backbone, tmp_path)
-    assert (found[picture].shape, found["query.norm"].shape) == ((2, 16), (2, 7, 16))
+    assert (found[image_layer].shape, found["query.norm"].shape) == ((2, 16), (2, 7, 16))
 
 
-def test_the_objects_of_yolos_are_no_part_of_the_picture() -> None:
+def test_object_tokens_of_yolos_are_not_pooled_with_the_image() -> None:
     whole = layerzoo.load(detector("yolos"), layer=["norm", "query.norm"], pool="none", weights="random:0")
     batch = whole.preprocess.example(2)
     assert batch is not None

@@ -1,5 +1,5 @@
-"""A checkpoint that is stored in bfloat16 or float16: what is computed in float32 says so, and `precision="library"`
-equals the library, which computes in the dtype of the checkpoint."""
+"""Checkpoints stored in bfloat16 or float16: computing in float32 is announced, and `precision="library"` equals the
+library, which computes in the dtype of the checkpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _TYPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def declare(home: Path) -> Declare:
-    """Declares the model in a folder, as ``mine/NAME``. Returns that id."""
+    """Return a function that declares the model in a folder as ``mine/NAME``, and returns that id."""
     declared: dict[str, Any] = {}
 
     def add(folder: Path, modality: str = "text", **more: Any) -> str:
@@ -71,7 +71,7 @@ def declare(home: Path) -> Declare:
 
 
 def stored_in(folder: Path, kind: str, settings: dict[str, Any], dtype: torch.dtype) -> Path:
-    """A random network in a folder, stored in a dtype."""
+    """Save a random network in a folder, in a dtype."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **settings)
     network = AutoModel.from_config(config, dtype=dtype)
@@ -80,12 +80,12 @@ def stored_in(folder: Path, kind: str, settings: dict[str, Any], dtype: torch.dt
 
 
 def _sampled(kinds: Any, *always: Any) -> list[Any]:
-    """All kinds, of which only some belong to the tests that always run."""
+    """Mark all cases as slow but for the given ones."""
     return [kind if kind in always else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
 
 
 @pytest.mark.parametrize("kind", _sampled(_TYPES, "llama", "vit", "wav2vec2"))
-def test_a_network_stored_in_bfloat16_equals_the_librarys_to_the_bit(
+def test_a_network_stored_in_bfloat16_equals_the_library_bit_for_bit(
     kind: str, tmp_path: Path, declare: Declare
 ) -> None:
     modality, settings = _TYPES[kind]
@@ -135,7 +135,7 @@ def test_an_embedding_stored_in_16_bits_equals_encode(
 
 
 @pytest.mark.parametrize("modality", ["text", "vision"])
-def test_the_tower_of_a_dual_encoder_stored_in_bfloat16_equals_the_librarys_method(
+def test_a_dual_encoder_stored_in_bfloat16_equals_the_method_of_the_library(
     modality: str, tmp_path: Path, declare: Declare
 ) -> None:
     torch.manual_seed(0)
@@ -158,7 +158,7 @@ def test_the_tower_of_a_dual_encoder_stored_in_bfloat16_equals_the_librarys_meth
     assert torch.equal(backbone.activations(batch)["embedding"], wanted)
 
 
-def test_float32_is_announced_where_the_library_computes_in_another_dtype(
+def test_float32_is_announced_if_the_library_computes_in_another_dtype(
     tmp_path: Path, declare: Declare, zoo: Zoo, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = network_folder(tmp_path / "half", "bert")
@@ -180,7 +180,7 @@ def test_float32_is_announced_where_the_library_computes_in_another_dtype(
     assert "computes in bfloat16" not in caplog.text
 
 
-def test_a_checkpoint_in_float32_is_computed_in_float32_either_way(tmp_path: Path, declare: Declare) -> None:
+def test_a_float32_checkpoint_is_always_computed_in_float32(tmp_path: Path, declare: Declare) -> None:
     model = declare(network_folder(tmp_path / "single", "bert"))
     backbones = [layerzoo.load(model, precision=precision) for precision in ("float32", "library")]
     one, other = (layerzoo.extract(backbone, TEXTS).values for backbone in backbones)
@@ -188,7 +188,7 @@ def test_a_checkpoint_in_float32_is_computed_in_float32_either_way(tmp_path: Pat
     assert backbones[1].provenance["dtype"] == "float32"
 
 
-def test_without_a_dtype_in_the_configuration_the_checkpoints_own_counts(tmp_path: Path, declare: Declare) -> None:
+def test_without_a_configured_dtype_that_of_the_checkpoint_is_used(tmp_path: Path, declare: Declare) -> None:
     folder = network_folder(tmp_path / "unsaid", "bert")
     AutoModel.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -198,7 +198,7 @@ def test_without_a_dtype_in_the_configuration_the_checkpoints_own_counts(tmp_pat
     assert layerzoo.load(declare(folder), precision="library").provenance["dtype"] == "float16"
 
 
-def test_the_dtype_that_sentence_transformers_loads_with_counts(tmp_path: Path, declare: Declare) -> None:
+def test_the_dtype_of_sentence_transformers_is_used(tmp_path: Path, declare: Declare) -> None:
     network = network_folder(tmp_path / "network", "bert")
     AutoModel.from_pretrained(network, dtype=torch.bfloat16).save_pretrained(network)
     folder = save(tmp_path / "model", network, [Pooling(32)])

@@ -39,7 +39,7 @@ METHODS = {
     "video": ("get_video_features", "pixel_values_videos"),
 }
 WITHOUT_PREPROCESSING = {("siglip2", "vision")}
-"""Takes patches of images of any shape, which the library's processor cuts: layerzoo refuses it, and says so."""
+"""Accepts patches of images of any shape, which the library's processor cuts: layerzoo refuses it with the reason."""
 
 Declare = Callable[..., None]
 
@@ -63,7 +63,7 @@ def towers(whole: Any) -> list[str]:
 
 
 def assert_equals_the_library(whole: Any, modality: str) -> None:
-    """A tower's default layer, on a random batch of three, against the library's method on the same batch."""
+    """Compare a tower's default layer, on a random batch of three, with the library's method on the same batch."""
     backbone = layerzoo.load(f"mine/{modality}")
     assert [layer.name for layer in backbone.layers] == ["embedding"]
     example = backbone.preprocess.example(3)
@@ -87,7 +87,7 @@ def _random(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if name != "input_ids":
         return torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
     ids = torch.randint(5, 90, tensor.shape)
-    ids[:, -1] = 2  # of CLIP and its kind, the token whose vector is the text's
+    ids[:, -1] = 2  # for CLIP and similar types, the token whose vector represents the text
     return ids
 
 
@@ -101,13 +101,13 @@ def check(model_type: str, folder: Path, declare: Declare) -> None:
 
 
 @pytest.mark.parametrize("model_type", ["clip", "siglip", "clap", "xclip", "altclip"])
-def test_the_embedding_equals_the_librarys_method(model_type: str, tmp_path: Path, declare: Declare) -> None:
+def test_the_embedding_equals_the_method_of_the_library(model_type: str, tmp_path: Path, declare: Declare) -> None:
     check(model_type, tmp_path, declare)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", sorted(TYPES))
-def test_the_embedding_of_every_type_equals_the_librarys_method(
+def test_the_embedding_of_every_type_equals_the_method_of_the_library(
     model_type: str, tmp_path: Path, declare: Declare
 ) -> None:
     check(model_type, tmp_path, declare)
@@ -141,7 +141,7 @@ def test_a_pair_of_any_two_networks_is_a_dual_encoder(tmp_path: Path, declare: D
     assert_equals_the_library(whole, "text")
 
 
-def test_the_embedding_comes_last_and_the_other_layers_stay(tmp_path: Path, declare: Declare) -> None:
+def test_the_embedding_is_the_last_layer_and_the_others_are_unchanged(tmp_path: Path, declare: Declare) -> None:
     whole = saved(tmp_path, "clip")
     declare(tmp_path, vision={}, text={})
     backbone = layerzoo.load("mine/vision", layer=["block.1", "pooled", "last", "final", "embedding"])
@@ -154,7 +154,7 @@ def test_the_embedding_comes_last_and_the_other_layers_stay(tmp_path: Path, decl
     assert torch.equal(found["pooled"], library.pooler_output)
     assert torch.equal(found["block.1"], library.last_hidden_state)
     assert backbone.layers[-1].shape == (16,)
-    assert layerzoo.model("mine/vision").default.layer == "last"  # what is declared; the files say the rest
+    assert layerzoo.model("mine/vision").default.layer == "last"  # the declared fields; the files state the others
 
 
 def test_a_copied_backbone_computes_its_own_embedding(tmp_path: Path, declare: Declare) -> None:
@@ -203,7 +203,7 @@ def _without_axes(selector: str) -> layerzoo.Backbone:
 
 
 def published(folder: Path) -> dict[str, bytes]:
-    """A small random CLIP with its tokenizer and its image processor, as a repository has them."""
+    """Return a small random CLIP with its tokenizer and its image processor, as a repository stores them."""
     saved(folder, "clip")
     tokenizer = word_pieces(model_max_length=40)
     tokenizer.save_pretrained(folder)
@@ -219,7 +219,7 @@ def clip(connected: Hub, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_on_ranking_images_runs_and_ranks_as_the_library(
+def test_the_code_of_the_page_on_ranking_images_ranks_like_the_library(
     clip: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "photos").mkdir()
@@ -241,7 +241,7 @@ def test_the_page_on_ranking_images_runs_and_ranks_as_the_library(
     assert printed == [f"photos/{paths[at].name}" for at in scores.argsort(descending=True)]
 
 
-def test_a_tower_fetches_its_own_tensors(connected: Hub, clip: Path) -> None:
+def test_a_tower_downloads_only_its_own_tensors(connected: Hub, clip: Path) -> None:
     whole = len((clip / "model.safetensors").read_bytes())
     backbone = layerzoo.load("hf/openai/clip-vit-base-patch32:text", partial=True)
     sent = connected.bytes_sent("*/model.safetensors")
@@ -251,6 +251,6 @@ def test_a_tower_fetches_its_own_tensors(connected: Hub, clip: Path) -> None:
 
 
 def test_the_embedding_is_listed(clip: Path, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", "hf/openai/clip-vit-base-patch32")
-    assert (said.code, said.out.split()[-1]) == (0, "embedding")
+    message = zoo("layers", "--trace", "hf/openai/clip-vit-base-patch32")
+    assert (message.code, message.out.split()[-1]) == (0, "embedding")
     assert layerzoo.model("hf/openai/clip-vit-base-patch32:text").default.layer == "embedding"

@@ -1,4 +1,4 @@
-"""Any repository of the hub by its id: what is fetched of it, what it is found to be, and what is said of a bad one."""
+"""Any repository of the hub is a model by its id: downloads, identification, and errors."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def bert_config(**other: Any) -> Any:
 
 
 def made(config: Any) -> Any:
-    """A seeded network of a configuration."""
+    """Return a seeded network of a configuration."""
     torch.manual_seed(0)
     return AutoModel.from_config(config).eval()
 
 
 def published(config: Any) -> dict[str, bytes | str]:
-    """The configuration and the weights of a network, as a repository has them."""
+    """Return the configuration and the weights of a network, as a repository stores them."""
     tensors = {name: tensor.clone() for name, tensor in made(config).state_dict().items()}
     return {"config.json": json.dumps(config.to_dict()), "model.safetensors": save(tensors)}
 
 
 def pooling(mode: str) -> dict[str, str]:
-    """What sentence-transformers keeps beside a network."""
+    """Return the files that sentence-transformers stores next to a network."""
     return {
         "modules.json": json.dumps(
             [
@@ -75,7 +75,7 @@ def bert(connected: Hub) -> Repository:
 
 @pytest.fixture
 def clip(connected: Hub) -> Repository:
-    """A network of two towers."""
+    """Return a network of two towers."""
     tower = {**SMALL, "num_hidden_layers": 2, "projection_dim": 16}
     config = AutoConfig.for_model(
         "clip",
@@ -91,7 +91,7 @@ def clip(connected: Hub) -> Repository:
 # ---------------------------------------------------------------- a repository is a model
 
 
-def test_features_are_those_of_the_library(bert: Repository) -> None:
+def test_features_equal_the_library(bert: Repository) -> None:
     features = layerzoo.extract(BERT, TEXTS, layer="block.1")
     network = made(bert_config())
     batch = layerzoo.load(BERT).preprocess(TEXTS).inputs
@@ -104,10 +104,10 @@ def test_features_are_those_of_the_library(bert: Repository) -> None:
     assert features.provenance["weights"]["revision"] == bert.at("main").revision
 
 
-def test_a_trace_fetches_the_small_files_and_no_weights(connected: Hub, bert: Repository, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", BERT)
-    assert said.code == 0, said.err
-    assert said.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
+def test_a_trace_downloads_the_small_files_and_no_weights(connected: Hub, bert: Repository, zoo: Zoo) -> None:
+    result = zoo("layers", "--trace", BERT)
+    assert result.code == 0, result.err
+    assert result.out.split() == ["stem", "block.0", "block.1", "block.2", "pooled"]
     assert connected.bytes_sent(WEIGHTS) == 0
     assert not [request for request in connected.requests if request.matches(WEIGHTS)]
     assert connected.bytes_sent("/acme/bert/resolve/*") == sum(
@@ -115,7 +115,7 @@ def test_a_trace_fetches_the_small_files_and_no_weights(connected: Hub, bert: Re
     )
 
 
-def test_what_was_found_is_told_again_without_a_connection(
+def test_a_known_repository_is_described_offline(
     connected: Hub, bert: Repository, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo("layers", "--trace", BERT)
@@ -130,12 +130,14 @@ def test_what_was_found_is_told_again_without_a_connection(
     assert zoo("--offline", "layers", "--trace", BERT).code == 0
 
 
-def test_before_anything_is_known_the_error_says_how_to_find_out(connected: Hub, bert: Repository, zoo: Zoo) -> None:
+def test_offline_the_error_for_an_unknown_repository_explains_how_to_identify_it(
+    connected: Hub, bert: Repository, zoo: Zoo
+) -> None:
     for verb in ("show", "layers"):
-        said = zoo(verb, BERT)
-        assert (said.code, said.out) == (3, "")
-        assert "may be a repository of the hub, and nothing is known of it yet" in said.err
-        assert f"zoo layers --trace {BERT}" in said.err
+        result = zoo(verb, BERT)
+        assert (result.code, result.out) == (3, "")
+        assert "may be a repository of the hub, and nothing is known of it yet" in result.err
+        assert f"zoo layers --trace {BERT}" in result.err
     assert connected.requests == []
     with pytest.raises(UnidentifiedModelError):
         layerzoo.model(BERT)
@@ -148,7 +150,7 @@ def test_a_revision_is_part_of_the_id(bert: Repository) -> None:
     assert len(layerzoo.load(f"{BERT}@main", layer="block.*").layers) == 2
 
 
-def test_a_branch_that_moved_is_looked_at_again(bert: Repository) -> None:
+def test_a_moved_branch_is_identified_again(bert: Repository) -> None:
     assert len(layerzoo.load(BERT, layer="block.*").layers) == 3
     bert.commit({**published(bert_config(num_hidden_layers=2)), **TOKENIZER, **pooling("cls_token")})
     backbone = layerzoo.load(BERT, layer=["block.*", "final"])
@@ -164,26 +166,28 @@ def test_a_lock_keeps_the_commit(bert: Repository, zoo: Zoo) -> None:
     assert len(layerzoo.load(BERT, layer="block.*").layers) == 2
 
 
-def test_a_lock_from_elsewhere_is_checked_where_nothing_is_known(bert: Repository, zoo: Zoo, home: Path) -> None:
+def test_a_lock_from_another_machine_is_verified(bert: Repository, zoo: Zoo, home: Path) -> None:
     zoo("lock", BERT)
     shutil.rmtree(home.parent / "cache/identified")
-    said = zoo("lock", "--check", "--format", "json")
-    assert (said.code, [row["state"] for row in json.loads(said.out)]) == (0, ["unchanged"])
+    result = zoo("lock", "--check", "--format", "json")
+    assert (result.code, [row["state"] for row in json.loads(result.out)]) == (0, ["unchanged"])
 
 
-def test_a_pull_fetches_all_of_it_and_then_nobody_is_asked(connected: Hub, bert: Repository, zoo: Zoo) -> None:
+def test_a_pull_downloads_everything_and_later_commands_send_no_request(
+    connected: Hub, bert: Repository, zoo: Zoo
+) -> None:
     assert zoo("pull", BERT).code == 0
     connected.requests.clear()
     assert layerzoo.extract(BERT, TEXTS).values.shape == (2, 32)
     assert connected.requests == []
 
 
-def test_a_cut_fetches_its_part(connected: Hub, bert: Repository) -> None:
+def test_a_cut_downloads_only_its_tensors(connected: Hub, bert: Repository) -> None:
     layerzoo.load(BERT, layer="block.0", partial=True)
     assert 0 < connected.bytes_sent(WEIGHTS) < 0.75 * len(bert.at("main").files["model.safetensors"].content)
 
 
-def test_what_was_fetched_of_it_is_kept_as_long_as_it_is_known(bert: Repository, zoo: Zoo) -> None:
+def test_downloaded_files_are_kept_while_the_repository_is_known(bert: Repository, zoo: Zoo) -> None:
     layerzoo.load(BERT, layer="block.0", partial=True)
     rows = json.loads(zoo("cache", "list", "--format", "json").out)
     assert {BERT} == {model for row in rows for model in row["models"]}
@@ -193,12 +197,12 @@ def test_what_was_fetched_of_it_is_kept_as_long_as_it_is_known(bert: Repository,
 
 def test_extract_from_the_command_line(bert: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    said = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
-    assert said.code == 0, said.err
-    assert "2 samples through hf/acme/bert at block.2 (mean)" in said.err
+    result = zoo("extract", "texts.txt", "--model", BERT, "--out", "out.npz")
+    assert result.code == 0, result.err
+    assert "2 samples through hf/acme/bert at block.2 (mean)" in result.err
 
 
-def test_an_alias_and_a_base_may_be_a_repository(bert: Repository, home: Path, zoo: Zoo) -> None:
+def test_an_alias_and_a_base_can_be_a_repository(bert: Repository, home: Path, zoo: Zoo) -> None:
     declared = {"models": {"mine/short": {"modality": "text", "base": BERT, "preprocess": {"max_tokens": 8}}}}
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, **declared, "aliases": {"it": BERT}}))
     assert zoo("layers", "--trace", "it").code == 0
@@ -207,16 +211,16 @@ def test_an_alias_and_a_base_may_be_a_repository(bert: Repository, home: Path, z
     assert [str(each) for each in layerzoo.registry.lookup.registry().problems()] == []
 
 
-def test_what_the_user_switched_off_is_off(bert: Repository, home: Path, zoo: Zoo) -> None:
+def test_a_disabled_repository_is_not_a_model(bert: Repository, home: Path, zoo: Zoo) -> None:
     (home / "registry.yaml").write_text(json.dumps({"layerzoo": 1, "disable": [BERT]}))
     with pytest.raises(UnknownModelError, match="is disabled by"):
         layerzoo.load(BERT)
 
 
-# ---------------------------------------------------------------- a repository that the catalogue has
+# ---------------------------------------------------------------- catalogued repositories
 
 
-def test_a_catalogued_checkpoint_is_what_its_own_files_say(connected: Hub, zoo: Zoo) -> None:
+def test_files_of_a_repository_take_precedence_over_the_catalogue(connected: Hub, zoo: Zoo) -> None:
     files = {**published(bert_config()), **TOKENIZER, **pooling("cls_token")}
     connected.repository("google-bert/bert-base-uncased").commit(files)
     name = "hf/google-bert/bert-base-uncased"
@@ -228,7 +232,7 @@ def test_a_catalogued_checkpoint_is_what_its_own_files_say(connected: Hub, zoo: 
     assert zoo("layers", name).out.split() == ["stem", "block.0", "block.1", "block.2", "embedding", "pooled"]
 
 
-def test_its_default_architecture_from_chance_needs_no_connection(
+def test_random_weights_of_a_catalogued_architecture_need_no_connection(
     connected: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -238,46 +242,46 @@ def test_its_default_architecture_from_chance_needs_no_connection(
     assert connected.requests == []
 
 
-def test_a_folder_in_its_place_is_what_its_own_files_say(connected: Hub, tmp_path: Path) -> None:
+def test_files_of_a_folder_take_precedence_over_the_catalogue(connected: Hub, tmp_path: Path) -> None:
     for file, content in {**published(bert_config()), **TOKENIZER}.items():
         (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert layerzoo.load("hf/bert", layer="block.-1", weights=tmp_path).layers[0].name == "block.2"
 
 
-def test_a_name_that_is_nearly_a_catalogued_one_says_so(connected: Hub, zoo: Zoo) -> None:
+def test_a_misspelt_name_suggests_the_nearest_catalogued_name(connected: Hub, zoo: Zoo) -> None:
     near = "Nearest: hf/google-bert/bert-base-uncased"
     assert near in zoo("show", "hf/google-bert/bert-base-uncase").err
-    said = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
-    assert (said.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in said.err) == (6, True)
+    result = zoo("layers", "--trace", "hf/google-bert/bert-base-uncase")
+    assert (result.code, "Nearest in the catalogue: hf/google-bert/bert-base-uncased" in result.err) == (6, True)
 
 
 # ---------------------------------------------------------------- several towers
 
 
-def test_a_network_of_towers_is_its_main_one_and_another_by_name(clip: Repository) -> None:
+def test_a_network_of_towers_has_a_main_tower_and_others_by_name(clip: Repository) -> None:
     vision, text = layerzoo.load("hf/acme/clip", layer="stem"), layerzoo.load("hf/acme/clip:text", layer="stem")
     assert (vision.spec.modality, text.spec.modality) == ("vision", "text")
     assert layerzoo.model("hf/acme/clip").preprocess.size_px == (32, 32)
     assert layerzoo.model("hf/acme/clip:text").preprocess.max_tokens == 20
 
 
-def test_a_tower_that_is_not_there_is_told_with_those_that_are(clip: Repository) -> None:
+def test_the_error_for_an_unknown_tower_lists_the_towers(clip: Repository) -> None:
     with pytest.raises(UnknownModelError, match="vision and text, and not audio: hf/acme/clip, hf/acme/clip:text"):
         layerzoo.load("hf/acme/clip:audio")
 
 
-def test_the_command_line_takes_the_tower_for_the_input(clip: Repository, zoo: Zoo, home: Path) -> None:
+def test_the_command_line_selects_the_tower_for_the_input(clip: Repository, zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("\n".join(TEXTS))
-    said = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
-    assert said.code == 0, said.err
-    assert "2 samples through hf/acme/clip:text at" in said.err
+    result = zoo("extract", "texts.txt", "--model", "hf/acme/clip", "--out", "out.npz")
+    assert result.code == 0, result.err
+    assert "2 samples through hf/acme/clip:text at" in result.err
 
 
 # ---------------------------------------------------------------- sentence-transformers
 
 
 @pytest.mark.parametrize(("mode", "pool"), [("mean_tokens", "mean"), ("cls_token", "cls"), ("lasttoken", "last")])
-def test_a_sentence_encoder_is_read_as_sentence_transformers_reads_it(connected: Hub, mode: str, pool: str) -> None:
+def test_a_sentence_encoder_equals_sentence_transformers(connected: Hub, mode: str, pool: str) -> None:
     connected.repository("acme/sentences").commit({**published(bert_config()), **TOKENIZER, **pooling(mode)})
     features = layerzoo.extract("hf/acme/sentences", ["a fine film a fine film a fine film"])
     spec = layerzoo.model("hf/acme/sentences")
@@ -289,32 +293,32 @@ def test_a_sentence_encoder_is_read_as_sentence_transformers_reads_it(connected:
     assert torch.allclose(torch.from_numpy(features.values), wanted, atol=1e-6)
 
 
-# ---------------------------------------------------------------- what is not there
+# ---------------------------------------------------------------- missing repositories
 
 
-def test_an_unknown_repository_is_told(connected: Hub, zoo: Zoo) -> None:
-    said = zoo("layers", "--trace", "hf/acme/bertt")
-    assert said.code == 6
-    assert "hf://acme/bertt@main: there is no such repository, or it is private" in said.err
+def test_an_unknown_repository_is_reported(connected: Hub, zoo: Zoo) -> None:
+    result = zoo("layers", "--trace", "hf/acme/bertt")
+    assert result.code == 6
+    assert "hf://acme/bertt@main: there is no such repository, or it is private" in result.err
 
 
-def test_a_repository_behind_a_gate_says_so(connected: Hub) -> None:
+def test_a_gated_repository_is_reported(connected: Hub) -> None:
     connected.repository("acme/gated", token="secret").commit({**published(bert_config()), **TOKENIZER})
     with pytest.raises(AccessDeniedError, match="gives its files to those with access alone"):
         layerzoo.load("hf/acme/gated")
 
 
-def test_a_revision_that_is_not_there_is_told(bert: Repository) -> None:
+def test_a_missing_revision_is_reported(bert: Repository) -> None:
     with pytest.raises(MissingOnServerError, match="no such branch, tag or commit"):
         layerzoo.load(f"{BERT}@v9")
 
 
-def test_offline_nothing_is_asked_and_the_next_step_is_told(
+def test_offline_no_request_is_sent_and_the_next_step_is_reported(
     connected: Hub, bert: Repository, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = zoo("--offline", "layers", "--trace", BERT)
-    assert said.code == 6
-    assert f"Next, with a connection: zoo pull {BERT}" in said.err
+    result = zoo("--offline", "layers", "--trace", BERT)
+    assert result.code == 6
+    assert f"Next, with a connection: zoo pull {BERT}" in result.err
     assert connected.requests == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(OfflineError):
@@ -329,30 +333,30 @@ SERIES = json.dumps(AutoConfig.for_model("autoformer", prediction_length=2).to_d
 
 
 @pytest.mark.parametrize(
-    ("files", "error", "told"),
+    ("files", "error", "message"),
     [
         ({"config.json": UNKNOWN}, RepositoryError, "type 'brt', which transformers .* does not know. Nearest: bert"),
         ({"README.md": "hello"}, RepositoryError, "hf://acme/bad holds no model that the plugin 'hf' knows"),
-        ({"config.json": "{'a': 1}"}, RepositoryError, "its config.json is no JSON: "),
-        ({"config.json": "[1]"}, RepositoryError, "its config.json is no JSON object, but list"),
+        ({"config.json": "{'a': 1}"}, RepositoryError, "its config.json is not valid JSON: "),
+        ({"config.json": "[1]"}, RepositoryError, "its config.json is not a JSON object, but list"),
         ({"config.json": "{}"}, RepositoryError, "cannot make sense of its config.json"),
         ({"config.json": '{"architecture": "resnet18"}'}, RepositoryError, "Next, with the plugin timm: timm/acme/bad"),
         ({"config.json": OWN_CODE}, RemoteCodeError, "'acme-net', is defined by code in its repository"),
-        ({"config.json": SERIES}, RepositoryError, "takes past_values, which is none of text, vision, audio, video"),
+        ({"config.json": SERIES}, RepositoryError, "takes past_values, which is not one of text, vision, audio, video"),
     ],
     ids=["unknown type", "no config", "no JSON", "no object", "no type", "of timm", "own code", "no modality"],
 )
-def test_a_repository_that_is_no_model_has_its_error(
-    connected: Hub, files: dict[str, str], error: type[Exception], told: str
+def test_a_repository_without_a_model_has_a_specific_error(
+    connected: Hub, files: dict[str, str], error: type[Exception], message: str
 ) -> None:
     repository = connected.repository("acme/bad")
     repository.commit({**files, "modeling_acme.py": "raise SystemExit('it ran')", "model.safetensors": save({})})
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         layerzoo.load("hf/acme/bad")
     assert connected.bytes_sent("*.safetensors") == connected.bytes_sent("*.py") == 0
 
 
-def test_a_tokenizer_of_its_own_code_is_refused(connected: Hub) -> None:
+def test_a_tokenizer_with_custom_code_is_refused(connected: Hub) -> None:
     own_code = {"AutoTokenizer": ["tokenization_acme.AcmeTokenizer", None]}
     config = {"tokenizer_class": "AcmeTokenizer", "auto_map": own_code}
     files = {**published(bert_config()), "vocab.txt": "a", "tokenizer_config.json": json.dumps(config)}
@@ -361,15 +365,13 @@ def test_a_tokenizer_of_its_own_code_is_refused(connected: Hub) -> None:
         layerzoo.load("hf/acme/own")
 
 
-def test_a_tokenizer_that_cannot_be_made_is_told(connected: Hub) -> None:
+def test_a_tokenizer_that_cannot_be_created_is_reported(connected: Hub) -> None:
     connected.repository("acme/torn").commit({**published(bert_config()), "tokenizer.json": "{}"})
     with pytest.raises(RepositoryError, match="cannot make the tokenizer or processor that its files describe"):
         layerzoo.load("hf/acme/torn")
 
 
-def test_own_code_beside_a_network_that_the_library_knows_is_not_run(
-    connected: Hub, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_custom_code_next_to_a_known_network_is_not_run(connected: Hub, caplog: pytest.LogCaptureFixture) -> None:
     config = {**bert_config().to_dict(), "auto_map": {"AutoModel": "modeling_acme.AcmeModel"}}
     files = {**published(bert_config()), **TOKENIZER, "config.json": json.dumps(config)}
     connected.repository("acme/both").commit({**files, "modeling_acme.py": "raise SystemExit('it ran')"})
@@ -385,7 +387,7 @@ def test_a_network_that_needs_a_missing_package_names_it(connected: Hub) -> None
     assert caught.value.library == "detectron2"
 
 
-def test_pickled_weights_are_opened_on_request_alone(connected: Hub, tmp_path: Path) -> None:
+def test_pickled_weights_are_opened_only_on_request(connected: Hub, tmp_path: Path) -> None:
     torch.save(made(bert_config()).state_dict(), tmp_path / "pytorch_model.bin")
     pickled = (tmp_path / "pytorch_model.bin").read_bytes()
     files = {**published(bert_config()), **TOKENIZER, "pytorch_model.bin": pickled}
@@ -396,7 +398,7 @@ def test_pickled_weights_are_opened_on_request_alone(connected: Hub, tmp_path: P
     assert layerzoo.load("hf/acme/pickled", layer="block.0", allow_pickle=True).layers[0].name == "block.0"
 
 
-def test_weights_in_shards_are_read(connected: Hub, tmp_path: Path) -> None:
+def test_sharded_weights_are_read(connected: Hub, tmp_path: Path) -> None:
     made(bert_config()).save_pretrained(tmp_path, max_shard_size="40KB")
     assert len(list(tmp_path.glob(WEIGHTS))) > 1
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
@@ -408,7 +410,7 @@ def test_weights_in_shards_are_read(connected: Hub, tmp_path: Path) -> None:
         assert torch.equal(backbone.module(batch)["block.2"], whole(**batch.inputs).last_hidden_state)
 
 
-def test_no_weights_at_all_is_told_when_they_are_needed(connected: Hub) -> None:
+def test_missing_weights_are_reported_when_they_are_needed(connected: Hub) -> None:
     files = {**published(bert_config()), **TOKENIZER}
     del files["model.safetensors"]
     connected.repository("acme/bare").commit(files)
@@ -417,14 +419,14 @@ def test_no_weights_at_all_is_told_when_they_are_needed(connected: Hub) -> None:
     assert layerzoo.load("hf/acme/bare", weights="random:0").spec.id == "hf/acme/bare"
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_else(bert: Repository, home: Path) -> None:
+def test_a_read_only_cache_changes_no_result(bert: Repository, home: Path) -> None:
     cache = home.parent / "cache"
     shutil.rmtree(cache / "identified", ignore_errors=True)
     (cache / "identified").write_text("in the way")
     assert layerzoo.load(BERT, layer="block.0").spec.modality == "text"
 
 
-def test_a_damaged_note_is_as_good_as_none(bert: Repository, home: Path) -> None:
+def test_a_damaged_record_is_ignored(bert: Repository, home: Path) -> None:
     layerzoo.load(BERT, layer="block.0")
     (note,) = (home.parent / "cache/identified/hf/acme--bert").glob("*.json")
     note.write_text(note.read_text()[:-20])

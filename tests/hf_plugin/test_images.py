@@ -1,4 +1,4 @@
-"""Images and videos through the library's own processors: equal to the library's own call, to the bit."""
+"""Images and videos through the library's own processors equal the library's own call, bit for bit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"size": {"height": 48, "width": 48}},
     ),
 }  # fmt: skip
-"""By what is special about it: a model type, and a processor's class and settings."""
+"""By description: a model type, and a processor's class and settings."""
 
 
 def noise(height: int, width: int) -> Image.Image:
@@ -89,7 +89,7 @@ IMAGES = {"wide": noise(61, 101), "tall": noise(150, 66), "odd": noise(97, 98), 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Make the folder of a model without weights."""
+    """Write the folder of a model without weights."""
 
     def make(model_type: str, processor: Mapping[str, Any] | None = None, *, file: str = "", **config: Any) -> Path:
         AutoConfig.for_model(model_type, **config).save_pretrained(tmp_path)
@@ -106,7 +106,7 @@ def model(where: Path, modality: Any = "vision", **other: Any) -> ModelSpec:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_image_is_what_the_library_makes_of_it(case: str, folder: Folder) -> None:
+def test_an_image_equals_the_library(case: str, folder: Folder) -> None:
     model_type, kind, settings = CASES[case]
     where = folder(model_type, {"image_processor_type": kind, **IMAGENET, **settings})
     processor = AutoImageProcessor.from_pretrained(where, backend="pil")
@@ -121,7 +121,7 @@ def test_an_image_is_what_the_library_makes_of_it(case: str, folder: Folder) -> 
 
 
 @pytest.mark.parametrize("kind", ["VivitImageProcessor", "VideoMAEImageProcessor"])
-def test_a_clip_is_what_the_image_processor_makes_of_its_frames(kind: str, folder: Folder) -> None:
+def test_a_clip_equals_the_image_processor_on_its_frames(kind: str, folder: Folder) -> None:
     settings = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5}
     model_type = "vivit" if kind.startswith("Vivit") else "videomae"
     where = folder(model_type, {"image_processor_type": kind, **settings, "offset": True}, num_frames=4, image_size=32)
@@ -135,7 +135,7 @@ def test_a_clip_is_what_the_image_processor_makes_of_its_frames(kind: str, folde
         assert got.min() < -1.5  # the offset is subtracted before normalization
 
 
-def test_a_clip_is_what_the_video_processor_makes_of_it(folder: Folder) -> None:
+def test_a_clip_equals_the_video_processor(folder: Folder) -> None:
     settings = {"video_processor_type": "VJEPA2VideoProcessor", "crop_size": {"height": 32, "width": 32}}
     where = folder("vjepa2", settings, file="video_preprocessor_config.json", frames_per_clip=4, crop_size=32)
     video = np.random.default_rng(0).integers(0, 256, (4, 50, 70, 3), np.uint8)
@@ -146,7 +146,7 @@ def test_a_clip_is_what_the_video_processor_makes_of_it(folder: Folder) -> None:
     assert torch.equal(got, wanted)
 
 
-def test_without_a_file_the_default_processor_makes_the_size_of_the_configuration(folder: Folder) -> None:
+def test_without_a_file_the_default_processor_uses_the_configured_size(folder: Folder) -> None:
     where = folder("clip_vision_model", image_size=64)
     wanted = AutoImageProcessor.from_pretrained(
         folder("clip_vision_model", {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 64},
@@ -168,15 +168,15 @@ def test_a_nested_configuration_is_read(folder: Folder) -> None:
     )
 
 
-def test_declared_values_win_and_provenance_says_which_were_used(folder: Folder) -> None:
+def test_declared_values_take_precedence_and_are_recorded_in_provenance(folder: Folder) -> None:
     tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     where = folder("vit", {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}},
                    image_size=32, patch_size=8, **tiny)  # fmt: skip
     own = ImagePreprocess(size_px=(32, 32), resize="nearest", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     library = layerzoo.load(model(where), layer="block.0", weights="random:0")
     declared = layerzoo.load(model(where, preprocess=own), layer="block.0", weights="random:0")
-    said = library.provenance["preprocess"]
-    assert (said["processor"], said["backend"], said["settings"]["size"]) == (
+    message = library.provenance["preprocess"]
+    assert (message["processor"], message["backend"], message["settings"]["size"]) == (
         "ViTImageProcessorPil",
         "pil",
         {"height": 32, "width": 32},
@@ -187,13 +187,13 @@ def test_declared_values_win_and_provenance_says_which_were_used(folder: Folder)
     assert not torch.equal(got, next(iter(library.preprocess([IMAGES["odd"]]).inputs.values())))
 
 
-def test_show_says_which_processor_a_model_has(zoo: Zoo, home: Path, folder: Folder) -> None:
-    said = zoo("show", "hf/clip", "--format", "table")
-    assert said.code == 0
-    assert "CLIPImageProcessorPil" in said.out
+def test_show_names_the_processor_of_a_model(zoo: Zoo, home: Path, folder: Folder) -> None:
+    message = zoo("show", "hf/clip", "--format", "table")
+    assert message.code == 0
+    assert "CLIPImageProcessorPil" in message.out
 
 
-def test_show_says_which_processor_a_model_in_a_folder_has_once_it_was_traced(zoo: Zoo, home: Path) -> None:
+def test_show_names_the_processor_of_a_traced_model_in_a_folder(zoo: Zoo, home: Path) -> None:
     where = home / "m"
     tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     AutoConfig.for_model("vit", image_size=32, patch_size=8, **tiny).save_pretrained(where)
@@ -224,7 +224,7 @@ def test_a_processor_can_be_sent_to_another_process(folder: Folder) -> None:
         ("seggpt", "SegGptImageProcessor", "prompt_pixel_values"),
     ],
 )
-def test_a_processor_that_needs_more_than_an_image_is_refused(
+def test_a_processor_that_requires_more_than_an_image_is_refused(
     model_type: str, kind: str, reason: str, folder: Folder
 ) -> None:
     where = folder(model_type, {"image_processor_type": kind})
@@ -254,7 +254,7 @@ DETR = {
 
 
 def saved(where: Path, **config: Any) -> Any:
-    """A small network in a folder, and itself."""
+    """Save a small network in a folder. Returns: the network and the folder."""
     torch.manual_seed(0)
     network = AutoModel.from_config(AutoConfig.from_pretrained(where, **config)).eval()
     network.save_pretrained(where)
@@ -276,7 +276,7 @@ def test_images_of_different_size_are_the_same_alone_and_in_a_batch(folder: Fold
             assert np.allclose(alone[layer][0], together[layer][index], atol=1e-5)
 
 
-def test_pooling_leaves_out_what_the_pixel_mask_hides(folder: Folder) -> None:
+def test_pooling_ignores_pixels_outside_the_pixel_mask(folder: Folder) -> None:
     padded = {"size": {"shortest_edge": 64, "longest_edge": 96}, "pad_size": {"height": 128, "width": 192}}
     where = folder("detr", {"image_processor_type": "DetrImageProcessor", **padded}, **DETR)
     network = saved(where)
@@ -294,7 +294,7 @@ def test_pooling_leaves_out_what_the_pixel_mask_hides(folder: Folder) -> None:
     assert np.allclose(found["query.block.0"][0], made.decoder_hidden_states[1][0].mean(0), atol=1e-5)
 
 
-def test_a_mask_that_the_network_does_not_take_guides_pooling_too(folder: Folder) -> None:
+def test_pooling_uses_a_mask_that_the_network_does_not_accept(folder: Folder) -> None:
     config = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
               "image_size": [64, 64], "num_detection_tokens": 3}  # fmt: skip
     padded = {"size": {"shortest_edge": 64, "longest_edge": 96}, "pad_size": {"height": 96, "width": 128}}
@@ -309,7 +309,7 @@ def test_a_mask_that_the_network_does_not_take_guides_pooling_too(folder: Folder
     assert np.allclose(found["norm"][0], tokens[mask].mean(0), atol=1e-5)
 
 
-def test_padded_patches_are_left_out(folder: Folder) -> None:
+def test_pooling_ignores_padded_patches(folder: Folder) -> None:
     tower = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
              "patch_size": 8, "num_patches": 64}  # fmt: skip
     settings = {"image_processor_type": "Siglip2ImageProcessor", "max_num_patches": 64, "patch_size": 8}
@@ -326,7 +326,7 @@ def test_padded_patches_are_left_out(folder: Folder) -> None:
         assert np.allclose(got, tokens[inputs["pixel_attention_mask"][0].bool()].mean(0), atol=1e-5)
 
 
-def test_features_of_a_network_that_interpolates_are_those_of_the_library(folder: Folder) -> None:
+def test_features_with_interpolated_positions_equal_the_library(folder: Folder) -> None:
     tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
     processor = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 56}, **CROPPED}
     where = folder("dinov2", processor, image_size=84, patch_size=8, **tiny)
@@ -338,10 +338,10 @@ def test_features_of_a_network_that_interpolates_are_those_of_the_library(folder
     assert np.allclose(found["block.1"][0], wanted, atol=1e-6)
 
 
-# ---------------------------------------------------------------- what is declared
+# ---------------------------------------------------------------- declarations
 
 
-def test_a_description_says_what_the_processor_does(folder: Folder) -> None:
+def test_the_description_of_a_processor_states_its_operations(folder: Folder) -> None:
     _, kind, settings = CASES["both sides resized, then cropped"]
     declared = load_preprocess(model(folder("deit", {"image_processor_type": kind, **IMAGENET, **settings}))).declared  # type: ignore[attr-defined]
     assert isinstance(declared, ImagePreprocess)
@@ -350,7 +350,7 @@ def test_a_description_says_what_the_processor_does(folder: Folder) -> None:
     assert declared.mean == (0.485, 0.456, 0.406)
 
 
-def test_a_spec_with_a_processor_is_the_same_after_json() -> None:
+def test_a_spec_with_a_processor_survives_serialization() -> None:
     image = ImagePreprocess(
         size_px=(8, 8), resize="none", mean=(0, 0, 0), std=(1, 1, 1), processor="P", backend="pil",
         settings=FrozenMap({"size": {"height": 8}, "do_resize": False}), variable_size=True, refused="because",

@@ -1,4 +1,4 @@
-"""Every kind of input, wherever its model comes from: a folder, the hub, a plugin, a base."""
+"""Every modality works with models of a folder, the hub, a plugin, and a base."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "video": {"model_type": "videomae", **TINY, "image_size": 16, "patch_size": 8, "num_frames": 4},
 }  # fmt: skip
-BESIDE: dict[str, dict[str, str]] = {
+NEXT_TO: dict[str, dict[str, str]] = {
     "text": {"vocab.txt": WORDS, "tokenizer_config.json": '{"tokenizer_class": "BertTokenizer"}'},
     "vision": {
         "preprocessor_config.json": json.dumps(
@@ -57,12 +57,12 @@ Published = Callable[[str], dict[str, bytes | str]]
 
 
 def published(modality: str) -> dict[str, bytes | str]:
-    """The files of a small model."""
+    """Return the files of a small model."""
     settings = dict(CONFIGS[modality])
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     torch.manual_seed(0)
     tensors = {name: tensor.clone() for name, tensor in AutoModel.from_config(config).state_dict().items()}
-    return {"config.json": json.dumps(config.to_dict()), "model.safetensors": save(tensors), **BESIDE[modality]}
+    return {"config.json": json.dumps(config.to_dict()), "model.safetensors": save(tensors), **NEXT_TO[modality]}
 
 
 def folder_of(modality: str, where: Path) -> Path:
@@ -83,7 +83,7 @@ def own(modality: str, name: str = "m") -> str:
 
 @pytest.fixture
 def in_a_folder(home: Path) -> Callable[[str], np.ndarray[Any, Any]]:
-    """The features of a model in a user's own folder."""
+    """Return the features of a model in a folder of the user."""
 
     def features(modality: str) -> np.ndarray[Any, Any]:
         folder_of(modality, home / "m")

@@ -1,4 +1,4 @@
-"""Checkpoints in MXFP4, as gpt-oss is published: 32 numbers of 4 bits share a scale, a power of two."""
+"""Checkpoints in MXFP4, like gpt-oss: 32 numbers of 4 bits share a scale, a power of two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ EXPERTS = ("layers.0.mlp.experts.gate_up_proj", "layers.0.mlp.experts.down_proj"
 
 
 def published() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors of a checkpoint with random packed experts, and those of the network as the library unpacks them."""
+    """Return the tensors of a checkpoint with random packed experts, and those of the network as the library unpacks
+    them."""
     torch.manual_seed(0)
     own = {name: tensor.clone() for name, tensor in AutoModel.from_config(GptOssConfig(**CONFIG)).state_dict().items()}
     stored = dict(own)
@@ -48,7 +49,7 @@ def spec_of(folder: Path, tensors: dict[str, Tensor], **config: Any) -> ModelSpe
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])
-def test_packed_experts_are_dequantised_as_the_library_does(tmp_path: Path, prefix: str) -> None:
+def test_packed_experts_are_dequantised_like_the_library(tmp_path: Path, prefix: str) -> None:
     stored, own = published()
     tensors = {prefix + name: tensor for name, tensor in stored.items()}
     spec = spec_of(tmp_path, tensors, quantization_config={"quant_method": "mxfp4"})

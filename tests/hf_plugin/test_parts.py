@@ -1,4 +1,4 @@
-"""What of a network is the backbone for a modality, and what goes into a type, told from the library's classes."""
+"""The backbone for a modality and the inputs of a type are inferred from the classes of the library."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def test_the_backbone_is_a_tower_an_encoder_or_the_whole(model_type: str, modali
         ("autoformer", None),
     ],
 )
-def test_what_goes_in_follows_from_the_main_input(model_type: str, modality: str | None) -> None:
+def test_the_modality_follows_from_the_main_input(model_type: str, modality: str | None) -> None:
     assert modality_of(AutoConfig.for_model(model_type)) == modality

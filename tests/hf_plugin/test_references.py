@@ -1,7 +1,8 @@
-"""A repository's files name nothing outside of it: no other repository, no file, no kernel, no class of the library."""
+"""Files of a repository cannot refer to other repositories, files, kernels or classes of the library."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from layerzoo.registry import registry
 from layerzoo.spec import ModelSpec
 from layerzoo_hf.processor_bounds import check_processor
 from layerzoo_hf.references import check_configuration
+from layerzoo_timm.factory import LOADING_ARGUMENTS
 
 BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20}
 VIT = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
@@ -66,7 +68,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_what_leads_out_of_a_repository_is_refused_by_every_hook_without_a_connection(
+def test_every_hook_refuses_references_to_other_repositories_without_a_connection(
     name: str, hf: PluginHooks, tmp_path: Path, connections: list[object]
 ) -> None:
     files = files_of(tmp_path, vocab__txt=WORDS, **OUTSIDE[name])
@@ -83,7 +85,7 @@ def test_what_leads_out_of_a_repository_is_refused_by_every_hook_without_a_conne
 
 
 @pytest.mark.parametrize("setting", ["vocab_file", "tokenizer_file", "gguf_file", "subfolder", "cache_dir", "revision"])
-def test_settings_of_a_tokenizer_name_no_file(setting: str, hf: PluginHooks, tmp_path: Path) -> None:
+def test_tokenizer_settings_cannot_name_a_file(setting: str, hf: PluginHooks, tmp_path: Path) -> None:
     modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
     settings = {"max_seq_length": 8, "tokenizer_args": {setting: "evil/x"}}
     files = files_of(
@@ -93,7 +95,7 @@ def test_settings_of_a_tokenizer_name_no_file(setting: str, hf: PluginHooks, tmp
         hf.identify("hf/acme/x", files)
 
 
-def test_a_backbone_of_timm_next_to_its_arguments_needs_no_look_at_the_hub(
+def test_a_timm_backbone_with_its_arguments_needs_no_connection(
     hf: PluginHooks, tmp_path: Path, connections: list[object]
 ) -> None:
     written = {**DETR, "backbone": "test_resnet", "backbone_kwargs": {"out_indices": [1, 2, 3, 4]}}
@@ -110,7 +112,7 @@ def test_a_backbone_of_timm_next_to_its_arguments_needs_no_look_at_the_hub(
     assert connections == []
 
 
-def test_an_attention_that_torch_does_not_have_is_left_out(hf: PluginHooks, tmp_path: Path) -> None:
+def test_an_unavailable_attention_implementation_is_ignored(hf: PluginHooks, tmp_path: Path) -> None:
     files = files_of(tmp_path, config__json={**BERT, "attn_implementation": "flash_attention_2"})
     with torch.device("meta"):
         network: Any = hf.build(spec_of(), files)
@@ -118,8 +120,8 @@ def test_an_attention_that_torch_does_not_have_is_left_out(hf: PluginHooks, tmp_
 
 
 def test_every_setting_of_a_configuration_that_names_something_has_a_rule() -> None:
-    """A new release may add one: then this says which."""
-    known = {"architecture", "backbone", "model_args"}  # refused where they lead out of the repository
+    """A new release may add a setting: then this test names it."""
+    known = {"architecture", "backbone", "model_args"}  # refused if they refer to something outside the repository
     harmless = {"dataset", "index_path", "passages_path", "index_name", "title_sep", "doc_sep", "dataset_revision"}
     harmless |= {"dataset_split"}  # of RAG, which has no base network here
     harmless |= {"detectron2_config_args", "relative_bias_args", "backbone_config"}  # numbers, and a configuration
@@ -149,7 +151,7 @@ def test_every_setting_of_a_configuration_that_names_something_has_a_rule() -> N
     ],
     ids=str,
 )
-def test_counts_without_end_are_refused_before_the_library_counts(
+def test_excessive_counts_are_refused_before_the_library_runs(
     change: dict[str, Any], named: str, hf: PluginHooks, tmp_path: Path
 ) -> None:
     with pytest.raises(TooLargeError, match=f"`{named}` is "):
@@ -174,8 +176,8 @@ def test_images_of_gigabytes_are_refused(settings: dict[str, Any], hf: PluginHoo
         hf.identify("hf/acme/x", files_of(tmp_path, config__json=VIT, preprocessor_config__json=processor))
 
 
-def test_sizes_that_are_numbers_of_pixels_are_no_sides(hf: PluginHooks, tmp_path: Path) -> None:
-    """As of Qwen2-VL."""
+def test_sizes_in_numbers_of_pixels_are_not_side_lengths(hf: PluginHooks, tmp_path: Path) -> None:
+    """As in Qwen2-VL."""
     from layerzoo_hf.processor_bounds import check_processor
 
     check_processor("hf/acme/x", {"size": {"shortest_edge": 3136, "longest_edge": 12_845_056}, "merge_size": 2})
@@ -184,8 +186,8 @@ def test_sizes_that_are_numbers_of_pixels_are_no_sides(hf: PluginHooks, tmp_path
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000, '{"a": ' + "9" * 5000 + "}", ""]
 )
-def test_a_configuration_that_is_no_json_is_an_error_of_ours(text: str, hf: PluginHooks, tmp_path: Path) -> None:
-    with pytest.raises(RepositoryError, match=r"its config\.json is no JSON"):
+def test_an_invalid_json_configuration_raises_a_layerzoo_error(text: str, hf: PluginHooks, tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match=r"its config\.json is not valid JSON"):
         hf.identify("hf/acme/x", files_of(tmp_path, config__json=text))
 
 
@@ -194,16 +196,29 @@ def test_a_configuration_that_is_no_json_is_an_error_of_ours(text: str, hf: Plug
 
 @pytest.mark.parametrize("name", ["zzz requires the evilpkg library", "x; pip install evilpkg", "install `evilpkg`"])
 @pytest.mark.parametrize("key", ["architecture", "model_type", "tokenizer_class", "hidden_act"])
-def test_no_text_of_a_repository_becomes_advice(key: str, name: str, hf: PluginHooks, tmp_path: Path) -> None:
+def test_text_of_a_repository_never_appears_as_advice(key: str, name: str, hf: PluginHooks, tmp_path: Path) -> None:
     given = {"model_type": "timm_wrapper"} if key == "architecture" else BERT
     files = files_of(tmp_path, config__json={**given, key: name}, vocab__txt=WORDS)
     for use in (lambda: hf.identify("hf/acme/x", files), lambda: hf.build(spec_of(), files)):
-        kind, message = told(use)
+        kind, message = reported(use)
         assert kind is not MissingLibraryError
         assert "install evilpkg" not in message.replace(name, "")
 
 
-def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
+@pytest.mark.parametrize("name", sorted(LOADING_ARGUMENTS))
+def test_every_loading_argument_of_timm_is_refused(name: str) -> None:
+    check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {name: False}})
+    with pytest.raises(OutsideRepositoryError, match=rf"`model_args.{name}`"):
+        check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {name: "evil"}})
+
+
+def test_arguments_of_timm_require_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "layerzoo_timm.factory", None)
+    with pytest.raises(MissingLibraryError, match=r"hf/acme/x needs layerzoo-timm.* pip install layerzoo-timm"):
+        check_configuration("hf/acme/x", {"model_type": "timm_wrapper", "model_args": {"drop_rate": 0.1}})
+
+
+def reported(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
     try:
         use()
     except LayerzooError as error:
@@ -211,7 +226,7 @@ def told(use: Callable[[], object]) -> tuple[type[Exception] | None, str]:
     return None, ""
 
 
-def test_a_missing_package_is_named_as_pip_knows_it() -> None:
+def test_a_missing_package_has_its_name_on_pypi() -> None:
     from layerzoo_hf.library_errors import _PACKAGES, translated_errors
 
     absent = next(
@@ -223,7 +238,7 @@ def test_a_missing_package_is_named_as_pip_knows_it() -> None:
         raise ImportError("'a requires the evilpkg library'")
 
 
-def test_no_default_of_the_library_is_refused() -> None:
+def test_defaults_of_the_library_are_accepted() -> None:
     refused: dict[str, str] = {}
     for name in CONFIG_MAPPING:
         try:

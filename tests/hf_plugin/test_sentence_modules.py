@@ -1,4 +1,4 @@
-"""Models of sentence-transformers of another build than one network in the repository's own folder equal `encode`."""
+"""Models of sentence-transformers with other modules, or a network in a subfolder, equal `encode`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# ---------------------------------------------------------------- a network in a folder below
+# ---------------------------------------------------------------- a network in a subfolder
 
 
 def moved(folder: Path, below: str) -> Path:
-    """Move the network of a model to a folder below, as older releases had it."""
+    """Move the network of a model to a subfolder, as in older releases."""
     (folder / below).mkdir(parents=True)
     for path in [each for each in folder.iterdir() if each.is_file()]:
         if path.name not in ("modules.json", "config_sentence_transformers.json", "README.md"):
@@ -49,7 +49,7 @@ def moved(folder: Path, below: str) -> Path:
 
 
 @pytest.mark.parametrize("below", ["0_Transformer", pytest.param("nested/network", marks=pytest.mark.slow)])
-def test_a_network_in_a_folder_below_equals_encode(below: str, networks: Any, tmp_path: Path, declare: Declare) -> None:
+def test_a_network_in_a_subfolder_equals_encode(below: str, networks: Any, tmp_path: Path, declare: Declare) -> None:
     modules = [Pooling(32, pooling_mode="mean"), Dense(32, 8), Normalize()]
     folder = save(tmp_path / "model", networks("bert"), modules, transformer={"max_seq_length": 12})
     moved(folder, below)
@@ -58,7 +58,7 @@ def test_a_network_in_a_folder_below_equals_encode(below: str, networks: Any, tm
     assert_equal(features.values, encoded(folder, [*TEXTS, LONG]))
 
 
-def test_a_checkpoint_in_the_repositorys_own_folder_is_not_that_of_a_network_below(
+def test_a_checkpoint_in_the_root_is_not_used_for_a_network_in_a_subfolder(
     networks: Any, tmp_path: Path, declare: Declare
 ) -> None:
     folder = moved(save(tmp_path / "model", networks("bert"), [Pooling(32)]), "0_Transformer")
@@ -72,9 +72,7 @@ def test_a_checkpoint_in_the_repositorys_own_folder_is_not_that_of_a_network_bel
 
 
 @pytest.mark.slow
-def test_the_layers_of_a_network_below_are_there_without_its_modules(
-    networks: Any, tmp_path: Path, declare: Declare
-) -> None:
+def test_a_network_in_a_subfolder_has_its_layers(networks: Any, tmp_path: Path, declare: Declare) -> None:
     folder = moved(save(tmp_path / "model", networks("bert"), [Pooling(32)]), "0_Transformer")
     found = layerzoo.extract(declare(folder, args={"modules": False}), TEXTS, layer="block.1").values
     plain = tmp_path / "plain"
@@ -83,7 +81,7 @@ def test_the_layers_of_a_network_below_are_there_without_its_modules(
 
 
 @pytest.mark.slow
-def test_a_network_below_on_a_hub(connected: Hub, networks: Any, tmp_path: Path) -> None:
+def test_a_network_in_a_subfolder_of_a_repository(connected: Hub, networks: Any, tmp_path: Path) -> None:
     folder = moved(save(tmp_path / "model", networks("bert"), [Pooling(32), Dense(32, 8)]), "0_Transformer")
     connected.repository("acme/below").commit(files_of(folder))
     assert_equal(layerzoo.extract("hf/acme/below", TEXTS).values, encoded(folder))
@@ -130,7 +128,7 @@ def test_a_static_embedding_equals_encode(seed: int, tmp_path: Path, declare: De
     assert_equal(layerzoo.extract(backbone, TEXTS, prompt="query: ").values, encoded(folder, prompt="query: "))
 
 
-def test_a_static_embedding_truncates_where_its_tokenizer_says(tmp_path: Path, declare: Declare) -> None:
+def test_a_static_embedding_truncates_like_its_tokenizer(tmp_path: Path, declare: Declare) -> None:
     folder = static_model(tmp_path / "model")
     path = folder / "tokenizer.json"
     written = json.loads(path.read_text())
@@ -197,7 +195,7 @@ def test_a_static_embedding_whose_vectors_are_missing_is_named(tmp_path: Path, d
 
 @pytest.fixture(scope="module")
 def routed(networks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Queries go through a StaticEmbedding, documents through a network."""
+    """Save a router: queries use a StaticEmbedding, documents a network."""
     torch.manual_seed(0)
     query = [StaticEmbedding(word_pieces(), embedding_dim=16)]
     document = [Transformer(str(networks("bert"))), Pooling(32, pooling_mode="cls"), Dense(32, 16)]
@@ -208,7 +206,7 @@ def routed(networks: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_route_of_a_router_equals_the_librarys(routed: Path, declare: Declare) -> None:
+def test_each_route_of_a_router_equals_the_library(routed: Path, declare: Declare) -> None:
     library = SentenceTransformer(str(routed), device="cpu")
     assert_equal(layerzoo.extract(declare(routed), TEXTS).values, library.encode(TEXTS))
     for route, encode in (("query", library.encode_query), ("document", library.encode_document)):
@@ -248,7 +246,7 @@ def test_the_asym_of_older_releases(networks: Any, tmp_path: Path, declare: Decl
 
 
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, 3, 4, 5))])
-def test_routes_are_resolved_as_the_library_does(seed: int, tmp_path: Path, declare: Declare) -> None:
+def test_routes_are_resolved_like_the_library(seed: int, tmp_path: Path, declare: Declare) -> None:
     draw = random.Random(seed)
     torch.manual_seed(seed)
     names = draw.sample(["query", "document", "text", "image"], 3)

@@ -1,4 +1,4 @@
-"""Speech networks of a few layers: their blocks are those of the encoder, however much the convolutions do."""
+"""The blocks of speech networks are those of the encoder, whatever the convolutions cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = {
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=() if kind == "sew" else pytest.mark.slow) for kind in TYPES]
 )
-def test_the_blocks_are_those_of_the_encoder(kind: str, layers: int) -> None:
+def test_speech_blocks_are_those_of_the_encoder(kind: str, layers: int) -> None:
     args = FrozenMap({"model_type": kind, "config": {**SIZE, "num_hidden_layers": layers}})
     spec = ModelSpec(id="mine/speech", modality="audio", builder="transformers", args=args)
     resolved = resolved_model(layerzoo.load(spec, weights="random:0", pool="none"))

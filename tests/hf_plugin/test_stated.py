@@ -1,4 +1,4 @@
-"""The size that the catalogue says of a published checkpoint is the one that its name states, or none."""
+"""The catalogued size of a published checkpoint is the one that its name states, or is unknown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def rows() -> dict[str, dict[str, Any]]:
 
 
 def offenders(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The rows whose id states a number of parameters that is off by 2 or more: written apart from the plugin."""
+    """Return the rows whose id states a number of parameters that differs by a factor of 2 or more. Written
+    independently of the plugin."""
     found = []
     for name, row in rows.items():
         stated = [
@@ -37,17 +38,17 @@ def offenders(rows: dict[str, dict[str, Any]]) -> list[str]:
     return found
 
 
-def test_no_row_says_a_size_that_its_id_contradicts(rows: dict[str, dict[str, Any]]) -> None:
+def test_no_row_has_a_size_that_contradicts_its_id(rows: dict[str, dict[str, Any]]) -> None:
     assert offenders(rows) == []
 
 
-def test_an_offender_would_be_found() -> None:
+def test_a_contradicting_row_is_detected() -> None:
     assert offenders({"acme/net-7b": {"params": 1_300_000_000}, "acme/net-1.3b": {"params": 1_300_000_000}}) == [
         "acme/net-7b: 1,300,000,000"
     ]
 
 
-def test_a_checkpoint_has_a_size_only_where_its_name_states_one(rows: dict[str, dict[str, Any]]) -> None:
+def test_a_checkpoint_has_a_size_only_if_its_name_states_one(rows: dict[str, dict[str, Any]]) -> None:
     for name, row in rows.items():
         if "weights" in row and "params" in row:
             stated = stated_params(row["weights"])
@@ -55,7 +56,7 @@ def test_a_checkpoint_has_a_size_only_where_its_name_states_one(rows: dict[str, 
             assert stated[0] <= row["params"] <= stated[1], name
 
 
-def test_what_is_not_known_of_a_checkpoint_is_said_of_its_architecture(rows: dict[str, dict[str, Any]]) -> None:
+def test_a_checkpoint_of_unknown_size_has_no_facts_of_its_architecture(rows: dict[str, dict[str, Any]]) -> None:
     published, architecture = rows["bigscience/bloom"], rows["bloom"]
     assert not {"params", "flops", "layers", "aliases"} & published.keys()
     assert published["summary"] == "BloomModel, size unknown until inspected"
@@ -96,11 +97,11 @@ def test_a_number_with_a_unit_is_a_size(checkpoint: str, millions: float) -> Non
         "a-7b/net",
     ],
 )
-def test_other_names_state_none(checkpoint: str) -> None:
+def test_other_names_state_no_size(checkpoint: str) -> None:
     assert stated_params(checkpoint) is None
 
 
-def test_a_traced_row_is_settled_by_what_is_known_of_its_weights() -> None:
+def test_a_traced_row_is_split_if_its_weights_have_another_size() -> None:
     row = {"id": "acme/net-7b", "aliases": ["net", "net_text"], "summary": "Net", "weights": "hf://acme/net-7b"}
     traced = {**row, "params": 7, "flops": 9, "layers": [["norm", "norm"]]}
     unknown = {"id": "acme/net-7b", "summary": "Net?", "weights": "hf://acme/net-7b"}

@@ -1,4 +1,4 @@
-"""What transformers remembers of one network is no business of the next."""
+"""Tensor caches of transformers do not carry values from one network to the next."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from layerzoo_hf.tensor_caches import without_tensor_caches
 SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
-def test_a_pass_without_values_leaves_no_fake_tensor_behind() -> None:
+def test_a_pass_with_fake_tensors_leaves_no_fake_tensor_in_a_cache() -> None:
     network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))
     with trace_mode("fake"):
-        network(torch.zeros(1, 3, 48, 80))  # a size that no other test takes
+        network(torch.zeros(1, 3, 48, 80))  # a size that no other test uses
     found = get_patches_center_coordinates(3, 5, dtype=torch.float32, device=torch.device("cpu"))
     assert type(found) is torch.Tensor
 
 
-def test_what_is_not_to_be_remembered_is_so_again_after_a_trace_that_ends_early() -> None:
+def test_tensor_caches_are_restored_after_a_partial_trace() -> None:
     usual = pytorch_utils.is_torchdynamo_compiling
     with trace_mode("meta"):
         network = without_tensor_caches(AutoModel.from_config(DINOv3ViTConfig(**SIZE)))

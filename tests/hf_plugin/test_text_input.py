@@ -1,5 +1,5 @@
-"""A network of the library receives every tensor that its own tokenizer returns, for whole, truncated and padded texts,
-alone, in batches and in chunks."""
+"""A network of the library receives every tensor of its own tokenizer, for whole, truncated and padded texts, alone,
+in batches and in chunks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG = " ".join(f"{word} and another" for word in ("film", "sea", "dog", "fox", 
 def saved(
     folder: Path, model_type: str, tokenizer: Any, fields: Mapping[str, Any] = {}, **configuration: Any
 ) -> ModelSpec:
-    """A small network with random weights and a tokenizer in a folder, as the library saves them."""
+    """Save a small network with random weights and a tokenizer in a folder, as the library does."""
     config = {**small(AutoConfig.for_model(model_type).to_dict(), Shrink(layers=2)), **configuration}
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(model_type, **config)).eval().save_pretrained(folder)
@@ -59,7 +59,7 @@ def preprocess(spec: ModelSpec) -> TextPreprocessor:
         ("gpt2", "GPT2Tokenizer"),
     ],
 )
-def test_features_are_those_of_the_library(model_type: str, name: str, tmp_path: Path) -> None:
+def test_features_equal_the_library(model_type: str, name: str, tmp_path: Path) -> None:
     every = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"], "model_max_length": 64}
     (tmp_path / "files").mkdir()
     tokenizer = small_tokenizer(name, tmp_path / "files")
@@ -83,17 +83,17 @@ def test_a_sample_of_the_certificate() -> None:
     names = ("BertTokenizer", "ByT5Tokenizer", "LlamaTokenizer", "RoCBertTokenizer")
     for record in records(names, ("default", "truncation_side='left', model_max_length=12")):
         assert record.verdict == "equal", record
-        assert record.inputs == len(TEXTS) - 1  # an empty text is none
+        assert record.inputs == len(TEXTS) - 1  # an empty text is not a sample
 
 
-def test_tokenizers_that_take_more_than_a_text_say_so() -> None:
+def test_tokenizers_that_require_more_than_a_text_are_reported() -> None:
     found = list(records(("LayoutLMv3Tokenizer", "MarkupLMTokenizer"), ("default",)))
     assert "LayoutLMv3Tokenizer does not take it: Words must be of type" in found[0].reason
     assert any("returns several numbers for each token as xpath_tags_seq" in record.reason for record in found)
 
 
 def chinese() -> PreTrainedTokenizerFast:
-    """A tokenizer without a word for "a", and without a token for what it does not know."""
+    """A tokenizer without a token for "a", and without an unknown token."""
     vocabulary = {"[CLS]": 0, "[SEP]": 1, "[PAD]": 2, "电": 3, "影": 4, "电影": 5}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("电", "影")]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -115,7 +115,7 @@ def test_special_tokens_are_found_without_tokenising_a_text() -> None:
     assert tokenizer.tensors("电影 电") == {"input_ids": [0, 5, 3, 1], "token_type_ids": [0, 1, 1, 2]}
 
 
-def test_a_text_of_which_the_tokenizer_makes_nothing_is_an_empty_sample(tmp_path: Path) -> None:
+def test_a_text_without_tokens_is_an_empty_sample(tmp_path: Path) -> None:
     spec = saved(tmp_path, "bert", chinese(), type_vocab_size=3)
     with pytest.raises(EmptySampleError, match="the tokenizer makes nothing of it"):
         preprocess(spec).rows("abc")
@@ -143,7 +143,7 @@ def test_a_text_that_is_too_long_is_truncated_on_the_tokenizers_side(side: str, 
 @pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "attention_mask"]])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model_type", ["siglip", "siglip2"])
-def test_a_network_that_is_padded_to_its_longest_input_gets_all_that_the_tokenizer_returns(
+def test_a_network_with_fixed_length_gets_every_tensor_of_the_tokenizer(
     model_type: str, side: str, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "files").mkdir()
@@ -169,7 +169,7 @@ def test_a_network_that_is_padded_to_its_longest_input_gets_all_that_the_tokeniz
     np.testing.assert_allclose(found["block.1"][0], state, rtol=1e-4, atol=1e-5)
 
 
-def test_chunks_hold_every_tensor_of_their_tokens_between_special_tokens(tmp_path: Path) -> None:
+def test_chunks_contain_every_tensor_between_special_tokens(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     tokenizer = small_tokenizer("RoCBertTokenizer", tmp_path / "files")
     rows = preprocess(saved(tmp_path / "model", "roc_bert", tokenizer, {"model_max_length": 16}))
@@ -182,7 +182,7 @@ def test_chunks_hold_every_tensor_of_their_tokens_between_special_tokens(tmp_pat
         assert {(row.inputs[name][0], row.inputs[name][-1]) for row in chunks} == {(whole[name][0], whole[name][-1])}
 
 
-def test_a_text_that_was_tokenised_before_shares_no_batch_with_one_that_has_more_tensors(tmp_path: Path) -> None:
+def test_tokenised_texts_with_different_tensors_share_no_batch(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     spec = saved(tmp_path / "model", "roc_bert", small_tokenizer("RoCBertTokenizer", tmp_path / "files"))
     backbone = layerzoo.load(spec, layer="final", pool="mean")
@@ -201,10 +201,10 @@ def usable(model_type: str, **fields: Any) -> int:
 _NO_FILES: Any = {}
 
 
-def test_positions_that_are_kept_for_padding_are_no_positions_of_a_text() -> None:
+def test_positions_reserved_for_padding_are_not_available_to_texts() -> None:
     assert usable("roberta", max_position_embeddings=66, pad_token_id=1) == 64
     assert usable("roberta", max_position_embeddings=66, pad_token_id=5) == 60
-    assert usable("mpnet", max_position_embeddings=66, pad_token_id=0) == 64  # which counts from 1 whatever its padding
+    assert usable("mpnet", max_position_embeddings=66, pad_token_id=0) == 64  # which counts from 1 with any padding
     assert usable("ibert", max_position_embeddings=66, pad_token_id=1) == 64
     assert (
         usable("esm", max_position_embeddings=66, pad_token_id=1, position_embedding_type="absolute", vocab_size=33)
@@ -220,7 +220,7 @@ def test_positions_that_are_kept_for_padding_are_no_positions_of_a_text() -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", sorted(MODEL_MAPPING_NAMES))
-def test_every_network_of_the_library_has_the_positions_that_are_offered_to_texts(model_type: str) -> None:
+def test_every_network_of_the_library_has_the_declared_number_of_positions(model_type: str) -> None:
     fields = small(AutoConfig.for_model(model_type).to_dict(), Shrink(layers=2))
     try:
         config = AutoConfig.for_model(model_type, **fields)
@@ -244,7 +244,7 @@ def test_every_network_of_the_library_has_the_positions_that_are_offered_to_text
             network(input_ids=longer, attention_mask=torch.ones_like(longer))
 
 
-def test_declared_limits_are_those_of_the_table(tmp_path: Path) -> None:
+def test_declared_limits_equal_the_position_table(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     tokenizer = small_tokenizer("RobertaTokenizer", tmp_path / "files")
     fields = {"model_max_length": 10**30}

@@ -1,4 +1,4 @@
-"""Tied parameters that a checkpoint has different values for are loaded as transformers loads them."""
+"""Tied parameters with different values in a checkpoint are loaded like in transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerzoo.spec import FrozenMap, ModelSpec, Weights
 
 NAMES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 LARGE = 40_000
-"""Of the vocabulary: memory of so many embeddings is zero until it is written to."""
+"""The size of the vocabulary: memory of so many embeddings is zero until it is written."""
 SIZES: dict[str, dict[str, Any]] = {
     "bart": {
         "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -49,9 +49,7 @@ CHANGES: dict[str, Callable[[dict[str, Tensor]], None]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(("kind", "part"), [("bart", ""), ("bart", None), ("t5", None)])
-def test_tied_embeddings_have_the_values_that_transformers_loads(
-    tmp_path: Path, kind: str, part: str | None, change: str
-) -> None:
+def test_tied_embeddings_equal_transformers(tmp_path: Path, kind: str, part: str | None, change: str) -> None:
     torch.manual_seed(0)
     whole = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES[kind]))
     whole.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""The library's tokenizers as layerzoo takes them: the tokens of the library itself, and which is the unknown one."""
+"""The tokens, and the unknown token, of the library's tokenizers equal the library."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def alone(library: Any, text: str) -> list[int]:
     return ids
 
 
-def test_tokens_are_the_librarys(library: Any) -> None:
+def test_tokens_equal_the_library(library: Any) -> None:
     tokenizer = LibraryTokenizer(library)
     assert [tokenizer.encode(text) for text in TEXTS] == [alone(library, text) for text in TEXTS]
     assert (tokenizer.prefix, tokenizer.suffix, tokenizer.pad, tokenizer.unknown) == ((101,), (102,), 0, 100)
     assert isinstance(tokenizer, KnowsUnknown)
 
 
-def test_a_tokenizer_with_a_way_of_its_own_is_asked_itself(library: Any) -> None:
+def test_a_tokenizer_with_custom_behaviour_is_called_directly(library: Any) -> None:
     class Backwards(PreTrainedTokenizerFast):
         def __call__(self, text: str, **options: Any) -> Any:
             return super().__call__(" ".join(reversed(text.split())), **options)
@@ -44,7 +44,7 @@ def test_a_tokenizer_with_a_way_of_its_own_is_asked_itself(library: Any) -> None
     assert LibraryTokenizer(own).encode("a fine film") == alone(library, "film fine a")
 
 
-def test_nothing_is_unknown_to_a_vocabulary_without_such_a_token() -> None:
+def test_a_vocabulary_without_an_unknown_token_has_no_unknown_tokens() -> None:
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     bytewise = Tokenizer(models.BPE(letters, []))
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -54,7 +54,7 @@ def test_nothing_is_unknown_to_a_vocabulary_without_such_a_token() -> None:
     assert len(tokenizer.encode("漢🦜")) == len("漢🦜".encode())
 
 
-def test_several_threads_and_a_copy_give_the_same(library: Any) -> None:
+def test_several_threads_and_a_copy_give_equal_tokens(library: Any) -> None:
     tokenizer = LibraryTokenizer(library)
     expected = [tokenizer.encode(text) for text in TEXTS * 20]
     with ThreadPoolExecutor(4) as threads:

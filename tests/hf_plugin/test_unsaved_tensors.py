@@ -1,4 +1,4 @@
-"""Tensors of transformers' networks that no checkpoint holds have the values that their constructors give them."""
+"""Tensors of transformers' networks that no checkpoint holds have the values of their constructors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_an_unsaved_tensor_has_the_value_of_its_constructor(model_type: str) -> 
 
 
 @pytest.mark.slow
-def test_so_have_those_of_every_type_that_can_be_built() -> None:
+def test_unsaved_tensors_of_every_type_have_their_values() -> None:
     """576 types with transformers 5.23."""
     found = {}
     for model_type in MODEL_MAPPING_NAMES:
         try:
             small(model_type)
-        except Exception:  # noqa: BLE001 - what a type needs beside its default configuration is no matter here
+        except Exception:  # noqa: BLE001 - requirements of a type beyond its default configuration do not matter here
             continue
         if names := differing(lambda model_type=model_type: small(model_type))[0]:  # type: ignore[misc]
             found[model_type] = names

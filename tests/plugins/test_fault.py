@@ -99,10 +99,10 @@ def place(file: Path, text: str) -> str:
     return f"{file}:{next(number for number, line in enumerate(lines, start=1) if text in line)}"
 
 
-@pytest.mark.parametrize(("model", "said"), [("shape", "RuntimeError: "), ("key", "KeyError: 'mine'")])
+@pytest.mark.parametrize(("model", "printed"), [("shape", "RuntimeError: "), ("key", "KeyError: 'mine'")])
 @pytest.mark.parametrize("is_own", [True, False])
 def test_a_forward_that_fails_shows_its_line_once_without_torchs_log(
-    new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo, model: str, said: str, is_own: bool
+    new_plugin: NewPlugin, tmp_path: Path, zoo: Zoo, model: str, printed: str, is_own: bool
 ) -> None:
     logged = logging.handlers.BufferingHandler(1000)
     logging.getLogger("torch._subclasses.fake_tensor").addHandler(logged)
@@ -116,7 +116,7 @@ def test_a_forward_that_fails_shows_its_line_once_without_torchs_log(
             act()
         message = str(caught.value)
         assert message.startswith(f"own/{model} could not be traced: ")
-        assert message.count(said) == message.count(f"{line}: ") == message.count("does not run") == 1
+        assert message.count(printed) == message.count(f"{line}: ") == message.count("does not run") == 1
         assert message.endswith(f"# the line of a {model}")
     assert logged.buffer == []
     shown = zoo("layers", "--trace", f"own/{model}")

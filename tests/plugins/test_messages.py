@@ -31,7 +31,7 @@ DISTRIBUTIONS = sorted(
 RAISING = ("exiting", "faulty", "lacking", "native", "raising", "renamed", "wrong")
 UNREADABLE = ("bare", "demanding", "future", "inner", "shared", "torn")
 
-Said = Callable[..., str]
+OutputOf = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def said(home: Path, zoo: Zoo) -> Said:
+def output_of(home: Path, zoo: Zoo) -> OutputOf:
     """Return the output of a command on both streams, and its exit code if it is not 0."""
 
     def run(*arguments: str) -> str:
@@ -63,23 +63,23 @@ def said(home: Path, zoo: Zoo) -> Said:
     return run
 
 
-def test_a_check_of_each_plugin(said: Said) -> None:
+def test_a_check_of_each_plugin(output_of: OutputOf) -> None:
     names = [name for name in DISTRIBUTIONS if name not in ("hanging-zoo", "misbehaving-zoo")]
-    checks = [said("plugin", "check", name, "--format", "table") for name in names]
-    hung = said("plugin", "check", "hanging", "--time-limit", "0.5", "--format", "table")
+    checks = [output_of("plugin", "check", name, "--format", "table") for name in names]
+    hung = output_of("plugin", "check", "hanging", "--time-limit", "0.5", "--format", "table")
     _compare("check", re.sub(r"(?<=  )\d+\.\d+$", "SECONDS", "\n".join([*checks, hung]), flags=re.MULTILINE))
 
 
-def test_the_list_after_the_checks(said: Said) -> None:
+def test_the_list_after_the_checks(output_of: OutputOf) -> None:
     """Only the rows of the sample plugins are compared; other installed plugins may vary."""
-    heading, *rows = said("plugin", "list", "--format", "table").splitlines()[1:]
+    heading, *rows = output_of("plugin", "list", "--format", "table").splitlines()[1:]
     ours = [row for row in rows if any(f"  {name}  " in row for name in DISTRIBUTIONS if name != "misbehaving-zoo")]
     _compare("list", "\n".join([heading, *ours, rows[-1], ""]))
 
 
-def test_each_plugin_shown(said: Said) -> None:
+def test_each_plugin_shown(output_of: OutputOf) -> None:
     names = [name for name in DISTRIBUTIONS if name != "misbehaving-zoo"]
-    _compare("show", "\n".join(said("plugin", "show", name, "--format", "table") for name in names))
+    _compare("show", "\n".join(output_of("plugin", "show", name, "--format", "table") for name in names))
 
 
 def test_the_report_of_the_doctor(home: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_errors_of_loading(home: Path) -> None:
     _compare("load", _stable("\n".join(reported), home))
 
 
-def test_disabling_and_enabling(said: Said) -> None:
+def test_disabling_and_enabling(output_of: OutputOf) -> None:
     steps = [
         "plugin disable plain", "plugin disable plain-zoo", "show plain/next-word", "plugin show plain --format table",
         "plugin check plain --format table", "plugin enable plain", "plugin enable plain",
@@ -130,12 +130,12 @@ def test_disabling_and_enabling(said: Said) -> None:
         "plugin disable first-zoo", "plugin enable first-zoo",
         "plugin disable layerzoo", "plugin disable plian", "plugin enable plian",
     ]  # fmt: skip
-    _compare("disable", "\n".join(said(*step.split()) for step in steps))
+    _compare("disable", "\n".join(output_of(*step.split()) for step in steps))
 
 
-def test_excluding_all_plugins(said: Said) -> None:
+def test_excluding_all_plugins(output_of: OutputOf) -> None:
     steps = ["list", "plugin list", "show acme/vit-shelf", "plugin show acme", "plugin disable acme"]
-    _compare("no_plugins", "\n".join(said("--no-plugins", *step.split()) for step in steps))
+    _compare("no_plugins", "\n".join(output_of("--no-plugins", *step.split()) for step in steps))
 
 
 def test_every_message_has_a_next_step(home: Path) -> None:

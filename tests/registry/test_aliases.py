@@ -1,4 +1,4 @@
-"""An alias in a user's own registry.yaml is written wherever an id is, without a namespace or with the user's."""
+"""An alias in a user's registry.yaml can be used in place of an id, with or without the user's namespace."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ def test_an_alias_is_an_id_in_python() -> None:
 @pytest.mark.parametrize("verb", ["show", "compare", "layers", "layers --trace", "pull", "lock"])
 def test_an_alias_is_an_id_at_the_command_line(zoo: Zoo, verb: str) -> None:
     def run(name: str) -> str:
-        said = zoo(*verb.split(), *[name] * (2 if verb == "compare" else 1))
-        assert said.code == 0
-        return said.out
+        printed = zoo(*verb.split(), *[name] * (2 if verb == "compare" else 1))
+        assert printed.code == 0
+        return printed.out
 
     expected = run("toy/next-word")
     for name in ("second", "mine/fav", "mine/third", "third"):
         assert run(name) == expected
 
 
-def test_inputs_go_through_the_model_of_an_alias(zoo: Zoo, home: Path) -> None:
+def test_an_alias_extracts_with_its_model(zoo: Zoo, home: Path) -> None:
     (home / "texts.txt").write_text("the cat\n", encoding="utf-8")
     assert zoo("extract", "texts.txt", "--model", "second", "--out", "f.npz").code == 0
     assert zoo("tokens", "second", "texts.txt").code == 0
 
 
-def test_a_model_is_built_on_an_alias() -> None:
+def test_a_model_can_have_an_alias_as_its_base() -> None:
     assert layerzoo.model("mine/short").base == "toy/next-word"
     assert layerzoo.model("mine/clips").base == "starter/efficientnet-lite0"
     assert [problem.message.partition(":")[0] for problem in registry().problems()] == [
@@ -71,7 +71,7 @@ def test_a_model_is_built_on_an_alias() -> None:
     ]
 
 
-def test_an_alias_of_what_is_not_there_is_named(zoo: Zoo) -> None:
+def test_an_alias_of_a_missing_model_is_named(zoo: Zoo) -> None:
     with pytest.raises(UnknownModelError, match="the alias 'lost' leads to starter/nothing: there is no model"):
         layerzoo.load("lost")
     assert "the alias 'lost' leads to starter/nothing" in zoo("show", "lost").err
@@ -81,7 +81,7 @@ def test_an_alias_is_completed() -> None:
     assert registry().names("fa", limit=5) == ["fav"]
 
 
-def test_what_an_alias_stands_for_is_disabled_by_its_name(zoo: Zoo) -> None:
+def test_the_model_of_an_alias_is_disabled_by_its_id(zoo: Zoo) -> None:
     for name in ("unwanted", "timm/resnet18.a1_in1k", "timm/resnet50"):
         with pytest.raises(UnknownModelError, match="is disabled by"):
             layerzoo.model(name)
@@ -89,5 +89,5 @@ def test_what_an_alias_stands_for_is_disabled_by_its_name(zoo: Zoo) -> None:
     assert layerzoo.model("timm/resnet34")
 
 
-def test_the_last_part_of_a_plugins_alias_is_enough_at_the_command_line(zoo: Zoo) -> None:
+def test_the_command_line_accepts_the_last_part_of_a_plugins_alias(zoo: Zoo) -> None:
     assert zoo("show", "resnet34", "--format", "ids").out == zoo("show", "timm/resnet34", "--format", "ids").out

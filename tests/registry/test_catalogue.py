@@ -1,4 +1,4 @@
-"""A catalogue with a head: what all lines have in common, and layers as a table."""
+"""A catalogue with a header: the fields that all lines share, and layers as a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NET = {"id": "net", "flops": 10, "layers": [["block.{0..1}", "blocks.{0..1}", "B
 
 @pytest.fixture
 def compiled(tmp_path: Path) -> Compile:
-    """Compile lines as the catalogue of acme: what can be used, and what is wrong."""
+    """Compile lines as the catalogue of acme. Returns: the valid models, and the diagnostics."""
 
     def compile_(*lines: Any) -> tuple[list[ModelSpec], list[Diagnostic]]:
         path = tmp_path / "models.jsonl"
@@ -50,10 +50,10 @@ def marked(problem: Diagnostic) -> str:
     return problem.text[begin : begin + problem.length]
 
 
-# ---------------------------------------------------------------- what is said once
+# ---------------------------------------------------------------- shared fields
 
 
-def test_the_head_says_what_all_lines_have_in_common(compiled: Compile) -> None:
+def test_the_header_declares_fields_shared_by_all_lines(compiled: Compile) -> None:
     (net, other), problems = compiled(HEAD, NET, {"id": "other", "modality": "text"})
     assert problems == []
     assert (net.id, net.modality, net.builder) == ("acme/net", "vision", "acme")
@@ -69,38 +69,38 @@ def test_layers_are_rows_in_the_order_of_the_columns(compiled: Compile) -> None:
     )
 
 
-def test_the_columns_may_be_others(compiled: Compile) -> None:
+def test_columns_can_be_selected(compiled: Compile) -> None:
     head = {**HEAD, "columns": ["name", "module", "prefix_tokens"]}
     ((net,), problems) = compiled(head, {"id": "net", "layers": [["norm", "norm", 1], ["head", ""]]})
     assert problems == []
     assert net.layers == (Layer(name="norm", module="norm", prefix_tokens=1), Layer(name="head", module=""))
 
 
-def test_who_traced_is_known_of_models_with_layers(compiled: Compile) -> None:
+def test_traced_models_record_the_library_version(compiled: Compile) -> None:
     (net, bare), _ = compiled(HEAD, NET, {"id": "bare"})
     assert net.traced_with.to_dict() == VERSIONS
     assert bare.traced_with.to_dict() == {}
 
 
-def test_a_model_that_takes_over_layers_takes_over_who_traced_them() -> None:
+def test_inherited_layers_include_their_library_version() -> None:
     base = {"id": "acme/net", "layers": [{"name": "norm", "module": "norm"}], "traced_with": VERSIONS}
     assert inherit({"id": "mine/net", "modality": "vision"}, base)["traced_with"] == VERSIONS
     own = {"id": "mine/net", "modality": "vision", "layers": [{"name": "norm", "module": "ln"}]}
     assert "traced_with" not in inherit(own, base)
 
 
-def test_aliases_stand_in_the_line_of_their_model(compiled: Compile) -> None:
+def test_aliases_are_fields_of_their_models_line(compiled: Compile) -> None:
     ((net,), problems) = compiled(HEAD, {**NET, "aliases": ["short", "acme/shorter"]})
     assert problems == []
     assert net.aliases == ("acme/short", "acme/shorter")
 
 
-def test_a_line_may_declare_its_layers_by_name(compiled: Compile) -> None:
+def test_a_line_can_declare_layers_by_name(compiled: Compile) -> None:
     ((net,), _) = compiled(HEAD, {"id": "net", "layers": {"norm": "ln"}})
     assert net.layers == (Layer(name="norm", module="ln"),)
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_line_may_declare_its_layers_by_name(compiled: Compile) -> None:
     ],
     ids=str,
 )
-def test_a_mistake_in_the_head_costs_the_whole_file(
+def test_a_mistake_in_the_header_invalidates_the_whole_file(
     compiled: Compile, change: dict[str, Any], place: str, words: str
 ) -> None:
     models, (problem,) = compiled({**HEAD, **change}, NET)
@@ -129,7 +129,7 @@ def test_a_mistake_in_the_head_costs_the_whole_file(
     assert words in problem.message
 
 
-def test_a_head_that_was_cut_off_costs_the_whole_file(compiled: Compile) -> None:
+def test_a_truncated_header_invalidates_the_whole_file(compiled: Compile) -> None:
     models, (problem,) = compiled(json.dumps(HEAD)[:-9], NET, {"id": "other"})
     assert models == []
     assert str(problem).partition(": ")[2].startswith("not one JSON object")
@@ -157,7 +157,7 @@ def test_a_head_that_was_cut_off_costs_the_whole_file(compiled: Compile) -> None
     ],
     ids=str,
 )
-def test_a_mistake_in_a_table_costs_its_line_and_is_marked_in_its_row(
+def test_a_mistake_in_a_table_invalidates_its_line_and_is_marked_in_its_row(
     compiled: Compile, row: Any, place: str | None, words: str
 ) -> None:
     (other,), (problem,) = compiled(HEAD, {**NET, "layers": [*NET["layers"], row]}, {**NET, "id": "other"})
@@ -180,17 +180,17 @@ def test_a_mistake_in_a_table_costs_its_line_and_is_marked_in_its_row(
     ],
     ids=str,
 )
-def test_a_mistake_in_aliases_costs_its_line(compiled: Compile, aliases: Any, place: str, words: str) -> None:
+def test_a_mistake_in_aliases_invalidates_its_line(compiled: Compile, aliases: Any, place: str, words: str) -> None:
     (taken,), (problem,) = compiled(HEAD, {"id": "taken-by", "aliases": ["taken"]}, {**NET, "aliases": aliases})
     assert taken.id == "acme/taken-by"
     assert (problem.line, marked(problem)) == (3, place)
     assert words in problem.message
 
 
-# ---------------------------------------------------------------- written
+# ---------------------------------------------------------------- writing
 
 
-def test_what_is_written_is_what_is_read(compiled: Compile) -> None:
+def test_a_written_catalogue_is_read_back_unchanged(compiled: Compile) -> None:
     layers = [
         Layer(name=f"block.{i}", module=f"b.{i}", axes=AXES, shape=tuple(range(1, len(AXES))), flops=i, depth=i / 9)
         for i in range(2)
@@ -210,13 +210,13 @@ def test_what_is_written_is_what_is_read(compiled: Compile) -> None:
     assert last.traced_with.to_dict() == VERSIONS
 
 
-def test_the_same_models_in_another_order_are_the_same_file() -> None:
+def test_the_file_does_not_depend_on_the_order_of_models() -> None:
     models = [{"id": "b", "args": {}, "summary": "B"}, {"summary": "A", "id": "a"}]
     texts = {"".join(catalogue_lines(each, common={}, traced_with={})) for each in (models, models[::-1])}
     assert len(texts) == 1
 
 
-def test_models_that_are_in_no_file_yet_are_checked_as_lines_are() -> None:
+def test_models_are_checked_as_lines_before_they_are_written() -> None:
     source = RegistrySource("models.jsonl", "plugin", "acme", "acme-zoo")
     fine, problem = compile_models([{"id": "a", "modality": "text", "builder": "b"}, {"id": "a"}], source)
     assert isinstance(fine, dict)

@@ -1,4 +1,4 @@
-"""A folder cannot change an experiment silently: one line says which files of it count, and what they change."""
+"""A folder cannot change an experiment silently: a notice names the files that apply and what they change."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ aliases: {pet: mine/net, short: pet}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "_logged", set())
 
 
 @pytest.fixture
 def config(home: Path) -> Path:
-    """The folder of the user's own files, with a registry.yaml."""
+    """Return the configuration folder of the user, with a registry.yaml."""
     folder = home.parent / "config" / "layerzoo"
     folder.mkdir(parents=True)
     (folder / "registry.yaml").write_text(OWN, encoding="utf-8")
@@ -45,7 +45,7 @@ def config(home: Path) -> Path:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+def notice(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     caplog.set_level(logging.WARNING, logger="layerzoo")
     lines: list[str] = []
 
@@ -66,7 +66,7 @@ def declare(folder: Path, text: str) -> Path:
 
 
 def lock(folder: Path, **models: tuple[str, str | None]) -> Path:
-    """Write a lock: source and commit by the name of a repository."""
+    """Write a lock. sources: source and commit by the name of a repository."""
     plain = {
         f"hf/acme/{name}": {"source": source, "revision": revision, "files": {}}
         for name, (source, revision) in models.items()
@@ -76,44 +76,44 @@ def lock(folder: Path, **models: tuple[str, str | None]) -> Path:
     return path
 
 
-# ---------------------------------------------------------------- what the line says
+# ---------------------------------------------------------------- the notice
 
 
-def test_the_line_names_the_file_and_what_it_adds(home: Path, told: list[str]) -> None:
+def test_the_notice_names_the_file_and_its_models(home: Path, notice: list[str]) -> None:
     path = declare(home, "models: {net: {modality: text, builder: toy}}\naliases: {q: mine/net}\n")
     assert registry().model("toy/next-word")
-    (line,) = told
+    (line,) = notice
     assert line.startswith(f"using {path} (adds mine/net, q → mine/net). ")
     assert "--no-local-files" in line
     assert "LAYERZOO_NO_LOCAL_FILES=1" in line
 
 
-def test_the_line_is_said_once(home: Path, told: list[str]) -> None:
+def test_the_notice_is_printed_once(home: Path, notice: list[str]) -> None:
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     for _ in range(2):
         registry().models()
         registry().ids()
         registry().entries()
         registry().model("mine/net")
-    assert len(told) == 1
+    assert len(notice) == 1
 
 
-def test_a_file_that_has_changed_is_named_again(home: Path, told: list[str]) -> None:
+def test_a_changed_file_is_named_again(home: Path, notice: list[str]) -> None:
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     registry().ids()
     declare(home, "models: {other: {modality: text, builder: toy}}\n")
     registry().ids()
-    assert ["adds mine/net" in told[0], "adds mine/other" in told[1]] == [True, True]
+    assert ["adds mine/net" in notice[0], "adds mine/other" in notice[1]] == [True, True]
 
 
-def test_without_files_nothing_is_said(home: Path, told: list[str]) -> None:
+def test_without_files_there_is_no_notice(home: Path, notice: list[str]) -> None:
     registry().ids()
     assert registry().model("toy/next-word")
-    assert told == []
+    assert notice == []
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("models: {net: {modality: text, builder: toy}}", "hides your own mine/net"),
         (
@@ -137,20 +137,20 @@ def test_without_files_nothing_is_said(home: Path, told: list[str]) -> None:
         ("requires: layerzoo>=99\nmodels: {}", "nothing of it counts"),
     ],
 )
-def test_the_line_says_what_changes_for_the_user_s_own_models(
-    home: Path, config: Path, told: list[str], text: str, said: str
+def test_the_notice_lists_changes_of_the_users_models(
+    home: Path, config: Path, notice: list[str], text: str, message: str
 ) -> None:
     assert config.is_dir()
     declare(home, f"{text}\n")
     registry().ids()
-    (line,) = told
-    assert said in line
-    if "apart" not in said and "toy" not in text:
+    (line,) = notice
+    assert message in line
+    if "apart" not in message and "toy" not in text:
         assert "mine/apart" not in line
 
 
-def test_what_a_local_file_says_counts_as_the_line_says(home: Path, config: Path) -> None:
-    """The line is computed from the names alone, and this from whole models."""
+def test_a_local_file_takes_precedence_as_its_notice_says(home: Path, config: Path) -> None:
+    """The notice is computed from the names alone, and the models are resolved completely."""
     assert config.is_dir()
     before = {spec.id: spec for spec in registry().models(plugin="mine")}
     declare(home, "models: {net: {modality: text, builder: toy, license: mit}}\n")
@@ -158,19 +158,19 @@ def test_what_a_local_file_says_counts_as_the_line_says(home: Path, config: Path
     assert {name for name in before if before[name] != after[name]} == {"mine/net", "mine/child", "mine/far"}
 
 
-def test_many_names_are_counted(home: Path, told: list[str]) -> None:
+def test_many_names_are_counted(home: Path, notice: list[str]) -> None:
     declare(home, "models:\n" + "".join(f"  net{at}: {{modality: text, builder: toy}}\n" for at in range(18)))
     registry().ids()
-    assert "mine/net0, mine/net1, mine/net2, mine/net3, mine/net4, mine/net5 and 12 more" in told[0]
+    assert "mine/net0, mine/net1, mine/net2, mine/net3, mine/net4, mine/net5 and 12 more" in notice[0]
 
 
-def test_a_name_cannot_drive_the_terminal(home: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_cannot_control_the_terminal(home: Path, notice: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = home / "a\x1b[31m\nfailed: b\u202e"
     folder.mkdir()
     monkeypatch.chdir(folder)
     declare(folder, "models: {net: {modality: text, builder: toy}}\n")
     registry().ids()
-    (line,) = told
+    (line,) = notice
     assert line.isprintable()
     assert r"a\x1b[31m\nfailed: b\u202e" in line
 
@@ -178,52 +178,52 @@ def test_a_name_cannot_drive_the_terminal(home: Path, told: list[str], monkeypat
 # ---------------------------------------------------------------- the lock
 
 
-def test_a_lock_that_moves_a_model_says_from_where_to_where(home: Path, told: list[str]) -> None:
+def test_the_notice_of_a_lock_names_the_previous_and_the_new_revision(home: Path, notice: list[str]) -> None:
     path = lock(home, one=("hf://acme/one", NEW), two=("hf://acme/two@dev/f.safetensors", OLD))
     assert registry().model("toy/next-word")
-    (line,) = told
+    (line,) = notice
     assert f"using {path} (moves hf/acme/one (main → 222222222222), hf/acme/two (dev → 111111111111))" in line
 
 
-def test_a_local_lock_is_compared_with_the_user_s_own(home: Path, config: Path, told: list[str]) -> None:
+def test_a_local_lock_is_compared_with_the_lock_of_the_user(home: Path, config: Path, notice: list[str]) -> None:
     lock(config, one=("hf://acme/one", OLD), two=("hf://acme/two", OLD), same=("hf://acme/same", OLD))
     lock(home, one=("hf://acme/one", NEW), same=("hf://acme/same", OLD))
     registry().ids()
-    (line,) = told
+    (line,) = notice
     assert "hf/acme/one (111111111111 → 222222222222)" in line
     assert "hf/acme/two (111111111111 → main)" in line
     assert "pins hf/acme/same" in line
 
 
-def test_a_local_registry_leaves_the_user_s_own_lock_out(home: Path, config: Path, told: list[str]) -> None:
+def test_a_local_registry_excludes_the_lock_of_the_user(home: Path, config: Path, notice: list[str]) -> None:
     own = lock(config, one=("hf://acme/one", OLD))
     assert lock_path() == own
     declare(home, "models: {}\n")
     registry().ids()
     assert lock_path() == home / "layerzoo.lock"
-    assert f"{own} is ignored" in told[0]
-    assert "hf/acme/one (111111111111 → main)" in told[0]
+    assert f"{own} is ignored" in notice[0]
+    assert "hf/acme/one (111111111111 → main)" in notice[0]
 
 
-def test_the_model_that_is_asked_for_comes_first(home: Path, told: list[str]) -> None:
+def test_the_requested_model_is_named_first(home: Path, notice: list[str]) -> None:
     lock(home, **{f"net{at:02}": (f"hf://acme/net{at:02}", NEW) for at in range(20)})
     with pytest.raises(Exception, match="repository of the hub"):
         registry().model("hf/acme/net17")
-    assert "(moves hf/acme/net17 (main → 222222222222), hf/acme/net00" in told[0]
-    assert "and 14 more" in told[0]
+    assert "(moves hf/acme/net17 (main → 222222222222), hf/acme/net00" in notice[0]
+    assert "and 14 more" in notice[0]
 
 
-def test_registry_and_lock_share_one_line(home: Path, told: list[str]) -> None:
+def test_registry_and_lock_share_one_line(home: Path, notice: list[str]) -> None:
     registry_file, lock_file = declare(home, "aliases: {q: toy/next-word}\n"), lock(home, one=("hf://acme/one", NEW))
     registry().ids()
     assert registry().model("q").id == "toy/next-word"
-    (line,) = told
+    (line,) = notice
     assert str(registry_file) in line
     assert str(lock_file) in line
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop", "nowhere", "binary", "large", "twice", "size"])
-def test_a_lock_that_cannot_be_used_stops_what_needs_it(home: Path, told: list[str], kind: str) -> None:
+def test_an_invalid_lock_stops_the_commands_that_need_it(home: Path, notice: list[str], kind: str) -> None:
     path = home / "layerzoo.lock"
     content = {
         "binary": b"\x00\xff",
@@ -243,24 +243,24 @@ def test_a_lock_that_cannot_be_used_stops_what_needs_it(home: Path, told: list[s
     with pytest.raises(LockError, match=str(path)):
         registry().model("toy/next-word")
     assert "toy/next-word" in registry().ids()
-    assert f"{path} (no model can be loaded: " in told[0]
+    assert f"{path} (no model can be loaded: " in notice[0]
 
 
-# ---------------------------------------------------------------- files that are left out, or are the user's own
+# ---------------------------------------------------------------- excluded files, and files of the user
 
 
-def test_local_files_can_be_left_out(home: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_files_can_be_excluded(home: Path, notice: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     lock(home, one=("hf://acme/one", NEW))
     monkeypatch.setenv("LAYERZOO_NO_LOCAL_FILES", "1")
     assert "mine/net" not in registry().ids()
     assert Lock.read().models == {}
-    assert told == []
+    assert notice == []
     monkeypatch.setenv("LAYERZOO_NO_LOCAL_FILES", "0")
     assert "mine/net" in registry().ids()
 
 
-def test_an_unreadable_file_can_be_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_can_be_excluded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(home / "registry.yaml")
     with pytest.raises(RegistryError, match="--no-local-files"):
         registry().ids()
@@ -268,30 +268,30 @@ def test_an_unreadable_file_can_be_left_out(home: Path, monkeypatch: pytest.Monk
     assert "toy/next-word" in registry().ids()
 
 
-def test_the_user_s_own_files_are_named_for_what_follows_from_them(home: Path, config: Path, told: list[str]) -> None:
+def test_files_of_the_user_are_named_for_their_effects(home: Path, config: Path, notice: list[str]) -> None:
     assert home.is_dir()
     registry().ids()
     assert registry().model("toy/next-word")
-    assert told == []
+    assert notice == []
     assert registry().model("pet").id == "mine/net"
-    (line,) = told
+    (line,) = notice
     assert line == f"using {config / 'registry.yaml'} (declares mine/net)."
 
 
-def test_the_folder_of_the_configuration_is_no_other_folder(
-    config: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_configuration_folder_is_not_a_local_folder(
+    config: Path, notice: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(config)
     monkeypatch.setenv("LAYERZOO_NO_LOCAL_FILES", "1")
     registry().ids()
-    assert told == []
+    assert notice == []
     assert registry().model("mine/net")
 
 
 # ---------------------------------------------------------------- the command line, and the digests
 
 
-def test_data_on_standard_output_is_the_same(home: Path, zoo: Zoo) -> None:
+def test_the_notice_does_not_change_standard_output(home: Path, zoo: Zoo) -> None:
     before = zoo("list", "--plugin", "toy", "--format", "json")
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     after = zoo("list", "--plugin", "toy", "--format", "json")
@@ -302,7 +302,7 @@ def test_data_on_standard_output_is_the_same(home: Path, zoo: Zoo) -> None:
     assert "mine/net" in zoo("list", "--format", "ids").out
 
 
-def test_a_process_says_one_line_on_standard_error(home: Path) -> None:
+def test_a_process_prints_one_notice_on_standard_error(home: Path) -> None:
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     lock(home, one=("hf://acme/one", NEW))
     program = "import layerzoo; layerzoo.models(); layerzoo.model('mine/net'); layerzoo.model('toy/next-word')"
@@ -311,7 +311,7 @@ def test_a_process_says_one_line_on_standard_error(home: Path) -> None:
     assert done.stderr.startswith(f"using {home / 'registry.yaml'} (adds mine/net) and {home / 'layerzoo.lock'} (moves")
 
 
-def test_completion_says_nothing(home: Path) -> None:
+def test_completion_prints_no_notice(home: Path) -> None:
     declare(home, "models: {net: {modality: text, builder: toy}}\n")
     command = [sys.executable, "-c", "from layerzoo.cli import main; main()"]
     environment = {**os.environ, "_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo show mine/", "COMP_CWORD": "2"}
@@ -320,7 +320,7 @@ def test_completion_says_nothing(home: Path) -> None:
     assert done.stdout == "plain\tnet\t\n"
 
 
-def test_the_digests_of_the_files_are_known(home: Path, config: Path) -> None:
+def test_the_digests_of_the_files_are_reported(home: Path, config: Path) -> None:
     local, locked = declare(home, "models: {}\n"), lock(home, one=("hf://acme/one", NEW))
     found = [each.to_dict() for each in registry().user_files()]
     expected = [(local, "working directory"), (config / "registry.yaml", "configuration directory")]

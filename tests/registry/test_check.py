@@ -1,4 +1,4 @@
-"""A registry file is checked as what it is, in the zoo that it belongs to."""
+"""A registry file is checked in the context that it belongs to."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_the_files_of_the_project_have_no_problems(home: Path, file: Path) -> No
     assert check(str(file)) == []
 
 
-def test_an_installed_plugin_s_file_is_that_plugin_s(install: Callable[..., None]) -> None:
+def test_the_file_of_an_installed_plugin_has_its_namespace(install: Callable[..., None]) -> None:
     install("good")
     assert check(str(ON_DISK / "good" / "acme_zoo" / "registry.yaml")) == []
 
 
-def test_a_plugin_in_development_is_known_by_its_project(home: Path) -> None:
+def test_a_plugin_in_development_is_identified_by_its_project_file(home: Path) -> None:
     package = home / "src" / "shop_zoo"
     package.mkdir(parents=True)
     (package / "registry.yaml").write_text(PLUGIN, encoding="utf-8")
@@ -41,13 +41,13 @@ def test_a_plugin_in_development_is_known_by_its_project(home: Path) -> None:
     assert {problem.code for problem in check(str(package / "registry.yaml"))} == {"unknown-key"}
 
 
-def test_a_file_may_have_any_name_and_be_said_to_be_a_plugin_s(home: Path) -> None:
+def test_any_file_can_be_checked_for_a_given_namespace(home: Path) -> None:
     (home / "draft.yml").write_text(PLUGIN, encoding="utf-8")
     assert check("draft.yml", "shop") == []
     assert [problem.code for problem in check("draft.yml")] == ["unknown-key"]
 
 
-def test_a_user_s_file_may_name_what_is_installed_and_what_other_files_of_his_say(
+def test_a_users_file_can_refer_to_installed_models_and_other_user_files(
     home: Path, install: Callable[..., None]
 ) -> None:
     install("good")
@@ -62,7 +62,7 @@ def test_a_user_s_file_may_name_what_is_installed_and_what_other_files_of_his_sa
     assert "mine/none" in problem.message
 
 
-def test_a_plugin_s_file_is_not_blamed_for_what_the_user_switched_off(home: Path, install: Callable[..., None]) -> None:
+def test_disabled_plugins_cause_no_problem_in_a_plugins_file(home: Path, install: Callable[..., None]) -> None:
     install("good")
     (home / "registry.yaml").write_text("layerzoo: 1\ndisable: [acme/vit-shelf]\n", encoding="utf-8")
     assert check(str(ON_DISK / "good" / "acme_zoo" / "registry.yaml")) == []
@@ -70,7 +70,7 @@ def test_a_plugin_s_file_is_not_blamed_for_what_the_user_switched_off(home: Path
     assert blamed == []
 
 
-def test_a_catalogue_is_checked_with_the_file_beside_it(home: Path) -> None:
+def test_a_catalogue_is_checked_with_its_registry_file(home: Path) -> None:
     shutil.copytree(ON_DISK / "good" / "acme_zoo", home / "acme_zoo")
     with (home / "acme_zoo" / "models.jsonl").open("a", encoding="utf-8") as catalogue:
         catalogue.write('{"id": "late", "modality": "text", "base": "vit-shelff"}\n')
@@ -81,25 +81,25 @@ def test_a_catalogue_is_checked_with_the_file_beside_it(home: Path) -> None:
         check(str(home / "acme_zoo" / "models.jsonl"))
 
 
-def test_a_file_that_cannot_be_read_is_a_problem(home: Path) -> None:
+def test_an_unreadable_file_is_a_problem(home: Path) -> None:
     (home / "registry.yaml").mkdir()
     (problem,) = check("registry.yaml")
     assert problem.code == "unreadable"
     assert "cannot be read" in problem.marked()
 
 
-def test_a_file_that_is_not_there_is_an_error(home: Path) -> None:
+def test_a_missing_file_is_an_error(home: Path) -> None:
     with pytest.raises(NotFoundError, match=r"there is no file none\.yaml"):
         check("none.yaml")
 
 
-def test_what_is_no_namespace_is_refused(home: Path) -> None:
+def test_an_invalid_namespace_is_refused(home: Path) -> None:
     (home / "registry.yaml").write_text(PLUGIN, encoding="utf-8")
     with pytest.raises(UsageError, match="'Shop!' is not a valid namespace"):
         check("registry.yaml", "Shop!")
 
 
-def test_an_invalid_model_is_refused_with_the_line_in_question(home: Path) -> None:
+def test_the_error_for_an_invalid_model_shows_its_line(home: Path) -> None:
     (home / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  a: {modality: text, builder: toy, licence: mit}\n", encoding="utf-8"
     )
@@ -126,7 +126,7 @@ def test_an_invalid_model_is_refused_with_the_line_in_question(home: Path) -> No
         ("a: [", "invalid", False),
     ],
 )
-def test_a_mistake_in_the_head_costs_only_itself(
+def test_a_mistake_outside_of_the_models_keeps_the_models(
     home: Path, monkeypatch: pytest.MonkeyPatch, head: str, state: str, kept: bool
 ) -> None:
     shutil.copytree(ON_DISK / "good", home / "site")

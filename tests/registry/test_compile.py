@@ -1,4 +1,4 @@
-"""From the author's form to plain specs, and everything that is wrong with it at once."""
+"""Registry files are compiled into specs, and all their mistakes are reported together."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ CompileText = Callable[..., tuple[dict[str, Any], list[Diagnostic]]]
 
 @pytest.fixture
 def compile_text(tmp_path: Path) -> CompileText:
-    """Compile a text as a plugin's file: models by id, and diagnostics."""
+    """Compile a text as the file of a plugin. Returns: models by id, and diagnostics."""
 
     def compile_(text: str, role: Any = "plugin", namespace: str = "acme") -> tuple[dict[str, Any], list[Diagnostic]]:
         path = tmp_path / "registry.yaml"
         path.write_text(textwrap.dedent(text), encoding="utf-8")
-        return _sorted_out(compile_registry(RegistrySource(str(path), role, namespace, "acme-zoo"), VERSION))
+        return _sorted(compile_registry(RegistrySource(str(path), role, namespace, "acme-zoo"), VERSION))
 
     return compile_
 
 
-def _sorted_out(compiled: Compiled) -> tuple[dict[str, Any], list[Diagnostic]]:
+def _sorted(compiled: Compiled) -> tuple[dict[str, Any], list[Diagnostic]]:
     rows = list(compiled.rows)
     return (
         {row["id"]: row for row in rows if isinstance(row, dict)},
@@ -46,7 +46,7 @@ def _sorted_out(compiled: Compiled) -> tuple[dict[str, Any], list[Diagnostic]]:
     )
 
 
-def test_a_model_is_translated_into_a_spec(compile_text: CompileText) -> None:
+def test_a_model_is_compiled_into_a_spec(compile_text: CompileText) -> None:
     models, diagnostics = compile_text("""
         layerzoo: 1
         builders: [acme]
@@ -102,7 +102,7 @@ def test_a_model_is_translated_into_a_spec(compile_text: CompileText) -> None:
     assert ModelSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_ids_get_the_namespace_in_front_where_they_lack_it(compile_text: CompileText) -> None:
+def test_ids_without_a_namespace_get_that_of_the_plugin(compile_text: CompileText) -> None:
     models, _ = compile_text("""
         layerzoo: 1
         models:
@@ -116,7 +116,7 @@ def test_ids_get_the_namespace_in_front_where_they_lack_it(compile_text: Compile
     assert models["acme/far"]["base"] == "timm/net"
 
 
-def test_a_local_path_begins_at_the_folder_of_the_file(compile_text: CompileText, tmp_path: Path) -> None:
+def test_a_local_path_is_relative_to_the_folder_of_the_file(compile_text: CompileText, tmp_path: Path) -> None:
     models, _ = compile_text("""
         layerzoo: 1
         models:
@@ -131,7 +131,7 @@ def test_a_local_path_begins_at_the_folder_of_the_file(compile_text: CompileText
     ]
 
 
-def test_digests_of_several_files_are_kept_by_name(compile_text: CompileText) -> None:
+def test_digests_of_several_files_are_stored_by_name(compile_text: CompileText) -> None:
     digest = "ab" * 32
     models, diagnostics = compile_text(f"""
         layerzoo: 1
@@ -147,7 +147,7 @@ def test_digests_of_several_files_are_kept_by_name(compile_text: CompileText) ->
     assert models["acme/net"]["weights"]["sha256"] == [["model.safetensors", digest], ["a.json", digest]]
 
 
-# One model each, as it stands behind `net:`, and what is said about it.
+# One model each: the value of `net:`, and its diagnostics.
 MISTAKES = [
     ("{modality: text}", "5:3: the key 'builder' is missing"),
     ("{builder: b}", "5:3: the key 'modality' is missing"),
@@ -165,7 +165,7 @@ MISTAKES = [
     ("{modality: audio, builder: b, preprocess: {sample_rate: 16000}}", "Nearest: sample_rate_hz"),
     (
         f"{VISION}, size_px: 0, mean: [0, 0, 0], std: [1, 1, 1]}}}}",
-        "preprocess.size_px: 0 is no size: 1 to 1000000",
+        "preprocess.size_px: 0 is not a size: 1 to 1000000",
     ),
     ("{modality: vision, builder: b, preprocess: {resize: cubic}}", "Nearest: bicubic"),
     (
@@ -189,10 +189,10 @@ MISTAKES = [
     ("{modality: text, builder: b, layers: {a: {module: a, axes: batch channel, shape: [1, 2]}}}", "does not fit"),
     ("{modality: text, builder: b, layers: {a: a}, default: {layer: b}}", "there is no layer 'b'"),
     ("{modality: text, builder: b, default: {pool: maen}}", "no pooling 'maen'. Nearest: mean"),
-    ("{modality: text, builder: b, weights: ftp://x/y}", "is no source of weights"),
+    ("{modality: text, builder: b, weights: ftp://x/y}", "is not a source of weights"),
     ("{modality: text, builder: b, weights: https://x/y.bin}", "weights from https:// need a sha256"),
     ("{modality: text, builder: b, weights: package://x/y.bin}", "weights from package:// need a sha256"),
-    ("{modality: text, builder: b, weights: hf://x}", "is no source of weights"),
+    ("{modality: text, builder: b, weights: hf://x}", "is not a source of weights"),
     ("{modality: text, builder: b, weights: hf://x/y/../z}", "must not hold . or .."),
     ("{modality: text, builder: b, weights: {source: 'hf://x/y', sha256: abc}}", "64 hexadecimal digits"),
     (
@@ -208,7 +208,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("model", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
-def test_a_mistake_is_named_at_its_place(compile_text: CompileText, model: str, words: str) -> None:
+def test_a_mistake_is_reported_with_its_position(compile_text: CompileText, model: str, words: str) -> None:
     models, diagnostics = compile_text(
         f"layerzoo: 1\nmodels:\n  fine: {{modality: text, builder: b}}\n\n  net: {model}\n"
     )
@@ -218,7 +218,7 @@ def test_a_mistake_is_named_at_its_place(compile_text: CompileText, model: str, 
     assert {diagnostic.line for diagnostic in diagnostics} == {5}
 
 
-def test_all_mistakes_of_a_file_are_found_at_once(compile_text: CompileText) -> None:
+def test_all_mistakes_of_a_file_are_reported_together(compile_text: CompileText) -> None:
     _, diagnostics = compile_text("""
         layerzoo: 1
         models:
@@ -249,21 +249,21 @@ def test_all_mistakes_of_a_file_are_found_at_once(compile_text: CompileText) -> 
         ("layerzoo: 1\nmodels: {a: [", "invalid", "not valid YAML"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, state: str, words: str) -> None:
+def test_an_unusable_file_is_reported_with_its_reason(tmp_path: Path, text: str, state: str, words: str) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text(text, encoding="utf-8")
     compiled = compile_registry(RegistrySource(str(path), "plugin", "acme", "acme-zoo"), VERSION)
     assert compiled.head.state == state
     assert words in str(compiled.head.cause)
-    assert _sorted_out(compiled)[0] == {}
+    assert _sorted(compiled)[0] == {}
 
 
-def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     compiled = compile_registry(RegistrySource(str(tmp_path / "registry.yaml"), "plugin", "acme", "acme-zoo"), VERSION)
     assert "cannot be read: No such file" in str(compiled.head.cause)
 
 
-def test_a_users_models_live_under_mine(compile_text: CompileText) -> None:
+def test_models_of_the_user_are_in_the_namespace_mine(compile_text: CompileText) -> None:
     text = """
         layerzoo: 1
         models:
@@ -276,15 +276,15 @@ def test_a_users_models_live_under_mine(compile_text: CompileText) -> None:
     assert "'timm/c': your own models live under mine/, as in mine/c" in str(diagnostics[0])
 
 
-def test_a_users_aliases_lead_anywhere(tmp_path: Path) -> None:
+def test_aliases_of_the_user_can_refer_to_any_model(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text("layerzoo: 1\naliases: {a: timm/net, b: shelf, timm/c: timm/net}\n", encoding="utf-8")
     compiled = compile_registry(RegistrySource(str(path), "user", "mine"), VERSION)
     assert compiled.head.aliases == {"a": "timm/net", "b": "mine/shelf"}
-    assert "'timm/c': your own aliases have no slash" in str(_sorted_out(compiled)[1][0])
+    assert "'timm/c': your own aliases have no slash" in str(_sorted(compiled)[1][0])
 
 
-def test_a_plugins_aliases_stay_in_its_namespace(tmp_path: Path) -> None:
+def test_aliases_of_a_plugin_are_in_its_namespace(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text("layerzoo: 1\naliases: {resnet50: resnet50.a1_in1k}\n", encoding="utf-8")
     head = compile_registry(RegistrySource(str(path), "plugin", "timm", "layerzoo-timm"), VERSION).head
@@ -318,7 +318,7 @@ def test_two_names_of_one_model_are_a_mistake(compile_text: CompileText) -> None
         ('{"id": "n", "modality": "text", "builder": "b", "params": 1.5}', "params: a whole number is wanted"),
     ],
 )
-def test_a_bad_line_of_a_catalogue_costs_only_itself(tmp_path: Path, line: str, words: str) -> None:
+def test_an_invalid_line_of_a_catalogue_affects_only_itself(tmp_path: Path, line: str, words: str) -> None:
     fine = '{"id": "fine", "modality": "text", "builder": "b"}'
     path = tmp_path / "models.jsonl"
     path.write_text(f"{fine}\n{line}\n\n{fine.replace('fine', 'other')}\n", encoding="utf-8")
@@ -337,7 +337,9 @@ def test_a_bad_line_of_a_catalogue_costs_only_itself(tmp_path: Path, line: str, 
         ("layer zoo", "0.1", False),
     ],
 )
-def test_a_requirement_is_met_or_says_why_not(requirement: str, version: str | None, is_met: bool) -> None:
+def test_a_requirement_is_compared_with_the_installed_version(
+    requirement: str, version: str | None, is_met: bool
+) -> None:
     assert (unmet(requirement, version) is None) == is_met
 
 
@@ -351,7 +353,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(WORDS, VALUES, max_size=6))
-def test_whatever_stands_in_a_model_it_is_a_spec_or_a_diagnostic(tmp_path_factory: Any, model: dict[str, Any]) -> None:
+def test_any_model_gives_a_spec_or_a_diagnostic(tmp_path_factory: Any, model: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_text(json.dumps({"id": "net", **model}) + "\n", encoding="utf-8")
     for row in compile_catalogue(RegistrySource(str(path), "plugin", "acme", "acme-zoo")):
@@ -360,7 +362,7 @@ def test_whatever_stands_in_a_model_it_is_a_spec_or_a_diagnostic(tmp_path_factor
             assert ModelSpec.from_json(spec.to_json()) == spec
 
 
-def test_sound_is_declared_in_hertz_and_seconds(compile_text: CompileText) -> None:
+def test_audio_is_declared_in_hertz_and_seconds(compile_text: CompileText) -> None:
     models, _ = compile_text("""
         layerzoo: 1
         models:
@@ -389,6 +391,6 @@ def test_a_bad_digest_is_one_mistake(source: str, sha256: object) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_value_is_not_called_missing_too(wrong: dict[str, object]) -> None:
+def test_an_invalid_value_is_not_also_reported_as_missing(wrong: dict[str, object]) -> None:
     _, mistakes = check_model("mine/net", {"modality": "text", "builder": "toy", **wrong}, Path())
     assert len(mistakes) == 1

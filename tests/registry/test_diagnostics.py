@@ -1,4 +1,4 @@
-"""One problem as a line, and as people read it."""
+"""A diagnostic as one line, and with the marked source line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def _marked(text: str, start: int, stop: int) -> list[str]:
     return Diagnostic.at(place, path="f.yaml", code="syntax", message="wrong").marked().split("\n")
 
 
-def test_a_diagnostic_is_one_line_and_its_code_stands_behind_the_message() -> None:
+def test_a_diagnostic_is_one_line_that_ends_with_its_code() -> None:
     diagnostic = Diagnostic(path="f.yaml", line=3, column=5, code="syntax", message="wrong")
     assert str(diagnostic) == "f.yaml:3:5: wrong"
     assert diagnostic.marked() == "f.yaml:3:5: wrong  [syntax]"
 
 
-def test_the_marker_stands_below_what_is_wrong() -> None:
+def test_the_marker_is_below_the_mistake() -> None:
     assert _marked("a: 1\nkey: value\n", 10, 15) == [
         "f.yaml:2:6: wrong  [syntax]",
         "    2 | key: value",
@@ -30,11 +30,11 @@ def test_tabs_and_wide_characters_keep_the_marker_aligned() -> None:
     assert _marked("\tx: 漢字\n", 4, 6)[1:] == ["    1 | \tx: 漢字", "      | \t   ^^^^"]
 
 
-def test_what_would_move_the_cursor_is_not_printed() -> None:
+def test_control_characters_are_not_printed() -> None:
     assert _marked("a: \x1b[2J b\n", 8, 9)[1:] == ["    1 | a: �[2J b", "      |         ^"]
 
 
-def test_of_a_very_long_line_only_the_part_around_the_place_is_kept() -> None:
+def test_a_very_long_line_is_shortened_around_the_mistake() -> None:
     place = Lines("x" * 50_000 + "wrong" + "y" * 50_000).position(50_000, 50_005)
     diagnostic = Diagnostic.at(place, path="f", code="syntax", message="m")
     assert (diagnostic.column, diagnostic.length, len(diagnostic.text)) == (50_001, 5, 120)
@@ -55,5 +55,5 @@ def test_of_a_very_long_line_only_the_part_around_the_place_is_kept() -> None:
         ("\n\n", 1, 2, Position(1, 1)),
     ],
 )
-def test_a_place_lies_within_its_line(text: str, start: int, stop: int, place: Position) -> None:
+def test_a_position_is_within_its_line(text: str, start: int, stop: int, place: Position) -> None:
     assert Lines(text).position(start, stop) == place

@@ -1,4 +1,4 @@
-"""Plugins that the user leaves out: whatever is wrong with them, at once, and until further notice."""
+"""Plugins that the user disables: whatever fails in them, immediately, and until they are enabled."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_disabled_plugin_is_a_row_and_nothing_else(install: Install, name: str
 
 
 @pytest.mark.parametrize("name", ["acme", "acme-zoo"])
-def test_enabling_undoes_disabling_by_either_name(install: Install, name: str) -> None:
+def test_enabling_by_namespace_or_distribution_undoes_disabling(install: Install, name: str) -> None:
     install("good")
     before = registry().ids()
     disable_here("acme")
@@ -67,7 +67,7 @@ def test_disabling_twice_changes_nothing(install: Install) -> None:
     assert disabled_path().read_text(encoding="utf-8") == text
 
 
-def test_every_change_is_seen_at_once(install: Install) -> None:
+def test_every_change_is_seen_immediately(install: Install) -> None:
     install("good")
     for _ in range(5):
         disable_here("acme")
@@ -76,7 +76,7 @@ def test_every_change_is_seen_at_once(install: Install) -> None:
         assert state_of("acme") == "ok"
 
 
-def test_it_works_whatever_is_wrong_with_the_plugin(install: Install) -> None:
+def test_a_broken_plugin_can_be_disabled(install: Install) -> None:
     install(*(sample.name for sample in ON_DISK.iterdir()))
     for distribution in DISTRIBUTIONS:
         assert disable_here(distribution) == [distribution]
@@ -85,7 +85,7 @@ def test_it_works_whatever_is_wrong_with_the_plugin(install: Install) -> None:
         assert state_of(distribution) != "disabled"
 
 
-def test_one_of_two_claimants_may_have_the_namespace(install: Install) -> None:
+def test_disabling_one_claimant_gives_the_namespace_to_the_other(install: Install) -> None:
     install("claimed_twice")
     assert state_of("shared") == "conflict"
     disable_here("first-zoo")
@@ -93,7 +93,7 @@ def test_one_of_two_claimants_may_have_the_namespace(install: Install) -> None:
     assert registry().model("shared/net").plugin == "second-zoo"
 
 
-def test_enabling_one_claimant_of_a_disabled_namespace_leaves_the_other_out(install: Install) -> None:
+def test_enabling_one_claimant_of_a_disabled_namespace_keeps_the_other_disabled(install: Install) -> None:
     install("claimed_twice")
     assert disable_here("shared") == ["first-zoo", "second-zoo"]
     assert registry().plugin("second-zoo").fix == "zoo plugin enable second-zoo"
@@ -117,7 +117,7 @@ def test_layerzoo_itself_cannot_be_disabled(home: Path, name: str) -> None:
         disable_here(name)
 
 
-def test_an_entry_that_outlives_its_plugin_is_told_and_can_be_removed(home: Path) -> None:
+def test_an_entry_of_an_uninstalled_plugin_is_reported_and_can_be_removed(home: Path) -> None:
     _write("# mine\ngone-zoo\n")
     (problem,) = registry().problems()
     assert str(problem) == (
@@ -139,14 +139,16 @@ def test_a_file_written_by_hand_keeps_its_comments(install: Install) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"a\n" * 60_000, "cannot be read: it is larger than 100 kB"),
         (None, "cannot be read"),
     ],
 )
-def test_a_damaged_file_disables_nothing_and_is_told(install: Install, content: bytes | None, told: str) -> None:
+def test_a_damaged_file_disables_nothing_and_is_reported(
+    install: Install, content: bytes | None, reported: str
+) -> None:
     install("good")
     disabled_path().parent.mkdir(parents=True)
     if content is None:
@@ -154,13 +156,13 @@ def test_a_damaged_file_disables_nothing_and_is_told(install: Install, content: 
     else:
         disabled_path().write_bytes(content)
     (problem,) = registry().problems()
-    assert f"the list of disabled plugins {told}" in problem.message
+    assert f"the list of disabled plugins {reported}" in problem.message
     assert state_of("acme") == "ok"
     with pytest.raises(RegistryError, match=f"Correct or remove {disabled_path()}"):
         disable_here("acme")
 
 
-def test_a_line_that_is_no_name_is_told_with_its_place(install: Install) -> None:
+def test_an_invalid_line_is_reported_with_its_position(install: Install) -> None:
     install("good")
     _write("acme\nraising zoo, please\n")
     (problem,) = registry().problems()
@@ -169,7 +171,7 @@ def test_a_line_that_is_no_name_is_told_with_its_place(install: Install) -> None
     assert state_of("acme") == "disabled"
 
 
-def test_a_folder_that_cannot_be_made_is_told(install: Install, home: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(install: Install, home: Path) -> None:
     install("good")
     (home.parent / "config").touch()
     with pytest.raises(OutputError, match=r"cannot be written: .* zoo --no-plugins") as caught:
@@ -178,7 +180,7 @@ def test_a_folder_that_cannot_be_made_is_told(install: Install, home: Path) -> N
     assert state_of("acme") == "ok"
 
 
-def test_a_link_stays_a_link(install: Install, home: Path) -> None:
+def test_a_symbolic_link_is_kept(install: Install, home: Path) -> None:
     install("good")
     (home / "mine.txt").touch()
     disabled_path().parent.mkdir(parents=True)
@@ -188,7 +190,7 @@ def test_a_link_stays_a_link(install: Install, home: Path) -> None:
     assert "acme" in (home / "mine.txt").read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------- a law
+# ---------------------------------------------------------------- invariant
 
 
 names = st.sampled_from(["one", "two", "three", "one-zoo", "two-zoo", "three-zoo"])
@@ -199,7 +201,7 @@ installed = [
 
 @settings(max_examples=30)
 @given(steps=st.lists(st.tuples(st.booleans(), names), max_size=12))
-def test_what_was_said_last_of_a_plugin_holds(
+def test_the_last_entry_of_a_plugin_applies(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[bool, str]]
 ) -> None:
     expected: set[str] = set()
@@ -216,7 +218,7 @@ def test_what_was_said_last_of_a_plugin_holds(
 # ---------------------------------------------------------------- without any plugin
 
 
-def test_without_plugins_only_the_core_and_the_user_count(install: Install, home: Path) -> None:
+def test_without_plugins_only_models_of_the_core_and_the_user_are_listed(install: Install, home: Path) -> None:
     install("good")
     (home / "registry.yaml").write_text("layerzoo: 1\nmodels: {net: {modality: text, builder: toy}}\n", "utf-8")
     with without_plugins():
@@ -233,7 +235,7 @@ def test_without_plugins_only_the_core_and_the_user_count(install: Install, home
     assert NO_PLUGINS not in os.environ
 
 
-def test_the_environment_variable_does_the_same(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_excludes_plugins(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("good")
     for value, is_there in {"1": False, "0": True, "": True}.items():
         monkeypatch.setenv(NO_PLUGINS, value)
@@ -241,7 +243,7 @@ def test_the_environment_variable_does_the_same(install: Install, monkeypatch: p
 
 
 class RaisingFinder:
-    """Finds no module, and fails at metadata."""
+    """A finder that finds no module, and raises for metadata."""
 
     def find_spec(self, *_: object) -> None:
         return None
@@ -250,9 +252,7 @@ class RaisingFinder:
         raise ZeroDivisionError("a finder of another tool")
 
 
-def test_a_finder_that_raises_costs_only_what_it_would_have_found(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raising_finder_affects_only_its_own_distributions(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("good")
     monkeypatch.setattr(sys, "meta_path", [RaisingFinder(), *sys.meta_path])
     assert state_of("acme") == "ok"

@@ -42,7 +42,7 @@ def test_the_state_of_a_manifest(install: Install, sample: str, namespace: str, 
     assert registry().model("toy/next-word")
 
 
-def test_a_namespace_that_is_claimed_twice_belongs_to_nobody(install: Install) -> None:
+def test_a_namespace_with_two_claimants_has_no_owner(install: Install) -> None:
     install("claimed_twice")
     claims = [plugin for plugin in registry().plugins() if plugin.namespace == "shared"]
     assert [claim.distribution for claim in claims] == ["first-zoo", "second-zoo"]
@@ -52,7 +52,7 @@ def test_a_namespace_that_is_claimed_twice_belongs_to_nobody(install: Install) -
     assert not [model for model in registry().ids() if model.startswith("shared/")]
 
 
-def test_what_cannot_be_found_claims_nothing(home: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_claims_no_namespace(home: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     left_behind = home / "site" / "old_acme_zoo-0.9.dist-info"
     left_behind.mkdir(parents=True)
     (left_behind / "METADATA").write_text("Metadata-Version: 2.1\nName: old-acme-zoo\nVersion: 0.9\n", encoding="utf-8")
@@ -75,7 +75,7 @@ def test_what_cannot_be_found_claims_nothing(home: Path, install: Install, monke
         ("acme = sys", "not found", "names 'sys', but there is no such package"),
     ],
 )
-def test_an_entry_point_that_cannot_be_used_says_why(
+def test_an_invalid_entry_point_is_reported_with_its_reason(
     home: Path, monkeypatch: pytest.MonkeyPatch, entry_point: str, state: str, cause: str
 ) -> None:
     shutil.copytree(ON_DISK / "good", home / "site")
@@ -101,26 +101,28 @@ def test_broken_metadata_of_another_distribution_does_not_matter(
     assert registry().plugin("acme").state == "ok"
 
 
-def test_the_core_s_own_file_is_no_file_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_file_of_the_core_is_not_a_user_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
     assert str(CHECKOUT / "registry.yaml") not in discover(KeptResults(Database.in_memory())).user_files
     assert registry().plugin("toy").state == "ok"
 
 
-def test_a_plugin_s_file_is_no_file_of_the_user(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_file_of_a_plugin_is_not_a_user_file(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("good")
     monkeypatch.chdir(ON_DISK / "good" / "acme_zoo")
     assert Registry().problems() == []
 
 
-def test_the_user_s_configuration_counts(home: Path) -> None:
+def test_the_configuration_of_the_user_is_read(home: Path) -> None:
     folder = home.parent / "config" / "layerzoo"
     folder.mkdir(parents=True)
     (folder / "registry.yaml").write_text("layerzoo: 1\naliases: {word: toy/next-word}\n", encoding="utf-8")
     assert registry().model("word").id == "toy/next-word"
 
 
-def test_the_first_on_the_path_hides_others_of_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_distribution_on_the_path_shadows_others_with_its_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for version in ("1.0", "2.0"):
         site = home / version
         shutil.copytree(ON_DISK / "good", site)

@@ -1,4 +1,4 @@
-"""The index: right answers whatever happens to its file, to the files it was made of, and to those beside it."""
+"""The index gives the right results whatever happens to its file, to its sources and to the files next to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.terminal import beside_local_files
+from tests.terminal import without_local_files_notice
 
 from layerzoo.errors import RegistryError
 from layerzoo.paths import cache_dir
@@ -40,7 +40,7 @@ def home(small_home: Path) -> Path:
 
 ASK = "import json; from layerzoo.registry import Registry; zoo = Registry(); print(json.dumps(zoo.ids()))"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
-"""linux/capability.h and linux/prctl.h: by the first two, permissions do not count for the superuser."""
+"""linux/capability.h and linux/prctl.h. With the first two, permissions do not apply to the superuser."""
 
 
 def declare(file: Path, *models: str, modality: str = "text") -> None:
@@ -57,52 +57,52 @@ def index_file() -> Path:
 
 
 def compiled(index: Path) -> list[str]:
-    """The files whose rows are in an index, which must be a sound one."""
+    """Return the files whose rows are in an index, which must be intact."""
     with closing(sqlite3.connect(index)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return [os.fsdecode(path) for (path,) in connection.execute("SELECT path FROM sources ORDER BY path")]
 
 
 def obey_permissions() -> None:
-    """For a child process: the superuser's may do what its files' permissions say, and no more."""
+    """Remove, in a child process, the superuser's right to ignore file permissions."""
     if os.geteuid() == 0:
         for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
             ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def ask(**options: Any) -> list[str]:
-    """The ids that another process finds, which must say nothing but which file it uses. options: of subprocess.run."""
+    """Return the ids that another process finds. It may print only which file it uses. options: of subprocess.run."""
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False, **options)
-    assert (done.returncode, beside_local_files(done.stderr)) == (0, "")
+    assert (done.returncode, without_local_files_notice(done.stderr)) == (0, "")
     return list(json.loads(done.stdout))
 
 
 @pytest.fixture
 def known(install: Install, home: Path) -> list[str]:
-    """The ids of a zoo with a good plugin and a file of the user's; the index knows them."""
+    """Return the ids of a registry with a good plugin and a file of the user, after compiling the index."""
     install("good")
     declare(home / "registry.yaml", "net")
     return Registry().ids()
 
 
-# ---------------------------------------------------------------- the index is read, and not made again
+# ---------------------------------------------------------------- the index is reused
 
 
-def test_a_warm_index_answers_as_a_cold_one(known: list[str]) -> None:
+def test_a_warm_index_gives_the_results_of_a_cold_one(known: list[str]) -> None:
     warm = answers(Registry())
     index_file().unlink()
     assert answers(Registry()) == warm
 
 
-def test_what_has_not_changed_is_not_written_again(known: list[str]) -> None:
+def test_unchanged_sources_are_not_written_again(known: list[str]) -> None:
     before = index_file().stat()
-    assert ask() == known  # the first look of this process: other folders on its path, so that a scan is kept
+    assert ask() == known  # the first query of this process: other folders on its path, so that a scan is stored
     between = index_file().stat()
     assert ask() == known
     assert index_file().stat().st_mtime_ns == between.st_mtime_ns >= before.st_mtime_ns
 
 
-def test_rows_of_files_that_are_gone_are_swept_up(known: list[str], home: Path) -> None:
+def test_rows_of_removed_files_are_deleted(known: list[str], home: Path) -> None:
     (home / "registry.yaml").rename(home / "other.yaml")
     assert str(home / "registry.yaml") in compiled(index_file())
     declare(home / "registry.yaml", "later")
@@ -115,7 +115,7 @@ def test_rows_of_files_that_are_gone_are_swept_up(known: list[str], home: Path) 
     assert str(home / "registry.yaml") not in compiled(index_file())
 
 
-def test_a_source_s_number_is_never_given_to_another(known: list[str], home: Path) -> None:
+def test_the_number_of_a_source_is_never_reused(known: list[str], home: Path) -> None:
     held = Registry()
     (home / "registry.yaml").unlink()
     (home / "elsewhere").mkdir()
@@ -128,14 +128,14 @@ def test_a_source_s_number_is_never_given_to_another(known: list[str], home: Pat
 # ---------------------------------------------------------------- the cache directory
 
 
-def test_a_cache_that_cannot_be_made_changes_no_answer(known: list[str], home: Path) -> None:
+def test_a_cache_that_cannot_be_created_changes_no_result(known: list[str], home: Path) -> None:
     file = home / "file"
     file.write_text("not a folder", encoding="utf-8")
     for cache in (file, file / "cache", home / "deep" / "er"):
         assert Registry(cache=cache).ids() == known
 
 
-def test_a_cache_deleted_while_it_is_used_changes_no_answer(known: list[str]) -> None:
+def test_a_cache_deleted_during_use_changes_no_result(known: list[str]) -> None:
     zoo = Registry()
     shutil.rmtree(cache_dir())
     assert zoo.ids() == known
@@ -145,7 +145,7 @@ def test_a_cache_deleted_while_it_is_used_changes_no_answer(known: list[str]) ->
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_a_cache_that_must_not_be_written_changes_no_answer(known: list[str], home: Path, mode: int) -> None:
+def test_a_read_only_cache_changes_no_result(known: list[str], home: Path, mode: int) -> None:
     declare(home / "registry.yaml", "net", "later")
     index_file().chmod(0o444 & mode)
     cache_dir().chmod(mode)
@@ -156,7 +156,7 @@ def test_a_cache_that_must_not_be_written_changes_no_answer(known: list[str], ho
         index_file().chmod(0o644)
 
 
-def test_what_a_read_only_index_knows_is_not_compiled_again(known: list[str], home: Path) -> None:
+def test_a_read_only_index_is_not_compiled_again(known: list[str], home: Path) -> None:
     program = """
 import os, sys
 from layerzoo.registry import Registry
@@ -180,7 +180,7 @@ print(*compiled, sep="\\n")
 
 
 @pytest.mark.parametrize(("room", "is_warm"), [(0, False), (60_000, False), (130_000, True)])
-def test_a_full_disk_changes_no_answer(known: list[str], home: Path, room: int, is_warm: bool) -> None:
+def test_a_full_disk_changes_no_result(known: list[str], home: Path, room: int, is_warm: bool) -> None:
     declare(home / "registry.yaml", *(f"net-{number}" for number in range(200)))
     if not is_warm:
         index_file().unlink()
@@ -252,20 +252,20 @@ def _changed(sql: str) -> Callable[[Path], None]:
         _changed("UPDATE models SET spec = CAST(x'ff00ff' AS TEXT)"),
     ],
 )
-def test_a_damaged_index_is_made_again(known: list[str], damage: Callable[[Path], None]) -> None:
+def test_a_damaged_index_is_rebuilt(known: list[str], damage: Callable[[Path], None]) -> None:
     expected, files = answers(Registry()), compiled(index_file())
     damage(index_file())
     assert answers(Registry()) == expected
     assert compiled(index_file()) == files
 
 
-def test_a_folder_in_the_place_of_the_index_changes_no_answer(known: list[str]) -> None:
+def test_a_folder_in_place_of_the_index_changes_no_result(known: list[str]) -> None:
     index_file().unlink()
     index_file().mkdir()
     assert Registry().ids() == known
 
 
-def test_an_index_that_breaks_in_use_changes_no_answer(known: list[str]) -> None:
+def test_an_index_damaged_during_use_changes_no_result(known: list[str]) -> None:
     zoo = Registry()
     expected = answers(zoo)
     _random_after_the_first_page(index_file())
@@ -275,7 +275,7 @@ def test_an_index_that_breaks_in_use_changes_no_answer(known: list[str]) -> None
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=4))
-def test_torn_pages_change_no_answer(known: list[str], pages: list[int]) -> None:
+def test_partially_written_pages_change_no_result(known: list[str], pages: list[int]) -> None:
     index_file().unlink()
     expected = Registry().models(), Registry().problems()
     content = bytearray(index_file().read_bytes())
@@ -291,7 +291,7 @@ def test_torn_pages_change_no_answer(known: list[str], pages: list[int]) -> None
 
 
 @pytest.mark.parametrize("number", [2, 8])
-def test_processes_that_start_at_once_agree(known: list[str], number: int) -> None:
+def test_concurrently_started_processes_give_equal_results(known: list[str], number: int) -> None:
     index_file().unlink()
     command = [sys.executable, "-c", ASK]
     children = [
@@ -299,12 +299,12 @@ def test_processes_that_start_at_once_agree(known: list[str], number: int) -> No
     ]
     for child in children:
         out, err = child.communicate()
-        assert (child.returncode, beside_local_files(err), json.loads(out)) == (0, "", known)
+        assert (child.returncode, without_local_files_notice(err), json.loads(out)) == (0, "", known)
     assert len(compiled(index_file())) == len(set(compiled(index_file())))
 
 
 def _is_writing(index: Path) -> bool:
-    """Whether what is compiled is on its way into the file."""
+    """Return whether compiled rows are being written to the file."""
     return index.exists() and index.stat().st_size > 300_000
 
 
@@ -313,7 +313,7 @@ def _is_compiling(index: Path) -> bool:
 
 
 @pytest.mark.parametrize("moment", [_is_compiling, _is_writing])
-def test_a_process_that_is_killed_leaves_nothing_half_done(home: Path, moment: Callable[[Path], bool]) -> None:
+def test_a_killed_process_leaves_no_partial_index(home: Path, moment: Callable[[Path], bool]) -> None:
     models = [f"net-{number}" for number in range(3000)]
     declare(home / "registry.yaml", *models)
     with subprocess.Popen([sys.executable, "-c", ASK], stdout=subprocess.PIPE) as child:
@@ -325,10 +325,10 @@ def test_a_process_that_is_killed_leaves_nothing_half_done(home: Path, moment: C
     assert str(home / "registry.yaml") in compiled(index_file())
 
 
-def test_who_only_reads_does_not_wait_for_who_compiles(known: list[str]) -> None:
+def test_readers_do_not_wait_for_a_compiling_process(known: list[str]) -> None:
     assert ask() == known
     with closing(sqlite3.connect(index_file(), isolation_level=None)) as other:
-        other.execute("PRAGMA cache_spill = OFF")  # as every connection of a registry has it
+        other.execute("PRAGMA cache_spill = OFF")  # like every connection of a registry
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM models")
         started = time.monotonic()
@@ -339,8 +339,8 @@ def test_who_only_reads_does_not_wait_for_who_compiles(known: list[str]) -> None
 # ---------------------------------------------------------------- edits
 
 
-def test_an_edit_is_seen_whatever_its_times_say(home: Path) -> None:
-    """The same size, the same instant, and the time of change set back, or into the future."""
+def test_an_edit_is_seen_with_any_timestamps(home: Path) -> None:
+    """Equal size, equal modification time, and a change time set back or into the future."""
     file = home / "registry.yaml"
     for at, modality in enumerate(("text ", "audio", "video", "text ", "audio")):
         declare(file, "net", modality=modality)
@@ -348,8 +348,8 @@ def test_an_edit_is_seen_whatever_its_times_say(home: Path) -> None:
         assert registry().model("mine/net").modality == modality.strip()
 
 
-def test_a_replaced_file_is_seen_though_it_looks_the_same(home: Path) -> None:
-    """Renaming, and turning a link, may leave size and times as they were."""
+def test_a_replaced_file_with_the_same_metadata_is_seen(home: Path) -> None:
+    """Renaming a file or changing a link may keep size and times."""
     for name, modality in (("a", "text "), ("b", "audio")):
         declare(home / name, "net", modality=modality)
         os.utime(home / name, ns=(10**18, 10**18))
@@ -359,7 +359,7 @@ def test_a_replaced_file_is_seen_though_it_looks_the_same(home: Path) -> None:
         assert registry().model("mine/net").modality == modality
 
 
-def test_what_is_edited_behind_a_link_is_seen(home: Path) -> None:
+def test_an_edit_of_the_target_of_a_link_is_seen(home: Path) -> None:
     (home / "registry.yaml").symlink_to("target")
     declare(home / "target", "net")
     assert "mine/net" in registry().ids()
@@ -367,7 +367,7 @@ def test_what_is_edited_behind_a_link_is_seen(home: Path) -> None:
     assert "mine/web" in registry().ids()
 
 
-def test_an_edit_while_the_file_is_compiled_is_seen(home: Path) -> None:
+def test_an_edit_during_compilation_is_seen(home: Path) -> None:
     declare(home / "registry.yaml", *(f"net-{number}" for number in range(1500)))
     found: list[Registry] = []
     thread = threading.Thread(target=lambda: found.append(registry()))
@@ -380,8 +380,8 @@ def test_an_edit_while_the_file_is_compiled_is_seen(home: Path) -> None:
     assert "mine/later" in registry().ids()
 
 
-def test_a_file_that_comes_and_goes_is_there_or_not(home: Path) -> None:
-    """Also when it vanishes between being found and being opened."""
+def test_an_intermittent_file_is_present_or_absent(home: Path) -> None:
+    """This includes a file that disappears between being found and being opened."""
     file, is_over = home / "registry.yaml", threading.Event()
 
     def come_and_go() -> None:
@@ -401,12 +401,12 @@ def test_a_file_that_comes_and_goes_is_there_or_not(home: Path) -> None:
     assert (registry().problems(), "mine/net" in registry().ids()) == ([], False)
 
 
-# ---------------------------------------------------------------- what is no ordinary file
+# ---------------------------------------------------------------- special files
 
 
 @pytest.fixture
 def problem(home: Path) -> Callable[[], str]:
-    """What is said about ./registry.yaml, without which nothing is looked up: it might change what is found."""
+    """Return the message about ./registry.yaml. Without this file nothing is looked up: it might change the result."""
 
     def say() -> str:
         zoo = registry()
@@ -414,36 +414,36 @@ def problem(home: Path) -> Callable[[], str]:
             with pytest.raises(RegistryError, match="--no-local-files") as caught:
                 question()
             assert str(home / "registry.yaml") in str(caught.value)
-        (said,) = zoo.problems()
-        assert said.path == str(home / "registry.yaml")
-        return str(said)
+        (message,) = zoo.problems()
+        assert message.path == str(home / "registry.yaml")
+        return str(message)
 
     return say
 
 
-def test_a_folder_of_that_name_cannot_be_read(home: Path, problem: Callable[[], str]) -> None:
+def test_a_folder_in_place_of_a_registry_file_is_reported(home: Path, problem: Callable[[], str]) -> None:
     (home / "registry.yaml").mkdir()
     assert "Is a directory" in problem()
 
 
-def test_a_pipe_of_that_name_is_not_waited_for(home: Path, problem: Callable[[], str]) -> None:
+def test_a_pipe_in_place_of_a_registry_file_does_not_block(home: Path, problem: Callable[[], str]) -> None:
     os.mkfifo(home / "registry.yaml")
     assert "it is a pipe or a device, and not a file" in problem()
 
 
-def test_a_socket_of_that_name_is_not_read(home: Path, problem: Callable[[], str]) -> None:
+def test_a_socket_in_place_of_a_registry_file_is_not_read(home: Path, problem: Callable[[], str]) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as server:
         server.bind("registry.yaml")
         assert "it is a socket, and not a file" in problem()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"\x00\x01\x02", "U+0000"), (b"\xff\xfe\x00", "not UTF-8"), (b"# too large\n" * 400_000, "larger than 4 MB")],
 )
-def test_what_is_no_text_is_no_registry(home: Path, problem: Callable[[], str], content: bytes, said: str) -> None:
+def test_a_binary_file_is_not_a_registry(home: Path, problem: Callable[[], str], content: bytes, message: str) -> None:
     (home / "registry.yaml").write_bytes(content)
-    assert said in problem()
+    assert message in problem()
 
 
 def test_a_device_is_not_read(home: Path, problem: Callable[[], str]) -> None:
@@ -451,13 +451,13 @@ def test_a_device_is_not_read(home: Path, problem: Callable[[], str]) -> None:
     assert "it is a pipe or a device, and not a file" in problem()
 
 
-@pytest.mark.parametrize(("target", "said"), [("nowhere", "No such file"), ("registry.yaml", "symbolic links")])
-def test_a_link_that_leads_nowhere_is_told(home: Path, problem: Callable[[], str], target: str, said: str) -> None:
+@pytest.mark.parametrize(("target", "message"), [("nowhere", "No such file"), ("registry.yaml", "symbolic links")])
+def test_a_dangling_link_is_reported(home: Path, problem: Callable[[], str], target: str, message: str) -> None:
     (home / "registry.yaml").symlink_to(target)
-    assert said in problem()
+    assert message in problem()
 
 
-def test_a_link_is_followed_as_soon_as_it_leads_somewhere(home: Path) -> None:
+def test_a_link_is_followed_as_soon_as_its_target_exists(home: Path) -> None:
     (home / "registry.yaml").symlink_to("target")
     with pytest.raises(RegistryError, match="No such file"):
         registry().ids()
@@ -465,7 +465,7 @@ def test_a_link_is_followed_as_soon_as_it_leads_somewhere(home: Path) -> None:
     assert "mine/net" in registry().ids()
 
 
-def test_an_unreadable_file_is_told_and_read_as_soon_as_it_may_be(home: Path) -> None:
+def test_an_unreadable_file_is_reported_and_read_once_permitted(home: Path) -> None:
     program = "from layerzoo.registry import Registry; zoo = Registry(); print(*zoo.problems(), sep='\\n'); zoo.ids()"
     declare(home / "registry.yaml", "net")
     (home / "registry.yaml").chmod(0o000)
@@ -475,7 +475,7 @@ def test_an_unreadable_file_is_told_and_read_as_soon_as_it_may_be(home: Path) ->
     assert "registry.yaml:1:1: cannot be read: Permission denied" in done.stdout
     assert "RegistryError" in done.stderr
     if os.geteuid() == 0:
-        assert "mine/net" in Registry().ids()  # the superuser may, though the file is as it was
+        assert "mine/net" in Registry().ids()  # the superuser may, although the file is unchanged
     (home / "registry.yaml").chmod(0o644)
     assert "mine/net" in Registry().ids()
 
@@ -483,7 +483,7 @@ def test_an_unreadable_file_is_told_and_read_as_soon_as_it_may_be(home: Path) ->
 # ---------------------------------------------------------------- other directories
 
 
-def test_every_directory_has_its_own_file(home: Path) -> None:
+def test_every_working_directory_has_its_own_registry_file(home: Path) -> None:
     for name in ("one", "two"):
         (home / name).mkdir()
         declare(home / name / "registry.yaml", name)
@@ -493,7 +493,7 @@ def test_every_directory_has_its_own_file(home: Path) -> None:
         assert f"mine/{other}" not in registry().ids()
 
 
-def test_a_directory_whose_name_is_no_text_has_a_file_too(home: Path) -> None:
+def test_a_directory_whose_name_is_not_unicode_can_have_a_registry_file(home: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(home) + b"/\xff\xfe"))
     folder.mkdir()
     declare(folder / "registry.yaml", "net")
@@ -503,7 +503,7 @@ def test_a_directory_whose_name_is_no_text_has_a_file_too(home: Path) -> None:
     assert Registry(cache=folder / "cache").ids() == registry().ids()
 
 
-def test_a_directory_that_was_removed_has_none(home: Path) -> None:
+def test_a_removed_working_directory_has_no_registry_file(home: Path) -> None:
     (home / "gone").mkdir()
     expected = Registry().ids()
     script = f"import os, shutil; os.chdir('gone'); shutil.rmtree({str(home / 'gone')!r}); {ASK}"
@@ -514,7 +514,7 @@ def test_a_directory_that_was_removed_has_none(home: Path) -> None:
 # ---------------------------------------------------------------- transactions
 
 
-def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
+def test_a_failed_transaction_is_rolled_back(known: list[str]) -> None:
     database = Database.open(cache_dir())
     notes = KeptResults(database)
     before = database.rows("SELECT * FROM scans")
@@ -524,7 +524,7 @@ def test_what_fails_in_the_middle_is_undone(known: list[str]) -> None:
     assert database.rows("SELECT * FROM scans") == [*before, ("[]", "[]", "[]")]
 
 
-def test_opening_waits_for_another_process_that_holds_the_file(home: Path) -> None:
+def test_opening_waits_for_another_process_that_locks_the_file(home: Path) -> None:
     registry().ids()
     with closing(sqlite3.connect(index_file(), isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN EXCLUSIVE")

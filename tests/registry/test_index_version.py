@@ -1,4 +1,4 @@
-"""Rows of the index are compiled again when the code that made them has changed."""
+"""Rows of the index are compiled again if the code that made them has changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNRELATED = {
     "small_files.py",
     "user_folders.py",
 }
-"""Modules that compiling imports, and that decide neither what a row holds nor what a diagnostic says."""
+"""Modules that compiling imports, but that affect neither rows nor diagnostics."""
 
 
 def test_the_version_covers_every_module_that_compiling_imports() -> None:

@@ -1,4 +1,4 @@
-"""pip installs, upgrades and uninstalls a real wheel: the next answer is right, also that of a program that runs on."""
+"""pip installs, upgrades and uninstalls a real wheel: the next result is right, also in a running program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path, cache: Path) -> Installation:
-    """An environment of its own with this layerzoo in it; all of them share one cache."""
+    """Create an environment with this layerzoo. All environments share one cache."""
     return environment_in(tmp_path / "one", cache)
 
 
@@ -42,7 +42,7 @@ def environment_in(folder: Path, cache: Path) -> Installation:
 
 @pytest.fixture
 def program(environment: Installation) -> Iterator[subprocess.Popen[str]]:
-    """A program that runs on while things are installed, and answers a line with a line."""
+    """A program that keeps running while packages are installed, and answers each line with a line."""
     command = [environment.python, "-c", ASKED_AGAIN]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment.environment,
@@ -79,7 +79,7 @@ def uninstall(installation: Installation) -> None:
 
 
 def listed(installation: Installation) -> list[str]:
-    """What `zoo list` finds of the plugin, in a process of its own."""
+    """Return the models of the plugin that `zoo list` finds in a separate process."""
     shown = installation.program("from layerzoo.cli import main; main(['list', '--format', 'json'])")
     return [spec["id"] for spec in json.loads(shown) if spec["id"].startswith("nut/")]
 
@@ -92,7 +92,7 @@ def answered(program: subprocess.Popen[str]) -> list[str]:
     return program.stdout.readline().split()
 
 
-def test_what_pip_does_is_seen_at_once(
+def test_installing_with_pip_is_seen_immediately(
     environment: Installation, program: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert listed(environment) == answered(program) == []
@@ -103,7 +103,7 @@ def test_what_pip_does_is_seen_at_once(
     assert answered(program) == listed(environment) == []
 
 
-def test_the_same_version_again_is_seen_at_once(
+def test_a_reinstalled_version_is_seen_immediately(
     environment: Installation, program: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     for model in ("hazel", "pecan"):

@@ -81,12 +81,12 @@ def _with_model(model: str) -> str:
 
 
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.parent.name)
-def test_valid_files_are_valid_by_the_schema(validator: Any, file: Path) -> None:
+def test_valid_files_match_the_schema(validator: Any, file: Path) -> None:
     assert list(validator.iter_errors(read_document(file).value)) == []
 
 
 @pytest.mark.parametrize("model", SHORT_FORMS)
-def test_short_forms_are_valid_by_the_schema_and_the_checker(validator: Any, home: Path, model: str) -> None:
+def test_short_forms_match_the_schema_and_the_checker(validator: Any, home: Path, model: str) -> None:
     text = _with_model(model)
     assert list(validator.iter_errors(parse_document(text).value)) == []
     assert {problem.code for problem in check(_file(home, text))} <= {"reference"}

@@ -1,4 +1,4 @@
-"""The table of layers in a generated catalogue, and back."""
+"""Layers are packed into the table of a generated catalogue, and unpacked."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def blocks(*names: tuple[str, str], shape: tuple[int, ...] = (197, 192), flops: 
     ]
 
 
-def test_blocks_that_are_alike_are_one_row() -> None:
+def test_equal_blocks_are_one_row() -> None:
     layers = blocks(*((f"block.{i}", f"blocks.{i}") for i in range(12)))
     assert packed(layers) == [["block.{0..11}", "blocks.{0..11}", "BTC", [197, 192], [100, 10], [50, 50], 1]]
 
 
-def test_a_change_of_shape_or_of_step_begins_a_new_row() -> None:
+def test_a_change_of_shape_or_step_begins_a_new_row() -> None:
     layers = blocks(*((f"block.{i}", f"blocks.{i}") for i in range(6)))
     layers[3] = replace(layers[3], shape=(50, 192))
     layers[2] = replace(layers[2], flops=101)
     assert [row[0] for row in packed(layers)] == ["block.{0..1}", "block.2", "block.3", "block.{4..5}"]
 
 
-def test_only_one_number_counts_on() -> None:
+def test_only_one_number_of_a_row_increases() -> None:
     layers = blocks(("stage.0.block.0", "0.0"), ("stage.0.block.1", "0.1"), ("stage.1.block.2", "1.2"))
     assert [row[0] for row in packed(layers)] == ["stage.0.block.{0..1}", "stage.1.block.2"]
 
 
 @pytest.mark.parametrize("table", [[["a"]], ["ab"], [[1, "m"]], [["a", "m"], ["a", "n"]], [["a", "m", *range(30)]]])
-def test_what_is_no_table_says_so(table: list[Any]) -> None:
+def test_an_invalid_table_is_reported(table: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"a row of layers|twice"):
         unpacked(table)
 
@@ -82,7 +82,7 @@ LAYERS = st.builds(
 
 
 @given(st.lists(LAYERS, unique_by=lambda layer: layer.name))
-def test_a_table_says_what_the_layers_say(layers: list[Layer]) -> None:
+def test_a_table_represents_its_layers(layers: list[Layer]) -> None:
     declared = {"modality": "vision", "builder": "b", "flops": TOTAL, "layers": unpacked(packed(layers))}
     plain, mistakes = check_model("acme/net", declared, Path())
     assert mistakes == []

@@ -1,4 +1,4 @@
-"""Looking things up: ids, aliases, bases, filters, and what is said about what is not there."""
+"""Lookups: ids, aliases, bases, filters, and the errors for missing names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _plugin(name: str, namespace: str, module: str) -> Installed:
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Registry:
-    """layerzoo's own file and one good plugin, and nothing of this machine."""
+    """Return a registry with the file of the core and one good plugin, without those of this machine."""
     core = Installed(
         namespace="toy", distribution="layerzoo", version="0.1.0", module="layerzoo.testing.toy", folder=str(CORE)
     )
@@ -46,7 +46,7 @@ def zoo(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def user_zoo(tmp_path: Path, zoo: Registry) -> Callable[..., Registry]:
-    """The same with the user's own files, the nearest first."""
+    """As ``zoo``, with files of the user, the nearest first."""
 
     def with_files(*texts: str) -> Registry:
         paths = []
@@ -72,7 +72,7 @@ def test_a_model_is_found_by_id_and_by_alias(zoo: Registry) -> None:
     assert len(spec.layers) == 15
 
 
-def test_a_model_takes_over_what_its_base_says(zoo: Registry) -> None:
+def test_a_model_inherits_from_its_base(zoo: Registry) -> None:
     base, large = zoo.model("acme/vit-shelf"), zoo.model("acme/vit-shelf.large")
     assert isinstance(base.preprocess, ImagePreprocess)
     assert isinstance(large.preprocess, ImagePreprocess)
@@ -89,7 +89,7 @@ def test_a_model_takes_over_what_its_base_says(zoo: Registry) -> None:
     assert large.summary != base.summary
 
 
-def test_a_video_model_takes_its_image_from_its_base(zoo: Registry) -> None:
+def test_a_video_model_inherits_image_preprocessing_from_its_base(zoo: Registry) -> None:
     video = zoo.model("acme/shelf-video")
     assert isinstance(video.preprocess, VideoPreprocess)
     assert video.preprocess.frames == 16
@@ -104,7 +104,7 @@ def test_weights_are_those_of_the_models(zoo: Registry) -> None:
     assert registry().weights() == {spec.id: spec.weights for spec in registry().models() if spec.weights}
 
 
-def test_a_catalogue_stands_behind_what_is_written_by_hand(zoo: Registry) -> None:
+def test_hand_written_models_take_precedence_over_the_catalogue(zoo: Registry) -> None:
     assert zoo.model("acme/vit-shelf").modality == "vision"
     assert zoo.ids(modality="text", plugin="acme") == ["acme/cat/one", "acme/cat/two"]
 
@@ -135,14 +135,14 @@ def test_models_are_listed_by_id(zoo: Registry) -> None:
                          "toy/next-word"]),
     ],
 )  # fmt: skip
-def test_filters_choose(zoo: Registry, filters: dict[str, object], found: list[str]) -> None:
+def test_filters_select_models(zoo: Registry, filters: dict[str, object], found: list[str]) -> None:
     assert zoo.ids(**filters) == found  # type: ignore[arg-type]
     assert [spec.id for spec in zoo.models(**filters)] == found  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def sized_zoo(user_zoo: Callable[..., Registry]) -> Registry:
-    """Three models that declare everything, one that inherits it and one that declares nothing."""
+    """Return three models that declare everything, one that inherits it, and one that declares nothing."""
     return user_zoo("""
         layerzoo: 1
         models:
@@ -177,9 +177,7 @@ def sized_zoo(user_zoo: Callable[..., Registry]) -> Registry:
         ({"license": None, "modality": "vision", "size_px": None}, ["blank", "square", "wide"]),
     ],
 )
-def test_what_is_inherited_is_chosen_by_as_what_is_declared(
-    sized_zoo: Registry, filters: dict[str, Any], found: list[str]
-) -> None:
+def test_filters_apply_to_inherited_fields(sized_zoo: Registry, filters: dict[str, Any], found: list[str]) -> None:
     ids = [f"mine/{name}" for name in found]
     assert sized_zoo.ids(plugin="mine", **filters) == ids
     assert sized_zoo.count(plugin="mine", **filters) == len(ids)
@@ -198,14 +196,14 @@ def test_what_is_inherited_is_chosen_by_as_what_is_declared(
         ("license", ["sound", "film", "square", "wide", "blank"]),
     ],
 )
-def test_models_are_sorted_what_is_not_known_last(sized_zoo: Registry, sort: str, found: list[str]) -> None:
+def test_models_are_sorted_with_unknown_values_last(sized_zoo: Registry, sort: str, found: list[str]) -> None:
     ids = [f"mine/{name}" for name in found]
     assert sized_zoo.ids(plugin="mine", sort=sort) == ids
     assert sized_zoo.ids(plugin="mine", sort=sort, limit=2) == ids[:2]
     assert [spec.id for spec in sized_zoo.models(plugin="mine", sort=sort, limit=2)] == ids[:2]
 
 
-def test_an_entry_has_all_that_a_list_shows(sized_zoo: Registry) -> None:
+def test_an_entry_contains_all_listed_fields(sized_zoo: Registry) -> None:
     (entry,) = sized_zoo.entries(text="film")
     assert entry.to_dict() == {
         "id": "mine/film", "modality": "video", "params": 7, "width": 192, "size_px": [224, 448], "rate_hz": None,
@@ -222,14 +220,16 @@ def test_an_entry_has_all_that_a_list_shows(sized_zoo: Registry) -> None:
         ({"limit": -1}, "a limit is a number from 0, not -1"),
     ],
 )
-def test_what_cannot_be_asked_for_is_said(zoo: Registry, arguments: dict[str, Any], words: str) -> None:
+def test_an_invalid_filter_or_order_is_reported(zoo: Registry, arguments: dict[str, Any], words: str) -> None:
     for ask in (zoo.models, zoo.ids, zoo.entries):
         with pytest.raises(UsageError) as caught:
             ask(**arguments)
         assert words in str(caught.value)
 
 
-def test_a_changed_base_changes_its_heirs(user_zoo: Callable[..., Registry], tmp_path: Path) -> None:
+def test_a_changed_base_changes_the_models_that_inherit_from_it(
+    user_zoo: Callable[..., Registry], tmp_path: Path
+) -> None:
     text = "layerzoo: 1\nmodels:\n  a: {modality: text, builder: toy, params: %d}\n  b: {modality: text, base: a}\n"
     zoo = user_zoo(text % 5)
     assert zoo.ids(max_params=5) == ["mine/a", "mine/b"]
@@ -239,7 +239,7 @@ def test_a_changed_base_changes_its_heirs(user_zoo: Callable[..., Registry], tmp
     assert again.ids(max_params=6) == ["mine/a", "mine/b"]
 
 
-def test_a_plugin_cannot_build_on_what_is_the_users_own(user_zoo: Callable[..., Registry], tmp_path: Path) -> None:
+def test_a_plugin_cannot_inherit_from_a_model_of_the_user(user_zoo: Callable[..., Registry], tmp_path: Path) -> None:
     zoo = user_zoo("layerzoo: 1\nmodels: {net: {modality: text, builder: toy}}\n")
     folder = tmp_path / "odd_zoo"
     folder.mkdir()
@@ -254,10 +254,10 @@ def test_a_plugin_cannot_build_on_what_is_the_users_own(user_zoo: Callable[..., 
     assert len(zoo.problems()) == 1
 
 
-# ---------------------------------------------------------------- what could be installed
+# ---------------------------------------------------------------- uninstalled models
 
 
-def test_a_model_that_is_not_installed_is_known_with_what_brings_it(zoo: Registry) -> None:
+def test_an_uninstalled_model_is_listed_with_its_distribution(zoo: Registry) -> None:
     (entry,) = zoo.entries(installed=False, modality="audio", license="mit")
     assert (entry.id, entry.installed, entry.install) == (
         "starter/whisper-tiny-en", False, "pip install layerzoo-starter",
@@ -272,19 +272,19 @@ def test_a_model_that_is_not_installed_is_known_with_what_brings_it(zoo: Registr
 
 
 @pytest.mark.parametrize("installed", [False, None])
-def test_a_model_that_is_not_installed_has_no_declaration(zoo: Registry, installed: bool | None) -> None:
+def test_an_uninstalled_model_has_no_declaration(zoo: Registry, installed: bool | None) -> None:
     with pytest.raises(UsageError, match=r"registry\(\)\.entries\(installed=False\)"):
         zoo.models(installed=installed)
 
 
-def test_a_misspelt_model_that_is_not_installed_is_told_the_nearest(zoo: Registry) -> None:
+def test_a_misspelt_uninstalled_model_suggests_the_nearest(zoo: Registry) -> None:
     with pytest.raises(UnknownModelError, match=r"(?s)Nearest: starter/minilm-l6.*pip install layerzoo-starter"):
         zoo.model("starter/minilm-l7")
     with pytest.raises(UnknownModelError, match=r"Nearest: .*starter/minilm-l6"):
         zoo.model("minilm-l6")
 
 
-def test_what_is_installed_is_not_listed_twice(zoo: Registry, tmp_path: Path) -> None:
+def test_an_installed_model_is_not_listed_twice(zoo: Registry, tmp_path: Path) -> None:
     torn = Installed(
         namespace="starter", distribution="layerzoo-starter", version="1", module="torn_zoo",
         folder=str(ON_DISK / "invalid_yaml" / "torn_zoo"),
@@ -293,7 +293,7 @@ def test_what_is_installed_is_not_listed_twice(zoo: Registry, tmp_path: Path) ->
     assert [name for name in both.ids(installed=False) if name.startswith("starter/")] == []
 
 
-def test_the_list_of_what_is_published_is_up_to_date() -> None:
+def test_the_list_of_published_models_is_up_to_date() -> None:
     assert Path(PUBLISHED).read_text(encoding="utf-8") == published(), "make published"
 
 
@@ -313,7 +313,7 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
         zoo.default_model("sound")  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------- what is not there
+# ---------------------------------------------------------------- missing names
 
 
 @pytest.mark.parametrize(
@@ -328,13 +328,15 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
         ("", UnknownModelError, "All: zoo list"),
     ],
 )
-def test_an_unknown_model_says_what_there_is(zoo: Registry, asked: str, error: type[Exception], words: str) -> None:
+def test_the_error_for_an_unknown_model_lists_the_nearest(
+    zoo: Registry, asked: str, error: type[Exception], words: str
+) -> None:
     with pytest.raises(error) as caught:
         zoo.model(asked)
     assert words in str(caught.value)
 
 
-def test_an_invalid_model_gives_its_diagnostics(zoo: Registry, tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_model_contains_its_diagnostics(zoo: Registry, tmp_path: Path) -> None:
     installed = (*zoo.environment.installed, _plugin("half_valid", "half", "half_zoo"))
     zoo = Registry(Environment(installed, ()), cache=tmp_path / "cache")
     assert zoo.model("half/fine").builder == "toy"
@@ -347,7 +349,7 @@ def test_an_invalid_model_gives_its_diagnostics(zoo: Registry, tmp_path: Path) -
     assert "(and 1 more)" in str(manifest.cause)
 
 
-def test_a_model_of_a_broken_plugin_says_so(zoo: Registry, tmp_path: Path) -> None:
+def test_the_error_for_a_model_of_a_broken_plugin_names_the_plugin(zoo: Registry, tmp_path: Path) -> None:
     installed = (*zoo.environment.installed, _plugin("invalid_yaml", "torn", "torn_zoo"))
     zoo = Registry(Environment(installed, ()), cache=tmp_path / "cache")
     with pytest.raises(PluginError, match=r"'torn' cannot be used: .*registry.yaml:3:38: not valid YAML"):
@@ -369,7 +371,7 @@ def test_a_base_that_is_not_installed_is_named(user_zoo: Callable[..., Registry]
     assert "pip install layerzoo-timm" in str(zoo.problems()[0])
 
 
-def test_models_built_on_each_other_are_refused(user_zoo: Callable[..., Registry]) -> None:
+def test_circular_bases_are_refused(user_zoo: Callable[..., Registry]) -> None:
     zoo = user_zoo("""
         layerzoo: 1
         models:
@@ -380,7 +382,7 @@ def test_models_built_on_each_other_are_refused(user_zoo: Callable[..., Registry
         zoo.model("mine/a")
 
 
-def test_a_base_that_says_too_little_is_refused(user_zoo: Callable[..., Registry]) -> None:
+def test_an_incomplete_base_is_refused(user_zoo: Callable[..., Registry]) -> None:
     zoo = user_zoo("""
         layerzoo: 1
         models:
@@ -391,10 +393,10 @@ def test_a_base_that_says_too_little_is_refused(user_zoo: Callable[..., Registry
         zoo.model("mine/b")
 
 
-# ---------------------------------------------------------------- the user's own files
+# ---------------------------------------------------------------- files of the user
 
 
-def test_the_nearer_of_the_users_files_counts(user_zoo: Callable[..., Registry]) -> None:
+def test_the_nearest_file_of_the_user_takes_precedence(user_zoo: Callable[..., Registry]) -> None:
     near = "layerzoo: 1\nmodels: {net: {modality: text, builder: toy}}\naliases: {a: mine/net}\n"
     far = (
         "layerzoo: 1\nmodels: {net: {modality: audio, builder: toy}, other: {modality: audio, builder: toy}}\n"
@@ -407,21 +409,21 @@ def test_the_nearer_of_the_users_files_counts(user_zoo: Callable[..., Registry])
     assert zoo.model("mine/net").plugin is None
 
 
-def test_an_alias_may_lead_to_an_alias(user_zoo: Callable[..., Registry]) -> None:
+def test_an_alias_can_refer_to_an_alias(user_zoo: Callable[..., Registry]) -> None:
     assert user_zoo("layerzoo: 1\naliases: {s: acme/shelf, t: s}\n").model("s").id == "acme/vit-shelf"
 
 
-def test_aliases_in_a_circle_are_not_found(user_zoo: Callable[..., Registry]) -> None:
+def test_circular_aliases_are_not_found(user_zoo: Callable[..., Registry]) -> None:
     with pytest.raises(UnknownModelError):
         user_zoo("layerzoo: 1\naliases: {mine/a: mine/b, mine/b: mine/a}\n").model("mine/a")
 
 
-def test_an_alias_that_leads_nowhere_is_a_problem(user_zoo: Callable[..., Registry]) -> None:
+def test_a_dangling_alias_is_a_problem(user_zoo: Callable[..., Registry]) -> None:
     problems = user_zoo("layerzoo: 1\naliases: {s: acme/shelve}\n").problems()
     assert "the alias 's' leads to acme/shelve: there is no model" in str(problems[0])
 
 
-def test_models_can_be_switched_off(user_zoo: Callable[..., Registry]) -> None:
+def test_models_can_be_disabled(user_zoo: Callable[..., Registry]) -> None:
     zoo = user_zoo("layerzoo: 1\ndisable: [acme/vit-shelf, toy/*, acme/none]\n")
     assert zoo.ids() == ["acme/cat/one", "acme/cat/two"]
     with pytest.raises(UnknownModelError, match="is disabled by `disable: \\[toy/\\*\\]`"):
@@ -432,30 +434,30 @@ def test_models_can_be_switched_off(user_zoo: Callable[..., Registry]) -> None:
 # ---------------------------------------------------------------- plugins
 
 
-def test_a_plugin_is_known_without_being_imported(zoo: Registry) -> None:
+def test_a_plugin_is_described_without_importing_it(zoo: Registry) -> None:
     manifest = zoo.plugin("acme")
     assert manifest == zoo.plugin("acme-zoo")
     assert (manifest.state, manifest.models, manifest.builders) == ("ok", 5, ("acme",))
     assert "acme_zoo" not in sys.modules
 
 
-def test_a_builder_leads_to_its_plugin(zoo: Registry) -> None:
+def test_a_builder_belongs_to_its_plugin(zoo: Registry) -> None:
     assert zoo.builder_plugin("acme").module == "acme_zoo"
     assert zoo.builder_plugin("toy").module == "layerzoo.testing.toy"
 
 
-def test_a_builder_that_is_not_installed_says_what_brings_it(zoo: Registry) -> None:
+def test_the_error_for_an_uninstalled_builder_names_its_distribution(zoo: Registry) -> None:
     with pytest.raises(PluginError, match="builder 'frames': pip install layerzoo-video") as caught:
         zoo.builder_plugin("frames")
     assert caught.value.plugin == "video"
 
 
-def test_an_unknown_builder_says_which_there_are(zoo: Registry) -> None:
+def test_the_error_for_an_unknown_builder_lists_the_builders(zoo: Registry) -> None:
     with pytest.raises(PluginError, match=r"no builder 'acne'. Nearest: acme. Installed: acme, toy"):
         zoo.builder_plugin("acne")
 
 
-def test_an_unknown_plugin_says_what_there_is(zoo: Registry) -> None:
+def test_the_error_for_an_unknown_plugin_lists_the_plugins(zoo: Registry) -> None:
     with pytest.raises(NotFoundError, match=r"no plugin 'acne'. Nearest: acme"):
         zoo.plugin("acne")
     with pytest.raises(NotFoundError, match="'hf' is not installed: pip install layerzoo-hf"):

@@ -1,7 +1,7 @@
-"""What `zoo registry check` says, as text: each file of golden/ has what is said about it beside it.
+"""Messages of `zoo registry check`: each file of golden/ has its expected output next to it.
 
-The first word of a file's name says whose file it is. After a change of the words, all are written again, to be read
-before they are committed: ``LAYERZOO_WRITE_GOLDEN=1 python -m pytest tests/registry/test_messages.py``.
+The first word of a file's name is the owner of the file. After a change of the messages, write the files again, and
+read the difference before committing it: ``LAYERZOO_WRITE_GOLDEN=1 python -m pytest tests/registry/test_messages.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
-    """The text of `zoo registry check`, errors included, with one plugin installed."""
+    """Return the output of `zoo registry check`, including errors, with one plugin installed."""
     install("good")
     monkeypatch.chdir(GOLDEN)
 
@@ -42,16 +42,16 @@ def check(
 
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.yaml")), ids=lambda file: file.stem)
-def test_what_is_wrong_is_said_in_these_words(check: Callable[..., str], file: Path) -> None:
-    said = check(file)
+def test_diagnostics_equal_the_golden_files(check: Callable[..., str], file: Path) -> None:
+    message = check(file)
     kept = file.with_suffix(".txt")
     if "LAYERZOO_WRITE_GOLDEN" in os.environ:
-        kept.write_text(said, encoding="utf-8")
-    assert said == kept.read_text(encoding="utf-8")
+        kept.write_text(message, encoding="utf-8")
+    assert message == kept.read_text(encoding="utf-8")
 
 
-def test_every_code_has_a_meaning_and_is_seen() -> None:
-    said = "".join(kept.read_text(encoding="utf-8") for kept in GOLDEN.glob("*.txt"))
+def test_every_code_is_documented_and_tested() -> None:
+    message = "".join(kept.read_text(encoding="utf-8") for kept in GOLDEN.glob("*.txt"))
     assert set(MEANINGS) == set(get_args(Code))
-    # A file that cannot be read cannot be kept in a repository: see test_check.py.
-    assert {code for code in MEANINGS if f"[{code}]" not in said} == {"unreadable"}
+    # A file that cannot be read cannot be stored in a repository: see test_check.py.
+    assert {code for code in MEANINGS if f"[{code}]" not in message} == {"unreadable"}

@@ -1,4 +1,4 @@
-"""Whatever is done to a registry file, it gives models and diagnostics, and never a traceback."""
+"""Any change to a registry file gives models and diagnostics, and never a traceback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = [
 CATALOGUE = ROOT / "tests" / "plugins_on_disk" / "good" / "acme_zoo" / "models.jsonl"
 SETTINGS = settings(max_examples=60)
 
-# What has been seen to surprise readers of YAML.
+# Values that surprise readers of YAML.
 _ODD = """
     no on yes 010 0x1F 1:30 1_000 .inf .nan 2024-01-01 ~ null true 1e999 -0 '' "" [] {} [[]] *x &x !!str !x <<: ? - | >
     % @ ` # --- ... "\\ud800" é 漢字 \U0001f600
@@ -61,7 +61,7 @@ def _bytes(file: Path) -> bytes:
 
 @st.composite
 def mutated(draw: st.DrawFn, file: Path | None = None) -> bytes:
-    """A valid file after one to four changes to its bytes, its lines or its values."""
+    """Return a valid file after one to four changes to its bytes, lines or values."""
     text = bytearray(_bytes(file or draw(st.sampled_from(FILES))))
     for _ in range(draw(st.integers(1, 4))):
         change = draw(st.sampled_from([_flipped, _cut, _rearranged, _indented, _revalued]))
@@ -126,7 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _compiled(
     path: Path, text: bytes, compile_: Callable[[RegistrySource], Any]
 ) -> tuple[dict[str, Any], list[Diagnostic]]:
-    """Models and diagnostics of a text, after it was seen that they are sound."""
+    """Return models and diagnostics of a text, after checking that they are valid."""
     path.write_bytes(text)
     rows = list(compile_(RegistrySource(str(path), "plugin", "acme", "acme-zoo")))
     models = {row["id"]: row for row in rows if isinstance(row, dict)}
@@ -196,7 +196,7 @@ def test_a_mutated_catalogue_gives_models_and_diagnostics(folder: Path, text: by
 
 @SETTINGS
 @given(st.dictionaries(st.sampled_from(_MODEL_KEYS), ODD, max_size=4))
-def test_a_broken_model_leaves_its_neighbours_as_they_are(folder: Path, model: dict[str, str]) -> None:
+def test_an_invalid_model_does_not_affect_the_others(folder: Path, model: dict[str, str]) -> None:
     broken = json.dumps(model, ensure_ascii=False)
     text = (
         "layerzoo: 1\nmodels:\n  first: {modality: text, builder: toy}\n"

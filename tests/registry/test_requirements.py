@@ -1,4 +1,4 @@
-"""What a distribution asks for and is not installed."""
+"""Requirements of a distribution that are not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Asking = Callable[..., str]
 
 @pytest.fixture
 def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
-    """An installed distribution with these lines in its metadata; returns its name."""
+    """Create an installed distribution with these lines in its metadata. Returns: its name."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(*lines: str, name: str = "asking-zoo") -> str:
@@ -44,11 +44,11 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
     ],
     ids=str,
 )
-def test_what_is_not_there_is_named_as_pip_takes_it(asking: Asking, lines: list[str], unmet: list[str]) -> None:
+def test_a_missing_requirement_is_named_as_pip_accepts_it(asking: Asking, lines: list[str], unmet: list[str]) -> None:
     assert [each.requirement for each in unmet_requirements(asking(*lines))] == unmet
 
 
-def test_extras_of_a_requirement_count_and_may_name_each_other(asking: Asking) -> None:
+def test_extras_of_a_requirement_are_resolved_recursively(asking: Asking) -> None:
     asking(
         'Requires-Dist: base-lib; extra != "never"',
         'Requires-Dist: fast-lib>=2; extra == "fast"',
@@ -61,12 +61,12 @@ def test_extras_of_a_requirement_count_and_may_name_each_other(asking: Asking) -
     assert [each.requirement for each in unmet] == ["fast-lib>=2"]
 
 
-def test_a_message_says_what_is_there(asking: Asking) -> None:
+def test_the_message_names_the_installed_version(asking: Asking) -> None:
     missing, old = unmet_requirements(asking("Requires-Dist: no-such-library>=1", "Requires-Dist: click>=999"))
     assert str(missing) == "it requires no-such-library>=1, and it is not installed"
     assert str(old).startswith("it requires click>=999, and 8.")
     assert str(old).endswith(" is installed")
 
 
-def test_what_is_not_installed_asks_for_nothing() -> None:
+def test_an_uninstalled_distribution_has_no_requirements() -> None:
     assert unmet_requirements("no-such-distribution") == []

@@ -1,4 +1,4 @@
-"""Searching by words: what is found, in which order, and that nothing a person types is ever a mistake."""
+"""Full-text search: matches and their order. No query is an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WEIRD = [
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """The models above, and layerzoo's own."""
+    """Return a registry with the models above and those of layerzoo."""
     folder = tmp_path_factory.mktemp("search")
     models = (f"  {name}: {{modality: vision, builder: toy, summary: '{text}'}}" for name, text in MODELS.items())
     declared = "\n".join(models)
@@ -53,7 +53,7 @@ def _found(zoo: Registry, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("owl", ["owl", "owlvit_large", "feathers"]),  # a word of an id, the beginning of one, a word of a summary
+        ("owl", ["owl", "owlvit_large", "feathers"]),  # a word of an id, a prefix of one, a word of a summary
         ("res", ["resnet-18", "resnet50.a1", "resnext50_32x4d", "deit3_small"]),
         ("resnet", ["resnet-18", "resnet50.a1", "deit3_small"]),
         ("resnet50", ["resnet50.a1"]),
@@ -77,23 +77,26 @@ def test_the_best_match_comes_first(zoo: Registry, text: str, found: list[str]) 
     assert _found(zoo, text) == found
 
 
-def test_words_of_summaries_come_before_modalities_and_builders(zoo: Registry) -> None:
+def test_matches_in_summaries_rank_above_modalities_and_builders(zoo: Registry) -> None:
     found = _found(zoo, "vision")
     assert set(found[:2]) == {"deit3_small", "vit_base_patch16_224"}
     assert set(found) == set(MODELS)
 
 
-def test_an_order_that_is_asked_for_counts_more_than_the_rank(zoo: Registry) -> None:
+def test_an_explicit_order_takes_precedence_over_the_rank(zoo: Registry) -> None:
     assert zoo.ids(text="owl", sort="id") == ["mine/feathers", "mine/owl", "mine/owlvit_large"]
 
 
 @pytest.mark.parametrize("text", WEIRD)
-def test_what_means_something_to_sqlite_means_nothing_here(zoo: Registry, text: str) -> None:
+def test_operators_of_sqlite_have_no_effect(zoo: Registry, text: str) -> None:
     assert zoo.count(text=text) == len(zoo.ids(text=text))
 
 
-@given(text=st.text(max_size=200) | st.lists(st.sampled_from([*WEIRD, *MODELS, "owl", "(", ")", ":", "+", "\\"])).map(" ".join))
-def test_no_text_is_a_mistake_and_the_first_few_are_those_of_all(zoo: Registry, text: str) -> None:
+@given(
+    text=st.text(max_size=200)
+    | st.lists(st.sampled_from([*WEIRD, *MODELS, "owl", "(", ")", ":", "+", "\\"])).map(" ".join)
+)
+def test_any_text_is_valid_and_a_limit_returns_the_first_results(zoo: Registry, text: str) -> None:
     found = zoo.ids(text=text)
     assert len(found) == len(set(found)) == zoo.count(text=text)
     assert zoo.ids(text=text, limit=3) == found[:3]
@@ -101,7 +104,7 @@ def test_no_text_is_a_mistake_and_the_first_few_are_those_of_all(zoo: Registry, 
 
 
 @given(text=st.text(min_size=1))
-def test_every_question_is_one_that_sqlite_understands(text: str) -> None:
+def test_every_query_is_valid_for_sqlite(text: str) -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE VIRTUAL TABLE names USING fts5 (id)")
     connection.execute("CREATE VIRTUAL TABLE words USING fts5 (id, summary, facts, detail = column)")
@@ -112,5 +115,5 @@ def test_every_question_is_one_that_sqlite_understands(text: str) -> None:
     connection.close()
 
 
-def test_letters_and_digits_are_words_of_their_own() -> None:
+def test_letters_and_digits_are_separate_words() -> None:
     assert pieces("acme/vit_b16.v2-Größe") == ["acme", "vit", "b", "16", "v", "2", "Größe"]

@@ -1,4 +1,4 @@
-"""Small networks, each with one habit that breaks naive ways of cutting a network."""
+"""Small networks, each with one property that breaks naive ways of cutting a network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ReadsUncalled(nn.Module):
 
 
 class OwnTensors(nn.Module):
-    """A parent reads tensors of its own before its children, and after some of them (class token, positions)."""
+    """A parent reads its tensors before its children run, and after some of them (class token, positions)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class OwnTensors(nn.Module):
 
 
 class RunsOutOfOrder(nn.Module):
-    """Modules run in another order than they are defined in, and one not at all."""
+    """Modules run in another order than they are defined in, and one does not run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class SeveralOutputs(nn.Module):
 
 
 class Tied(nn.Module):
-    """Two modules share one weight, and one module stands under two paths."""
+    """Two modules share one weight, and one module has two paths."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Tied(nn.Module):
 
 @dataclass(frozen=True)
 class Awkward:
-    """A network and an input size it takes."""
+    """A network and a valid input size."""
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...] = (3, 16, 16)

@@ -1,4 +1,4 @@
-"""Small networks with tensors that no checkpoint holds, each made in its constructor in another way."""
+"""Small networks with tensors that no checkpoint holds, each created differently in its constructor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 
 class Network(nn.Module):
-    """A convolution, whose result is changed by a constant, and another convolution."""
+    """A convolution whose output is shifted by a constant, and another convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class Network(nn.Module):
         self.body = nn.Conv2d(8, 8, 1)
 
     def change(self) -> None:
-        """Make the constant."""
+        """Create the constant."""
 
     def shift(self) -> Tensor | float:
-        """The constant, to be added: a number, or (8,)."""
+        """Return the constant to add: a number, or (8,)."""
         return 0.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 
 class InitialisedBuffer(Network):
-    """``torch.nn.init`` fills a buffer."""
+    """``torch.nn.init`` initialises a buffer."""
 
     def change(self) -> None:
         self.register_buffer("constant", nn.init.constant_(torch.empty(8), 1 / 9), persistent=False)
@@ -47,7 +47,7 @@ class InitialisedBuffer(Network):
 
 
 class InitialisedInPlace(Network):
-    """A buffer is filled after it was registered."""
+    """A buffer is initialised after it was registered."""
 
     def change(self) -> None:
         self.register_buffer("constant", torch.empty(8), persistent=False)
@@ -82,7 +82,7 @@ class FromData(Network):
 
 
 class InList(Network):
-    """Constants stand in a list, and in a dictionary."""
+    """Constants are in a list and in a dictionary."""
 
     def change(self) -> None:
         self.constants = [{"bias": self.first.bias.data.clone()}]
@@ -92,7 +92,7 @@ class InList(Network):
 
 
 class InClosure(Network):
-    """A function holds a constant."""
+    """A closure holds a constant."""
 
     def change(self) -> None:
         self.add = partial(torch.mul, self.first.bias.detach() * 3)
@@ -102,7 +102,7 @@ class InClosure(Network):
 
 
 class WrittenTo(Network):
-    """A parameter's values are written into a buffer."""
+    """The values of a parameter are written into a buffer."""
 
     def change(self) -> None:
         self.register_buffer("constant", torch.zeros(8), persistent=False)
@@ -113,7 +113,7 @@ class WrittenTo(Network):
 
 
 class AsNumber(Network):
-    """A parameter's value becomes a number of Python."""
+    """The value of a parameter becomes a Python number."""
 
     def change(self) -> None:
         self.number = float(self.first.weight.detach().mean().abs() * 100)
@@ -123,7 +123,7 @@ class AsNumber(Network):
 
 
 class AsNumbers(Network):
-    """A parameter's values become a list of Python."""
+    """The values of a parameter become a Python list."""
 
     def change(self) -> None:
         self.numbers = self.first.bias.tolist()
@@ -143,7 +143,7 @@ class ThroughNumpy(Network):
 
 
 class Branches(Network):
-    """A value of a parameter decides what is built."""
+    """A value of a parameter decides which module is built."""
 
     def change(self) -> None:
         self.number = 3.0 if self.first.bias.abs().max() < 1 else 7.0
@@ -163,7 +163,7 @@ class Random(Network):
 
 
 class RandomNumber(Network):
-    """A random number becomes one of Python."""
+    """A random number becomes a Python number."""
 
     def change(self) -> None:
         self.number = torch.rand(1).item()
@@ -173,7 +173,7 @@ class RandomNumber(Network):
 
 
 class View(Network):
-    """An attribute is a view of a parameter, and shows what is loaded into that."""
+    """An attribute is a view of a parameter, and shows the loaded values."""
 
     def change(self) -> None:
         self.constant = self.first.bias.data
@@ -219,7 +219,7 @@ def _without_unsaved(module: nn.Module, state: dict[str, Tensor], prefix: str, m
 
 
 class Unregistered(Network):
-    """A parameter stands in a list that is no ``nn.ParameterList``."""
+    """A parameter is in a list that is not a ``nn.ParameterList``."""
 
     def change(self) -> None:
         self.held = [nn.Parameter(torch.empty(8))]
@@ -252,7 +252,7 @@ class Aliased(Network):
 
 
 class FromComputedParameter(Network):
-    """A parameter is computed from another, and a constant from that."""
+    """A parameter is computed from another, and a constant from it."""
 
     def change(self) -> None:
         self.second = nn.Parameter(self.first.bias.clone() + 1)
@@ -263,7 +263,7 @@ class FromComputedParameter(Network):
 
 
 class Orthogonal(Network):
-    """A constant is the orthogonal initialisation of a buffer; a parameter has one of its own."""
+    """A constant is the orthogonal initialisation of a buffer; a parameter has a separate one."""
 
     def change(self) -> None:
         nn.init.orthogonal_(self.first.weight)
@@ -300,7 +300,7 @@ class SpectralNorm(Network):
 
 
 class Recurrent(nn.Module):
-    """An LSTM keeps its parameters in a list, too."""
+    """An LSTM keeps its parameters in a list too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -358,4 +358,4 @@ WITHOUT_INITIALISATION = [
     "Network", "InitialisedBuffer", "View", "ViewInList", "SameObject", "Aliased", "WeightNorm", "OldSpectralNorm",
     "SpectralNorm", "Recurrent", "ShapeOnly",
 ]  # fmt: skip
-"""Those of which no tensor depends on an initialisation that a checkpoint overwrites."""
+"""Networks without a tensor that depends on an initialisation that a checkpoint overwrites."""

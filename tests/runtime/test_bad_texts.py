@@ -1,4 +1,4 @@
-"""What is wrong with a text has its named error, or its documented result, from a program and at the command line."""
+"""Unusual texts have a named error, or their documented result, in Python and at the command line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def model() -> Backbone:
     ],
     ids=repr,
 )
-def test_a_text_that_cannot_be_used_is_named_and_costs_no_other(
+def test_an_invalid_text_is_named_and_fails_alone(
     model: Backbone, text: object, kind: type[SampleError], reason: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -53,12 +53,12 @@ def test_a_text_that_cannot_be_used_is_named_and_costs_no_other(
     assert found.report["empty"] == (kind is EmptySampleError)
 
 
-def test_null_bytes_in_a_text_and_what_cannot_be_seen_change_nothing(model: Backbone) -> None:
+def test_null_bytes_and_invisible_characters_do_not_change_features(model: Backbone) -> None:
     values = layerzoo.extract(model, [GOOD, "a\0 fine\0 film", "\ufeffa fi\u200bne film"]).values
     np.testing.assert_allclose(values[1:], np.stack([values[0]] * 2), rtol=1e-5, atol=1e-6)
 
 
-def test_texts_that_run_both_ways_are_read_in_the_order_of_their_characters(model: Backbone) -> None:
+def test_bidirectional_texts_are_tokenised_in_logical_order(model: Backbone) -> None:
     mixed = "The word \u202bשלום\u202c means peace, سلام too."
     tokens = load_preprocess("starter/minilm-l6").rows(mixed)
     plain = load_preprocess("starter/minilm-l6").rows("The word שלום means peace, سلام too.")
@@ -90,12 +90,12 @@ def piped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("piped")
-def test_zoo_extract_says_the_same_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zoo_extract_reports_the_same_failures_for_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["extract", "-", "--model", "starter/minilm-l6", "--layer", "stem", "--out", "f.npz"])
     assert caught.value.code == 1
-    told = capsys.readouterr().err
-    assert [line for line in told.splitlines() if line.startswith("failed: ")] == [
+    message = capsys.readouterr().err
+    assert [line for line in message.splitlines() if line.startswith("failed: ")] == [
         f"failed: {place}: {reason}" for place, reason in PROBLEMS.items()
     ]
     features = Features.load("f.npz")
@@ -103,7 +103,7 @@ def test_zoo_extract_says_the_same_of_lines(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("piped")
-def test_zoo_tokens_says_the_same_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zoo_tokens_reports_the_same_failures_for_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["tokens", "starter/minilm-l6", "-", "--each", "--format", "json"])
     assert caught.value.code == 1

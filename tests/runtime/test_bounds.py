@@ -1,4 +1,4 @@
-"""A network that is described without end is refused before it fills the memory."""
+"""A network with an excessive description is refused before it exhausts the memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = ModelSpec(id="mine/x", modality="vision", builder="x")
 
 
 class Builder:
-    """Stands for the hooks of a plugin that builds a network of some modules, and of one buffer."""
+    """The hooks of a plugin that builds a network of some modules, and of one buffer."""
 
     def __init__(self, modules: int, buffer: int = 1) -> None:
         self._modules, self._buffer = modules, buffer
@@ -32,7 +32,7 @@ class Builder:
         return network
 
 
-def test_a_builder_that_makes_modules_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_that_creates_modules_endlessly_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["layerzoo.runtime.construct"], "_MOST_MODULES", 1_000)
     hooks: Any = Builder(1_000)
     assert len(list(build(SPEC, hooks, {}).children())) == 1_000  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_constants_of_gigabytes_are_refused() -> None:
 
 
 class DeepBuilder:
-    """Stands for the hooks of a plugin that builds a network of many small parameters."""
+    """The hooks of a plugin that builds a network of many small parameters."""
 
     def build(self, spec: ModelSpec, files: Files) -> nn.Module:
         return nn.Sequential(*(nn.Linear(1, 1) for _ in range(2_000)))
@@ -72,12 +72,12 @@ def test_a_network_that_does_not_fit_the_memory_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "depth", "depths", "encoder_layers", "num_labels"])
 @pytest.mark.parametrize("value", [10**30, -(10**9), float("inf"), float("nan"), [10**9, 1]])
-def test_counts_without_end_are_refused_wherever_they_stand(key: str, value: Any) -> None:
+def test_excessive_counts_are_refused_at_any_depth(key: str, value: Any) -> None:
     with pytest.raises(TooLargeError, match=key):
         check_counts({"text_config": {"parts": [{key: value}]}}, of="mine/x")
 
 
-def test_the_numbers_of_models_in_use_pass() -> None:
+def test_the_counts_of_real_models_are_accepted() -> None:
     in_use = {
         "num_hidden_layers": 126,
         "vocab_size": 256_000,

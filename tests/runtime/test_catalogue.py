@@ -1,4 +1,4 @@
-"""Models of a generated catalogue: what happens when the library has changed since, and while one is being made."""
+"""Models of a generated catalogue, after a change of the library and during a build."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def package(install_copy: InstallCopy, home: Path) -> Path:
 
 
 def ship(package: Path, *layers: list[Any], torch_version: str = THEN) -> None:
-    """A catalogue of one model, as another version of torch may have made it."""
+    """Return a catalogue of one model, as another version of torch may have written it."""
     head = {"layerzoo": 1, "traced_with": {"torch": torch_version}, "columns": ["name", "module", "axes"]}
     lines = [head, {**NET, "layers": layers} if layers else NET]
     (package / "models.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
 @pytest.mark.parametrize("layer", [["stem", "gone"], ["stem", "0", "BTC"]], ids=["no such module", "other axes"])
-def test_a_catalogue_that_no_longer_fits_names_both_versions_and_the_way_out(package: Path, layer: list[Any]) -> None:
+def test_an_outdated_catalogue_names_both_versions_and_the_fix(package: Path, layer: list[Any]) -> None:
     ship(package, layer)
     with pytest.raises(LayerError) as caught:
         layerzoo.load("catalogued/net", layer="stem", weights="random:0")
@@ -52,7 +52,7 @@ def test_a_catalogue_that_no_longer_fits_names_both_versions_and_the_way_out(pac
     assert str(caught.value).endswith("To trace them again: zoo layers --trace catalogued/net")
 
 
-def test_a_fresh_trace_takes_the_place_of_what_no_longer_fits(package: Path) -> None:
+def test_a_new_trace_replaces_an_outdated_catalogue_row(package: Path) -> None:
     ship(package, ["stem", "gone"])
     layers = trace_layers("catalogued/net")
     assert "gone" not in {layer.module for layer in layers}
@@ -60,7 +60,7 @@ def test_a_fresh_trace_takes_the_place_of_what_no_longer_fits(package: Path) -> 
     assert resolved_model(backbone).spec.layers == layers
 
 
-def test_a_model_that_is_built_on_a_catalogued_one_has_the_same_way_out(package: Path, home: Path) -> None:
+def test_a_model_that_inherits_from_a_catalogued_one_has_the_same_fix(package: Path, home: Path) -> None:
     ship(package, ["stem", "gone"])
     (home / "registry.yaml").write_text("layerzoo: 1\nmodels: {mine/net: {modality: vision, base: catalogued/net}}\n")
     with pytest.raises(LayerError, match="zoo layers --trace mine/net"):
@@ -69,36 +69,34 @@ def test_a_model_that_is_built_on_a_catalogued_one_has_the_same_way_out(package:
     layerzoo.load("mine/net", layer="module:0", weights="random:0")
 
 
-def test_a_catalogue_of_another_version_that_still_fits_is_used(package: Path) -> None:
+def test_a_catalogue_of_another_version_is_used_if_it_matches(package: Path) -> None:
     ship(package, ["stem", "0", "BCHW"])
     backbone = layerzoo.load("catalogued/net", layer="stem", weights="random:0")
     assert [layer.name for layer in resolved_model(backbone).spec.layers] == ["stem"]
 
 
-def test_a_mistake_in_a_catalogue_of_these_versions_is_told_as_that(package: Path) -> None:
+def test_a_mistake_in_a_current_catalogue_is_reported_as_an_error_of_the_plugin(package: Path) -> None:
     ship(package, ["stem", "gone"], torch_version=importlib.metadata.version("torch"))
     with pytest.raises(UnknownLayerError) as caught:
         layerzoo.load("catalogued/net", layer="stem", weights="random:0")
     assert "--trace" not in str(caught.value)
 
 
-def test_random_weights_of_a_network_that_follows_from_no_file_open_no_connection(
-    package: Path, connected: Hub
-) -> None:
+def test_random_weights_of_a_network_without_files_open_no_connection(package: Path, connected: Hub) -> None:
     ship(package)
     layerzoo.load("catalogued/net", layer="last", weights="random:0")
     trace_layers("catalogued/net")
     assert connected.requests == []
 
 
-def test_results_count_for_as_long_as_the_plugin_says_and_does_the_same(package: Path) -> None:
+def test_the_state_of_a_plugin_changes_with_its_files(package: Path) -> None:
     before = state_of("catalogued")
     assert before == state_of("catalogued")
     (package / "names.toml").write_text("width = 4\n", encoding="utf-8")
     assert state_of("catalogued") != before
 
 
-def test_results_that_cannot_be_kept_are_given_all_the_same(
+def test_results_that_cannot_be_stored_are_returned(
     package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()

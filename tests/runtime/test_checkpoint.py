@@ -1,7 +1,8 @@
-"""Checkpoints that are damaged, foreign or of another kind of number."""
+"""Damaged checkpoints, foreign files, and tensors of other dtypes."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ TOY = {"hidden.weight": torch.ones(3, 8), "next_word.weight": torch.ones(8, 3)}
 
 
 @pytest.mark.parametrize("left", [0, 5, 1000, -1], ids=["empty", "no header", "cut short", "last byte gone"])
-def test_a_converted_checkpoint_that_was_damaged_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+def test_a_damaged_converted_checkpoint_is_converted_again(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path, dirs_exist_ok=True)))
     expected = layerzoo.load("starter/efficientnet-lite0", layer="stem").module.state_dict()
     (kept,) = (tmp_path / "converted").glob("*.safetensors")
     whole = kept.read_bytes()
@@ -34,10 +35,10 @@ def test_a_converted_checkpoint_that_was_damaged_is_made_again(
 
 
 @pytest.mark.parametrize("place", ["header", "tensor that is used", "tensor that is not used"])
-def test_a_converted_checkpoint_with_a_flipped_bit_is_noticed_before_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+def test_a_flipped_bit_in_a_converted_checkpoint_is_detected_before_its_use(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path / "cache")))
     torch.save({**TOY, "unused": torch.ones(1000)}, tmp_path / "net.pth")
 
     def loaded() -> dict[str, torch.Tensor]:
@@ -62,19 +63,19 @@ def test_a_converted_checkpoint_with_a_flipped_bit_is_noticed_before_it_is_used(
     ("name", "content", "message"),
     [
         ("a.safetensors", b"", "its 0 bytes end before its header does"),
-        ("a.safetensors", b"this is a text, and no checkpoint", "it was cut short, or is no safetensors file"),
-        ("a.txt", b"this is a text, and no checkpoint", "a.txt is no .safetensors file. A pickle runs code"),
-        ("a.pth", b"", "a.pth is no .safetensors file. A pickle runs code"),
+        ("a.safetensors", b"this is a text, and no checkpoint", "it was cut short, or is not a safetensors file"),
+        ("a.txt", b"this is a text, and no checkpoint", "a.txt is not a .safetensors file. A pickle runs code"),
+        ("a.pth", b"", "a.pth is not a .safetensors file. A pickle runs code"),
     ],
 )
-def test_what_is_no_checkpoint_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_reported(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=message) as caught:
         layerzoo.load("toy/next-word", weights=tmp_path / name)
     assert caught.value.exit_code == (5 if isinstance(caught.value, UnsafeWeightsError) else 4)
 
 
-def test_a_checkpoint_that_was_cut_short_says_by_how_much(tmp_path: Path) -> None:
+def test_the_error_for_a_truncated_checkpoint_states_the_missing_bytes(tmp_path: Path) -> None:
     save_file(TOY, tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(whole[:-10])
@@ -82,7 +83,7 @@ def test_a_checkpoint_that_was_cut_short_says_by_how_much(tmp_path: Path) -> Non
         layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
 
 
-def test_a_folder_without_a_checkpoint_says_what_is_in_it(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_a_checkpoint_lists_its_files(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("the weights are elsewhere")
     with pytest.raises(WeightsError, match=r"no file of mine/net is a checkpoint \(README.md\)"):
         layerzoo.load(
@@ -96,14 +97,14 @@ def test_a_folder_without_a_checkpoint_says_what_is_in_it(tmp_path: Path) -> Non
         )
 
 
-def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+def test_integer_tensors_are_refused_as_weights(tmp_path: Path) -> None:
     quantised = {**TOY, "hidden.weight": torch.ones(3, 8, dtype=torch.int8)}
     save_file(quantised, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=r"'hidden.weight' is torch.int8 in the checkpoint .* need the scales"):
         layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
 
 
-def test_weights_that_are_not_numbers_show_in_every_sample(tmp_path: Path) -> None:
+def test_nan_weights_fail_every_sample(tmp_path: Path) -> None:
     save_file({**TOY, "hidden.weight": torch.full((3, 8), torch.nan)}, tmp_path / "a.safetensors")
     found = layerzoo.extract("toy/next-word", ["cat", "dog"], weights=tmp_path / "a.safetensors", errors="skip")
     assert found.values.shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Cut networks against whole ones, on networks with every habit that breaks naive cutting."""
+"""Cut networks equal whole ones, for networks with every property that breaks naive cutting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cut_at(name: str, *layers: Layer) -> CutNetwork:
 
 
 def layers_of(name: str) -> list[Layer]:
-    """Every tensor that any call of any module returns."""
+    """Yield every tensor that any call of any module returns."""
     return [
         Layer(name=f"{call.module}#{call.index}[{key}]", module=call.module, call=call.index, output=key)
         for call in traced(name).calls
@@ -52,7 +52,7 @@ def layers_of(name: str) -> list[Layer]:
 
 
 def hooked(network: nn.Module, layer: Layer, batch: Batch) -> Tensor:
-    """What the whole network gives at a layer, copied before anything can overwrite it."""
+    """Return the activation of the whole network at a layer, copied before it can be overwritten."""
     calls: list[Tensor] = []
     module = network.get_submodule(layer.module)
     handle = module.register_forward_hook(
@@ -85,12 +85,12 @@ def test_all_layers_in_one_pass_equal_each_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_layers_come_back_in_the_order_asked_for(name: str) -> None:
+def test_layers_are_returned_in_the_requested_order(name: str) -> None:
     layers = layers_of(name)[::-1]
     assert list(cut_at(name, *layers)(batch_for(name))) == [layer.name for layer in layers]
 
 
-def test_only_what_is_read_before_the_stop_is_kept() -> None:
+def test_only_modules_that_run_before_the_stop_are_kept() -> None:
     network = cut_at("RunsOutOfOrder", Layer(name="middle", module="middle"))
     assert set(network.cut.tensors) == {"first.weight", "first.bias", "middle.weight", "middle.bias"}
     assert isinstance(network.network.last, Stub)
@@ -98,7 +98,7 @@ def test_only_what_is_read_before_the_stop_is_kept() -> None:
     assert {name for name, _ in network.named_parameters()} == {f"network.{name}" for name in network.cut.tensors}
 
 
-def test_weights_of_modules_that_are_never_called_are_kept_when_they_are_read() -> None:
+def test_weights_of_uncalled_modules_are_kept_if_they_are_read() -> None:
     cut = cut_at("ReadsUncalled", Layer(name="attention", module="attention", output=0)).cut
     assert "attention.out_proj.weight" in cut.tensors
     assert "borrowed.weight" not in cut.tensors
@@ -110,7 +110,7 @@ def test_a_stub_raises_when_called() -> None:
         network(torch.zeros(1, 3, 16, 16))
 
 
-def test_an_input_of_a_module_can_be_read_without_running_the_module() -> None:
+def test_the_input_of_a_module_can_be_read_without_running_the_module() -> None:
     layer = Layer(name="penultimate", module="head", at="input")
     network = cut_at("Shared", layer)
     assert "head.weight" not in network.cut.tensors
@@ -144,7 +144,7 @@ def test_a_module_that_never_runs_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_no_hook_stays(fails: bool) -> None:
+def test_no_hook_remains(fails: bool) -> None:
     network = cut_at("InPlace", Layer(name="norm", module="norm"), Layer(name="input", module="relu", at="input"))
     batch = Batch({"pixels": torch.zeros(1, 1)}) if fails else batch_for("InPlace")
     if fails:
@@ -164,7 +164,7 @@ def test_the_network_can_be_trained_up_to_the_cut() -> None:
     assert untouched == []
 
 
-def test_an_activation_that_is_overwritten_later_can_still_be_trained_on() -> None:
+def test_an_activation_that_is_overwritten_in_place_has_a_gradient() -> None:
     layers = [Layer(name=name, module=name) for name in ("conv", "norm", "relu")]
     found = cut_at("InPlace", *layers).train()(batch_for("InPlace"))
     sum(activation.square().sum() for activation in found.values()).backward()
@@ -180,7 +180,7 @@ def test_a_cut_network_can_be_copied_pickled_and_saved(tmp_path) -> None:
         assert torch.equal(other(batch)["after"], expected)
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_concurrent_threads_do_not_interfere() -> None:
     network = cut_at("Shared", *(Layer(name=str(call), module="layer", call=call) for call in range(3)))
     batches = [batch_for("Shared", size) for size in range(1, 9)]
     expected = [network(batch) for batch in batches]
@@ -209,7 +209,7 @@ def test_model_code_that_catches_exceptions_does_not_catch_the_stop() -> None:
         def forward(self, x: Tensor) -> Tensor:
             try:
                 x = self.inner(x)
-            except Exception:  # noqa: BLE001  # the habit that is meant
+            except Exception:  # noqa: BLE001  # the tested property
                 x = x * 0
             return self.outer(x)
 
@@ -230,7 +230,7 @@ def test_a_trace_counts_parameters_and_flops_up_to_each_layer() -> None:
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_a_trace_that_ends_with_its_layers_plans_the_same_cut_as_one_of_the_whole_network(name: str) -> None:
+def test_a_partial_trace_plans_the_same_cut_as_a_complete_one(name: str) -> None:
     layers = layers_of(name)
     for layer, other in zip(layers, reversed(layers), strict=True):
         short = traced(name, layer, other)
@@ -240,7 +240,7 @@ def test_a_trace_that_ends_with_its_layers_plans_the_same_cut_as_one_of_the_whol
         assert ours.modules == whole.modules
 
 
-def test_a_trace_that_ends_early_says_what_it_reaches() -> None:
+def test_a_partial_trace_lists_the_reached_layers() -> None:
     short = traced("RunsOutOfOrder", Layer(name="first", module="first"))
     assert not short.is_whole
     assert short.reaches(Layer(name="first", module="first"))
@@ -248,7 +248,7 @@ def test_a_trace_that_ends_early_says_what_it_reaches() -> None:
     assert traced("RunsOutOfOrder").is_whole
 
 
-def test_tied_weights_count_once_under_every_name() -> None:
+def test_tied_weights_are_counted_once() -> None:
     found = traced("Tied")
     assert {"encode.weight", "decode.weight", "again.0.weight"} <= set(found.reads)
 
@@ -261,7 +261,7 @@ def test_every_combination_of_two_layers_stops_at_the_one_that_runs_last() -> No
 
 
 class Routed(nn.Module):
-    """Two experts, of which the input chooses one."""
+    """Two experts. The input selects one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ class Routed(nn.Module):
         return self.experts[int(x.sum() > 0)](x)
 
 
-def test_a_cut_keeps_the_way_that_another_input_takes() -> None:
+def test_a_cut_keeps_modules_that_only_another_input_uses() -> None:
     network = nn.Sequential(Routed(), nn.Linear(4, 4)).eval()
     few, many = Batch({"x": -torch.ones(1, 4)}), Batch({"x": torch.ones(1, 4)})
     found = trace(copy.deepcopy(network), few, has_values=True)

@@ -1,4 +1,4 @@
-"""What is declared of a network and a trace contradicts is refused, with both, and kept where it is to be trusted."""
+"""A declaration that contradicts a trace is refused with both values, and used if it is trusted."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def spec(install: Callable[..., None]) -> Callable[..., ModelSpec]:
         ),
     ],
 )
-def test_what_a_trace_contradicts_is_refused(
+def test_a_declaration_that_contradicts_the_trace_is_refused(
     spec: Callable[..., ModelSpec], name: str, args: dict[str, Any], facts: dict[str, Any], message: str
 ) -> None:
     declared = spec(name, args, **facts)
-    for _ in range(2):  # what was refused is not kept
+    for _ in range(2):  # a refused declaration is not stored
         with pytest.raises(DeclarationError, match=message) as caught:
             layerzoo.load(declared, weights="random:0")
         assert "--trust-declaration" in str(caught.value)
@@ -113,19 +113,19 @@ def test_what_a_trace_contradicts_is_refused(
         ("text", {"added": (2, 1)}, {"prefix_tokens": 2, "suffix_tokens": 2}),
     ],
 )
-def test_what_a_trace_confirms_is_kept(
+def test_a_declaration_that_the_trace_confirms_is_kept(
     spec: Callable[..., ModelSpec], name: str, args: dict[str, Any], facts: dict[str, Any]
 ) -> None:
     layer = layerzoo.load(spec(name, args, **facts), weights="random:0").spec.layers[0]
     assert {key: getattr(layer, key) for key in facts} == facts
 
 
-def test_a_declaration_can_be_trusted(spec: Callable[..., ModelSpec]) -> None:
+def test_a_declaration_can_be_trusted_without_a_trace(spec: Callable[..., ModelSpec]) -> None:
     declared = spec("patches", {"prefix": 1}, prefix_tokens=0, shape=(9, 9))
     trusted = layerzoo.load(declared, weights="random:0", trust_declaration=True)
     assert trusted.spec.layers[0].prefix_tokens == 0
     assert trusted.spec.layers[0].shape == (9, 9)
-    with pytest.raises(DeclarationError):  # that it was trusted once says nothing
+    with pytest.raises(DeclarationError):  # an earlier trust has no effect
         layerzoo.load(declared, weights="random:0")
     images = [np.full((16, 16, 3), level, np.uint8) for level in (10, 200)]
     mean = layerzoo.extract(declared, images, weights="random:0", trust_declaration=True, layer="block.0")
@@ -133,9 +133,7 @@ def test_a_declaration_can_be_trusted(spec: Callable[..., ModelSpec]) -> None:
     np.testing.assert_allclose(mean.values, raw.values.mean(1), rtol=1e-4, atol=1e-6)
 
 
-def test_a_shape_that_is_inherited_was_declared_for_the_size_of_the_base(
-    install: Callable[..., None], home: Path
-) -> None:
+def test_an_inherited_shape_applies_to_the_input_size_of_the_base(install: Callable[..., None], home: Path) -> None:
     install("varying")
     (home / "registry.yaml").write_text(
         """layerzoo: 1
@@ -152,7 +150,9 @@ models:
     assert layerzoo.load("mine/small", weights="random:0").layers[0].shape == (4, 8, 8)
 
 
-def test_the_command_line_says_so_and_can_trust(install: Callable[..., None], home: Path, zoo: Zoo) -> None:
+def test_the_command_line_reports_the_contradiction_and_can_trust_the_declaration(
+    install: Callable[..., None], home: Path, zoo: Zoo
+) -> None:
     install("varying")
     (home / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  mine/net: {modality: vision, base: varying/image, "
@@ -167,7 +167,7 @@ def test_the_command_line_says_so_and_can_trust(install: Callable[..., None], ho
 
 @pytest.mark.parametrize("layers", ["with axes", "without axes", "of channels", "none"])
 @pytest.mark.parametrize("hop", [(10, 5), (400, 160)])
-def test_frames_that_the_network_does_not_make_are_refused(
+def test_a_declared_number_of_frames_that_the_network_does_not_output_is_refused(
     spec: Callable[..., ModelSpec], hop: tuple[int, int], layers: str
 ) -> None:
     over_time = Layer(name="block.0", module="frames", axes=("batch", "channel", "time"))
@@ -201,6 +201,6 @@ def test_a_classification_token_that_the_tokenizer_does_not_set_is_refused() -> 
     layerzoo.load(declared, trust_declaration=True)
 
 
-def test_axes_of_another_number_cannot_be_trusted(spec: Callable[..., ModelSpec]) -> None:
+def test_axes_of_a_wrong_number_cannot_be_trusted(spec: Callable[..., ModelSpec]) -> None:
     with pytest.raises(LayerError, match="do not fit its shape"):
         layerzoo.load(spec("image", axes=("batch", "channel")), weights="random:0", trust_declaration=True)

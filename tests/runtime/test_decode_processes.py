@@ -1,4 +1,4 @@
-"""Features are the same to the bit, whichever process decodes, and however long a recording is."""
+"""Features are equal bit for bit in any decode process and for any length of a recording."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_same(one: Features, other: Features) -> bool:
 
 
 def extracted(backbone: Backbone, inputs: Any, monkeypatch: pytest.MonkeyPatch) -> Features:
-    """The features, after it was seen that the number of decode processes changes nothing."""
+    """Return the features, after checking that the number of decode processes does not change them."""
     found = []
     for processes in ("0", "1", "3"):
         monkeypatch.setenv("LAYERZOO_DECODE_PROCESSES", processes)
@@ -61,7 +61,9 @@ def test_images_have_the_same_features_and_errors_in_the_same_order(
     assert str(strict.value) == str(found.errors[0])
 
 
-def test_a_bomb_is_named_and_the_other_files_are_extracted(images: Backbone, samples: Path, tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_named_and_the_other_files_are_extracted(
+    images: Backbone, samples: Path, tmp_path: Path
+) -> None:
     photo = samples / "foolbox/data/imagenet_00_243.jpg"
     (tmp_path / "a.jpg").write_bytes(photo.read_bytes())
     Image.new("RGBA", (9400, 9500)).save(tmp_path / "b.webp", lossless=True, method=0)
@@ -75,7 +77,7 @@ def test_a_bomb_is_named_and_the_other_files_are_extracted(images: Backbone, sam
 
 
 @pytest.mark.slow
-def test_a_long_recording_has_the_features_of_its_windows(
+def test_long_audio_has_the_features_of_its_windows(
     samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = layerzoo.load("starter/whisper-tiny-en", layer="stem")

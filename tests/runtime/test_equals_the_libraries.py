@@ -1,4 +1,4 @@
-"""The starter's numbers against those of the libraries that their networks come from."""
+"""Features of the starter models equal those of the libraries that their networks come from."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_minilm_blocks_equal_hidden_states(index: int) -> None:
     assert torch.equal(backbone.activations(batch)[f"block.{index}"], states[index + 1])
 
 
-def test_whisper_equals_the_library_over_the_true_frames(samples: Path) -> None:
+def test_whisper_equals_the_library_over_the_frames_that_are_not_padding(samples: Path) -> None:
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -70,29 +70,29 @@ def test_whisper_equals_the_library_over_the_true_frames(samples: Path) -> None:
     assert spec.weights is not None
     encoder.load_state_dict(whisper_encoder(read_model(resolve(spec.weights)["model.bin"])))
     for name in ("moonshine_onnx/assets/beckett.wav", "arcade/resources/assets/sounds/coin1.wav"):
-        sound = audio.decode(samples / name, 16000)
-        mel = WhisperFeatureExtractor()(sound, sampling_rate=16000, return_tensors="pt").input_features
+        clip = audio.decode(samples / name, 16000)
+        mel = WhisperFeatureExtractor()(clip, sampling_rate=16000, return_tensors="pt").input_features
         with torch.no_grad():
-            expected = encoder(mel).last_hidden_state[0, : -(-len(sound) // 320)].mean(0).numpy()
+            expected = encoder(mel).last_hidden_state[0, : -(-len(clip) // 320)].mean(0).numpy()
         found = layerzoo.extract("starter/whisper-tiny-en", samples / name).values[0]
         assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
-def test_a_sound_that_is_longer_than_the_network_takes_is_split_and_pooled(samples: Path) -> None:
+def test_audio_longer_than_the_network_window_is_split_and_pooled(samples: Path) -> None:
     speech = audio.decode(samples / "moonshine_onnx/assets/beckett.wav", 16000)
     long = np.concatenate([speech] * 4)
     window = 30 * 16000
     found = layerzoo.extract("starter/whisper-tiny-en", [(long, 16000)]).values[0]
     parts = layerzoo.extract("starter/whisper-tiny-en", [(long[:window], 16000), (long[window:], 16000)]).values
-    frames = np.array([1500, -(-(len(long) - window) // 320)])  # each row counts by the frames that are pooled from it
+    frames = np.array([1500, -(-(len(long) - window) // 320)])  # weights: the pooled frames of each row
     weights = frames / frames.sum()
     np.testing.assert_allclose(found, weights @ parts, rtol=1e-4, atol=1e-5)
 
 
-def test_efficientnet_names_what_is_in_the_picture(samples: Path) -> None:
-    pictures = sorted((samples / "foolbox/data").glob("imagenet_*.jpg"))
-    truth = [int(path.stem.rsplit("_", 1)[1]) for path in pictures]
-    scores = layerzoo.extract("starter/efficientnet-lite0", pictures, layer="head").values
+def test_efficientnet_classifies_the_image(samples: Path) -> None:
+    images = sorted((samples / "foolbox/data").glob("imagenet_*.jpg"))
+    truth = [int(path.stem.rsplit("_", 1)[1]) for path in images]
+    scores = layerzoo.extract("starter/efficientnet-lite0", images, layer="head").values
     assert (scores.argmax(1) == truth).sum() == 18
     probable = torch.softmax(
         torch.from_numpy(

@@ -1,4 +1,4 @@
-"""Extraction end to end on real files: what comes out, what goes wrong, and how it is told."""
+"""Extraction end to end on real files: results, errors and their messages."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def text_model() -> Backbone:
 
 
 @pytest.fixture
-def picture(samples: Path) -> Path:
+def photo(samples: Path) -> Path:
     return samples / "skimage/data/chelsea.png"
 
 
-def test_the_hidden_layer_of_a_word_is_its_vector() -> None:
+def test_the_hidden_layer_of_a_word_is_its_embedding_vector() -> None:
     features = layerzoo.extract("toy/next-word", list(WORDS))
     np.testing.assert_array_equal(features.values, np.stack(list(VECTORS.values())))
     assert features.ids == tuple(str(index) for index in range(len(WORDS)))
@@ -58,7 +58,7 @@ def test_a_text_is_the_mean_of_its_words() -> None:
     np.testing.assert_allclose(values, [expected], rtol=1e-6)
 
 
-def test_several_layers_each_with_its_own_pooling() -> None:
+def test_each_layer_can_have_its_own_pooling() -> None:
     features = layerzoo.extract("toy/next-word", ["cat drinks"], layer=["block.0", "head"], pool={"head": "max"})
     np.testing.assert_allclose(features["block.0"], [(VECTORS["cat"] + VECTORS["drinks"]) / 2])
     assert features["head"].shape == (1, 8)
@@ -66,7 +66,7 @@ def test_several_layers_each_with_its_own_pooling() -> None:
     assert features.provenance["pooling"] == {"block.0": "mean", "head": "max"}
 
 
-def test_a_long_text_is_truncated_or_split_on_request_and_counted() -> None:
+def test_a_long_text_is_truncated_or_chunked_and_counted() -> None:
     words = ("cat dog " * 12).split()
     truncated = layerzoo.extract("toy/next-word", [" ".join(words), "cat"])
     split = layerzoo.extract("toy/next-word", [" ".join(words), "cat"], chunks=True)
@@ -79,7 +79,7 @@ def test_a_long_text_is_truncated_or_split_on_request_and_counted() -> None:
 
 @pytest.mark.parametrize("overlap", [0, 1, 2, 7, 15])
 @pytest.mark.parametrize("length", [16, 17, 18, 31, 32, 33, 100])
-def test_each_word_of_a_long_text_counts_once_whatever_chunks_share(length: int, overlap: int) -> None:
+def test_each_word_of_a_long_text_is_pooled_once_for_any_overlap(length: int, overlap: int) -> None:
     words = [WORDS[number % 5 % 4] for number in range(length)]
     vectors = np.stack([VECTORS[word] for word in words])
     text = [" ".join(words)]
@@ -92,16 +92,14 @@ def test_each_word_of_a_long_text_counts_once_whatever_chunks_share(length: int,
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "std", "gem", "cls", "last"])
-def test_a_text_that_fits_has_the_same_bits_whether_chunks_are_asked_for_or_not(
-    text_model: Backbone, pool: str
-) -> None:
+def test_a_short_text_has_equal_features_with_and_without_chunks(text_model: Backbone, pool: str) -> None:
     texts = ["A fine film.", "no", "It rained all week, and nobody could remember a worse June. " * 17]
     plain, chunked = (layerzoo.extract(text_model, texts, pool=pool, chunks=chunks) for chunks in (False, True))
     np.testing.assert_array_equal(plain.values, chunked.values)
     assert chunked.report["chunked"] == 0
 
 
-def test_the_classification_token_of_a_long_text_is_the_mean_of_its_chunks_and_the_last_token_its_own(
+def test_cls_of_a_long_text_is_the_mean_over_chunks_and_last_is_the_last_token(
     text_model: Backbone,
 ) -> None:
     word, text = "rain ", "rain " * (254 + 6)
@@ -116,7 +114,7 @@ def test_the_classification_token_of_a_long_text_is_the_mean_of_its_chunks_and_t
     np.testing.assert_array_equal(long[0], parts[1])
 
 
-def test_results_are_in_the_order_of_the_inputs_whatever_their_lengths(text_model: Backbone) -> None:
+def test_results_are_in_input_order_for_any_lengths(text_model: Backbone) -> None:
     texts = [" ".join(["the cat and the dog"] * (number * 7 % 50 + 1)) + f" {number}" for number in range(60)]
     together = layerzoo.extract(text_model, texts)
     assert together.ids == tuple(map(str, range(60)))
@@ -130,7 +128,7 @@ def test_results_are_in_the_order_of_the_inputs_whatever_their_lengths(text_mode
 
 
 @pytest.mark.parametrize("lengths", [[5] * 100, [400] * 3, list(range(1, 300, 7)), [1] * 3000])
-def test_a_batch_of_texts_holds_a_number_of_tokens_or_a_single_text(lengths: list[int]) -> None:
+def test_a_batch_of_texts_is_limited_by_tokens(lengths: list[int]) -> None:
     rows = [PlacedRow(index, 0, InputRow({}, valid=length, total=length)) for index, length in enumerate(lengths)]
     limit = BatchLimit(rows=64, positions=320)
     found = list(batches(iter(rows), layerzoo.load("toy/next-word").preprocess, limit))
@@ -141,9 +139,7 @@ def test_a_batch_of_texts_holds_a_number_of_tokens_or_a_single_text(lengths: lis
         assert len(batch) <= 64
 
 
-def test_texts_with_words_that_a_model_does_not_know_are_warned_about_once(
-    text_model: Backbone, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_words_are_reported_in_one_warning(text_model: Backbone, caplog: pytest.LogCaptureFixture) -> None:
     known = layerzoo.extract(text_model, ["a fine film"] * 40)
     assert (known.report["unknown"], caplog.messages) == (0, [])
     unknown = layerzoo.extract(text_model, ["ᚠᚢᚦ ᚨᚱᚲ fine"] * 40, batch_size=4)
@@ -152,7 +148,7 @@ def test_texts_with_words_that_a_model_does_not_know_are_warned_about_once(
     assert message.startswith("67% of the tokens (80 of 120) are unknown to starter/minilm-l6: ")
 
 
-def test_empty_texts_are_errors_of_a_kind_of_their_own_and_counted(text_model: Backbone) -> None:
+def test_empty_texts_have_their_own_error_and_are_counted(text_model: Backbone) -> None:
     with pytest.raises(EmptySampleError, match="1: empty text"):
         layerzoo.extract(text_model, ["a", " "])
     found = layerzoo.extract(text_model, ["", "a", "\u200b", b"\xff", "\0"], errors="skip")
@@ -171,31 +167,31 @@ def test_raw_activations_keep_their_own_length() -> None:
     assert [array.shape for array in features.values] == [(1, 3), (4, 3)]
 
 
-def test_a_backbone_reads_some_of_its_layers(vision: Backbone, picture: Path) -> None:
-    both = layerzoo.extract(vision, picture)
-    one = layerzoo.extract(vision, picture, layer="stage.1", pool="max")
+def test_a_backbone_reads_some_of_its_layers(vision: Backbone, photo: Path) -> None:
+    both = layerzoo.extract(vision, photo)
+    one = layerzoo.extract(vision, photo, layer="stage.1", pool="max")
     assert both.layers == ("stage.1", "pooled")
     assert one.layers == ("stage.1",)
     with pytest.raises(UsageError, match=r"this backbone reads pooled, stage.1, and not head"):
-        layerzoo.extract(vision, picture, layer="head")
+        layerzoo.extract(vision, photo, layer="head")
 
 
-def test_every_form_of_one_picture_gives_the_same_numbers(vision: Backbone, picture: Path) -> None:
-    image = Image.open(picture)
-    forms = [str(picture), picture, picture.read_bytes(), image, np.asarray(image)]
+def test_every_form_of_an_image_gives_equal_features(vision: Backbone, photo: Path) -> None:
+    image = Image.open(photo)
+    forms = [str(photo), photo, photo.read_bytes(), image, np.asarray(image)]
     features = layerzoo.extract(vision, forms)
     for row in features["pooled"]:
         np.testing.assert_array_equal(row, features["pooled"][0])
 
 
-def test_a_preprocessed_tensor_is_taken_as_it_is(vision: Backbone, picture: Path) -> None:
-    (tensor,) = vision.preprocess(picture).inputs.values()
+def test_a_preprocessed_tensor_is_used_unchanged(vision: Backbone, photo: Path) -> None:
+    (tensor,) = vision.preprocess(photo).inputs.values()
     np.testing.assert_allclose(
-        layerzoo.extract(vision, tensor[0])["pooled"], layerzoo.extract(vision, picture)["pooled"], rtol=1e-5, atol=1e-6
+        layerzoo.extract(vision, tensor[0])["pooled"], layerzoo.extract(vision, photo)["pooled"], rtol=1e-5, atol=1e-6
     )
 
 
-class Pictures(Dataset[tuple[Image.Image, int]]):
+class Images(Dataset[tuple[Image.Image, int]]):
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
 
@@ -209,27 +205,27 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
 def test_datasets_and_loaders_are_inputs(vision: Backbone, samples: Path) -> None:
     paths = sorted((samples / "foolbox/data").glob("imagenet_0[0-3]*.jpg"))
     expected = layerzoo.extract(vision, paths)["pooled"]
-    dataset = Pictures(paths)
-    loader = DataLoader(dataset, batch_size=3, collate_fn=lambda items: [picture for picture, _ in items])
+    dataset = Images(paths)
+    loader = DataLoader(dataset, batch_size=3, collate_fn=lambda items: [photo for photo, _ in items])
     np.testing.assert_array_equal(layerzoo.extract(vision, dataset)["pooled"], expected)
     np.testing.assert_allclose(layerzoo.extract(vision, loader)["pooled"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_folder_is_sorted_and_what_is_not_a_picture_is_named(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+def test_a_folder_is_sorted_and_other_files_are_named(vision: Backbone, photo: Path, tmp_path: Path) -> None:
     for name in ("b.png", "a.png", "below/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture.read_bytes())
-    (tmp_path / "notes.txt").write_text("not a picture")
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    (tmp_path / "notes.txt").write_text("not an image")
     features = layerzoo.extract(vision, tmp_path)
     assert [Path(name).relative_to(tmp_path).as_posix() for name in features.ids] == ["a.png", "b.png", "below/c.png"]
     assert [Path(name).name for name in features.passed_over] == ["notes.txt"]
 
 
-def test_a_sample_that_cannot_be_used_is_named_or_listed(vision: Backbone, picture: Path, tmp_path: Path) -> None:
+def test_a_failed_sample_raises_or_is_listed(vision: Backbone, photo: Path, tmp_path: Path) -> None:
     broken, empty = tmp_path / "broken.jpg", tmp_path / "empty.jpg"
-    broken.write_bytes(picture.read_bytes()[:2000])
+    broken.write_bytes(photo.read_bytes()[:2000])
     empty.touch()
-    inputs = [picture, broken, picture, empty, tmp_path / "absent.jpg"]
+    inputs = [photo, broken, photo, empty, tmp_path / "absent.jpg"]
     with pytest.raises(SampleError, match=r"broken.jpg"):
         layerzoo.extract(vision, inputs)
     features = layerzoo.extract(vision, inputs, errors="skip")
@@ -237,7 +233,7 @@ def test_a_sample_that_cannot_be_used_is_named_or_listed(vision: Backbone, pictu
     assert [Path(error.id).name for error in features.errors] == ["broken.jpg", "empty.jpg", "absent.jpg"]
 
 
-def test_when_every_sample_fails_the_matrix_is_empty_and_has_its_width(vision: Backbone, tmp_path: Path) -> None:
+def test_if_every_sample_fails_the_matrix_is_empty_with_its_width(vision: Backbone, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     features = layerzoo.extract(vision, [tmp_path / "a.jpg"], errors="skip")
     assert features["pooled"].shape == (0, 1280)
@@ -251,7 +247,7 @@ def test_no_input_at_all_is_an_error(vision: Backbone, tmp_path: Path) -> None:
         layerzoo.extract(vision, tmp_path)
 
 
-def test_features_that_are_not_finite_are_a_failure_of_their_sample() -> None:
+def test_a_sample_with_features_that_are_not_finite_fails() -> None:
     backbone = layerzoo.load("toy/next-word")
     with torch.no_grad():
         backbone.module.network.hidden.weight[:, WORDS.index("milk") + 1] = 3e38
@@ -260,7 +256,7 @@ def test_features_that_are_not_finite_are_a_failure_of_their_sample() -> None:
     assert "not finite" in features.errors[0].reason
 
 
-def test_pieces_come_before_the_inputs_are_exhausted() -> None:
+def test_batches_are_returned_before_the_inputs_are_exhausted() -> None:
     taken = itertools.count()
 
     def endless() -> Iterator[str]:
@@ -276,7 +272,7 @@ def test_pieces_come_before_the_inputs_are_exhausted() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("layerzoo-decode")]
 
 
-def test_mistakes_surface_before_the_first_piece_is_asked_for() -> None:
+def test_mistakes_are_reported_before_the_first_batch() -> None:
     with pytest.raises(UnknownLayerError):
         layerzoo.stream("toy/next-word", ["cat"], layer="blok.0")
     with pytest.raises(PoolingError):
@@ -300,7 +296,7 @@ def test_mistakes_surface_before_the_first_piece_is_asked_for() -> None:
     ],
     ids=str,
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+def test_invalid_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         layerzoo.extract("toy/next-word", ["cat"], **options)  # type: ignore[arg-type]
 
@@ -323,7 +319,7 @@ def test_several_threads_use_one_backbone(vision: Backbone, samples: Path) -> No
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_stays_close_and_is_written_down(precision: str, samples: Path) -> None:
+def test_lower_precision_is_close_and_recorded_in_provenance(precision: str, samples: Path) -> None:
     paths = sorted((samples / "foolbox/data").glob("imagenet_0*.jpg"))[:4]
     exact = layerzoo.extract("starter/efficientnet-lite0", paths).values
     lower = layerzoo.extract("starter/efficientnet-lite0", paths, precision=precision)  # type: ignore[arg-type]
@@ -333,8 +329,8 @@ def test_lower_precision_stays_close_and_is_written_down(precision: str, samples
     assert lower.provenance["precision"] == precision
 
 
-def test_provenance_says_where_every_number_comes_from(picture: Path) -> None:
-    features = layerzoo.extract("starter/efficientnet-lite0", picture, layer="stage.1")
+def test_provenance_records_model_weights_and_settings(photo: Path) -> None:
+    features = layerzoo.extract("starter/efficientnet-lite0", photo, layer="stage.1")
     found = features.provenance
     assert found["model"] == "starter/efficientnet-lite0"
     assert found["layers"] == {"stage.1": "blocks.1"}

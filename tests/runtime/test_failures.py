@@ -1,4 +1,4 @@
-"""What is wrong with one sample costs that sample; what is wrong with a plugin or a network is told as that."""
+"""An error of one sample affects only that sample; an error of a plugin or a network is reported as such."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def grey(level: int) -> NDArray[np.uint8]:
     ],
     ids=str,
 )
-def test_a_plugin_that_misbehaves_is_named_once(
+def test_a_misbehaving_plugin_is_named_once(
     misbehaving: Misbehaving, args: dict[str, object], kind: type[LayerzooError], message: str
 ) -> None:
     with pytest.raises(kind, match=message) as caught:
@@ -73,7 +73,7 @@ def test_a_plugin_that_misbehaves_is_named_once(
     ],
     ids=str,
 )
-def test_a_description_that_does_not_fit_is_the_plugins_mistake(
+def test_an_invalid_description_is_an_error_of_the_plugin(
     misbehaving: Misbehaving, described: object, message: str
 ) -> None:
     spec = misbehaving(describe=described)
@@ -81,7 +81,7 @@ def test_a_description_that_does_not_fit_is_the_plugins_mistake(
         layerzoo.load(replace(spec, preprocess=None, default=ModelSpec.__dataclass_fields__["default"].default))
 
 
-def test_a_chain_of_another_type_is_the_plugins_mistake(misbehaving: Misbehaving) -> None:
+def test_a_chain_of_another_type_is_an_error_of_the_plugin(misbehaving: Misbehaving) -> None:
     spec = misbehaving(describe={"chain": {"count": 2}})
     with pytest.raises(PluginError, match="layerzoo_describe returns a FrozenMap as the chain of misbehaving/net"):
         layerzoo.load(replace(spec, layers=()))
@@ -89,14 +89,14 @@ def test_a_chain_of_another_type_is_the_plugins_mistake(misbehaving: Misbehaving
 
 def test_a_sample_that_the_network_fails_on_fails_alone(misbehaving: Misbehaving) -> None:
     spec = misbehaving(refuses="white")
-    pictures = [grey(level) for level in (10, 20, 255, 30, 40, 50, 255)]
-    found = layerzoo.extract(spec, pictures, errors="skip")
+    images = [grey(level) for level in (10, 20, 255, 30, 40, 50, 255)]
+    found = layerzoo.extract(spec, images, errors="skip")
     assert found.ids == ("0", "1", "3", "4", "5")
     assert [error.id for error in found.errors] == ["2", "6"]
     assert found.errors[0].reason == "the network fails on it: ValueError: too bright"
     np.testing.assert_allclose(found.values[:, 0], 3 * np.array([10, 20, 30, 40, 50]) / 255, rtol=1e-5)
     with pytest.raises(SampleError, match="2: the network fails on it") as caught:
-        layerzoo.extract(spec, pictures)
+        layerzoo.extract(spec, images)
     assert isinstance(caught.value.__cause__, ValueError)
 
 
@@ -108,7 +108,7 @@ def test_a_sample_that_a_plugins_preprocessing_fails_on_fails_alone(misbehaving:
     ]
 
 
-def test_a_text_of_which_one_chunk_fails_is_one_failure() -> None:
+def test_a_text_with_one_failing_chunk_is_one_failure() -> None:
     backbone = layerzoo.load("toy/next-word")
 
     def refuse_milk(network: nn.Module, arguments: tuple[object, ...], named: dict[str, torch.Tensor]) -> None:
@@ -122,7 +122,7 @@ def test_a_text_of_which_one_chunk_fails_is_one_failure() -> None:
     assert [error.id for error in found.errors] == ["1", "3"]
 
 
-def test_a_batch_that_is_too_large_for_the_memory_is_computed_in_parts() -> None:
+def test_a_batch_too_large_for_the_memory_is_split() -> None:
     backbone = layerzoo.load("toy/next-word")
     expected = layerzoo.extract(backbone, ["cat", "dog", "milk"] * 4)
 
@@ -134,14 +134,14 @@ def test_a_batch_that_is_too_large_for_the_memory_is_computed_in_parts() -> None
     np.testing.assert_array_equal(layerzoo.extract(backbone, ["cat", "dog", "milk"] * 4).values, expected.values)
 
 
-def test_a_network_that_fails_on_any_input_is_not_the_fault_of_a_sample() -> None:
+def test_a_network_that_fails_on_any_input_is_not_an_error_of_a_sample() -> None:
     backbone = layerzoo.load("toy/next-word")
     backbone.module.network.hidden.weight = nn.Parameter(torch.ones(3, 5))
     with pytest.raises(PluginError, match="the network of toy/next-word fails on any input: RuntimeError: "):
         layerzoo.extract(backbone, ["cat"] * 40, errors="skip")
 
 
-def test_what_the_callers_own_iterator_raises_is_passed_on() -> None:
+def test_exceptions_of_the_callers_iterator_pass_unchanged() -> None:
     def texts() -> object:
         yield from ["cat"] * 100
         raise RuntimeError("the database is gone")

@@ -1,4 +1,4 @@
-"""FLOPs of one sample: work that is the same for any number of samples counts as a whole."""
+"""FLOPs of one sample: work that does not depend on the number of samples is counted completely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from layerzoo.runtime.trace import trace
 
 
 class Positions(nn.Module):
-    """A table of positions that goes through a layer of its own, once for all samples."""
+    """A table of positions that goes through a separate layer, once for all samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def network(*parts: nn.Module) -> nn.Sequential:
 
 
 def flops_of_one(make: Callable[[], nn.Module], size: int, *others: int, device: str = "meta") -> list[int]:
-    """FLOPs up to the end of each part for one sample, from a trace of a batch and of others."""
+    """Return FLOPs up to the end of each part for one sample, from traces of batches of different sizes."""
 
     def traced(rows: int) -> object:
         with torch.device(device):
@@ -85,7 +85,7 @@ def test_the_flops_of_one_sample_are_those_of_a_batch_of_one(make: Callable[[], 
     assert flops_of_one(make, 3, 2, device=device) == expected
 
 
-def test_only_what_reads_nothing_of_the_batch_may_be_constant() -> None:
+def test_only_operations_independent_of_the_batch_are_constant() -> None:
     def constant(part: nn.Module) -> int:
         return len(trace(network(part), Batch({"x": torch.ones(2, 5, 6)})).constant)
 
@@ -93,7 +93,7 @@ def test_only_what_reads_nothing_of_the_batch_may_be_constant() -> None:
     assert constant(nn.Linear(6, 6)) == 0
 
 
-def test_a_trace_of_other_operations_changes_nothing() -> None:
+def test_a_trace_with_different_operations_changes_no_cost() -> None:
     found = trace(network(Positions()), Batch({"x": torch.ones(2, 5, 6)}))
     other = trace(network(Positions(), nn.Linear(6, 6)), Batch({"x": torch.ones(1, 5, 6)}))
     assert found.with_single(other) is found

@@ -1,4 +1,4 @@
-"""Repositories of the hub as the models of a plugin that reads them: whom is asked what, and what is kept of it."""
+"""Repositories of the hub as models of a plugin that reads them: the queries, and the stored results."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ SMALL = {"width": 4}
 
 @pytest.fixture
 def publish(connected: Hub, install: Callable[..., None]) -> Callable[..., Any]:
-    """Put a network of some width into a repository, with what net.json is to say."""
+    """Put a network of some width into a repository, with the content of net.json."""
     install("reads_the_hub")
 
-    def put(name: str, width: int, **said: Any) -> Any:
+    def put(name: str, width: int, **printed: Any) -> Any:
         repository = connected.repository(name)
         tensors = {"0.weight": torch.ones(width, 3, 4, 4), "0.bias": torch.zeros(width)}
-        repository.commit({"net.json": json.dumps({"width": width, **said}), "model.safetensors": save(tensors)})
+        repository.commit({"net.json": json.dumps({"width": width, **printed}), "model.safetensors": save(tensors)})
         return repository
 
     return put
 
 
-def test_any_plugin_can_read_the_hub(publish: Callable[..., Any]) -> None:
+def test_any_plugin_can_identify_a_repository(publish: Callable[..., Any]) -> None:
     publish("acme/net", 4)
     with pytest.raises(UnidentifiedModelError, match="zoo layers --trace reading/acme/net"):
         layerzoo.model("reading/acme/net")
@@ -43,7 +43,7 @@ def test_any_plugin_can_read_the_hub(publish: Callable[..., Any]) -> None:
     assert layerzoo.model("reading/acme/net").args.to_dict() == SMALL
 
 
-def test_what_the_files_say_counts_more_than_what_is_declared(publish: Callable[..., Any]) -> None:
+def test_identified_facts_take_precedence_over_the_declaration(publish: Callable[..., Any]) -> None:
     publish("acme/wide", 6)
     assert layerzoo.model("reading/acme/wide").args.to_dict() == {"width": 8}
     backbone = layerzoo.load("reading/acme/wide", layer="module:0")
@@ -52,7 +52,7 @@ def test_what_the_files_say_counts_more_than_what_is_declared(publish: Callable[
     assert backbone.provenance["preprocess"]["size_px"] == [8, 8]
 
 
-def test_without_the_files_what_is_declared_counts(
+def test_without_files_the_declaration_is_used(
     install: Callable[..., None], connected: Hub, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("reads_the_hub")
@@ -61,7 +61,7 @@ def test_without_the_files_what_is_declared_counts(
     assert "the configuration in its repository is unavailable" in caplog.text
 
 
-def test_a_spec_that_was_changed_stays_as_it_is(publish: Callable[..., Any]) -> None:
+def test_a_modified_spec_is_not_replaced_by_that_of_the_repository(publish: Callable[..., Any]) -> None:
     publish("acme/net", 4)
     layerzoo.load("reading/acme/net", layer="module:0")
     spec = layerzoo.model("reading/acme/net")
@@ -70,9 +70,7 @@ def test_a_spec_that_was_changed_stays_as_it_is(publish: Callable[..., Any]) -> 
     assert layerzoo.load(changed, layer="module:0").layers[0].shape == (4, 4, 4)
 
 
-def test_an_answer_is_kept_by_commit_and_asked_for_again_by_other_versions(
-    publish: Callable[..., Any], home: Path
-) -> None:
+def test_a_result_is_stored_by_commit_and_renewed_for_other_versions(publish: Callable[..., Any], home: Path) -> None:
     commit = publish("acme/net", 4).at("main").revision
     layerzoo.load("reading/acme/net", layer="module:0")
     note = home.parent / f"cache/identified/reading/acme--net/{commit}.json"
@@ -86,30 +84,28 @@ def test_an_answer_is_kept_by_commit_and_asked_for_again_by_other_versions(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ("vision", "answers str for reading/acme/odd, and not a list of models"),
         ([{"args": SMALL}], "does not fit: .*modality"),
         ([{"modality": "vision", "weights": "hf://acme/other"}], "weights must not be said"),
     ],
 )
-def test_an_answer_that_does_not_fit_is_the_plugins_mistake(
-    publish: Callable[..., Any], answer: object, told: str
-) -> None:
+def test_an_invalid_result_is_an_error_of_the_plugin(publish: Callable[..., Any], answer: object, message: str) -> None:
     publish("acme/odd", 4, answer=answer)
-    with pytest.raises(PluginError, match=told):
+    with pytest.raises(PluginError, match=message):
         layerzoo.load("reading/acme/odd")
 
 
 @pytest.mark.parametrize("answer", [None, []])
-def test_no_answer_says_what_there_is(publish: Callable[..., Any], answer: object) -> None:
+def test_the_error_for_an_unidentified_repository_lists_its_files(publish: Callable[..., Any], answer: object) -> None:
     publish("acme/odd", 4, answer=answer)
     with pytest.raises(RepositoryError, match=r"holds no model that the plugin 'reading' knows.* there are: net.json"):
         layerzoo.load("reading/acme/odd")
 
 
 @pytest.mark.parametrize("name", ["net", "acme/net/more", "acme/net@", "acme/..", "acme/net@a@b", "acme/net:Text"])
-def test_other_names_are_no_repositories(install: Callable[..., None], connected: Hub, name: str) -> None:
+def test_other_names_are_not_repositories(install: Callable[..., None], connected: Hub, name: str) -> None:
     install("reads_the_hub")
     with pytest.raises(UnknownModelError, match="there is no model") as caught:
         layerzoo.load(f"reading/{name}")
@@ -117,7 +113,7 @@ def test_other_names_are_no_repositories(install: Callable[..., None], connected
     assert connected.requests == []
 
 
-def test_a_name_that_is_nearly_a_known_one_says_so(install: Callable[..., None], connected: Hub) -> None:
+def test_a_misspelt_name_suggests_the_nearest(install: Callable[..., None], connected: Hub) -> None:
     install("reads_the_hub")
     with pytest.raises(UnidentifiedModelError, match="Nearest: reading/acme/wide"):
         layerzoo.model("reading/acme/wid")

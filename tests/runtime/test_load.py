@@ -1,9 +1,10 @@
-"""Loading: from declared weights, from files of one's own, for models that nothing but a user's file knows."""
+"""Loading declared weights, the user's files, and models that only a file of the user declares."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in; a registry.yaml written there is the user's."""
+    """Use an empty working directory. Returns: the path of its registry.yaml."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "registry.yaml"
 
@@ -43,7 +44,7 @@ def vision(name: str, **declared: object) -> ModelSpec:
     return ModelSpec(id=f"mine/{name}", modality="vision", builder="timm", args=args, **declared)  # type: ignore[arg-type]
 
 
-def test_other_weights_go_into_a_known_architecture(checkpoint: Path) -> None:
+def test_other_weights_can_be_loaded_into_a_known_architecture(checkpoint: Path) -> None:
     features = layerzoo.extract("toy/next-word", ["the", "milk"], weights=checkpoint)
     np.testing.assert_array_equal(features.values, TOY["hidden.weight"].T[[1, 6]])
     assert features.provenance["weights"]["source"] == str(checkpoint)
@@ -67,7 +68,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
         layerzoo.load("toy/next-word", weights=tmp_path / "other.safetensors")
 
 
-def test_what_lies_past_the_cut_may_be_missing_from_the_checkpoint(tmp_path: Path) -> None:
+def test_tensors_after_the_cut_may_be_missing_from_the_checkpoint(tmp_path: Path) -> None:
     save_file({"hidden.weight": TOY["hidden.weight"]}, tmp_path / "short.safetensors")
     layerzoo.load("toy/next-word", layer="block.0", weights=tmp_path / "short.safetensors")
     with pytest.raises(WeightsError, match=r"has no 'next_word.weight'"):
@@ -107,10 +108,10 @@ def _fields(model: str) -> dict[str, object]:
     return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
 
 
-def test_a_converted_checkpoint_is_made_once_and_an_unwritable_cache_only_costs_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_checkpoint_is_converted_once_or_at_each_load_with_a_read_only_cache(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYERZOO_CACHE", str(shutil.copytree(index, tmp_path / "cache")))
     batch = layerzoo.load("starter/efficientnet-lite0", layer="stem").preprocess.example(1)
     assert batch is not None
     (kept,) = (tmp_path / "cache/converted").glob("*.safetensors")
@@ -118,13 +119,14 @@ def test_a_converted_checkpoint_is_made_once_and_an_unwritable_cache_only_costs_
     expected = layerzoo.load("starter/efficientnet-lite0", layer="stem").activations(batch)["stem"]
     assert kept.stat().st_mtime_ns == before
     (tmp_path / "file").touch()
-    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file"))  # no folder can be made below a file, not even by root
+    monkeypatch.setenv("LAYERZOO_CACHE", str(tmp_path / "file"))  # even root cannot create a folder below a file
     found = layerzoo.load("starter/efficientnet-lite0", layer="stem").activations(batch)["stem"]
     assert torch.equal(found, expected)
     assert "converted again at every load" in caplog.text
 
 
-def test_two_processes_that_load_at_once_agree(tmp_path: Path) -> None:
+def test_two_processes_that_load_concurrently_give_equal_features(index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path, dirs_exist_ok=True)
     script = (
         "import layerzoo, sys; b = layerzoo.load('starter/whisper-tiny-en', layer='stem');"
         "sys.stdout.write(str(float(b.module.network.conv1.weight.double().sum())))"
@@ -134,8 +136,8 @@ def test_two_processes_that_load_at_once_agree(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=300)[0] for process in running]
-    assert told[0] == told[1]
+    reported = [process.communicate(timeout=120)[0] for process in running]
+    assert reported[0] == reported[1]
     assert all(process.returncode == 0 for process in running)
     assert len(list((tmp_path / "converted").glob("*.safetensors"))) == 1
 
@@ -166,7 +168,7 @@ def test_layers_of_a_network_that_declares_none_are_named_by_its_trace(name: str
         ("vit_tiny_patch16_224", "head", "batch channel", (1000,), None),
     ],
 )
-def test_axes_shapes_and_prefix_tokens_are_told_by_traces(
+def test_axes_shapes_and_prefix_tokens_are_inferred_from_traces(
     name: str, layer: str, axes: str, shape: tuple[int, ...], prefix: int | None
 ) -> None:
     (found,) = layerzoo.load(vision(name), layer=layer, weights="random:0", pool="none").layers
@@ -174,7 +176,7 @@ def test_axes_shapes_and_prefix_tokens_are_told_by_traces(
     assert (found.shape, found.prefix_tokens) == (shape, prefix)
 
 
-def test_windows_of_an_attention_are_not_taken_for_a_batch() -> None:
+def test_attention_windows_are_not_a_batch_axis() -> None:
     spec = vision("swin_tiny_patch4_window7_224")
     backbone = layerzoo.load(spec, layer="module:layers.0.blocks.0.attn", weights="random:0", pool="none")
     assert backbone.layers[0].axes is None
@@ -189,7 +191,7 @@ SMALL = {
     "crossvit_tiny_240": {},
     "regnety_002": {},
 }
-"""Networks that read weights of modules they never call, overwrite in place, branch, or call a module twice."""
+"""Networks that read weights of uncalled modules, overwrite in place, branch, or call a module twice."""
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -267,25 +269,25 @@ def test_a_folder_of_save_pretrained_needs_no_code(own_zoo: Path) -> None:
     assert backbone.spec.preprocess.max_tokens == 40  # type: ignore[union-attr]
 
 
-def test_the_layer_of_a_declaration_must_fit_the_network() -> None:
+def test_a_declared_layer_must_exist_in_the_network() -> None:
     spec = vision("resnet10t", layers=(Layer(name="stage.0", module="layer1", axes=("batch", "token", "channel")),))
     with pytest.raises(LayerError, match="the declared axes 'batch token channel' do not fit its shape"):
         layerzoo.load(spec, weights="random:0")
 
 
-def test_an_architecture_that_the_library_does_not_know_is_the_plugins_error() -> None:
+def test_an_architecture_unknown_to_the_library_is_an_error_of_the_plugin() -> None:
     declared = ImagePreprocess(size_px=(32, 32), resize="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
     with pytest.raises(PluginError, match="no_such_network"):
         layerzoo.load(vision("no_such_network", preprocess=declared), weights="random:0")
 
 
-def test_no_preprocessing_is_ever_guessed() -> None:
+def test_preprocessing_is_never_guessed() -> None:
     spec = ModelSpec(id="mine/x", modality="audio", builder="timm", args=FrozenMap({"name": "resnet10t"}))
     with pytest.raises(PluginError, match="declares no `preprocess`"):
         layerzoo.load(spec, weights="random:0")
 
 
-def test_non_persistent_buffers_are_real() -> None:
+def test_non_persistent_buffers_have_real_values() -> None:
     backbone = layerzoo.load(vision("swin_tiny_patch4_window7_224"), layer="stage.1", weights="random:0")
     reference = layerzoo.build(vision("swin_tiny_patch4_window7_224"))
     buffers = dict(reference.named_buffers())
@@ -298,7 +300,7 @@ def test_non_persistent_buffers_are_real() -> None:
 
 
 def test_weights_are_read_from_the_file_tensor_by_tensor(tmp_path: Path) -> None:
-    """Bytes past the cut may be rubbish: they are never looked at."""
+    """Bytes after the cut may be damaged: they are never read."""
     path = tmp_path / "network.safetensors"
     network = layerzoo.build(vision("resnet10t"))
     save_file(network.state_dict(), path)

@@ -1,4 +1,4 @@
-"""A network's own loading logic runs as ``load_state_dict`` runs it, and reads no more than it uses."""
+"""A network's loading logic runs like in ``load_state_dict``, and reads only the tensors that it uses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model_id(name: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A plugin that builds the networks of ``tests.runtime.loading_networks``."""
+    """Install a plugin that builds the networks of ``tests.runtime.loading_networks``."""
     folder = tmp_path_factory.mktemp("plugin")
     package, info = folder / "loading_zoo", folder / "loading_zoo-1.0.dist-info"
     package.mkdir()
@@ -62,7 +62,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def checkpoint_of(name: str) -> OrderedDict[str, Any]:
-    """A state dict with other values than the network's initialisation, with the versions that torch notes."""
+    """Return a state dict with other values than the network's initialisation, with the versions that torch stores."""
     kind, change = CASES[name]
     torch.manual_seed(7)
     state = kind().state_dict()
@@ -103,21 +103,21 @@ def assert_equal_to_torch(name: str, state: OrderedDict[str, Any], path: Path) -
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in PICKLED else pytest.mark.slow) for name in CASES]
 )
-def test_a_pickled_checkpoint_gives_what_torch_loads(tmp_path: Path, name: str) -> None:
+def test_a_pickled_checkpoint_equals_load_state_dict_of_torch(tmp_path: Path, name: str) -> None:
     state = checkpoint_of(name)
     torch.save(state, tmp_path / "w.pth")
     assert_equal_to_torch(name, state, tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "extra state"])
-def test_a_safetensors_checkpoint_gives_what_torch_loads(tmp_path: Path, name: str) -> None:
+def test_a_safetensors_checkpoint_equals_load_state_dict_of_torch(tmp_path: Path, name: str) -> None:
     state = OrderedDict(checkpoint_of(name))
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "w.safetensors")
     assert_equal_to_torch(name, state, tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("name", ["renaming pre-hook", "weight norm, old names", "computing pre-hook", "extra state"])
-def test_only_what_the_cut_and_the_logic_use_is_read(tmp_path: Path, name: str) -> None:
+def test_only_tensors_used_by_the_cut_and_the_loading_logic_are_read(tmp_path: Path, name: str) -> None:
     state = checkpoint_of(name)
     torch.save(state, tmp_path / "w.pth")
     loaded = layerzoo.load(model_id(name), layer="block.0", weights=tmp_path / "w.pth", allow_pickle=True).provenance
@@ -134,7 +134,7 @@ def test_only_what_the_cut_and_the_logic_use_is_read(tmp_path: Path, name: str) 
         ("plain", "head"),
     ],
 )
-def test_what_is_fetched_is_what_is_read(tmp_path: Path, name: str, layer: str) -> None:
+def test_only_the_read_tensors_are_downloaded(tmp_path: Path, name: str, layer: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file({key: value.contiguous() for key, value in checkpoint_of(name).items()}, path)
     backbone = layerzoo.load(model_id(name), layer=layer, weights=path)
@@ -155,7 +155,7 @@ def test_loading_logic_runs_after_the_prefix_of_a_wrapper_is_removed(tmp_path: P
     assert_equal_to_torch("weight norm, old names", OrderedDict(state), tmp_path / "w.pth")
 
 
-def test_the_versions_of_a_wrapped_state_dict_count(tmp_path: Path) -> None:
+def test_the_versions_of_a_wrapped_state_dict_are_used(tmp_path: Path) -> None:
     state = checkpoint_of("versioned module")
     wrapped = OrderedDict((f"module.{key}", value) for key, value in state.items())
     versions = {f"module.{path}" if path else "module": kept for path, kept in state._metadata.items()}  # type: ignore[attr-defined]
@@ -180,7 +180,7 @@ def refusal(name: str, path: Path, layer: str = "head") -> str:
         ("computing pre-hook", lambda state: state.pop("body.direction"), "its own loading code does not take"),
     ],
 )
-def test_what_torch_refuses_is_refused(
+def test_checkpoints_refused_by_torch_are_refused(
     tmp_path: Path, name: str, change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     state = checkpoint_of(name)
@@ -191,7 +191,7 @@ def test_what_torch_refuses_is_refused(
     assert message in refusal(name, tmp_path / "w.pth")
 
 
-def test_what_lies_past_the_cut_may_be_missing_or_of_another_shape(tmp_path: Path) -> None:
+def test_tensors_after_the_cut_may_be_missing_or_have_another_shape(tmp_path: Path) -> None:
     state = checkpoint_of("renaming pre-hook")
     del state["second.weight"]
     state["head.weight"] = torch.ones(9, 4, 1, 1)
@@ -207,7 +207,7 @@ def test_an_extra_state_that_no_module_loads_is_announced(tmp_path: Path, caplog
     assert "'body._extra_state', and the network's module loads no extra state: it is not used" in caplog.text
 
 
-def test_no_trace_of_the_load_is_left_in_the_network(tmp_path: Path) -> None:
+def test_loading_leaves_no_hook_in_the_network(tmp_path: Path) -> None:
     torch.save(checkpoint_of("renaming pre-hook"), tmp_path / "w.pth")
     backbone = layerzoo.load(model_id("renaming pre-hook"), weights=tmp_path / "w.pth", allow_pickle=True)
     network = backbone.module.network

@@ -1,4 +1,4 @@
-"""Names for the layers of networks that declare none, told from small networks of each kind."""
+"""Layers of networks that declare none are named from their structure: small networks of each kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layerzoo.spec import Layer
 
 
 class Residual(nn.Module):
-    """A block: more than the modules in it."""
+    """A block that contains further operations."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def stage(width_in: int, width: int, blocks: int) -> nn.Module:
 
 
 class Tokens(nn.Module):
-    """Patches and a class token through equal blocks."""
+    """Patches and a class token, passed through equal blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Repeated(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """Stages that return height, width, channel; the classifier works on the mean."""
+    """Stages that return height, width, channel; the classifier uses the mean."""
 
     class Stage(nn.Module):
         def __init__(self, width: int, *, halves: bool) -> None:
@@ -114,7 +114,7 @@ class ChannelsLast(nn.Module):
 
 
 class Branches(nn.Module):
-    """Two maps of different resolution side by side."""
+    """Two parallel maps of different resolution."""
 
     class Pair(nn.Module):
         def __init__(self) -> None:
@@ -149,7 +149,7 @@ def regular() -> nn.Module:
     return Classified(12, stem=conv(3, 6), layer1=stage(6, 8, 2), layer2=stage(8, 10, 1), layer3=stage(10, 12, 2))
 
 
-def test_stages_are_the_modules_after_which_the_resolution_drops_and_blocks_the_chain_inside() -> None:
+def test_stages_end_where_the_resolution_drops_and_contain_a_chain_of_blocks() -> None:
     assert named(regular()) == {
         "stem": "stem",
         "stage.0.block.0": "layer1.1",
@@ -165,7 +165,7 @@ def test_stages_are_the_modules_after_which_the_resolution_drops_and_blocks_the_
     }
 
 
-def test_a_stage_may_consist_of_several_modules() -> None:
+def test_a_stage_can_consist_of_several_modules() -> None:
     same = nn.Sequential(Residual(conv(8, 8)), Residual(conv(8, 8)))
     body = nn.Sequential(stage(4, 8, 1), same, stage(8, 10, 2))
     found = named(Classified(10, stem=conv(3, 4), blocks=body))
@@ -180,7 +180,7 @@ def test_a_stage_may_consist_of_several_modules() -> None:
     }
 
 
-def test_a_flat_chain_of_layers_has_stages_where_it_is_reduced_and_no_blocks() -> None:
+def test_a_flat_chain_of_layers_has_stages_and_no_blocks() -> None:
     body = nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 6), nn.ReLU(), nn.MaxPool2d(2), conv(6, 8))
     assert named(Classified(8, features=body)) == {
         "stage.0": "features.1",
@@ -191,21 +191,21 @@ def test_a_flat_chain_of_layers_has_stages_where_it_is_reduced_and_no_blocks() -
     }
 
 
-def test_a_flat_chain_of_blocks_has_its_links_as_the_blocks_of_the_stages() -> None:
+def test_the_blocks_of_a_flat_chain_belong_to_its_stages() -> None:
     body = nn.Sequential(Residual(conv(8, 8)), Residual(conv(8, 8)), nn.AvgPool2d(2), Residual(conv(8, 8)))
     found = named(Classified(8, stem=conv(3, 8), blocks=body))
     assert [found[f"stage.0.block.{index}"] for index in range(2)] == ["blocks.0", "blocks.1"]
     assert (found["stage.0"], found["stage.1"]) == ("blocks.1", "blocks.3")
 
 
-def test_what_is_called_like_the_stages_and_is_none_is_the_stem() -> None:
+def test_a_module_named_like_a_stage_without_reduction_is_the_stem() -> None:
     small = nn.Conv2d(3, 6, 1)
     body = {"layer0": small, "pool0": nn.MaxPool2d(2), "layer1": stage(6, 8, 2), "layer2": stage(8, 32, 3)}
     found = named(Classified(32, **body))
     assert (found["stem"], found["stage.0"], found["stage.1"]) == ("pool0", "layer1", "layer2")
 
 
-def test_equal_shapes_are_blocks_and_the_stem_is_what_they_receive() -> None:
+def test_modules_with_equal_shapes_are_blocks_and_their_input_is_the_stem() -> None:
     assert named(Tokens()) == {
         "stem": "drop",
         "block.0": "blocks.0",
@@ -217,7 +217,7 @@ def test_equal_shapes_are_blocks_and_the_stem_is_what_they_receive() -> None:
 
 
 class Mixer(nn.Module):
-    """A block whose layers stand in a container, too."""
+    """A block whose layers are in a container too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Mixer(nn.Module):
 
 
 class Few(nn.Module):
-    """Patches, made by several convolutions or one, through a number of blocks."""
+    """Patches, from one or several convolutions, passed through a number of blocks."""
 
     def __init__(self, blocks: int, *, convolutions: int = 1) -> None:
         super().__init__()
@@ -251,15 +251,15 @@ def test_the_only_block_of_a_network_is_block_0(blocks: int) -> None:
     assert names["block.0"] == "blocks.0"
 
 
-def test_a_library_may_know_that_there_is_one_block() -> None:
+def test_a_library_can_declare_a_single_block() -> None:
     found = {layer.name: layer.module for layer in name_layers(traced(Few(1, convolutions=3)), Chain(single=True))}
     assert found["block.0"] == "blocks.0"
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 4])
-def test_blocks_that_a_library_counts_win_over_the_convolutions_before_them(blocks: int) -> None:
+def test_blocks_counted_by_a_library_take_precedence_over_earlier_convolutions(blocks: int) -> None:
     class Heavy(Few):
-        """Most of the work is done by convolutions, which are as many as the blocks, and have modules inside."""
+        """Most of the FLOPs are in convolutions, which are as many as the blocks, and contain modules."""
 
         def __init__(self) -> None:
             super().__init__(blocks, convolutions=4)
@@ -278,14 +278,14 @@ def test_a_module_that_runs_several_times_is_named_with_its_calls() -> None:
     assert named(Repeated()) == {"stem": "embed"} | {f"block.{index}": f"layer0#{index}" for index in range(4)}
 
 
-def test_channels_may_come_last() -> None:
+def test_channels_can_be_the_last_axis() -> None:
     found = named(ChannelsLast())
     assert [found[f"stage.{index}"] for index in range(3)] == ["layers.0", "layers.1", "layers.2"]
     assert (found["stem"], found["norm"], found["head"]) == ("patches", "norm", "head")
     assert found["stage.2.block.1"] == "layers.2.blocks.1"
 
 
-def test_several_maps_side_by_side_are_branches_with_a_stem_each() -> None:
+def test_parallel_maps_are_branches_with_separate_stems() -> None:
     assert named(Branches()) == {
         "branch.0.stem": "fine",
         **{f"branch.0.block.{index}": f"blocks.{index}[0]" for index in range(3)},
@@ -295,22 +295,22 @@ def test_several_maps_side_by_side_are_branches_with_a_stem_each() -> None:
     }
 
 
-def test_of_several_maps_the_first_can_be_meant() -> None:
+def test_a_layer_can_select_the_first_of_several_maps() -> None:
     found = [layer.address for layer in name_layers(traced(Branches()), Chain(branches=False))]
     assert found[-4:] == ["blocks.0[0]", "blocks.1[0]", "blocks.2[0]", "head"]
 
 
-def test_the_chain_can_be_told_by_the_paths_of_its_modules() -> None:
+def test_the_chain_can_be_declared_by_module_paths() -> None:
     names = {layer.name: layer.address for layer in name_layers(traced(regular()), Chain(modules=r"layer[23]"))}
     assert (names["stem"], names["stage.0"], names["stage.1"]) == ("layer1", "layer2", "layer3")
 
 
-def test_a_network_without_a_chain_has_no_names() -> None:
+def test_a_network_without_a_chain_has_no_layer_names() -> None:
     assert name_layers(traced(nn.Sequential(OrderedDict(flat=nn.Flatten(), linear=nn.Linear(3 * 32 * 32, 2))))) == ()
 
 
 class TwoPaths(nn.Module):
-    """A stage whose blocks work on one of two paths, which are joined behind them."""
+    """A stage whose blocks are on one of two paths, which are joined after them."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -323,20 +323,20 @@ class TwoPaths(nn.Module):
         return self.join(torch.cat([x, self.blocks(x)], dim=1))
 
 
-def test_blocks_on_one_of_two_paths_are_no_blocks_of_the_stage() -> None:
+def test_blocks_on_one_of_two_paths_are_not_blocks_of_the_stage() -> None:
     body = {"stem": conv(3, 4), "layer1": TwoPaths(4, 6), "layer2": TwoPaths(6, 8)}
     assert [name for name in named(Classified(8, **body)) if "block" in name] == []
 
 
-def test_blocks_can_be_told_by_the_paths_of_their_modules() -> None:
-    told = Chain(blocks=r"layer2\.[12]")
-    names = [layer.name for layer in name_layers(traced(regular()), told) if "block" in layer.name]
+def test_blocks_can_be_declared_by_module_paths() -> None:
+    message = Chain(blocks=r"layer2\.[12]")
+    names = [layer.name for layer in name_layers(traced(regular()), message) if "block" in layer.name]
     assert names == ["stage.1.block.0"]
 
 
-def test_axes_can_be_told_by_their_number() -> None:
-    told = Chain(axes={"layer.*|head": ["batch token channel", "batch channel height width"]})
-    axes = {layer.name: layer.axes for layer in name_layers(traced(regular()), told)}
+def test_axes_can_be_inferred_from_their_number() -> None:
+    message = Chain(axes={"layer.*|head": ["batch token channel", "batch channel height width"]})
+    axes = {layer.name: layer.axes for layer in name_layers(traced(regular()), message)}
     assert (axes["stage.0"], axes["stem"]) == (("batch", "channel", "height", "width"), None)
 
 
@@ -357,7 +357,7 @@ class Ensemble(Branches):
         return (first + second) / 2
 
 
-def test_what_only_one_branch_goes_through_is_its_own() -> None:
+def test_modules_of_one_branch_belong_to_that_branch() -> None:
     found = named(Ensemble())
     own = {name: address for name, address in found.items() if name.endswith(("norm", "head"))}
     assert own == {
@@ -368,14 +368,14 @@ def test_what_only_one_branch_goes_through_is_its_own() -> None:
     }
 
 
-def test_the_pooled_vector_is_what_the_head_receives() -> None:
+def test_the_pooled_vector_is_the_input_of_the_head() -> None:
     body = regular()
     body.classifier = nn.Sequential(nn.Linear(12, 9), nn.LayerNorm(9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 10))
     found = named(body)
     assert (found["pooled"], found["head"]) == ("classifier.2", "classifier.4")
 
 
-def test_without_a_classifier_the_pooled_vector_is_what_the_network_returns() -> None:
+def test_without_a_classifier_the_pooled_vector_is_the_output_of_the_network() -> None:
     body = regular()
     body.classifier = nn.Sequential(nn.Linear(12, 9), nn.ReLU())
     found = named(body)
@@ -396,7 +396,7 @@ class Weighted(nn.Module):
         return x * self.weight(x.mean((2, 3), keepdim=True)).sigmoid()
 
 
-def test_a_norm_that_is_added_to_another_is_not_the_final_one() -> None:
+def test_a_norm_whose_output_is_added_to_another_is_not_the_final_norm() -> None:
     body = {"stem": conv(3, 4), "layer1": stage(4, 8, 2), "layer2": stage(8, 12, 2), "final": Weighted(12)}
     assert "norm" not in named(Classified(12, **body))
 
@@ -438,7 +438,7 @@ def test_selectors_reach_branches(selector: str, expected: list[str]) -> None:
 
 
 class Detector(nn.Module):
-    """A backbone, an encoder of its last map, and a decoder of three queries, which do most of the work."""
+    """A backbone, an encoder of its last map, and a decoder of three queries with most of the parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -458,7 +458,7 @@ class Detector(nn.Module):
         return self.norm(objects)
 
 
-def test_what_stands_behind_the_backbone_is_named_as_the_library_says() -> None:
+def test_modules_after_the_backbone_have_the_names_of_the_library() -> None:
     after = {"neck.block.*": r"encoder\.\d+", "query.block.*": r"decoder\.\d+", "query.norm": "norm"}
     found = name_layers(traced(Detector()), Chain(within="backbone", after=after))
     assert {layer.name: layer.module for layer in found} == {
@@ -474,14 +474,14 @@ def test_what_stands_behind_the_backbone_is_named_as_the_library_says() -> None:
     }
 
 
-def test_tokens_that_become_objects_have_layers_of_their_own_in_the_same_blocks() -> None:
+def test_object_tokens_have_separate_layers_in_the_same_blocks() -> None:
     found = {layer.name: layer for layer in name_layers(traced(Tokens()), Chain(suffix_tokens=2))}
     assert (found["block.1"].suffix_tokens, found["block.1"].last_tokens) == (2, None)
     assert (found["query.block.1"].module, found["query.block.1"].last_tokens) == ("blocks.1", 2)
     assert found["query.norm"].module == "final"
 
 
-def test_stages_of_a_sound_are_told_where_channels_stand_before_time() -> None:
+def test_stages_of_audio_are_inferred_with_channels_before_time() -> None:
     body = nn.Sequential(*(nn.Conv1d(2**index, 2 ** (index + 1), 4, 2) for index in range(3)))
     found = name_layers(trace(body, Batch({"x": torch.zeros(2, 1, 64)})))
     assert [layer.name for layer in found] == ["stage.0", "stage.1", "stage.2"]

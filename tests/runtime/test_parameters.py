@@ -1,4 +1,4 @@
-"""`extract` and `stream` have one list of parameters."""
+"""`extract` and `stream` have the same parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only what comes before the cut is read from the disk, and on request fetched from a hub."""
+"""Only tensors before the cut are read from the disk and, on request, downloaded from a hub."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ DEEP, SHALLOW = "block.2", "block.0"
 
 @pytest.fixture(scope="module")
 def vit() -> dict[str, torch.Tensor]:
-    """Random weights of a small ViT, of 8 MB: tensors of realistic size, 1.8 MB of them in each of four blocks."""
+    """Return random weights of a small ViT, of 8 MB: tensors of realistic size, 1.8 MB of them in each of four
+    blocks."""
     torch.manual_seed(0)
     return {
         name: value.contiguous()
@@ -47,7 +48,7 @@ def vit() -> dict[str, torch.Tensor]:
 
 
 def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, bytes]:
-    """The files of a checkpoint in shards, as transformers saves it."""
+    """Return the files of a sharded checkpoint, as transformers saves it."""
     names = sorted(state)
     homes = {
         name: f"model-{1 + at * count // len(names):05}-of-{count:05}.safetensors" for at, name in enumerate(names)
@@ -58,7 +59,7 @@ def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, by
 
 
 def declare(home: Path, vit: str | None = None, **sources: str) -> None:
-    """The user's registry.yaml: mine/vit, or models of other names, by where their weights are."""
+    """Write the user's registry.yaml. vit, sources: the weights of mine/vit, and of models by name."""
     sources |= {"vit": vit} if vit else {}
     models = {
         f"mine/{name}": {"modality": "vision", "builder": "timm", "args": ARGS, "weights": source}
@@ -81,7 +82,7 @@ def files(request: pytest.FixtureRequest, vit: dict[str, torch.Tensor]) -> dict[
 
 @pytest.fixture
 def hosted(connected: Hub, home: Path, files: dict[str, bytes]) -> Repository:
-    """acme/vit on a hub, declared as mine/vit at its commit."""
+    """Publish acme/vit on a hub, and declare it as mine/vit at its commit."""
     repository = connected.repository("acme/vit")
     revision = repository.commit(files)
     declare(home, f"hf://acme/vit@{revision}/{next(iter(files))}")
@@ -101,7 +102,7 @@ def activations(backbone: layerzoo.Backbone) -> torch.Tensor:
 
 
 def tensors(backbone: layerzoo.Backbone) -> dict[str, torch.Tensor]:
-    """By the names of the whole network."""
+    """Return the tensors of a backbone by their keys in the whole network."""
     return {name.removeprefix("network."): value for name, value in backbone.module.state_dict().items()}
 
 
@@ -132,7 +133,7 @@ for model in ("mine/single", "mine/shards"):
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
-def test_only_what_the_cut_needs_is_read_from_the_disk(home: Path, vit: dict[str, torch.Tensor]) -> None:
+def test_only_tensors_of_the_cut_are_read_from_the_disk(home: Path, vit: dict[str, torch.Tensor]) -> None:
     """From a single file, and from three."""
     sources = {
         name: write_files(home / name, files)
@@ -151,7 +152,7 @@ def test_only_what_the_cut_needs_is_read_from_the_disk(home: Path, vit: dict[str
 
 
 @pytest.mark.parametrize("layer", [SHALLOW, DEEP, "norm"])
-def test_a_cut_of_any_files_is_the_whole_network_bit_for_bit(
+def test_a_cut_from_any_checkpoint_files_equals_the_whole_network(
     home: Path, files: dict[str, bytes], vit: dict[str, torch.Tensor], layer: str
 ) -> None:
     for name, data in files.items():
@@ -167,9 +168,7 @@ def test_a_cut_of_any_files_is_the_whole_network_bit_for_bit(
     assert torch.equal(activations(load(layer)), kept[0])
 
 
-def test_an_index_that_names_a_tensor_that_its_shard_has_not_is_refused(
-    home: Path, vit: dict[str, torch.Tensor]
-) -> None:
+def test_an_index_that_names_a_missing_tensor_of_a_shard_is_refused(home: Path, vit: dict[str, torch.Tensor]) -> None:
     files = in_shards(vit)
     weights = json.loads(files[INDEX])
     weights["weight_map"]["cls_token"], weights["weight_map"]["norm.bias"] = (
@@ -181,7 +180,7 @@ def test_an_index_that_names_a_tensor_that_its_shard_has_not_is_refused(
         load(SHALLOW)
 
 
-def test_a_shard_that_is_missing_is_told_by_its_name(home: Path, vit: dict[str, torch.Tensor]) -> None:
+def test_a_missing_shard_is_named(home: Path, vit: dict[str, torch.Tensor]) -> None:
     files = in_shards(vit)
     del files["model-00002-of-00003.safetensors"]
     write(home, files)
@@ -203,7 +202,7 @@ def write(home: Path, files: Mapping[str, bytes]) -> None:
 # ---------------------------------------------------------------- from a hub
 
 
-def test_only_what_the_cut_needs_is_fetched_and_a_deeper_cut_fetches_the_rest(
+def test_only_tensors_of_the_cut_are_downloaded_and_a_deeper_cut_downloads_the_rest(
     connected: Hub, hosted: Repository, files: dict[str, bytes], home: Path
 ) -> None:
     shallow = load(SHALLOW, partial=True)
@@ -228,7 +227,7 @@ def test_only_what_the_cut_needs_is_fetched_and_a_deeper_cut_fetches_the_rest(
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_a_part_says_where_it_comes_from(hosted: Repository, files: dict[str, bytes]) -> None:
+def test_provenance_of_a_partial_download_names_its_source(hosted: Repository, files: dict[str, bytes]) -> None:
     weights = load(SHALLOW, partial=True).provenance["weights"]
     commit = hosted.at("main")
     assert (weights["revision"], weights["pinned_by"]) == (commit.revision, "declaration")
@@ -237,7 +236,7 @@ def test_a_part_says_where_it_comes_from(hosted: Repository, files: dict[str, by
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_tensors_that_lie_together_come_in_few_requests(connected: Hub, hosted: Repository) -> None:
+def test_adjacent_tensors_are_downloaded_in_few_requests(connected: Hub, hosted: Repository) -> None:
     tensors = load(DEEP, partial=True).provenance["loaded"]["tensors"]
     assert tensors > 30
     assert len([request for request in connected.requests if request.matches(FILE)]) <= 12
@@ -245,7 +244,7 @@ def test_tensors_that_lie_together_come_in_few_requests(connected: Hub, hosted: 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
 @pytest.mark.parametrize("fault", [Hub.ignore_ranges, Hub.wrong_content_range])
-def test_of_a_server_without_ranges_the_whole_checkpoint_comes_and_is_right(
+def test_a_server_without_ranges_sends_the_whole_checkpoint(
     connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor], fault: Callable[[Hub, str], None]
 ) -> None:
     fault(connected, FILE)
@@ -255,7 +254,7 @@ def test_of_a_server_without_ranges_the_whole_checkpoint_comes_and_is_right(
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_from_another_host_than_the_hub_it_is_the_same(
+def test_a_checkpoint_from_another_host_is_downloaded_in_part(
     home: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Hub(cdn=True) as hub:
@@ -269,7 +268,7 @@ def test_from_another_host_than_the_hub_it_is_the_same(
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_another_content_between_two_requests_is_noticed(
+def test_changed_content_between_two_requests_is_detected(
     connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor]
 ) -> None:
     other = save({name: value + 1 for name, value in vit.items()})
@@ -280,8 +279,8 @@ def test_another_content_between_two_requests_is_noticed(
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_a_byte_that_was_turned_over_is_noticed_once_the_file_is_whole(connected: Hub, hosted: Repository) -> None:
-    connected.corrupt(FILE, after=2)  # ranges are asked for side by side: whichever comes third
+def test_a_changed_byte_is_detected_in_the_complete_file(connected: Hub, hosted: Repository) -> None:
+    connected.corrupt(FILE, after=2)  # ranges are requested concurrently: whichever is third
     load(SHALLOW, partial=True)
     connected.heal()
     with pytest.raises(DigestError, match="it was removed"):
@@ -289,7 +288,7 @@ def test_a_byte_that_was_turned_over_is_noticed_once_the_file_is_whole(connected
     assert load(SHALLOW) is not None
 
 
-def test_after_any_faults_the_network_is_right_or_the_error_is_ours(
+def test_any_server_fault_gives_the_right_network_or_a_layerzoo_error(
     connected: Hub, hosted: Repository, vit: dict[str, torch.Tensor]
 ) -> None:
     ok = 0
@@ -306,7 +305,7 @@ def test_after_any_faults_the_network_is_right_or_the_error_is_ours(
 
 
 @pytest.mark.parametrize("files", ["single"], indirect=True)
-def test_a_load_that_was_killed_is_taken_up(connected: Hub, hosted: Repository, home: Path) -> None:
+def test_a_killed_load_continues(connected: Hub, hosted: Repository, home: Path) -> None:
     connected.slow(FILE, bytes_per_second=3e6)
     program = "import layerzoo; print('go', flush=True); layerzoo.load('mine/vit', layer='block.2', partial=True)"
     process = subprocess.Popen(
@@ -324,11 +323,11 @@ def test_a_load_that_was_killed_is_taken_up(connected: Hub, hosted: Repository, 
     assert torch.equal(activations(part), activations(load(DEEP)))
 
 
-# ---------------------------------------------------------------- what does not fit, or is no checkpoint
+# ---------------------------------------------------------------- mismatched and invalid checkpoints
 
 
 def damaged(data: bytes, **changes: Any) -> bytes:
-    """A safetensors file with another header: changes are made to what it says of one tensor, ``cls_token``."""
+    """Return a safetensors file with a modified header. changes: of the entry of one tensor, ``cls_token``."""
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     header["cls_token"] |= changes
@@ -350,7 +349,7 @@ def damaged(data: bytes, **changes: Any) -> bytes:
         (lambda data: b"\x80\x04" + data[2:], "its header claims|cannot be read"),
     ],
 )
-def test_a_checkpoint_that_is_damaged_at_its_owners_is_told(
+def test_a_checkpoint_damaged_on_the_server_is_reported(
     connected: Hub,
     home: Path,
     vit: dict[str, torch.Tensor],
@@ -377,7 +376,7 @@ def test_a_checkpoint_that_is_damaged_at_its_owners_is_told(
         ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_told_before_its_tensors_are_fetched(
+def test_a_mismatched_checkpoint_is_reported_before_its_tensors_are_downloaded(
     connected: Hub, home: Path, vit: dict[str, torch.Tensor], name: str, value: torch.Tensor | None, message: str
 ) -> None:
     state = {each: tensor for each, tensor in vit.items() if each != name} | ({} if value is None else {name: value})
@@ -388,7 +387,9 @@ def test_a_checkpoint_that_does_not_fit_is_told_before_its_tensors_are_fetched(
     assert connected.bytes_sent(FILE) < 30_000
 
 
-def test_a_shard_that_the_repository_has_not_is_told(connected: Hub, home: Path, vit: dict[str, torch.Tensor]) -> None:
+def test_a_shard_missing_from_the_repository_is_reported(
+    connected: Hub, home: Path, vit: dict[str, torch.Tensor]
+) -> None:
     files = in_shards(vit)
     del files["model-00002-of-00003.safetensors"]
     revision = connected.repository("acme/vit").commit(files)
@@ -400,9 +401,7 @@ def test_a_shard_that_the_repository_has_not_is_told(connected: Hub, home: Path,
 # ---------------------------------------------------------------- pickles
 
 
-def test_a_locked_pickle_is_opened_and_an_unlocked_one_is_not(
-    connected: Hub, home: Path, vit: dict[str, torch.Tensor]
-) -> None:
+def test_a_pickle_is_opened_only_if_it_is_locked(connected: Hub, home: Path, vit: dict[str, torch.Tensor]) -> None:
     from layerzoo.weights.locking import change_lock, lock_model
 
     pickled = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Poolings against their definitions, written out in numpy, and the laws that make windows and batches safe."""
+"""Poolings equal their definitions in numpy, and do not depend on windows, batches and padding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from layerzoo.errors import PoolingError
-from layerzoo.media.text import tokenise
+from layerzoo.media.text import TextArguments, tokenise
 from layerzoo.pooling import POOLINGS, check_pooling, width
 from layerzoo.runtime.batch import Batch, collate
 from layerzoo.runtime.pool import merge, pool_batch, pooled_counts, rows_of
@@ -22,12 +22,14 @@ from layerzoo.spec import Layer
 SEQUENCE = Layer(name="block.0", module="b", axes=("batch", "token", "channel"), shape=(6, 4), prefix_tokens=0)
 IMAGE = Layer(name="stage.0", module="s", axes=("batch", "channel", "height", "width"), shape=(4, 3, 5))
 VECTOR = Layer(name="pooled", module="p", axes=("batch", "channel"), shape=(4,))
+ARGUMENTS = TextArguments("tokens", "is_text")
 OVER_POSITIONS = ("mean", "max", "std", "statistics", "gem", "gram")
 
 
 class Positions:
-    """A tokenizer whose tokens are the places of the characters."""
+    """A tokenizer whose tokens are the positions of the characters."""
 
+    arguments = ARGUMENTS
     prefix = suffix = ()
     pad = 0
 
@@ -36,8 +38,9 @@ class Positions:
 
 
 class Between:
-    """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the places of the characters."""
+    """A tokenizer with a special token at either end: 0 and 1. Its other tokens are the positions of the characters."""
 
+    arguments = ARGUMENTS
     prefix = (0,)
     suffix = (1,)
     pad = 0
@@ -61,7 +64,7 @@ DEFINITIONS = {
 def pooled(
     values: NDArray[np.float32], layer: Layer, pool: str, valid: list[int] | None = None, total: int = 1
 ) -> NDArray[np.float32]:
-    """Through the whole way: pool_batch, take the rows apart, finish each."""
+    """Pool a batch completely: pool_batch, separate the rows, finish each."""
     batch = Batch({"x": torch.from_numpy(values)}, None if valid is None else torch.tensor(valid), total)
     summary = pool_batch(torch.from_numpy(values), batch, layer, pool)
     return np.stack([merge([row], [1], pool) for row in rows_of(summary, batch, layer, pool)])
@@ -72,7 +75,7 @@ def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("pool", OVER_POSITIONS)
-def test_a_pooling_over_a_picture_is_its_definition(pool: str) -> None:
+def test_pooling_over_an_image_equals_its_definition(pool: str) -> None:
     values = random(2, 4, 3, 5)
     expected = [DEFINITIONS[pool](one.reshape(4, -1).T.astype(np.float64)) for one in values]
     np.testing.assert_allclose(pooled(values, IMAGE, pool), expected, rtol=1e-5, atol=1e-6)
@@ -91,7 +94,7 @@ def test_the_order_of_the_axes_does_not_matter(pool: str) -> None:
     st.lists(st.integers(1, 6), min_size=1, max_size=4),
     st.floats(-1e6, 1e6, width=32),
 )
-def test_padding_is_left_out(pool: str, valid: list[int], rubbish: float) -> None:
+def test_pooling_ignores_padding(pool: str, valid: list[int], rubbish: float) -> None:
     values = random(len(valid), 6, 4)
     for row, count in enumerate(valid):
         values[row, count:] = rubbish
@@ -107,14 +110,14 @@ def test_a_mask_follows_a_network_that_shortens_the_sequence() -> None:
     )
 
 
-def test_what_a_network_fills_a_sequence_up_with_is_left_out() -> None:
+def test_pooling_ignores_padding_added_by_the_network() -> None:
     values = random(2, 8, 4)
     expected = [values[0, :5].mean(0), values[1, :3].mean(0)]
     np.testing.assert_allclose(pooled(values, SEQUENCE, "mean", valid=[5, 3], total=5), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("pool", OVER_POSITIONS)
-def test_prefix_tokens_are_left_out(pool: str) -> None:
+def test_pooling_ignores_prefix_tokens(pool: str) -> None:
     values = random(2, 7, 4)
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(7, 4), prefix_tokens=2)
     expected = [DEFINITIONS[pool](one[2:].astype(np.float64)) for one in values]
@@ -122,7 +125,7 @@ def test_prefix_tokens_are_left_out(pool: str) -> None:
 
 
 @pytest.mark.parametrize("pool", OVER_POSITIONS)
-def test_tokens_behind_those_of_the_input_are_left_out(pool: str) -> None:
+def test_pooling_ignores_tokens_after_those_of_the_input(pool: str) -> None:
     values = random(2, 9, 4)
     axes = ("batch", "token", "channel")
     layer = Layer(name="norm", module="n", axes=axes, shape=(9, 4), prefix_tokens=2, suffix_tokens=3)
@@ -137,7 +140,7 @@ def test_cls_is_the_first_prefix_token() -> None:
 
 
 @given(st.sampled_from([*OVER_POSITIONS, "last"]), st.lists(st.integers(1, 5), min_size=2, max_size=5))
-def test_windows_merge_into_the_pooling_over_all_of_them(pool: str, lengths: list[int]) -> None:
+def test_merged_windows_equal_pooling_over_all_windows(pool: str, lengths: list[int]) -> None:
     whole = random(sum(lengths), 4, seed=len(lengths))
     pieces = np.split(whole, np.cumsum(lengths)[:-1])
     rows = []
@@ -154,7 +157,7 @@ def test_windows_merge_into_the_pooling_over_all_of_them(pool: str, lengths: lis
     st.integers(1, 9),
     st.data(),
 )
-def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
+def test_merged_overlapping_chunks_pool_each_position_once(
     pool: str, length: int, room: int, data: st.DataObject
 ) -> None:
     whole = random(length, 4, seed=length)
@@ -163,7 +166,7 @@ def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
     values = np.full((len(chunks), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):
         values[row, : len(chunk.ids)] = whole[chunk.ids]
-    rows = [token_row(chunk.ids, chunk.span) for chunk in chunks]
+    rows = [token_row(chunk.ids, chunk.span, arguments=ARGUMENTS) for chunk in chunks]
     batch = Batch(
         {"x": torch.from_numpy(values)},
         valid=torch.tensor([row.valid for row in rows]),
@@ -176,10 +179,10 @@ def test_chunks_that_overlap_merge_into_the_pooling_over_each_position_once(
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_prefix_that_the_network_adds_is_pooled_from_no_chunk_and_is_raw_in_the_first() -> None:
+def test_a_prefix_added_by_the_network_is_not_pooled_and_is_raw_in_the_first_chunk() -> None:
     values = random(2, 5, 4)
     layer = Layer(name="norm", module="n", axes=("batch", "token", "channel"), shape=(5, 4), prefix_tokens=1)
-    spans = torch.tensor([[0, 3], [1, 4]])  # one position of each is the other's
+    spans = torch.tensor([[0, 3], [1, 4]])  # one position of each belongs to the other
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([4, 4]), 4, spans=spans)
     means = rows_of(pool_batch(torch.from_numpy(values), batch, layer, "mean"), batch, layer, "mean")
     np.testing.assert_allclose(means, [values[0, 1:4].mean(0), values[1, 2:5].mean(0)], rtol=1e-5)
@@ -187,14 +190,14 @@ def test_a_prefix_that_the_network_adds_is_pooled_from_no_chunk_and_is_raw_in_th
     assert [row.shape for row in raw] == [(4, 4), (3, 4)]
 
 
-def test_raw_activations_are_given_without_their_padding() -> None:
+def test_raw_activations_contain_no_padding() -> None:
     values = random(2, 6, 4)
     batch = Batch({"x": torch.from_numpy(values)}, torch.tensor([6, 2]), 6)
     rows = rows_of(pool_batch(torch.from_numpy(values), batch, SEQUENCE, "none"), batch, SEQUENCE, "none")
     assert [row.shape for row in rows] == [(6, 4), (2, 4)]
 
 
-def test_a_summary_owns_its_memory() -> None:
+def test_a_pooled_result_owns_its_memory() -> None:
     values = torch.ones(2, 4)
     for pool in ("flatten", "none", "mean", "max"):
         summary = pool_batch(values, Batch({"x": values}), VECTOR, pool)
@@ -233,7 +236,7 @@ def test_a_pooling_that_does_not_fit_is_refused(pool: str, layer: Layer, masked:
         check(pool, layer, masked=masked)
 
 
-def test_a_refusal_names_what_would_do() -> None:
+def test_the_error_for_an_invalid_pooling_lists_valid_ones() -> None:
     with pytest.raises(PoolingError, match="Possible here: mean, max, gem, flatten, none"):
         check("gram", VECTOR)
 
@@ -243,7 +246,7 @@ SEQUENCE_POOLINGS = (*OVER_POSITIONS, "last")
 
 @st.composite
 def padded_texts(draw: st.DrawFn) -> tuple[list[int], int, int, bool, bool, list[int]]:
-    """Lengths, prefix and suffix tokens, whether the network adds either, and the padding on the left of each row."""
+    """Lengths, prefix and suffix tokens, whether the network adds either, and the left padding of each row."""
     prefix, suffix = draw(st.integers(0, 3)), draw(st.integers(0, 3))
     adds_prefix = draw(st.booleans()) and prefix > 0
     adds_suffix = adds_prefix and draw(st.booleans()) and suffix > 0
@@ -256,7 +259,7 @@ def padded_texts(draw: st.DrawFn) -> tuple[list[int], int, int, bool, bool, list
 
 
 @given(st.sampled_from([*SEQUENCE_POOLINGS, "cls", "none"]), padded_texts())
-def test_prefix_and_suffix_of_a_text_are_those_of_each_sample_however_its_row_is_padded(
+def test_prefix_and_suffix_of_a_text_do_not_depend_on_padding(
     pool: str, texts: tuple[list[int], int, int, bool, bool, list[int]]
 ) -> None:
     lengths, prefix, suffix, adds_prefix, adds_suffix, (*offsets, total) = texts
@@ -289,20 +292,23 @@ def test_prefix_and_suffix_of_a_text_are_those_of_each_sample_however_its_row_is
 def test_prefix_and_suffix_are_left_out_of_every_chunk_of_a_text(
     pool: str, length: int, room: int, data: st.DataObject
 ) -> None:
-    """Each chunk has the tokenizer's special tokens, and each counts by the positions that are pooled from it."""
+    """Each chunk has the tokenizer's special tokens, and is weighted by the positions that are pooled from it."""
     whole = random(length + 2, 4, seed=length)  # after two vectors for the special tokens
     tokenizer = Between()
     overlap = data.draw(st.integers(0, room - 3))
     special_tokens = data.draw(st.booleans())
     prefix, suffix = (1, 1) if special_tokens else (0, 0)
     chunks = tokenise("x" * length, tokenizer, room, overlap=overlap).chunks
-    rows = [token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, special=(1, 1)) for chunk in chunks]
+    rows = [
+        token_row(chunk.ids, None if len(chunks) == 1 else chunk.span, special=(1, 1), arguments=ARGUMENTS)
+        for chunk in chunks
+    ]
     rows = rows if special_tokens else [row.without_special() for row in rows]
     values = np.full((len(rows), room, 4), 1e6, np.float32)
     for row, chunk in enumerate(chunks):
         values[row, : len(chunk.ids)] = whole[chunk.ids]
     layer = replace(SEQUENCE, shape=(16, 4), prefix_tokens=prefix, suffix_tokens=suffix)
-    batch = replace(collate(rows, pad={"input_ids": 0, "attention_mask": 0}, masked=True), total=room, example_total=16)
+    batch = replace(collate(rows, pad={"tokens": 0, "is_text": 0}, masked=True), total=room, example_total=16)
     summaries = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
     counts = pooled_counts(torch.from_numpy(values), batch, layer)
     assert sum(count or 0 for count in counts) == length
@@ -333,7 +339,7 @@ def test_raw_activations_of_padded_rows_whose_axes_are_not_known_are_refused() -
 
 
 def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The pooled rows of images, of whose pixels a mask says which are no padding."""
+    """Return the pooled rows of images with a pixel mask."""
     pixels = torch.zeros(len(values), 3, *mask.shape[1:])
     batch = Batch({"pixels": pixels}, image_mask=torch.from_numpy(mask))
     rows = rows_of(pool_batch(torch.from_numpy(values), batch, layer, pool), batch, layer, pool)
@@ -341,7 +347,7 @@ def masked(values: NDArray[np.float32], layer: Layer, pool: str, mask: NDArray[n
 
 
 def half_hidden() -> NDArray[np.bool_]:
-    """(2, 12, 20) pixels: of the second image, the last 8 columns and the last 4 rows are padding."""
+    """(2, 12, 20) pixels: the last 8 columns and the last 4 rows of the second image are padding."""
     mask = np.ones((2, 12, 20), np.bool_)
     mask[1, 8:], mask[1, :, 12:] = False, False
     return mask
@@ -351,20 +357,20 @@ def half_hidden() -> NDArray[np.bool_]:
 @pytest.mark.parametrize(
     "axes", ["batch channel height width", "batch height width channel", "batch width height channel"]
 )
-def test_padding_of_an_image_is_left_out_of_its_map(pool: str, axes: str) -> None:
+def test_pooling_a_map_ignores_padding_of_the_image(pool: str, axes: str) -> None:
     values = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
     words = tuple(axes.split())
     layer = Layer(name="stage.0", module="s", axes=words, shape=(4, 3, 5))
     order = [("batch", "channel", "height", "width").index(word) for word in words]
     found = masked(values.transpose(order).copy(), layer, pool, half_hidden())
     wanted = [DEFINITIONS[pool](image.reshape(4, -1).T) for image in (values[0], values[1, :, :2, :3])]
-    if pool == "gram":  # a sum over positions, whatever their order
+    if pool == "gram":  # a sum over positions, in any order
         assert np.allclose(found, wanted, atol=1e-5)
     else:
         assert np.allclose(found, wanted, atol=1e-6)
 
 
-def test_padding_of_an_image_is_left_out_of_its_tokens() -> None:
+def test_pooling_tokens_ignores_padding_of_the_image() -> None:
     values = np.random.default_rng(0).normal(size=(2, 1 + 15 + 2, 4)).astype(np.float32)
     layer = Layer(
         name="block.0", module="b", axes=("batch", "token", "channel"), shape=(18, 4), prefix_tokens=1, suffix_tokens=2
@@ -374,7 +380,7 @@ def test_padding_of_an_image_is_left_out_of_its_tokens() -> None:
     assert np.allclose(found, [values[0, 1:16].mean(0), shown.mean(0)], atol=1e-6)
 
 
-def test_tokens_that_are_no_map_of_the_image_all_count() -> None:
+def test_tokens_without_a_map_of_the_image_are_all_pooled() -> None:
     values = np.random.default_rng(0).normal(size=(2, 15, 4)).astype(np.float32)
     objects = Layer(
         name="query.block.0", module="q", axes=("batch", "token", "channel"), shape=(15, 4), prefix_tokens=0

@@ -1,4 +1,4 @@
-"""Samples that are preprocessed already, beside samples that are not."""
+"""Preprocessed samples can be mixed with other samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ready(backbone: Backbone, sample: object) -> torch.Tensor:
     return next(iter(backbone.preprocess(sample).inputs.values()))[0]
 
 
-def test_a_preprocessed_sound_has_the_same_numbers_beside_any_other(audio: Backbone, samples: Path) -> None:
+def test_preprocessed_audio_has_equal_features_in_any_batch(audio: Backbone, samples: Path) -> None:
     coin = samples / "arcade/resources/assets/sounds/coin1.wav"
     tensor = ready(audio, coin)
     mixed = layerzoo.extract(audio, [coin, tensor, coin]).values
@@ -32,13 +32,13 @@ def test_a_preprocessed_sound_has_the_same_numbers_beside_any_other(audio: Backb
     np.testing.assert_array_equal(mixed[0], mixed[2])
 
 
-def test_preprocessed_pictures_may_differ_in_size() -> None:
+def test_preprocessed_images_can_differ_in_size() -> None:
     backbone = layerzoo.load("starter/efficientnet-lite0", layer="stem")
-    pictures = [torch.full((3, side, 64), 0.5) for side in (64, 96, 64, 32)]
-    together = layerzoo.extract(backbone, pictures)
+    images = [torch.full((3, side, 64), 0.5) for side in (64, 96, 64, 32)]
+    together = layerzoo.extract(backbone, images)
     assert together.ids == ("0", "1", "2", "3")
-    for row, picture in zip(together.values, pictures, strict=True):
-        np.testing.assert_allclose(row, layerzoo.extract(backbone, [picture]).values[0], rtol=1e-5, atol=1e-6)
+    for row, image in zip(together.values, images, strict=True):
+        np.testing.assert_allclose(row, layerzoo.extract(backbone, [image]).values[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,18 @@ def test_preprocessed_pictures_may_differ_in_size() -> None:
     [torch.zeros(3), torch.zeros(2, 3, dtype=torch.int64), torch.tensor(3), torch.zeros(0, dtype=torch.int64)],
     ids=["no integers", "a batch", "a number", "empty"],
 )
-def test_what_is_no_row_of_tokens_is_a_sample_that_fails(tokens: torch.Tensor) -> None:
+def test_an_invalid_row_of_tokens_fails_as_a_sample(tokens: torch.Tensor) -> None:
     with pytest.raises(SampleError, match=r"a tokenised text is \(token,\) of integers, and this is"):
         layerzoo.extract("toy/next-word", [tokens])
 
 
-def test_tokens_that_the_network_does_not_know_are_a_sample_that_fails() -> None:
+def test_tokens_outside_the_vocabulary_fail_as_a_sample() -> None:
     found = layerzoo.extract("toy/next-word", [torch.tensor([1, 2]), torch.tensor([99]), "cat"], errors="skip")
     assert found.ids == ("0", "2")
     assert found.errors[0].reason.startswith("the network fails on it: ")
 
 
-def test_sounds_that_become_windows_of_one_size_are_not_collected_to_be_sorted(audio: Backbone, samples: Path) -> None:
+def test_audio_in_windows_of_equal_size_is_not_collected_for_sorting(audio: Backbone, samples: Path) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:

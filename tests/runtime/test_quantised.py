@@ -1,4 +1,4 @@
-"""Quantised tensors are never taken for plain numbers."""
+"""Quantised tensors are never loaded as plain numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_quantised_tensors_with_scales_are_refused_by_name(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float16])
-def test_a_plain_cast_is_what_it_says(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_a_cast_without_scales_is_loaded(tmp_path: Path, dtype: torch.dtype) -> None:
     save_file({"hidden.weight": WEIGHT.to(dtype)} | OTHER, tmp_path / "a.safetensors")
     backbone = layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
     assert torch.equal(backbone.module.state_dict()["network.hidden.weight"], WEIGHT.to(dtype).float())
@@ -45,13 +45,13 @@ def test_a_plain_cast_is_what_it_says(tmp_path: Path, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize(
     "name", ["hidden.lora_A", "hidden.lora_A.default.weight", "lora.hidden.down", "hidden.lokr_w1"]
 )
-def test_changes_of_an_adapter_are_not_left_out(tmp_path: Path, name: str) -> None:
+def test_tensors_of_an_adapter_are_not_ignored(tmp_path: Path, name: str) -> None:
     save_file({"hidden.weight": WEIGHT, name: torch.ones(2, 8)} | OTHER, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=f"holds changes of an adapter .* '{name}'"):
         layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")
 
 
-def test_what_belongs_to_another_part_of_a_checkpoint_is_no_scale(tmp_path: Path) -> None:
+def test_tensors_of_another_part_of_a_checkpoint_are_not_scales(tmp_path: Path) -> None:
     extra = {"logit_scale": torch.ones(1), "head.layer_scale": torch.ones(1)}
     save_file({"hidden.weight": WEIGHT.to(torch.float8_e4m3fn)} | OTHER | extra, tmp_path / "a.safetensors")
     layerzoo.load("toy/next-word", weights=tmp_path / "a.safetensors")

@@ -1,4 +1,5 @@
-"""Two passes at once over one network: the same features, in order, each with its own hooks and its share of cores."""
+"""Two replicas of a network run in parallel: equal features, in order, each with separate hooks and part of the
+cores."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ from layerzoo.spec import FrozenMap, ModelSpec
 
 RATE = 16_000
 Threads = list[tuple[int, int]]
-"""Of each pass, in which thread it ran, and on how many cores."""
+"""Record the thread and the number of cores of each pass."""
 
 
-def sound(length: int) -> tuple[NDArray[np.float32], int]:
+def clip(length: int) -> tuple[NDArray[np.float32], int]:
     return np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32), RATE
 
 
@@ -57,31 +58,31 @@ def watched(backbone: layerzoo.Backbone) -> Threads:
     return passes
 
 
-def test_sounds_in_a_lower_precision_run_two_at_a_time(cores: int) -> None:
+def test_audio_in_lower_precision_runs_in_two_replicas(cores: int) -> None:
     backbone = speech("bfloat16")
     passes = watched(backbone)
-    sounds = [sound(length) for length in LENGTHS]
-    found = layerzoo.extract(backbone, sounds)
+    clips = [clip(length) for length in LENGTHS]
+    found = layerzoo.extract(backbone, clips)
     assert found.ids == tuple(str(at) for at in range(len(LENGTHS)))
     assert {share for _, share in passes} == {cores // 2}
     assert threading.get_ident() not in {thread for thread, _ in passes}
-    for at, each in enumerate(sounds):
+    for at, each in enumerate(clips):
         alone = layerzoo.extract(backbone, [each])
         for name in found.layers:
             np.testing.assert_allclose(found[name][at], alone[name][0], rtol=0, atol=2e-2)
-    assert passes[-1] == (threading.get_ident(), cores)  # a single sound has all cores
+    assert passes[-1] == (threading.get_ident(), cores)  # a single clip has all cores
     assert torch.get_num_threads() == cores
 
 
-def test_float32_and_one_core_take_one_after_the_other(cores: int) -> None:
+def test_float32_or_a_single_core_runs_one_sample_at_a_time(cores: int) -> None:
     backbone = speech("float32")
     passes = watched(backbone)
-    layerzoo.extract(backbone, [sound(length) for length in LENGTHS])
+    layerzoo.extract(backbone, [clip(length) for length in LENGTHS])
     assert set(passes) == {(threading.get_ident(), cores)}
 
 
-def test_threads_to_come_have_all_cores(cores: int) -> None:
-    layerzoo.extract(speech("bfloat16"), [sound(length) for length in LENGTHS])
+def test_later_threads_can_use_all_cores(cores: int) -> None:
+    layerzoo.extract(speech("bfloat16"), [clip(length) for length in LENGTHS])
     seen: list[int] = []
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
@@ -89,26 +90,26 @@ def test_threads_to_come_have_all_cores(cores: int) -> None:
     assert seen == [cores]
 
 
-def test_a_sound_that_fails_fails_alone(cores: int) -> None:
+def test_failing_audio_fails_alone(cores: int) -> None:
     backbone = speech("bfloat16")
-    sounds = [sound(length) for length in (9_000, 399, 8_000, 100)]
-    found = layerzoo.extract(backbone, sounds, errors="skip")
+    clips = [clip(length) for length in (9_000, 399, 8_000, 100)]
+    found = layerzoo.extract(backbone, clips, errors="skip")
     assert found.ids == ("0", "2")
     assert {error.id for error in found.errors} == {"1", "3"}
     with pytest.raises(SampleError, match="too short: 399 samples"):
-        layerzoo.extract(backbone, sounds)
+        layerzoo.extract(backbone, clips)
 
 
-def test_a_stream_that_is_left_leaves_no_thread(cores: int) -> None:
+def test_an_abandoned_stream_leaves_no_thread(cores: int) -> None:
     before = set(threading.enumerate())
-    pieces = layerzoo.stream(speech("bfloat16"), [sound(length) for length in LENGTHS])
+    pieces = layerzoo.stream(speech("bfloat16"), [clip(length) for length in LENGTHS])
     next(pieces)
     pieces.close()  # type: ignore[attr-defined]
     assert set(threading.enumerate()) <= before
 
 
 class Alone(nn.Module):
-    """Cannot be copied."""
+    """A network that cannot be copied."""
 
     def __deepcopy__(self, memo: Any) -> Any:
         raise RuntimeError("no")
@@ -119,21 +120,21 @@ def test_a_network_that_cannot_be_copied_runs_one_at_a_time(cores: int) -> None:
     backbone.module.network.extra = Alone()
     with pytest.raises(RuntimeError):
         copy.deepcopy(backbone.module)
-    lanes = list(run_in_replicas(backbone, range(5), lambda lane, work: (lane is backbone, work)))
-    assert lanes == [(True, work) for work in range(5)]
+    runs = list(run_in_replicas(backbone, range(5), lambda replica, work: (replica is backbone, work)))
+    assert runs == [(True, work) for work in range(5)]
 
 
-def test_lanes_share_their_tensors_and_nothing_else(cores: int) -> None:
+def test_replicas_share_only_their_tensors(cores: int) -> None:
     backbone = speech("bfloat16")
     barrier = threading.Barrier(2, timeout=20)
 
-    def run(lane: layerzoo.Backbone, work: int) -> tuple[int, layerzoo.Backbone]:
-        barrier.wait()  # both at once
-        return work, lane
+    def run(replica: layerzoo.Backbone, work: int) -> tuple[int, layerzoo.Backbone]:
+        barrier.wait()  # both run in parallel
+        return work, replica
 
     done = list(run_in_replicas(backbone, range(6), run))
     assert [work for work, _ in done] == list(range(6))
-    one, other = {id(lane): lane for _, lane in done}.values()
+    one, other = {id(replica): replica for _, replica in done}.values()
     assert one.module is not other.module
     pairs = zip(one.module.named_parameters(), other.module.named_parameters(), strict=True)
     assert all(name == name_there and tensor is there for (name, tensor), (name_there, there) in pairs)

@@ -1,4 +1,4 @@
-"""Odd requests for layers and poolings: answered, or refused with what was asked and what there is."""
+"""Unusual requests for layers and poolings have a result, or an error with the request and the choices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINILM = "starter/minilm-l6"
         ("block.{3..9}", UnknownLayerError, "has no layer 'block.6'"),
         ("blok.*", UnknownLayerError, r"has no layer 'blok.\*'. Nearest: block"),
         ("", UnknownLayerError, "has no layer ''. All 8: zoo layers starter/minilm-l6"),
-        ("@1.5", LayerError, "'@1.5' is no depth: write a share of the FLOPs from 0 to 1"),
+        ("@1.5", LayerError, "'@1.5' is not a depth: write a share of the FLOPs from 0 to 1"),
         ("penultimate", LayerError, "has no classifier .* 'last' may be meant"),
         ("module:", LayerError, r"returns last_hidden_state \(2, 16, 384\), pooler_output \(2, 384\)"),
         ("module:nope", UnknownLayerError, "has no layer 'module:nope'. Nearest: module:"),
@@ -31,7 +31,7 @@ MINILM = "starter/minilm-l6"
     ],
     ids=repr,
 )
-def test_a_layer_that_does_not_exist_is_told_in_the_words_it_was_asked_in(
+def test_the_error_for_an_unknown_layer_repeats_the_request(
     selector: str, kind: type[LayerzooError], message: str
 ) -> None:
     with pytest.raises(kind, match=message) as caught:
@@ -50,7 +50,7 @@ def test_a_layer_that_does_not_exist_is_told_in_the_words_it_was_asked_in(
     ],
     ids=repr,
 )
-def test_each_layer_comes_once_in_the_order_asked_for(selectors: str, names: list[str]) -> None:
+def test_each_layer_is_returned_once_in_the_requested_order(selectors: str, names: list[str]) -> None:
     assert [layer.name for layer in layerzoo.load(MINILM, layer=selectors).layers] == names
 
 
@@ -85,6 +85,6 @@ def test_poolings_are_given_by_selector(layer: str, pool: dict[str, str], expect
     ],
     ids=repr,
 )
-def test_a_pooling_that_means_nothing_is_refused(pool: str, kind: type[LayerzooError], message: str) -> None:
+def test_an_unknown_pooling_is_refused(pool: str, kind: type[LayerzooError], message: str) -> None:
     with pytest.raises(kind, match=message):
         layerzoo.load(MINILM, layer="block.0", pool=pool)

@@ -1,9 +1,10 @@
-"""Which positions of a text are pooled: the same alone, in any batch and in chunks, with and without special tokens."""
+"""The same positions of a text are pooled alone, in any batch and in chunks, with and without special tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 import layerzoo
-from layerzoo.errors import PoolingError, SampleError, UsageError
+from layerzoo.errors import PluginError, PoolingError, SampleError, UsageError
+from layerzoo.media.text import TextArguments
+from layerzoo.runtime.preprocess import preprocessor
 from layerzoo.spec import Batching, FrozenMap, ModelSpec, TextPreprocess
 
 TEXTS = ["a", "the cat", "a fine film", "no", "milk and meat drinks", "zebra"]
@@ -59,11 +62,11 @@ def words(install: Callable[..., None]) -> Callable[..., ModelSpec]:
 
 
 def raw(backbone: layerzoo.Backbone, text: str, added: tuple[int, int] = (0, 0)) -> Values:
-    """(token, channel): what the network gives for a text alone. What it makes of padding is cut out."""
+    """Return (token, channel): the activations of a text alone, without those of padding."""
     batch = backbone.preprocess([text])
-    ids, valid = batch.inputs["input_ids"], int(batch.valid[0])  # type: ignore[index]
+    ids, valid = batch.inputs["tokens"], int(batch.valid[0])  # type: ignore[index]
     with torch.no_grad():
-        values = backbone.module({"input_ids": ids})["block.0"][0].double().numpy()
+        values = backbone.module({"tokens": ids})["block.0"][0].double().numpy()
     end = added[0] + ids.shape[1]
     return np.concatenate([values[: added[0] + valid], values[end:]])
 
@@ -82,7 +85,7 @@ def assert_equal(found: list[Values], expected: list[Values]) -> None:
     ("prefix", "suffix", "added"),
     [(None, None, (0, 0)), (1, None, (0, 0)), (2, 1, (0, 0)), (0, 1, (0, 0)), (3, None, (3, 0)), (2, 2, (2, 2))],
 )
-def test_what_is_pooled_from_a_text_does_not_depend_on_its_batch(
+def test_pooled_positions_of_a_text_do_not_depend_on_its_batch(
     words: Callable[..., ModelSpec],
     prefix: int | None,
     suffix: int | None,
@@ -104,7 +107,7 @@ def test_what_is_pooled_from_a_text_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("pool", POOLINGS)
-def test_special_tokens_can_be_left_out(words: Callable[..., ModelSpec], pool: str) -> None:
+def test_special_tokens_can_be_excluded(words: Callable[..., ModelSpec], pool: str) -> None:
     backbone = layerzoo.load(words(), weights="random:0")
     whole = [raw(backbone, text) for text in TEXTS]
     texts = [values[2:-1] for values in whole]  # two special tokens before, one after
@@ -123,7 +126,7 @@ def test_special_tokens_can_be_left_out(words: Callable[..., ModelSpec], pool: s
 def test_special_tokens_of_chunks_and_of_truncated_texts(
     words: Callable[..., ModelSpec], pool: str, special_tokens: bool
 ) -> None:
-    """Each chunk sees itself alone, and each position of the text is pooled from one of them."""
+    """Each chunk is processed alone, and each position of the text is pooled from one of them."""
     backbone = layerzoo.load(words(max_tokens=9), weights="random:0")
     text, overlap = "abcdefghijklmnopqrstuvw", 2
     ids = [1, 2, *backbone.preprocess._tokenizer.encode(text), 3]  # type: ignore[attr-defined]
@@ -132,7 +135,7 @@ def test_special_tokens_of_chunks_and_of_truncated_texts(
     for start in starts:
         row = [1, 2, *content[start : start + 6], 3]
         with torch.no_grad():
-            values = backbone.module({"input_ids": torch.tensor([row])})["block.0"][0].double().numpy()
+            values = backbone.module({"tokens": torch.tensor([row])})["block.0"][0].double().numpy()
         first = 2 if start or not special_tokens else 0
         last = len(row) - (0 if start == starts[-1] and special_tokens else 1)
         skip, keep = (1 if start else 0), (None if start == starts[-1] else -1)
@@ -148,13 +151,13 @@ def test_special_tokens_of_chunks_and_of_truncated_texts(
     truncated = layerzoo.extract(backbone, [text, "ab"], pool=pool, special_tokens=special_tokens).values[0]
     row = [*ids[:8], 3]
     with torch.no_grad():
-        values = backbone.module({"input_ids": torch.tensor([row])})["block.0"][0].double().numpy()
+        values = backbone.module({"tokens": torch.tensor([row])})["block.0"][0].double().numpy()
     values = values if special_tokens else values[2:-1]
     expected = DEFINITIONS[pool](values) if pool in DEFINITIONS else values
     np.testing.assert_allclose(truncated, expected, rtol=2e-4, atol=1e-5)
 
 
-def test_a_text_of_which_nothing_is_left_says_so(words: Callable[..., ModelSpec]) -> None:
+def test_a_text_without_remaining_positions_is_an_error(words: Callable[..., ModelSpec]) -> None:
     backbone = layerzoo.load(words(prefix=3, suffix=2), weights="random:0")
     found = layerzoo.extract(backbone, ["a", "a fine film"], errors="skip")
     assert found.ids == ("1",)
@@ -162,7 +165,7 @@ def test_a_text_of_which_nothing_is_left_says_so(words: Callable[..., ModelSpec]
         layerzoo.extract(backbone, ["a"])
 
 
-def test_special_tokens_of_tokens_that_are_given_are_those_of_the_tokenizer(words: Callable[..., ModelSpec]) -> None:
+def test_special_tokens_of_given_token_ids_are_those_of_the_tokenizer(words: Callable[..., ModelSpec]) -> None:
     backbone = layerzoo.load(words(), weights="random:0")
     ids = torch.tensor([1, 2, 10, 11, 3])
     with_special, bare = (
@@ -183,3 +186,29 @@ def test_the_last_tokens_of_rows_that_may_be_padded_are_refused(words: Callable[
     spec = replace(spec, layers=(replace(spec.layers[0], last_tokens=2),))
     with pytest.raises(PoolingError, match="cannot tell which of the last 2 tokens are padding"):
         layerzoo.load(spec, weights="random:0")
+
+
+def test_a_tokenizer_that_does_not_name_the_arguments_of_its_network_is_refused(
+    words: Callable[..., ModelSpec],
+) -> None:
+    class Unnamed:
+        prefix = suffix = ()
+        pad = 0
+
+        def encode(self, text: str) -> list[int]:
+            return [1]
+
+    with pytest.raises(
+        PluginError, match=r"answers Unnamed for varying/text: .* a tokenizer for text, which has no arg"
+    ):
+        preprocessor(words(), Unnamed())
+
+
+def test_a_network_without_an_attention_mask_receives_token_ids_only(words: Callable[..., ModelSpec]) -> None:
+    tokenizer = SimpleNamespace(
+        arguments=TextArguments("ids"), prefix=(1,), suffix=(), pad=0, encode=lambda text: [2] * len(text)
+    )
+    text = preprocessor(words(), tokenizer)
+    batch = text(["abc"])
+    assert {name: values.tolist() for name, values in batch.inputs.items()} == {"ids": [[1, 2, 2, 2]]}
+    assert text.example(2).inputs.keys() == {"ids"}  # type: ignore[union-attr]

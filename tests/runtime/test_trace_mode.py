@@ -1,4 +1,4 @@
-"""Where a network can be run to learn its structure."""
+"""Devices on which a network can be run to trace its structure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from layerzoo.runtime.trace import Trace, trace
 
 
 class Careful(nn.Module):
-    """Reads a number when it is built, and looks at its input unless it is being traced, as networks with masks do."""
+    """A network that reads a number in its constructor, and inspects its input unless it is traced, like networks
+    with masks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ def traced(kind: TraceMode) -> Trace:
             return trace(network, Batch({"x": torch.ones(2, 4)}))
 
 
-def test_a_network_built_without_data_runs_where_it_can_tell_that_it_is_traced() -> None:
+def test_a_network_on_the_meta_device_runs_if_it_can_detect_tracing() -> None:
     with pytest.raises(TraceError, match=r"Tensor\.item\(\) cannot be called on meta tensors"):
         traced("meta")
     with pytest.raises(Exception, match="_local_scalar_dense"):

@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts write them: with averaged weights, arguments, and the names of wrappers."""
+"""Checkpoints as training scripts save them: with averaged weights, arguments, and prefixes of wrappers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EMA = {name: tensor + 100 for name, tensor in RAW.items()}
 
 
 def loaded(path: Path, **arguments: Any) -> tuple[Tensor, dict[str, Any]]:
-    """The first weight of the toy network with a checkpoint, and what the provenance says of its weights."""
+    """Return the first weight of the toy network with a checkpoint, and the provenance of its weights."""
     backbone = layerzoo.load("toy/next-word", layer="block.0", weights=path, **arguments)
     return backbone.module.state_dict()["network.hidden.weight"], backbone.provenance["weights"]
 
@@ -44,15 +44,15 @@ def loaded(path: Path, **arguments: Any) -> tuple[Tensor, dict[str, Any]]:
         (RAW, None),
     ],
 )
-def test_the_averaged_weights_come_first_and_what_was_taken_is_told(
+def test_averaged_weights_take_precedence_and_the_choice_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: dict[str, Any], entry: str | None
 ) -> None:
     torch.save(content, tmp_path / f"{entry}.pth.tar")
     for _ in range(2):  # the second time from the converted file
-        weight, said = loaded(tmp_path / f"{entry}.pth.tar", allow_pickle=True)
+        weight, message = loaded(tmp_path / f"{entry}.pth.tar", allow_pickle=True)
         expected = EMA if entry in ("state_dict_ema", "model_ema") else RAW
         assert torch.equal(weight, expected["hidden.weight"])
-        assert said["entry"] == entry
+        assert message["entry"] == entry
     if entry == "model_ema":
         assert "its weights under 'model_ema' are used" in caplog.text
 
@@ -72,7 +72,7 @@ def test_the_averaged_weights_come_first_and_what_was_taken_is_told(
         ({"model_ema": {"decay": 0.9}, "other": {}}, None),
     ],
 )
-def test_the_state_dicts_inside_of_a_file_that_is_none_are_listed(
+def test_the_error_for_an_ambiguous_file_lists_its_state_dicts(
     tmp_path: Path, content: dict[str, Any], listed: str | None
 ) -> None:
     torch.save(content, tmp_path / "a.pth")
@@ -87,7 +87,7 @@ def test_the_state_dicts_inside_of_a_file_that_is_none_are_listed(
     assert isinstance(loaded(tmp_path / "weights.pth", allow_pickle=True)[0], Tensor)
 
 
-def test_a_checkpoint_of_timms_training_script_is_loaded_as_timm_loads_it(tmp_path: Path) -> None:
+def test_a_checkpoint_of_timms_training_script_equals_timm(tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = timm.create_model("test_resnet", num_classes=5)
     ema = ModelEmaV3(network, decay=0.5)
@@ -116,14 +116,14 @@ def test_a_checkpoint_of_timms_training_script_is_loaded_as_timm_loads_it(tmp_pa
     assert "fc.weight" in found
 
 
-def test_a_copy_under_a_prefix_is_not_taken_for_the_network(tmp_path: Path) -> None:
+def test_a_copy_under_a_prefix_is_not_the_network(tmp_path: Path) -> None:
     save_file(RAW | {f"module.{name}": tensor for name, tensor in EMA.items()}, tmp_path / "a.safetensors")
-    weight, said = loaded(tmp_path / "a.safetensors")
+    weight, message = loaded(tmp_path / "a.safetensors")
     assert torch.equal(weight, RAW["hidden.weight"])
-    assert said["removed_prefix"] is None
+    assert message["removed_prefix"] is None
 
 
-def test_a_class_of_anybody_elses_is_refused(tmp_path: Path) -> None:
+def test_a_pickled_class_of_another_library_is_refused(tmp_path: Path) -> None:
     class Boom:
         def __reduce__(self) -> tuple[object, ...]:
             return os.mkdir, (str(tmp_path / "opened"),)
@@ -144,9 +144,9 @@ def test_the_prefixes_of_training_wrappers_are_removed_and_announced(
     rest = {"criterion.weight": torch.ones(2)} if prefix == "model." else {}
     path = tmp_path / f"{prefix}safetensors"
     save_file({f"{prefix}{name}": tensor for name, tensor in RAW.items()} | rest, path)
-    weight, said = loaded(path)
+    weight, message = loaded(path)
     assert torch.equal(weight, RAW["hidden.weight"])
-    assert said["removed_prefix"] == prefix
+    assert message["removed_prefix"] == prefix
     assert f"without '{prefix}' they fit the network" in caplog.text
 
 
@@ -157,7 +157,7 @@ def test_a_prefix_stays_where_the_keys_do_not_fit_without_it(tmp_path: Path, cap
     assert "they fit" not in caplog.text
 
 
-def test_wrappers_of_submodules_are_seen_as_torch_writes_them() -> None:
+def test_wrappers_of_submodules_are_recognised_as_torch_saves_them() -> None:
     plain = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
     own = list(plain.state_dict())
     plain[1] = torch.compile(plain[1])  # type: ignore[assignment]
@@ -167,14 +167,14 @@ def test_wrappers_of_submodules_are_seen_as_torch_writes_them() -> None:
     assert removed == "module._orig_mod."
 
 
-def test_a_network_with_a_submodule_of_that_name_keeps_it() -> None:
+def test_a_submodule_named_like_a_prefix_is_kept() -> None:
     own = ["module.weight", "model.bias"]
     assert next(removed for removed, _ in unwrappings(own, own)) is None
 
 
-def test_nothing_is_said_of_an_ordinary_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ordinary_checkpoint_gives_no_notice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     save_file(RAW, tmp_path / "a.safetensors")
-    _, said = loaded(tmp_path / "a.safetensors")
-    assert (said["entry"], said["removed_prefix"]) == (None, None)
+    _, message = loaded(tmp_path / "a.safetensors")
+    assert (message["entry"], message["removed_prefix"]) == (None, None)
     assert caplog.text == ""

@@ -1,4 +1,4 @@
-"""Features that are random, or that depend on the batch, are found out once, announced, and the same in any batch."""
+"""Random or batch-dependent features are detected once, announced, and equal in any batch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ BY_VALUES = (
     "smallest",
     "quantised",
 )
-"""Dependences that no operation shows, each in some rows only, or small."""
+"""Dependences that no operation reveals, each in some rows only, or small."""
 RANDOM = ("dropout", "noise", "masking", "skips")
 STEADY = ("plain", "running batch norm", "instance norm", "unused")
 LARGE = 4000
-"""The width of a layer that makes a network too large to be run for real when it is traced."""
+"""The width of a layer that makes a network too large for a trace with real values."""
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def assert_same_alone_and_in_any_batch(backbone: layerzoo.Backbone) -> None:
 
 @pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
 @pytest.mark.parametrize("kind", [*BY_BATCH, *RANDOM])
-def test_what_varies_is_announced_and_runs_a_sample_at_a_time(
+def test_layers_that_vary_with_the_batch_are_announced_and_run_one_sample_at_a_time(
     varying: Callable[..., ModelSpec], caplog: pytest.LogCaptureFixture, kind: str, width: int
 ) -> None:
     with caplog.at_level(logging.WARNING, "layerzoo"):
@@ -77,21 +77,21 @@ def test_what_varies_is_announced_and_runs_a_sample_at_a_time(
     assert word in notice
     assert "stage.1" in notice
     assert "stage.0" not in notice
-    if kind not in ("noise", "batch mean"):  # numpy's numbers, and a mean, show in no operation
+    if kind not in ("noise", "batch mean"):  # numpy's random numbers, and a mean, are in no operation
         assert "odd" in notice
     assert list(features.provenance[key]) == ["stage.1"]
     assert_same_alone_and_in_any_batch(layerzoo.load(varying(kind, width), weights="random:1"))
 
 
 _IN_SHORT = ("smallest", "quantised")
-"""The others, loaded from a model, are left to the slow tests; all of them are compared without one below."""
+"""The other cases, loaded from a model, are slow tests; all of them are compared without one below."""
 
 
 @pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=() if kind in _IN_SHORT else pytest.mark.slow) for kind in BY_VALUES]
 )
-def test_a_dependence_on_the_batch_is_found_in_whichever_row_it_shows(
+def test_a_dependence_on_the_batch_is_detected_in_any_row(
     varying: Callable[..., ModelSpec], kind: str, width: int
 ) -> None:
     backbone = layerzoo.load(varying(kind, width), weights="random:1", layer=["stage.0", "stage.1"])
@@ -102,12 +102,12 @@ def test_a_dependence_on_the_batch_is_found_in_whichever_row_it_shows(
 
 
 @pytest.mark.parametrize("kind", STEADY)
-def test_what_does_not_vary_runs_in_full_batches(
+def test_layers_that_do_not_vary_run_in_full_batches(
     varying: Callable[..., ModelSpec], caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     spec = varying(kind)
     backbone = layerzoo.load(spec, weights="random:1")
-    layerzoo.extract(backbone, images(2))  # after the first batch nothing is looked for any more
+    layerzoo.extract(backbone, images(2))  # after the first batch nothing is checked any more
     sizes: list[int] = []
     backbone.module.network.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
     features = layerzoo.extract(backbone, images(5))
@@ -121,7 +121,7 @@ def test_a_layer_before_the_statistics_does_not_vary(varying: Callable[..., Mode
     assert not backbone.variation
 
 
-def test_what_was_found_is_kept_with_the_trace(varying: Callable[..., ModelSpec]) -> None:
+def test_the_variation_is_stored_with_the_trace(varying: Callable[..., ModelSpec]) -> None:
     spec = varying("batch mean", LARGE)
     backbone = layerzoo.load(spec, weights="random:1")
     assert not backbone.variation
@@ -129,7 +129,7 @@ def test_what_was_found_is_kept_with_the_trace(varying: Callable[..., ModelSpec]
     assert list(layerzoo.load(spec, weights="random:1").variation.by_batch) == ["stage.1"]
 
 
-def test_equal_inputs_say_nothing_of_a_batch(varying: Callable[..., ModelSpec]) -> None:
+def test_equal_inputs_do_not_reveal_a_dependence_on_the_batch(varying: Callable[..., ModelSpec]) -> None:
     spec = varying("batch mean", LARGE)
     backbone = layerzoo.load(spec, weights="random:1")
     layerzoo.extract(backbone, images(1) * 3)
@@ -138,7 +138,7 @@ def test_equal_inputs_say_nothing_of_a_batch(varying: Callable[..., ModelSpec]) 
     assert backbone.variation
 
 
-def test_a_seed_leaves_the_generators_of_the_caller_as_they_were(varying: Callable[..., ModelSpec]) -> None:
+def test_a_seed_does_not_change_the_generators_of_the_caller(varying: Callable[..., ModelSpec]) -> None:
     backbone = layerzoo.load(varying("dropout"), weights="random:1")
     torch.manual_seed(3)
     np.random.seed(3)
@@ -160,15 +160,15 @@ def test_a_random_layer_equals_the_network_after_the_seed(varying: Callable[...,
     np.testing.assert_allclose(layerzoo.extract(backbone, inputs).values, np.concatenate(expected), rtol=1e-5)
 
 
-def test_browsing_says_so(install: Callable[..., None], home: Path, zoo: Zoo) -> None:
+def test_browsing_shows_the_variation(install: Callable[..., None], home: Path, zoo: Zoo) -> None:
     install("varying")
     (home / "registry.yaml").write_text(
         "layerzoo: 1\nmodels:\n  mine/odd: {modality: vision, base: varying/image, args: {kind: dropout}}\n"
     )
     traced = zoo("layers", "--trace", "mine/odd")
     assert traced.code == 0
-    for said in (traced, zoo("layers", "mine/odd", "--format", "table")):
-        assert "features at stage.1 are random (random numbers drawn in odd)" in said.err
+    for printed in (traced, zoo("layers", "mine/odd", "--format", "table")):
+        assert "features at stage.1 are random (random numbers drawn in odd)" in printed.err
     assert "random" not in zoo("layers", "--trace", "varying/image").err
 
 
@@ -223,7 +223,7 @@ def compared(network: Rows, values: torch.Tensor) -> Comparison:
 @pytest.mark.parametrize("name", [*DEPENDENT, *INDEPENDENT])
 @given(seed=st.integers(0, 2**32), scale=st.sampled_from([1.0, 0.5, 3.0]))
 @settings(max_examples=4)
-def test_any_dependence_on_the_batch_is_told_from_rounding(name: str, seed: int, scale: float) -> None:
+def test_a_dependence_on_the_batch_is_distinguished_from_rounding(name: str, seed: int, scale: float) -> None:
     values = torch.randn(2, 12, generator=torch.Generator().manual_seed(seed))
     values[1] *= scale
     network = DEPENDENT.get(name) if name in DEPENDENT else INDEPENDENT[name]
@@ -232,7 +232,7 @@ def test_any_dependence_on_the_batch_is_told_from_rounding(name: str, seed: int,
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy", "private"])
-def test_random_numbers_of_any_generator_are_seen(kind: str) -> None:
+def test_random_numbers_of_any_generator_are_detected(kind: str) -> None:
     private = torch.Generator().manual_seed(1)
     draw: dict[str, Callable[[torch.Size], torch.Tensor]] = {
         "torch": lambda shape: torch.randn(shape),
@@ -253,7 +253,7 @@ def test_random_numbers_of_any_generator_are_seen(kind: str) -> None:
         ("private numpy noise", "differ in every run: the network keeps a private generator", None),
     ],
 )
-def test_what_is_said_of_a_seed_was_measured(
+def test_the_reported_effect_of_a_seed_was_measured(
     varying: Callable[..., ModelSpec],
     caplog: pytest.LogCaptureFixture,
     kind: str,

@@ -1,4 +1,4 @@
-"""The tensors of a network that no checkpoint holds, and how they differ between two ways of building it."""
+"""The tensors of a network that no checkpoint holds, and their differences between two ways of building it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from layerzoo.runtime.initialisation import construct_for_checkpoint, seeded
 
 
 def differing(make: Callable[[], nn.Module]) -> tuple[list[str], int]:
-    """The names of the unsaved tensors that differ from those of a build with initialisation, and how many there are.
-
-    make: builds a network.
-    """
+    """Return the names of the unsaved tensors that differ from those of a build with initialisation, and their
+    number. make: builds a network."""
     with seeded(0):
         expected = dict(unsaved_tensors(make()))
     _leave_garbage_behind()
@@ -25,8 +23,8 @@ def differing(make: Callable[[], nn.Module]) -> tuple[list[str], int]:
 
 
 def unsaved_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every buffer and tensor attribute, in nests of lists and dictionaries too, that shares no memory with what the
-    state dict holds."""
+    """Return every buffer and tensor attribute, also in nested lists and dictionaries, that shares no memory with the
+    state dict."""
     saved = {
         value.untyped_storage()._cdata
         for value in network.state_dict(keep_vars=True).values()
@@ -51,6 +49,6 @@ def _are_equal(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _leave_garbage_behind() -> None:
-    """Free memory of small sizes, so that undefined values are not zero by luck."""
+    """Free memory of small sizes, so that undefined values are not zero by chance."""
     garbage = [torch.full((size,), 7e20) for size in (8, 32, 64, 256, 1024, 4096) for _ in range(50)]
     del garbage

@@ -1,4 +1,4 @@
-"""What a declaration or a repository hands to ``timm.create_model`` names neither a file nor another repository."""
+"""Arguments for ``timm.create_model`` in a declaration or a repository name neither a file nor another repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timm.models._builder import build_model_with_cfg
 import layerzoo
 from layerzoo.errors import OutsideRepositoryError, TooLargeError
 from layerzoo.spec import FrozenMap, ImagePreprocess, ModelSpec
-from layerzoo_timm.arguments import _OF_FACTORY
+from layerzoo_timm.factory import LOADING_ARGUMENTS, WRAPPING_ARGUMENTS
 
 
 def spec(**args: Any) -> ModelSpec:
@@ -36,12 +36,12 @@ def spec(**args: Any) -> ModelSpec:
         ("name", "evil/x"),
     ],
 )
-def test_arguments_that_say_where_weights_are_is_refused(name: str, value: object) -> None:
+def test_arguments_that_locate_weights_are_refused(name: str, value: object) -> None:
     with pytest.raises(OutsideRepositoryError, match=f"its argument `{name}` is"):
         layerzoo.load(spec(**{name: value}), weights="random:0")
 
 
-def test_random_weights_are_never_those_of_a_file(tmp_path: Path) -> None:
+def test_random_weights_are_never_read_from_a_file(tmp_path: Path) -> None:
     torch.save(
         {name: value + 1 for name, value in timm.create_model("test_resnet").state_dict().items()}, tmp_path / "x"
     )
@@ -50,16 +50,16 @@ def test_random_weights_are_never_those_of_a_file(tmp_path: Path) -> None:
 
 
 def test_every_argument_of_the_factory_has_a_rule() -> None:
-    """A new release may add one: then this says which."""
+    """A new release may add an argument: then this test names it."""
     of_factory = {
         *inspect.signature(timm.create_model).parameters,
         *inspect.signature(build_model_with_cfg).parameters,
     }
-    assert of_factory - _OF_FACTORY == {"exportable", "kwargs", "no_jit", "scriptable"}
+    assert of_factory - LOADING_ARGUMENTS - WRAPPING_ARGUMENTS == {"exportable", "kwargs", "no_jit", "scriptable"}
 
 
 @pytest.mark.parametrize("depth", [10**30, 10**6])
-def test_a_network_without_end_is_refused(depth: int) -> None:
+def test_a_network_with_excessive_depth_is_refused(depth: int) -> None:
     with pytest.raises(TooLargeError, match="depth"):
         layerzoo.build(
             ModelSpec(

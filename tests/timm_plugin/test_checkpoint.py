@@ -1,4 +1,4 @@
-"""Checkpoints in the formats that they are published in, mapped as timm itself loads them, bit for bit."""
+"""Checkpoints in their published formats are mapped like timm, bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = dict[str, Tensor]
 
 
 def state(name: str, **args: Any) -> State:
-    """The state dict of a network with random weights, its buffers and norms included."""
+    """Return the state dict of a network with random weights, buffers and norms."""
     network = timm.create_model(name, **args)
     generator = torch.Generator().manual_seed(3)
     return {
@@ -32,14 +32,14 @@ def state(name: str, **args: Any) -> State:
 
 
 def renamed(saved: State, *rules: tuple[str, str]) -> State:
-    """The state dict with every rule's pattern replaced in every key."""
+    """Return the state dict with every rule's pattern replaced in every key."""
     for pattern, replacement in rules:
         saved = {re.sub(pattern, replacement, key): value for key, value in saved.items()}
     return saved
 
 
 def of_convnext(saved: State) -> State:
-    """As its authors' repository writes it."""
+    """Return the state dict in the format of the authors' repository."""
     return renamed(
         saved,
         (r"^stem\.(\d)", r"downsample_layers.0.\1"),
@@ -53,7 +53,8 @@ def of_convnext(saved: State) -> State:
 
 
 def of_swin(saved: State) -> State:
-    """As its authors' repository writes it: a stage ends with its downsampling, and buffers are saved too."""
+    """Return the state dict in the format of the authors' repository: a stage ends with its downsampling, and buffers
+    are saved."""
     earlier = {
         re.sub(r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
         for key, value in saved.items()
@@ -63,7 +64,8 @@ def of_swin(saved: State) -> State:
 
 
 def of_efficientformer(saved: State) -> State:
-    """As its authors' repository writes it: stages and what lies between them are numbered together."""
+    """Return the state dict in the format of the authors' repository: stages and the modules between them are
+    numbered together."""
     for index in range(4):
         saved = renamed(
             saved,
@@ -86,13 +88,13 @@ PUBLISHED: dict[str, tuple[Callable[[State], State], dict[str, Any]]] = {
         {"depth": 2, "embed_dim": 48, "num_heads": 3},
     ),
 }
-"""By architecture: its published format, made from what timm saves; and arguments that make it small."""
+"""By architecture: its published format, converted from the format of timm; and arguments that make it small."""
 
 
 def mapped_and_loaded(
     name: str, published: State, args: Mapping[str, Any]
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-    """A checkpoint as the plugin maps it, and as it stands in a network that timm loaded it into."""
+    """Return a checkpoint as the plugin maps it, and the state dict of a network into which timm loaded it."""
     create = partial(timm.create_model, name, **args)
     network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(published)})
     return map_checkpoint(create, published), network.state_dict()
@@ -104,13 +106,13 @@ def assert_equal(mapped: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> 
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_format_is_mapped_as_timm_loads_it(name: str) -> None:
+def test_published_formats_are_mapped_like_timm(name: str) -> None:
     published_as, args = PUBLISHED[name]
     assert_equal(*mapped_and_loaded(name, published_as(state(name, **args)), args))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_renamed_tensors_are_told_without_their_values(name: str) -> None:
+def test_renamed_keys_are_mapped_without_reading_tensors(name: str) -> None:
     published_as, args = PUBLISHED[name]
     published = {key: value.to("meta") for key, value in published_as(state(name, **args)).items()}
     mapped = map_checkpoint(partial(timm.create_model, name, **args), published)
@@ -126,7 +128,7 @@ def test_renamed_tensors_are_told_without_their_values(name: str) -> None:
         ("vit_tiny_patch16_224", {"depth": 1, "num_classes": 0}, []),
     ],
 )
-def test_what_timm_adapts_is_adapted_alike(name: str, args: dict[str, Any], computed: list[str]) -> None:
+def test_tensors_are_adapted_like_timm(name: str, args: dict[str, Any], computed: list[str]) -> None:
     published = state(name, depth=1)
     mapped, loaded = mapped_and_loaded(name, published, args)
     assert_equal(mapped, loaded)
@@ -134,24 +136,24 @@ def test_what_timm_adapts_is_adapted_alike(name: str, args: dict[str, Any], comp
     assert [key for key, tensor in mapped.items() if id(tensor) not in given] == computed
 
 
-def test_a_checkpoint_of_the_networks_own_names_is_passed_on() -> None:
+def test_a_checkpoint_with_the_keys_of_the_network_is_unchanged() -> None:
     saved = state("resnet10t", num_classes=7)
     mapped = map_checkpoint(partial(timm.create_model, "resnet10t", num_classes=7), saved)
     assert {name: id(tensor) for name, tensor in mapped.items()} == {name: id(saved[name]) for name in saved}
 
 
-def test_the_prefix_of_a_network_that_was_trained_in_parallel_goes() -> None:
+def test_the_prefix_of_data_parallel_training_is_removed() -> None:
     saved = state("resnet10t")
     mapped = map_checkpoint(partial(timm.create_model, "resnet10t"), {f"module.{key}": saved[key] for key in saved})
     assert {name: id(tensor) for name, tensor in mapped.items()} == {name: id(saved[name]) for name in saved}
 
 
-def test_a_checkpoint_that_does_not_fit_keeps_its_names() -> None:
+def test_a_mismatched_checkpoint_keeps_its_keys() -> None:
     saved = {name: tensor for name, tensor in state("resnet10t").items() if not name.startswith("layer4")}
     assert map_checkpoint(partial(timm.create_model, "resnet10t"), saved).keys() == saved.keys()
 
 
-def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: Path) -> None:
+def test_a_cut_of_a_published_checkpoint_reads_part_of_the_file(tmp_path: Path) -> None:
     saved = state("convnext_atto")
     save_file(of_convnext(saved), tmp_path / "convnext.safetensors")
     spec = ModelSpec(id="mine/convnext", modality="vision", builder="timm", args=FrozenMap({"name": "convnext_atto"}))
@@ -160,22 +162,22 @@ def test_a_cut_of_a_published_checkpoint_reads_its_share_of_the_file(tmp_path: P
     assert batch is not None
     network = timm.create_model("convnext_atto").eval()
     network.load_state_dict(saved)
-    (pictures,) = batch.inputs.values()
+    (images,) = batch.inputs.values()
     with torch.no_grad():
-        expected = network.stages[:2](network.stem(pictures))
+        expected = network.stages[:2](network.stem(images))
     assert torch.equal(backbone.activations(batch)["stage.1"], expected)
     loaded = backbone.provenance["loaded"]
     assert loaded["bytes"] < loaded["of_bytes"] / 5
 
 
-def test_a_checkpoint_that_must_be_computed_with_is_read_whole_and_that_is_said(
+def test_a_checkpoint_that_requires_computation_is_read_completely_and_announced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Positions for another size of picture are made of those that were saved."""
+    """Positions for another image size are interpolated from the saved ones."""
     save_file(state("vit_tiny_patch16_224", depth=2), tmp_path / "vit.safetensors")
     args = FrozenMap({"name": "vit_tiny_patch16_224", "depth": 2})
-    pictures = ImagePreprocess(size_px=(96, 96), resize="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    spec = ModelSpec(id="mine/vit", modality="vision", builder="timm", args=args, preprocess=pictures)
+    images = ImagePreprocess(size_px=(96, 96), resize="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    spec = ModelSpec(id="mine/vit", modality="vision", builder="timm", args=args, preprocess=images)
     loaded = layerzoo.load(spec, layer="block.0", weights=tmp_path / "vit.safetensors").provenance["loaded"]
     assert loaded["bytes"] == loaded["of_bytes"]
     assert "mine/vit: all of vit.safetensors is read" in caplog.text

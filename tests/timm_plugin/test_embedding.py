@@ -1,4 +1,4 @@
-"""The image towers of dual encoders: what timm's network returns is the embedding."""
+"""Image towers of dual encoders: the output of timm's network is the embedding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from layerzoo_timm.embedding import is_image_tower
         ("vit_base_patch16_224.bamboo", False),
     ],
 )
-def test_a_tower_is_told_from_a_classifier(name: str, expected: bool) -> None:
+def test_a_tower_is_distinguished_from_a_classifier(name: str, expected: bool) -> None:
     assert is_image_tower(name, get_pretrained_cfg(name)) is expected
 
 
@@ -39,7 +39,7 @@ def test_the_catalogue_has_the_layer_as_the_default() -> None:
     assert layerzoo.model("timm/vit_base_patch16_clip_224.openai_ft_in1k").default.layer == "last"
 
 
-def test_the_embedding_is_what_timms_network_returns() -> None:
+def test_the_embedding_equals_the_output_of_timms_network() -> None:
     name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
     backbone = layerzoo.load(f"timm/{name}", weights="random:0")
     assert [layer.name for layer in backbone.layers] == ["embedding"]

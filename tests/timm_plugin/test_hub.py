@@ -1,4 +1,4 @@
-"""Repositories of the hub that timm wrote, by their id."""
+"""Repositories of the hub that timm saved, by their id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerzoo.errors import RepositoryError
 
 @pytest.fixture
 def saved(tmp_path: Path) -> dict[str, bytes]:
-    """A network with a head of its own, as timm publishes it."""
+    """Save a network with a new head, as timm publishes it."""
     torch.manual_seed(0)
     network = timm.create_model("resnet10t", num_classes=7)
     save_for_hf(network, tmp_path, safe_serialization=True)
@@ -36,7 +36,7 @@ def test_a_fine_tuned_network_is_a_model(connected: Hub, saved: dict[str, bytes]
         assert torch.allclose(backbone.module(backbone.preprocess([pixels[0]]))["head"], network(pixels), atol=1e-5)
 
 
-def test_preprocessing_is_what_its_configuration_says(connected: Hub, saved: dict[str, bytes]) -> None:
+def test_preprocessing_follows_the_configuration_of_the_repository(connected: Hub, saved: dict[str, bytes]) -> None:
     config = json.loads(saved["config.json"])
     config["pretrained_cfg"] |= {"input_size": [3, 96, 96], "interpolation": "bilinear", "crop_pct": 1.0}
     connected.repository("acme/shelf").commit({**saved, "config.json": json.dumps(config)})
@@ -46,17 +46,17 @@ def test_preprocessing_is_what_its_configuration_says(connected: Hub, saved: dic
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (
             '{"architecture": "resnet10tt"}',
             "'resnet10tt', which timm .* does not have. Nearest: resnet10t",
         ),
         ('{"model_type": "bert"}', "holds no model that the plugin 'timm' knows"),
-        ("{", "its config.json is no JSON"),
+        ("{", "its config.json is not valid JSON"),
     ],
 )
-def test_a_repository_that_timm_cannot_read_has_its_error(connected: Hub, config: str, told: str) -> None:
+def test_a_repository_that_timm_cannot_read_has_a_specific_error(connected: Hub, config: str, message: str) -> None:
     connected.repository("acme/other").commit({"config.json": config})
-    with pytest.raises(RepositoryError, match=told):
+    with pytest.raises(RepositoryError, match=message):
         layerzoo.load("timm/acme/other")

@@ -1,4 +1,4 @@
-"""layerzoo makes of a picture what timm's evaluation transform makes of it, bit for bit, for every pretrained tag."""
+"""Preprocessing equals timm's evaluation transform bit for bit, for every pretrained tag."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from layerzoo.spec import ImagePreprocess, ModelSpec, preprocess_from_dict
 from layerzoo_timm.preprocess import preprocess_of
 
 CONFIGURATIONS = 183
-"""How many the tags and the architectures of timm 1.0.31 have; another timm may have others."""
+"""The number of tags and architectures of timm 1.0.31; another version may differ."""
 
 Transforms = dict[str, tuple[ImagePreprocess, Callable[[Image.Image], torch.Tensor]]]
 
 
 @pytest.fixture(scope="module")
 def tags() -> dict[str, Any]:
-    """The configuration of one tag or architecture for each that differs in what becomes of a picture."""
+    """Return the configuration of one tag or architecture for each different preprocessing."""
     distinct: dict[str, tuple[str, Any]] = {}
     for name in [*timm.list_pretrained(), *timm.list_models()]:
         known = timm.get_pretrained_cfg(name)
@@ -37,7 +37,7 @@ def tags() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def transforms(tags: dict[str, Any]) -> Transforms:
-    """By the name of a tag: what layerzoo declares, and the transform that timm's users have."""
+    """Return, by the name of a tag, the preprocessing of layerzoo and the transform of timm."""
     return {
         name: (
             declared(known),
@@ -48,9 +48,9 @@ def transforms(tags: dict[str, Any]) -> Transforms:
 
 
 @pytest.fixture(scope="module")
-def pictures(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """JPEGs by what is odd about them: photographs, and their middles in other sizes and modes."""
-    photo, folder = samples / "skimage/data/rocket.jpg", tmp_path_factory.mktemp("pictures")
+def images(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return JPEGs by description: photographs, and their centres in other sizes and modes."""
+    photo, folder = samples / "skimage/data/rocket.jpg", tmp_path_factory.mktemp("images")
     middles = {
         "portrait": ((211, 333), "RGB"),
         "tiny": ((31, 17), "RGB"),
@@ -69,14 +69,14 @@ def declared(known: Any) -> ImagePreprocess:
     return made
 
 
-def test_every_tag_and_architecture_has_been_looked_at(tags: dict[str, Any]) -> None:
+def test_every_tag_and_architecture_is_covered(tags: dict[str, Any]) -> None:
     assert len(tags) == CONFIGURATIONS
     assert {known.crop_mode for known in tags.values()} == {"center", "squash", "border"}
 
 
-@pytest.mark.parametrize("picture", ["photograph", "portrait", "tiny", "wide", "grey", "cmyk"])
-def test_equals_timm_for_every_configuration(picture: str, pictures: dict[str, Path], transforms: Transforms) -> None:
-    path = pictures[picture]
+@pytest.mark.parametrize("kind", ["photograph", "portrait", "tiny", "wide", "grey", "cmyk"])
+def test_equals_timm_for_every_configuration(kind: str, images: dict[str, Path], transforms: Transforms) -> None:
+    path = images[kind]
     ours, theirs = decode(path), Image.open(path).convert("RGB")
     different = [
         name
@@ -88,18 +88,16 @@ def test_equals_timm_for_every_configuration(picture: str, pictures: dict[str, P
 
 @pytest.mark.parametrize("size", [(500, 3), (3, 300), (1, 1)])
 @pytest.mark.parametrize("tag", ["resnet50.a1_in1k", "volo_d4_448.sail_in1k", "vit_base_patch16_sapiens2.fb"])
-def test_extreme_proportions(size: tuple[int, int], tag: str, pictures: dict[str, Path]) -> None:
+def test_extreme_proportions(size: tuple[int, int], tag: str, images: dict[str, Path]) -> None:
     known = timm.get_pretrained_cfg(tag)
     transform = create_transform(**resolve_data_config(pretrained_cfg=known.to_dict()))
-    picture = ImageOps.fit(decode(pictures["photograph"]), size)
-    assert torch.equal(torch.from_numpy(to_array(picture, declared(known))), transform(picture))
+    image = ImageOps.fit(decode(images["photograph"]), size)
+    assert torch.equal(torch.from_numpy(to_array(image, declared(known))), transform(image))
 
 
-def test_a_picture_stored_on_its_side_is_put_upright_first(
-    pictures: dict[str, Path], transforms: Transforms, tmp_path: Path
-) -> None:
-    """timm's own readers leave it on its side."""
-    stored, exif = Image.open(pictures["portrait"]), Image.Exif()
+def test_a_rotated_image_is_oriented_first(images: dict[str, Path], transforms: Transforms, tmp_path: Path) -> None:
+    """timm's own readers do not rotate it."""
+    stored, exif = Image.open(images["portrait"]), Image.Exif()
     exif[0x0112] = 6
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=92)
     upright = ImageOps.exif_transpose(Image.open(tmp_path / "turned.jpg")).convert("RGB")
@@ -111,7 +109,7 @@ def test_a_picture_stored_on_its_side_is_put_upright_first(
 @pytest.mark.parametrize(
     "name", ["test_vit.r160_in1k", "test_resnet.r160_in1k", "test_byobnet", "deit_tiny_patch16_224"]
 )
-def test_a_built_network_says_the_same(name: str) -> None:
+def test_a_built_network_has_the_same_preprocessing(name: str) -> None:
     with torch.device("meta"):
         network = timm.create_model(name)
     known = timm.get_pretrained_cfg(name)

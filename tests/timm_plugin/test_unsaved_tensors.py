@@ -1,4 +1,4 @@
-"""Tensors of timm's networks that no checkpoint holds have the values that their constructors give them."""
+"""Tensors of timm's networks that no checkpoint holds have the values of their constructors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE = [
     "swinv2_cr_tiny_ns_224", "maxvit_rmlp_pico_rw_256", "eva02_tiny_patch14_224", "convit_tiny", "levit_128s",
     "vit_relpos_small_patch16_224", "coatnet_pico_rw_224",
 ]  # fmt: skip
-"""One architecture of each kind that has such tensors."""
+"""One architecture of each kind with such tensors."""
 _LARGEST = 60_000_000
 
 
@@ -25,7 +25,7 @@ def test_an_unsaved_tensor_has_the_value_of_its_constructor(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_so_have_those_of_every_architecture() -> None:
+def test_unsaved_tensors_of_every_architecture_have_their_values() -> None:
     """Of up to 60 M parameters: 864 architectures with timm 1.0.31."""
     found = {}
     for name in timm.list_models():

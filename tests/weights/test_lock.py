@@ -54,22 +54,22 @@ def changed(**model: object) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no valid lock"),
-        ("{", "is no valid lock"),
-        ("[" * 100_000, "is no valid lock"),
-        ("[]", "is no valid lock"),
-        ("null", "is no valid lock"),
-        ("{}", "is no valid lock .it has no 'layerzoo_lock'"),
+        ("", "is not a valid lock"),
+        ("{", "is not a valid lock"),
+        ("[" * 100_000, "is not a valid lock"),
+        ("[]", "is not a valid lock"),
+        ("null", "is not a valid lock"),
+        ("{}", "is not a valid lock .it has no 'layerzoo_lock'"),
         (
             '{"layerzoo_lock": 2, "models": {}}',
             r"is of format 2, and this layerzoo reads 1\. Next: pip install --upgrade",
         ),
-        ('{"layerzoo_lock": 1, "models": []}', "is no valid lock"),
+        ('{"layerzoo_lock": 1, "models": []}', "is not a valid lock"),
         (changed(revision="main"), "'main' should be 40 hex digits"),
         (changed(revision="../../../etc/passwd"), "should be 40 hex digits"),
         (changed(files={"a": {"sha256": "no", "size": 1}}), "'no' should be 64 hex digits"),
-        (changed(files={"a": {"sha256": "b" * 64, "size": "much"}}), "is no valid lock"),
-        (changed(files=7), "is no valid lock"),
+        (changed(files={"a": {"sha256": "b" * 64, "size": "much"}}), "is not a valid lock"),
+        (changed(files=7), "is not a valid lock"),
         ("<<<<<<< HEAD\n{}\n", "Next: take it from version control, or remove it and zoo lock"),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_invalid_lock_is_an_error_with_the_next_step(home: Path, text: str, m
 
 def test_bytes_that_are_not_text_are_an_error(home: Path) -> None:
     (home / "layerzoo.lock").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LockError, match="is no valid lock"):
+    with pytest.raises(LockError, match="is not a valid lock"):
         Lock.read()
 
 

@@ -254,7 +254,7 @@ def test_parts_from_a_changed_file_also_invalidate_the_earlier_parts(hub: Hub, h
     ],
 )
 def test_a_header_with_an_excessive_length_is_not_downloaded(hub: Hub, home: Path, data: bytes, message: str) -> None:
-    with pytest.raises(WeightsError, match=f"is no safetensors file: {message}"):
+    with pytest.raises(WeightsError, match=f"is not a safetensors file: {message}"):
         fetch_header(file(hub, data))
     assert hub.bytes_sent() <= 8
 

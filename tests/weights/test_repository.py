@@ -364,11 +364,11 @@ def answer_with(hub: Hub, change: dict[str, Any] | str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("<html>Please log in</html>", "is no model hub .* Next: look at HF_ENDPOINT"),
-        ("[]", "is no model hub"),
+        ("<html>Please log in</html>", "is not a model hub .* Next: look at HF_ENDPOINT"),
+        ("[]", "is not a model hub"),
         ({"sha": None}, "names no commit"),
         ({"sha": "../../x"}, "names no commit"),
-        ({"siblings": [{"size": 3}]}, "is no model hub"),
+        ({"siblings": [{"size": 3}]}, "is not a model hub"),
         ({"siblings": [{"rfilename": "a.json", "size": -3, "blobId": "0" * 40}]}, "said to have -3 bytes"),
         ({"siblings": [{"rfilename": "a.json", "size": 3, "blobId": "../x"}]}, "the digest '../x'"),
     ],

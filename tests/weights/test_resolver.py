@@ -15,6 +15,7 @@ import pytest
 from layerzoo.errors import DigestError, UnavailableError, UnsafeWeightsError, WeightsError
 from layerzoo.spec import Weights
 from layerzoo.weights import Files, resolve
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.files import checkpoint_of
 
 MINILM = Weights(
@@ -288,18 +289,21 @@ def test_the_index_represents_its_shards_unless_there_is_a_single_file(names: li
 @pytest.mark.parametrize("other", ["consolidated.safetensors", "pytorch_model.bin", "vit.safetensors"])
 def test_the_index_takes_precedence_over_other_files(other: str):
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
-    assert checkpoint_of([other, *names, "consolidated.safetensors.index.json"]) == "model.safetensors.index.json"
+    assert (
+        checkpoint_of([other, *names, "consolidated.safetensors.index.json"], file_conventions())
+        == "model.safetensors.index.json"
+    )
 
 
 def test_a_skipped_checkpoint_is_reported(caplog: pytest.LogCaptureFixture):
-    assert checkpoint_of(["model.safetensors", "passed_over.safetensors"]) == "model.safetensors"
+    assert checkpoint_of(["model.safetensors", "passed_over.safetensors"], file_conventions()) == "model.safetensors"
     assert "the checkpoint is model.safetensors; next to it, and not read: passed_over.safetensors" in caplog.text
 
 
 @pytest.mark.parametrize("base", [["model.safetensors"], ["model.safetensors.index.json"], []])
 def test_an_adapter_is_refused(base: list[str]):
-    with pytest.raises(WeightsError, match=r"an adapter \(adapter_model.safetensors\).*merge it"):
-        checkpoint_of([*base, "adapter_config.json", "adapter_model.safetensors"])
+    with pytest.raises(WeightsError, match=r"the folder holds adapter_model.safetensors, an adapter.*merge it"):
+        checkpoint_of([*base, "adapter_config.json", "adapter_model.safetensors"], file_conventions())
 
 
 def test_the_base_of_an_adapter_can_be_named(tmp_path: Path):

@@ -72,7 +72,7 @@ def test_a_path_that_may_leave_its_repository_is_refused():
      "hf://acme/vit@/m", "https://host", "https://host/folder/", "package://ac me/m"],
 )  # fmt: skip
 def test_the_error_for_an_invalid_source_lists_the_possible_forms(text: str):
-    with pytest.raises(WeightsError, match=r"is no source of weights. Possible: package://DISTRIBUTION/PATH"):
+    with pytest.raises(WeightsError, match=r"is not a source of weights. Possible: package://DISTRIBUTION/PATH"):
         parse_source(text)
 
 

@@ -51,7 +51,9 @@ def test_the_error_for_a_truncated_file_states_the_missing_bytes(path: Path, cut
 @pytest.mark.parametrize("data", [b"", b"abc", b"\x80\x02}q\x00(X\x06\x00\x00\x00weight"])
 def test_a_file_that_is_not_safetensors_is_reported(path: Path, data: bytes):
     path.write_bytes(data)
-    with pytest.raises(WeightsError, match="end before its header does; it was cut short, or is no safetensors file"):
+    with pytest.raises(
+        WeightsError, match="end before its header does; it was cut short, or is not a safetensors file"
+    ):
         read_header(path)
 
 

@@ -138,5 +138,5 @@ def test_an_unencrypted_url_is_refused(home: Path) -> None:
 
 @pytest.mark.parametrize("host", ["example.org:999999", "exa mple.org", "[::1"])
 def test_an_invalid_url_is_reported(home: Path, host: str) -> None:
-    with pytest.raises(WeightsError, match="is no source of weights"):
+    with pytest.raises(WeightsError, match="is not a source of weights"):
         resolve(Weights(source=f"https://{host}/m.safetensors", sha256=(("m.safetensors", SHA256),)))

@@ -8,6 +8,8 @@ from itertools import takewhile
 
 import click
 
+from layerzoo.library_messages import parse_extra_words
+
 _NUMBER = re.compile(r"\d+")
 _FAMILIES = "stem|block|stage|branch|norm|pooled|embedding|head|neck|query|bottleneck"
 _LAYER = re.compile(rf"({_FAMILIES})(\.(\d+|{_FAMILIES}))*|module:.+")
@@ -15,8 +17,6 @@ _LAYER = re.compile(rf"({_FAMILIES})(\.(\d+|{_FAMILIES}))*|module:.+")
 _LONGEST_NAME = 200
 
 
-_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)")
-"""The message of click about surplus arguments."""
 _PATTERNS = ("layers", "pattern", "pools", "only")
 """Names of the parameters of commands that take layers, selectors or patterns, in which braces are usual."""
 
@@ -26,8 +26,8 @@ def extra_words_by_shell(error: click.UsageError) -> str | None:
 
     error: of a command that was given more words than it takes.
     """
-    found = _EXTRA.match(error.message)
-    if found is None or error.ctx is None:
+    words = parse_extra_words(error.message)
+    if words is None or error.ctx is None:
         return None
     for parameter in error.ctx.command.params:
         given = error.ctx.params.get(parameter.name or "")
@@ -35,7 +35,7 @@ def extra_words_by_shell(error: click.UsageError) -> str | None:
             continue
         values = [given] if isinstance(given, str) else list(given)
         option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
-        if message := expanded_by_shell(option, values, found[1].split(), ()):
+        if message := expanded_by_shell(option, values, words, ()):
             return message
     return None
 

@@ -80,7 +80,7 @@ def check_command(ctx: click.Context, name: str | None, time_limit: float | None
     """Check a plugin, or all of them.
 
     Checks the manifest, then the import in a separate process, then the required libraries. Exits with 1 when there is
-    a problem; without NAME, disabled plugins are no problem. json has the keys plugin, manifest, import
+    a problem; without NAME, disabled plugins are not a problem. json has the keys plugin, manifest, import
     (ok, failed, crashed, hung, or null where there is nothing to import), cause, fix, seconds.
 
     \b

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".npz", ".safetensors")
 _LONGEST_REASON = 500
 _PANIC = "PanicException"
-"""What a library written in Rust raises where it fails; it is no Exception, and has no module to import it from."""
+"""What a library written in Rust raises where it fails; it is not an Exception, and has no module to import it from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class ParquetSink:
         return ParquetFeatures(self._path)
 
     def close(self) -> None:
-        """Let go of the file; without :meth:`finish` it is no file of features. Raises: OSError."""
+        """Let go of the file; without :meth:`finish` it is not a file of features. Raises: OSError."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

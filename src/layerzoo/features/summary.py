@@ -103,5 +103,5 @@ def _shape(value: Any) -> Shape:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
-        raise ValueError(f"{value!r} is no shape")
+        raise ValueError(f"{value!r} is not a shape")
     return tuple(value)

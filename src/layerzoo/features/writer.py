@@ -80,7 +80,7 @@ class FeatureWriter:
         """Add some samples. The arrays may be changed afterwards.
 
         Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
-        is no JSON.
+        is not valid JSON.
         """
         self._add_metadata(batch)
         self._fit(batch)

@@ -8,7 +8,6 @@ declare.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from layerzoo.library_messages import parse_truncated_chunks
 from layerzoo.media import container, progress
 from layerzoo.media.declared_length import UNKNOWN_LENGTHS
 from layerzoo.media.limits import limits
@@ -402,10 +402,10 @@ def _header(file: BinaryIO) -> _Header | None:
 
 def _missing(log: str) -> tuple[int, int] | None:
     """Return the present and the declared size of a truncated chunk, from the log of libsndfile; None without one."""
-    for declared, present in re.findall(r": (\d+) \(should be (\d+)\)", log):
+    for declared, present in parse_truncated_chunks(log):
         # A few bytes are a sloppy header; a length near 2^31 or 2^32 means unknown, as when writing to a pipe.
-        if int(declared) > int(present) + 8 and int(declared) not in UNKNOWN_LENGTHS:
-            return int(present), int(declared)
+        if declared > present + 8 and declared not in UNKNOWN_LENGTHS:
+            return present, declared
     return None
 
 
@@ -425,7 +425,7 @@ def _libsndfile_blocks(file: BinaryIO, mix: Mix) -> Iterator[Block]:
             if length < audio.frames != _UNKNOWN_FRAMES:
                 raise UnusableError(f"truncated: {length} of {audio.frames} samples")
     except soundfile.SoundFileError as error:
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        raise UnusableError(f"truncated or damaged: {reason}") from error
+        reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+        raise UnusableError(f"truncated or damaged: {reason.rstrip('.')}") from error
     finally:
         file.seek(0, os.SEEK_SET)

@@ -17,6 +17,8 @@ from layerzoo.spec import Modality
 def kind_of_inputs(inputs: Sequence[str]) -> Modality:
     """Return the one modality of all the named files, folders and patterns. Files of no known kind do not count.
 
+    Args:
+        inputs: paths of files and folders, and patterns.
     Raises: InputError when they are of several kinds, of none, missing, or the standard input.
     """
     counts: Counter[Modality] = Counter()

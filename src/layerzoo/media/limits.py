@@ -50,7 +50,7 @@ class Limits:
     audio_s: float | None = None
     """Seconds of audio for a network without windows, instead of ``whole_samples``."""
     handed_over_bytes: int = 256 * _MIB
-    """Of an encoded sample that is no file but bytes, or an open file, which is read into memory."""
+    """Of an encoded sample that is not a file but bytes, or an open file, which is read into memory."""
     text_characters: int = 1 << 24
     """Of one text. Its tokens are Python integers, about 100 bytes each."""
     unbroken_characters: int = 1_000_000
@@ -83,7 +83,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
 
 
 def limits() -> Limits:
-    """Return the limits, as the environment says now. Raises: UsageError for a variable that is no such number."""
+    """Return the limits, as the environment says now. Raises: UsageError for a variable that is not such a number."""
     if _received is not None:
         return _received
     changed: dict[str, Any] = {}
@@ -102,7 +102,11 @@ def use(received: Limits) -> None:
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of the environment that changes a limit."""
+    """Return the variable of the environment that changes a limit.
+
+    Args:
+        name: the name of a field of :class:`Limits`.
+    """
     return next(variable for variable, (attribute, _) in ENVIRONMENT.items() if attribute == name)
 
 

@@ -61,7 +61,11 @@ def out_of_memory() -> str:
 
 
 def values_of(declared: ImagePreprocess) -> dict[str, Any]:
-    """Return the declared values that change pixels, to pass to another process."""
+    """Return the declared values that change pixels, to pass to another process.
+
+    Args:
+        declared: the preprocessing of an image model.
+    """
     return {name: getattr(declared, name) for name in ("size_px", "resize", "crop", "fit", "mean", "std")}
 
 
@@ -156,7 +160,12 @@ OPERATIONS: Mapping[str, Operation] = {"image": _image, "video": _video, "audio"
 
 
 def array_of(part: Part) -> NDArray[np.float32]:
-    """Return the array of a part. Raises: ValueError where the part holds something else."""
+    """Return the array of a part.
+
+    Args:
+        part: a result of a decoder; its array is (time,) or (time, channel) for audio.
+    Raises: ValueError where the part holds something else.
+    """
     if not isinstance(part.data, np.ndarray):
         raise ValueError(f"a part of a decoded sample holds {type(part.data).__name__}, not an array")
     return part.data

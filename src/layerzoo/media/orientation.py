@@ -45,7 +45,7 @@ def upright(image: Image, orientation: Any) -> Image:
 
 
 def upright_by_matrix(image: Image, a: int, b: int, c: int, d: int) -> Image:
-    """Return the image as a video's display matrix says; as it is where that is no quarter turn or flip."""
+    """Return the image as a video's display matrix says; unchanged where that is not a quarter turn or a flip."""
     signs = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
     return _transposed(image, _BY_MATRIX.get(signs))
 

@@ -16,7 +16,11 @@ _MOST_WILDCARDS = 3
 
 
 def exists(name: str) -> bool:
-    """Return whether a name exists. A dangling link and an unreadable file exist: reading them raises the reason."""
+    """Return whether a name exists. A dangling link and an unreadable file exist: reading them raises the reason.
+
+    Args:
+        name: a path, relative to the working directory or absolute.
+    """
     try:
         os.lstat(name)
     except PermissionError:
@@ -27,13 +31,19 @@ def exists(name: str) -> bool:
 
 
 def is_pattern(name: str) -> bool:
-    """Return whether a name that does not exist is a pattern."""
+    """Return whether a name that does not exist is a pattern.
+
+    Args:
+        name: as written by the user.
+    """
     return glob.has_magic(name)
 
 
 def matches(pattern: str) -> Iterator[Path]:
     """Return the files that match a pattern, sorted. ``**`` matches folders; a leading dot must be in the pattern.
 
+    Args:
+        pattern: with ``*``, ``?``, ``[...]`` and ``**``, relative to the working directory or absolute.
     Raises: UnusableError for a pattern with more ``**`` than can be matched in reasonable time.
     """
     pattern = _REPEATED.sub("**/", pattern)

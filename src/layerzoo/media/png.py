@@ -15,7 +15,7 @@ _KEPT = {b"tRNS"}
 def without_metadata(file: BinaryIO) -> bytes | None:
     """Return the file without its ancillary chunks (eXIf, tEXt, iCCP, …): Pillow refuses a file with damaged ones.
 
-    Returns: None where it is no PNG or has no such chunk. Source: PNG specification, third edition, sections 5.3
+    Returns: None where it is not a PNG or has no such chunk. Source: PNG specification, third edition, sections 5.3
     (layout) and 5.4 (naming).
     """
     file.seek(0)

@@ -66,7 +66,7 @@ def choose_prompt(asked: str | None, tokenizer: Tokenizer, *, model: str, max_to
         tokenizer: of the model.
         model: its id, for the message.
         max_tokens: where its texts are truncated.
-    Raises: UsageError for a single word that is no name of a prompt, where the model has prompts.
+    Raises: UsageError for a single word that is not the name of a prompt, where the model has prompts.
     """
     known = tokenizer.prompts if isinstance(tokenizer, KnowsPrompts) else None
     if asked is not None and not isinstance(asked, str):

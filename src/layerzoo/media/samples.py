@@ -30,7 +30,7 @@ class Samples(Iterator[Item]):
     """Iterate over the samples, each read when it is needed. A sample that cannot be read is a SampleError.
 
     Attributes:
-        passed_over: the files that are no samples: of another kind, hidden, or read elsewhere. Complete at the end.
+        passed_over: the files that are not samples: of another kind, hidden, or read elsewhere. Complete at the end.
     """
 
     def __init__(self, items: Iterator[Item], passed_over: list[str]) -> None:
@@ -100,8 +100,8 @@ class _Finder:
             return self._of_items([inputs])
         if not isinstance(inputs, Iterable) or isinstance(inputs, Mapping) or hasattr(type(inputs), "columns"):
             raise InputError(
-                f"a {type(inputs).__name__} is no input: give a path, a folder, a pattern, '-', a list of samples (one "
-                "column of a table), a torch Dataset or a DataLoader"
+                f"a {type(inputs).__name__} is not an input: give a path, a folder, a pattern, '-', a list of samples "
+                "(one column of a table), a torch Dataset or a DataLoader"
             )
         if isinstance(inputs, Set):
             raise InputError(f"a {type(inputs).__name__} has no order, and rows must: give sorted(…) of it")

@@ -28,7 +28,7 @@ def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
 
     A file that cannot be read has the modality of its suffix. None: neither says anything.
     """
-    has_lines = PurePath(path).suffix.lower() != ".json"  # one document: its lines are no texts
+    has_lines = PurePath(path).suffix.lower() != ".json"  # one document: its lines are not texts
     try:
         with opened(path) as file:
             if content := sniff(file):

@@ -46,7 +46,7 @@ def opened(source: Encoded) -> Iterator[BinaryIO]:
 
 
 def whole(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes | bytearray | memoryview:
-    """Return the bytes of an encoded sample that is no path.
+    """Return the bytes of an encoded sample that is not a path.
 
     Raises: UnusableError when there is nothing to read, or more than may be handed over in memory.
     """
@@ -72,7 +72,7 @@ def _read_whole(file: IO[bytes]) -> bytes:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no ordinary file with something in it; a named pipe is never opened, since that may wait for ever.
+    """Refuse anything but a regular file with content. A named pipe is never opened, since that may wait for ever.
 
     Raises: UnusableError.
     """

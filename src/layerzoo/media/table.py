@@ -30,7 +30,7 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
     """Yield the cell of each row below the header.
 
     Quotes are as RFC 4180 has them. What is malformed ends the reading, since what follows cannot be trusted. Empty
-    lines are no rows, unless there is only one column.
+    lines are not rows, unless there is only one column.
     Raises: UnusableError if the column is ambiguous.
     """
     # The limit belongs to the whole process. It is only ever raised, so that a book fits into a cell.
@@ -173,7 +173,7 @@ def _text_or_refusal(value: Any) -> Cell:
 
 
 def _csv_rows(file: BinaryIO, delimiter: str) -> Iterator[list[str]]:
-    """Header and rows, from the beginning of the file. Bytes that are no UTF-8 are kept as lone surrogates."""
+    """Header and rows, from the beginning of the file. Bytes that are not UTF-8 are kept as lone surrogates."""
     file.seek(0)
     text = _CsvLines(file)
     for row in csv.reader(text, delimiter=delimiter, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
@@ -12,7 +13,7 @@ from layerzoo.errors import EmptySampleError, SampleError, UsageError
 from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError, failing_as
 
-__all__ = ["KnowsUnknown", "TensorTokenizer", "Tokenizer"]
+__all__ = ["KnowsUnknown", "TensorTokenizer", "TextArguments", "Tokenizer"]
 
 OVERLAP_SHARE = 1 / 8
 """Of a chunk, what it shares with each neighbour where nothing else is asked for."""
@@ -31,9 +32,28 @@ _AROUND_SEAM = 200
 _SEAMS_TRIED = 20
 
 
+@dataclass(frozen=True, slots=True)
+class TextArguments:
+    """The names of the arguments of a network's ``forward`` that take a tokenised text.
+
+    ids: the token ids, (batch, token).
+    mask: the attention mask, (batch, token), 1 for tokens of the text and 0 for padding. None: the network takes none.
+    prompt_length: the number of tokens at the start of each row that belong to a prompt and are not pooled, (batch, 1).
+        None: the network takes none.
+    """
+
+    ids: str
+    mask: str | None = None
+    prompt_length: str | None = None
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What a plugin gives for a text model: see the hook ``layerzoo_preprocess``."""
+    """The tokenizer of a text model, as a plugin returns it from the hook ``layerzoo_preprocess``."""
+
+    @property
+    def arguments(self) -> TextArguments:
+        """The names of the arguments of the network that take a text. A single input is passed by position."""
 
     @property
     def prefix(self) -> Sequence[int]:
@@ -51,6 +71,10 @@ class Tokenizer(Protocol):
         """Return the token ids of a text without special tokens."""
 
 
+TOKENIZER_MEMBERS = ("arguments", "prefix", "suffix", "pad", "encode")
+"""The members that every tokenizer has."""
+
+
 @runtime_checkable
 class KnowsUnknown(Tokenizer, Protocol):
     """A tokenizer with a token for unknown words. Such tokens are counted, and many of them cause a warning."""
@@ -66,8 +90,8 @@ class TensorTokenizer(Tokenizer, Protocol):
 
     @property
     def pads(self) -> Mapping[str, int]:
-        """The padding value of each tensor of the network, by the name of its argument. ``attention_mask`` is among
-        them if the network takes one."""
+        """The padding value of each tensor of the network, by the name of its argument, with that of the attention mask
+        if the network takes one."""
 
     @property
     def padding_side(self) -> Literal["left", "right"]:
@@ -91,22 +115,26 @@ class TensorTokenizer(Tokenizer, Protocol):
             max_tokens: the longest sequence, including special tokens. None truncates nothing.
 
         Returns: by the name of the network's argument, an integer for each token, including the special tokens
-            ``prefix`` and ``suffix``. ``input_ids`` is among them; an attention mask of ones is not. Nothing is padded.
+            ``prefix`` and ``suffix``. The token ids are among them; an attention mask of ones is not. Without padding.
         """
 
 
 def gives_tensors(tokenizer: Tokenizer) -> TypeGuard[TensorTokenizer]:
-    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow."""
+    """Return whether a tokenizer is a TensorTokenizer. Checked for every text, for which isinstance is too slow.
+
+    Args:
+        tokenizer: a plugin's.
+    """
     return hasattr(tokenizer, "tensors")
 
 
 def returns_mask(tokenizer: Tokenizer) -> bool:
-    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``."""
+    """Return whether a tokenizer returns an attention mask for a padded text, by its attribute ``returns_mask``.
+
+    Args:
+        tokenizer: a plugin's.
+    """
     return bool(getattr(tokenizer, "returns_mask", False))
-
-
-IDS = "input_ids"
-"""The name of the argument that takes the token ids."""
 
 
 class Chunk(NamedTuple):
@@ -175,20 +203,21 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     room = room_for(tokenizer, max_tokens, overlap or 0)
     whole = _whole(text, tokenizer)
-    content = whole[IDS][before : len(whole[IDS]) - after]
+    token_ids = whole[tokenizer.arguments.ids]
+    content = token_ids[before : len(token_ids) - after]
     if not content:
         raise EmptySampleError("text", "no tokens: the tokenizer makes nothing of it")
 
     def chunk(start: int, span: tuple[int, int] | None = None) -> Chunk:
         cut = {name: _cut(values, before, after, start, start + room) for name, values in whole.items()}
-        ids = cut.pop(IDS)
+        ids = cut.pop(tokenizer.arguments.ids)
         return Chunk(ids, span or (0, len(ids)), (before, after), MappingProxyType(cut))
 
     if overlap is None:
         dropped = max(0, len(content) - room)
         if dropped and gives_tensors(tokenizer) and not tokenizer.cuts_plainly:
             cut = {name: list(values) for name, values in tokenizer.tensors(text, max_tokens).items()}
-            ids = cut.pop(IDS)
+            ids = cut.pop(tokenizer.arguments.ids)
             chunks = [Chunk(ids, (0, len(ids)), (before, after), MappingProxyType(cut))]
         else:
             from_left = gives_tensors(tokenizer) and tokenizer.truncation_side == "left"
@@ -206,7 +235,7 @@ def tokenise(text: str, tokenizer: Tokenizer, max_tokens: int, *, overlap: int |
 def _whole(text: str, tokenizer: Tokenizer) -> Mapping[str, list[int]]:
     """Every tensor of a text that is not truncated, including special tokens, by the name of its argument."""
     if not gives_tensors(tokenizer):
-        return {IDS: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
+        return {tokenizer.arguments.ids: [*tokenizer.prefix, *encode(text, tokenizer), *tokenizer.suffix]}
     segments = [tokenizer.tensors(segment) for segment in _segments(text, tokenizer)]
     if len(segments) == 1:
         return {name: list(values) for name, values in segments[0].items()}
@@ -250,7 +279,12 @@ def counts(text: str, tokens: Tokens) -> dict[str, int]:
 
 
 def unknown_words(text: str, tokenizer: Tokenizer) -> list[str]:
-    """Return the words of a text, divided by white space, that have an unknown token."""
+    """Return the words of a text, divided by white space, that have an unknown token.
+
+    Args:
+        text: a checked text.
+        tokenizer: a plugin's.
+    """
     return [word for word in text.split() if _unknown(tokenizer, encode(word, tokenizer))]
 
 
@@ -271,7 +305,12 @@ def warning(report: Mapping[str, int], model: str) -> str | None:
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens of a text without special tokens. A long text is tokenized in segments."""
+    """Return the tokens of a text without special tokens. A long text is tokenized in segments.
+
+    Args:
+        text: a checked text.
+        tokenizer: a plugin's.
+    """
     return [token for segment in _segments(text, tokenizer) for token in tokenizer.encode(segment)]
 
 
@@ -312,6 +351,10 @@ def _around(text: str, place: int) -> tuple[str, str]:
 def room_for(tokenizer: Tokenizer, max_tokens: int, overlap: int) -> int:
     """Return the number of tokens of a text in a chunk, without special tokens.
 
+    Args:
+        tokenizer: a plugin's.
+        max_tokens: the longest sequence, including special tokens.
+        overlap: the number of tokens that neighbouring chunks share.
     Raises: UsageError when there is no room for any but those that are shared with a neighbour.
     """
     special = len(tokenizer.prefix) + len(tokenizer.suffix)
@@ -332,7 +375,7 @@ def _unknown(tokenizer: Tokenizer, content: list[int]) -> int | None:
 
 def _decoded(source: str | bytes) -> str:
     try:
-        # A lone surrogate is what Python puts where bytes are no UTF-8, and no tokenizer takes it.
+        # A lone surrogate is what Python puts where bytes are not UTF-8, and no tokenizer takes it.
         return (source.encode("utf-8") if isinstance(source, str) else source).decode("utf-8")
     except UnicodeEncodeError as error:
         raise UnusableError(f"not valid Unicode: a lone surrogate at character {error.start}") from error

@@ -191,7 +191,7 @@ def _shown(file: BinaryIO) -> Generator[tuple[av.VideoFrame, int, int | None]]:
 def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     file.seek(0)
     options = {"format_whitelist": DEMUXERS}
-    # A title in another encoding than UTF-8 is no reason not to look at the images.
+    # A title in another encoding than UTF-8 does not prevent reading the images.
     with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
         stream = _best(container_)
         limit = min(limits().frame_pixels, Image.MAX_IMAGE_PIXELS or limits().frame_pixels)

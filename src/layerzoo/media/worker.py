@@ -40,7 +40,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     incoming, outgoing = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1):  # what a library prints is no answer
+    for standard in (0, 1):  # what a library prints is not an answer
         os.dup2(nowhere, standard)
     requests: queue.SimpleQueue[framing.Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(incoming, requests), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Recognize files of features, which are often in the folder of their samples and are no samples."""
+"""Recognize files of features, which are often in the folder of their samples and are not samples."""
 
 from __future__ import annotations
 

@@ -68,10 +68,12 @@ def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
 def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | Tokenizer | None:
     """Preprocessing where declared values are not enough; what it gives depends on the modality.
 
-    text: a :class:`layerzoo.media.text.Tokenizer`; better a :class:`layerzoo.media.text.KnowsUnknown`. For a network
-    that takes more than token ids and a mask, a :class:`layerzoo.media.text.TensorTokenizer`.
-    audio: a callable from float32 samples at the model's rate, of one window, to an array the network takes; (time,)
-        for a network of one channel, else (channel, time).
+    text: a :class:`layerzoo.media.text.Tokenizer`, whose ``arguments`` name the network's arguments; better a
+        :class:`layerzoo.media.text.KnowsUnknown`. For a network that takes more than token ids and a mask, a
+        :class:`layerzoo.media.text.TensorTokenizer`.
+    audio: a callable from float32 samples at the model's rate, of one window, to an array the network takes, or to
+        :class:`layerzoo.authoring.AudioInputs` where the network takes more than that. The samples are (time,) for a
+        network of one channel, else (channel, time).
     vision: a callable from an RGB ``PIL.Image`` to a (channel, height, width) float32 array, or to
         :class:`layerzoo.authoring.ImageInputs` where the network takes more than that.
     video: a callable from the list of a clip's frames, an RGB ``PIL.Image`` each, to (frame, channel, height, width) or
@@ -79,10 +81,6 @@ def layerzoo_preprocess(spec: ModelSpec, files: Files) -> Callable[..., Any] | T
 
     What is returned for images and videos is applied instead of the declared values: return None to have
     these applied. A callable has to be picklable, and several threads may call it at once.
-
-    Where a network takes more than one array, the callable returns all of them by the names of the network's arguments,
-    the audio first. Of an array whose name ends in ``mask``, which is (position,), a 1 is a true position; these come
-    first. Samples of different length that are padded under a mask need one named ``attention_mask``.
     """
 
 

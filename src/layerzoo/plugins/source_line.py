@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 _PASSED_ON = ("layerzoo", "torch", "pluggy")
-"""Packages that call an author's code, and are no place for its mistakes."""
+"""Packages that call an author's code, and are not where its mistakes are."""
 
 
 @dataclass(frozen=True, slots=True)

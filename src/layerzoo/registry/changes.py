@@ -65,7 +65,7 @@ class Changes:
         Raises: LockError if the lock cannot be used.
         """
         local = self._reader.environment.local_file
-        found = [_user_file(each, local) for each in self._reader.sources if each.source.role == "user"]
+        found = [_user_file(source, local) for source in self._reader.sources if source.source.role == "user"]
         lock = Lock.read()
         if lock.sha256 is not None:
             found.append(UserFile(str(lock.path), _where(lock.path), lock.sha256))
@@ -91,20 +91,22 @@ class Changes:
 
     def _local_registry(self) -> Iterator[_FileNotice]:
         path = self._reader.environment.local_file
-        for each in self._reader.sources:
-            if path is None or each.source.path != path:
+        for source in self._reader.sources:
+            if path is None or source.source.path != path:
                 continue
-            if (reason := each.head["unreadable"]) is not None:
+            if (reason := source.head["unreadable"]) is not None:
                 raise RegistryError(
                     f"{path}: {reason}. A {REGISTRY_NAME} in the working directory counts. "
                     "Next: remove or rename it, work in another folder, or ignore the files of this one: "
                     "--no-local-files"
                 )
-            if each.head["cause"] is not None:
-                yield _FileNotice(path, each.head["sha256"], f"nothing of it counts: {_short(each.head['cause'], 200)}")
+            if source.head["cause"] is not None:
+                yield _FileNotice(
+                    path, source.head["sha256"], f"nothing of it counts: {_short(source.head['cause'], 200)}"
+                )
                 return
-            changes = self._reader.ask(partial(_changes, self._reader, each))
-            yield _FileNotice(path, each.head["sha256"], "; ".join(changes) or "changes nothing")
+            changes = self._reader.ask(partial(_changes, self._reader, source))
+            yield _FileNotice(path, source.head["sha256"], "; ".join(changes) or "changes nothing")
 
     def _local_lock(self, model: str | None) -> Iterator[_FileNotice]:
         path = lock_path()
@@ -129,8 +131,8 @@ class Changes:
 
     def _followed_from(self, asked: str) -> Iterator[_FileNotice]:
         local = self._reader.environment.local_file
-        users = [each for each in self._reader.sources if each.source.role == "user"]
-        own = {each.source.path: each for each in users if each.source.path != local}
+        users = [source for source in self._reader.sources if source.source.role == "user"]
+        own = {user.source.path: user for user in users if user.source.path != local}
         name = self._specs.resolved(asked)
         if own and (row := self._specs.find(name)) and (found := own.get(row.source.path)):
             yield _FileNotice(found.source.path, found.head["sha256"], f"declares {_short(name)}", is_local=False)
@@ -144,7 +146,7 @@ class Changes:
             yield _FileNotice(str(path), lock.sha256, said, is_local=False)
 
     def _alias_in(self, sources: Iterable[IndexedSource], asked: str) -> IndexedSource | None:
-        return next((each for each in sources if asked in each.head["aliases"]), None)
+        return next((source for source in sources if asked in source.head["aliases"]), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ def _log(parts: Sequence[_FileNotice]) -> None:
 
 def _changes(reader: IndexReader, local: IndexedSource) -> list[str]:
     """Return what a registry.yaml in the working directory changes."""
-    own = [each for each in reader.sources if each.source.role == "user" and each.id != local.id]
+    own = [source for source in reader.sources if source.source.role == "user" and source.id != local.id]
     ids = reader.declared(local.id)
     own_ids = {name for each in own for name in reader.declared(each.id)}
     aliases: dict[str, str] = local.head["aliases"]

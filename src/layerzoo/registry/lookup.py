@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -21,19 +21,57 @@ if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.format.compiled import Compiled
     from layerzoo.registry.format.diagnostics import Diagnostic
     from layerzoo.registry.format.source import RegistrySource
-    from layerzoo.registry.index.inheritance import Inheritance
     from layerzoo.registry.index.models import Specs
     from layerzoo.registry.index.plugins import Manifests
     from layerzoo.registry.index.references import References
     from layerzoo.registry.index.repositories import Repositories, Repository
     from layerzoo.registry.index.search import Entry, Selection
     from layerzoo.registry.index.unknown import Unknown
+    from layerzoo.registry.index.visibility import Declaration, IndexedSource
+    from layerzoo.registry.index.writer import IndexedModel
     from layerzoo.registry.installed.environment import Environment
     from layerzoo.registry.installed.health import ImportOutcome
     from layerzoo.registry.installed.plugin import PluginManifest
     from layerzoo.spec import Modality, ModelSpec, Weights
 
 AnswerT = TypeVar("AnswerT")
+
+
+class Inheritance:
+    """Index models that have a base with the values that they inherit.
+
+    Without these views, each search would combine every such model with its base.
+    """
+
+    def __init__(self, reader: IndexReader, specs: Callable[[], Specs]) -> None:
+        """specs: returns the resolver of bases; it is called only where a view must be made."""
+        self._reader = reader
+        self._specs = specs
+
+    def views(self) -> list[int]:
+        """The views that hold them; made where a source is new. Raises: sqlite3.DatabaseError."""
+        found = [self._view(key, sources) for key, sources in self._reader.inheritance_scopes()]
+        return [view for view in found if view is not None]
+
+    def unusable(self) -> list[Declaration]:
+        """The models whose base cannot be used."""
+        return self._reader.ask(lambda: self._reader.unusable(self.views()))
+
+    def _view(self, key: str, sources: Sequence[IndexedSource]) -> int | None:
+        if not self._reader.has_based(sources):
+            return None
+        known = self._reader.view(key)
+        return self._reader.keep_view(key, self._whole(sources)) if known is None else known
+
+    def _whole(self, sources: Sequence[IndexedSource]) -> Iterator[IndexedModel]:
+        from layerzoo.registry.format.compiled import facets_of
+        from layerzoo.registry.index.writer import IndexedModel
+
+        based = self._reader.based(sources)
+        wholes = self._specs().inherited([row for _, row in based])
+        for (number, _), plain in zip(based, wholes, strict=True):
+            if plain is not None:
+                yield IndexedModel.of(number, plain, facets_of(plain))
 
 
 class Registry:
@@ -75,8 +113,6 @@ class Registry:
 
     @cached_property
     def _inheritance(self) -> Inheritance:
-        from layerzoo.registry.index.inheritance import Inheritance
-
         return Inheritance(self._reader, lambda: self._specs)
 
     @cached_property
@@ -89,7 +125,7 @@ class Registry:
     def _references(self) -> References:
         from layerzoo.registry.index.references import References
 
-        return References(self._reader, self._specs, self._inheritance, self._unknown, self._repositories)
+        return References(self._reader, self._specs, self._inheritance.unusable, self._unknown, self._repositories)
 
     @property
     def environment(self) -> Environment:
@@ -221,9 +257,9 @@ class Registry:
         Raises: UsageError for an unknown modality; NotFoundError if the modality has no default model.
         """
         check_modality(modality)
-        for each in self._reader.sources:
-            if modality in each.head["defaults"]:
-                return str(each.head["defaults"][modality])
+        for source in self._reader.sources:
+            if modality in source.head["defaults"]:
+                return str(source.head["defaults"][modality])
         message = f"there is no default model for {modality}; name one of: zoo list --modality {modality}"
         raise NotFoundError(message, asked=modality)
 
@@ -251,7 +287,7 @@ class Registry:
         if not offers:
             raise self._unknown.builder(builder)
         if len(offers) > 1:
-            names = " and ".join(each.distribution for each in offers)
+            names = " and ".join(offer.distribution for offer in offers)
             raise PluginError(f"the builder '{builder}' is offered by {names}: uninstall all but one", plugin=builder)
         return offers[0]
 
@@ -261,7 +297,9 @@ class Registry:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Return the plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
-        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
+        return {
+            name: dict(facts) for source in self._reader.sources for name, facts in source.head["published"].items()
+        }
 
     # ------------------------------------------------------------ problems and changes
 
@@ -303,7 +341,7 @@ class Registry:
         """Announce what the user's own files change, where there are any: see :meth:`Changes.announce`."""
         folders = filter(None, (local_folder(), user_folder()))
         has_files = any(os.path.lexists(folder / name) for folder in folders for name in (REGISTRY_NAME, LOCK_NAME))
-        if has_files or any(each.source.role == "user" for each in self._reader.sources):
+        if has_files or any(source.source.role == "user" for source in self._reader.sources):
             self._changes.announce(model)
 
     def _ask(self, filters: Filters, question: Callable[[Selection], AnswerT]) -> AnswerT:

@@ -116,8 +116,8 @@ def _prefix_tokens(
 
     With p of them before r rows of c columns, n = p + rc. Rows depend only on the height and columns only on the width,
     so that (n_height - p)(n_width - p) = (n - p)(n_all - p), even if sizes are rounded. For a network that accepts
-    square images only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. Otherwise rc is no square. With p
-    of them before a text of t tokens, n = p + t and n_length = p + 2t.
+    square images only, n and n_all are known: n_all = p + 4rc, if nothing is rounded. Otherwise rc is not a square.
+    With p of them before a text of t tokens, n = p + t and n_length = p + 2t.
 
     received: the shape of the network's input.
     """

@@ -33,6 +33,10 @@ class InputRow:
     """Number of the tokenizer's special tokens at the beginning and at the end of its valid positions."""
     offset: int = 0
     """The first valid position, in a row that is padded on the left."""
+    mask: str | None = None
+    """Name of the input that is an attention mask, (position,); None for rows without one, and for texts."""
+    mask_is_optional: bool = False
+    """Whether a mask of ones may be omitted, and rows may be padded under the mask."""
     image_mask: NDArray[np.bool_] | None = None
     """(height, width): True for pixels of the image, False for padding. None: no padding."""
 

@@ -312,7 +312,7 @@ def _listed_by(manifest: PluginManifest) -> Mapping[str, Sequence[CatalogueRow]]
         listed = json.loads(json.dumps(answer, allow_nan=False))
         wrong = list(_mistakes(listed, manifest))
     except (TypeError, ValueError) as error:
-        listed, wrong = {}, [f"it is no JSON: {error}"]
+        listed, wrong = {}, [f"it is not valid JSON: {error}"]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         message = f"what the hook layerzoo_catalogue of the plugin '{namespace}' lists does not fit: {wrong[0]}{more}"

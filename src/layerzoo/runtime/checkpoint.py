@@ -84,18 +84,18 @@ class Checkpoint:
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Read some tensors, by the network's names, to the CPU. Each owns its memory."""
-        asked = list(dict.fromkeys(names))
-        if self.is_partial(asked):
-            tensors = self.stored.read({self.origins[name] for name in asked})
-            return {name: tensors[self.origins[name]] for name in asked}
-        everything = self.mapper(self.stored.read(self.stored.meta()))
-        return {name: everything[name] for name in asked}
+        requested = list(dict.fromkeys(names))
+        if self.is_partial(requested):
+            tensors = self.stored.read({self.origins[name] for name in requested})
+            return {name: tensors[self.origins[name]] for name in requested}
+        all_tensors = self.mapper(self.stored.read(self.stored.meta()))
+        return {name: all_tensors[name] for name in requested}
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Download some tensors, by the network's names, without reading them."""
-        asked = set(names)
+        requested = set(names)
         self.stored.fetch(
-            {self.origins[name] for name in asked} if self.is_partial(asked) else self.stored.meta(), progress
+            {self.origins[name] for name in requested} if self.is_partial(requested) else self.stored.meta(), progress
         )
 
     def bytes_of(self, names: Iterable[str]) -> int:
@@ -156,7 +156,7 @@ def open_checkpoint(
             checkpoint,
             entry=content.entry,
             objects=frozenset(name for name, origin in checkpoint.origins.items() if origin in content.objects),
-            versions={_path(renamed, path): kept for path, kept in content.versions.items()},
+            versions={_path(renamed, path): version for path, version in content.versions.items()},
         )
 
     names = set(own)
@@ -217,12 +217,12 @@ class _CheckpointContent:
 def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
-        return _CheckpointContent(_made_by_plugin(spec, files, hooks))
+        return _CheckpointContent(_read_by_plugin(spec, files, hooks))
     if name is None:  # all tensors are in the folders of modules, including those of the network
         main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
-    modules = {each.rpartition("/")[0]: _module_stored_in(each, files, hooks, allow_pickle) for each in in_folders}
+    modules = {file.rpartition("/")[0]: _module_stored_in(file, files, hooks, allow_pickle) for file in in_folders}
     return replace(main, stored=Joined(main.stored, modules)) if modules else main
 
 
@@ -255,43 +255,45 @@ def _converted(
 
     is_sound: checks an existing file; by default its header.
     """
-    made: dict[str, Tensor] = {}
-    noted: dict[str, str] = {}
+    by_key: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
 
     def convert() -> None:
         state = read()
-        made.update(_contiguous(state.tensors))
-        made.update({name: encoded(value) for name, value in state.objects.items()})
-        noted.update({_ENTRY: state.entry} if state.entry else {})
-        noted.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
-        noted.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
+        by_key.update(_contiguous(state.tensors))
+        by_key.update({name: encoded(value) for name, value in state.objects.items()})
+        metadata.update({_ENTRY: state.entry} if state.entry else {})
+        metadata.update({_OBJECTS: json.dumps(sorted(state.objects))} if state.objects else {})
+        metadata.update({_VERSIONS: json.dumps(_plain(state.versions))} if state.versions else {})
 
     def write(target: Path) -> None:
         convert()
-        write_tensors(target, {name: tensor_data(tensor) for name, tensor in made.items()}, noted)
+        write_tensors(target, {name: tensor_data(tensor) for name, tensor in by_key.items()}, metadata)
 
     def make_again() -> Stored:
         return _converted(path, digest, read, made_by=made_by, is_sound=_is_undamaged).stored
 
     stored: Stored
     try:
-        kept = make_once(converted_path(digest, made_by), write, is_intact=is_sound or _is_sound)
-        stored, noted = Converted(Safetensors.open(kept, path.name), make_again), dict(read_metadata(kept))
+        converted = make_once(converted_path(digest, made_by), write, is_intact=is_sound or _is_sound)
+        stored, metadata = Converted(Safetensors.open(converted, path.name), make_again), dict(read_metadata(converted))
     except CacheError as error:
         logging.getLogger("layerzoo").warning("%s. The checkpoint is converted again at every load.", error)
-        if not made:
+        if not by_key:
             convert()
-        stored = InMemory(made, path.name)
-    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
-    return _CheckpointContent(stored, noted.get(_ENTRY), frozenset(objects), versions)
+        stored = InMemory(by_key, path.name)
+    objects, versions = (json.loads(metadata.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return _CheckpointContent(stored, metadata.get(_ENTRY), frozenset(objects), versions)
 
 
 def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the JSON-able entries of a state dict's metadata, by module."""
     return {
-        str(path): {name: value for name, value in kept.items() if isinstance(value, str | int | float | bool | None)}
-        for path, kept in versions.items()
-        if isinstance(kept, Mapping)
+        str(path): {
+            name: value for name, value in entries.items() if isinstance(value, str | int | float | bool | None)
+        }
+        for path, entries in versions.items()
+        if isinstance(entries, Mapping)
     }
 
 
@@ -312,14 +314,14 @@ def _is_undamaged(path: Path) -> bool:
         return False
 
 
-def _made_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
-    made = hooks.read_weights(spec, files)
-    if made is None:
+def _read_by_plugin(spec: ModelSpec, files: Files, hooks: ModelHooks) -> Stored:
+    tensors = hooks.read_weights(spec, files)
+    if tensors is None:
         missing = (
             f"no file of {spec.id} is a checkpoint ({', '.join(files)})" if files else f"{spec.id} declares no weights"
         )
         raise WeightsError(f"{missing}: give a checkpoint, weights=PATH, or start from chance, weights='random:0'")
-    return InMemory(made, spec.id)
+    return InMemory(tensors, spec.id)
 
 
 def _reader(
@@ -328,8 +330,8 @@ def _reader(
     """Return the function that reads a checkpoint of another format: by a plugin that knows it, else as a pickle."""
 
     def read() -> StateDict:
-        made = hooks.read_weights(spec, files)
-        return read_pickle(path, files, allow_pickle) if made is None else StateDict(made)
+        tensors = hooks.read_weights(spec, files)
+        return read_pickle(path, files, allow_pickle) if tensors is None else StateDict(tensors)
 
     return read
 

@@ -66,16 +66,16 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
 
 def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:
     """Load as ``load_state_dict`` does, with the hooks and methods of the network's modules."""
-    whole = None if checkpoint.is_partial(checkpoint.shapes) else checkpoint.read(checkpoint.shapes)
-    read = checkpoint.read if whole is None else lambda names: {name: whole[name] for name in names}
+    all_tensors = None if checkpoint.is_partial(checkpoint.shapes) else checkpoint.read(checkpoint.shapes)
+    read = checkpoint.read if all_tensors is None else lambda names: {name: all_tensors[name] for name in names}
     logic = LoadingLogic(network, checkpoint, read, has_values=has_values)
     sources = _run(logic, network, cut, checkpoint, model)
     tensors = {**logic.values, **read([source for source in set(sources.values()) if source not in logic.values])}
     _announce_reading(tensors, checkpoint, model)
-    taken: set[str] = set(logic.values)
+    assigned: set[str] = set(logic.values)
     for name, source in sources.items():
-        _assign(network, name, tensors[source].clone() if source in taken else tensors[source], model)
-        taken.add(source)
+        _assign(network, name, tensors[source].clone() if source in assigned else tensors[source], model)
+        assigned.add(source)
     trim(network, cut)
     logic.settle()
     tensors |= logic.values
@@ -126,7 +126,7 @@ def _read_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, mod
 
 def _check(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> None:
     check_structure(network, cut, model)
-    _refuse_what_is_more_than_its_tensors(network, checkpoint, model)
+    _refuse_quantised_and_adapters(network, checkpoint, model)
     _announce_extra_state(network, cut, checkpoint, model)
 
 
@@ -146,15 +146,17 @@ def _announce_extra_state(network: nn.Module, cut: Cut, checkpoint: Checkpoint, 
 def _needed(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str) -> dict[str, str]:
     """Return name in the network → checkpoint key, of the tensors that a cut needs. Shared tensors occur once."""
     groups = needed_names(network, cut)
-    known = {name for group in groups for name in group}
-    rest = saved_tensors(network).keys() & set(cut.tensors) & checkpoint.shapes.keys() - known
-    sources = {group[0]: _source(group, checkpoint, model) for group in [*groups, *([name] for name in sorted(rest))]}
+    grouped = {name for group in groups for name in group}
+    ungrouped = saved_tensors(network).keys() & set(cut.tensors) & checkpoint.shapes.keys() - grouped
+    sources = {
+        group[0]: _source(group, checkpoint, model) for group in [*groups, *([name] for name in sorted(ungrouped))]
+    }
     for name, source in sources.items():
         _require_shape(network, name, checkpoint.shapes[source], model)
     return sources
 
 
-def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
+def _refuse_quantised_and_adapters(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     """Raises: WeightsError for quantised tensors without their scales, and for the changes of an adapter."""
     origins = checkpoint.origins
     taken = {origins[name] for name in saved_tensors(network) if name in origins}
@@ -164,15 +166,15 @@ def _refuse_what_is_more_than_its_tensors(network: nn.Module, checkpoint: Checkp
 
 
 def _loaded(sources: Iterable[str], checkpoint: Checkpoint) -> Loaded:
-    read = list(sources)
-    if not checkpoint.is_partial(read):
-        read = list(checkpoint.shapes)
+    keys = list(sources)
+    if not checkpoint.is_partial(keys):
+        keys = list(checkpoint.shapes)
     return Loaded(
         entry=checkpoint.entry,
         removed=checkpoint.removed,
-        tensors=len(set(read)),
+        tensors=len(set(keys)),
         of_tensors=len(checkpoint.shapes),
-        bytes=checkpoint.bytes_of(read),
+        bytes=checkpoint.bytes_of(keys),
         of_bytes=checkpoint.bytes_of(checkpoint.shapes),
     )
 
@@ -183,10 +185,10 @@ def trim(network: nn.Module, cut: Cut) -> None:
     Other buffers stay: their builder set their values, and code may read them when a module is moved.
     """
     truncate(network, cut)
-    wanted = set(cut.tensors)
+    needed = set(cut.tensors)
     for name in checkpointed_tensors(network):
-        if name not in wanted:
-            owner, leaf = _place(network, name)
+        if name not in needed:
+            owner, leaf = _owner_of(network, name)
             (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = None
 
 
@@ -204,10 +206,10 @@ def needed_names(network: nn.Module, cut: Cut) -> list[list[str]]:
 
     Tied weights have several names, in the order of the modules.
     """
-    wanted = set(cut.tensors)
+    needed = set(cut.tensors)
     groups: dict[int, list[str]] = {}
     for name, tensor in checkpointed_tensors(network).items():
-        if name in wanted:
+        if name in needed:
             groups.setdefault(id(tensor), []).append(name)
     return list(groups.values())
 
@@ -218,10 +220,10 @@ def _source(group: list[str], checkpoint: Checkpoint, model: str) -> str:
     If several names share it, use the last in the order of the modules: ``load_state_dict`` sets the tensor once for
     each.
     """
-    found = next((name for name in reversed(group) if name in checkpoint.shapes), None)
-    if found is None:
+    key = next((name for name in reversed(group) if name in checkpoint.shapes), None)
+    if key is None:
         raise _missing(group[0], checkpoint, model)
-    return found
+    return key
 
 
 def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
@@ -244,13 +246,13 @@ def _require_shape(network: nn.Module, name: str, shape: tuple[int, ...], model:
 
 
 def _assign(network: nn.Module, name: str, tensor: Tensor, model: str) -> None:
-    kept = _tensor(network, name)
-    if kept.is_floating_point() and not tensor.is_floating_point():
+    parameter = _tensor(network, name)
+    if parameter.is_floating_point() and not tensor.is_floating_point():
         raise WeightsError(
-            f"{model}: '{name}' is {tensor.dtype} in the checkpoint and {kept.dtype} in the network. "
+            f"{model}: '{name}' is {tensor.dtype} in the checkpoint and {parameter.dtype} in the network. "
             "Quantised weights need the scales that they were made with: save them as floats first"
         )
-    _replace_values(kept, tensor.to(kept.dtype))
+    _replace_values(parameter, tensor.to(parameter.dtype))
 
 
 def _replace_values(tensor: Tensor, values: Tensor) -> None:
@@ -264,18 +266,18 @@ def _replace_values(tensor: Tensor, values: Tensor) -> None:
     tensor.data = values
     if not reference.expired():
         shared = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
-        kept = torch.empty(0, dtype=values.dtype).set_(shared, *layout)
-        tensor.data = kept.copy_(values)
+        view = torch.empty(0, dtype=values.dtype).set_(shared, *layout)
+        tensor.data = view.copy_(values)
 
 
 def _tensor(network: nn.Module, name: str) -> Tensor:
-    owner, leaf = _place(network, name)
+    owner, leaf = _owner_of(network, name)
     parameter = owner._parameters.get(leaf)
-    found = parameter if parameter is not None else owner._buffers[leaf]
-    assert found is not None
-    return found
+    tensor = parameter if parameter is not None else owner._buffers[leaf]
+    assert tensor is not None
+    return tensor
 
 
-def _place(network: nn.Module, name: str) -> tuple[nn.Module, str]:
+def _owner_of(network: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, leaf = name.rpartition(".")
     return network.get_submodule(path), leaf

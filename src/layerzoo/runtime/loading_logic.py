@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from layerzoo.errors import WeightsError
+from layerzoo.library_messages import parse_load_state_dict_error
 from layerzoo.plugins.failure import summary
 from layerzoo.runtime.checkpoint import Checkpoint
 from layerzoo.runtime.pickled import decoded
@@ -40,8 +40,6 @@ _READS = frozenset(
 )
 """Methods that reach values without an operation that a dispatch mode sees."""
 _OVERWRITES = frozenset({"copy_", "fill_", "zero_", "normal_", "uniform_"})
-_MISMATCH = re.compile(r'(?:size mismatch for (.+?): |While \w+ the parameter named "(.+?)", )')
-"""Matches torch's message for a tensor that does not fit."""
 
 Read = Callable[[Sequence[str]], Mapping[str, Tensor]]
 """Reads tensors of a checkpoint by their names."""
@@ -150,9 +148,9 @@ class LoadingLogic(TorchDispatchMode):
         except Exception as error:
             if self._needs_constructor:
                 raise ConstructorValuesNeeded from error
-            wanted = {name for group in needed for name in group}
-            if (found := _refusal(error, wanted)) is not None:
-                message = f"{model}: its own loading code does not take {self._checkpoint.label}: {found}"
+            needed_names = {name for group in needed for name in group}
+            if (refusal := _refusal(error, needed_names)) is not None:
+                message = f"{model}: its own loading code does not take {self._checkpoint.label}: {refusal}"
                 raise WeightsError(message) from error
         finally:
             handle.remove()
@@ -301,12 +299,10 @@ def _leniently(load: Callable[..., Any]) -> dict[str, bool]:
 
 def _refusal(error: Exception, needed: set[str]) -> str | None:
     """Return the part of an error of ``load_state_dict`` that concerns the needed tensors; None without any."""
-    first, *lines = str(error).splitlines()[:1] + [line.strip() for line in str(error).splitlines()[1:]] or [""]
-    if not (isinstance(error, RuntimeError) and first.startswith("Error(s) in loading state_dict")):
+    problems = parse_load_state_dict_error(error)
+    if problems is None:
         return summary(error)
-    found = [(line, _MISMATCH.match(line)) for line in lines if line]
-    relevant = [line for line, match in found if match is None or (match[1] or match[2]) in needed]
-    return "; ".join(relevant) or None
+    return "; ".join(problem for problem, parameter in problems if parameter is None or parameter in needed) or None
 
 
 def _place(tensor: Tensor) -> _ViewKey:

@@ -27,7 +27,7 @@ from layerzoo.runtime.trace import Call, Trace
 from layerzoo.spec import Layer
 
 _POOLING_FACTOR = 4
-"""An activation with this many times fewer positions than the chain is no map of it any more (class tokens of PiT)."""
+"""An activation with this many times fewer positions than the chain is no longer a map of it (class tokens of PiT)."""
 
 _BY_RULE = Chain()
 

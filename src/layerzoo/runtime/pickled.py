@@ -37,7 +37,7 @@ class StateDict:
     entry: str | None = None
     """The entry of a training checkpoint that holds it."""
     objects: Mapping[str, Any] = field(default_factory=dict)
-    """The extra states that are no tensors, by checkpoint key."""
+    """The extra states that are not tensors, by checkpoint key."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Path of a module → metadata of ``state_dict()``: the version of its format."""
 
@@ -54,8 +54,8 @@ def read_pickle(path: Path, files: Files, allow_pickle: bool) -> StateDict:
     """
     if path.name not in files.verified and not allow_pickle:
         raise UnsafeWeightsError(
-            f"{path} is no .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared in "
-            "registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
+            f"{path} is not a .safetensors file. A pickle runs code, so it is opened only when its sha256 is declared "
+            "in registry.yaml (weights: {source: …, sha256: …}) or locked (zoo lock MODEL), or with --allow-pickle (in "
             "Python: allow_pickle=True), and always by torch's restricted unpickler. Or save the weights as safetensors"
         )
     try:

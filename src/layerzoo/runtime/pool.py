@@ -75,8 +75,8 @@ def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[Floa
         )
     if pool != "none" or axis is None or not is_sequence(batch, layer):
         return rows
-    kept = locate(batch, layer, rows[0].shape[axis]).kept.cpu().numpy()
-    return [row.compress(mask, axis=axis) for row, mask in zip(rows, kept, strict=True)]
+    masks = locate(batch, layer, rows[0].shape[axis]).kept.cpu().numpy()
+    return [row.compress(mask, axis=axis) for row, mask in zip(rows, masks, strict=True)]
 
 
 def pooled_counts(activation: Tensor, batch: Batch, layer: Layer) -> list[int | None]:
@@ -118,7 +118,7 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
     Args:
         activation: as the network returns it, with the axes of ``layer``.
         positions: number of positions without prefix and suffix tokens.
-    Returns: None without padding, or if the positions are no map of the image: then all positions count.
+    Returns: None without padding, or if the positions are not a map of the image: then all positions count.
     """
     if batch.image_mask is None:
         return None
@@ -136,10 +136,10 @@ def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: i
 def _map_size(layer: Layer, activation: Tensor, mask: Tensor, positions: int) -> tuple[int, int] | None:
     """Return height and width of the map that a layer's positions form; None if they form none."""
     axes = _axes(activation, layer)
-    placed = [axis for axis in axes if axis in POSITION_AXES]
-    if sorted(placed) == ["height", "width"]:
+    position_axes = [axis for axis in axes if axis in POSITION_AXES]
+    if sorted(position_axes) == ["height", "width"]:
         return activation.shape[axes.index("height")], activation.shape[axes.index("width")]
-    if placed != ["token"] or layer.name.startswith(_OBJECTS):
+    if position_axes != ["token"] or layer.name.startswith(_OBJECTS):
         return None
     height, width = mask.shape[1:]
     strides = range(1, max(height, width) + 1)
@@ -176,26 +176,26 @@ def locate(batch: Batch, layer: Layer, positions: int) -> Located:
     """
     prefix, suffix = layer.prefix_tokens or 0, layer.suffix_tokens or 0
     device = next(iter(batch.inputs.values())).device
-    place = torch.arange(positions, device=device)[None, :]
+    position = torch.arange(positions, device=device)[None, :]
     if batch.valid is None or not is_sequence(batch, layer):
-        every = torch.ones(batch.size, positions, dtype=torch.bool, device=device)
-        return Located(every, every & (place >= prefix) & (place < positions - suffix))
+        all_positions = torch.ones(batch.size, positions, dtype=torch.bool, device=device)
+        return Located(all_positions, all_positions & (position >= prefix) & (position < positions - suffix))
     front, back = _added_tokens(batch, layer, positions)
     valid = batch.valid
     offset = torch.zeros_like(valid) if batch.offsets is None else batch.offsets
     begin, end = (torch.zeros_like(valid), valid) if batch.spans is None else batch.spans.unbind(1)
 
-    def reached(row_position: Tensor) -> Tensor:
+    def boundary(row_position: Tensor) -> Tensor:
         return (front + _reached(offset + row_position, batch, layer, positions - front - back, front))[:, None]
 
-    first, last = reached(torch.zeros_like(valid)), reached(valid)
+    first, last = boundary(torch.zeros_like(valid)), boundary(valid)
     last = last.clamp(min=1 + front)  # audio shorter than a frame is one frame
-    start, stop = torch.maximum(reached(begin), first), torch.minimum(reached(end), last)
+    start, stop = torch.maximum(boundary(begin), first), torch.minimum(boundary(end), last)
     stop = torch.where((end > begin)[:, None], torch.maximum(stop, (front + 1) * torch.ones_like(stop)), stop)
     start = torch.where((end > begin)[:, None], torch.minimum(start, stop - 1), start)
-    inside = (place >= start) & (place < stop)
-    pooled = inside & (place >= first + prefix - front) & (place < last - (suffix - back))
-    before, after = (place < front) & (begin == 0)[:, None], (place >= positions - back) & (end == valid)[:, None]
+    inside = (position >= start) & (position < stop)
+    pooled = inside & (position >= first + prefix - front) & (position < last - (suffix - back))
+    before, after = (position < front) & (begin == 0)[:, None], (position >= positions - back) & (end == valid)[:, None]
     return Located(inside | before | after, pooled)
 
 
@@ -218,34 +218,34 @@ def _added_tokens(batch: Batch, layer: Layer, positions: int) -> tuple[int, int]
         positions, total = layer.shape[axis], batch.example_total
     if positions < total and prefix and positions > prefix:  # a row that was shortened evenly
         return (prefix, 0) if total % (positions - prefix) == 0 else (0, 0)
-    more = positions - total
-    if not 0 < more <= prefix + suffix:
+    added = positions - total
+    if not 0 < added <= prefix + suffix:
         return 0, 0  # a larger number is padding to whole windows of attention
-    if more == suffix != prefix:
+    if added == suffix != prefix:
         return 0, suffix
-    return min(more, prefix), max(0, more - prefix)
+    return min(added, prefix), max(0, added - prefix)
 
 
-def _reached(place: Tensor, batch: Batch, layer: Layer, body: int, added: int) -> Tensor:
-    """Count the positions of a layer, out of ``body``, that see the first ``place`` positions of a row.
+def _reached(row_position: Tensor, batch: Batch, layer: Layer, layer_length: int, added: int) -> Tensor:
+    """Count the positions of a layer, out of ``layer_length``, that see the first ``row_position`` positions of a row.
 
     If the network's frames are known, count these. If the example shows that one position comes from k positions of
     the row, the first ceil(t/k) see the first t. For other networks that shorten T positions to P, the first
     ceil(P·t/T). A network that lengthens a row pads it on the right.
     """
     total = batch.total
-    if batch.frame_hop is not None and frames_of(total, batch.frame_hop) == body:
-        return torch.clamp(frames_of(place, batch.frame_hop), min=0)
-    if body >= total:
-        return place
+    if batch.frame_hop is not None and frames_of(total, batch.frame_hop) == layer_length:
+        return torch.clamp(frames_of(row_position, batch.frame_hop), min=0)
+    if layer_length >= total:
+        return row_position
     if stride := _stride(batch, layer, added):
-        rounded = 0 if total % stride and body == total // stride else stride - 1
-        shortened = torch.div(place + rounded, stride, rounding_mode="floor")
-        return torch.where(place == total, body, shortened.clamp(max=body))
-    within = 0 if added else min(layer.prefix_tokens or 0, body)
-    spread, length = body - within, total - within
-    after = torch.div((place - within) * spread + length - 1, length, rounding_mode="floor")
-    return torch.where(place <= within, place, within + after)
+        rounded = 0 if total % stride and layer_length == total // stride else stride - 1
+        shortened = torch.div(row_position + rounded, stride, rounding_mode="floor")
+        return torch.where(row_position == total, layer_length, shortened.clamp(max=layer_length))
+    prefix = 0 if added else min(layer.prefix_tokens or 0, layer_length)
+    remaining, length = layer_length - prefix, total - prefix
+    scaled = torch.div((row_position - prefix) * remaining + length - 1, length, rounding_mode="floor")
+    return torch.where(row_position <= prefix, row_position, prefix + scaled)
 
 
 def _stride(batch: Batch, layer: Layer, added: int) -> int | None:

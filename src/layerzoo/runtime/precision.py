@@ -37,7 +37,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
         stored: the tensors of the checkpoint, in their order. Not read unless the hook returned ``stored``.
         model: the model's id, for messages.
         plugin: the plugin that was asked.
-    Raises: PluginError for a name that is no floating-point dtype of torch.
+    Raises: PluginError for a name that is not a floating-point dtype of torch.
     """
     if said is None:
         return torch.float32
@@ -46,7 +46,7 @@ def library_dtype(said: str | None, stored: Iterable[Tensor], *, model: str, plu
         return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), torch.float32)
     found = getattr(torch, said, None)
     if not (isinstance(found, torch.dtype) and found.is_floating_point):
-        message = f"the hook layerzoo_dtype answers {said!r} for {model}, which is no floating-point dtype of torch"
+        message = f"the hook layerzoo_dtype answers {said!r} for {model}, which is not a floating-point dtype of torch"
         raise PluginError(message, plugin=plugin)
     return found
 

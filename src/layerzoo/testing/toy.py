@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layerzoo import hookimpl
 from layerzoo.errors import SampleError
+from layerzoo.media.text import TextArguments
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
@@ -50,6 +51,7 @@ class NextWord(nn.Module):
 class WordTokenizer:
     """Words are what stands between spaces; there is no other knowledge in it."""
 
+    arguments = TextArguments(ids="input_ids", mask="attention_mask")
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = PAD

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from layerzoo.disk import atomic_path
 from layerzoo.errors import CacheError
+from layerzoo.library_messages import is_write_error
 from layerzoo.paths import converted_dir
 
 READER = "torch-4"
@@ -77,7 +78,7 @@ def cache_errors(target: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise _cache_error(target, error) from error
     except SafetensorError as error:
-        if "os error" in str(error):  # the error of safetensors for a full disk
+        if is_write_error(error):
             raise _cache_error(target, error) from error
         raise
 

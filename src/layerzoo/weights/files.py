@@ -12,6 +12,7 @@ from typing import Literal
 
 from layerzoo.errors import WeightsError
 from layerzoo.spec import FrozenMap
+from layerzoo.weights.conventions import FileConventions, file_conventions
 from layerzoo.weights.digests import sha256
 from layerzoo.weights.limits import largest_bytes
 from layerzoo.weights.partial import PartialFile
@@ -19,24 +20,18 @@ from layerzoo.weights.partial import PartialFile
 _PICKLED = {".bin", ".pth", ".pt", ".ckpt"}
 INDEX = ".safetensors.index.json"
 """How the name of an index of a checkpoint in shards ends."""
+_USUAL = "model.safetensors"
 _USUAL_INDEX = f"model{INDEX}"
+_USUAL_PICKLE = "pytorch_model.bin"
+"""The names that huggingface_hub gives to a checkpoint; see its ``constants``."""
+TENSOR_FILES = (_USUAL, _USUAL_PICKLE)
+"""Names of the file with the tensors of a folder; the first that exists applies."""
 _INDICES = (INDEX, ".bin.index.json")
 _TRAINING = ".pth.tar"
-"""How timm's training script names its checkpoints."""
-_ADAPTER = re.compile(r"adapter_model\.\w+")
-"""What peft writes: the changes to the weights of a base model."""
+"""The ending of a pickle in training scripts such as torch's example for ImageNet."""
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 # The files next to a checkpoint that a builder may read: configurations, vocabularies, tokenizers. Never code.
 _COMPANIONS = {".codes", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".txt", ".yaml"}
-# Files that the Trainer of transformers writes next to a checkpoint with the same suffixes.
-_NO_CHECKPOINTS = {
-    "training_args.bin",
-    "optimizer.pt",
-    "optimizer.bin",
-    "scheduler.pt",
-    "scheduler.bin",
-    "rng_state.pth",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ class Files:
     @property
     def checkpoint_name(self) -> str | None:
         """What :attr:`checkpoint` is called. Raises: as there."""
-        return self.named or checkpoint_of(self.paths)
+        return self.named or checkpoint_of(self.paths, file_conventions())
 
     @property
     def module_weights(self) -> tuple[str, ...]:
@@ -140,7 +135,8 @@ class Files:
             path: of the checkpoint.
             shards: the names of the files next to it that hold its tensors, if it is an index.
         """
-        others = {name: kept for name, kept in self.paths.items() if not is_checkpoint(name)}
+        conventions = file_conventions()
+        others = {name: kept for name, kept in self.paths.items() if not is_checkpoint(name, conventions)}
         return replace(
             self,
             paths=others | {name: path.with_name(name) for name in shards} | {path.name: path},
@@ -155,48 +151,54 @@ def _can_be_read_in_part(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
-def is_checkpoint(name: str) -> bool:
+def is_checkpoint(name: str, conventions: FileConventions) -> bool:
     """Return whether a file, by its name, holds tensors or is the index of files that do."""
-    if "/" in name or name in _NO_CHECKPOINTS:
+    if "/" in name or conventions.is_other(name):
         return False
     return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING))
 
 
-def is_companion(name: str, size: int, folders: Collection[str] = ()) -> bool:
+def is_companion(name: str, size: int, conventions: FileConventions, folders: Collection[str] = ()) -> bool:
     """Return whether a builder may read a file of a model next to the checkpoint.
 
     Args:
         name: its name, with forward slashes.
         size: its number of bytes.
+        conventions: the names that libraries use.
         folders: those of the modules that run after the network: see :mod:`layerzoo.weights.modules`.
     """
-    if size > largest_bytes(name) or is_checkpoint(name):
+    if size > largest_bytes(name, conventions) or is_checkpoint(name, conventions):
         return False
     folder, _, _ = name.rpartition("/")
     return (not folder or folder in folders) and PurePosixPath(name).suffix in _COMPANIONS
 
 
-def checkpoint_of(names: Iterable[str]) -> str | None:
+def checkpoint_of(names: Iterable[str], conventions: FileConventions) -> str | None:
     """Return the name of the main checkpoint among the files of a folder; None if there is none.
 
     It is the first of: ``model.safetensors``; the index of a checkpoint in shards; the only other ``*.safetensors``;
-    ``pytorch_model.bin``; the only other pickle. A copy in the format of the model's authors (``consolidated``) counts
-    only where there is nothing else. Safetensors files that are passed over are announced.
-    Raises: WeightsError when several are left, for a pickle in parts, and for an adapter.
+    ``pytorch_model.bin``; the only other pickle. A secondary checkpoint counts only where there is nothing else.
+    Safetensors files that are passed over are announced.
+
+    Args:
+        names: of all files in the folder.
+        conventions: the names that libraries use.
+    Raises: WeightsError when several are left, for a pickle in parts, and for a checkpoint that a plugin refuses.
     """
-    present = {name for name in names if is_checkpoint(name)}
-    if adapter := next((name for name in sorted(present) if _ADAPTER.fullmatch(name)), None):
-        raise WeightsError(
-            f"the folder holds an adapter ({adapter}), which changes the weights of its base model, and layerzoo "
-            "applies none. Next: merge it into its base with peft (AutoPeftModel.from_pretrained(FOLDER)"
-            ".merge_and_unload().save_pretrained(OTHER)), or name the base checkpoint itself to use it without"
-        )
+    present = {name for name in names if is_checkpoint(name, conventions)}
+    for name in sorted(present):
+        if reason := conventions.refusal(name):
+            raise WeightsError(f"the folder holds {name}, {reason}")
     indices = sorted((name for name in present if name.endswith(INDEX)), key=lambda name: (name != _USUAL_INDEX, name))
     whole = sorted(name for name in present if not _SHARD.search(name) and not name.endswith(_INDICES))
     safe = [name for name in whole if name.endswith(".safetensors")]
     pickled = [name for name in whole if PurePosixPath(name).suffix in _PICKLED or name.endswith(_TRAINING)]
-    chosen = "model.safetensors" if "model.safetensors" in safe else next(iter(indices), None)
-    chosen = chosen or _only(safe) or ("pytorch_model.bin" if "pytorch_model.bin" in pickled else _only(pickled))
+    chosen = _USUAL if _USUAL in safe else next(iter(indices), None)
+    chosen = (
+        chosen
+        or _only(safe, conventions)
+        or (_USUAL_PICKLE if _USUAL_PICKLE in pickled else _only(pickled, conventions))
+    )
     if chosen is None and (in_parts := next((name for name in sorted(present) if name.endswith(_INDICES[1])), None)):
         raise WeightsError(
             f"the checkpoint is a pickle in parts ({in_parts}), and a pickle can only be read from a single file. "
@@ -207,9 +209,9 @@ def checkpoint_of(names: Iterable[str]) -> str | None:
     return chosen
 
 
-def _only(names: list[str]) -> str | None:
+def _only(names: list[str], conventions: FileConventions) -> str | None:
     """Return the only one of several checkpoints; None where there is none. Raises: WeightsError naming them."""
-    main = [name for name in names if not name.startswith("consolidated")] or names
+    main = [name for name in names if not conventions.is_secondary(name)] or names
     if len(main) > 1:
         raise WeightsError(f"which of these is the checkpoint? {', '.join(main)}. Name the file itself")
     return next(iter(main), None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from layerzoo.errors import UnsafeWeightsError
 from layerzoo.extras import needs
+from layerzoo.library_messages import mentioning
 from layerzoo.paths import hub_turn_path
 from layerzoo.weights import network
 from layerzoo.weights.cache import locked
@@ -62,7 +63,7 @@ def _scanned(repo: str) -> Any:
         folder = network.snapshot_folder(repo, "-").parents[1]
         if not folder.exists():
             raise FileNotFoundError(folder)
-        reasons = [str(warning) for warning in found.warnings if folder.name in str(warning)]
+        reasons = mentioning(found.warnings, folder.name)
         raise OSError(errno.EIO, f"huggingface_hub takes its folder for damaged: {'; '.join(reasons)}", str(folder))
     return replace(found, repos=ours)
 

@@ -226,7 +226,7 @@ def _revision(source: str, digest: str, listings: Iterable[Listing]) -> str | No
     having = {
         listing.commit
         for listing in listings
-        if any(f"hf://{listing.repo}/{each.name}" == source and each.etag == digest for each in listing.files)
+        if any(f"hf://{listing.repo}/{file.name}" == source and file.etag == digest for file in listing.files)
     }
     return having.pop() if len(having) == 1 else None
 
@@ -309,7 +309,7 @@ def _things(root: Path) -> Iterator[Item]:
 
 
 def _thing(kind: Kind, folder: Path, files: Sequence[Path]) -> Iterator[Item]:
-    found = [stat for each in files if (stat := _stat(each))]
+    found = [stat for file in files if (stat := _stat(file))]
     if found:
         here = sum(map(_allocated, found))
         last = max(filter(None, map(_used, found)), default=None)

@@ -54,7 +54,7 @@ def stored_listings() -> list[Listing]:
 def _stored(repo: str, path: Path) -> Listing | None:
     with suppress(OSError, ValueError, TypeError, KeyError, UnsafeWeightsError, ServerError):
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return Listing(repo, path.stem, tuple(_remote_file(repo, each) for each in files))
+        return Listing(repo, path.stem, tuple(_remote_file(repo, file) for file in files))
     return None
 
 
@@ -68,7 +68,7 @@ def keep(listing: Listing) -> None:
         folder = listings_folder(listing.repo)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / f"{listing.commit}.json") as temporary:
-            temporary.write_text(json.dumps({"files": [asdict(each) for each in listing.files]}), encoding="utf-8")
+            temporary.write_text(json.dumps({"files": [asdict(file) for file in listing.files]}), encoding="utf-8")
 
 
 def _cached_listing(repo: str, commit: str) -> Listing | None:

@@ -22,6 +22,9 @@ def can_be_locked(spec: ModelSpec) -> bool:
     """Return whether the weights of a model are in a repository of the hub, or at a link without a declared sha256.
 
     Other links and files of packages have a declared sha256, and local files belong to the user.
+
+    Args:
+        spec: the declaration of the model.
     """
     if spec.weights is None:
         return False
@@ -36,6 +39,9 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
     Of a repository, only small files are fetched, for their sha256. A file at a link is fetched, because nobody states
     its sha256.
 
+    Args:
+        spec: the declaration of the model.
+        commit: 40 hex digits; None for the current one.
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)
@@ -49,6 +55,8 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
 def change_lock(change: Callable[[Lock], Lock]) -> Lock:
     """Read the lock in use, change it and write it while no other process can, so that no change is lost.
 
+    Args:
+        change: returns the new lock for the one in use.
     Raises: LockError when it is not valid, OutputError when it cannot be written, CacheError.
     """
     path = lock_path()
@@ -72,6 +80,9 @@ class Drift:
 def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
     """Yield the differences between a locked model, its declaration and the hub.
 
+    Args:
+        spec: the declaration of the model.
+        before: the entry of the model in the lock.
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)

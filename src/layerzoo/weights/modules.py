@@ -23,11 +23,10 @@ from typing import Any
 
 from layerzoo.notices import warn
 from layerzoo.registry import registry
+from layerzoo.weights.files import TENSOR_FILES
 from layerzoo.weights.sources import check_inside
 
 _DECLARATION = "folders.toml"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of the file with the tensors of a folder; the first that exists applies."""
 _MAX_DEPTH = 4
 """Files in named folders that name folders themselves are followed to this depth."""
 _MAX_FOLDERS = 100
@@ -109,7 +108,7 @@ def _rules(path: Path, changed_ns: int) -> tuple[FolderRule, ...]:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))["folders"]
         return tuple(FolderRule(**{**rule, "files": tuple(rule["files"])}) for rule in declared)
     except (ValueError, TypeError, KeyError) as error:
-        warn(f"{path} is ignored: it is no list of [[folders]] with `files`: {error!r}")
+        warn(f"{path} is ignored: it is not a list of [[folders]] with `files`: {error!r}")
         return ()
 
 
@@ -128,6 +127,6 @@ def module_weights(names: Collection[str], folders: Iterable[str]) -> Iterator[s
         folders: from :func:`module_folders`.
     """
     for folder in folders:
-        found = next((f"{folder}/{leaf}" for leaf in _WEIGHTS if f"{folder}/{leaf}" in names), None)
+        found = next((f"{folder}/{leaf}" for leaf in TENSOR_FILES if f"{folder}/{leaf}" in names), None)
         if found is not None:
             yield found

@@ -11,5 +11,10 @@ FileProgress = Callable[[str, int], None]
 
 
 def of_file(progress: FileProgress | None, name: str) -> Progress | None:
-    """Return the callback for one file, from a callback for all files. name: of the file."""
+    """Return the callback for one file, from a callback for all files.
+
+    Args:
+        progress: called with the name of a file and its progress in bytes; None to report nothing.
+        name: of the file.
+    """
     return None if progress is None else lambda count: progress(name, count)

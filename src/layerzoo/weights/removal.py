@@ -91,9 +91,9 @@ _CHOICES: Mapping[Choice, Callable[[Inventory], Iterator[Removal]]] = {
 def _revisions(removals: Iterable[Removal]) -> Iterator[Removal]:
     """Combine the files of each revision into one item."""
     together: dict[tuple[str, str | None], list[Item]] = {}
-    for each in removals:
-        if each.item.kind == "hub":
-            together.setdefault((_repo(each.item), each.item.revision), []).append(each.item)
+    for removal in removals:
+        if removal.item.kind == "hub":
+            together.setdefault((_repo(removal.item), removal.item.revision), []).append(removal.item)
     for (repo, commit), items in together.items():
         whole = replace(
             items[0],
@@ -119,7 +119,12 @@ def _is_used(item: Item, within_days: float | None) -> bool:
 
 
 def remove(removal: Removal, *, dry_run: bool = False) -> Removed:
-    """Remove one item, unless another process is writing it or it must not be removed."""
+    """Remove one item, unless another process is writing it or it must not be removed.
+
+    Args:
+        removal: the item of the cache, and why it may be removed.
+        dry_run: report the result and remove nothing.
+    """
     item = removal.item
     try:
         freed = _removed_from_hub(item, dry_run) if item.kind == "hub" else _removed(item, dry_run)

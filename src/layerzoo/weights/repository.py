@@ -23,6 +23,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.limits import check_size, check_total
@@ -187,9 +188,9 @@ class _Taking:
         self._digests = digests
         below = request.source.folder
         self._file = request.source.path.removeprefix(below)
-        self._remote = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
+        self._remote = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
         if not self._remote:
-            there = ", ".join(sorted(each.name for each in listing.files)[:20]) or "nothing"
+            there = ", ".join(sorted(file.name for file in listing.files)[:20]) or "nothing"
             raise MissingOnServerError(
                 f"{request.source} has no files at {origin.revision}. The repository has: {there}"
             )
@@ -235,10 +236,12 @@ class _Taking:
         if self._file:
             return [name for name in self._request.sha256 if name != self._file]
         folders = self._module_folders
+        conventions = file_conventions()
         for name, file in self._remote.items():
-            if is_companion(name, 0, folders):
-                check_size(name, file.size, of=str(self._request.source))
-        names = sorted(name for name, file in self._remote.items() if is_companion(name, file.size, folders))
+            if is_companion(name, 0, conventions, folders):
+                check_size(name, file.size, conventions, of=str(self._request.source))
+        names = [name for name, file in self._remote.items() if is_companion(name, file.size, conventions, folders)]
+        names.sort()
         check_total([self._remote[name].size for name in names], of=str(self._request.source))
         return names
 
@@ -253,7 +256,7 @@ class _Taking:
         return list(module_weights(self._remote, self._module_folders))
 
     def _checkpoint(self) -> str | None:
-        return self._file or checkpoint_of(self._remote)
+        return self._file or checkpoint_of(self._remote, file_conventions())
 
     def _parts_of(self, checkpoint: str | None, paths: dict[str, Path]) -> list[str]:
         """Return the files with the tensors of a checkpoint: itself, or those that its index names."""
@@ -327,7 +330,7 @@ class _Taking:
         """Return the entry of a file in the file list. Raises: MissingOnServerError, which names the existing files."""
         check_inside(name, of=str(self._request.source))
         if name in self._remote:
-            check_size(name, self._remote[name].size, of=str(self._request.source))
+            check_size(name, self._remote[name].size, file_conventions(), of=str(self._request.source))
             return self._remote[name]
         there = ", ".join(sorted(self._remote)[:20]) or "nothing"
         message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"

@@ -14,6 +14,7 @@ from layerzoo.paths import LOCK_NAME
 from layerzoo.registry.changes import announce_lock
 from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.digests import check_sha256
 from layerzoo.weights.files import INDEX, Files, is_companion
 from layerzoo.weights.limits import check_size
@@ -164,15 +165,16 @@ def _verified(place: Path, source: Source, sha256: dict[str, str], *, advice: st
 def _collect(place: Path, names: Iterable[str], *, is_folder: bool, verified: Iterable[str] = ()) -> Files:
     root = place if is_folder else place.parent
     paths = {name: root / name for name in names}
+    conventions = file_conventions()
     for name, path in paths.items():
         if path.is_file():
-            check_size(name, path.stat().st_size, of=str(place))
+            check_size(name, path.stat().st_size, conventions, of=str(place))
     folder = root if is_folder or len(paths) > 1 else None
     return Files(paths, folder, None if is_folder else place.name, frozenset(verified))
 
 
 def _regular_files(folder: Path) -> list[str]:
-    """Return the names of the files in a folder, sorted; hidden files are no part of a model.
+    """Return the names of the files in a folder, sorted; hidden files are not part of a model.
 
     Of the folders below, only those count that a file of the model names.
     """
@@ -184,7 +186,8 @@ def _regular_files(folder: Path) -> list[str]:
         for path in sorted((folder / each).glob("*"))
         if path.is_file()
     ]
-    names += [name for name in below if is_companion(name, 0, folders)]
+    conventions = file_conventions()
+    names += [name for name in below if is_companion(name, 0, conventions, folders)]
     names += module_weights(below, folders)
     if not names:
         raise WeightsError(f"the folder {folder} holds no files")

@@ -12,6 +12,8 @@ from layerzoo.weights.sources import check_inside
 def read_index(path: Path) -> dict[str, str]:
     """Return the file name of each tensor, from a ``model.safetensors.index.json``.
 
+    Args:
+        path: of the index.
     Raises: WeightsError when it is none, UnsafeWeightsError for a file name that leaves its folder.
     """
     try:
@@ -19,7 +21,9 @@ def read_index(path: Path) -> dict[str, str]:
         found = {str(tensor): str(file) for tensor, file in names.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{path} is no index of a checkpoint in shards ({reason}): it needs a weight_map") from error
+        raise WeightsError(
+            f"{path} is not an index of a checkpoint in shards ({reason}): it needs a weight_map"
+        ) from error
     for name in set(found.values()):
         check_inside(name, of=str(path))
     return found

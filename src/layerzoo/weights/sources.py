@@ -52,7 +52,7 @@ class Source:
 def parse_source(text: str) -> Source:
     """Parse a source, such as ``package://acme-weights/acme/model.safetensors``.
 
-    Raises: UnsafeWeightsError for a path that leaves its folder, WeightsError for anything else that is no source.
+    Raises: UnsafeWeightsError for a path that leaves its folder, WeightsError for anything else that is not a source.
     """
     scheme, colon, rest = text.partition(":")
     if scheme == "http":
@@ -113,4 +113,4 @@ def _parse_hub(text: str, rest: str) -> Source:
 
 
 def _no_source(text: str) -> WeightsError:
-    return WeightsError(f"{text!r} is no source of weights. Possible: {_FORMS}")
+    return WeightsError(f"{text!r} is not a source of weights. Possible: {_FORMS}")

@@ -42,7 +42,9 @@ class TensorEntry:
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """Return the tensors of a safetensors file by name, in the order of their bytes.
 
-    Raises: WeightsError when the file is cut short or is no valid safetensors file.
+    Args:
+        path: of the file.
+    Raises: WeightsError when the file is cut short or is not a valid safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -63,7 +65,12 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file that :func:`read_header` can read. Raises: OSError."""
+    """Return the metadata of a safetensors file that :func:`read_header` can read.
+
+    Args:
+        path: of the file.
+    Raises: OSError.
+    """
     metadata: dict[str, str] = _parse(path)[0].get(_METADATA, {})
     return metadata
 
@@ -83,6 +90,11 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorData], metadata: Mappi
     """Write a safetensors file with the digest of each tensor, in place.
 
     (The library's own function writes to a file of another name, which a killed process leaves.)
+
+    Args:
+        path: of the file, which is replaced.
+        tensors: the bytes, dtype and shape of each tensor, by name.
+        metadata: texts for the header, by key.
     Raises: OSError.
     """
     names = sorted(tensors)
@@ -105,6 +117,8 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorData], metadata: Mappi
 def read_digests(path: Path) -> dict[str, str] | None:
     """Return the sha256 of each tensor of a file that :func:`read_header` can read; None where it holds none.
 
+    Args:
+        path: of a safetensors file.
     Raises: WeightsError where the header is not as :func:`write_tensors` wrote it, OSError.
     """
     header, _ = _parse(path)
@@ -121,7 +135,10 @@ def read_digests(path: Path) -> dict[str, str] | None:
 def check_tensors(path: Path) -> bool:
     """Read a whole file, and compare each tensor with its digest.
 
-    Returns: whether it holds digests. Raises: WeightsError for a file that is damaged, OSError.
+    Args:
+        path: of a safetensors file.
+    Returns: whether it holds digests.
+    Raises: WeightsError for a file that is damaged, OSError.
     """
     entries, digests = read_header(path), read_digests(path)
     with io.FileIO(path) as file:
@@ -132,7 +149,15 @@ def check_tensors(path: Path) -> bool:
 
 
 def check_digest(path: Path, name: str, found: str, digests: Mapping[str, str]) -> None:
-    """Raises: DamagedTensorError where a tensor is not the one that was written."""
+    """Compare a tensor with the digest that it was written with.
+
+    Args:
+        path: of the file, for the message.
+        name: of the tensor.
+        found: the sha256 of its bytes, in hex.
+        digests: the sha256 of each tensor as written, in hex, by name.
+    Raises: DamagedTensorError where a tensor is not the one that was written.
+    """
     if found != digests.get(name):
         raise DamagedTensorError(
             f"{path} is damaged: the sha256 of '{name}' is {found[:12]}…, and {str(digests.get(name))[:12]}… was "
@@ -160,9 +185,11 @@ def _header_digest(header: Mapping[str, Any]) -> str:
 def fetch_header(part: PartialFile) -> None:
     """Have the header of a safetensors file here, of which some bytes may still be on a server.
 
+    Args:
+        part: a safetensors file that was fetched in part.
     Raises: WeightsError when it claims to be longer than the file, UnavailableError of the kind that fits.
     """
-    is_none = f"{part.about.source} is no safetensors file"
+    is_none = f"{part.about.source} is not a safetensors file"
     if part.about.size < _LENGTH_BYTES:
         raise WeightsError(f"{is_none}: it has only {part.about.size} bytes")
     part.ensure([Span(0, _LENGTH_BYTES)])
@@ -190,7 +217,7 @@ def _wrong_size(path: Path) -> str | None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if size < _LENGTH_BYTES + length:
-        return f"its {size:,} bytes end before its header does; it was cut short, or is no safetensors file"
+        return f"its {size:,} bytes end before its header does; it was cut short, or is not a safetensors file"
     try:
         header, data_start = _parse(path)
         ends = [fields["data_offsets"][1] for name, fields in header.items() if name != _METADATA]

@@ -13,6 +13,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
 from layerzoo.spec import FrozenMap, Weights
 from layerzoo.weights import network
+from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.digests import agrees
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
@@ -41,7 +42,7 @@ class Use:
     @property
     def digests(self) -> frozenset[str]:
         """The sha256 of all its files that are known."""
-        return frozenset({*self.sha256.values(), *(each.etag for each in self.files)})
+        return frozenset({*self.sha256.values(), *(file.etag for file in self.files)})
 
     def is_of(self, listing: Listing) -> bool:
         """Return whether the weights are files of this repository at this commit."""
@@ -58,7 +59,7 @@ class Use:
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
             return False
         return not self.files or any(
-            f"hf://{self.source.owner}/{each.name}" == source and each.etag == digest for each in self.files
+            f"hf://{self.source.owner}/{file.name}" == source and file.etag == digest for file in self.files
         )
 
     def is_local_file(self, path: Path) -> bool:
@@ -87,7 +88,7 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
         lock: the lock in use.
         listings: the known file lists of repositories.
     """
-    noted = {(each.repo, each.commit): each for each in listings}
+    noted = {(listing.repo, listing.commit): listing for listing in listings}
     repos = {repo for repo, _ in noted}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
     found = (_use(model, weights, lock, noted, repos) for model, weights in declared.items())
@@ -133,11 +134,12 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
     """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
     network, and what a builder may read next to these."""
     below = source.folder
-    inside = {each.name.removeprefix(below): each for each in listing.files if each.name.startswith(below)}
+    inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
     named = source.path.removeprefix(below)
     checkpoint = named or _checkpoint(inside)
     folders = () if named else _module_folders(listing, below)
-    companions = {name for name, each in inside.items() if is_companion(name, each.size, folders)}
+    conventions = file_conventions()
+    companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
     companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
     for name, each in inside.items():
@@ -155,5 +157,5 @@ def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
 
 def _checkpoint(names: Iterable[str]) -> str | None:
     with suppress(WeightsError):  # several could be it, and none can be loaded
-        return checkpoint_of(names)
+        return checkpoint_of(names, file_conventions())
     return None

@@ -34,6 +34,9 @@ def verdicts(inventory: Inventory) -> Iterator[Verdict]:
 
     Traces, file lists, the index and the digests are not verified: if one is damaged, it is computed again when it is
     read.
+
+    Args:
+        inventory: the content of the cache.
     """
     for item in inventory.items:
         if item.kind in _CHECKS:

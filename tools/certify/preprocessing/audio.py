@@ -178,4 +178,4 @@ def _difference(
             return f"{name} is missing"
         if not np.array_equal(given.pop(name), array, equal_nan=array.dtype.kind == "f"):
             return f"{name} differs"
-    return f"{', '.join(given)} is no array of the library" if given else None
+    return f"{', '.join(given)} is not an array of the library" if given else None

@@ -73,7 +73,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """Of a network with several towers, a model for each."""
+    """Return the models of a repository: one for each tower of a network with several."""
     check_files(model, files)
     with translated_errors(model):
         return identify(model, files)
@@ -81,7 +81,7 @@ def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
 
 @hookimpl
 def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every base network in its default configuration."""
+    """Return every base network in its default configuration."""
     return catalogue.models()
 
 
@@ -103,7 +103,7 @@ def layerzoo_describe(spec: ModelSpec, files: Files) -> dict[str, Any] | None:
 
 
 def _encoder_within(spec: ModelSpec, encoder: SentenceEncoder, config: Any) -> str:
-    """The path of the encoder in a backbone that is a whole encoder-decoder: its blocks are the named layers."""
+    """Return the path of the encoder in a backbone that is a whole encoder-decoder: its blocks are the named layers."""
     network = backbone_without_values(config, "text", "")
     whole = _part(spec, encoder, network)
     return backbone_path(network, "text").removeprefix(f"{whole}." if whole else "")
@@ -124,7 +124,7 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
 
 @hookimpl
 def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
-    """As ``from_pretrained`` without a ``dtype``: what config.json names, else that of the first tensor."""
+    """Return the dtype of ``from_pretrained`` without a ``dtype``: that of config.json, else of the first tensor."""
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
         return static_dtype(encoder, files)
@@ -136,7 +136,7 @@ def layerzoo_dtype(spec: ModelSpec, files: Files) -> str | None:
 def layerzoo_preprocess(
     spec: ModelSpec, files: Files
 ) -> Callable[..., Any] | LibraryTokenizer | StaticTokenizer | NoTokenizer | None:
-    """The library's own tokenizer, feature extractor, image processor or video processor."""
+    """Return the library's own tokenizer, feature extractor, image processor or video processor."""
     files, encoder = opened(spec.id, files, spec.args)
     if encoder is not None and encoder.is_static:
         return StaticTokenizer.of(encoder, files)
@@ -156,8 +156,8 @@ def layerzoo_preprocess(
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The base network's part of a checkpoint, as transformers names it; of that, what belongs to the backbone. And the
-    tensors of the modules that sentence-transformers runs after it."""
+    """Return the tensors of the backbone, by transformers' names, and those of the modules that sentence-transformers
+    runs after it."""
     own = _own_tensors(tensors, network_folder(spec.id, files, spec.args.get("route")), files)
     of_modules = {name: tensor for name, tensor in tensors.items() if "/" in name}
     files, encoder = opened(spec.id, files, spec.args)
@@ -179,8 +179,9 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
 
 
 def _whole(spec: ModelSpec, files: Files) -> Any:
-    """The base network in torch's default dtype, whatever its checkpoint is stored in. Of a lower one than float32,
-    the parameters that the library keeps in float32 are in that.
+    """Return the base network in torch's default dtype, whatever its checkpoint is stored in.
+
+    If that dtype is lower than float32, the parameters that the library keeps in float32 stay in float32.
 
     Where there are no values, as on the meta device, experts run all at once: which of them a token takes is a value.
     """
@@ -195,13 +196,13 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
 
 
 def _has_values() -> bool:
-    """Whether tensors that are made here and now hold numbers."""
+    """Return whether tensors that are made here and now hold numbers."""
     probe = torch.empty(0)
     return type(probe) is Tensor and not probe.is_meta
 
 
 def _own_tensors(tensors: Mapping[str, Tensor], folder: str, files: Files) -> dict[str, Tensor]:
-    """The tensors of a network, under their names in its file.
+    """Return the tensors of a network, under their names in its file.
 
     folder: where the repository has the network; empty for its own folder. A checkpoint that the user gives in place of
     the repository's comes first.
@@ -217,7 +218,7 @@ def _own_tensors(tensors: Mapping[str, Tensor], folder: str, files: Files) -> di
 
 
 def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, part: str) -> nn.Module | None:
-    """What computes the layer `embedding` from what the backbone returns; None for a model that has none."""
+    """Return the module that computes the layer `embedding` from the output of the backbone; None without one."""
     library: nn.Module | None = None
     if method_modules(network, spec.modality):
         library = ReturnedEmbedding()
@@ -229,7 +230,7 @@ def _embedding(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any, p
 
 
 def _parts(spec: ModelSpec, encoder: SentenceEncoder | None, network: Any) -> dict[str, str]:
-    """The path of the backbone, and of what the embedding adds to it, each with its path there."""
+    """Return the path of the backbone, and of what the embedding adds to it, each with its path there."""
     if whole := method_modules(network, spec.modality):
         return whole
     part = _part(spec, encoder, network)

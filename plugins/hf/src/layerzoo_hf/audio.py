@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
+from layerzoo.authoring import AudioInputs
 from layerzoo.errors import RepositoryError, SampleError
 from layerzoo.weights import Files
 from layerzoo_hf.families import batching
@@ -28,7 +29,7 @@ _RATES = (1_000, 1_000_000)
 
 
 def describe_audio(config: Any, files: Files) -> dict[str, Any] | None:
-    """The sample rate and channels that a network takes, and its window where its input has one length."""
+    """Return the sample rate and channels that a network takes, and its window where its input has one length."""
     extractor = _extractor(config, files)
     if extractor is None:
         return None
@@ -49,7 +50,7 @@ def _frames_of_padded(config: Any) -> tuple[int, int] | None:
 
 def audio_features(
     model: str, config: Any, files: Files, part: str | None = None
-) -> Callable[[NDArray[np.float32]], Any] | None:
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32] | AudioInputs] | None:
     """Load the feature extractor next to a checkpoint, or make the one that an architecture is published with.
 
     Args:
@@ -58,8 +59,8 @@ def audio_features(
         files: the model's files.
         part: the path of the module that is the backbone; None for the one that takes audio.
 
-    Returns: a function from samples, (time,) or (channel, time), to the network's input: an array, or arrays by the
-        names of the network's arguments. None where the library has no extractor for the type.
+    Returns: a function from samples, (time,) or (channel, time), to the network's input. None where the
+        library has no extractor for the type.
     Raises: RepositoryError for an extractor that returns random numbers.
     """
     extractor = _extractor(config, files)
@@ -85,7 +86,7 @@ def audio_features(
 
 
 def _extractor(config: Any, files: Files) -> Any:
-    """The extractor. Since version 5 the library may save it in the file of a processor for several modalities.
+    """Return the extractor. Since version 5 the library may save it in the file of a processor for several modalities.
 
     Raises: RepositoryError for a sample rate that no audio has.
     """
@@ -122,17 +123,17 @@ def _check_repeatable(
 
 def _windowed(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32]
-) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
-    """The network's input of audio that fills a window, or is padded to it by the extractor."""
+) -> NDArray[np.float32] | AudioInputs:
+    """Return the network's input of audio that fills a window, or is padded to it by the extractor."""
     made = _made(extractor, samples)
     array = next(iter(made.values()))
-    return {main: array, **{name: made[name] for name in extra}} if extra else array
+    return _inputs(main, array, {name: made[name] for name in extra})
 
 
 def _masked(
     extractor: Any, main: str, extra: tuple[str, ...], samples: NDArray[np.float32], *, always: bool = False
-) -> NDArray[np.float32] | dict[str, NDArray[Any]]:
-    """The network's input of audio of any length; with a mask, where the extractor has padded it to whole frames.
+) -> NDArray[np.float32] | AudioInputs:
+    """Return the network's input of audio of any length, with a mask if the extractor pads it to whole frames.
 
     always: whether the mask is returned also where nothing is padded, for audio that is padded later.
     """
@@ -141,11 +142,19 @@ def _masked(
     others = {name: made[name] for name in extra}
     if mask is not None and (always or not mask.all()):
         others[_MASK] = mask
-    return {main: array, **others} if others else array
+    return _inputs(main, array, others)
+
+
+def _inputs(
+    main: str, audio: NDArray[np.float32], others: dict[str, NDArray[Any]]
+) -> NDArray[np.float32] | AudioInputs:
+    """Return the network's input, with the name of its mask. Only the usual mask may be omitted in this library."""
+    mask = next((name for name in others if name.endswith("mask")), None)
+    return AudioInputs({main: audio, **others}, mask, mask_is_optional=mask == _MASK) if others else audio
 
 
 def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[str, NDArray[Any]]:
-    """All arrays that an extractor returns for one clip, without a batch axis; the audio comes first."""
+    """Return all arrays of an extractor for one clip, without a batch axis; the audio comes first."""
     # In a list, and as tensors: so every extractor of the library takes audio, and returns what its network takes.
     returned = extractor([samples], sampling_rate=extractor.sampling_rate, return_tensors="pt", **asked)
     main = extractor.model_input_names[0]
@@ -160,7 +169,7 @@ def _made(extractor: Any, samples: NDArray[np.float32], **asked: bool) -> dict[s
 
 
 def _channels(extractor: Any) -> int:
-    """The number of channels that an extractor takes: one, unless it refuses one and takes two."""
+    """Return the number of channels that an extractor takes: one, unless it refuses one and takes two."""
     samples = round(_SECONDS * extractor.sampling_rate)
     try:
         _made(extractor, np.zeros(samples, np.float32))
@@ -179,7 +188,7 @@ def _shape(extractor: Any, seconds: float) -> tuple[int, ...]:
 
 
 def _window_s(extractor: Any) -> float | None:
-    """How much audio an extractor pads every clip to; None where the length of its output follows from the clip."""
+    """Return the length to which an extractor pads every clip; None where its output's length follows from the clip."""
     if len({_length(extractor, seconds) for seconds in (_SECONDS, 2 * _SECONDS)}) > 1:
         return None
     rate = extractor.sampling_rate
@@ -194,7 +203,7 @@ def _window_s(extractor: Any) -> float | None:
 
 
 def _longest_s(extractor: Any) -> float | None:
-    """The longest clip that an extractor takes as one, where it would truncate or split a longer one."""
+    """Return the longest clip that an extractor takes as one, where it would truncate or split a longer one."""
     call = inspect.signature(extractor.__call__).parameters
     truncates = "truncation" in call and call["truncation"].default is True
     samples = [
@@ -209,6 +218,6 @@ def _longest_s(extractor: Any) -> float | None:
 
 
 def _length(extractor: Any, seconds: float) -> tuple[int, ...]:
-    """The shape of what an extractor returns for silence."""
+    """Return the shape of what an extractor returns for silence."""
     made = _made(extractor, np.zeros(_shape(extractor, seconds), np.float32))
     return next(iter(made.values())).shape

@@ -63,8 +63,11 @@ def documented_checkpoints() -> dict[str, str]:
 
 
 def _owned(documented: Mapping[str, str]) -> dict[str, str]:
-    """The checkpoint of each type that has one to itself: of several types the whole and not a part of it, and of those
-    the one that is most of its name."""
+    """Return the checkpoint of each type that no other type has.
+
+    If several types have the same checkpoint, it belongs to the whole and not to a part, and among wholes to the type
+    that makes up most of its name.
+    """
     types = defaultdict(set)
     for model_type, checkpoint in documented.items():
         types[checkpoint].add(model_type)
@@ -76,7 +79,7 @@ def _owned(documented: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parts(model_type: str) -> set[str]:
-    """The types of what a network of this type consists of."""
+    """Return the types of what a network of this type consists of."""
     return {getattr(part, "model_type", "") for part in CONFIG_MAPPING[model_type].sub_configs.values()}
 
 
@@ -98,8 +101,10 @@ def _towers(owned: Mapping[str, str], documented: Mapping[str, str]) -> Iterator
 
 
 def _tower_names(model_type: str, config: Any) -> Iterator[tuple[Modality, str]]:
-    """What goes into a network, and under which name; nothing where it takes something else, or needs a package that
-    is not installed."""
+    """Yield each modality that a network takes, and the name of its tower.
+
+    None is yielded if the network takes something else, or requires a package that is not installed.
+    """
     try:
         modalities = modalities_of(model_type, config)
     except (RepositoryError, ImportError):
@@ -137,8 +142,10 @@ def _published(checkpoint: str, kind: str) -> dict[str, Any]:
 
 
 def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:
-    """As the library's own processor for the type has it where nothing else is said; None where it says nothing without
-    a checkpoint, or needs a package that is not installed."""
+    """Return the preprocessing of the library's default processor for the type.
+
+    None if the processor requires a checkpoint, or a package that is not installed.
+    """
     try:
         preprocess: dict[str, Any] | None = described(config, Files(), modality).get("preprocess")
     except (ImportError, RepositoryError, *UNMADE):
@@ -149,7 +156,7 @@ def _preprocess(config: Any, modality: Modality) -> dict[str, Any] | None:
 
 
 def _starts_with_cls(config: Any) -> bool:
-    """Whether a tokenizer of the type, with no words in it, puts a classification token in front."""
+    """Return whether a tokenizer of the type, with no words in it, puts a classification token in front."""
     kind = TOKENIZER_MAPPING.get(type(config), None)
     try:
         tokenizer = kind()

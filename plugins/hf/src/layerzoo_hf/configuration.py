@@ -54,7 +54,7 @@ def has_tower(config: Any, modality: str) -> bool:
 
 
 def config_of(spec: ModelSpec, files: Files) -> Any:
-    """The configuration of the whole network, as its type and its checkpoint have it."""
+    """Return the configuration of the whole network, as its type and its checkpoint have it."""
     if "model_type" in spec.args:
         given = spec.args.to_dict()
         fields = given.get("config", {})
@@ -78,7 +78,7 @@ def raise_if_refused(model: str, config: Any) -> None:
 def read_config(model: str, files: Files) -> Any:
     """Read the configuration next to a checkpoint. model: the model's id, for messages.
 
-    Raises: RepositoryError for one that is no JSON, that the library does not know or cannot make sense of;
+    Raises: RepositoryError for one that is not valid JSON, that the library does not know or cannot make sense of;
         RemoteCodeError for one of a network that code in the repository defines; WeightsError where there is none.
     """
     written = _written(model, files["config.json"])
@@ -135,9 +135,9 @@ def _written(model: str, path: Path) -> dict[str, Any]:
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+        raise RepositoryError(f"{model}: its config.json is not valid JSON: {error}") from error
     if not isinstance(written, dict):
-        raise RepositoryError(f"{model}: its config.json is no JSON object, but {type(written).__name__}")
+        raise RepositoryError(f"{model}: its config.json is not a JSON object, but {type(written).__name__}")
     return written
 
 
@@ -166,7 +166,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 def without_cache(config: Any) -> Any:
-    """The configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
+    """Return the configuration, of every part too, of a network that keeps nothing for a next token: none will come."""
     config = copy.deepcopy(config)
     for each in (config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))):
         if getattr(each, "use_cache", None):
@@ -175,7 +175,7 @@ def without_cache(config: Any) -> Any:
 
 
 def sub_config(config: Any, modality: str) -> Any:
-    """The configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
+    """Return the configuration of the part that takes a modality; of a network that takes nothing else, the whole."""
     found = (getattr(config, name, None) for name in SUB_CONFIGS[modality])
     return next((each for each in found if isinstance(each, PreTrainedConfig)), config)
 

@@ -85,7 +85,7 @@ def _run(backbone: nn.Module, output: Any) -> None:
 
 
 def has_library_embedding(config: Any, modality: str) -> bool:
-    """Whether the library has a method for the embedding of a model in one modality.
+    """Return whether the library has a method for the embedding of a model in one modality.
 
     The network is one that compares texts with something else, and has a tower for each. families.toml says which of
     these have no embedding all the same.
@@ -98,7 +98,7 @@ def has_library_embedding(config: Any, modality: str) -> bool:
 
 
 def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
-    """The embedding of one tower of a network, as the library's own method computes it."""
+    """Return the embedding of one tower of a network, as the library's own method computes it."""
     return LibraryEmbedding(whole, backbone_path(whole, modality), METHODS[modality])
 
 
@@ -112,19 +112,19 @@ def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, 
 
 
 def _used_modules(whole: Any, method: str) -> list[str]:
-    """The children of a network that one of its methods names, the towers left out."""
+    """Return the children of a network that one of its methods names, the towers left out."""
     paths = {backbone_path(whole, modality) for modality in METHODS}
     return [name for name in _named_modules(whole, method) if name not in paths]
 
 
 def _named_modules(whole: Any, method: str) -> list[str]:
-    """The children of a network that one of its methods names."""
+    """Return the children of a network that one of its methods names."""
     named = inspect.unwrap(getattr(type(whole), method)).__code__.co_names
     return [name for name in dict.fromkeys(named) if name in whole._modules]
 
 
 def library_method(whole: Any, modality: str) -> LibraryMethod | None:
-    """The backbone of a network of which a method is the whole forward pass; None for any other."""
+    """Return the backbone of a network of which a method is the whole forward pass; None for any other."""
     method: str | None = family(whole.config).get("methods", {}).get(modality)
     return None if method is None else LibraryMethod(whole, method)
 

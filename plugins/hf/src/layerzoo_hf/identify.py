@@ -36,7 +36,7 @@ _CONFIGURATIONS = ("tokenizer_config.json", "preprocessor_config.json", "process
 
 
 def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """The models that a repository is, the main one first. model: its id.
+    """Return the models of a repository, the main one first. model: its id.
 
     Raises: RepositoryError, RemoteCodeError.
     """
@@ -74,7 +74,7 @@ def modalities_of(model: str, config: Any) -> list[Modality]:
     main = modality_of(config)
     if main is None:
         raise RepositoryError(
-            f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is none of "
+            f"{model}: a network of type '{config.model_type}' takes {network.main_input_name}, which is not one of "
             f"{', '.join(MODALITIES)}"
         )
     towers = [each for each in MODALITIES if each != main and has_tower(config, each)]
@@ -96,7 +96,7 @@ def _tower(config: Any, files: Files, modality: Modality, encoder: SentenceEncod
 
 
 def described(config: Any, files: Files, modality: Modality, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
-    """What the library knows of a model for a modality, as keys of registry.yaml.
+    """Return the library's description of a model for a modality, as keys of registry.yaml.
 
     encoder: what sentence-transformers' files next to the checkpoint say.
     """
@@ -110,13 +110,13 @@ def described(config: Any, files: Files, modality: Modality, encoder: SentenceEn
 
 
 def _networks(config: Any) -> Iterator[str]:
-    """The classes that a checkpoint was saved from, and the type."""
+    """Yield the classes that a checkpoint was saved from, and the type."""
     yield from getattr(config, "architectures", None) or ()
     yield f"type {config.model_type}"
 
 
 def default_of(config: Any, modality: Modality, encoder: SentenceEncoder | None) -> dict[str, str] | None:
-    """The layer that a model is used for, where that is its embedding; None for a network alone."""
+    """Return the layer that a model is used for, where that is its embedding; None for a network alone."""
     has_embedding = encoder is not None and modality in encoder.modalities
     pool = family(config).get("embedding_pool", "mean")
     return {"layer": NAME, "pool": pool} if has_embedding or has_library_embedding(config, modality) else None

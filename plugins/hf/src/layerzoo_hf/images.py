@@ -104,14 +104,14 @@ def outputs(processor: Any, images: Sequence[Any], *, is_clip: bool = False) -> 
 
 
 def main_output(processor: Any, made: Mapping[str, Any]) -> str:
-    """The name of the output that holds the pixels."""
+    """Return the name of the output that holds the pixels."""
     names = [*getattr(processor, "model_input_names", ()), "pixel_values"]
     tensors = [name for name, value in made.items() if isinstance(value, Tensor)]
     return next((name for name in names if name in made), next(iter(tensors), names[0]))
 
 
 def _row(tensor: Tensor, is_clip: bool) -> Tensor:
-    """One row of a batch of one. An image processor makes a batch of a clip's frames, which are one row together."""
+    """Return the row of a batch of one. An image processor makes a batch of a clip's frames, which are one row."""
     return tensor if is_clip and tensor.shape[0] != 1 else tensor[0]
 
 
@@ -167,7 +167,7 @@ def _default_class(config: Any, modality: Modality) -> Any:
 
 
 def _beside(files: Files, config: Any) -> Any:
-    """The image processor that the files next to a checkpoint configure."""
+    """Return the image processor that the files next to a checkpoint configure."""
     named = "preprocessor_config.json" in files or "image_processor" in read_json(files.get("processor_config.json"))
     if not named and not (config.model_type == "timm_wrapper" and "config.json" in files):
         return None
@@ -179,7 +179,7 @@ def _beside(files: Files, config: Any) -> Any:
 
 
 def _beside_for_videos(files: Files) -> Any:
-    """The video processor that the files next to a checkpoint configure; None where they configure one for images."""
+    """Return the video processor that the files next to a checkpoint configure; None for an image processor."""
     written = read_json(files.get("preprocessor_config.json"))
     kinds = [str(written.get(key, "")) for key in ("video_processor_type", "image_processor_type")]
     where = [
@@ -196,7 +196,7 @@ def _beside_for_videos(files: Files) -> Any:
 
 
 def _resized(processor: Any, size: tuple[int, int] | None) -> Any:
-    """The default processor of an architecture, for a network whose configuration names another size.
+    """Return the default processor of an architecture, for a network whose configuration names another size.
 
     One that keeps the proportions of images, or whose settings do not decide the size, stays as it is.
     """
@@ -344,7 +344,7 @@ def _what(is_clip: bool) -> str:
 
 
 def _passed(processor: Any, made: Mapping[str, Any], taken: Mapping[str, bool]) -> dict[str, str]:
-    """The arguments of the network, by the names of the outputs that go there, the pixels first."""
+    """Return the arguments of the network, by the names of the outputs that go there, the pixels first."""
     main = main_output(processor, made)
     argument = main if main in taken else next(iter(taken), main)
     others = [name for name, value in made.items() if name in taken and name != main and isinstance(value, Tensor)]
@@ -352,7 +352,7 @@ def _passed(processor: Any, made: Mapping[str, Any], taken: Mapping[str, bool]) 
 
 
 def _mask(made: Mapping[str, Any], main: str) -> str | None:
-    """The output that is a mask of the pixels: of (height, width), or of each patch."""
+    """Return the output that is a mask of the pixels: of (height, width), or of each patch."""
     shape = made[main].shape
     wanted = shape[-2:] if len(shape) == 4 else shape[1:2]
     named = (name for name, value in made.items() if name.endswith("mask") and isinstance(value, Tensor))
@@ -360,7 +360,7 @@ def _mask(made: Mapping[str, Any], main: str) -> str | None:
 
 
 def _named_size(processor: Any) -> tuple[int, int] | None:
-    """The size that a processor's settings name. Where they limit the number of pixels, they name none."""
+    """Return the size that a processor's settings name. Where they limit the number of pixels, they name none."""
     if counts_pixels(processor):
         return None
     for size in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
@@ -435,7 +435,7 @@ def image_processor(spec: ModelSpec, config: Any, files: Files) -> Callable[...,
 
 
 def backend_of(processor: Any) -> str:
-    """The library that a processor computes with."""
+    """Return the library that a processor computes with."""
     if isinstance(processor, PilBackend):
         return "pil"
     if isinstance(processor, TorchvisionBackend | BaseVideoProcessor):
@@ -444,14 +444,14 @@ def backend_of(processor: Any) -> str:
 
 
 def _modules(kind: type) -> str:
-    """The text of the module that defines a class, which names the libraries that it uses."""
+    """Return the text of the module that defines a class, which names the libraries that it uses."""
     import inspect
 
     return inspect.getsource(inspect.getmodule(kind) or kind)
 
 
 def settings_of(processor: Any) -> dict[str, Any]:
-    """The settings of a processor as JSON, without its class."""
+    """Return the settings of a processor as JSON, without its class."""
     written: dict[str, Any] = json.loads(processor.to_json_string())
     return {
         name: value if len(json.dumps(value)) <= _LONGEST_SETTING else f"{len(value)} values"
@@ -496,7 +496,7 @@ def _interpolation(processor: Any) -> str:
 
 
 def _share(processor: Any) -> float:
-    """The share of the resized image that is kept."""
+    """Return the share of the resized image that is kept."""
     if share := getattr(processor, "crop_pct", None):
         return min(1.0, float(share))
     crop = _size_of(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}

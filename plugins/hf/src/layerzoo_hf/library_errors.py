@@ -113,7 +113,7 @@ def translated_errors(model: str) -> Iterator[None]:
 
 
 def _missing_module(error: ImportError) -> str | None:
-    """The module of _PACKAGES that an error is about; None where it is none that is missing.
+    """Return the module of _PACKAGES that an error is about; None where it is not a missing one.
 
     The library's own words come first in its messages, and what it repeats of a repository is between quotes.
     """

@@ -71,7 +71,7 @@ def module_rows(model: str, files: Files, route: str | None = None) -> list[Modu
     """
     rows = read_file(model, files, MODULES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "type" in row for row in rows):
-        raise RepositoryError(f"{model}: its {MODULES} is no list of modules, each with a 'type' and a 'path'")
+        raise RepositoryError(f"{model}: its {MODULES} is not a list of modules, each with a 'type' and a 'path'")
     named = [ModuleEntry(str(row["type"]), folder_in(str(row.get("path") or ""))) for row in rows]
     found = [each for row in named for each in _routed(model, files, row, route, _DEEPEST)]
     if route is not None and not any(row.kind in _ROUTERS for row in named):
@@ -99,7 +99,7 @@ def _routed(model: str, files: Files, row: ModuleEntry, route: str | None, depth
 
 
 def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, Any], task: str | None) -> str:
-    """The route of a text: ``Router._resolve_route`` of sentence_transformers.base.modules.router.
+    """Return the route of a text: ``Router._resolve_route`` of sentence_transformers.base.modules.router.
 
     Raises: RepositoryError where the router has none for the task.
     """
@@ -124,7 +124,7 @@ def _route(model: str, structure: Mapping[str, Any], parameters: Mapping[str, An
 
 
 def _mapping(key: str) -> tuple[str | None, str | None] | None:
-    """A task and a modality, which a router's settings hold as the text of a tuple; None for another text."""
+    """Return a task and a modality, which a router's settings hold as the text of a tuple; None for another text."""
     try:
         task, modality = ast.literal_eval(key)
     except (ValueError, SyntaxError, TypeError):
@@ -165,8 +165,8 @@ def config_changes(model: str, files: Files) -> dict[str, Any]:
 
 
 def read_file(model: str, files: Files, name: str) -> Any:
-    """Return what a JSON file of a model holds. Raises: RepositoryError for one that is no JSON."""
+    """Return what a JSON file of a model holds. Raises: RepositoryError for one that is not valid JSON."""
     try:
         return json.loads(Path(files[name]).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise RepositoryError(f"{model}: its {name} is no JSON: {error}") from error
+        raise RepositoryError(f"{model}: its {name} is not valid JSON: {error}") from error

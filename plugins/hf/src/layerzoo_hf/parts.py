@@ -26,14 +26,17 @@ _MODALITIES: dict[str, Modality] = {
 
 
 def modality_of(config: Any) -> Modality | None:
-    """What the network of a configuration takes in the first place; None for something else than the four."""
+    """Return the modality of a network's main input; None for anything but the four modalities."""
     declared: Modality | None = family(config).get("modality")
     return declared or _MODALITIES.get(_main_input(network_class(config)))
 
 
 def _main_input(kind: Any) -> str:
-    """The name of what a class of networks takes in the first place. Where it takes nothing of the name that it states
-    (a tower of a network that states one for all), the first that is one of the four modalities."""
+    """Return the name of the main input of a class of networks.
+
+    A tower may state the main input of the whole network, which it does not take. Then it is the first input of one of
+    the four modalities.
+    """
     taken = inspect.signature(kind.forward).parameters
     stated = [kind.main_input_name] if isinstance(kind.main_input_name, str) else list(kind.main_input_name)
     if len(stated) == 1 and stated[0] in taken:
@@ -51,7 +54,7 @@ def network_class(config: Any) -> Any:
 
 
 def base_class(kind: type) -> Any:
-    """The class of the base network of a class of configurations; of several, the first."""
+    """Return the class of the base network of a class of configurations; of several, the first."""
     found = MODEL_MAPPING[kind]
     return found[0] if isinstance(found, tuple) else found
 
@@ -69,7 +72,7 @@ def forward_arguments(config: Any, modality: Modality, part: str | None = None) 
 
 
 def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
-    """The class of the backbone. Where it does not follow from a configuration, of a network without values."""
+    """Return the class of the backbone. Where it does not follow from a configuration, of a network without values."""
     tower = sub_config(config, modality)
     if part is None and modality not in family(config).get("parts", {}) and type(tower) in MODEL_MAPPING:
         return network_class(tower)
@@ -81,7 +84,7 @@ def _backbone_class(config: Any, modality: Modality, part: str | None) -> Any:
 
 
 def backbone_path(network: nn.Module, modality: str) -> str:
-    """The path of the module that is the backbone for a modality; empty for the whole network.
+    """Return the path of the module that is the backbone for a modality; empty for the whole network.
 
     Of a network of several towers, the module that is made from the configuration for that modality; of an
     encoder-decoder that reads text or audio, the encoder.
@@ -117,7 +120,7 @@ def _encoder(network: nn.Module, modality: str) -> str:
 
 
 def is_encoder_of_pair(network: nn.Module, part: str) -> bool:
-    """Whether a part is the encoder of a network that has a decoder too."""
+    """Return whether a part is the encoder of a network that has a decoder too."""
     owner = network.get_submodule(part.rpartition(".")[0]) if part else network
     return bool(part) and "decoder" in dict(owner.named_children())
 
@@ -149,7 +152,7 @@ _MOST_KEPT = 4
 
 
 def _named_parameters(module: Any) -> list[tuple[str, inspect.Parameter]]:
-    """The parameters of a ``forward``, without ``self`` and those that take any argument."""
+    """Return the parameters of a ``forward``, without ``self`` and those that take any argument."""
     return [
         (name, parameter)
         for name, parameter in inspect.signature(module.forward).parameters.items()
@@ -158,12 +161,12 @@ def _named_parameters(module: Any) -> list[tuple[str, inspect.Parameter]]:
 
 
 def arguments(network: nn.Module) -> tuple[str, ...]:
-    """The names of the arguments of a network's ``forward``, in their order."""
+    """Return the names of the arguments of a network's ``forward``, in their order."""
     return tuple(name for name, _ in _named_parameters(network))
 
 
 def accepts_any_argument(network: nn.Module) -> bool:
-    """Whether a network's ``forward`` takes arguments of any name."""
+    """Return whether a network's ``forward`` takes arguments of any name."""
     parameters = inspect.signature(network.forward).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 

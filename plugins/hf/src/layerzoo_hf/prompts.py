@@ -53,7 +53,7 @@ def library_tokenizer(files: Files, encoder: SentenceEncoder | None) -> Any:
 
 
 def prompts(encoder: SentenceEncoder, library: Any) -> ModelPrompts:
-    """The prompts of a model. library: its tokenizer."""
+    """Return the prompts of a model. library: its tokenizer."""
     default = "" if encoder.default_prompt is None else encoder.prompts[encoder.default_prompt]
     return ModelPrompts(encoder.prompts, default, encoder.pools_prompt, library, encoder.adds_special_tokens)
 

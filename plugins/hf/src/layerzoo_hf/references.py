@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import FeatureExtractionMixin, ImageProcessingMixin, PreTraine
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from layerzoo.authoring import check_counts
-from layerzoo.errors import OutsideRepositoryError, RepositoryError
+from layerzoo.errors import MissingLibraryError, OutsideRepositoryError, RepositoryError
 from layerzoo.weights import Files
 from layerzoo_hf.processor_bounds import check_processor
 
@@ -67,26 +68,6 @@ _LIBRARY_ARGUMENTS = frozenset(
     }
 )
 """Arguments of ``from_pretrained`` that say where files come from or which class reads them."""
-FACTORY_ARGUMENTS = frozenset(
-    {
-        "cache_dir",
-        "checkpoint_path",
-        "feature_cfg",
-        "feature_cls",
-        "kwargs_filter",
-        "model_cfg",
-        "model_cls",
-        "model_name",
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "pretrained_filter_fn",
-        "pretrained_model_args",
-        "pretrained_strict",
-        "variant",
-    }
-)
-"""Arguments of ``timm.create_model`` that are not the network's: where weights come from, and how they are loaded."""
 
 
 def check_files(model: str, files: Files) -> None:
@@ -95,7 +76,7 @@ def check_files(model: str, files: Files) -> None:
     Args:
         model: its id, for messages.
         files: the model's files.
-    Raises: OutsideRepositoryError, which names what they name. A file that is no JSON is left to who reads it.
+    Raises: OutsideRepositoryError, which names what they name. A file that is not valid JSON is left to who reads it.
     """
     for name in ("config.json", *_TOKENIZERS, *_PROCESSORS):
         if (path := files.get(name)) is not None:
@@ -128,7 +109,7 @@ def check_configuration(model: str, written: Any) -> None:
     """Refuse the configuration of a network, as a config.json or the `args` of a declaration have it, that names
     another repository, a file or code, or counts what no computer holds.
 
-    Raises: OutsideRepositoryError, TooLargeError.
+    Raises: OutsideRepositoryError, TooLargeError; MissingLibraryError for arguments of timm without its plugin.
     """
     check_counts(written, of=model)
     for place, mapping in _mappings(written):
@@ -150,7 +131,14 @@ def check_configuration(model: str, written: Any) -> None:
 
 
 def _check_factory_arguments(model: str, place: str, arguments: Mapping[str, Any]) -> None:
-    for name in sorted(FACTORY_ARGUMENTS & arguments.keys()):
+    """Refuse arguments for timm that define where weights come from. The plugin of timm knows which these are."""
+    try:
+        from layerzoo_timm.factory import LOADING_ARGUMENTS
+    except ModuleNotFoundError as error:
+        if find_spec("timm") is None:
+            return  # nothing reads the arguments
+        raise MissingLibraryError("layerzoo-timm", needed_by=model) from error
+    for name in sorted(LOADING_ARGUMENTS & arguments.keys()):
         if arguments[name] not in (None, False):
             raise outside(model, f"its configuration has `{place}.{name}`", arguments[name])
 
@@ -165,7 +153,7 @@ def _check_classes(model: str, file: str, written: Any) -> None:
 
 
 def _library_classes(name: str) -> Iterator[Any]:
-    """What the library may find under a name: it adds and removes some endings."""
+    """Yield the classes that the library may find under a name: it adds and removes some endings."""
     whole = name.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     for variant in dict.fromkeys(
         (name, name.removesuffix("Fast"), f"{name}Fast", whole, f"{whole}Fast", f"{whole}Pil")
@@ -179,7 +167,7 @@ def _library_classes(name: str) -> Iterator[Any]:
 
 
 def _check_plain_files(model: str, file: str, written: Any) -> None:
-    """Names of files for other releases of the library, one of which it opens."""
+    """Refuse files outside of the repository among those for other releases, one of which the library opens."""
     names = written if isinstance(written, dict) else {}
     for key in ("configuration_files", "fast_tokenizer_files"):
         for name in names.get(key) or () if isinstance(names.get(key), list) else ():
@@ -241,7 +229,7 @@ def timm_backbone(written: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def outside(model: str, says: str, value: Any, what: str = "another repository or a file") -> OutsideRepositoryError:
-    """The error about a name that leads out of a model's repository."""
+    """Return the error about a name that leads out of a model's repository."""
     shown = value if isinstance(value, str) else json.dumps(value, default=str)
     shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
     return OutsideRepositoryError(
@@ -267,7 +255,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _mappings(written: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping within a JSON value, with the path of keys that leads to it. Without recursion: values are deep."""
+    """Yield every mapping within a JSON value, with the path of its keys. Without recursion: values may be deep."""
     open_values: list[tuple[str, Any]] = [("", written)]
     while open_values:
         place, value = open_values.pop()

@@ -121,20 +121,20 @@ class SentenceEncoder:
 
     @property
     def modalities(self) -> list[str]:
-        """What the model takes."""
+        """The modalities that the model takes."""
         inputs = self.settings.get("modality_config", _USUAL_INPUTS)
         return [_INPUTS[name] for name in inputs if name in _INPUTS]
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count; None where the tokenizer and the network say that."""
+        """The longest text in tokens; None where the tokenizer and the network define it."""
         limit = self.tokenizer_settings.get("model_max_length", self.settings.get("max_seq_length"))
         limit = _call_settings(self.settings).get("max_length", limit)
         return limit if isinstance(limit, int) and limit > 0 else None
 
     @property
     def tokenizer_settings(self) -> dict[str, Any]:
-        """What the tokenizer is loaded with."""
+        """The arguments with which the tokenizer is loaded."""
         given = self.settings.get("processor_kwargs") or self.settings.get("tokenizer_args") or {}
         return {name: value for name, value in given.items() if name != "trust_remote_code"}
 
@@ -149,7 +149,7 @@ class SentenceEncoder:
 
     @property
     def adds_special_tokens(self) -> bool:
-        """Whether the tokenizer puts special tokens around a text."""
+        """True if the tokenizer puts special tokens around a text."""
         return bool(_call_settings(self.settings).get("add_special_tokens", True))
 
     @property
@@ -158,16 +158,15 @@ class SentenceEncoder:
 
     @property
     def pools_prompt(self) -> bool:
-        """Whether the tokens of a prompt are pooled with the others."""
+        """True if the tokens of a prompt are pooled with the others."""
         return all(settings.get("include_prompt", True) for _, kind, settings in self.modules if kind == "Pooling")
 
     def tensor_names(self) -> dict[str, str]:
-        """What the tensors of each module are called in the network, by what the checkpoint calls them: both are what
-        the names begin with."""
+        """Return the prefix of each module's tensors in the network, by their prefix in the checkpoint."""
         return {f"{folder}/": f"{NAME}.{index}." for index, (folder, _, _) in enumerate(self.modules, 1)}
 
     def pools_decoder(self, config: Any) -> bool:
-        """Whether the library pools what the decoder of a network returns, and not its encoder.
+        """Return whether the library pools what the decoder of a network returns, and not its encoder.
 
         config: of the whole network.
         """
@@ -191,7 +190,7 @@ class SentenceEncoder:
         return SentenceEmbedding(steps, begins_with, self.dimensions, library=library)
 
     def _input(self, modality: str) -> Mapping[str, Any]:
-        """How a modality goes through the network."""
+        """Return the settings of the network for a modality."""
         inputs = self.settings.get("modality_config", _USUAL_INPUTS)
         how: Mapping[str, Any] | None = {_INPUTS.get(name): each for name, each in inputs.items()}.get(modality)
         if how is None or "message" in inputs:
@@ -246,7 +245,9 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> 
     prompts = {name: text or "" for name, text in (said.get("prompts") or {}).items()}
     default = said.get("default_prompt_name")
     if default is not None and default not in _USUAL_PROMPTS | prompts:
-        raise RepositoryError(f"{model}: its default prompt '{default}' is none of its prompts ({', '.join(prompts)})")
+        raise RepositoryError(
+            f"{model}: its default prompt '{default}' is not one of its prompts ({', '.join(prompts)})"
+        )
     encoder = SentenceEncoder(
         model=model,
         folder=rows[0].folder,
@@ -264,13 +265,13 @@ def _sentence_encoder(model: str, files: Files, rows: Sequence[ModuleEntry]) -> 
 
 
 def _call_settings(settings: Settings) -> dict[str, Any]:
-    """What the tokenizer is called with."""
+    """Return the arguments of the tokenizer's call."""
     given = settings.get("processing_kwargs") or {}
     return {**(given.get("common") or {}), **(given.get("text") or {})}
 
 
 def _unsupported(settings: Settings) -> list[str]:
-    """The settings of the network's own module that would change its numbers, and that are not followed here."""
+    """Return the settings of the network's own module that would change its numbers, and that are not followed here."""
     found = [
         f"processing_kwargs.{name}"
         for name in settings.get("processing_kwargs") or {}
@@ -394,7 +395,7 @@ def _weighted_mean(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
 
 
 def _last(tokens: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-    """The last true token; zeros where none is."""
+    """Return the last true token; zeros where none is."""
     positions = torch.arange(mask.shape[1], device=mask.device)[None]
     last = (positions * mask.clamp(max=1)).amax(1)
     return _at(tokens * mask[..., None].to(tokens.dtype), last)
@@ -405,7 +406,7 @@ def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
 
 
 def _accumulated_in(tokens: Tensor) -> torch.dtype:
-    """As the library adds up: a format of 16 bits in float32."""
+    """Return the dtype in which the library adds up: float32 for a format of 16 bits."""
     return torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
 
 
@@ -547,12 +548,12 @@ def _dense(model: str, settings: Settings) -> nn.Module:
 
 
 def _activation(model: str, reference: str | None) -> nn.Module:
-    """The activation of a Dense. What is not torch's own, the library replaces by the usual one, and says so."""
+    """Return the activation of a Dense. What is not torch's own, the library replaces by the usual one, and says so."""
     if reference is None or not reference.startswith("torch."):
         return nn.Tanh()
     kind = getattr(nn, reference.rpartition(".")[2], None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise _refused(model, f"its Dense has the activation {reference}, which is no module of torch.nn")
+        raise _refused(model, f"its Dense has the activation {reference}, which is not a module of torch.nn")
     return kind()
 
 

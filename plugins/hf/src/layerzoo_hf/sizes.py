@@ -13,7 +13,7 @@ from layerzoo_hf.families import family
 
 
 def sized_config_of(spec: ModelSpec, files: Files) -> Any:
-    """The configuration of the whole network, for inputs of the size that the spec declares."""
+    """Return the configuration of the whole network, for inputs of the size that the spec declares."""
     config = config_of(spec, files)
     fields = _image_fields(config, spec) | _window_fields(config, spec, files)
     if not fields:
@@ -25,7 +25,7 @@ def sized_config_of(spec: ModelSpec, files: Files) -> Any:
 
 
 def _image_fields(config: Any, spec: ModelSpec) -> dict[str, Any]:
-    """The fields for the size that a user declares. What the library's processor makes is for the network as it is."""
+    """Return the fields for the size that a user declares; none where the library's processor defines the size."""
     if _is_by_processor(spec.preprocess):
         return {}
     size = _declared_size(spec.preprocess)

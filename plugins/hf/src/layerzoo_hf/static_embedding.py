@@ -13,9 +13,10 @@ import tokenizers
 import torch
 from torch import Tensor, nn
 
-from layerzoo.authoring import meta_tensors
+from layerzoo.authoring import TextArguments, meta_tensors
 from layerzoo.errors import RepositoryError, WeightsError
 from layerzoo.weights import Files
+from layerzoo_hf.embedding import PROMPT_LENGTH
 from layerzoo_hf.prompts import ModelPrompts, prompts
 from layerzoo_hf.sentence_transformers import SentenceEncoder
 
@@ -54,6 +55,7 @@ class StaticTokenizer:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
+    arguments = TextArguments(ids=_IDS, mask=_MASK, prompt_length=PROMPT_LENGTH)
     pads: Mapping[str, int] = {_IDS: 0, _MASK: 0}
     padding_side: Literal["left", "right"] = "right"
     cuts_plainly = True
@@ -114,7 +116,7 @@ def static_dtype(encoder: SentenceEncoder, files: Files) -> str | None:
 
 
 def _words(encoder: SentenceEncoder, files: Files) -> Tensor | None:
-    """The vectors of a model on the meta device; None where its checkpoint is not at hand as safetensors."""
+    """Return the vectors of a model on the meta device; None where its checkpoint is not at hand as safetensors."""
     name: str | None = "/".join(filter(None, (encoder.folder, "model.safetensors")))
     if name not in files:
         name = None if encoder.folder else files.checkpoint_name
@@ -150,7 +152,7 @@ def static_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
     path = files.get("tokenizer.json")
     if path is None:
-        raise RepositoryError(f"{encoder.model}: next to its StaticEmbedding is no tokenizer.json")
+        raise RepositoryError(f"{encoder.model}: there is no tokenizer.json next to its StaticEmbedding")
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises plain exceptions
@@ -158,12 +160,12 @@ def _backend(encoder: SentenceEncoder, files: Files) -> tokenizers.Tokenizer:
 
 
 def _truncation(backend: tokenizers.Tokenizer) -> tuple[int, Literal["left", "right"]]:
-    """Where a tokenizer truncates, and on which side."""
+    """Return the length to which a tokenizer truncates, and the side."""
     said = backend.truncation or {}
     return int(said.get("max_length", _NO_LIMIT)), "left" if said.get("direction") == "left" else "right"
 
 
 def _unknown(backend: tokenizers.Tokenizer) -> int | None:
-    """The id of the token for words that the vocabulary does not have."""
+    """Return the id of the token for words that the vocabulary does not have."""
     name = getattr(backend.model, "unk_token", None)
     return backend.token_to_id(name) if isinstance(name, str) else None

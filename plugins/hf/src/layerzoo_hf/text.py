@@ -13,9 +13,11 @@ import tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from layerzoo.authoring import TextArguments
 from layerzoo.errors import RepositoryError, SampleError, WeightsError
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import sub_config
+from layerzoo_hf.embedding import PROMPT_LENGTH
 from layerzoo_hf.families import batching
 from layerzoo_hf.parts import accepts_any_argument, arguments, backbone_without_values
 from layerzoo_hf.prompts import ModelPrompts, library_tokenizer
@@ -69,6 +71,7 @@ class LibraryTokenizer:
         self.unknown = library.unk_token_id
         pads = _pads(library)
         self.pads: Mapping[str, int] = {name: pads[name] for name in pads if takes is None or name in takes}
+        self.arguments = TextArguments(_IDS, _MASK if _MASK in self.pads else None, PROMPT_LENGTH)
         self.padding_side: Literal["left", "right"] = library.padding_side
         self.truncation_side: Literal["left", "right"] = library.truncation_side
         self.cuts_plainly = _adds_nothing(library)
@@ -136,7 +139,7 @@ class LibraryTokenizer:
 
 
 def _special_tokens(library: Any) -> tuple[Sequence[int], Sequence[int]]:
-    """The special tokens before and after any text, as the tokenizer defines them: no text is tokenised for it."""
+    """Return the special tokens before and after any text, as the tokenizer defines them. No text is tokenised."""
     if isinstance(library, PreTrainedTokenizerFast):
         any_text = tokenizers.Tokenizer(tokenizers.models.WordLevel({"text": _CONTENT}, unk_token="text"))
         if library.backend_tokenizer.post_processor is not None:
@@ -149,7 +152,7 @@ def _special_tokens(library: Any) -> tuple[Sequence[int], Sequence[int]]:
 
 
 def _pads(library: Any) -> dict[str, int]:
-    """The padding value of each tensor that a tokenizer returns, as it pads itself."""
+    """Return the padding value of each tensor that a tokenizer returns, as it pads itself."""
     usual = {_IDS: library.pad_token_id or 0, _MASK: 0}
     if _adds_nothing(library):
         return usual | ({_TYPES: library.pad_token_type_id} if _TYPES in library.model_input_names else {})
@@ -170,7 +173,7 @@ def _pads(library: Any) -> dict[str, int]:
 
 
 def _adds_nothing(library: Any) -> bool:
-    """Whether a tokenizer is the fast one of the library, which gives texts to its backend as they are."""
+    """Return whether a tokenizer is the fast one of the library, which gives texts to its backend as they are."""
     kind = type(library)
     return isinstance(library, PreTrainedTokenizerFast) and all(
         getattr(kind, name) is getattr(PreTrainedTokenizerFast, name)
@@ -181,6 +184,7 @@ def _adds_nothing(library: Any) -> bool:
 class NoTokenizer:
     """Of an architecture without a checkpoint: it takes tokens, and no text."""
 
+    arguments = TextArguments(_IDS, _MASK)
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     pad = 0
@@ -197,7 +201,7 @@ class NoTokenizer:
 
 
 def describe_text(config: Any, files: Files, encoder: SentenceEncoder | None = None) -> dict[str, Any]:
-    """How long a text may be, whether it starts with a classification token, and what padding does to the network.
+    """Describe the preprocessing of texts: the longest, the classification token, and how texts share a batch.
 
     encoder: what the files of sentence-transformers say.
     """
@@ -249,7 +253,7 @@ def _has_tokenizer(files: Files) -> bool:
 
 
 def _usable(config: Any, part: Any, limit: int) -> int:
-    """How many tokens a network has positions for. limit: as its configuration and tokenizer state.
+    """Return how many tokens a network has positions for. limit: as its configuration and tokenizer state.
 
     A network that counts positions from its padding token, as RoBERTa does, has no use for the entries of its position
     table up to that one.
@@ -268,7 +272,7 @@ _MAKER = "create_position_ids_from_input_ids"
 
 
 def _may_count_after_padding(part: Any) -> bool:
-    """Whether the module of the library that defines a network has the function. Most have not, and are not built."""
+    """Return whether the library's module of a network has the function. Most do not, and are not built."""
     try:
         module = importlib.import_module(type(part).__module__.replace(".configuration_", ".modeling_"))
     except ImportError:
@@ -277,7 +281,7 @@ def _may_count_after_padding(part: Any) -> bool:
 
 
 def _positions_after_padding(module: nn.Module) -> int | None:
-    """How many positions a module has, if it counts them from its padding token; else None."""
+    """Return how many positions a module has, if it counts them from its padding token; else None."""
     table = getattr(module, "position_embeddings", None)
     first, weight = getattr(table, "padding_idx", None), getattr(table, "weight", None)
     if first is None or weight is None:

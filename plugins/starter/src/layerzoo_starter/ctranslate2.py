@@ -20,7 +20,7 @@ _DTYPES: dict[int, np.dtype[Any]] = dict(enumerate(np.dtype(name) for name in ("
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """Every variable of a model.bin by name, aliases included, in the stored types.
+    """Return every variable of a model.bin by name, aliases included, in the stored types.
 
     Little endian: version, name and revision of the specification, then for each variable its name, rank, sizes, type,
     length in bytes and values; last the aliases. A string is its length and its bytes, the last of which is NUL.
@@ -38,7 +38,7 @@ def read_model(path: Path) -> dict[str, Tensor]:
 
 
 def whisper_encoder(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder under transformers' names, in float32.
+    """Return the encoder under transformers' names, in float32.
 
     CTranslate2 stacks query, key and value in one matrix (`linear_0`); Whisper's key has no bias, which is stored as 0.
     """

@@ -27,7 +27,7 @@ from layerzoo_timm.preprocess import preprocess_of
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec) -> nn.Module:
-    """The architecture, at the input size that the spec declares where the network is made for one size only."""
+    """Return the architecture, at the input size that the spec declares where the network is made for one size only."""
     network: nn.Module = timm.create_model(**_arguments(spec), pretrained=False)
     return network
 
@@ -51,24 +51,24 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
 
 @hookimpl
 def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every architecture and pretrained tag."""
+    """Return every architecture and pretrained tag."""
     return catalogue.models()
 
 
 @hookimpl
 def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """What timm's own config.json says of a repository."""
+    """Return the model of a repository, from timm's own config.json."""
     return identify(model, files)
 
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A published checkpoint of this architecture as timm itself loads it, its own filters applied."""
+    """Return a published checkpoint of this architecture as timm itself loads it, its own filters applied."""
     return map_checkpoint(partial(timm.create_model, **_arguments(spec)), tensors)
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
-    """The arguments of `timm.create_model`. Raises: OutsideRepositoryError for what names a file or a repository."""
+    """Return the arguments of `timm.create_model`. Raises: OutsideRepositoryError for a file or a repository."""
     arguments = spec.args.to_dict()
     check_arguments(spec.id, arguments)
     known = timm.get_pretrained_cfg(arguments["name"])
@@ -79,7 +79,7 @@ def _arguments(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _family(name: str) -> str:
-    """The name of timm's model file that an architecture comes from."""
+    """Return the name of timm's model file that an architecture comes from."""
     return str(model_entrypoint(name.split(".")[0]).__module__.rpartition(".")[2])
 
 

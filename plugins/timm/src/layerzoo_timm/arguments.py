@@ -11,30 +11,8 @@ import timm
 
 from layerzoo.authoring import nearest, nearest_hint
 from layerzoo.errors import OutsideRepositoryError, RepositoryError
+from layerzoo_timm.factory import LOADING_ARGUMENTS, WRAPPING_ARGUMENTS
 
-_OF_FACTORY = frozenset(
-    {
-        "cache_dir",
-        "checkpoint_path",
-        "feature_cfg",
-        "feature_cls",
-        "features_only",
-        "kwargs_filter",
-        "model_cfg",
-        "model_cls",
-        "model_name",
-        "out_indices",
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "pretrained_filter_fn",
-        "pretrained_model_args",
-        "pretrained_strict",
-        "variant",
-    }
-)
-"""What timm's factory takes that is no argument of a network: where weights come from, how they are loaded, what the
-network is wrapped in. Those of ``create_model`` and of ``build_model_with_cfg``."""
 _PATH = re.compile(r"[/\\:]")
 """Characters that no name of an architecture has. timm takes such a name for a repository or a folder."""
 _LONGEST = 200
@@ -48,7 +26,7 @@ def check_arguments(model: str, arguments: Mapping[str, Any]) -> None:
         arguments: as a declaration's `args` have them, with the architecture as ``name``.
     Raises: OutsideRepositoryError, which names the argument and its value; RepositoryError for no name at all.
     """
-    for name in sorted(_OF_FACTORY & arguments.keys()):
+    for name in sorted((LOADING_ARGUMENTS | WRAPPING_ARGUMENTS) & arguments.keys()):
         if arguments[name] not in (None, False):
             raise _outside(model, name, arguments[name])
     architecture = arguments.get("name")

@@ -50,7 +50,7 @@ def _model(name: str, known: PretrainedCfg) -> dict[str, Any]:
 
 
 def weights_of(known: PretrainedCfg) -> str | None:
-    """Where the weights of a tag are on the hub; None where they are not there."""
+    """Return the source of a tag's weights on the hub; None where they are not there."""
     if not known.hf_hub_id:
         return None
     if known.hf_hub_filename:
@@ -60,7 +60,7 @@ def weights_of(known: PretrainedCfg) -> str | None:
 
 
 def _summary(architecture: str) -> str:
-    """What timm says of an architecture in the first line of its documentation, else of its model file."""
+    """Return the first line of timm's documentation of an architecture, else of its model file."""
     make = model_entrypoint(architecture)
     lines = (_first_line(inspect.getdoc(each)) for each in (make, sys.modules[make.__module__]))
     return next(filter(None, lines), "")

@@ -48,13 +48,13 @@ def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str
 
 
 def _fits(network: nn.Module, given: Mapping[str, Tensor]) -> bool:
-    """Whether a checkpoint is already what the network itself would save."""
+    """Return whether a checkpoint already has the keys that the network itself would save."""
     own = network.state_dict()
     return own.keys() == given.keys() and all(own[name].shape == given[name].shape for name in own)
 
 
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:
-    """A network, and by the name of its tensors what was copied into each while it was made.
+    """Return a network, and the values that were copied into each of its tensors while it was built, by name.
 
     Initialisation is skipped: no value is asked for, and on the meta device it would take most of the time.
     """

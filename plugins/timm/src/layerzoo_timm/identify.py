@@ -24,9 +24,10 @@ _FIELDS = {field.name for field in fields(PretrainedCfg)}
 
 
 def identify(model: str, files: Files) -> list[dict[str, Any]] | None:
-    """The model that a repository is, as ``timm.create_model("hf-hub:ORG/REPO")`` makes it. model: its id.
+    """Return the model of a repository, as ``timm.create_model("hf-hub:ORG/REPO")`` creates it. model: its id.
 
-    Raises: RepositoryError for a config.json that is no JSON, or that names an architecture that timm does not have.
+    Raises: RepositoryError for a config.json that is not valid JSON, or that names an architecture that timm does
+        not have.
     """
     path = files.get("config.json")
     if path is None or not isinstance(name := _said(model, path).get("architecture"), str):
@@ -56,5 +57,5 @@ def _said(model: str, path: Path) -> dict[str, Any]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise RepositoryError(f"{model}: its config.json is no JSON: {error}") from error
+        raise RepositoryError(f"{model}: its config.json is not valid JSON: {error}") from error
     return said if isinstance(said, dict) else {}

@@ -11,7 +11,7 @@ _FIT = {"center": "crop", "squash": "squash", "border": "pad"}
 
 
 def preprocess_of(pretrained_cfg: PretrainedCfg) -> dict[str, Any]:
-    """The keys of registry.yaml's ``preprocess`` that give what timm's own evaluation transform gives, bit for bit.
+    """Return timm's evaluation transform as the ``preprocess`` of a registry.yaml. Results are equal bit for bit.
 
     Equal to ``timm.data.create_transform(**timm.data.resolve_model_data_config(model))`` for a model of this tag, at
     the input size of training (timm's default), not at ``test_input_size``.

@@ -24,7 +24,7 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 
 
 def _base(spec: ModelSpec, base: ModelSpec) -> ModelSpec | str:
-    """The image model, at the size that the video model states for its frames where the user declared both."""
+    """Return the image model, at the size that the video model states for its frames where the user declared both."""
     image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else None
     if base.plugin is not None or image is None or image.processor is not None:
         return base.id  # a repository is found by its id, and is made for the size of its configuration

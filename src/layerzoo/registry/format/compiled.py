@@ -63,11 +63,11 @@ def _width(layers: Sequence[Mapping[str, Any]], default: Mapping[str, str]) -> i
 
 def _named(layers: Sequence[Mapping[str, Any]], selector: str) -> Layer | None:
     """Return the layer that a selector selects; None if it selects several, or only a trace can tell."""
-    for each in layers:  # constructing all layers takes as long as the rest of the compilation
-        if each["name"] == selector:
-            return layer_from_dict(each)
+    for layer in layers:  # constructing all layers takes as long as the rest of the compilation
+        if layer["name"] == selector:
+            return layer_from_dict(layer)
     try:
-        found = select([layer_from_dict(each) for each in layers], selector, model="")
+        found = select([layer_from_dict(layer) for layer in layers], selector, model="")
     except (LayerError, UnknownLayerError):
         return None
     return found[0] if len(found) == 1 else None
@@ -96,7 +96,7 @@ class Head:
     sha256: str | None = None
     """The digest of the file when it was read."""
     unreadable: str | None = None
-    """Why the file is no registry file at all: a pipe, a folder, not text, too large."""
+    """Why the file is not a registry file at all: a pipe, a folder, not text, too large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,17 +121,17 @@ def parse_document(text: str, number: int | None = None) -> Document:
     try:
         return _DocumentBuilder(yaml.parse(text, Loader=_LOADER), lines).document()
     except yaml.MarkedYAMLError as error:
-        if "Unicode character escape" in str(error.problem):
-            raise _half_a_character(text, lines) from None
         mark = error.problem_mark or error.context_mark
         start = mark.index if mark else 0
+        if half := _half_a_character(text, lines, start):
+            raise half from None
         message = f"not valid YAML: {_explained(error, lines)}"
         raise DocumentError(message, lines.position(start, start + 1)) from None
     except yaml.YAMLError as error:
         raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}", lines.position(0, 1)) from None
     except UnicodeError:
         # Some versions of libyaml decode escapes such as "\ud800" to lone surrogates.
-        raise _half_a_character(text, lines) from None
+        raise _half_a_character(text, lines) or DocumentError("not valid Unicode", lines.position(0, 1)) from None
 
 
 def _explained(error: yaml.MarkedYAMLError, lines: Lines) -> str:
@@ -143,11 +143,18 @@ def _explained(error: yaml.MarkedYAMLError, lines: Lines) -> str:
     return f"{problem}, {error.context} that begins in line {line}"
 
 
-def _half_a_character(text: str, lines: Lines) -> DocumentError:
-    found = _HALF_A_CHARACTER.search(text)
-    position = lines.position(*found.span()) if found else lines.position(0, 1)
+def _half_a_character(text: str, lines: Lines, at: int | None = None) -> DocumentError | None:
+    """Return the error for an escape of half a character; None where there is none.
+
+    at: an index within the escape; None for the first escape of the text.
+    """
+    escapes = _HALF_A_CHARACTER.finditer(text)
+    escape = next((found for found in escapes if at is None or found.start() <= at < found.end()), None)
+    if escape is None:
+        return None
     return DocumentError(
-        "half a character: YAML wants \\U0001f600 for \\ud83d\\ude00, or the character itself", position
+        "half a character: YAML wants \\U0001f600 for \\ud83d\\ude00, or the character itself",
+        lines.position(*escape.span()),
     )
 
 

@@ -137,7 +137,7 @@ def _square(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if not 1 <= value <= MAX_SIZE:
-        raise ValueError(f"{show(value)} is no size: 1 to {MAX_SIZE}")
+        raise ValueError(f"{show(value)} is not a size: 1 to {MAX_SIZE}")
     return [value, value]
 
 
@@ -384,8 +384,8 @@ class WeightsForm(Form):
         pattern = _SOURCES.get(scheme)
         if not pattern or not pattern.fullmatch(self.source):
             raise ValueError(
-                f"'{shorten(self.source)}' is no source of weights. Possible: package://DISTRIBUTION/PATH, file:PATH, "
-                "https://HOST/PATH, hf://ORG/REPO[@REVISION][/FILE]"
+                f"'{shorten(self.source)}' is not a source of weights. Possible: package://DISTRIBUTION/PATH, "
+                "file:PATH, https://HOST/PATH, hf://ORG/REPO[@REVISION][/FILE]"
             )
         if scheme != "file" and any(part in {".", ".."} for part in self.source.split("/")):
             raise ValueError(f"the path of '{shorten(self.source)}' must not hold . or ..")

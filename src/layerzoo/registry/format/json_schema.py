@@ -96,7 +96,7 @@ def _docstrings_of_module(name: str) -> dict[str, dict[str, str]]:
     """Read the docstrings of attributes, which Python discards, from the source: by class and attribute."""
     source = inspect.getsource(__import__(name, fromlist=["*"]))
     classes = [statement for statement in ast.parse(source).body if isinstance(statement, ast.ClassDef)]
-    return {each.name: _docstrings_of_class(each) for each in classes}
+    return {node.name: _docstrings_of_class(node) for node in classes}
 
 
 def _docstrings_of_class(definition: ast.ClassDef) -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from layerzoo.errors import nearest, nearest_hint
 from layerzoo.registry.format.diagnostics import Code, visible
@@ -36,7 +35,7 @@ class Mistake:
 
 
 class UnknownWordError(ValueError):
-    """A word that is none of the possible ones; ``nearest`` are the most similar ones."""
+    """A word that is not one of the possible ones; ``nearest`` are the most similar ones."""
 
     def __init__(self, message: str, asked: str, words: Sequence[str]) -> None:
         super().__init__(f"{message}. {hint(asked, words)}")
@@ -101,7 +100,7 @@ def explain(form: Any, error: Mapping[str, Any]) -> Mistake:
     if kind == "too_long":
         return Mistake(loc, "wrong-value", f"{_values(len(given))} too many: {error['ctx']['max_length']} are wanted")
     if kind == "literal_error":
-        possible = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
+        possible = _choices(_type_at(form, loc))
         close = tuple(nearest(str(given), possible))
         message = f"{show(given)} is not possible here. {hint(str(given), possible)}"
         return Mistake(loc, "wrong-value", message, nearest=close)
@@ -132,6 +131,13 @@ def _type_at(form: Any, loc: Loc) -> Any:
     for step in loc:
         form = form.model_fields[step].annotation if hasattr(form, "model_fields") else get_args(form)[-1]
     return form
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return the words that a type allows, of all its literals."""
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    return [word for part in get_args(kind) for word in _choices(part)]
 
 
 def _values(number: int) -> str:

@@ -91,11 +91,11 @@ def check_catalogue_head(data: Mapping[str, Any]) -> tuple[dict[str, Any] | None
 
 
 def _mistakes_in_common(common: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield the mistakes that all models of a catalogue share. Missing keys are no mistakes: its lines have them."""
+    """Yield the mistakes that all models of a catalogue share. Missing keys are not mistakes: its lines have them."""
     if not common:
         return
     _, mistakes = check_model("common", common, Path())
-    yield from (replace(each, loc=("common", *each.loc)) for each in mistakes if each.code != "missing-key")
+    yield from (replace(mistake, loc=("common", *mistake.loc)) for mistake in mistakes if mistake.code != "missing-key")
 
 
 def _checked(kind: type[FormT], data: Mapping[str, Any], vital: Sequence[Loc]) -> tuple[FormT | None, list[Mistake]]:
@@ -283,7 +283,7 @@ def _invalid_name(name: str) -> str | None:
     if not _LAYER.fullmatch(name):
         return f"'{shorten(name)}' is not a layer's name: words and numbers between dots, as in stage.1.block.0"
     if name in _SELECTORS:
-        return f"'{name}' is a selector, which is no valid name for a layer"
+        return f"'{name}' is a selector, which is not a valid name for a layer"
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from layerzoo.registry.format.source import RegistrySource
 from layerzoo.registry.index.reader import MAX_ALIASES
 from layerzoo.registry.index.visibility import Declaration
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
-from layerzoo.spec import KINDS, ModelSpec
+from layerzoo.spec import KINDS, MissingFieldsError, ModelSpec
 
 if TYPE_CHECKING:
     from layerzoo.registry.index.reader import IndexReader
@@ -148,12 +147,13 @@ def _of_alias(name: str, model: str, error: LayerzooError) -> LayerzooError:
 
 
 def _built(plain: dict[str, Any]) -> ModelSpec:
+    both = f"{plain['id']} and its base {plain.get('base')}"  # only a model with a base is not checked as a whole
     try:
         return ModelSpec.from_dict(plain)
-    except TypeError as error:  # a field without a default is missing, which only a model with a base may omit
-        both = f"{plain['id']} and its base {plain.get('base')}"
-        missing = ", ".join(re.findall(r"'(\w+)'", str(error)))
-        raise RegistryError(f"{both} together are incomplete: {missing or error} is missing") from None
+    except MissingFieldsError as error:
+        raise RegistryError(f"{both} together are incomplete: {', '.join(error.missing)} is missing") from None
+    except TypeError as error:
+        raise RegistryError(f"{both} do not fit together: {error}") from None
 
 
 _TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")

@@ -21,25 +21,29 @@ class Manifests:
 
     def named(self, name: str) -> PluginManifest | None:
         """Return the plugin of a namespace or a distribution, usable ones first; None if there is none."""
-        called = [each for each in self._reader.environment.installed if each.is_called(name)]
+        called = [plugin for plugin in self._reader.environment.installed if plugin.is_called(name)]
         return self.of(min(called, key=_precedence)) if called else None
 
     def offering(self, builder: str) -> list[PluginManifest]:
         """Return the plugins that offer a builder."""
         installed = self._reader.environment.installed
-        return [self.of(each) for each in installed if any(builder in file.builders for file in self._files(each))]
+        return [
+            self.of(plugin) for plugin in installed if any(builder in file.builders for file in self._files(plugin))
+        ]
 
     def builders(self) -> list[str]:
         """Return all builders of installed plugins."""
-        return sorted({builder for each in self._reader.sources for builder in each.builders})
+        return sorted({builder for source in self._reader.sources for builder in source.builders})
 
     def catalogue(self, plugin: PluginManifest) -> str | None:
         """Return the path of the catalogue that a plugin's registry file names; None if it names none."""
-        return next((each.head["catalogue"] for each in self._reader.sources if each.source.path == plugin.path), None)
+        return next(
+            (source.head["catalogue"] for source in self._reader.sources if source.source.path == plugin.path), None
+        )
 
     def hub(self, plugin: PluginManifest) -> str | None:
         """Return the builder of a plugin for repositories of the hub; None if it has none."""
-        return next((each.head["hub"] for each in self._reader.sources if each.source.path == plugin.path), None)
+        return next((source.head["hub"] for source in self._reader.sources if source.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
         """Return the manifest of one entry point."""
@@ -81,7 +85,9 @@ class Manifests:
     def _files(self, installed: Installed) -> list[IndexedSource]:
         """Return the plugin's registry file, then its catalogue."""
         owner = (installed.namespace, installed.distribution)
-        return [each for each in self._reader.sources if (each.source.namespace, each.source.distribution) == owner]
+        return [
+            source for source in self._reader.sources if (source.source.namespace, source.source.distribution) == owner
+        ]
 
     def _count(self, file: IndexedSource) -> int:
         return self._reader.count(file.id)

@@ -165,14 +165,14 @@ class IndexReader:
         """Return the models of some files that have a base, each with the number of its row."""
         sql = (
             f"SELECT m.row, m.source, m.spec FROM models AS m WHERE m.base IS NOT NULL AND {self._visibility.models} "
-            f"AND m.source IN ({listed(each.id for each in sources)})"
+            f"AND m.source IN ({listed(source.id for source in sources)})"
         )
         return [(number, self._visibility.row(*found)) for number, *found in self._database.rows(sql)]
 
     @_query
     def has_based(self, sources: Iterable[IndexedSource]) -> bool:
         """Return whether some files have models with a base."""
-        ids = listed(each.id for each in sources)
+        ids = listed(source.id for source in sources)
         sql = f"SELECT 1 FROM models INDEXED BY models_with_base WHERE base IS NOT NULL AND source IN ({ids}) LIMIT 1"
         return bool(self._database.rows(sql))
 
@@ -218,7 +218,7 @@ class IndexReader:
         names = {name for source in own for name in self.declared(source)}
         meant = {*entries, *(target for entry in entries for target in self._targets(entry))}
         wildcards = [entry for entry in meant if entry.endswith("/*")]
-        return (names & meant) | {name for name in names if any(covers(each, name) for each in wildcards)}
+        return (names & meant) | {name for name in names if any(covers(wildcard, name) for wildcard in wildcards)}
 
     @_query
     def ids(self, limit: int) -> list[str]:
@@ -288,7 +288,7 @@ class IndexReader:
         return found
 
     def _key(self, sources: Sequence[IndexedSource]) -> str:
-        return json.dumps([compiler_version(), [each.edition for each in sources], self._visibility.disabled])
+        return json.dumps([compiler_version(), [source.edition for source in sources], self._visibility.disabled])
 
     # ------------------------------------------------------------ aliases and diagnostics
 
@@ -302,7 +302,7 @@ class IndexReader:
         sql = f"SELECT source, target FROM aliases WHERE alias = ? AND source IN ({self._visibility.ids})"
         for name in dict.fromkeys((alias, alias.removeprefix(f"{USER_NAMESPACE}/"))):
             found: dict[int, str] = dict(self._database.rows(sql, (name,)))
-            if target := next((found[each] for each in self._visibility.sources if each in found), None):
+            if target := next((found[source] for source in self._visibility.sources if source in found), None):
                 return target
         return None
 
@@ -388,16 +388,16 @@ class IndexReader:
     @_query
     def disabling(self, model: str) -> str | None:
         """Return the entry of ``disable`` that covers a model, as written: its id, its namespace or an alias."""
-        written: list[str] = [entry for each in self.sources for entry in each.head["disabled"]]
+        written: list[str] = [entry for source in self.sources for entry in source.head["disabled"]]
         return next((entry for entry in written if covers(entry, model) or model in self._targets(entry)), None)
 
     @_query
     def unused_disabled(self) -> list[tuple[RegistrySource, str]]:
         """Return the entries of ``disable`` that cover no model, each with its file."""
         return [
-            (each.source, entry)
-            for each in self.sources
-            for entry in each.head["disabled"]
+            (source.source, entry)
+            for source in self.sources
+            for entry in source.head["disabled"]
             if not any(map(self._is_declared, (entry, *self._targets(entry))))
         ]
 
@@ -411,10 +411,10 @@ class IndexReader:
     def _states(self) -> Iterable[tuple[str, str | None]]:
         """Return each visible file and its fingerprint when it was read; None for a missing file."""
         sources = self.sources
-        files = [each.path for each in self.environment.sources()]
-        catalogues = [path for each in sources if (path := each.head["catalogue"])]
+        files = [source.path for source in self.environment.sources()]
+        catalogues = [path for source in sources if (path := source.head["catalogue"])]
         absent: dict[str, str | None] = dict.fromkeys([*files, *catalogues])
-        return (absent | {each.source.path: each.state for each in sources}).items()
+        return (absent | {source.source.path: source.state for source in sources}).items()
 
 
 _readers: weakref.WeakSet[IndexReader] = weakref.WeakSet()

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from layerzoo.errors import LayerzooError, NotFoundError, RegistryError, nearest_hint
 from layerzoo.registry.format.diagnostics import Diagnostic, Position
 from layerzoo.registry.format.source import RegistrySource, full_id
-from layerzoo.registry.index.inheritance import Inheritance
 from layerzoo.registry.index.models import Specs
 from layerzoo.registry.index.reader import MAX_ALIASES, IndexReader
 from layerzoo.registry.index.repositories import Repositories
 from layerzoo.registry.index.unknown import COMPARED_NAMES, Unknown, few_hints, nearest_within_limit
-from layerzoo.registry.index.visibility import covers
+from layerzoo.registry.index.visibility import Declaration, covers
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:
@@ -37,11 +36,16 @@ class References:
     """The references of registry files to models."""
 
     def __init__(
-        self, reader: IndexReader, specs: Specs, inheritance: Inheritance, unknown: Unknown, repositories: Repositories
+        self,
+        reader: IndexReader,
+        specs: Specs,
+        unusable: Callable[[], list[Declaration]],
+        unknown: Unknown,
+        repositories: Repositories,
     ) -> None:
         self._reader = reader
         self._specs = specs
-        self._inheritance = inheritance
+        self._unusable = unusable
         self._unknown = unknown
         self._repositories = repositories
 
@@ -59,12 +63,12 @@ class References:
         """Return where a model is declared: FILE:LINE, or FILE for a catalogue; None if there is no such model."""
         if (row := self._specs.find(model)) is None:
             return None
-        if any(row.source.path == each.head["catalogue"] for each in self._reader.sources):
+        if any(row.source.path == source.head["catalogue"] for source in self._reader.sources):
             return row.source.path
         return f"{row.source.path}:{_Positions([]).model(row.source, model).line}"
 
     def _found(self) -> Iterator[Diagnostic]:
-        files = _Positions([path for each in self._reader.sources if (path := each.head["catalogue"])])
+        files = _Positions([path for source in self._reader.sources if (path := source.head["catalogue"])])
         yield from self._catalogues(files)
         yield from self._aliases(files)
         yield from self._bases(files)
@@ -73,10 +77,10 @@ class References:
         yield from self._defaults(files)
 
     def _catalogues(self, files: _Positions) -> Iterator[Diagnostic]:
-        for each in self._reader.sources:
-            if (path := each.head["catalogue"]) and not os.path.lexists(path):
+        for source in self._reader.sources:
+            if (path := source.head["catalogue"]) and not os.path.lexists(path):
                 message = f"there is no file {Path(path).name} next to this one"
-                yield _diagnostic(each.source, files.position(each.source, ("catalogue",)), message)
+                yield _diagnostic(source.source, files.position(source.source, ("catalogue",)), message)
 
     def _aliases(self, files: _Positions) -> Iterator[Diagnostic]:
         disabled = self._reader.disabled()
@@ -105,7 +109,7 @@ class References:
         return name == alias and all(self._specs.find(each) is None for each in seen)
 
     def _bases(self, files: _Positions) -> Iterator[Diagnostic]:
-        for row in self._inheritance.unusable():
+        for row in self._unusable():
             try:
                 self._specs.whole(row)
             except LayerzooError as error:
@@ -118,7 +122,7 @@ class References:
 
     def _bases_of_invalid_models(self, files: _Positions) -> Iterator[Diagnostic]:
         """Report them together with the other mistakes of the model, so that the author can correct all at once."""
-        sources = {each.source.path: each.source for each in self._reader.sources}
+        sources = {source.source.path: source.source for source in self._reader.sources}
         wrong = self._reader.diagnostics()
         for path, model in sorted({(found.path, found.model) for found in wrong if found.model is not None}):
             base = files.written_base(sources[path], model) if path in sources else None
@@ -138,19 +142,19 @@ class References:
 
     def _defaults(self, files: _Positions) -> Iterator[Diagnostic]:
         published = self._unknown.published()
-        installed = {each.namespace for each in self._reader.environment.installed if each.state == "ok"}
-        for each in self._reader.sources:
-            for modality, model in each.head["defaults"].items():
+        installed = {plugin.namespace for plugin in self._reader.environment.installed if plugin.state == "ok"}
+        for source in self._reader.sources:
+            for modality, model in source.head["defaults"].items():
                 namespace = model.partition("/")[0]
                 is_known = namespace in installed or namespace not in published
-                # Models of plugins that are not installed or not usable are no mistake of this file.
+                # Models of plugins that are not installed or not usable are not a mistake of this file.
                 if not is_known or self._specs.find(self._specs.resolved(model)) is not None:
                     continue
-                error = self._reason(model, each.source)
+                error = self._reason(model, source.source)
                 if isinstance(error, NotFoundError):
                     message = f"the default for {modality} cannot be resolved: {error}"
-                    position = files.position(each.source, ("defaults", modality))
-                    yield _diagnostic(each.source, position, message, error)
+                    position = files.position(source.source, ("defaults", modality))
+                    yield _diagnostic(source.source, position, message, error)
 
     def _reason(self, name: str, source: RegistrySource) -> LayerzooError | None:
         """Return why a name is dangling; None if the file is not at fault."""

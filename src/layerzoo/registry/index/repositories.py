@@ -71,7 +71,7 @@ class Identification:
 
     def spec(self, repository: Repository) -> ModelSpec:
         """Return the spec. Raises: UnknownModelError if the network does not take the modality of the id."""
-        known = {each["modality"]: each for each in self.models}
+        known = {model["modality"]: model for model in self.models}
         asked = repository.modality or next(iter(known))
         if asked not in known:
             names = [repository.called(None if at == 0 else each) for at, each in enumerate(known)]
@@ -158,8 +158,8 @@ def read_identification(repository: Repository, commit: str | None) -> Identific
         plain = json.loads((_folder(repository) / f"{commit}.json").read_text(encoding="utf-8"))
         found = Identification(commit, plain["models"], plain["versions"])
         if plain["format"] == _FORMAT and found.models:
-            for each in found.models:
-                ModelSpec.from_dict({**each, "id": "", "builder": ""})
+            for model in found.models:
+                ModelSpec.from_dict({**model, "id": "", "builder": ""})
             return found
     return None
 

@@ -118,7 +118,7 @@ class Unknown:
             return NotFoundError(f"the plugin '{asked}' is not available, because {_LEFT_OUT}", asked=asked)
         if asked in self.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
-        names = list(dict.fromkeys(each.namespace for each in self._reader.environment.installed))
+        names = list(dict.fromkeys(plugin.namespace for plugin in self._reader.environment.installed))
         close = nearest(asked, names)
         message = f"there is no plugin '{asked}'. {nearest_hint(close)}Installed: {', '.join(names)}"
         return NotFoundError(message, asked=asked, nearest=close)
@@ -139,7 +139,9 @@ class Unknown:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Return ``package``, ``summary``, ``builders`` and ``hub`` of published plugins, by namespace."""
-        return {name: dict(facts) for each in self._reader.sources for name, facts in each.head["published"].items()}
+        return {
+            name: dict(facts) for source in self._reader.sources for name, facts in source.head["published"].items()
+        }
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:
         manifest = self._manifests.named(namespace)

@@ -44,14 +44,14 @@ class Visibility:
     """
 
     def __init__(self, sources: Sequence[IndexedSource], installed: Sequence[Installed]) -> None:
-        self.sources = {each.id: each for each in sources}
-        self.here = [each for each in sources if each.source.role != "published"]
+        self.sources = {source.id: source for source in sources}
+        self.here = [source for source in sources if source.source.role != "published"]
         """All files but the list of models that can be installed."""
         self.ids = listed(each.id for each in self.here)
-        self.disabled = [entry for each in sources for entry in each.head["disabled"]]
+        self.disabled = [entry for source in sources for entry in source.head["disabled"]]
         """Ids, or ``namespace/*``, that the user's files disable."""
         self._installed = installed
-        self._published = listed(each.id for each in sources if each.source.role == "published")
+        self._published = listed(source.id for source in sources if source.source.role == "published")
 
     @property
     def models(self) -> str:
@@ -69,7 +69,7 @@ class Visibility:
         condition = f"f.scope IN ({', '.join(filter(None, [*map(str, scopes), published])) or 'NULL'})"
         condition += self._visible("f.scope", "f.id")
         if published:
-            owned = any_of(f"{each.namespace}/*" for each in self._installed)
+            owned = any_of(f"{plugin.namespace}/*" for plugin in self._installed)
             condition += f" AND NOT (f.scope IN ({published}) AND {owned})"
         return condition
 
@@ -80,14 +80,14 @@ class Visibility:
     def namespaces_of(self, plugin: str) -> list[str]:
         """Return the namespaces of a plugin, by its namespace or its distribution."""
         known = {each.namespace for each in self._installed if each.is_called(plugin)}
-        packages = (each.head["published"] for each in self.sources.values())
+        packages = (source.head["published"] for source in self.sources.values())
         known |= {name for facts in packages for name, each in facts.items() if plugin in (name, each["package"])}
         known |= {USER_NAMESPACE} & {plugin}
         return sorted(known)
 
     def package(self, namespace: str) -> str | None:
         """Return the distribution that provides a namespace; None if it is unknown."""
-        known = (each.head["published"].get(namespace) for each in self.sources.values())
+        known = (source.head["published"].get(namespace) for source in self.sources.values())
         return next((facts["package"] for facts in known if facts), None)
 
     def _visible(self, source: str, id: str) -> str:

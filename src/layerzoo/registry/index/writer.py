@@ -134,8 +134,10 @@ class Index:
         rows = iter(rows)
         while batch := list(islice(rows, _BATCH)):
             diagnostics = [row for row in batch if isinstance(row, Diagnostic)]
-            is_readable = is_readable and all(each.code != "unreadable" for each in diagnostics)
-            fields = [(source, each.model, json.dumps(dataclasses.asdict(each))) for each in diagnostics]
+            is_readable = is_readable and all(diagnostic.code != "unreadable" for diagnostic in diagnostics)
+            fields = [
+                (source, diagnostic.model, json.dumps(dataclasses.asdict(diagnostic))) for diagnostic in diagnostics
+            ]
             self._database.write_many("INSERT INTO diagnostics VALUES (?, ?, ?)", fields)
             self._insert_models(source, [row for row in batch if not isinstance(row, Diagnostic)], read)
         return is_readable
@@ -260,5 +262,5 @@ def compiler_files() -> dict[str, str]:
     files = {name: f"{_PACKAGE}/{name}" for name in _COMPILER_FILES}
     for folder in _COMPILER_FOLDERS:
         with os.scandir(f"{_PACKAGE}/{folder}") as entries:
-            files |= {f"{folder}/{each.name}": each.path for each in entries if each.name.endswith(".py")}
+            files |= {f"{folder}/{entry.name}": entry.path for entry in entries if entry.name.endswith(".py")}
     return files

@@ -99,7 +99,9 @@ def _requirements(distribution: str, extras: frozenset[str]) -> Iterator[Require
         marker = requirement.marker
         is_plain = marker is None or marker.evaluate({"extra": ""})
         if extras:
-            is_wanted = not is_plain and any(marker is not None and marker.evaluate({"extra": each}) for each in extras)
+            is_wanted = not is_plain and any(
+                marker is not None and marker.evaluate({"extra": extra}) for extra in extras
+            )
         else:
             is_wanted = is_plain
         if is_wanted:

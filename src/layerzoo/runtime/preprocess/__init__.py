@@ -6,7 +6,7 @@ from typing import Any
 
 from layerzoo.bounds import check_input
 from layerzoo.errors import PluginError, UsageError
-from layerzoo.media.text import Tokenizer
+from layerzoo.media.text import TOKENIZER_MEMBERS, Tokenizer
 from layerzoo.runtime.preprocess.audio import AudioPreprocessor
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
 from layerzoo.runtime.preprocess.image import ImagePreprocessor
@@ -37,9 +37,11 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
     declared = spec.preprocess
     check_input(declared, of=spec.id)
     if not (plugin_part is None or callable(plugin_part) or isinstance(plugin_part, Tokenizer)):
+        missing = [name for name in TOKENIZER_MEMBERS if not hasattr(plugin_part, name)]
+        detail = f", which has no {', '.join(missing)}" if hasattr(plugin_part, "encode") else ""
         raise PluginError(
             f"the hook layerzoo_preprocess answers {type(plugin_part).__name__} for {spec.id}: "
-            "it takes a callable, or a tokenizer for text",
+            f"it takes a callable, or a tokenizer for text{detail}",
             plugin=spec.builder,
         )
     image = declared.image if isinstance(declared, VideoPreprocess) else declared
@@ -57,12 +59,12 @@ def preprocessor(spec: ModelSpec, plugin_part: Any) -> Preprocessor:
         return VideoPreprocessor(declared, plugin_part, model=spec.id, plugin=spec.builder)
     if isinstance(declared, TextPreprocess) and isinstance(plugin_part, Tokenizer):
         return TextPreprocessor(declared, plugin_part)
-    missing = (
+    reason = (
         "declares no `preprocess`, and its library knows none"
         if declared is None
         else "has no tokenizer: the hook layerzoo_preprocess of its plugin gave none"
     )
-    raise PluginError(f"{spec.id} {missing}, so that its features would be a guess", plugin=spec.builder)
+    raise PluginError(f"{spec.id} {reason}, so that its features would be a guess", plugin=spec.builder)
 
 
 def prompted(preprocess: Preprocessor, prompt: str, *, model: str) -> Preprocessor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
+from layerzoo.media.inputs import AudioInputs
 from layerzoo.media.operations import Part, array_of
 from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Enlargement
@@ -74,15 +75,16 @@ class AudioPreprocessor(Preprocessor):
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
             window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
-        made = self._transformed(window) if self._transform else window.T
-        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made, dtype=np.float32)}
-        mask = _mask(inputs)
-        if mask is None or padded:
-            return InputRow(inputs, valid=true, total=(self._window or true) if padded else true)
-        row = InputRow(inputs, valid=true * int(mask.sum()) // len(mask), total=true)
+        made = self._transformed(window) if self._transform else AudioInputs({"waveform": window.T})
+        row = InputRow(made.inputs, valid=true, total=true, mask=made.mask, mask_is_optional=made.mask_is_optional)
+        if padded:
+            return replace(row, total=self._window or true)
+        if (mask := _mask(row)) is None:
+            return row
+        row = replace(row, valid=true * int(mask.sum()) // len(mask))
         return _padded(row) if self._padded_to_buckets and true >= self._frame else row
 
-    def _transformed(self, window: NDArray[np.float32]) -> Any:
+    def _transformed(self, window: NDArray[np.float32]) -> AudioInputs:
         assert self._transform is not None
         try:
             return self._made(window)
@@ -93,13 +95,14 @@ class AudioPreprocessor(Preprocessor):
                 ) from error
             raise
 
-    def _made(self, window: NDArray[np.float32]) -> Any:
+    def _made(self, window: NDArray[np.float32]) -> AudioInputs:
         """Apply the plugin's transformation. Raises: ValueError where it returns no position."""
         assert self._transform is not None
         made = self._transform(window.T)
-        inputs = made if isinstance(made, Mapping) else {"waveform": np.asarray(made)}
-        mask = _mask(inputs)
-        if next(iter(inputs.values())).size == 0 or (mask is not None and not mask.any()):
+        if not isinstance(made, AudioInputs):
+            made = AudioInputs({"waveform": np.asarray(made, dtype=np.float32)})
+        mask = _mask(made)
+        if next(iter(made.inputs.values())).size == 0 or (mask is not None and not mask.any()):
             raise ValueError("the feature extractor returns nothing")
         return made
 
@@ -137,9 +140,9 @@ class AudioPreprocessor(Preprocessor):
         A `token` axis holds the patches of a spectrogram, band by band. Valid and padded patches alternate there,
         and all of them are pooled, as in the network's own pooled vector.
         """
-        if len({row.total for row in rows}) == 1 and all(_hides_nothing(row) for row in rows):
+        if len({row.total for row in rows}) == 1 and all(_is_all_ones(row) for row in rows):
             rows = [_without_mask(row) for row in rows]
-        masked = self.declared.pad == "window" or _mask(rows[0].inputs) is not None
+        masked = self.declared.pad == "window" or _mask(rows[0]) is not None
         pad = dict.fromkeys(rows[0].inputs, 0) if self.declared.batching == "tolerance" else None
         batch = collate(rows, pad=pad, masked=masked, sequence_axes=SEQUENCE_AXES - {"token"})
         return replace(batch, frame_hop=self.declared.frame_hop_samples)
@@ -149,7 +152,8 @@ class AudioPreprocessor(Preprocessor):
         return tuple((name, array.shape) for name, array in row.inputs.items())
 
     def _may_pad(self, rows: Sequence[InputRow]) -> bool:
-        return self.declared.batching == "tolerance" and all("attention_mask" in row.inputs for row in rows)
+        have_masks = all(row.mask is not None and row.mask_is_optional for row in rows)
+        return self.declared.batching == "tolerance" and have_masks
 
     def example(self, count: int, enlargement: Enlargement | None = None) -> Batch | None:
         if enlargement not in (None, "all", "length"):
@@ -179,18 +183,20 @@ def _padded(row: InputRow) -> InputRow:
     return replace(row, inputs=inputs, total=total)
 
 
-def _mask(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+def _mask(row: InputRow | AudioInputs) -> NDArray[Any] | None:
     """Return the attention mask of a row, if it has one."""
-    return next((array for name, array in inputs.items() if name.endswith("mask")), None)
+    return None if row.mask is None else row.inputs[row.mask]
 
 
-def _hides_nothing(row: InputRow) -> bool:
-    return "attention_mask" in row.inputs and bool(row.inputs["attention_mask"].all())
+def _is_all_ones(row: InputRow) -> bool:
+    """Return whether a row has a mask that can be omitted."""
+    mask = _mask(row)
+    return mask is not None and row.mask_is_optional and bool(mask.all())
 
 
 def _without_mask(row: InputRow) -> InputRow:
     """Return a row without its mask, so that the network runs faster."""
-    return replace(row, inputs={name: array for name, array in row.inputs.items() if name != "attention_mask"})
+    return replace(row, inputs={name: array for name, array in row.inputs.items() if name != row.mask}, mask=None)
 
 
 _ANY = 1 << 62

@@ -35,6 +35,7 @@ class TextPreprocessor(Preprocessor):
         self.cls_token = declared.cls_token
         self.uneven_rows = declared.batching != "exact"
         self._tokenizer = tokenizer
+        self._arguments = tokenizer.arguments
         self.overlap = overlap
         self.prompt = choose_prompt(None, tokenizer, model="", max_tokens=declared.max_tokens)
 
@@ -82,7 +83,7 @@ class TextPreprocessor(Preprocessor):
             self._row(chunk.ids, None if whole else chunk.span, special=chunk.special, others=chunk.others)
             for chunk in tokens.chunks
         ]
-        return Prepared(_without_prompt(rows, self.prompt), text.counts(checked, tokens))
+        return Prepared(_without_prompt(rows, self.prompt, self._arguments), text.counts(checked, tokens))
 
     def unknown_words(self, source: str | bytes) -> list[str]:
         """Return the words of a text that are not in the vocabulary, in order. Raises: SampleError."""
@@ -105,7 +106,7 @@ class TextPreprocessor(Preprocessor):
         special: tuple[int, int] = (0, 0),
         others: Mapping[str, Sequence[int]] = _NOTHING,
     ) -> InputRow:
-        row = token_row(ids, span, special=special, others=others, masked="attention_mask" in self._pads)
+        row = token_row(ids, span, special=special, others=others, arguments=self._arguments)
         return self._padded(row) if self.declared.batching == "exact" else row
 
     def _padded(self, row: InputRow) -> InputRow:
@@ -121,7 +122,7 @@ class TextPreprocessor(Preprocessor):
         inputs = {
             name: np.pad(array, (missing, 0) if left else (0, missing), constant_values=self._pads.get(name, 0))
             for name, array in row.inputs.items()
-            if is_masked or name != "attention_mask"
+            if is_masked or name != self._arguments.mask
         }
         total = self.declared.max_tokens
         return replace(row, inputs=inputs, total=total, offset=missing if left else 0)
@@ -131,7 +132,8 @@ class TextPreprocessor(Preprocessor):
         """Padding value of each tensor, by the name of its argument."""
         if text.gives_tensors(self._tokenizer):
             return self._tokenizer.pads
-        return {text.IDS: self._tokenizer.pad, "attention_mask": 0}
+        padding = {self._arguments.ids: self._tokenizer.pad}
+        return padding if self._arguments.mask is None else padding | {self._arguments.mask: 0}
 
     def _special(self, ids: Sequence[int]) -> tuple[int, int]:
         """Count the special tokens at the beginning and at the end of a row."""
@@ -157,18 +159,19 @@ class TextPreprocessor(Preprocessor):
             return None
         length = min(EXAMPLE_TOKENS, self.declared.max_tokens // 2) * (2 if enlargement else 1)
         ids = [*self._tokenizer.prefix, *self._tokenizer.suffix] or [self._tokenizer.pad]
-        others = {name: [0] * length for name in self._pads if name not in (text.IDS, "attention_mask")}
-        row = token_row((ids * length)[:length], others=others, masked="attention_mask" in self._pads)
+        known = (self._arguments.ids, self._arguments.mask)
+        others = {name: [0] * length for name in self._pads if name not in known}
+        row = token_row((ids * length)[:length], others=others, arguments=self._arguments)
         return self.collate([row] * count)
 
 
-def _without_prompt(rows: list[InputRow], prompt: Prompt) -> list[InputRow]:
+def _without_prompt(rows: list[InputRow], prompt: Prompt, arguments: text.TextArguments) -> list[InputRow]:
     """Mark the tokens of a prompt that the model does not pool, in the first row of a text."""
-    if prompt.excluded_tokens is None:
+    if prompt.excluded_tokens is None or arguments.prompt_length is None:
         return rows
     lengths = [prompt.excluded_tokens, *[0] * (len(rows) - 1)]
     return [
-        replace(row, inputs={**row.inputs, "prompt_length": np.array([length], dtype=np.int64)})
+        replace(row, inputs={**row.inputs, arguments.prompt_length: np.array([length], dtype=np.int64)})
         for row, length in zip(rows, lengths, strict=True)
     ]
 
@@ -179,7 +182,7 @@ def token_row(
     *,
     special: tuple[int, int] = (0, 0),
     others: Mapping[str, Sequence[int]] = _NOTHING,
-    masked: bool = True,
+    arguments: text.TextArguments,
 ) -> InputRow:
     """Make a row of tokens.
 
@@ -188,10 +191,10 @@ def token_row(
         span: the positions that are pooled; None for all.
         special: the number of special tokens before and after the tokens of the text.
         others: other integers of each token, by the name of the network's argument.
-        masked: whether the network takes an attention mask.
+        arguments: the names of the network's arguments.
     """
     array = np.array(ids, dtype=np.int64)
-    inputs = {text.IDS: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
-    if masked:
-        inputs["attention_mask"] = np.ones_like(array)
+    inputs = {arguments.ids: array, **{name: np.array(values, dtype=np.int64) for name, values in others.items()}}
+    if arguments.mask is not None:
+        inputs[arguments.mask] = np.ones_like(array)
     return InputRow(inputs, valid=len(array), total=len(array), span=span, special=special)

@@ -134,7 +134,7 @@ def _takes_frames_alone(clip: Callable[..., Any], first: Any, second: Any) -> bo
 
 
 def _joined(rows: Sequence[InputRow]) -> InputRow:
-    """Join clips of one frame to one clip. Raises: ValueError for a row that is no clip of one frame."""
+    """Join clips of one frame to one clip. Raises: ValueError for a row that is not a clip of one frame."""
     if any(array.ndim != 4 or array.shape[0] != 1 for row in rows for array in row.inputs.values()):
         raise ValueError("not a clip of one frame")
     return InputRow({name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs})

@@ -87,12 +87,12 @@ def translated(label: str, *, is_on_hub: bool = True) -> Iterator[None]:
     except httpx2.TooManyRedirects as error:
         raise ServerError(f"{label}: the server sends those who ask for it in circles. {TRY_LATER}") from error
     except httpx2.InvalidURL as error:
-        raise ServerError(f"{label} leads to an address that is none: {error}") from error
+        raise ServerError(f"{label} redirects to an invalid address: {error}") from error
     except httpx2.HTTPError as error:
         message = str(error) or type(error).__name__
         raise ConnectionFailedError(f"{label} is not available now: {message}. {TRY_LATER}") from error
     except hub.HFValidationError as error:
-        raise WeightsError(f"{label} is no repository of the hub: {error}") from error
+        raise WeightsError(f"{label} is not a repository of the hub: {error}") from error
     except OSError as error:
         raise _of_disk(label, error) from error
 

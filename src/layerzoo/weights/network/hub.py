@@ -72,7 +72,7 @@ def listing(repo: str, revision: str) -> Listing:
     try:
         commit, files = _parsed(answer)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"{label}: what answers at {endpoint} is no model hub ({type(error).__name__}: {error})"
+        message = f"{label}: what answers at {endpoint} is not a model hub ({type(error).__name__}: {error})"
         raise ServerError(f"{message}. Next: look at HF_ENDPOINT, and whether a proxy wants a login") from error
     if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise ServerError(f"{label}: the hub's answer names no commit, so that nothing can be pinned by it")

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layerzoo.authoring import TextArguments
+
 
 class BatchMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -172,6 +174,14 @@ class Image(nn.Module):
         return second
 
 
+class Tokenizer:
+    arguments = TextArguments(ids="tokens", mask="is_text")
+    prefix, suffix, pad, unknown = (1, 2), (3,), 0, None
+
+    def encode(self, text: str) -> list[int]:
+        return [4 + ord(letter) % 60 for letter in text if letter != " "]
+
+
 class Words(nn.Module):
     """Each token sees the mean of the valid ones. ``added`` learned tokens may stand before and after a row."""
 
@@ -183,9 +193,9 @@ class Words(nn.Module):
         nn.init.normal_(self.back)
         self.mixed = nn.Identity()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        x = self.embed(input_ids)
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    def forward(self, tokens: Tensor, is_text: Tensor | None = None) -> Tensor:
+        x = self.embed(tokens)
+        mask = torch.ones_like(tokens) if is_text is None else is_text
         mean = (x * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
         x = x + mean
         x = torch.cat([self.front.expand(len(x), -1, -1), x, self.back.expand(len(x), -1, -1)], 1)
