@@ -12,6 +12,7 @@ Each message says what was asked for, what exists and the next step. The same fa
             InputError 2
             OutputError 2
                 EmptyResultError 1
+            UnusableModelError 2
         RegistryError 2
         LockError 2
         NotFoundError 3
@@ -93,6 +94,7 @@ __all__ = [
     "UnknownLayerError",
     "UnknownModelError",
     "UnsafeWeightsError",
+    "UnusableModelError",
     "UsageError",
     "WeightsError",
 ]
@@ -122,6 +124,10 @@ def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str,
 
 class UsageError(LayerzooError):
     """An argument is not valid, independently of what is installed."""
+
+
+class UnusableModelError(UsageError):
+    """A model is listed although its network cannot be a backbone, as its declaration explains."""
 
 
 class LayerError(UsageError):

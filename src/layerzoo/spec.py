@@ -404,6 +404,13 @@ class ModelSpec:
     """The number of parameters of the whole network."""
     flops: NonNegativeInt | None = None
     """The floating-point operations of the whole network, for one sample, at the input size of its preprocess."""
+    metrics: FrozenMap = field(default_factory=FrozenMap)
+    """The results of the weights, as their publisher states them: a mapping from dataset to metric to value, as in
+    `imagenet: {acc1: 80.858}`. The entry `training` describes their training: the number of `classes`, and the address
+    of the `recipe`."""
+    unusable: BoundedStr | None = None
+    """Why the network cannot be a backbone, and what to use instead. The model is listed, and loading it is an
+    error."""
     traced_with: FrozenMap = field(default_factory=FrozenMap)
     """The version of each library with which the layers of a generated catalogue were traced. Other versions may use
     other module names."""
@@ -432,6 +439,7 @@ class ModelSpec:
         """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError."""
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
+        given["metrics"] = FrozenMap(given.get("metrics"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
         given["aliases"] = tuple(given.get("aliases", ()))

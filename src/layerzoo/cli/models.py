@@ -11,12 +11,12 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import WholeNumber, WordChoice
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows
+from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows, results_text
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.index.query import SORTS, no_such
+from layerzoo.registry.index.query import SORTS, MetricCondition, metric_name, no_such
 from layerzoo.registry.index.search import FIELDS, Entry
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
@@ -97,6 +97,12 @@ def filter_options(command: CommandT) -> CommandT:
         ),
         click.option("--max-width", type=_POSITIVE, metavar="N", help="At most N features per sample."),
         click.option(
+            "--metric",
+            multiple=True,
+            metavar="CONDITION",
+            help="A stated result, as in 'imagenet-acc1>=80'. Repeatable.",
+        ),
+        click.option(
             "--installed",
             "availability",
             flag_value="installed",
@@ -114,7 +120,8 @@ def filter_options(command: CommandT) -> CommandT:
             "--sort",
             metavar="KEY",
             shell_complete=candidates.separated(SORTS),
-            help=f"{', '.join(SORTS)}; the prefix - sorts in descending order. Unknown values come last.",
+            help=f"{', '.join(SORTS)}, or a metric such as imagenet-acc1; the prefix - sorts in descending order. "
+            "Unknown values come last.",
         ),
         click.option("--limit", type=_POSITIVE, metavar="N", help="At most N models."),
         click.option(
@@ -145,13 +152,14 @@ def print_models(
     zoo = registry()
     filters["installed"] = _INSTALLED[availability]
     _check_plugin(zoo, filters)
+    shown_metrics = _metrics(sort, filters["metric"]) if format_ == "table" and not columns else ()
     if format_ == "ids":
         rows = [PrintedRow(model, dict) for model in zoo.ids(**filters, sort=sort, limit=limit)]
     else:
-        shown = columns or (FIELDS if format_ != "table" else _columns(availability))
+        shown = columns or (FIELDS if format_ != "table" else _columns(availability, shown_metrics))
         rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
     if rows or format_ != "table":
-        print_rows(rows, format_, columns or _columns(availability))
+        print_rows(rows, format_, columns or _columns(availability, shown_metrics))
     if unsized := zoo.unsized(**filters):
         stdout().flush()
         hint = "To determine it: zoo layers --trace MODEL"
@@ -164,8 +172,16 @@ def print_models(
         say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
 
 
-def _columns(availability: str) -> tuple[str, ...]:
-    return _COLUMNS if availability == "installed" else (*_COLUMNS[:4], "install", "summary")
+def _columns(availability: str, metrics: Sequence[str]) -> tuple[str, ...]:
+    first, last = _COLUMNS[:4], _COLUMNS[4:] if availability == "installed" else ("install", "summary")
+    return (*first, *metrics, *last)
+
+
+def _metrics(sort: str | None, conditions: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics by which a list is sorted and filtered."""
+    key = (sort or "id").removeprefix("-")
+    names = [] if key in SORTS else [metric_name(key)]
+    return tuple(dict.fromkeys([*names, *(MetricCondition.parse(text).name for text in conditions)]))
 
 
 def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
@@ -173,8 +189,18 @@ def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
     return PrintedRow(
         entry.id,
         lambda: {name: plain[name] for name in columns},
-        [_cell(name, getattr(entry, name)) for name in columns],
+        [_cell(name, getattr(entry, name) if name in FIELDS else _result(entry, name)) for name in columns],
     )
+
+
+def _result(entry: Entry, name: str) -> Any:
+    """Return the result of a model by the name of the metric; None if there is none."""
+    by_name = {
+        metric_name(dataset, metric): value
+        for dataset, results in (entry.metrics or {}).items()
+        for metric, value in results.items()
+    }
+    return by_name.get(name)
 
 
 def _cell(column: str, value: Any) -> str | None:
@@ -182,6 +208,8 @@ def _cell(column: str, value: Any) -> str | None:
         return count(value)
     if column == "size_px" and value is not None:
         return " × ".join(map(str, value))
+    if column == "metrics" and value is not None:
+        return results_text(value)
     if column == "installed":
         return "yes" if value else "no"
     return None if value is None else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import click
@@ -149,3 +149,11 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeez
     if table.left_out:
         say(f"No space for: {', '.join(table.left_out)}. A wider terminal or --format json shows all.")
     return table.left_out
+
+
+def results_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return results in one line, as in ``imagenet: acc1 80.858, acc5 95.434; training: classes 1000``."""
+    return "; ".join(
+        f"{dataset}: {', '.join(f'{name} {value}' for name, value in results.items())}"
+        for dataset, results in metrics.items()
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.local_files import local_folder
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
-from layerzoo.registry.index.query import Filters, check_filters, check_modality, check_order
+from layerzoo.registry.index.query import Filters, check_filters, check_limit, check_modality
 from layerzoo.registry.index.reader import IndexReader
 
 if TYPE_CHECKING:  # listing models takes as long as importing all of these
@@ -180,7 +180,7 @@ class Registry:
                 "To list such models: layerzoo.registry.registry().entries(installed=False)"
             )
         self._announce()
-        check_order(sort, limit)
+        check_limit(limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
         names = self._reader.aliases_by_target([row.spec["id"] for row in rows])
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
@@ -195,13 +195,13 @@ class Registry:
 
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """Return the ids of :meth:`models` without reading the models. ``installed`` may have any value."""
-        check_order(sort, limit)
+        check_limit(limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
         """Return the fields that a list shows, for the same models as :meth:`ids`."""
-        check_order(sort, limit)
+        check_limit(limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.entries(sort, limit))
 

@@ -263,6 +263,9 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -
     layouts: dict[str, AxisLayout] | None = None
     known: dict[tuple[Any, ...], CatalogueRow] = {}
     for row in rows:
+        if "unusable" in row:
+            yield {**row}
+            continue
         spec = _spec(namespace, row, zoo)
         try:
             asked = ModelHooks.of(spec, zoo)

@@ -11,7 +11,7 @@ from typing import get_args
 
 import torch
 
-from layerzoo.errors import CutError, UnavailableError, UsageError
+from layerzoo.errors import CutError, UnavailableError, UnusableModelError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
@@ -187,6 +187,8 @@ class _LocatedModel:
 
 
 def _locate(spec: ModelSpec, zoo: Registry, fetch: Callable[[ModelSpec, ModelHooks], Files]) -> _LocatedModel:
+    if spec.unusable is not None:
+        raise UnusableModelError(f"{spec.id} cannot be used: {spec.unusable}")
     hooks = ModelHooks.of(spec, zoo)
     files = fetch(spec, hooks)
     found, declared = as_found(spec, files, zoo)

@@ -1,42 +1,48 @@
-"""Build torchvision's networks as the library builds them for given weights, without loading these weights."""
+"""Build torchvision's networks as the library builds them for given weights, without loading these weights.
+
+A builder of torchvision chooses layers, the input size and the normalization by the weights that it is asked for, and
+it renames the keys of some published checkpoints. It is therefore called with these weights, and only the download and
+the loading are left out.
+"""
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from unittest import mock
 
+import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model, get_model_weights
+from torch.overrides import TorchFunctionMode
+from torchvision.models import WeightsEnum, get_model, get_model_builder
 
-Loaded = dict[str, Mapping[str, Tensor]]
-"""What a builder of torchvision passed to ``load_state_dict`` of the network, under the key ``state``."""
+from layerzoo.authoring import WithoutInitialisation
+from layerzoo_torchvision.arguments import Arguments
 
-_loaded: ContextVar[Loaded | None] = ContextVar("_loaded", default=None)
-_one_patch = threading.Lock()
+_StateDict = Mapping[str, Tensor]
+
+_recording: ContextVar[list[_StateDict] | None] = ContextVar("_recording", default=None)
+_one_patch = threading.RLock()
 
 
 class _Provided:
-    """Weights of the library whose tensors are given rather than downloaded.
+    """Weights of the library whose tensors are given, rather than downloaded.
 
-    A builder of torchvision checks the class of the weights, compares them with members of their class, and reads their
-    URL and metadata. All of this is answered by the weights themselves.
+    A builder checks the class of its weights, compares them with members of that class, and reads their metadata. The
+    weights themselves answer all of this.
     """
 
-    def __init__(self, weights: WeightsEnum, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, weights: WeightsEnum, tensors: _StateDict) -> None:
         self._weights = weights
         self._tensors = tensors
 
-    @property
-    def __class__(self) -> type:  # isinstance() in the builder asks for the class of the weights
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # isinstance() in a builder asks for it
         return type(self._weights)
-
-    @__class__.setter
-    def __class__(self, value: type) -> None:
-        raise TypeError("the class of weights is fixed")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._weights, name)
@@ -48,77 +54,65 @@ class _Provided:
         return hash(self._weights)
 
     def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the given tensors, in the place of a download."""
+        """Return the given tensors."""
         return dict(self._tensors)
 
 
-def weights_of(architecture: str) -> list[WeightsEnum]:
-    """Return all weights of an architecture, the default first. Raises: ValueError for an unknown architecture."""
-    members = get_model_weights(architecture)
-    default = getattr(members, "DEFAULT", None)
-    return sorted(members, key=lambda each: each is not default)
+class _RangesWithValues(TorchFunctionMode):
+    """Create ranges on the CPU while a RegNet is built: it reads its widths from one, also on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func is torch.arange else {})})
 
 
-def build(architecture: str, weights: WeightsEnum | None, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network as for some weights: with the classes, the input size and the normalization that they imply.
-
-    Args:
-        architecture: name of the model in torchvision.
-        weights: weights of the architecture; None for the network that the arguments alone describe.
-        arguments: arguments of the builder.
-    Returns: the network, with its initial parameters.
-    """
-    return _built(architecture, weights, arguments, {})[0]
+def whole_network(arguments: Arguments) -> nn.Module:
+    """Build a network as the library builds it for its weights, with its initial parameters."""
+    with _RangesWithValues() if arguments.family == "regnet" else nullcontext():
+        return _built(arguments, {})[0]
 
 
-def loaded(
-    architecture: str, weights: WeightsEnum, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
-    """Return the tensors that torchvision loads into a network for a checkpoint of some weights, by their keys.
-
-    The library renames the keys of some published checkpoints.
-    """
-    return _built(architecture, weights, arguments, tensors)[1].get("state", tensors)
-
-
-def _built(
-    architecture: str, weights: WeightsEnum | None, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> tuple[nn.Module, Loaded]:
-    if weights is None:
-        return get_model(architecture, weights=None, **_without_backbone(architecture), **arguments), {}
-    with _recorded() as record:
-        return get_model(architecture, weights=_Provided(weights, tensors), **arguments), record
+def loaded_tensors(arguments: Arguments, tensors: _StateDict) -> _StateDict:
+    """Return the tensors that torchvision loads into the network for a checkpoint, by the keys of the network."""
+    if arguments.weights is None:
+        return tensors
+    ranges = _RangesWithValues() if arguments.family == "regnet" else nullcontext()
+    with torch.device("meta"), WithoutInitialisation(), ranges:
+        _, loaded = _built(arguments, tensors)
+    return loaded[-1] if loaded else tensors
 
 
-def _without_backbone(architecture: str) -> dict[str, None]:
-    """Return the argument that keeps a detector or a segmentation network from downloading a backbone."""
-    import inspect
-
-    from torchvision.models import get_model_builder
-
-    parameters = inspect.signature(get_model_builder(architecture)).parameters
-    return {"weights_backbone": None} if "weights_backbone" in parameters else {}
+def _built(arguments: Arguments, tensors: _StateDict) -> tuple[nn.Module, list[_StateDict]]:
+    """Return the network, and what the builder passed to its ``load_state_dict``."""
+    if arguments.weights is None:
+        parameters = inspect.signature(get_model_builder(arguments.name)).parameters
+        backbone = {"weights_backbone": None} if "weights_backbone" in parameters else {}
+        return get_model(arguments.name, weights=None, **backbone, **arguments.others), []
+    with _without_loading() as loaded:
+        network = get_model(arguments.name, weights=_Provided(arguments.weights, tensors), **arguments.others)
+    return network, loaded
 
 
 @contextmanager
-def _recorded() -> Iterator[Loaded]:
+def _without_loading() -> Iterator[list[_StateDict]]:
     """Record what this thread passes to ``load_state_dict`` of a network, and load nothing.
 
-    The patch is removed at the end. Other threads load as usual.
+    Other threads load as usual, and the method is restored at the end.
     """
-    record: Loaded = {}
+    recorded: list[_StateDict] = []
     load = nn.Module.load_state_dict
 
-    def note(network: nn.Module, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        noted = _loaded.get()
-        if noted is None:
-            return load(network, state, *args, **kwargs)
-        noted["state"] = state
+    def record(network: nn.Module, state_dict: _StateDict, *args: Any, **kwargs: Any) -> Any:
+        recording = _recording.get()
+        if recording is None:
+            return load(network, state_dict, *args, **kwargs)
+        recording.append(state_dict)
         return None
 
-    with _one_patch, mock.patch.object(nn.Module, "load_state_dict", note):
-        token = _loaded.set(record)
+    with _one_patch, mock.patch.object(nn.Module, "load_state_dict", record):
+        token = _recording.set(recorded)
         try:
-            yield record
+            yield recorded
         finally:
-            _loaded.reset(token)
+            _recording.reset(token)

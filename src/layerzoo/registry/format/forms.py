@@ -45,6 +45,7 @@ from layerzoo.spec import (
     Layer,
     Modality,
     ModelSpec,
+    NonEmptyStr,
     PositiveInt,
     TextPreprocess,
     VideoPreprocess,
@@ -229,6 +230,18 @@ Digests = Annotated[
 ]
 Pool = Annotated[str, _OneOf(tuple(POOLINGS), "pooling")]
 Values = Annotated[dict[str, Any], AfterValidator(_plain_values)]
+Metrics = Annotated[
+    dict[NonEmptyStr, dict[NonEmptyStr, int | float | BoundedStr]],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {"anyOf": [{"type": "number"}, {"type": "string", "minLength": 1}]},
+            },
+        }
+    ),
+]
 
 
 def _in_a_file(type_: Any) -> Any:
@@ -424,6 +437,7 @@ class ModelForm(Form):
     """Ranges such as `block.{0..11}` declare several layers at once."""
     default: DefaultForm = UNSET
     weights: WeightsForm = UNSET
+    metrics: Metrics = UNSET
 
 
 MODEL_FORMS: dict[str, type[ModelForm]] = {

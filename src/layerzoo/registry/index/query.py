@@ -95,6 +95,9 @@ class Filters(TypedDict, total=False):
     width: int | None
     """Number of features of a sample at the model's default layer and pooling."""
     max_width: int | None
+    metric: Sequence[str] | None
+    """Conditions on results, all of which must hold: ``imagenet-acc1>=80``, with ``>=``, ``<=``, ``>``, ``<`` or
+    ``=``. A metric is named by the words of its dataset and of the metric, joined by hyphens."""
     text: str | None
     """Words. Each must be a prefix of a word of the id, summary, modality, builder or license."""
     installed: bool | None
@@ -110,7 +113,39 @@ _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width
 )
 
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
-"""The sort keys. ``size_px`` sorts by area."""
+"""The sort keys. ``size_px`` sorts by area. Any metric is a sort key, too, as in ``imagenet-acc1``."""
+
+_METRIC = re.compile(r"(?P<name>[^<>=]+)(?P<relation>>=|<=|>|<|=)\s*(?P<value>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCondition:
+    """A condition on a result, such as ``imagenet-acc1>=80``."""
+
+    name: str
+    """The name of the metric, see :func:`metric_name`."""
+    relation: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> MetricCondition:
+        """Parse a condition. Raises: UsageError."""
+        found = _METRIC.fullmatch(text.strip())
+        if found is None or not metric_name(found["name"]):
+            raise UsageError(
+                f"'{text}' is no condition on a metric. Next: write a metric, a relation (>=, <=, >, <, =) and a "
+                "number, as in imagenet-acc1>=80"
+            )
+        return cls(metric_name(found["name"]), found["relation"], float(found["value"]))
+
+
+def metric_name(*words: str) -> str:
+    """Return the name of a metric on the command line: the words of dataset and metric in small letters.
+
+    ``metric_name("ImageNet", "acc@1")`` is ``imagenet-acc1``.
+    """
+    joined = " ".join(words).lower().replace("@", "")
+    return re.sub(r"[^a-z0-9]+", "-", joined).strip("-")
 
 
 def check_filters(filters: Filters) -> None:
@@ -120,6 +155,8 @@ def check_filters(filters: Filters) -> None:
             raise no_such("filter", name, list(Filters.__annotations__))
     if (modality := filters.get("modality")) is not None:
         check_modality(modality)
+    for condition in filters.get("metric") or ():
+        MetricCondition.parse(condition)
     if (text := filters.get("text")) is not None:
         _check_text(text)
     for name in _NUMBERS:
@@ -149,10 +186,8 @@ def check_modality(modality: str) -> None:
         raise no_such("modality", modality, MODALITIES)
 
 
-def check_order(sort: str | None, limit: int | None) -> None:
-    """Raise UsageError for an unknown sort key or a negative limit."""
-    if sort is not None and sort.removeprefix("-") not in SORTS:
-        raise no_such("sort key", sort, SORTS)
+def check_limit(limit: int | None) -> None:
+    """Raise UsageError for a negative limit."""
     if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
         raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from layerzoo.registry.index.query import match, matches
+from layerzoo.registry.index.query import SORTS, MetricCondition, match, matches, metric_name, no_such
 from layerzoo.registry.index.visibility import any_of, listed
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Entry:
     installed: bool
     install: str | None
     """The command that installs it; None if it is installed."""
+    metrics: Mapping[str, Mapping[str, Any]] | None
+    """The results of the weights, by dataset and metric."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name; None if it is unknown."""
@@ -49,6 +52,11 @@ FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
 
 _AT_ONCE = 500
 """How many rows are requested in one query."""
+_METRICS = (
+    "SELECT DISTINCT dataset.key, metric.key FROM models, json_each(models.spec, '$.metrics') AS dataset, "
+    "json_each(dataset.value) AS metric WHERE typeof(metric.value) IN ('integer', 'real')"
+)
+"""The datasets and metrics of all models whose values are numbers."""
 _CONDITIONS: dict[Any, str] = {
     "modality": "f.modality = ?",
     "builder": "f.builder = ?",
@@ -79,6 +87,10 @@ class Selection:
         self._visibility = visibility
         self._text = filters.get("text") or ""
         self._conditions, self._values = _conditions(visibility, filters, views)
+        for text in filters.get("metric") or ():
+            condition = MetricCondition.parse(text)
+            self._conditions += f" AND {self._metric(condition.name, 'metric')} {condition.relation} ?"
+            self._values.append(condition.value)
 
     def ids(self, sort: str | None = None, limit: int | None = None) -> list[str]:
         """Return the ids."""
@@ -124,7 +136,32 @@ class Selection:
     def _column(self, column: str, sort: str | None, limit: int | None) -> list[Any]:
         if sort is None and (tiers := matches(self._text)):
             return self._ranked(column, tiers, limit)
-        return list(self._queried(column, match(self._text), _order(sort or "id"), limit).values())
+        return list(self._queried(column, match(self._text), self._order(sort or "id"), limit).values())
+
+    def _order(self, sort: str) -> str:
+        """Return the order of a sort key. Raises: UsageError for an unknown one."""
+        key, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
+        if key == "id":
+            return f"f.id {direction}"
+        if key in SORTS:
+            column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
+        else:
+            column = self._metric(key, "sort key")
+        return f"{column} IS NULL, {column} {direction}, f.id"
+
+    def _metric(self, name: str, noun: str) -> str:
+        """Return the SQL expression of a result. Raises: UsageError for a metric that no model has.
+
+        Args:
+            name: the name of the metric, see :func:`metric_name`.
+            noun: for the message: what was asked for.
+        """
+        known = {metric_name(*each): each for each in self._database.rows(_METRICS)}
+        if (found := known.get(metric_name(name))) is None:
+            raise no_such(noun, name, [*(SORTS if noun == "sort key" else ()), *sorted(known)])
+        path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in found)
+        quoted = path.replace("'", "''")
+        return f"(SELECT json_extract(spec, '{quoted}') FROM models WHERE row = f.model)"
 
     def _ranked(self, column: str, tiers: Sequence[Match], limit: int | None) -> list[Any]:
         """Return the matches of one tier after the other, up to the limit, each match once."""
@@ -163,7 +200,8 @@ class Selection:
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
         sql = (
             "SELECT f.row, m.source, f.id, f.modality, f.params, f.width, f.height_px, f.breadth_px, f.rate_hz, "
-            "f.builder, f.license, m.summary FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
+            "f.builder, f.license, m.summary, json_extract(m.spec, '$.metrics') "
+            "FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
         )
         return [self._entry(*each) for each in self._by_number(sql, numbers)]
 
@@ -187,6 +225,7 @@ class Selection:
         builder: str | None,
         license: str | None,
         summary: str,
+        metrics: str | None,
     ) -> Entry:
         origin = self._visibility.sources[source].source
         package = self._visibility.package(id.partition("/")[0]) if origin.role == "published" else None
@@ -203,6 +242,7 @@ class Selection:
             plugin=package or origin.distribution,
             installed=origin.role != "published",
             install=f"pip install {package}" if package else None,
+            metrics=None if metrics is None else json.loads(metrics),
         )
 
 
@@ -220,9 +260,3 @@ def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) 
     if (plugin := filters.get("plugin")) is not None:
         conditions.append(any_of(f"{namespace}/*" for namespace in visibility.namespaces_of(plugin)))
     return " AND ".join(conditions), values
-
-
-def _order(sort: str) -> str:
-    key, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
-    column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
-    return f"f.id {direction}" if key == "id" else f"{column} IS NULL, {column} {direction}, f.id"
