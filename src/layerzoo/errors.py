@@ -244,8 +244,7 @@ class MismatchedLibraryError(LayerzooError, ImportError):
     def __init__(self, library: str, other: str, versions: Mapping[str, str], *, reason: str) -> None:
         found, needed = (f"{name} {versions[name]}" for name in (library, other))
         super().__init__(
-            f"{found} does not match {needed} and cannot be imported ({reason})\n"
-            f"Next: pip install -U {other} {library}"
+            f"{found} does not match {needed} and cannot be imported ({reason})\nNext: pip install -U {other} {library}"
         )
         self.library = library
         self.versions = dict(versions)

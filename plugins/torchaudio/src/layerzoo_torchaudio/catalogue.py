@@ -44,11 +44,13 @@ def _pipeline(name: str) -> Row:
         "modality": "text" if is_text else "audio",
         "builder": "torchaudio",
         "args": {"name": name},
-        "summary": _summary(name, bundle),
+        "summary": _summary(bundle),
         "license": _licence(bundle),
         "weights": _weights(bundle),
     }
-    if not (is_text and takes_phonemes(bundle)):
+    if is_text and takes_phonemes(bundle):
+        row["unusable"] = PHONEMES
+    else:
         row["preprocess"] = dict(model_of(name, row["args"]).preprocess)
     return {key: value for key, value in row.items() if value}
 
@@ -66,16 +68,14 @@ def _front_end(name: str) -> Row:
     }
 
 
-def _summary(name: str, bundle: Any) -> str:
-    """Return the first sentence of the library's documentation; of a model that cannot be a backbone, the reason."""
+def _summary(bundle: Any) -> str:
+    """Return the first sentence of the library's documentation."""
     documentation = re.sub(r"\s+", " ", bundle.__doc__ or "")
     documentation = re.sub(r"(using approach|as) described in( and| :cite:`[^`]*`)+", "", documentation)
     documentation = re.sub(r":cite:`[^`]*`|:py:\w+:`~?[\w.]*\.|:\w+:`~?", "", documentation)
     sentence = documentation.split(". ")[0].split(" Please refer")[0]
     plain = re.sub(r"[`*\"]|\(\s*\)", "", sentence)
     plain = re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", plain)).strip().rstrip(".")
-    if isinstance(bundle, Tacotron2TTSBundle) and takes_phonemes(bundle):
-        return f"Tacotron2: no backbone here, because it {PHONEMES.partition('. ')[0]}"
     return plain
 
 

@@ -17,7 +17,7 @@ from layerzoo.errors import RepositoryError
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 PHONEMES = (
-    "takes phonemes, which DeepPhonemizer makes of a text: a network of its own, which layerzoo does not run. The "
+    "it takes phonemes, which DeepPhonemizer makes of a text: a network of its own, which layerzoo does not run. The "
     "models that take characters: TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH, TACOTRON2_WAVERNN_CHAR_LJSPEECH"
 )
 """Why the pipelines with phonemes are no models here."""
@@ -73,7 +73,7 @@ def pipeline(model: str, bundle: Tacotron2TTSBundle, arguments: Mapping[str, Any
     Raises: RepositoryError for a pipeline that takes phonemes.
     """
     if takes_phonemes(bundle):
-        raise RepositoryError(f"{model}: it {PHONEMES}")
+        raise RepositoryError(f"{model}: {PHONEMES}")
     own: Any = bundle
     return TorchaudioModel(
         build=partial(_network, {**own._tacotron2_params, **arguments}),
