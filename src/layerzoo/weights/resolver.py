@@ -47,7 +47,7 @@ def resolve(
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
-        return _declared(weights, _Request(model, extent, progress, pins)) if weights else Files()
+        return _declared(weights, _Resolution(model, extent, progress, pins)) if weights else Files()
     path = Path(override).expanduser().absolute()
     if path.is_dir():
         return _collect(path, _regular_files(path), is_folder=True)
@@ -56,7 +56,7 @@ def resolve(
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _Resolution:
     """The arguments of :func:`resolve`."""
 
     model: str | None
@@ -65,7 +65,7 @@ class _Request:
     pins: bool = False
 
 
-def _declared(weights: Weights, request: _Request) -> Files:
+def _declared(weights: Weights, request: _Resolution) -> Files:
     model, extent, progress = request.model, request.extent, request.progress
     source, sha256 = parse_source(weights.source), dict(weights.sha256)
     for name in sha256:
@@ -89,7 +89,7 @@ def _declared(weights: Weights, request: _Request) -> Files:
 def _beside(weights: Weights | None, model: str | None, progress: FileProgress | None) -> Files:
     """Return the declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
-        return _declared(weights, _Request(model, "nothing", progress)) if weights else Files()
+        return _declared(weights, _Resolution(model, "nothing", progress)) if weights else Files()
     except UnavailableError:
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
 
@@ -102,7 +102,7 @@ def _locked_sha256(model: str | None) -> dict[str, str]:
     return {name: each.sha256 for name, each in locked.files.items()} if locked else {}
 
 
-def _from_web(link: web.Link, request: _Request) -> Files:
+def _from_web(link: web.Link, request: _Resolution) -> Files:
     """Return the file of a link.
 
     Raises: UnsafeWeightsError for a file whose sha256 nobody states, before `zoo pull` has locked it.
