@@ -75,8 +75,7 @@ def _summary(bundle: Any) -> str:
     documentation = re.sub(r":cite:`[^`]*`|:py:\w+:`~?[\w.]*\.|:\w+:`~?", "", documentation)
     sentence = documentation.split(". ")[0].split(" Please refer")[0]
     plain = re.sub(r"[`*\"]|\(\s*\)", "", sentence)
-    plain = re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", plain)).strip().rstrip(".")
-    return plain
+    return re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", plain)).strip().rstrip(".")
 
 
 def _licence(bundle: Any) -> str | None:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchaudio.transforms import MFCC, AmplitudeToDB, MelSpectrogram, Spectrogram
 
@@ -79,7 +77,6 @@ def front_end(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
         build=partial(_network, name, rate_hz, own),
         preprocess={"sample_rate_hz": rate_hz},
         chain=Chain(embedding="", axes={".*": ["batch channel time"]}),
-        transform=_samples,
         default={"layer": "embedding", "pool": "mean"},
     )
 
@@ -90,7 +87,3 @@ def _network(name: str, rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
     with torch.device("cpu"):
         network = FRONT_ENDS[name][0](rate_hz, arguments)
     return network.to("meta") if is_meta else network
-
-
-def _samples(samples: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    return {"waveforms": samples}

@@ -16,7 +16,7 @@ from torchaudio.models import Wav2Vec2Model
 from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle
 from torchaudio.pipelines._wav2vec2 import utils
 
-from layerzoo.authoring import Chain, WithoutInitialisation
+from layerzoo.authoring import AudioInputs, Chain, WithoutInitialisation
 from layerzoo_torchaudio.lengths import frame_and_hop, take_attention_mask
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
@@ -89,7 +89,7 @@ def preprocess(frame_hop: tuple[int, int]) -> dict[str, Any]:
     return {"sample_rate_hz": RATE_HZ, "frame_hop_samples": list(frame_hop)}
 
 
-def waveforms(samples: NDArray[np.float32], *, normalize: bool) -> dict[str, NDArray[Any]]:
+def waveforms(samples: NDArray[np.float32], *, normalize: bool) -> AudioInputs:
     """Return the network's input of one clip, as a pipeline's own network makes it of a batch of one.
 
     Args:
@@ -99,7 +99,8 @@ def waveforms(samples: NDArray[np.float32], *, normalize: bool) -> dict[str, NDA
     if normalize:
         waveform = torch.from_numpy(np.ascontiguousarray(samples))
         samples = functional.layer_norm(waveform, waveform.shape).numpy()
-    return {"waveforms": samples, "attention_mask": np.ones(len(samples), np.int64)}
+    mask = np.ones(len(samples), np.int64)
+    return AudioInputs({"waveforms": samples, "attention_mask": mask}, "attention_mask", mask_is_optional=True)
 
 
 def _pipeline_network(kind: str, arguments: Mapping[str, Any]) -> Wav2Vec2Model:

@@ -12,7 +12,7 @@ from torchaudio.models import Tacotron2
 from torchaudio.pipelines import Tacotron2TTSBundle
 from torchaudio.pipelines._tts.impl import _EnglishCharProcessor
 
-from layerzoo.authoring import Chain
+from layerzoo.authoring import Chain, TextArguments
 from layerzoo.errors import RepositoryError
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
@@ -50,6 +50,7 @@ class TextEncoder(nn.Module):
 class Characters:
     """The library's own text processor as a tokenizer. It drops characters that it does not know."""
 
+    arguments = TextArguments("input_ids", "attention_mask")
     prefix: Sequence[int] = ()
     suffix: Sequence[int] = ()
     pad = 0
