@@ -164,7 +164,7 @@ def test_a_text_is_encoded_as_tacotron2_encodes_its_characters() -> None:
 
 def test_a_pipeline_that_takes_phonemes_says_why_it_is_no_backbone() -> None:
     spec = layerzoo.model("torchaudio/TACOTRON2_WAVERNN_PHONE_LJSPEECH")
-    with pytest.raises(UnusableModelError, match="it takes phonemes, which DeepPhonemizer makes of a text"):
+    with pytest.raises(UnusableModelError, match="it takes phonemes, which DeepPhonemizer computes"):
         layerzoo.load(spec, weights="random:0")
 
 

@@ -105,7 +105,7 @@ def _locked_sha256(model: str | None) -> dict[str, str]:
 def _from_web(link: web.Link, request: _Resolution) -> Files:
     """Return the file of a link.
 
-    Raises: UnsafeWeightsError for a file whose sha256 nobody states, before `zoo pull` has locked it.
+    Raises: UnsafeWeightsError for a file without a stated sha256, before `zoo pull` has locked it.
     """
     if request.extent == "nothing":
         return Files()

@@ -118,7 +118,7 @@ def masked(network: Wav2Vec2Model) -> Wav2Vec2Model:
 
 
 def _without_unused_labels(bundle: Wav2Vec2Bundle, labels: int | None, tensors: Tensors) -> Tensors:
-    """Return a published checkpoint without the rows of its head that stand for no label, as the library loads it."""
+    """Return a published checkpoint without the rows of its head that are no labels, as the library loads it."""
     head: Tensor | None = tensors.get("aux.weight")
     if not isinstance(bundle, Wav2Vec2ASRBundle) or head is None or len(head) == labels:
         return tensors

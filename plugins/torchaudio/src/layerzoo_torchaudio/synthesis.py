@@ -17,8 +17,8 @@ from layerzoo.errors import RepositoryError
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 PHONEMES = (
-    "it takes phonemes, which DeepPhonemizer makes of a text: a network of its own, which layerzoo does not run. The "
-    "models that take characters: TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH, TACOTRON2_WAVERNN_CHAR_LJSPEECH"
+    "it takes phonemes, which DeepPhonemizer computes from a text with another network, which layerzoo does not run. "
+    "The models that take characters: TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH, TACOTRON2_WAVERNN_CHAR_LJSPEECH"
 )
 """Why the pipelines with phonemes are no models here."""
 _MAX_CHARACTERS = 10_000

@@ -408,7 +408,7 @@ class WeightsForm(Form):
             name = "lock" if self.lock else "files"
             raise ValueError(f"{name} is for a file at a link, https://HOST/PATH, and this is {scheme}:")
         if self.lock and (self.sha256 or self.sha256_prefix):
-            raise ValueError("lock is for a file whose digest nobody states, and a digest is declared: leave one out")
+            raise ValueError("lock is for a file without a stated digest, and a digest is declared: remove one of them")
         for name, link in (self.files or {}).items():
             if "/" in name or not _SOURCES["https"].fullmatch(link):
                 raise ValueError(f"files: '{shorten(name)}: {shorten(link)}' is not FILE: https://HOST/PATH")
