@@ -42,6 +42,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.api
 
 dist: setup
 	rm -rf dist

@@ -20,6 +20,7 @@ Each message says what was asked for, what exists and the next step. The same fa
                 NotInstalledError 3
                 UnidentifiedModelError 3
             UnknownLayerError 3
+            UnknownRowError 3
         PluginError 4
         MissingLibraryError 4
         MismatchedLibraryError 4
@@ -93,6 +94,7 @@ __all__ = [
     "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
+    "UnknownRowError",
     "UnsafeWeightsError",
     "UnusableModelError",
     "UsageError",
@@ -191,6 +193,10 @@ class UnidentifiedModelError(UnknownModelError):
 
 class UnknownLayerError(NotFoundError, LayerError):
     """The model has no layer of this name."""
+
+
+class UnknownRowError(NotFoundError, IndexError):
+    """Features have no row at this position."""
 
 
 # ---------------------------------------------------------------- a plugin or a network misbehaves

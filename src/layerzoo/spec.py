@@ -181,6 +181,13 @@ class Layer:
     flops: NonNegativeInt | None = None
     """The floating-point operations up to this layer, for one sample; a multiplication and an addition count as two."""
 
+    def __repr__(self) -> str:
+        if self.axes is None or self.shape is None:
+            return f"<Layer {self.name}>"
+        sizes = iter(self.shape)
+        axes = ", ".join(axis if axis == "batch" else f"{axis} {next(sizes, '?')}" for axis in self.axes)
+        return f"<Layer {self.name}: {axes}>"
+
     @property
     def address(self) -> str:
         """The module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``.
@@ -418,6 +425,14 @@ class ModelSpec:
     """The distribution that declares the model. None: a user's own file."""
     aliases: tuple[str, ...] = ()
     """Other names of the model."""
+
+    def __repr__(self) -> str:
+        facts: list[str] = [self.modality]
+        if self.params is not None:
+            facts.append(f"{self.params:,} parameters")
+        if self.layers:
+            facts.append(f"{len(self.layers)} layers")
+        return f"<ModelSpec {self.id}: {', '.join(facts)}>"
 
     @property
     def namespace(self) -> str:

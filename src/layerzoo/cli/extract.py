@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import WordChoice
-from layerzoo.cli.messages import say, terminal
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted
+from layerzoo.cli.progress import command_progress
 from layerzoo.disk import fingerprint
 from layerzoo.printable import printable
 from layerzoo.stopping import what_is_kept
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A .parquet, .npz or .safetensors file.",
+    help="A .parquet, .npz or .safetensors file, or .csv or .npy for the numbers alone.",
 )
 @click.option(
     "--model",
@@ -130,7 +132,7 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    how: dict[str, Any] = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0
@@ -151,15 +153,14 @@ def command(
             )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-            pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
-            with _progress() as advance:
-                for piece in pieces:
+            with command_progress(spec.id, partial(counted, noun="sample")) as bar:
+                how |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
+                for piece in stream(backbone, as_input(inputs), **how):
                     writer.write(piece)
                     done += len(piece)
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-                    advance(len(piece) + len(piece.errors))
         _tell(backbone, done, out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
@@ -212,26 +213,6 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
     if (now := _state_of(out)) != before and now is not None:
         return f" {after}; {printable(str(out))} was written, and is complete"
     return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Show the number of samples and the elapsed time, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.completed} samples"),
-        TimeElapsedColumn(),
-        console=Console(file=terminal()),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda count: progress.advance(task, count)
 
 
 def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,12 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
-from layerzoo.cli.messages import say, terminal
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, known_layers
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows, size
+from layerzoo.cli.progress import CommandProgress, command_progress
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
-from layerzoo.printable import printable_name
 from layerzoo.spec import ModelSpec
 from layerzoo.stopping import what_is_kept
 
@@ -110,38 +109,25 @@ def _lock(pulled: Mapping[ModelSpec, Files]) -> None:
                 say(f"{spec.id}: its publisher states no sha256. From now on only this file is opened: {digests}")
 
 
-class _Meter:
-    """Count downloaded bytes, and show them on a terminal."""
+class _DownloadMeter:
+    """Count downloaded bytes, and show them."""
 
-    def __init__(self, show: Callable[[str, int], None]) -> None:
-        self._show = show
+    def __init__(self, model: str, progress: CommandProgress) -> None:
+        self._model = model
+        self._progress = progress
         self.fetched = 0
+
+    def expect(self, name: str, count: int) -> None:
+        """Add the bytes of a file that are about to come."""
+        self._progress.total = (self._progress.total or 0) + count
 
     def __call__(self, name: str, count: int) -> None:
         self.fetched += count
-        self._show(name, self.fetched)
+        self._progress.label = f"{self._model} {name}"
+        self._progress.update(count)
 
 
 @contextmanager
-def _meter(model: str) -> Iterator[_Meter]:
-    if not sys.stderr.isatty():
-        yield _Meter(lambda name, fetched: None)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        DownloadColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(file=terminal()), transient=True) as progress:
-        task = progress.add_task(model, total=None)
-
-        def show(name: str, fetched: int) -> None:
-            progress.update(task, completed=fetched, description=printable_name(f"{model} {name}"))
-
-        yield _Meter(show)
+def _meter(model: str) -> Iterator[_DownloadMeter]:
+    with command_progress(model, size) as progress:
+        yield _DownloadMeter(model, progress)

@@ -21,13 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
-from layerzoo.features.features import Features, LayerArray, stacked
+from layerzoo.features.features import Features, LayerArray, sample_shape, stacked
 from layerzoo.features.stored import copied
 from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 
 _LARGE_ROW_GROUP_BYTES = 64 << 20
 """Larger row groups, which other programs write, are read in batches."""
 _BATCH_BYTES = 8 << 20
+_TABLE_CHUNK_NUMBERS = 1 << 26
+"""About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 _SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
@@ -112,9 +114,7 @@ class ParquetSink:
             self._open(shapes)
         elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):
             self._write_anew(shapes)
-        columns = [_encoded(features[layer], width) for layer, width in self._widths.items()]
-        table = pa.table([pa.array(features.ids, pa.string()), *columns], schema=self._writer.schema)
-        self._writer.write_table(table, row_group_size=max(1, len(features)))
+        self._writer.write_table(_table(features, self._widths), row_group_size=max(1, len(features)))
 
     def finish(self, summary: Summary) -> ParquetFeatures:
         """End the file. Returns it, opened for reading. Raises: OSError."""
@@ -132,12 +132,10 @@ class ParquetSink:
 
     def _open(self, shapes: Mapping[str, Shape]) -> None:
         self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
-        columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in self._widths.items()]
-        schema = pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
         # A dictionary and minima of floats have no use, and cost time.
         self._writer = pq.ParquetWriter(
             self._path,
-            schema,
+            _schema(self._widths),
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
@@ -154,6 +152,25 @@ class ParquetSink:
             with ParquetFeatures(before) as stored:
                 for features in stored.row_groups():
                     self.write(features, shapes)
+
+
+def to_table(features: Features) -> pa.Table:
+    """Return features as a table with the columns of a file: see the top of this module."""
+    widths = {layer: _width(sample_shape(array)) for layer, array in features.by_layer.items()}
+    numbers = sum(int(np.size(sample)) for array in features.by_layer.values() for sample in array[:1])
+    rows = max(1, _TABLE_CHUNK_NUMBERS // max(1, numbers))
+    parts = [features.rows(start, start + rows) for start in range(0, len(features), rows)] or [features]
+    return pa.concat_tables([_table(part, widths) for part in parts])
+
+
+def _table(features: Features, widths: Mapping[str, int | None]) -> pa.Table:
+    columns = [_encoded(features[layer], width) for layer, width in widths.items()]
+    return pa.table([pa.array(features.ids, pa.string()), *columns], schema=_schema(widths))
+
+
+def _schema(widths: Mapping[str, int | None]) -> pa.Schema:
+    columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in widths.items()]
+    return pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
 
 
 def _width(shape: Shape) -> int | None:

@@ -19,6 +19,7 @@ from layerzoo.errors import EmptyResultError, InputError, OutputError, SampleErr
 from layerzoo.features.digests import RunningDigests
 from layerzoo.features.features import Features, LayerArray, check_same_layers, ragged, sample_shape
 from layerzoo.features.formats import format_of, load
+from layerzoo.features.origin import joined_provenance
 from layerzoo.features.summary import Shape, Summary
 
 _ROW_GROUP_BYTES = 8 << 20
@@ -43,7 +44,8 @@ class FeatureWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """path: the file to write, by suffix ``.parquet``, ``.npz`` or ``.safetensors``. Raises: UsageError."""
+        """path: the file to write, by suffix ``.parquet``, ``.npz`` or ``.safetensors``, or ``.csv`` or ``.npy`` for
+        the numbers alone. Raises: UsageError."""
         self._path = Path(path).absolute()
         self._format = format_of(self._path)
         self._waiting: list[Features] = []
@@ -79,8 +81,8 @@ class FeatureWriter:
     def write(self, batch: Features) -> None:
         """Add some samples. The arrays may be changed afterwards.
 
-        Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
-        is not valid JSON.
+        Raises: OutputError when the disk is full; UsageError when batches differ in their layers or come from
+        different models, the provenance is not valid JSON, or the format cannot hold these layers.
         """
         self._add_metadata(batch)
         self._fit(batch)
@@ -108,8 +110,9 @@ class FeatureWriter:
             )
 
     def _add_metadata(self, batch: Features) -> None:
-        if batch.provenance and not self._provenance:
-            self._provenance = _json_able(batch.provenance)
+        if batch.provenance:
+            provenance = joined_provenance(self._provenance, batch.provenance)
+            self._provenance = _json_able(provenance) if provenance is not self._provenance else provenance
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
@@ -125,6 +128,7 @@ class FeatureWriter:
         elif len(batch):
             self._shapes = {layer: shape if shape == shapes[layer] else None for layer, shape in self._shapes.items()}
         self._rows += len(batch)
+        self._format.check(self._shapes)
 
     def _collect(self, part: Features) -> None:
         self._waiting.append(_copied(part))

@@ -61,7 +61,8 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     for name, source in sources.items():
         _assign(network, name, tensors[source], model)
     trim(network, cut)
-    return replace(_loaded(sources.values(), checkpoint), sha256=sha256_of(tensors))
+    digest = sha256_of(tensors, checkpoint.digests(tensors))
+    return replace(_loaded(sources.values(), checkpoint), sha256=digest)
 
 
 def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:

@@ -15,7 +15,7 @@ from layerzoo.errors import CutError, UnavailableError, UnusableModelError, Usag
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
-from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
+from layerzoo.runtime.checkpoint import Checkpoint, CheckpointContent, key_rules, open_checkpoint, open_content
 from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
 from layerzoo.runtime.cut import Cut
@@ -37,6 +37,7 @@ from layerzoo.runtime.precision import (
 )
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import Numerics, provenance
+from layerzoo.runtime.read_ahead import reading_ahead
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.resolved import Dtypes, ResolvedModel, resolve_model
 from layerzoo.runtime.trace import saved_tensors
@@ -279,11 +280,25 @@ def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _
         network = _build_random(resolved, cut, request.seed, built_in)
         read = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
         return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
+    content = open_content(spec, files, hooks, request.allow_pickle)
+    with reading_ahead(content.stored, cut.tensors, key_rules(spec)) as stored:
+        return _load_from(replace(content, stored=stored), resolved, cut, precision, library)
+
+
+def _load_from(
+    content: CheckpointContent, resolved: ResolvedModel, cut: Cut, precision: Precision, library: torch.dtype
+) -> _LoadedNetwork:
+    """Build a network, and load the checkpoint that was opened for it.
+
+    library: the dtype of the plugin's hook.
+    """
+    spec, hooks, files = resolved.spec, resolved.hooks, resolved.files
+    built_in = library if precision == "library" else torch.float32
     with computing_in(built_in):
         network = build_for_checkpoint(spec, hooks, files)
-    checkpoint = _checkpoint(network, cut, resolved, request.allow_pickle)
+    checkpoint = _checkpoint(network, cut, resolved, content)
     stored = checkpoint.stored.meta().values()
-    library = library_dtype(hook_dtype, stored, model=spec.id, plugin=spec.builder)
+    library = library_dtype(hooks.dtype(spec, files), stored, model=spec.id, plugin=spec.builder)
     if precision == "library" and library is not built_in:
         built_in = library
         with computing_in(built_in):
@@ -316,13 +331,15 @@ def _compute_dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
     return library if precision == "library" else getattr(torch, precision)
 
 
-def _checkpoint(network: torch.nn.Module, cut: Cut, resolved: ResolvedModel, allow_pickle: bool = False) -> Checkpoint:
+def _checkpoint(
+    network: torch.nn.Module, cut: Cut, resolved: ResolvedModel, content: CheckpointContent | None = None
+) -> Checkpoint:
     """Open the checkpoint of a model, with the names of its network's tensors."""
     return open_checkpoint(
         resolved.spec,
         resolved.files,
         resolved.hooks,
-        allow_pickle,
+        content,
         needed=needed_names(network, cut),
         own=saved_tensors(network),
         renames=has_loading_logic(network),
@@ -335,8 +352,24 @@ def _usable_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
+        raise UsageError(f"{_unusable_device(device, error)}. Use device='cpu'") from error
     return found
+
+
+def _unusable_device(device: str | torch.device, error: Exception) -> str:
+    """Return the reason why a device cannot be used."""
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError):
+        return f"device={str(device)!r} is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"
+    kind = asked.type
+    backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    if backend is not None and hasattr(backend, "is_available") and not backend.is_available():
+        return f"{kind.upper()} is not available on this machine"
+    count = backend.device_count() if backend is not None and hasattr(backend, "device_count") else 1
+    if asked.index is not None and asked.index >= count:
+        return f"device={str(device)!r}: this machine has {count} {kind.upper()} device(s), counted from 0"
+    return f"device={str(device)!r} cannot be used: {summary(error)}"
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:

@@ -19,7 +19,7 @@ from layerzoo.paths import cache_dir, download_folder, downloads_dir
 from layerzoo.weights.cache import cache_errors, locked
 from layerzoo.weights.digests import agrees, content_digest
 from layerzoo.weights.network import Endpoint, RangesIgnoredError, fetch, fetch_all
-from layerzoo.weights.progress import Progress
+from layerzoo.weights.progress import Progress, announce
 from layerzoo.weights.sources import check_inside
 from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
 
@@ -112,6 +112,7 @@ class PartialFile:
             if gaps := missing(spans, self.there()):
                 self._require_room(gaps)
                 self._begin()
+                announce(progress or self._progress, sum(gap.size for gap in gaps))
                 self._fetch(gaps, progress or self._progress)
             self._settle()
 

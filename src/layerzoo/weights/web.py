@@ -21,8 +21,8 @@ from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.sources import Source
 
 MIRROR = "LAYERZOO_WEIGHTS_BASE_URL"
-"""Variable with the address of a mirror. ``{host}`` and ``{path}`` in it are replaced by those of a link; without ``{path}``,
-the path of the link is appended."""
+"""Variable with the address of a mirror. ``{host}`` and ``{path}`` in it are replaced by those of a link. Without
+``{path}``, the path of the link is appended."""
 
 
 @dataclass(frozen=True, slots=True)
