@@ -5,6 +5,7 @@ Each message says what was asked for, what exists and the next step. The same fa
 
     LayerzooError 2
         UsageError 2
+            UnusableModelError 2
             LayerError 2
                 DeclarationError 2
                 UnknownLayerError 3
@@ -12,7 +13,6 @@ Each message says what was asked for, what exists and the next step. The same fa
             InputError 2
             OutputError 2
                 EmptyResultError 1
-            UnusableModelError 2
         RegistryError 2
         LockError 2
         NotFoundError 3

@@ -208,6 +208,7 @@ def test_an_entry_contains_all_listed_fields(sized_zoo: Registry) -> None:
     assert entry.to_dict() == {
         "id": "mine/film", "modality": "video", "params": 7, "width": 192, "size_px": [224, 448], "rate_hz": None,
         "builder": "frames", "license": "MIT", "summary": "", "plugin": None, "installed": True, "install": None,
+        "metrics": None,
     }  # fmt: skip
 
 

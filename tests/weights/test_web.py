@@ -116,6 +116,22 @@ def test_the_locked_sha256_is_verified_where_the_first_digits_are_declared(web: 
     assert f"its sha256 is {SHA256}, not {other}" in run(web, home, source, {"prefix": SHA256[:8]})
 
 
+def test_pull_locks_the_whole_sha256_where_the_first_digits_are_declared(web: Hub, home: Path) -> None:
+    source = f"{web.url}/files/model.safetensors"
+    Path("registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/web:\n    modality: vision\n    builder: timm\n"
+        f"    args: {{name: test_vit}}\n    weights: {{source: '{source}', sha256_prefix: '{SHA256[:8]}'}}\n"
+    )
+    kept = {"LAYERZOO_CACHE": os.environ["LAYERZOO_CACHE"]}
+    command = [sys.executable, "-m", "layerzoo", "pull", "mine/web"]
+    environment = web.environment(home.parent / "huggingface", **kept)
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    locked = Lock.read(home / "layerzoo.lock").models["mine/web"]
+    assert locked == LockedModel(source, None, {"model.safetensors": LockedFile(SHA256, len(WEIGHTS))})
+    assert web.bytes_sent() == 1 + len(WEIGHTS)
+
+
 def test_a_local_change_is_detected_and_the_file_is_downloaded_again(web: Hub, home: Path) -> None:
     path = Path(json.loads(pull(web, home))["model.safetensors"])
     path.write_bytes(WEIGHTS[:-1] + b"x")

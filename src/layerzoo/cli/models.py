@@ -174,7 +174,7 @@ def print_models(
 
 def _columns(availability: str, metrics: Sequence[str]) -> tuple[str, ...]:
     first, last = _COLUMNS[:4], _COLUMNS[4:] if availability == "installed" else ("install", "summary")
-    return (*first, *metrics, *last)
+    return (*first[:1], *metrics, *first[1:], *last)
 
 
 def _metrics(sort: str | None, conditions: Sequence[str]) -> tuple[str, ...]:

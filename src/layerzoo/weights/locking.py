@@ -36,8 +36,8 @@ def can_be_locked(spec: ModelSpec) -> bool:
 def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
     """Return the current weights of a model, or those at a commit.
 
-    Of a repository, only small files are fetched, for their sha256. A file at a link is fetched to compute
-    its sha256.
+    Of a repository, only small files are fetched, for their sha256. A file at a link is fetched, because its
+    sha256 is not stated elsewhere.
 
     Args:
         spec: the declaration of the model.

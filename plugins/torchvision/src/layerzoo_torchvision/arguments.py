@@ -25,7 +25,7 @@ class Arguments:
     name: str
     """The name of the architecture."""
     weights: WeightsEnum | None = None
-    """The weights whose class names, input size and normalization the network has; None for a network of its own."""
+    """The weights whose class names, input size and normalization the network has; None for a network without them."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """The arguments of the builder."""
 

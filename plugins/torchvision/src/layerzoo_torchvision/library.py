@@ -58,18 +58,21 @@ class _Provided:
         return dict(self._tensors)
 
 
-class _RangesWithValues(TorchFunctionMode):
-    """Create ranges on the CPU while a RegNet is built: it reads its widths from one, also on the meta device."""
+class _WidthsWithValues(TorchFunctionMode):
+    """Compute the widths of a RegNet on the CPU: its constructor reads them, also on the meta device.
+
+    They are computed from a range and a list. Parameters are created by other functions.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func is torch.arange else {})})
+        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func in (torch.arange, torch.tensor) else {})})
 
 
 def whole_network(arguments: Arguments) -> nn.Module:
     """Build a network as the library builds it for its weights, with its initial parameters."""
-    with _RangesWithValues() if arguments.family == "regnet" else nullcontext():
+    with _WidthsWithValues() if arguments.family == "regnet" else nullcontext():
         return _built(arguments, {})[0]
 
 
@@ -77,8 +80,8 @@ def loaded_tensors(arguments: Arguments, tensors: _StateDict) -> _StateDict:
     """Return the tensors that torchvision loads into the network for a checkpoint, by the keys of the network."""
     if arguments.weights is None:
         return tensors
-    ranges = _RangesWithValues() if arguments.family == "regnet" else nullcontext()
-    with torch.device("meta"), WithoutInitialisation(), ranges:
+    widths = _WidthsWithValues() if arguments.family == "regnet" else nullcontext()
+    with torch.device("meta"), WithoutInitialisation(), widths:
         _, loaded = _built(arguments, tensors)
     return loaded[-1] if loaded else tensors
 
