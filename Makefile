@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow lint bench dist docs catalogues published certify torture setup clean
+.PHONY: help demo test test-slow test-adapters lint bench dist docs catalogues published certify torture setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
 	@echo "make test-slow  the tests that are too slow for make test"
+	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
@@ -27,6 +28,15 @@ test: setup lint
 
 test-slow: setup
 	LAYERZOO_NEW_EXAMPLES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow --timeout 3600
+
+test-adapters: .venv-adapters/.installed .samples/.installed
+	OMP_NUM_THREADS=2 .venv-adapters/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/adapters
+
+.venv-adapters/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/adapters/requirements.txt
+	$(PYTHON) -m venv .venv-adapters
+	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/adapters/requirements.txt
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -84,4 +94,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .samples dist demo
+	rm -rf $(VENV) .venv-adapters .samples dist demo

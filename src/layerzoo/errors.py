@@ -27,6 +27,7 @@ Each message says what was asked for, what exists and the next step. The same fa
         ProcessorError 4
         TraceError 4
         CutError 4
+        ExportError 1
         WeightsError 4
             UnsafeWeightsError 5
                 DigestError 5
@@ -67,6 +68,7 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "ExportError",
     "InputError",
     "LayerError",
     "LayerzooError",
@@ -106,7 +108,14 @@ _LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
-    """The base class of every error of this package. All can be pickled, so that a worker process can raise them."""
+    """The base class of every error of this package. All can be pickled, so that a worker process can raise them.
+
+    >>> try:
+    ...     layerzoo.model("toy/next-wort")
+    ... except layerzoo.LayerzooError as error:
+    ...     print(error, error.exit_code)
+    there is no model 'toy/next-wort'. Nearest: toy/next-word... 3
+    """
 
     exit_code = 2
 
@@ -279,6 +288,16 @@ class CutError(LayerzooError):
 
 
 # ---------------------------------------------------------------- weights
+
+
+class ExportError(LayerzooError):
+    """A network cannot be exported, or the exported file differs from the cut. ``model`` is the id of its model."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class WeightsError(LayerzooError):

@@ -88,6 +88,7 @@ PositiveFloat = Annotated[float, Constraints(gt=0)]
 Fraction = Annotated[float, Constraints(ge=0, le=1)]
 NonEmptyStr = Annotated[str, Constraints(min_length=1)]
 BoundedStr = Annotated[str, Constraints(min_length=1, max_length=10_000)]
+TagStr = Annotated[str, Constraints(min_length=1, max_length=100)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -148,6 +149,9 @@ class Layer:
 
     `module` is declared; the other values may be declared, and are traced if not. Shapes and FLOPs apply to the input
     size of the model's preprocess.
+
+    >>> layerzoo.model("toy/next-word").layers[0].shape
+    (8, 3)
     """
 
     name: str
@@ -194,6 +198,9 @@ class Layer:
 
         The name of an output that consists of digits is quoted, to distinguish it from a position: ``mixer["1"]``.
         :func:`layerzoo.layers.parse_address` parses it.
+
+        >>> layerzoo.Layer(name="block.3", module="shared", call=3).address
+        'shared#3'
         """
         call = "" if self.call is None else f"#{self.call}"
         output = self.output
@@ -382,7 +389,11 @@ class Default:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """The declaration of one model of the zoo."""
+    """The declaration of one model of the zoo.
+
+    >>> layerzoo.model("toy/next-word").modality
+    'text'
+    """
 
     id: str
     """Namespace and name, as in `starter/minilm-l6`; the name may contain further slashes."""
@@ -407,6 +418,13 @@ class ModelSpec:
     """A description of the model, in one line."""
     license: BoundedStr | None = None
     """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
+    tasks: tuple[TagStr, ...] = ()
+    """The tasks that the model was trained for, under the names of the Hugging Face hub: `image-classification`,
+    `automatic-speech-recognition`. Empty: unknown."""
+    trained_on: tuple[TagStr, ...] = ()
+    """The data sets that the weights were trained on, in order: `imagenet-21k`, `imagenet-1k`. Empty: unknown."""
+    languages: tuple[TagStr, ...] = ()
+    """The languages of the text or speech, as ISO 639 codes: `en`, `de`; or `multilingual`. Empty: unknown."""
     params: NonNegativeInt | None = None
     """The number of parameters of the whole network."""
     flops: NonNegativeInt | None = None
@@ -436,28 +454,46 @@ class ModelSpec:
 
     @property
     def namespace(self) -> str:
-        """The part of the id before its first slash."""
+        """The part of the id before its first slash.
+
+        >>> layerzoo.model("toy/next-word").namespace
+        'toy'
+        """
         return self.id.split("/", 1)[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Serialize to dicts, lists, strings and numbers. Fields that have their default value are omitted."""
+        """Serialize to dicts, lists, strings and numbers. Fields that have their default value are omitted.
+
+        >>> layerzoo.model("toy/next-word").to_dict()["preprocess"]
+        {'kind': 'text', 'max_tokens': 16, 'batching': 'tolerance'}
+        """
         plain = _plain(self)
         assert isinstance(plain, dict)
         return plain
 
     def to_json(self) -> str:
-        """Serialize to one line of JSON, with the keys of :meth:`to_dict`."""
+        """Serialize to one line of JSON, with the keys of :meth:`to_dict`.
+
+        >>> layerzoo.model("toy/next-word").to_json()[:42]
+        '{"id":"toy/next-word","modality":"text","b'
+        """
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError."""
+        """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError.
+
+        >>> spec = layerzoo.model("toy/next-word")
+        >>> layerzoo.ModelSpec.from_dict(spec.to_dict()) == spec
+        True
+        """
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
         given["metrics"] = FrozenMap(given.get("metrics"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
-        given["aliases"] = tuple(given.get("aliases", ()))
+        for name in ("aliases", "tasks", "trained_on", "languages"):
+            given[name] = tuple(given.get(name, ()))
         if weights := given.get("weights"):
             given["weights"] = Weights(
                 source=weights["source"],
@@ -475,7 +511,12 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Deserialize the output of :meth:`to_json`."""
+        """Deserialize the output of :meth:`to_json`.
+
+        >>> spec = layerzoo.model("toy/next-word")
+        >>> layerzoo.ModelSpec.from_json(spec.to_json()) == spec
+        True
+        """
         return cls.from_dict(json.loads(text))
 
 

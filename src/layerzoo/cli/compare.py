@@ -98,6 +98,9 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     params = [spec.params for spec in specs]
     yield Compared("fact", "params", list(params), [count(number) for number in params])
     yield fact("license", [spec.license for spec in specs])
+    yield fact("tasks", [", ".join(spec.tasks) or None for spec in specs])
+    yield fact("trained on", [", ".join(spec.trained_on) or None for spec in specs])
+    yield fact("languages", [", ".join(spec.languages) or None for spec in specs])
     yield fact("input", [spec.preprocess and _input(spec.preprocess) for spec in specs])
     yield fact("layers", [len(each) or None for each in layers])
     yield fact("default layer", [spec.default.layer for spec in specs])

@@ -82,10 +82,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=WordChoice(["float32", "bfloat16", "float16", "library"]),
+    type=WordChoice(["float32", "auto", "bfloat16", "float16", "library"]),
     default="float32",
     show_default=True,
-    help="The dtype of the computation. library: the default of the model's library for this checkpoint.",
+    help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. library: "
+    "the default of the model's library for this checkpoint.",
 )
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")

@@ -20,10 +20,10 @@ from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, Vide
 def command(model: str, format_: Format) -> None:
     """Show the declaration of a model.
 
-    MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec:
-    id, modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
-    default {layer, pool}, base, summary, license, params, flops, metrics, unusable, plugin, aliases. A key
-    without a value is omitted.
+    MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec: id,
+    modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
+    default {layer, pool}, base, summary, license, tasks, trained_on, languages, params, flops, metrics, unusable,
+    plugin, aliases. A key without a value is omitted.
 
     \b
     Examples:
@@ -48,6 +48,9 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "modality", spec.modality
     yield "unusable", spec.unusable
     yield "license", spec.license
+    yield "tasks", ", ".join(spec.tasks)
+    yield "trained on", ", ".join(spec.trained_on)
+    yield "languages", ", ".join(spec.languages)
     yield "parameters", _params(spec)
     yield "builder", spec.builder
     yield "args", _listed(spec.args.to_dict())

@@ -76,6 +76,9 @@ class Features:
 
     The object cannot be changed. Its arrays are ordinary, writable ones, because some estimators refuse read-only
     input; changing them in place changes these features.
+
+    >>> layerzoo.extract("toy/next-word", ["the cat", "milk"])
+    <Features of 2 samples; block.0: 3>
     """
 
     ids: tuple[str, ...]
@@ -145,7 +148,11 @@ class Features:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of :attr:`values`: (n, m) for pooled features. Raises: as :attr:`values`."""
+        """The shape of :attr:`values`: (n, m) for pooled features. Raises: as :attr:`values`.
+
+        >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).shape
+        (2, 3)
+        """
         return self.values.shape
 
     def _row(self, position: int) -> FeatureRow:
@@ -167,7 +174,11 @@ class Features:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers."""
+        """The names of the layers.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"], layer=["block.0", "head"]).layers
+        ('block.0', 'head')
+        """
         return tuple(self.by_layer)
 
     @property
@@ -175,13 +186,20 @@ class Features:
         """Return the array of the only layer: (n, m) float32 for pooled features.
 
         Raises: UsageError when there is more than one layer, or none because every sample failed.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"]).values
+        array([[0.5, 1. , 0.5]], dtype=float32)
         """
         if not self.by_layer and self.errors:
             raise UsageError(f"there are no values: none of the {len(self.errors)} samples could be used. See .errors")
         return _only_layer(self.by_layer, "features")
 
     def concat(self) -> FloatArray:
-        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled."""
+        """Concatenate all layers: (n, sum of m) float32. Raises: UsageError for layers that are not pooled.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"], layer=["block.0", "head"]).concat().shape
+        (1, 11)
+        """
         raw = [name for name, array in self.by_layer.items() if array.ndim != 2]
         if raw:
             raise UsageError(
@@ -199,6 +217,10 @@ class Features:
         Args:
             batches: of the same layers; a batch without samples may have none.
         Raises: UsageError if batches differ in their layers, model, weights, pooling or prompt.
+
+        >>> parts = [layerzoo.extract("toy/next-word", [text]) for text in ("milk", "meat")]
+        >>> layerzoo.Features.join(parts).values.tolist()
+        [[-1.0, 0.0, 1.0], [-1.0, 0.0, -1.0]]
         """
         parts = list(batches)
         report: Counter[str] = Counter()
@@ -227,6 +249,10 @@ class Features:
                 whose layers have different names.
         Returns: features with the order of the first run, and the provenance of each run under ``merged``.
         Raises: UsageError if two layers have the same name, or ids occur twice and the runs differ in their ids.
+
+        >>> runs = {layer: layerzoo.extract("toy/next-word", ["milk"], layer=layer) for layer in ("block.0", "head")}
+        >>> layerzoo.Features.merge({"early": runs["block.0"], "late": runs["head"]}).layers
+        ('early/block.0', 'late/head')
         """
         named = dict(runs) if isinstance(runs, Mapping) else {str(number): run for number, run in enumerate(runs)}
         prefixes = {name: f"{name}/" if isinstance(runs, Mapping) else "" for name in named}
@@ -254,6 +280,9 @@ class Features:
 
         The dot product of two vectors is then their cosine similarity. Vectors of zeros stay zeros.
         Raises: UsageError for layers that are not pooled, whose channel axis is not known here.
+
+        >>> layerzoo.extract("toy/next-word", ["the"]).normalized().values.tolist()
+        [[1.0, 0.0, 0.0]]
         """
         if raw := [name for name, array in self.by_layer.items() if array.ndim != 2]:
             raise UsageError(
@@ -268,6 +297,9 @@ class Features:
 
         Columns: ``LAYER_0``, ``LAYER_1``, … for each pooled layer; a layer that is not pooled is one column of arrays.
         Raises: MissingLibraryError without pandas.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_pandas().shape
+        (1, 3)
         """
         from layerzoo.features.convert import pandas_frame
 
@@ -277,6 +309,9 @@ class Features:
         """Return a ``polars.DataFrame`` with the columns of :meth:`to_arrow`; vectors are of the type ``Array``.
 
         Raises: MissingLibraryError without polars.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_polars().columns
+        ['id', 'block.0']
         """
         from layerzoo.features.convert import polars_frame
 
@@ -287,6 +322,9 @@ class Features:
 
         Columns: ``id`` (string), and one per layer: ``fixed_size_list<float32>[m]`` for vectors, else a struct of
         ``values`` (the numbers in C order) and ``shape``.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_arrow().column_names
+        ['id', 'block.0']
         """
         from layerzoo.features.convert import arrow_table
 
@@ -299,13 +337,20 @@ class Features:
             layer: the name of the layer. None: the only one.
         Raises: UnknownLayerError; UsageError for samples that differ in shape, or without a name if there are several
             layers; MissingLibraryError without torch.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).to_torch().shape
+        torch.Size([1, 3])
         """
         from layerzoo.features.convert import torch_tensor
 
         return torch_tensor(self, layer)
 
     def rows(self, start: int, stop: int) -> Features:
-        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views."""
+        """Return some of the samples, with the provenance, and without errors and counts. The arrays are views.
+
+        >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).rows(1, 2).values.tolist()
+        [[-1.0, 0.0, -1.0]]
+        """
         return Features(
             self.ids[start:stop],
             {name: array[start:stop] for name, array in self.by_layer.items()},
@@ -323,6 +368,8 @@ class Features:
             path: the file to write.
         Raises: UsageError for another suffix, or layers that the format cannot hold; OutputError when the file cannot
             be written, EmptyResultError when every sample failed and the file that is there has samples.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.safetensors")
         """
         from layerzoo.features.writer import FeatureWriter
 
@@ -334,6 +381,10 @@ class Features:
         """Read the features that :meth:`save` or a FeatureWriter wrote.
 
         Raises: InputError when the file does not exist, is damaged, or holds no features.
+
+        >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.parquet")
+        >>> layerzoo.Features.load("milk.parquet").values.tolist()
+        [[-1.0, 0.0, 1.0]]
         """
         from layerzoo.features.formats import load
 

@@ -41,6 +41,12 @@ class FeatureWriter:
         with FeatureWriter("tweets.parquet") as writer:
             for batch in layerzoo.stream("starter/minilm-l6", "tweets.txt"):
                 writer.write(batch)
+
+    >>> with layerzoo.FeatureWriter("words.npz") as writer:
+    ...     for batch in layerzoo.stream("toy/next-word", ["the cat", "milk"]):
+    ...         writer.write(batch)
+    >>> layerzoo.Features.load("words.npz").values.shape
+    (2, 3)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -83,6 +89,11 @@ class FeatureWriter:
 
         Raises: OutputError when the disk is full; UsageError when batches differ in their layers or come from
         different models, the provenance is not valid JSON, or the format cannot hold these layers.
+
+        >>> with layerzoo.FeatureWriter("words.parquet") as writer:
+        ...     writer.write(layerzoo.extract("toy/next-word", ["the cat"]))
+        >>> len(layerzoo.Features.load("words.parquet"))
+        1
         """
         self._add_metadata(batch)
         self._fit(batch)

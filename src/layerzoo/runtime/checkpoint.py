@@ -31,6 +31,8 @@ _ENTRY = "layerzoo.entry"
 _OBJECTS = "layerzoo.objects"
 _VERSIONS = "layerzoo.versions"
 """Metadata keys of a converted file: the entry, the names of objects and the versions of a state dict."""
+_SAVED = "layerzoo.saved"
+"""Metadata key of a file whose checkpoint keys are the network's own names, because layerzoo saved them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,17 @@ class KeyRules:
         return ".".join(segments)
 
 
-def key_rules(spec: ModelSpec) -> KeyRules:
-    """Return the renaming of checkpoint keys that a model declares."""
-    return KeyRules(spec.weights.keys if spec.weights else ())
+def key_rules(spec: ModelSpec, content: CheckpointContent, keys: Mapping[str, str] | None) -> KeyRules:
+    """Return the renaming of the keys of a checkpoint.
+
+    Args:
+        spec: the model, whose declared renaming applies unless layerzoo saved the checkpoint.
+        content: the opened checkpoint.
+        keys: the renaming to use instead of the declared one; None for that.
+    """
+    if keys is not None:
+        return KeyRules(tuple(keys.items()))
+    return KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
 
 
 def open_checkpoint(
@@ -132,6 +142,7 @@ def open_checkpoint(
     hooks: ModelHooks,
     content: CheckpointContent | None = None,
     *,
+    keys: Mapping[str, str] | None = None,
     needed: Sequence[Sequence[str]] = (),
     own: Iterable[str] = (),
     renames: bool = False,
@@ -143,13 +154,14 @@ def open_checkpoint(
 
     Args:
         content: the opened checkpoint; None: it is opened here.
+        keys: the renaming of checkpoint keys, instead of the declared one.
         needed: names of required tensors; alternative names of one tensor are grouped.
         own: names of all tensors of the network.
         renames: whether the network's loading code may rename keys.
     Raises: as :func:`open_content`.
     """
-    rules = key_rules(spec)
     content = content or open_content(spec, files, hooks)
+    rules = key_rules(spec, content, keys)
     stored = content.stored
     _announce_entry(stored.label, content.entry)
 
@@ -159,6 +171,8 @@ def open_checkpoint(
 
         def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             own_names = {renamed(name): tensor for name, tensor in tensors.items()}
+            if content.is_saved:
+                return own_names
             mapped = hooks.state_dict(spec, files, own_names)
             return own_names if mapped is None else mapped
 
@@ -223,6 +237,30 @@ class CheckpointContent:
     objects: frozenset[str] = frozenset()
     """Names of tensors that hold the bytes of an object."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_saved: bool = False
+    """Whether :meth:`layerzoo.Backbone.save` wrote it."""
+
+
+def saved_metadata(objects: Iterable[str], versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a safetensors file whose checkpoint keys are the network's own names.
+
+    Args:
+        objects: names of tensors that hold the bytes of an object.
+        versions: the metadata of the state dict, by module.
+    """
+    return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_plain(versions))}
+
+
+def _saved_content(name: str, files: Files) -> CheckpointContent | None:
+    """Open a file that layerzoo saved; None for any other file."""
+    if name in files.partial or not name.endswith(".safetensors"):
+        return None
+    stored = Safetensors.of(files, name)
+    noted = read_metadata(files[name])
+    if _SAVED not in noted:
+        return None
+    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
 
 
 def open_content(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool = False) -> CheckpointContent:
@@ -235,6 +273,8 @@ def open_content(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle:
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
         return CheckpointContent(_read_by_plugin(spec, files, hooks))
+    if name is not None and (saved := _saved_content(name, files)) is not None:
+        return saved  # with the tensors of all modules
     if name is None:  # all tensors are in the folders of modules, including those of the network
         main = CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:

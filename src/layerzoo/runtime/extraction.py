@@ -22,7 +22,7 @@ from layerzoo.media.array_images import ImageLayout
 from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
-from layerzoo.media.samples import Item, Samples, samples
+from layerzoo.media.samples import Item, Samples
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
@@ -34,13 +34,14 @@ from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
-from layerzoo.runtime.precision import Precision
+from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
+from layerzoo.runtime.wrap import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -54,7 +55,7 @@ def stream(
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    precision: Precision = "float32",
+    precision: RequestedPrecision = "float32",
     batch_size: int | None = None,
     errors: Literal["raise", "skip"] = "raise",
     column: str | None = None,
@@ -75,6 +76,10 @@ def stream(
     see :func:`extract`.
 
     Returns: an iterator over at least one piece, in the order of the inputs.
+
+    >>> pieces = layerzoo.stream("toy/next-word", ["the cat", "milk"])
+    >>> sum(len(piece) for piece in pieces)
+    2
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
@@ -83,11 +88,16 @@ def stream(
         raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
         is_other_device = str(device) not in ("cpu", str(model.device))
-        if weights is not None or is_other_device or precision not in ("float32", model.precision) or trust_declaration:
+        if (
+            weights is not None
+            or is_other_device
+            or precision not in ("float32", "auto", model.precision)
+            or trust_declaration
+        ):
             raise UsageError(
                 "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
             )
-        backbone = model
+        backbone = recut(model, layer)
         pools = backbone.select_pools(layer, pool)
     else:
         backbone = load(
@@ -104,7 +114,7 @@ def stream(
     decoder = Workers()
     modality = backbone.preprocess.modality
     options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
-    found = samples(inputs, modality, decoder=decoder, ids=ids, **options)
+    found = backbone.preprocess.samples(inputs, decoder=decoder, ids=ids, **options)
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
         limit = limit._replace(bytes=limits().batch_bytes)
@@ -115,12 +125,13 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
-    )
+        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
+        backbone.provenance,
+    )  # fmt: skip
     pieces = _pieces(plan, found, limit)
     if progress is None or progress is False:
         return pieces
-    counter = _counter(inputs, modality, partial(samples, inputs, modality, **options))
+    counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
     return _reported(pieces, counter, progress, backbone.spec.id)
 
 
@@ -168,6 +179,10 @@ def extract(*args: Any, **kwargs: Any) -> Features:
     Returns: :class:`Features` with one row per sample, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
+
+    >>> features = layerzoo.extract("toy/next-word", ["the cat", "milk"], layer="block.0", pool="mean")
+    >>> features.values.shape, features.ids
+    ((2, 3), ('0', '1'))
     """
     return Features.join(stream(*args, **kwargs))
 

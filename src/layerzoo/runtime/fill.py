@@ -233,7 +233,8 @@ def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
     return WeightsError(
         f"{model}: the checkpoint {checkpoint.label} has no '{name}'. "
         f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
-        "If its keys are called differently, map them with `weights: {keys: …}`"
+        "If its keys are called differently, map them: layerzoo.load(…, keys={…}), or `weights: {keys: …}` in a "
+        "registry.yaml"
     )
 
 
