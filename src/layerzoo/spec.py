@@ -367,6 +367,11 @@ class Weights:
     sha256_prefix: str | None = None
     """The first digits of the SHA-256 of a file at a link, 8 to 64, if its publisher states no more, for example in its
     name. The file is verified with these digits, and `zoo pull` writes the whole digest to layerzoo.lock."""
+    lock: bool = False
+    """Whether the publisher of a file at a link states no digest at all. `zoo pull` then writes the SHA-256 of the file
+    to layerzoo.lock. Without it, the file is not opened."""
+    files: tuple[tuple[str, str], ...] = ()
+    """The links to further files of the model that are not in the folder of the checkpoint, by file name."""
     keys: tuple[tuple[str, str], ...] = ()
     """The network's name for each checkpoint key, or for a part of one that consists of whole dotted segments. Applied
     in order."""
@@ -494,6 +499,8 @@ class ModelSpec:
                 source=weights["source"],
                 sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
                 sha256_prefix=weights.get("sha256_prefix"),
+                lock=weights.get("lock", False),
+                files=tuple((name, link) for name, link in weights.get("files", ())),
                 keys=tuple((old, new) for old, new in weights.get("keys", ())),
             )
         if preprocess := given.get("preprocess"):
