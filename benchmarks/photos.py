@@ -1,6 +1,6 @@
 """Measure the speed of features from photos of 12 megapixels: ``python -m benchmarks.photos [ROUNDS]``.
 
-48 JPEG files go through ``starter/efficientnet-lite0`` to its last stage. Decoding takes most of the time there. The
+32 JPEG files go through ``starter/efficientnet-lite0`` to its last stage. Decoding takes most of the time there. The
 contenders are a usual script (timm, DataLoader, hook), and layerzoo with each ``decode``. They run in separate
 processes and take turns, as in :mod:`benchmarks.images`. Then the features of 100 photos with ``decode="fast"`` are
 compared with the exact ones.
@@ -35,8 +35,8 @@ import layerzoo
 from layerzoo.runtime.preprocess.image import DecodeChoice
 
 _MODEL, _NETWORK, _LAYER, _MODULE = "starter/efficientnet-lite0", "tf_efficientnet_lite0", "stage.4", "blocks.6"
-_PHOTOS = 48
-_BATCH = 8
+_PHOTOS = 32
+_BATCH = 4
 """Photos in a batch of the script, so that each of its worker processes has several."""
 _COMPARED = 100
 _ROUNDS = 3

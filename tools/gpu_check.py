@@ -45,7 +45,7 @@ _IMAGES, _TEXTS, _PASSES = 4096, 8192, 3
 _CLIPS_S = (0.4, 0.7, 1.0, 1.3, 1.9, 2.2, 3.1, 4.0)
 _RATE_HZ = 16_000
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-_WORDS = {"toy": "the cat drinks milk", "starter": "a fine film and a waste of time that nobody asked for"}
+_WORDS = {"toy": "the cat drinks milk", "starter": "a fine film and a waste of time in the evening"}
 
 
 @dataclass(frozen=True, slots=True)

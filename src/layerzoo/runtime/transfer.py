@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_format | None = None) -> Batch:
     """Copy a batch to a device, and convert its four-dimensional inputs to a memory format, if one is given.
 
-    For CUDA, the batch is pinned and copied in a stream of its own, so that the copy runs next to the forward pass of
+    For CUDA, the batch is pinned and copied in a separate stream, so that the copy runs next to the forward pass of
     an earlier batch. Later work of the current stream waits for the copy.
     """
     if device.type != "cuda":
