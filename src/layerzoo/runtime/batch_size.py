@@ -30,7 +30,7 @@ _LARGEST = {
     "audio": BatchLimit(64, 32_000_000),
     "video": BatchLimit(256),
 }
-"""The largest batches on a GPU, whatever its memory. Larger ones are not expected to be faster; this was not measured."""
+"""The largest batches on a GPU, whatever its memory. Larger ones should not be faster, which was not measured."""
 _SHARE = 0.7
 """Of the free memory that the activations of a batch may take. The rest is for the batches that are copied next, for
 what kernels use in addition, and for fragmentation."""
