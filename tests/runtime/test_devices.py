@@ -77,10 +77,15 @@ def test_a_batch_keeps_all_of_its_tensors_on_the_way_to_a_device() -> None:
     )
     placed = to_device(batch, CPU, torch.channels_last)
     assert placed.inputs["pixels"].is_contiguous(memory_format=torch.channels_last)
-    assert len(placed.tensors) == 3
-    for one, other in zip(placed.tensors, batch.tensors, strict=True):
+    for one, other in zip(tensors_of(placed), tensors_of(batch), strict=True):
         assert torch.equal(one, other)
-    assert {tensor.device.type for tensor in batch.to("meta").tensors} == {"meta"}
+    assert {tensor.device.type for tensor in tensors_of(batch.to("meta"))} == {"meta"}
+
+
+def tensors_of(batch: Batch) -> list[torch.Tensor]:
+    assert batch.valid is not None
+    assert batch.image_mask is not None
+    return [*batch.inputs.values(), batch.valid, batch.image_mask]
 
 
 def test_wrong_devices_are_named(images: layerzoo.Backbone, photos: list[Path]) -> None:

@@ -121,17 +121,9 @@ class Batch:
         moved = self._with_tensors(move)
         return replace(moved, inputs={name: in_format(tensor) for name, tensor in moved.inputs.items()})
 
-    def pinned(self) -> Batch:
-        """Return the batch in pinned memory, from which a CUDA device copies without waiting."""
-        return self._with_tensors(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All tensors of the batch."""
-        others = (self.valid, self.spans, self.offsets, self.image_mask)
-        return [*self.inputs.values(), *(tensor for tensor in others if tensor is not None)]
-
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with the result of a function for each of its tensors."""
+
         def changed(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else change(tensor)
 

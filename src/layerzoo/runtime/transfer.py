@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from layerzoo.runtime.batch import Batch
 
@@ -23,11 +24,18 @@ def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_fo
         return batch.to(device, memory_format)
     copies, current = _copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(copies):
-        placed = batch.pinned().to(device, memory_format, non_blocking=True)
+        placed = batch._with_tensors(_pinned).to(device, memory_format, non_blocking=True)
     current.wait_stream(copies)
-    for tensor in placed.tensors:
+
+    def used_by_current(tensor: Tensor) -> Tensor:
         tensor.record_stream(current)  # its memory was allocated in the other stream
-    return placed
+        return tensor
+
+    return placed._with_tensors(used_by_current)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_cuda else tensor.pin_memory()
 
 
 @cache
