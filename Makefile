@@ -12,11 +12,12 @@ help:
 	@echo "make test-slow  the tests that are too slow for make test"
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
+	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
-	@echo "make catalogues  update the catalogues of timm, torchvision and transformers, and the list of published models"
+	@echo "make catalogues  update the catalogues of timm, torchvision, transformers and torchaudio, and the list of published models"
 	@echo "make published  update src/layerzoo/published.jsonl from the plugins of this repository"
-	@echo "make certify  run and cut every timm and torchvision architecture and every transformers type, measure the effect of padding, compare every processor with the library; writes docs/certified"
+	@echo "make certify  run and cut every timm and torchvision architecture, transformers type and torchaudio pipeline, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
 	@echo "make clean  remove the files that these commands created"
 
@@ -49,10 +50,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.downloads
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.photos
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
+
+gpu-check: setup
+	$(BIN)/python -m tools.gpu_check
 
 dist: setup
 	rm -rf dist
@@ -65,6 +70,7 @@ catalogues: setup
 	$(BIN)/zoo catalogue build timm || test $$? = 1
 	$(BIN)/zoo catalogue build torchvision || test $$? = 1
 	$(BIN)/zoo catalogue build hf || test $$? = 1
+	$(BIN)/zoo catalogue build torchaudio || test $$? = 1
 	$(BIN)/python -m tools.published
 
 published: setup
@@ -74,6 +80,7 @@ certify: setup
 	$(BIN)/python -m tools.certify timm
 	$(BIN)/python -m tools.certify torchvision
 	$(BIN)/python -m tools.certify transformers
+	$(BIN)/python -m tools.certify torchaudio
 	$(BIN)/python -m tools.certify.padding
 	$(BIN)/python -m tools.certify.preprocessing
 

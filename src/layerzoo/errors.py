@@ -24,6 +24,7 @@ Each message says what was asked for, what exists and the next step. The same fa
             UnknownRowError 3
         PluginError 4
         MissingLibraryError 4
+        MismatchedLibraryError 4
         ProcessorError 4
         TraceError 4
         CutError 4
@@ -51,7 +52,7 @@ Each message says what was asked for, what exists and the next step. The same fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ __all__ = [
     "LayerError",
     "LayerzooError",
     "LockError",
+    "MismatchedLibraryError",
     "MissingLibraryError",
     "MissingOnServerError",
     "NotFoundError",
@@ -242,6 +244,27 @@ class MissingLibraryError(LayerzooError, ImportError):
         )
         self.library = library
         self.extra = extra
+
+
+class MismatchedLibraryError(LayerzooError, ImportError):
+    """Two installed libraries do not match, so that one cannot be imported. ``versions`` are theirs, by name.
+
+    Args:
+        library: the library that cannot be imported.
+        other: the library that it was built for.
+        versions: the version of each, by name.
+        reason: what the import raised, in one line.
+    """
+
+    exit_code = 4
+
+    def __init__(self, library: str, other: str, versions: Mapping[str, str], *, reason: str) -> None:
+        found, needed = (f"{name} {versions[name]}" for name in (library, other))
+        super().__init__(
+            f"{found} does not match {needed} and cannot be imported ({reason})\nNext: pip install -U {other} {library}"
+        )
+        self.library = library
+        self.versions = dict(versions)
 
 
 class ProcessorError(LayerzooError):

@@ -374,6 +374,11 @@ class Weights:
     sha256_prefix: str | None = None
     """The first digits of the SHA-256 of a file at a link, 8 to 64, if its publisher states no more, for example in its
     name. The file is verified with these digits, and `zoo pull` writes the whole digest to layerzoo.lock."""
+    lock: bool = False
+    """Whether the publisher of a file at a link states no digest at all. `zoo pull` then writes the SHA-256 of the file
+    to layerzoo.lock. Without it, the file is not opened."""
+    files: tuple[tuple[str, str], ...] = ()
+    """The links to further files of the model that are not in the folder of the checkpoint, by file name."""
     keys: tuple[tuple[str, str], ...] = ()
     """The network's name for each checkpoint key, or for a part of one that consists of whole dotted segments. Applied
     in order."""
@@ -501,6 +506,8 @@ class ModelSpec:
                 source=weights["source"],
                 sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
                 sha256_prefix=weights.get("sha256_prefix"),
+                lock=weights.get("lock", False),
+                files=tuple((name, link) for name, link in weights.get("files", ())),
                 keys=tuple((old, new) for old, new in weights.get("keys", ())),
             )
         if preprocess := given.get("preprocess"):
@@ -546,18 +553,14 @@ class MissingFieldsError(TypeError):
 
 
 def _create(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return an instance of a dataclass. Raises: MissingFieldsError; TypeError for an unknown field."""
-    try:
-        return kind(**values)
-    except TypeError as error:
-        is_required = {
-            each.name
-            for each in dataclasses.fields(kind)
-            if each.init and each.default is each.default_factory is dataclasses.MISSING
-        }
-        if missing := tuple(sorted(is_required - values.keys())):
-            raise MissingFieldsError(kind.__name__, missing) from error
-        raise
+    """Return an instance of a dataclass. Raises: TypeError for an unknown field, MissingFieldsError."""
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    if unknown := values.keys() - {field.name for field in fields}:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(map(repr, sorted(unknown)))}")
+    required = {field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING}
+    if missing := tuple(sorted(required - values.keys())):
+        raise MissingFieldsError(kind.__name__, missing)
+    return kind(**values)
 
 
 def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:

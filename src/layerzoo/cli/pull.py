@@ -21,6 +21,7 @@ from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.weights import Files
+    from layerzoo.weights.repository import Extent
 
 _COLUMNS = ("model", "revision", "files", "bytes", "fetched")
 
@@ -52,7 +53,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     specs = [find_model(model) for model in models]
     pulled: list[tuple[Files, PrintedRow]] = []
     with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
-        pulled += (_pulled(spec, list(layers)) for spec in specs)
+        pulled += (_pulled(spec, list(layers), not no_lock) for spec in specs)
         if not no_lock:
             _lock({spec: files for spec, (files, _) in zip(specs, pulled, strict=True)})
     print_rows([row for _, row in pulled], format_, _COLUMNS)
@@ -65,7 +66,7 @@ def _kept(done: int, of: int, *, is_locking: bool) -> str:
     return f"{here}downloaded parts are kept{lock}. The same command resumes"
 
 
-def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
+def _pulled(spec: ModelSpec, layers: list[str], is_locking: bool) -> tuple[Files, PrintedRow]:
     from layerzoo.weights import resolve
 
     with _meter(spec.id) as meter:
@@ -73,7 +74,8 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
             from layerzoo.runtime import pull
 
             pull(spec, layer=layers, progress=meter)
-        files = resolve(spec.weights, model=spec.id, extent="partial" if layers else "whole", progress=meter)
+        extent: Extent = "partial" if layers else "whole"
+        files = resolve(spec.weights, model=spec.id, extent=extent, progress=meter, pins=is_locking)
     here = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )
@@ -101,6 +103,10 @@ def _lock(pulled: Mapping[ModelSpec, Files]) -> None:
     if added:
         lock = change_lock(lambda lock: lock.with_models(added))
         say(f"Locked in {lock.path}: {', '.join(added)}")
+        for spec in pulled:
+            if spec.id in added and spec.weights and spec.weights.lock:
+                digests = ", ".join(f"{name} {file.sha256}" for name, file in added[spec.id].files.items())
+                say(f"{spec.id}: its publisher states no sha256. From now on only this file is opened: {digests}")
 
 
 class _DownloadMeter:

@@ -22,7 +22,18 @@ from layerzoo.runtime import Backbone, extract, load
 from layerzoo.sequence.estimators import SequenceClassifier, SequenceRegressor
 from layerzoo.sequence.networks import NETWORKS, NetworkName
 
-_KEPT = ("layer", "pool", "temporal_pool", "weights", "precision", "chunks", "overlap", "normalize", "special_tokens")
+_KEPT = (
+    "layer",
+    "pool",
+    "temporal_pool",
+    "weights",
+    "precision",
+    "chunks",
+    "overlap",
+    "normalize",
+    "special_tokens",
+    "decode",
+)
 """Arguments of an extraction that a head keeps, so that new inputs get the same features."""
 
 

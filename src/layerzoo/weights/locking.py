@@ -46,7 +46,7 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
     """
     source = _source(spec)
     if source.scheme == "https":
-        files = resolve(spec.weights)  # without the id: the digests that are locked now do not matter
+        files = resolve(spec.weights, pins=True)  # without the id: the digests that are locked now do not matter
         locked = {name: LockedFile(sha256(files[name]), files[name].stat().st_size) for name in files}
         return LockedModel(str(source), None, locked)
     return repository.locked_model(source, commit or repository.latest_commit(source))

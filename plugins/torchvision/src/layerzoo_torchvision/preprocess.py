@@ -30,7 +30,7 @@ Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class ImageTransform:
+class WeightsTransform:
     """Apply the transform of some weights to an image, and that of the detector, which it applies itself."""
 
     arguments: Arguments
@@ -68,7 +68,7 @@ class ClipTransform:
 
 def transform_of(arguments: Arguments) -> Callable[..., Pixels]:
     """Return the transform of the weights of an architecture."""
-    return ClipTransform(arguments) if arguments.kind == "video" else ImageTransform(arguments)
+    return ClipTransform(arguments) if arguments.kind == "video" else WeightsTransform(arguments)
 
 
 def preprocess_of(arguments: Arguments) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _sizes(arguments: Arguments, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the size of the network's input, and what depends on the task."""
     if arguments.kind == "detection":
         own = _detector_transform(arguments)
-        transform = ImageTransform(arguments)
+        transform = WeightsTransform(arguments)
         first, second = (list(transform(Image.new("RGB", (width, height))).shape[1:]) for height, width in _EXAMPLES_PX)
         scale = {"mean": list(own.image_mean), "std": list(own.image_std)}
         return {"size_px": first, **scale, **({"variable_size": True} if first != second else {})}

@@ -401,6 +401,8 @@ class WeightsForm(Form):
     sha256: Digests = UNSET
     """The digest of a single file needs no name."""
     sha256_prefix: Sha256Prefix = UNSET
+    lock: bool = UNSET
+    files: dict[str, str] = UNSET
     keys: dict[str, str] = UNSET
     """Ranges such as `{0..11}` are allowed."""
 
@@ -428,7 +430,15 @@ class WeightsForm(Form):
             raise ValueError(f"the path of '{shorten(self.source)}' must not hold . or ..")
         if self.sha256_prefix and scheme != "https":
             raise ValueError(f"sha256_prefix is for a file at a link, https://HOST/PATH, and this is {scheme}:")
-        if scheme in {"https", "package"} and not self.sha256 and not self.sha256_prefix:
+        if (self.lock or self.files) and scheme != "https":
+            name = "lock" if self.lock else "files"
+            raise ValueError(f"{name} is for a file at a link, https://HOST/PATH, and this is {scheme}:")
+        if self.lock and (self.sha256 or self.sha256_prefix):
+            raise ValueError("lock is for a file without a stated digest, and a digest is declared: remove one of them")
+        for name, link in (self.files or {}).items():
+            if "/" in name or not _SOURCES["https"].fullmatch(link):
+                raise ValueError(f"files: '{shorten(name)}: {shorten(link)}' is not FILE: https://HOST/PATH")
+        if scheme in {"https", "package"} and not self.sha256 and not self.sha256_prefix and not self.lock:
             message = f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}"
             raise MissingKeyError(message, "sha256")
         if self.sha256 and "" in self.sha256 and not self.file:

@@ -315,6 +315,10 @@ def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> 
         plain["sha256"] = [[name or form.file, digest] for name, digest in form.sha256.items()]
     if form.sha256_prefix:
         plain["sha256_prefix"] = form.sha256_prefix
+    if form.lock:
+        plain["lock"] = True
+    if form.files:
+        plain["files"] = [list(pair) for pair in form.files.items()]
     if form.keys:
         plain["keys"] = list(_renamed_keys(form.keys, mistakes))
     return plain

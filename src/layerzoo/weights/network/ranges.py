@@ -58,9 +58,16 @@ class RangesIgnoredError(Exception):
     """A server answered a request for some bytes with all bytes, or with other ones."""
 
 
-def web_endpoint(url: str) -> Endpoint:
-    """Return the endpoint of a link."""
-    return Endpoint(url, url, {}, is_on_hub=False)
+def web_endpoint(url: str, mirror: str | None = None) -> Endpoint:
+    """Return the endpoint of a link.
+
+    Args:
+        url: the link.
+        mirror: the address that the file is fetched from; None or the link itself without a mirror.
+    """
+    if mirror is None or mirror == url:
+        return Endpoint(url, url, {}, is_on_hub=False)
+    return Endpoint(mirror, f"{url} (mirror: {mirror})", {}, is_on_hub=False)
 
 
 def size_of(endpoint: Endpoint) -> int:
