@@ -1,4 +1,4 @@
-"""The code of docs/python.md runs with the libraries that it names, and has the values in its comments."""
+"""The code of the pages on Python runs with the libraries that they name, and has the values in its comments."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from tests.page_program import run_page
-from tests.readme import PYTHON_PAGE, write_files
+from tests.readme import PYTHON_PAGE, SEQUENCES_PAGE, write_files
 
 
-def test_the_code_of_the_page_runs(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [PYTHON_PAGE, SEQUENCES_PAGE], ids=lambda page: page.name)
+def test_the_code_of_the_page_runs(page: Path, tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path, samples)
     monkeypatch.chdir(tmp_path)
-    run_page(PYTHON_PAGE.read_text(encoding="utf-8"), str(PYTHON_PAGE))
+    run_page(page.read_text(encoding="utf-8"), str(page))

@@ -29,7 +29,7 @@ COLUMNS = ("sample", "label", "probability")
 @click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
 @format_option(piped="jsonl")
 def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, **options: Any) -> None:
-    """Predict labels with a head that `zoo train` wrote.
+    """Predict labels with a trained head, as `zoo train` writes it.
 
     The features are extracted with the model, layer and poolings that the head was trained with. A backbone with other
     weights is refused.

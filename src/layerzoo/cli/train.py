@@ -123,7 +123,7 @@ def command(
     Examples:
       zoo train photos/ --labels folders --out photos.head
       zoo train clips/ --labels folders --sequence gru --out clips.head
-      zoo train clips/ --labels clips.csv --group-column scene --temporal-pool dct:4 --out clips.head
+      zoo train clips/ --labels clips.csv --temporal-pool dct:4 --out clips.head
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.errors import InputError, UsageError

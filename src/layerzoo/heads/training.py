@@ -79,7 +79,7 @@ def train_head(
         progress: as for :func:`layerzoo.extract`.
         settings: parameters of the estimator of sequences, such as ``{"epochs": 60}``.
         **extraction: ``layer``, ``pool``, ``temporal_pool``, ``weights``, ``precision``, ``chunks``, ``overlap``,
-            ``normalize`` and ``special_tokens``, as for :func:`layerzoo.extract`.
+            ``normalize``, ``special_tokens`` and ``decode``, as for :func:`layerzoo.extract`.
     Returns: the head, fitted on all samples, and the features. Its ``score`` has ``metric`` (``accuracy`` or ``r2``),
         ``mean`` and ``std`` over the folds, ``folds``, ``samples``, ``groups``, and for classes ``chance``, the share
         of the most frequent class. It is empty if there are too few samples for two folds.
