@@ -91,6 +91,8 @@ def train_head(
         raise UsageError(f"sequence={sequence!r} is none of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
     features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
+    if not len(features):
+        raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
     given = labels(features.ids) if callable(labels) else _given(features, labels, groups)
     values = head_input(features)[list(given.rows)]
     targets = _targets(given.values, task)
@@ -196,6 +198,8 @@ def _cross_validated(
         scores = cross_val_score(
             estimator, values, targets, groups=list(groups) or None, cv=cv, scoring=metric, error_score="raise"
         )
+    if not np.isfinite(scores).all():  # R² of a fold with one sample
+        return {}
     result: dict[str, Any] = {
         "metric": metric,
         "mean": float(scores.mean()),
