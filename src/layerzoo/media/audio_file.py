@@ -41,7 +41,7 @@ _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"fLaC")
 _EXACT_LENGTH = {"ape", "dsf", "tak", "tta", "wv"}
 # Containers whose header declares a duration, in thousandths of a second, that FFmpeg takes as it is.
 _DECLARE_DURATION = {"flv", "rm"}
-_DURATION_SLACK_S = 0.1
+_DURATION_SLACK_S = 0.06  # a codec frame, and the rounding of its timestamps
 _PCM = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 # FFmpeg reads G.72x in WAV and AU with the bits of a byte in the other order, takes the remainder that libsndfile
 # writes for ALAC in CAF for priming samples, and has no decoder for NMS ADPCM.
