@@ -34,7 +34,7 @@ def without_metadata(file: BinaryIO) -> bytes | None:
 
 
 def fix_transparency(image: Image.Image) -> None:
-    """Have the transparent color in the 8 bits that Pillow reads of an RGB image of 16 bits, and of 2 or 4 bits of grey.
+    """Have the transparent color in the 8 bits that Pillow reads of 16 bits of RGB, and of 2 or 4 bits of grey.
 
     Of 16 bits, colors that differ from it in their lower 8 bits alone become transparent too. Source: PNG
     specification, third edition, section 11.3.1.1: the color is compared before samples are scaled.
