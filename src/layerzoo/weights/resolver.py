@@ -197,7 +197,7 @@ def _regular_files(folder: Path) -> list[str]:
 
 
 def _shards_below(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return the shards in folders below, which an index names. What is wrong with an index is said when it is read."""
+    """Return the shards in folders below, which an index names. An invalid index is reported when it is read."""
     found: dict[str, None] = {}
     for index in (name for name in names if name.endswith(INDEX)):
         with contextlib.suppress(WeightsError):
