@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ LayerArray = npt.NDArray[Any]
 """(n, m) float32, (n, …) float32, or (n,) object: n float32 arrays that differ in shape."""
 
 SHAPE_OF = "shape of "
-_RESERVED_NAMES = frozenset({"id", "layerzoo.json", "__metadata__"})
+_RESERVED_NAMES = frozenset({"id", "start_s", "end_s", "layerzoo.json", "__metadata__"})
 """What the files on disk call their own parts, so that no layer can be called so."""
 
 
@@ -47,8 +49,15 @@ class Features:
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
     times_s: tuple[tuple[float, ...], ...] = ()
-    """For each sample, the times of its frames, in seconds from the start of the video. Given
-    for pool="none" where frames go through the network one by one; empty otherwise."""
+    """For each sample, the times of its frames, in seconds from the start of the recording. Given for pool="none" where
+    frames of a video go through the network one by one, and for layers of audio with a time axis: the centre of each
+    frame's receptive field. Empty otherwise."""
+    start_s: tuple[float, ...] = ()
+    """For each sample, its start in the recording, in seconds. Given for the windows of recordings; empty otherwise."""
+    end_s: tuple[float, ...] = ()
+    """For each sample, its end in the recording, in seconds. Given with ``start_s``."""
+    times_by_layer: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    """The times of frames at the layers where they differ from ``times_s``: see :meth:`frame_times_s`."""
 
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
@@ -57,8 +66,16 @@ class Features:
         object.__setattr__(self, "errors", tuple(self.errors))
         object.__setattr__(self, "passed_over", tuple(self.passed_over))
         object.__setattr__(self, "times_s", tuple(tuple(map(float, times)) for times in self.times_s))
-        if self.times_s and len(self.times_s) != len(self.ids):
-            raise UsageError(f"times_s: the times of {len(self.times_s)} sample(s) for {len(self.ids)}")
+        for name in ("start_s", "end_s"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        by_layer = {name: tuple(tuple(map(float, each)) for each in times) for name, times in self.times_by_layer.items()}
+        object.__setattr__(self, "times_by_layer", by_layer)
+        fields = {"times_s": self.times_s, "start_s": self.start_s, "end_s": self.end_s, **by_layer}
+        for name, times in fields.items():
+            if times and len(times) != len(self.ids):
+                raise UsageError(f"{name}: the times of {len(times)} sample(s) for {len(self.ids)}")
+        if bool(self.start_s) != bool(self.end_s):
+            raise UsageError("start_s and end_s are given together")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,6 +120,14 @@ class Features:
             )
         return np.concatenate([np.empty((len(self), 0), np.float32), *self.by_layer.values()], axis=1)
 
+    def frame_times_s(self, layer: str) -> tuple[tuple[float, ...], ...]:
+        """Return the times of the frames at a layer, in seconds from the start of the recording, for each sample.
+
+        Raises: UnknownLayerError.
+        """
+        self[layer]
+        return self.times_by_layer.get(layer, self.times_s)
+
     @classmethod
     def join(cls, batches: Iterable[Features]) -> Features:
         """Join batches in order: counts and errors are added, the provenance is that of the first batch.
@@ -124,7 +149,10 @@ class Features:
             errors=tuple(error for part in parts for error in part.errors),
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
-            times_s=_joined_times(parts),
+            times_s=_joined_times(parts, lambda part: part.times_s),
+            start_s=_joined_seconds(parts, lambda part: part.start_s),
+            end_s=_joined_seconds(parts, lambda part: part.end_s),
+            times_by_layer=_joined_times_by_layer(parts),
         )
 
     def rows(self, start: int, stop: int) -> Features:
@@ -134,6 +162,9 @@ class Features:
             {name: array[start:stop] for name, array in self.by_layer.items()},
             self.provenance,
             times_s=self.times_s[start:stop],
+            start_s=self.start_s[start:stop],
+            end_s=self.end_s[start:stop],
+            times_by_layer={name: times[start:stop] for name, times in self.times_by_layer.items()},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -208,11 +239,32 @@ def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
     return ragged([sample for array in arrays for sample in array])
 
 
-def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
+Times = tuple[tuple[float, ...], ...]
+
+
+def _joined_times(parts: Sequence[Features], times_of: Callable[[Features], Times]) -> Times:
     """Return the times of all samples; samples of a part without times have none, where another part has some."""
-    if not any(part.times_s for part in parts):
+    if not any(map(times_of, parts)):
         return ()
-    return tuple(times for part in parts for times in part.times_s or ((),) * len(part))
+    return tuple(times for part in parts for times in times_of(part) or ((),) * len(part))
+
+
+def _joined_times_by_layer(parts: Sequence[Features]) -> dict[str, Times]:
+    names = dict.fromkeys(chain.from_iterable(part.times_by_layer for part in parts))
+
+    def times_at(name: str, part: Features) -> Times:
+        return part.times_by_layer.get(name, ())
+
+    return {name: _joined_times(parts, partial(times_at, name)) for name in names}
+
+
+def _joined_seconds(
+    parts: Sequence[Features], seconds_of: Callable[[Features], tuple[float, ...]]
+) -> tuple[float, ...]:
+    """Return a time for each sample; that of a part without times is nan, where another part has some."""
+    if not any(map(seconds_of, parts)):
+        return ()
+    return tuple(time for part in parts for time in seconds_of(part) or (math.nan,) * len(part))
 
 
 def _storable(id: str) -> str:

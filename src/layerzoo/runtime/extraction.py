@@ -21,11 +21,13 @@ from layerzoo.media import text
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Samples, samples
+from layerzoo.media.sniff import NOUNS
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
+from layerzoo.runtime.frame_times import frame_grids
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
@@ -35,9 +37,10 @@ from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.runtime.request import LayerChoice, PoolChoice
-from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
+from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
+from layerzoo.runtime.windowing import Duration, TemporalPool, Windowing, windowing_of
 from layerzoo.spec import Layer, ModelSpec
 
 FloatArray = NDArray[np.float32]
@@ -61,6 +64,9 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    window: Duration | None = None,
+    hop: Duration | None = None,
+    temporal_pool: TemporalPool | None = None,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -91,6 +97,9 @@ def stream(
         backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
     if normalize:
         require_channel_axes(backbone, pools)
+    windowing = windowing_of(window, hop, temporal_pool)
+    if windowing is not None:
+        backbone = _windowed(backbone, pools, windowing)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers()
@@ -105,8 +114,9 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder
-    )
+        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder, windowing,
+        frame_grids(backbone, pools),
+    )  # fmt: skip
     return _pieces(plan, found, limit)
 
 
@@ -139,7 +149,13 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
-    Returns: :class:`Features` with one row per sample, in the order of the inputs.
+        window: cut each recording into windows of this length, and return a row for each: seconds, or a text such as
+            ``"10s"``, ``"500ms"`` or ``"2min"``. ``Features.start_s`` and ``end_s`` have their times. For audio only.
+        hop: time from the start of a window to the start of the next. None: the length of a window. The last window is
+            shorter if the recording ends in it; a rest shorter than a tenth of a window belongs to the one before it.
+        temporal_pool: how the vectors of a recording's windows become one row: ``"mean"`` or ``"max"``. By default,
+            ``"none"``, each window has a row of its own.
+    Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
     """
@@ -149,6 +165,7 @@ def extract(*args: Any, **kwargs: Any) -> Features:
 def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterator[Features]:
     backbone = plan.backbone
     pending = PendingSamples()
+    recordings = RecordingPooler(plan)
     report: Counter[str] = Counter()
     has_features = False
     rows = decoded_rows(plan, inputs, pending, limit.rows)
@@ -163,11 +180,11 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterato
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
-                piece = features_of(plan, done)
+                piece = features_of(plan, done, recordings)
                 has_features = has_features or len(piece) > 0
                 report.update(piece.report)
                 yield piece
-    last = features_of(plan, pending.take_done())
+    last = features_of(plan, pending.take_done(), recordings)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
         logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
@@ -271,6 +288,23 @@ def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
     if not isinstance(backbone.preprocess, TextPreprocessor):
         raise UsageError(f"chunks=True is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}")
     return with_preprocess(backbone, backbone.preprocess.chunked(overlap))
+
+
+def _windowed(backbone: Backbone, pools: Mapping[str, str], windowing: Windowing) -> Backbone:
+    """Return the backbone with recordings cut into windows.
+
+    Raises: UsageError for another modality than audio, and for unpooled layers whose windows are to be pooled.
+    """
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, AudioPreprocessor):
+        raise UsageError(f"window= is for audio, and {backbone.spec.id} takes {NOUNS[preprocess.modality]}")
+    unpooled = [name for name, pool in pools.items() if pool == "none"]
+    if unpooled and windowing.temporal_pool != "none":
+        raise UsageError(
+            f"temporal_pool='{windowing.temporal_pool}' pools the vectors of windows, and {', '.join(unpooled)} is not "
+            "pooled to a vector: leave temporal_pool= out, or choose another pool="
+        )
+    return with_preprocess(backbone, preprocess.windowed(windowing))
 
 
 def _with_padding_to_buckets(backbone: Backbone) -> Backbone:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layerzoo.media.decoder import Workers
 from layerzoo.runtime.backbone import Backbone, resolved_model
+from layerzoo.runtime.frame_times import FrameGrid
 from layerzoo.runtime.request import choose_pools
+from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import Layer
 
 
@@ -28,11 +30,20 @@ class ExtractionPlan:
     """Whether the first failed sample ends the extraction."""
     decoder: Workers
     """Decodes samples that are files or bytes."""
+    windowing: Windowing | None = None
+    """How recordings are cut into windows; None: not at all."""
+    frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)
+    """Layer name → times of the frames of audio, at layers that are not pooled."""
 
     @property
     def keeps_frames(self) -> bool:
         """Whether the frames of a video stay a sequence at some layer."""
         return self.pools != self.row_pools
+
+    @property
+    def pools_windows(self) -> bool:
+        """Whether the vectors of a recording's windows become one."""
+        return self.windowing is not None and self.windowing.temporal_pool != "none"
 
     @property
     def layers(self) -> list[Layer]:

@@ -1,0 +1,259 @@
+"""Find the times of the frames that a network makes of audio: the centres of their receptive fields.
+
+The frames of a layer lie on a regular grid. It follows from the convolutions, poolings and paddings that the network
+runs before the layer, and from the frames of its feature extractor, which are found with impulses.
+
+Example: the seven convolutions of wav2vec 2.0 see 400 samples and move by 320, so that the centre of frame i is at
+sample 199.5 + 320 i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from layerzoo.runtime.backbone import Backbone
+from layerzoo.runtime.pool import frames_of, sequence_axis
+from layerzoo.runtime.preprocess import AudioPreprocessor
+from layerzoo.spec import Layer
+
+FloatArray = NDArray[np.float32]
+
+_IMPULSES = 24
+_LOUD = 0.1
+"""Share of the largest response from which a frame counts as responding to an impulse."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGrid:
+    """The times of a layer's frames."""
+
+    first_s: float
+    """Centre of the first frame, in seconds from the start of the row."""
+    hop_s: float
+    """From the centre of a frame to that of the next."""
+    prefix: int = 0
+    """Number of positions before the first frame that come from no part of the audio."""
+
+    def times_s(self, count: int) -> list[float]:
+        """Return the times of the first positions of a row. A prefix position has the time nan."""
+        times = [self.first_s + number * self.hop_s for number in range(max(0, count - self.prefix))]
+        return [float("nan")] * min(self.prefix, count) + times
+
+
+def frame_grids(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, FrameGrid]:
+    """Return layer name → times of its frames, for the layers of an audio network that stay unpooled.
+
+    Layers without a time axis have none.
+    """
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, AudioPreprocessor):
+        return {}
+    layers = [layer for layer in backbone.layers if pools.get(layer.name) == "none" and _time_axis(layer) is not None]
+    if not layers:
+        return {}
+    samples = preprocess.usual_samples
+    batch = preprocess.silence(samples)
+    with _Recorder() as recorder:
+        activations = backbone.activations(batch)
+    steps, extractor = recorder.steps, None
+    rate_hz = preprocess.declared.sample_rate_hz
+    grids = {}
+    for layer in layers:
+        count = activations[layer.name].shape[(layer.axes or ()).index("time")]
+        prefix = layer.prefix_tokens or 0
+        frames = count - prefix - (layer.suffix_tokens or 0)
+        declared = preprocess.declared.frame_hop_samples
+        if declared is not None and frames_of(samples, declared) == frames:
+            centres: _Positions | None = _Positions(frames, (declared[0] - 1) / 2, declared[1])
+        else:
+            extractor = extractor or _extractor_frames(preprocess, samples)
+            centres = _followed(extractor, steps, frames)
+        grids[layer.name] = FrameGrid(centres.first / rate_hz, centres.hop / rate_hz, prefix)
+    return grids
+
+
+def _time_axis(layer: Layer) -> int | None:
+    axis = sequence_axis(layer)
+    return axis if axis is not None and "time" in (layer.axes or ()) else None
+
+
+class _Positions(NamedTuple):
+    """Positions on a regular grid. first, hop: in audio samples."""
+
+    count: int
+    first: float
+    hop: float
+
+
+class _Step(NamedTuple):
+    """What an operation does along one axis: position i of the result sees the input from i * stride - left on."""
+
+    before: int
+    after: int
+    kernel: int
+    stride: int
+    left: int
+
+
+def _followed(start: _Positions, steps: Sequence[Sequence[_Step]], count: int) -> _Positions:
+    """Follow the positions of a network's input through its operations, to a layer with ``count`` of them.
+
+    Of two branches that shorten the input equally, the one with the smaller kernel counts. If the operations do not
+    lead to the layer, its positions are the centres of equal parts of the input.
+    """
+    at, origin, taken = start, start, 0
+    for step in (step for alternatives in steps for step in alternatives):
+        if at.count == count:
+            break
+        if step.before == at.count and step.after != at.count:
+            origin, taken = at, step.kernel
+        elif not (step.before == origin.count and step.after == at.count and 0 < step.kernel < taken):
+            continue
+        taken = step.kernel
+        first = origin.first + ((step.kernel - 1) / 2 - step.left) * origin.hop
+        at = _Positions(step.after, first, origin.hop * step.stride)
+    if at.count == count:
+        return at
+    hop = start.count * start.hop / max(1, count)
+    return _Positions(count, start.first - start.hop / 2 + hop / 2, hop)
+
+
+class _Recorder(TorchDispatchMode):
+    """Record the operations that move along an axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[list[_Step]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = _READERS.get(func.overloadpacket.__name__)
+        if read is not None and args and isinstance(args[0], Tensor):
+            output = result[0] if isinstance(result, tuple) else result
+            if isinstance(output, Tensor) and (steps := list(read(args, output))):
+                self.steps.append(steps)
+        return result
+
+
+def _convolution(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    source, weight, _, strides, paddings, dilations, is_transposed = args[:7]
+    if not is_transposed:
+        sizes = [(size - 1) * dilation + 1 for size, dilation in zip(weight.shape[2:], dilations, strict=True)]
+        yield from _window_steps(source, output, sizes, strides, paddings)
+
+
+def _pooling(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    source, kernel = args[:2]
+    strides = args[2] if len(args) > 2 and args[2] else kernel
+    paddings = args[3] if len(args) > 3 else [0] * len(kernel)
+    yield from _window_steps(source, output, kernel, strides, paddings)
+
+
+def _window_steps(
+    source: Tensor, output: Tensor, sizes: Sequence[int], strides: Sequence[int], paddings: Sequence[int]
+) -> Iterator[_Step]:
+    count = len(sizes)
+    if len(strides) == len(paddings) == count and source.ndim == output.ndim:
+        before, after = source.shape[-count:], output.shape[-count:]
+        yield from map(_Step, before, after, sizes, strides, paddings)
+
+
+def _padding(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    source, amounts = args[:2]
+    for number in range(len(amounts) // 2):
+        axis = -1 - number
+        yield _Step(source.shape[axis], output.shape[axis], 1, 1, amounts[2 * number])
+
+
+def _slicing(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    source, axis = args[0], args[1] if len(args) > 1 else 0
+    start = (args[2] if len(args) > 2 else 0) or 0
+    size = source.shape[axis]
+    yield _Step(size, output.shape[axis], 1, args[4] if len(args) > 4 else 1, -(start + size if start < 0 else start))
+
+
+def _unfolding(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    source, axis, size, stride = args[:4]
+    yield _Step(source.shape[axis], output.shape[axis], size, stride, 0)
+
+
+def _framing(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    """The frames of a Fourier transform are a view with overlapping rows."""
+    source, _, strides = args[:3]
+    if output.ndim > 1 and strides[-1] == source.stride(-1) == 1 and strides[-2] > 0:
+        yield _Step(source.shape[-1], output.shape[-2], output.shape[-1], strides[-2], 0)
+
+
+def _stacking(args: Sequence[Any], output: Tensor) -> Iterator[_Step]:
+    """Neighbouring frames become channels: (batch, time, channel) to (batch, time / n, n * channel)."""
+    source = args[0]
+    if source.ndim == output.ndim == 3 and source.shape[0] == output.shape[0] and output.shape[1] > 0:
+        times, rest = divmod(source.shape[1], output.shape[1])
+        if times > 1 and rest == 0:
+            yield _Step(source.shape[1], output.shape[1], times, times, 0)
+
+
+_READERS: Mapping[str, Callable[[Sequence[Any], Tensor], Iterator[_Step]]] = {
+    "convolution": _convolution,
+    "avg_pool1d": _pooling,
+    "avg_pool2d": _pooling,
+    "max_pool1d": _pooling,
+    "max_pool2d": _pooling,
+    "max_pool2d_with_indices": _pooling,
+    "constant_pad_nd": _padding,
+    "reflection_pad1d": _padding,
+    "replication_pad1d": _padding,
+    "slice": _slicing,
+    "unfold": _unfolding,
+    "as_strided": _framing,
+    "view": _stacking,
+    "_unsafe_view": _stacking,
+}
+"""Operation of torch's aten library → its steps."""
+
+
+def _extractor_frames(preprocess: AudioPreprocessor, samples: int) -> _Positions:
+    """Return where the positions of the network's main input are in the audio.
+
+    Waveforms have a position for each sample. The frames of a spectrogram respond to an impulse where they are: the
+    positions of several impulses are compared with the centres of the frames that respond.
+    """
+
+    def frames(waveform: FloatArray) -> FloatArray:
+        row = preprocess.row_of(waveform)
+        array: FloatArray = np.asarray(next(iter(row.inputs.values())), np.float32)
+        return np.moveaxis(array, int(np.argmax(array.shape)), 0).reshape(max(array.shape), -1)
+
+    def silence() -> FloatArray:
+        return np.zeros(samples if channels == 1 else (samples, channels), np.float32)
+
+    channels = preprocess.declared.channels
+    silent = frames(silence())
+    count = len(silent)
+    even = _Positions(count, (samples / count - 1) / 2, samples / count)
+    if count == samples:
+        return _Positions(count, 0.0, 1.0)
+    placed = np.linspace(0.3 * samples, 0.7 * samples, _IMPULSES).astype(int)
+    centres = []
+    for sample in placed:
+        waveform = silence()
+        waveform[sample] = 1.0
+        change = np.abs(frames(waveform) - silent)
+        response = np.clip(change - np.median(change, axis=0), 0, None).sum(axis=1)
+        response[response < _LOUD * response.max()] = 0
+        if not response.any():
+            return even
+        centres.append(float(response @ np.arange(count) / response.sum()))
+    slope, _ = np.polyfit(centres, placed, 1)
+    hop = round(slope) if abs(slope - round(slope)) < 0.02 * slope else slope
+    offsets = placed - hop * np.asarray(centres)
+    if not 0 < hop < samples or np.std(offsets) > hop:
+        return even
+    return _Positions(count, round(2 * float(np.mean(offsets))) / 2, float(hop))  # to half a sample
