@@ -5,17 +5,18 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow lint bench dist docs catalogues published certify torture setup clean
+.PHONY: help demo test test-slow test-adapters lint bench dist docs catalogues published certify torture setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
 	@echo "make test-slow  the tests that are too slow for make test"
+	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
-	@echo "make catalogues  update the catalogues of timm and transformers, and the list of published models"
+	@echo "make catalogues  update the catalogues of timm, torchvision, transformers and torchaudio, and the list of published models"
 	@echo "make published  update src/layerzoo/published.jsonl from the plugins of this repository"
-	@echo "make certify  run and cut every timm architecture and every transformers type, measure the effect of padding, compare every processor with the library; writes docs/certified"
+	@echo "make certify  run and cut every timm and torchvision architecture, transformers type and torchaudio pipeline, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
 	@echo "make clean  remove the files that these commands created"
 
@@ -27,6 +28,15 @@ test: setup lint
 
 test-slow: setup
 	LAYERZOO_NEW_EXAMPLES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow --timeout 3600
+
+test-adapters: .venv-adapters/.installed .samples/.installed
+	OMP_NUM_THREADS=2 .venv-adapters/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/adapters
+
+.venv-adapters/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/adapters/requirements.txt
+	$(PYTHON) -m venv .venv-adapters
+	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/adapters/requirements.txt
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -42,6 +52,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.api
 
 dist: setup
 	rm -rf dist
@@ -52,7 +63,9 @@ docs: setup
 
 catalogues: setup
 	$(BIN)/zoo catalogue build timm || test $$? = 1
+	$(BIN)/zoo catalogue build torchvision || test $$? = 1
 	$(BIN)/zoo catalogue build hf || test $$? = 1
+	$(BIN)/zoo catalogue build torchaudio || test $$? = 1
 	$(BIN)/python -m tools.published
 
 published: setup
@@ -60,7 +73,9 @@ published: setup
 
 certify: setup
 	$(BIN)/python -m tools.certify timm
+	$(BIN)/python -m tools.certify torchvision
 	$(BIN)/python -m tools.certify transformers
+	$(BIN)/python -m tools.certify torchaudio
 	$(BIN)/python -m tools.certify.padding
 	$(BIN)/python -m tools.certify.preprocessing
 
@@ -79,4 +94,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .samples dist demo
+	rm -rf $(VENV) .venv-adapters .samples dist demo

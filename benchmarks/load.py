@@ -5,7 +5,9 @@ and by timm. Each load runs in a fresh process, in turns. The clock starts after
 separate column. Memory is the peak of resident memory, and its growth since the imports. layerzoo loads with a cached
 trace, as from the second load on, and without one. It hashes the tensors it reads for the provenance; timm does not.
 
-The medians are printed. Exits with 1 if the part takes more than a third of the whole.
+The medians are printed. Exits with 1 if loading the part takes more of timm's time than the targets below, or more than
+a third of the memory of the whole. Its share of the time of the whole is printed without a target: both build the same
+network, so a faster reading of the file raises it.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.measure import forget_peak, fresh_process, own_folder, peak_bytes, resident_bytes
+from benchmarks.turns import verdict
 from rich.console import Console
 from rich.table import Table
 
 _NETWORK, _PART, _WHOLE = "vit_large_patch16_224", "block.5", "head"
 _ROUNDS = 5
-_SHARE = 1 / 3
+_SHARE_OF_TIMM = {"traced": 0.12, "untraced": 0.2}
+"""Largest time of the part, as a share of the time in which timm loads the whole network."""
+_SHARE_OF_MEMORY = 1 / 3
+"""Largest memory of the part, as a share of that of the whole. It holds 6 of 24 blocks."""
 _SEED = 5
 
 
@@ -137,15 +143,28 @@ def _print_table(loadings_of: dict[str, list[Loading]]) -> None:
 
 
 def _shares(loadings: dict[str, list[Loading]], trace: str) -> list[tuple[str, bool]]:
-    """Compare the part with the whole. Returns: messages, and whether the target is reached."""
+    """Compare the part with the whole, and with timm. Returns: messages, and whether the target is reached."""
     part, whole = loadings[f"layerzoo {_PART}, {trace}"], loadings[f"layerzoo {_WHOLE}, {trace}"]
-    verdicts = []
-    for quantity, field in (("of the time", "load_s"), ("of the memory since the imports", "growth_mb")):
-        share = _median(part, field) / _median(whole, field)
-        reached = share <= _SHARE
-        message = f"{_PART} takes {share:.0%} {quantity} of the whole, {trace} (target: at most {_SHARE:.0%})"
-        verdicts.append((message if reached else f"{message}  MISSED", reached))
-    return verdicts
+    of_timm, of_memory = _ratio(part, loadings["timm"], "load_s"), _ratio(part, whole, "growth_mb")
+    return [
+        verdict(
+            f"{_PART} takes {of_timm:.1%} of the time of timm's whole load, {trace}",
+            f"at most {_SHARE_OF_TIMM[trace]:.0%}",
+            of_timm <= _SHARE_OF_TIMM[trace],
+        ),
+        (f"{_PART} takes {_ratio(part, whole, 'load_s'):.0%} of the time of the whole, {trace}", True),
+        verdict(
+            f"{_PART} takes {of_memory:.0%} of the memory since the imports of the whole, {trace}",
+            f"at most {_SHARE_OF_MEMORY:.0%}",
+            of_memory <= _SHARE_OF_MEMORY,
+        ),
+    ]
+
+
+def _ratio(loadings: Sequence[Loading], others: Sequence[Loading], field: str) -> float:
+    """Return the median of the ratios within each round: load on the machine slows all loads of a round."""
+    pairs = zip(loadings, others, strict=True)
+    return float(statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs))
 
 
 def _median(loadings: Sequence[Loading], field: str) -> float:

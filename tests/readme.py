@@ -19,12 +19,14 @@ HUB_PAGE = ROOT / "docs/how-to/rank-images-by-a-sentence.md"
 """Its program runs in tests/hf_plugin/test_embedding.py, next to a model hub with the model that it names."""
 CATALOGUES_PAGE = ROOT / "docs/catalogues.md"
 """Its blocks are excerpts of a plugin. Catalogues are built in the tests of the verb."""
+PYTHON_PAGE = ROOT / "docs/python.md"
+"""Its program runs in tests/test_python_page.py, with the libraries that it names."""
 PAGES = [
     README,
     *(
         path
         for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")])
-        if path not in (PLUGIN_PAGE, HUB_PAGE, CATALOGUES_PAGE)
+        if path not in (PLUGIN_PAGE, HUB_PAGE, CATALOGUES_PAGE, PYTHON_PAGE)
     ),
 ]
 """All pages whose Python blocks and commands run in one environment, with the files of :func:`write_files`."""

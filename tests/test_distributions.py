@@ -69,8 +69,13 @@ def test_the_wheels_require_existing_versions_and_extras_of_each_other(wheels: W
         ("starter", {"layerzoo-starter"}),
         ("timm", {"layerzoo-timm"}),
         ("hf", {"layerzoo-hf"}),
+        ("torchvision", {"layerzoo-torchvision"}),
         ("video", {"layerzoo-video"}),
-        ("all", {"layerzoo-starter", "layerzoo-timm", "layerzoo-hf", "layerzoo-video"}),
+        ("torchaudio", {"layerzoo-torchaudio"}),
+        (
+            "all",
+            {f"layerzoo-{name}" for name in ("starter", "timm", "hf", "torchaudio", "torchvision", "video")},
+        ),
     ],
 )
 def test_an_extra_installs_its_plugin(extra: str, plugins: set[str], wheels: Wheels):

@@ -13,18 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerzoo.adapters.embedder import Embedder
     from layerzoo.errors import LayerzooError
     from layerzoo.features import Features, FeatureWriter
     from layerzoo.media.audio_input import Audio
     from layerzoo.plugins.hookspecs import hookimpl
     from layerzoo.registry import model, models
-    from layerzoo.runtime import Backbone, Batch, build, extract, load, stream
+    from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
 
 __all__ = [
     "Audio",
     "Backbone",
     "Batch",
+    "Embedder",
     "FeatureWriter",
     "Features",
     "Layer",
@@ -37,15 +39,17 @@ __all__ = [
     "model",
     "models",
     "stream",
+    "wrap",
 ]
 
 _HOMES = {
+    "layerzoo.adapters.embedder": ("Embedder",),
     "layerzoo.errors": ("LayerzooError",),
     "layerzoo.features": ("Features", "FeatureWriter"),
     "layerzoo.media.audio_input": ("Audio",),
     "layerzoo.plugins.hookspecs": ("hookimpl",),
     "layerzoo.registry": ("model", "models"),
-    "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream"),
+    "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

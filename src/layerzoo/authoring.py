@@ -11,6 +11,14 @@ from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, TextArguments, Tokenizer
 from layerzoo.plugins.chain import Chain
 from layerzoo.plugins.hookspecs import hookimpl
+from layerzoo.runtime.clip_lengths import (
+    is_padding,
+    lengths_of,
+    mask_group_norms,
+    pass_lengths,
+    use_lengths,
+    zero_padded_frames,
+)
 from layerzoo.runtime.construct import WithoutInitialisation
 from layerzoo.runtime.quantised import holds_quantised, is_packed, refuse_scaled
 from layerzoo.runtime.stored import Safetensors
@@ -36,10 +44,16 @@ __all__ = [
     "holds_quantised",
     "hookimpl",
     "is_packed",
+    "is_padding",
+    "lengths_of",
+    "mask_group_norms",
     "meta_tensors",
     "nearest",
     "nearest_hint",
+    "pass_lengths",
     "refuse_scaled",
+    "use_lengths",
+    "zero_padded_frames",
 ]
 
 

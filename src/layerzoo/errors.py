@@ -5,6 +5,7 @@ Each message says what was asked for, what exists and the next step. The same fa
 
     LayerzooError 2
         UsageError 2
+            UnusableModelError 2
             LayerError 2
                 DeclarationError 2
                 UnknownLayerError 3
@@ -19,11 +20,14 @@ Each message says what was asked for, what exists and the next step. The same fa
                 NotInstalledError 3
                 UnidentifiedModelError 3
             UnknownLayerError 3
+            UnknownRowError 3
         PluginError 4
         MissingLibraryError 4
+        MismatchedLibraryError 4
         ProcessorError 4
         TraceError 4
         CutError 4
+        ExportError 1
         WeightsError 4
             UnsafeWeightsError 5
                 DigestError 5
@@ -47,7 +51,7 @@ Each message says what was asked for, what exists and the next step. The same fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +68,12 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "ExportError",
     "InputError",
     "LayerError",
     "LayerzooError",
     "LockError",
+    "MismatchedLibraryError",
     "MissingLibraryError",
     "MissingOnServerError",
     "NotFoundError",
@@ -90,7 +96,9 @@ __all__ = [
     "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
+    "UnknownRowError",
     "UnsafeWeightsError",
+    "UnusableModelError",
     "UsageError",
     "WeightsError",
 ]
@@ -100,7 +108,14 @@ _LONGEST_COMPARED = 200
 
 
 class LayerzooError(Exception):
-    """The base class of every error of this package. All can be pickled, so that a worker process can raise them."""
+    """The base class of every error of this package. All can be pickled, so that a worker process can raise them.
+
+    >>> try:
+    ...     layerzoo.model("toy/next-wort")
+    ... except layerzoo.LayerzooError as error:
+    ...     print(error, error.exit_code)
+    there is no model 'toy/next-wort'. Nearest: toy/next-word... 3
+    """
 
     exit_code = 2
 
@@ -120,6 +135,10 @@ def _restored(kind: type[LayerzooError], args: tuple[Any, ...], facts: dict[str,
 
 class UsageError(LayerzooError):
     """An argument is not valid, independently of what is installed."""
+
+
+class UnusableModelError(UsageError):
+    """A model is listed although its network cannot be a backbone, as its declaration explains."""
 
 
 class LayerError(UsageError):
@@ -185,6 +204,10 @@ class UnknownLayerError(NotFoundError, LayerError):
     """The model has no layer of this name."""
 
 
+class UnknownRowError(NotFoundError, IndexError):
+    """Features have no row at this position."""
+
+
 # ---------------------------------------------------------------- a plugin or a network misbehaves
 
 
@@ -221,6 +244,27 @@ class MissingLibraryError(LayerzooError, ImportError):
         self.extra = extra
 
 
+class MismatchedLibraryError(LayerzooError, ImportError):
+    """Two installed libraries do not match, so that one cannot be imported. ``versions`` are theirs, by name.
+
+    Args:
+        library: the library that cannot be imported.
+        other: the library that it was built for.
+        versions: the version of each, by name.
+        reason: what the import raised, in one line.
+    """
+
+    exit_code = 4
+
+    def __init__(self, library: str, other: str, versions: Mapping[str, str], *, reason: str) -> None:
+        found, needed = (f"{name} {versions[name]}" for name in (library, other))
+        super().__init__(
+            f"{found} does not match {needed} and cannot be imported ({reason})\nNext: pip install -U {other} {library}"
+        )
+        self.library = library
+        self.versions = dict(versions)
+
+
 class ProcessorError(LayerzooError):
     """A library's processor cannot prepare a single image or video. ``processor`` is the name of its class."""
 
@@ -244,6 +288,16 @@ class CutError(LayerzooError):
 
 
 # ---------------------------------------------------------------- weights
+
+
+class ExportError(LayerzooError):
+    """A network cannot be exported, or the exported file differs from the cut. ``model`` is the id of its model."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class WeightsError(LayerzooError):

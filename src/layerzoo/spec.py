@@ -88,6 +88,7 @@ PositiveFloat = Annotated[float, Constraints(gt=0)]
 Fraction = Annotated[float, Constraints(ge=0, le=1)]
 NonEmptyStr = Annotated[str, Constraints(min_length=1)]
 BoundedStr = Annotated[str, Constraints(min_length=1, max_length=10_000)]
+TagStr = Annotated[str, Constraints(min_length=1, max_length=100)]
 
 
 class FrozenMap(Mapping[str, Any]):
@@ -148,6 +149,9 @@ class Layer:
 
     `module` is declared; the other values may be declared, and are traced if not. Shapes and FLOPs apply to the input
     size of the model's preprocess.
+
+    >>> layerzoo.model("toy/next-word").layers[0].shape
+    (8, 3)
     """
 
     name: str
@@ -181,12 +185,22 @@ class Layer:
     flops: NonNegativeInt | None = None
     """The floating-point operations up to this layer, for one sample; a multiplication and an addition count as two."""
 
+    def __repr__(self) -> str:
+        if self.axes is None or self.shape is None:
+            return f"<Layer {self.name}>"
+        sizes = iter(self.shape)
+        axes = ", ".join(axis if axis == "batch" else f"{axis} {next(sizes, '?')}" for axis in self.axes)
+        return f"<Layer {self.name}: {axes}>"
+
     @property
     def address(self) -> str:
         """The module path with call, side and output: ``layer.3``, ``shared#4``, ``head<``, ``mixer[1]``.
 
         The name of an output that consists of digits is quoted, to distinguish it from a position: ``mixer["1"]``.
         :func:`layerzoo.layers.parse_address` parses it.
+
+        >>> layerzoo.Layer(name="block.3", module="shared", call=3).address
+        'shared#3'
         """
         call = "" if self.call is None else f"#{self.call}"
         output = self.output
@@ -350,6 +364,14 @@ class Weights:
     `hf://ORG/REPO[@REVISION][/FILE]`. A path that ends in a slash is a folder."""
     sha256: tuple[tuple[str, str], ...] = ()
     """The SHA-256 of each file of the model, in hexadecimal digits, by file name."""
+    sha256_prefix: str | None = None
+    """The first digits of the SHA-256 of a file at a link, 8 to 64, if its publisher states no more, for example in its
+    name. The file is verified with these digits, and `zoo pull` writes the whole digest to layerzoo.lock."""
+    lock: bool = False
+    """Whether the publisher of a file at a link states no digest at all. `zoo pull` then writes the SHA-256 of the file
+    to layerzoo.lock. Without it, the file is not opened."""
+    files: tuple[tuple[str, str], ...] = ()
+    """The links to further files of the model that are not in the folder of the checkpoint, by file name."""
     keys: tuple[tuple[str, str], ...] = ()
     """The network's name for each checkpoint key, or for a part of one that consists of whole dotted segments. Applied
     in order."""
@@ -367,7 +389,11 @@ class Default:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """The declaration of one model of the zoo."""
+    """The declaration of one model of the zoo.
+
+    >>> layerzoo.model("toy/next-word").modality
+    'text'
+    """
 
     id: str
     """Namespace and name, as in `starter/minilm-l6`; the name may contain further slashes."""
@@ -392,10 +418,24 @@ class ModelSpec:
     """A description of the model, in one line."""
     license: BoundedStr | None = None
     """The license of the weights, as an SPDX identifier: `apache-2.0`, `mit`, `cc-by-nc-4.0`."""
+    tasks: tuple[TagStr, ...] = ()
+    """The tasks that the model was trained for, under the names of the Hugging Face hub: `image-classification`,
+    `automatic-speech-recognition`. Empty: unknown."""
+    trained_on: tuple[TagStr, ...] = ()
+    """The data sets that the weights were trained on, in order: `imagenet-21k`, `imagenet-1k`. Empty: unknown."""
+    languages: tuple[TagStr, ...] = ()
+    """The languages of the text or speech, as ISO 639 codes: `en`, `de`; or `multilingual`. Empty: unknown."""
     params: NonNegativeInt | None = None
     """The number of parameters of the whole network."""
     flops: NonNegativeInt | None = None
     """The floating-point operations of the whole network, for one sample, at the input size of its preprocess."""
+    metrics: FrozenMap = field(default_factory=FrozenMap)
+    """The results of the weights, as their publisher states them: a mapping from dataset to metric to value, as in
+    `imagenet: {acc1: 80.858}`. The entry `training` describes their training: the number of `classes`, and the address
+    of the `recipe`."""
+    unusable: BoundedStr | None = None
+    """Why the network cannot be a backbone, and what to use instead. The model is listed, and loading it is an
+    error."""
     traced_with: FrozenMap = field(default_factory=FrozenMap)
     """The version of each library with which the layers of a generated catalogue were traced. Other versions may use
     other module names."""
@@ -404,33 +444,63 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     """Other names of the model."""
 
+    def __repr__(self) -> str:
+        facts: list[str] = [self.modality]
+        if self.params is not None:
+            facts.append(f"{self.params:,} parameters")
+        if self.layers:
+            facts.append(f"{len(self.layers)} layers")
+        return f"<ModelSpec {self.id}: {', '.join(facts)}>"
+
     @property
     def namespace(self) -> str:
-        """The part of the id before its first slash."""
+        """The part of the id before its first slash.
+
+        >>> layerzoo.model("toy/next-word").namespace
+        'toy'
+        """
         return self.id.split("/", 1)[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Serialize to dicts, lists, strings and numbers. Fields that have their default value are omitted."""
+        """Serialize to dicts, lists, strings and numbers. Fields that have their default value are omitted.
+
+        >>> layerzoo.model("toy/next-word").to_dict()["preprocess"]
+        {'kind': 'text', 'max_tokens': 16, 'batching': 'tolerance'}
+        """
         plain = _plain(self)
         assert isinstance(plain, dict)
         return plain
 
     def to_json(self) -> str:
-        """Serialize to one line of JSON, with the keys of :meth:`to_dict`."""
+        """Serialize to one line of JSON, with the keys of :meth:`to_dict`.
+
+        >>> layerzoo.model("toy/next-word").to_json()[:42]
+        '{"id":"toy/next-word","modality":"text","b'
+        """
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
-        """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError."""
+        """Deserialize the output of :meth:`to_dict`. Raises: MissingFieldsError.
+
+        >>> spec = layerzoo.model("toy/next-word")
+        >>> layerzoo.ModelSpec.from_dict(spec.to_dict()) == spec
+        True
+        """
         given = dict(data)
         given["args"] = FrozenMap(given.get("args"))
+        given["metrics"] = FrozenMap(given.get("metrics"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
-        given["aliases"] = tuple(given.get("aliases", ()))
+        for name in ("aliases", "tasks", "trained_on", "languages"):
+            given[name] = tuple(given.get(name, ()))
         if weights := given.get("weights"):
             given["weights"] = Weights(
                 source=weights["source"],
                 sha256=tuple((name, digest) for name, digest in weights.get("sha256", ())),
+                sha256_prefix=weights.get("sha256_prefix"),
+                lock=weights.get("lock", False),
+                files=tuple((name, link) for name, link in weights.get("files", ())),
                 keys=tuple((old, new) for old, new in weights.get("keys", ())),
             )
         if preprocess := given.get("preprocess"):
@@ -441,7 +511,12 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Deserialize the output of :meth:`to_json`."""
+        """Deserialize the output of :meth:`to_json`.
+
+        >>> spec = layerzoo.model("toy/next-word")
+        >>> layerzoo.ModelSpec.from_json(spec.to_json()) == spec
+        True
+        """
         return cls.from_dict(json.loads(text))
 
 

@@ -157,8 +157,8 @@ def test_a_pattern_selects_layers(zoo: Zoo, pattern: str, names: list[str]) -> N
 
 def test_the_table_of_layers_contains_shapes_and_costs(zoo: Zoo) -> None:
     _, out, _ = zoo("layers", "acme/vit-shelf", "--format", "table")
-    assert "197 × 192" in out
-    assert "batch token channel" in out
+    assert "197×192" in out
+    assert "  token channel" in out
 
 
 @pytest.mark.parametrize(

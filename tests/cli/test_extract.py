@@ -209,10 +209,10 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
         (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
         (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
         (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
-        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' cannot be used here"),
+        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' is no device of torch"),
         (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is the overlap of chunks: pass chunks=True, too"),
         (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
-        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a table, and the model takes images"),
+        (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a file, and the model takes images"),
         (("--out", "f.parquet", "--weights", "random"), 2, "random weights need a seed"),
         (
             ("--out", "f.parquet", "--model", "starter/efficientnet"),
@@ -241,7 +241,7 @@ def test_a_mistake_has_an_exit_code_and_a_message(
         (("cat.png", "films.txt"), "of more than one kind (images: 1, texts: 1). Choose a model: --model"),
         (("-",), "lines on the standard input may be texts or paths. Say which model is to read them: --model MODEL"),
         (("cat.pgn",), "cat.pgn: no such file or folder. Nearest: cat.png"),
-        (("*.gif",), "nothing there is of a known kind"),
+        (("*.gif",), "*.gif: no file matches this pattern"),
     ],
 )
 def test_ambiguous_inputs_require_a_model(zoo: Zoo, inputs: tuple[str, ...], message: str) -> None:
@@ -308,12 +308,14 @@ for out in sys.argv[1:]:
         main(["extract", "cat.png", "--out", out])
 print(json.dumps(sorted({"torch", "timm", "transformers"} & set(sys.modules))))
 """
-    outs = ["absent/f.parquet", "f.csv", "f", ".", "/proc/f.parquet", "cat.png/f.parquet"]
+    outs = ["absent/f.parquet", "f.txt", "f", ".", "/proc/f.parquet", "cat.png/f.parquet"]
     found = subprocess.run([sys.executable, "-c", script, *outs], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []
     reported = found.stderr.replace(str(folder), "HERE")
     assert "zoo: cannot write HERE/absent/f.parquet: there is no folder HERE/absent\n" in reported
-    assert "zoo: HERE/f.csv: no format is called '.csv'. Possible: .parquet, .npz, .safetensors\n" in reported
+    assert (
+        "zoo: HERE/f.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors, .csv, .npy\n" in reported
+    )
     assert "zoo: HERE/f: the name has no suffix to tell the format." in reported
     assert "File '.' is a directory." in reported
     assert "zoo: cannot write /proc/f.parquet: " in reported
@@ -401,7 +403,7 @@ def test_progress_is_shown_on_terminals_only(folder: Path, zoo: Zoo) -> None:
             shown += data
     os.close(terminal)
     assert process.wait(20) == 0
-    assert re.search(rb"\r.*\d+ samples .*0:00:0", shown)
+    assert re.search(rb"\r.*\d+ of 3000 samples \(\d+%\), \d+ samples?/s.*0:00:0", shown)
     assert shown.decode().rstrip().endswith("3000 samples through toy/next-word at block.0 (mean) → f.parquet")
 
 

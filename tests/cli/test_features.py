@@ -68,4 +68,7 @@ def test_a_file_without_its_metadata_is_damaged_and_not_of_another_program(
 def test_a_file_of_another_format_is_wrong_usage(bare_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.txt").touch()
     code, _, err = run(capsys, "a.txt")
-    assert (code, err) == (2, "zoo: a.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors\n")
+    assert (code, err) == (
+        2,
+        "zoo: a.txt: no format is called '.txt'. Possible: .parquet, .npz, .safetensors, .csv, .npy\n",
+    )

@@ -88,7 +88,7 @@ def test_join_concatenates_batches_and_adds_their_counts():
     second = Features(
         ids=("c",),
         by_layer={"x": matrix(1, 2, start=2)},
-        provenance={"model": "n"},
+        provenance={"model": "m"},
         errors=(SampleError("b", "empty"),),
         report={"truncated": 2},
         passed_over=("notes.txt",),

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.errors import SampleError
-from layerzoo.media.audio import decode, windows
+from layerzoo.media.audio import decode
 from layerzoo.media.audio_input import Audio
+from layerzoo.media.windows import windows
 
 RATE = 16_000
 

@@ -96,7 +96,7 @@ class TestFolders:
             "photos: no videos in this folder; passed over: photos/.DS_Store, "
         )
         (photos / "empty").mkdir()
-        assert refusal("photos/empty") == "photos/empty: no images in this folder"
+        assert refusal("photos/empty") == "photos/empty: this folder is empty"
 
     def test_links_are_followed_and_loops_end(self, photos: Path, tmp_path: Path) -> None:
         outside = tmp_path / "outside"
@@ -178,7 +178,9 @@ class TestNames:
 
     def test_a_text_in_place_of_a_path_explains_how_to_pass_texts(self) -> None:
         message = refusal("a lovely day", "text")
-        assert message == 'a lovely day: no such file or folder. To embed this text itself pass a list: ["…"]'
+        advice = "A string is a path. For a text, pass a list: [text]"
+        assert message == f"a lovely day: no such file or folder. {advice}"
+        assert refusal("is this a question?", "text").endswith(f"no file matches this pattern. {advice}")
 
     def test_column_is_refused_for_other_kinds_than_text(self) -> None:
         assert "column='x'" in refusal(["a.jpg"], column="x")
@@ -210,8 +212,8 @@ class TestLists:
         failures = reasons(["photos/b.jpg", "none.jpg", "photos/empty", "photos/*.tif", "a\0b", Path("photos/b")])
         assert failures == {
             "none.jpg": "no such file or folder",
-            "photos/empty": "no images in this folder",
-            "photos/*.tif": "no file matches that is of the model's kind (images)",
+            "photos/empty": "this folder is empty",
+            "photos/*.tif": "no file matches this pattern",
             "a\0b": "no such file or folder",
         }
         assert reasons([Path("photos/b.jpg")], "text") == {"photos/b.jpg": "not text: looks like an image (jpeg)"}
@@ -245,9 +247,15 @@ class TestLists:
             def __iter__(self) -> Iterator[str]:
                 return iter(self.columns)
 
-        for nonsense in (None, 3, {"a": "b"}, Frame()):
-            assert "is not an input: give a path" in refusal(nonsense, "text")
-        assert "has no order" in refusal({"a", "b"}, "text")
+        for nonsense in (None, 3, 2.5, object()):
+            expected = f"cannot read inputs of type {type(nonsense).__name__}. Pass a path, a folder"
+            assert refusal(nonsense, "text").startswith(expected)
+        assert refusal({"a": "b"}, "text") == (
+            "cannot read inputs of type dict. Pass one of its values, as in inputs['a'], or list(inputs.values())"
+        )
+        assert "Pass one of its columns as a list" in refusal(Frame(), "text")
+        assert refusal({"a", "b"}, "text").endswith("Pass sorted(inputs)")
+        assert refusal(lambda: ["a"], "text").endswith("Pass its result: call it")
         assert refusal([]) == "no samples: the list that was given holds no images"
 
 
@@ -319,7 +327,10 @@ class TestKinds:
     def test_several_kinds_none_and_standard_input_are_ambiguous(self, photos: Path) -> None:
         for inputs, expected in {
             ("photos",): r"photos: of more than one kind \(images: 7, audio clips: 2, texts: 1\).*--model MODEL",
-            ("photos/pipe",): r"photos/pipe: nothing there is of a known kind",
+            (
+                "photos/pipe",
+            ): r"photos/pipe: no file has a known kind .*: cannot be read \(not a file but a named pipe\)",
+            ("photos/*.tif",): r"photos/\*.tif: no file matches this pattern",
             ("-",): r"lines on the standard input may be texts or paths",
             ("photos/b.jgp",): r"photos/b.jgp: no such file or folder. Nearest: photos/b.jpg",
         }.items():

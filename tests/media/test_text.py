@@ -101,8 +101,8 @@ class TestDecode:
         assert refusal("caf\udce9") == "not valid Unicode: a lone surrogate at character 3"
 
     def test_other_objects(self) -> None:
-        assert refusal(float("nan")) == "a text is a str or UTF-8 bytes, and this is a float"
-        assert refusal(None).endswith("this is a NoneType")
+        assert refusal(float("nan")) == "cannot read a text of type float. Pass a str or UTF-8 bytes"
+        assert refusal(None).startswith("cannot read a text of type NoneType")
 
 
 def chunks(text: str, most: int, overlap: int) -> list[list[int]]:

@@ -55,7 +55,25 @@ def of_video(folder: Path) -> Calls:
     return {"layerzoo_build": lambda plugin: plugin.build(spec, Files())}
 
 
-CALLS: dict[str, Callable[[Path], Calls]] = {"hf": of_hf, "timm": of_timm, "starter": of_starter, "video": of_video}
+def of_torchaudio(folder: Path) -> Calls:
+    files = files_of(folder, config__json={})
+    spec = layerzoo.model("torchaudio/logmel")
+    return {
+        "layerzoo_build": lambda plugin: plugin.build(spec, files),
+        "layerzoo_describe": lambda plugin: plugin.describe(spec, files),
+        "layerzoo_preprocess": lambda plugin: plugin.preprocess(spec, files),
+        "layerzoo_read_weights": lambda plugin: plugin.read_weights(spec, files),
+        "layerzoo_state_dict": lambda plugin: plugin.state_dict(spec, files, {}),
+    }
+
+
+CALLS: dict[str, Callable[[Path], Calls]] = {
+    "hf": of_hf,
+    "timm": of_timm,
+    "starter": of_starter,
+    "torchaudio": of_torchaudio,
+    "video": of_video,
+}
 SLOW = {"layerzoo_catalogue"}
 """Lists all architectures of a library; building a catalogue runs it under the same guard."""
 
@@ -71,7 +89,7 @@ def test_no_hook_opens_a_connection(namespace: str, tmp_path: Path, connections:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("namespace", ["hf", "timm"])
+@pytest.mark.parametrize("namespace", ["hf", "timm", "torchaudio"])
 def test_no_catalogue_opens_a_connection(namespace: str, connections: list[object]) -> None:
     assert hooks(registry().plugin(namespace)).catalogue()
     assert connections == []

@@ -106,8 +106,8 @@ def test_any_text_is_valid_and_a_limit_returns_the_first_results(zoo: Registry, 
 @given(text=st.text(min_size=1))
 def test_every_query_is_valid_for_sqlite(text: str) -> None:
     connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE VIRTUAL TABLE names USING fts5 (id)")
-    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (id, summary, facts, detail = column)")
+    connection.execute("CREATE VIRTUAL TABLE names USING fts5 (id, aliases)")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (id, aliases, tasks, summary, facts, detail = column)")
     for question in [*matches(text), match(text) or Match(), Match(names=similar(text))]:
         for table, asked in (("names", question.names), ("words", question.words)):
             if asked is not None:

@@ -151,9 +151,18 @@ def test_a_compiled_module_gives_equal_features() -> None:
             )
 
 
-@pytest.mark.parametrize("device", ["meta", "cuda:99", "toaster", None])
-def test_an_unavailable_device_is_reported_before_loading(device: str) -> None:
-    with pytest.raises(UsageError, match=f"device='{device}' cannot be used here: .*'cpu' always can"):
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("meta", "device='meta' cannot be used: .*"),
+        ("cuda:99", "CUDA is not available on this machine|device='cuda:99': this machine has .*"),
+        ("mps", "MPS is not available on this machine"),
+        ("toaster", "device='toaster' is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"),
+        (None, "device='None' is no device of torch.*"),
+    ],
+)
+def test_an_unavailable_device_is_reported_before_loading(device: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=rf"^({reason})\. Use device='cpu'$"):
         layerzoo.load("starter/minilm-l6", device=device)
 
 

@@ -37,8 +37,9 @@ def model() -> Backbone:
         ("\ud83d", SampleError, "not valid Unicode: a lone surrogate at character 0"),
         ("caf\udce9", SampleError, "not valid Unicode: a lone surrogate at character 3"),
         (b"caf\xe9", SampleError, "not UTF-8: byte 0xe9 at position 3"),
-        (None, SampleError, "a text is a str or UTF-8 bytes, and this is a NoneType"),
-        (float("nan"), SampleError, "a text is a str or UTF-8 bytes, and this is a float"),
+        (None, SampleError, "no text: null"),
+        (float("nan"), SampleError, "no text: null"),
+        (3, SampleError, "cannot read a text of type int. Pass a str or UTF-8 bytes"),
     ],
     ids=repr,
 )

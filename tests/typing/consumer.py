@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ def look_up(id: str) -> ModelSpec | None:
 
 def browse() -> list[str]:
     assert_type(layerzoo.models(modality=MODALITIES[0], max_params=30_000_000), list[ModelSpec])
+    assert_type(layerzoo.models("vit*tiny*", task="image-classification"), list[ModelSpec])
     zoo = registry()
     assert_type(zoo, Registry)
     assert_type(zoo.plugins(), list[PluginManifest])
@@ -65,6 +67,14 @@ def train(clips: Iterator[Audio]) -> torch.Tensor:
     assert_type(backbone.activations(batch), dict[str, torch.Tensor])
     assert_type(layerzoo.build("starter/whisper-tiny-en"), torch.nn.Module)
     return backbone.module.read(batch, lambda layer, activation: activation.mean())["block.2"]
+
+
+def embed(texts: list[str]) -> list[list[float]]:
+    embedder = layerzoo.Embedder("starter/minilm-l6", layer="block.-1", normalize=True)
+    assert_type(embedder.encode(texts), NDArray[np.float32])
+    assert_type(embedder.embed_query("a query"), list[float])
+    assert_type(embedder(texts), list[NDArray[np.float32]])
+    return embedder.embed_documents(texts)
 
 
 def exit_code(error: LayerzooError) -> int:

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from tests.hub import Hub
 
 from layerzoo.errors import UnsafeWeightsError, WeightsError
+from layerzoo.lock import Lock, LockedFile, LockedModel
 from layerzoo.spec import Weights
 from layerzoo.weights import resolve
 
@@ -30,8 +31,11 @@ from layerzoo.spec import Weights
 from layerzoo.weights import resolve
 from layerzoo.weights.spans import Span
 source, digests, want = sys.argv[1:]
+known = json.loads(digests)
+prefix = known.pop("prefix", None)
 try:
-    files = resolve(Weights(source=source, sha256=tuple(json.loads(digests).items())), model="mine/web", extent=want)
+    weights = Weights(source=source, sha256=tuple(known.items()), sha256_prefix=prefix)
+    files = resolve(weights, model="mine/web", extent=want)
     for part in files.partial.values():
         part.ensure([Span(0, 1000)])
     print(json.dumps({name: str(files[name]) for name in files}))
@@ -87,6 +91,45 @@ def test_a_file_that_differs_from_its_declaration_is_refused_and_removed(web: Hu
     assert reported.startswith("DigestError: ")
     assert f"its sha256 is {SHA256}, not {'0' * 64}. All of it came from {web.url}/files/model.safetensors" in reported
     assert not list(Path(os.environ["LAYERZOO_CACHE"]).rglob("*.safetensors"))
+
+
+def test_a_file_is_verified_with_the_first_digits_of_its_sha256(web: Hub, home: Path) -> None:
+    source = f"{web.url}/files/model.safetensors"
+    path = Path(json.loads(run(web, home, source, {"prefix": SHA256[:8]}))["model.safetensors"])
+    assert path.read_bytes() == WEIGHTS
+    reported = run(web, home, source, {"prefix": "01234567"})
+    assert f"its sha256 is {SHA256}, not 01234567" in reported
+    assert len(list(Path(os.environ["LAYERZOO_CACHE"]).rglob("*.safetensors"))) == 1
+
+
+def test_the_locked_sha256_is_verified_where_the_first_digits_are_declared(web: Hub, home: Path) -> None:
+    source = f"{web.url}/files/model.safetensors"
+    path = Path(json.loads(run(web, home, source, {"prefix": SHA256[:8]}))["model.safetensors"])
+    lock = Lock(home / "layerzoo.lock")
+    locked = LockedModel(source, None, {path.name: LockedFile(SHA256, len(WEIGHTS))})
+    lock.with_models({"mine/web": locked}).write()
+    web.requests.clear()
+    assert "model.safetensors" in run(web, home, source, {"prefix": SHA256[:8]})
+    assert web.requests == []
+    other = SHA256[:8] + "0" * 56
+    lock.with_models({"mine/web": LockedModel(source, None, {path.name: LockedFile(other, 1)})}).write()
+    assert f"its sha256 is {SHA256}, not {other}" in run(web, home, source, {"prefix": SHA256[:8]})
+
+
+def test_pull_locks_the_whole_sha256_where_the_first_digits_are_declared(web: Hub, home: Path) -> None:
+    source = f"{web.url}/files/model.safetensors"
+    Path("registry.yaml").write_text(
+        "layerzoo: 1\nmodels:\n  mine/web:\n    modality: vision\n    builder: timm\n"
+        f"    args: {{name: test_vit}}\n    weights: {{source: '{source}', sha256_prefix: '{SHA256[:8]}'}}\n"
+    )
+    kept = {"LAYERZOO_CACHE": os.environ["LAYERZOO_CACHE"]}
+    command = [sys.executable, "-m", "layerzoo", "pull", "mine/web"]
+    environment = web.environment(home.parent / "huggingface", **kept)
+    done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    locked = Lock.read(home / "layerzoo.lock").models["mine/web"]
+    assert locked == LockedModel(source, None, {"model.safetensors": LockedFile(SHA256, len(WEIGHTS))})
+    assert web.bytes_sent() == 1 + len(WEIGHTS)
 
 
 def test_a_local_change_is_detected_and_the_file_is_downloaded_again(web: Hub, home: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from tools.certify.certificates import Certificates
 from tools.certify.table import page as timm_page
+from tools.certify.torchaudio_table import page as torchaudio_page
+from tools.certify.torchvision_table import page as torchvision_page
 from tools.certify.transformers_table import page as transformers_page
 
 from layerzoo.jobs.ledger import Ledger, Result
@@ -22,7 +24,12 @@ from layerzoo.jobs.workers import Work, WorkerLimits, results
 _ROOT = Path(__file__).parents[2]
 _PAGES = _ROOT / "docs" / "certified"
 _LEDGERS = _ROOT / ".certify"
-_WRITERS = {"timm": timm_page, "transformers": transformers_page}
+_WRITERS = {
+    "timm": timm_page,
+    "torchaudio": torchaudio_page,
+    "torchvision": torchvision_page,
+    "transformers": transformers_page,
+}
 """By library, the function that generates its page."""
 _MEMORY_BYTES = 10 << 30
 """A network of 60 million parameters takes less than 3 GB, including its copies and activations."""

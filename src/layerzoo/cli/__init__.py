@@ -143,10 +143,11 @@ class Verbs(LazyGroup):
     cls=Verbs,
     lazy={
         "list": ("layerzoo.cli.listing:command", "List models by id."),
-        "search": ("layerzoo.cli.search:command", "Search ids, summaries, modalities, builders and licenses."),
+        "search": ("layerzoo.cli.search:command", "Search ids, summaries, tasks, training data and languages."),
         "show": ("layerzoo.cli.show:command", "Show the declaration of a model."),
         "layers": ("layerzoo.cli.layers:command", "List the layers of a model, and the cost up to each."),
         "compare": ("layerzoo.cli.compare:command", "Show models side by side."),
+        "export": ("layerzoo.cli.export:command", "Export a network up to a layer, for programs without layerzoo."),
         "extract": ("layerzoo.cli.extract:command", "Extract features from files, folders or globs."),
         "features": ("layerzoo.cli.features:group", "Check feature files."),
         "tokens": ("layerzoo.cli.tokens:command", "Report unknown words and truncated texts for a model."),

@@ -7,7 +7,7 @@ word. None imports more than browsing does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
@@ -85,6 +85,17 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def tags(facet: Literal["tasks", "trained_on", "languages"]) -> Complete:
+    """Return a function that completes a task, a data set or a language that some model declares."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+        from layerzoo.registry.lookup import registry
+
+        return _plain(registry().tags(facet), incomplete)
+
+    return complete
 
 
 def separated(words: Sequence[str]) -> Complete:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted, print_lines, size
+from layerzoo.cli.progress import command_progress
 from layerzoo.disk import atomic_path, scratch_path
 from layerzoo.errors import NotFoundError, OutputError, nearest, nearest_hint
 from layerzoo.paths import ledger_path
@@ -144,11 +146,11 @@ def _traced(namespace: str, names: Sequence[str], jobs: int, seconds: float, *, 
     ledger = Ledger(ledger_path(namespace), state_of(namespace)) if keep else None
     found = []
     kept = "; finished traces are kept, and the same command resumes" if keep else ""
-    with what_is_kept(lambda: kept):
-        for each, was_known in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
+    quantity = partial(counted, noun="architecture")
+    with what_is_kept(lambda: kept), command_progress(namespace, quantity, total=len(names)) as bar:
+        for each, _ in trace_architectures(namespace, names, ledger, processes=jobs, seconds=seconds):
             found.append(each)
-            if not was_known and len(found) % 50 == 0:
-                say(f"{len(found)} of {counted(len(names), 'architecture')}")
+            bar.update(1)
     return found
 
 

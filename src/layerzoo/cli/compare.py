@@ -98,15 +98,31 @@ def _facts(specs: Sequence[ModelSpec], layers: Sequence[Sequence[Layer]]) -> Ite
     params = [spec.params for spec in specs]
     yield Compared("fact", "params", list(params), [count(number) for number in params])
     yield fact("license", [spec.license for spec in specs])
+    yield fact("tasks", [", ".join(spec.tasks) or None for spec in specs])
+    yield fact("trained on", [", ".join(spec.trained_on) or None for spec in specs])
+    yield fact("languages", [", ".join(spec.languages) or None for spec in specs])
     yield fact("input", [spec.preprocess and _input(spec.preprocess) for spec in specs])
     yield fact("layers", [len(each) or None for each in layers])
     yield fact("default layer", [spec.default.layer for spec in specs])
     yield fact("default pool", [spec.default.pool for spec in specs])
     yield fact("features", [_width(spec, each) for spec, each in zip(specs, layers, strict=True)])
+    for dataset, name in _metrics(specs):
+        yield fact(f"{dataset} {name}", [_result(spec, dataset, name) for spec in specs])
+    yield fact("unusable", [spec.unusable for spec in specs])
     yield fact("weights", [spec.weights and spec.weights.source for spec in specs])
     yield fact("builder", [spec.builder for spec in specs])
     yield fact("base", [spec.base for spec in specs])
     yield fact("plugin", [spec.plugin for spec in specs])
+
+
+def _metrics(specs: Sequence[ModelSpec]) -> list[tuple[str, str]]:
+    """Return the datasets and metrics of all models, in the order in which they are declared."""
+    pairs = ((dataset, name) for spec in specs for dataset, results in spec.metrics.items() for name in results)
+    return list(dict.fromkeys(pairs))
+
+
+def _result(spec: ModelSpec, dataset: str, name: str) -> Any:
+    return spec.metrics.get(dataset, {}).get(name)
 
 
 def _input(preprocess: Preprocess) -> str:

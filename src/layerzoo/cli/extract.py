@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import WordChoice
-from layerzoo.cli.messages import say, terminal
+from layerzoo.cli.messages import say
 from layerzoo.cli.output import counted
+from layerzoo.cli.progress import command_progress
 from layerzoo.disk import fingerprint
 from layerzoo.printable import printable
 from layerzoo.stopping import what_is_kept
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A .parquet, .npz or .safetensors file.",
+    help="A .parquet, .npz or .safetensors file, or .csv or .npy for the numbers alone.",
 )
 @click.option(
     "--model",
@@ -72,6 +74,17 @@ if TYPE_CHECKING:
 @click.option(
     "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
 )
+@click.option(
+    "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
+)
+@click.option(
+    "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
+)
+@click.option(
+    "--temporal-pool",
+    type=WordChoice(["none", "mean", "max"]),
+    help="How the windows of a recording become one row. Default: each has a row of its own.",
+)
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
     "--no-special-tokens",
@@ -80,10 +93,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=WordChoice(["float32", "bfloat16", "float16", "library"]),
+    type=WordChoice(["float32", "auto", "bfloat16", "float16", "library"]),
     default="float32",
     show_default=True,
-    help="The dtype of the computation. library: the default of the model's library for this checkpoint.",
+    help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. library: "
+    "the default of the model's library for this checkpoint.",
 )
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
@@ -122,6 +136,7 @@ def command(
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
       zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
+      zoo extract talk.mp3 --window 10s --hop 5s --out windows.parquet
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.errors import EmptyResultError
@@ -130,7 +145,8 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    how: dict[str, Any] = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    how |= {name: options.pop(name) for name in ("window", "hop", "temporal_pool")}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0
@@ -151,16 +167,17 @@ def command(
             )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-            pieces = stream(backbone, as_input(inputs), errors="raise" if strict else "skip", column=column, **how)
-            with _progress() as advance:
-                for piece in pieces:
+            has_windows = how["window"] is not None and how["temporal_pool"] in (None, "none")
+            noun = "window" if has_windows else "sample"
+            with command_progress(spec.id, partial(counted, noun=noun)) as bar:
+                how |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
+                for piece in stream(backbone, as_input(inputs), **how):
                     writer.write(piece)
                     done += len(piece)
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-                    advance(len(piece) + len(piece.errors))
-        _tell(backbone, done, out, report, passed_over)
+        _tell(backbone, f"{done} {noun}" if done == 1 else f"{done} {noun}s", out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
     for error in failed:
@@ -214,29 +231,9 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
     return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Show the number of samples and the elapsed time, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.completed} samples"),
-        TimeElapsedColumn(),
-        console=Console(file=terminal()),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda count: progress.advance(task, count)
-
-
-def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
+def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}")
+    say(f"{done} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

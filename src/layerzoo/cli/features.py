@@ -45,7 +45,7 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
 
     \b
     ok          unchanged since it was written
-    no digests  written by another program, or by an earlier version of layerzoo
+    no digests  .csv, .npy, or written by another program or an earlier version
     damaged     changed since it was written, or not readable
     missing     there is no such file
 
@@ -74,10 +74,12 @@ def _collected(paths: Sequence[Path], found: list[FileCheck]) -> Iterator[FileCh
 
 def verdict_on(path: Path) -> FileCheck:
     """Read a feature file, and compare all digests. Raises: UsageError for an unknown suffix."""
-    from layerzoo.features.formats import is_of_layerzoo, verify
+    from layerzoo.features.formats import format_of, is_of_layerzoo, verify
 
     if not path.is_file():
         return FileCheck(path, "missing", "it is not a file" if path.exists() else None)
+    if not format_of(path).is_complete:
+        return FileCheck(path, "no digests", f"{path.suffix.lower()} files have none")
     try:
         if not is_of_layerzoo(path):
             return FileCheck(path, "no digests", "it was not written by layerzoo")

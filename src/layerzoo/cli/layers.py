@@ -14,7 +14,7 @@ from layerzoo.facts import traced_layers, traced_notices
 from layerzoo.registry.lookup import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
-COLUMNS = ("layer", "module", "axes", "shape", "prefix tokens", "depth", "params", "FLOPs")
+COLUMNS = ("layer", "axes", "shape", "prefix", "depth", "params", "FLOPs", "module")
 
 
 @click.command("layers")
@@ -32,7 +32,8 @@ def command(
     """List the layers of a model, and the cost up to each.
 
     Layers are listed in execution order. PATTERN selects some: block.-1, 'block.*', block.{3..6}, last, @0.5.
-    Shapes omit the batch axis; depth is the share of the FLOPs; parameters and FLOPs are sums up to the layer, for one
+    Axes and shapes omit the batch axis where it is the first; prefix is the number of tokens before those that cover
+    the input; depth is the share of the FLOPs; parameters and FLOPs are sums up to the layer, for one
     sample at the model's input size. `address#2` is the third call of a module, `address<` its input, `address[1]` its
     second output; a registry.yaml and the selector module:ADDRESS accept the same forms. --trace accepts any repository
     of the hub, hf/ORG/REPO, and downloads none of its weights.
@@ -56,7 +57,7 @@ def command(
     if declare:
         print_lines(["layers:", *map(_declaration, layers)])
         return
-    print_rows(map(_row, layers), format_, COLUMNS)
+    print_rows(map(_row, layers), format_, COLUMNS, wrap=False)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
         say("", f"Shapes and FLOPs: for {reference_input(spec.preprocess)}.")
     for notice in traced_notices(spec):
@@ -93,12 +94,12 @@ def _declaration(layer: Layer) -> str:
 def _row(layer: Layer) -> PrintedRow:
     cells = (
         layer.name,
-        layer.address if layer.module else f".{layer.address}",
-        None if layer.axes is None else " ".join(layer.axes),
-        None if layer.shape is None else " × ".join(map(str, layer.shape)),
+        None if layer.axes is None else " ".join(layer.axes[layer.axes[:1] == ("batch",) :]),
+        None if layer.shape is None else "×".join(map(str, layer.shape)),
         layer.prefix_tokens,
         None if layer.depth is None else f"{layer.depth:.3f}",
         count(layer.params),
         count(layer.flops),
+        layer.address if layer.module else f".{layer.address}",
     )
     return PrintedRow(layer.name, lambda: to_plain(layer), cells)

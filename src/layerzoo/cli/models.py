@@ -11,12 +11,12 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import WholeNumber, WordChoice
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, PrintedRow, count, counted, print_rows
+from layerzoo.cli.output import Format, PrintedRow, count, counted, paged, print_rows, results_text
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES
 from layerzoo.registry import Registry, registry
-from layerzoo.registry.index.query import SORTS, no_such
+from layerzoo.registry.index.query import SORTS, MetricCondition, is_glob, metric_name, no_such
 from layerzoo.registry.index.search import FIELDS, Entry
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
@@ -30,6 +30,7 @@ JSON_SHAPE = (
 
 _INSTALLED = {"installed": True, "not-installed": False, "all": None}
 _COLUMNS = ("id", "modality", "params", "width", "license", "summary")
+_NOUNS = {"task": "task", "trained_on": "training data", "language": "language"}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
@@ -85,6 +86,24 @@ def filter_options(command: CommandT) -> CommandT:
         ),
         click.option("--builder", metavar="NAME", help="The builder of the network: timm, transformers, …"),
         click.option("--license", metavar="LICENSE", help="A license, such as apache-2.0."),
+        click.option(
+            "--task",
+            metavar="TASK",
+            shell_complete=candidates.tags("tasks"),
+            help="A task of the Hugging Face hub: image-classification, automatic-speech-recognition, …",
+        ),
+        click.option(
+            "--trained-on",
+            metavar="DATA",
+            shell_complete=candidates.tags("trained_on"),
+            help="A data set that the weights were trained on: imagenet-21k, …",
+        ),
+        click.option(
+            "--language",
+            metavar="LANGUAGE",
+            shell_complete=candidates.tags("languages"),
+            help="A language, by its code or English name, or multilingual.",
+        ),
         click.option("--min-params", type=ParameterCount(), metavar="N", help="At least N parameters: 500k, 1.5G."),
         click.option("--max-params", type=ParameterCount(), metavar="N", help="At most N parameters: 25M."),
         click.option("--size-px", type=ImageSize(), metavar="SIZE", help="Images or frames of this size: 224, 384x256"),
@@ -96,6 +115,12 @@ def filter_options(command: CommandT) -> CommandT:
             help="N features per sample, at the default layer and pooling.",
         ),
         click.option("--max-width", type=_POSITIVE, metavar="N", help="At most N features per sample."),
+        click.option(
+            "--metric",
+            multiple=True,
+            metavar="CONDITION",
+            help="A stated result, as in 'imagenet-acc1>=80'. Repeatable.",
+        ),
         click.option(
             "--installed",
             "availability",
@@ -114,7 +139,8 @@ def filter_options(command: CommandT) -> CommandT:
             "--sort",
             metavar="KEY",
             shell_complete=candidates.separated(SORTS),
-            help=f"{', '.join(SORTS)}; the prefix - sorts in descending order. Unknown values come last.",
+            help=f"{', '.join(SORTS)}, or a metric such as imagenet-acc1; the prefix - sorts in descending order. "
+            "Unknown values come last.",
         ),
         click.option("--limit", type=_POSITIVE, metavar="N", help="At most N models."),
         click.option(
@@ -128,6 +154,15 @@ def filter_options(command: CommandT) -> CommandT:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _print_undeclared(zoo: Registry, filters: dict[str, Any]) -> None:
+    """Print how many models a filter leaves out because they do not declare its value."""
+    if unsized := zoo.unsized(**filters):
+        hint = "To determine it: zoo layers --trace MODEL"
+        say(f"Omitted: {counted(unsized, 'model')} with an unknown number of parameters. {hint}")
+    for name, number in zoo.undeclared(**filters).items():
+        say(f"Omitted: {counted(number, 'model')} whose {_NOUNS[name]} the catalogues do not state")
 
 
 def print_models(
@@ -145,27 +180,36 @@ def print_models(
     zoo = registry()
     filters["installed"] = _INSTALLED[availability]
     _check_plugin(zoo, filters)
+    shown_metrics = _metrics(sort, filters["metric"]) if format_ == "table" and not columns else ()
     if format_ == "ids":
         rows = [PrintedRow(model, dict) for model in zoo.ids(**filters, sort=sort, limit=limit)]
     else:
-        shown = columns or (FIELDS if format_ != "table" else _columns(availability))
+        shown = columns or (FIELDS if format_ != "table" else _columns(availability, shown_metrics))
         rows = [_row(entry, shown) for entry in zoo.entries(**filters, sort=sort, limit=limit)]
     if rows or format_ != "table":
-        print_rows(rows, format_, columns or _columns(availability))
-    if unsized := zoo.unsized(**filters):
-        stdout().flush()
-        hint = "To determine it: zoo layers --trace MODEL"
-        say(f"Omitted: {counted(unsized, 'model')} with an unknown number of parameters. {hint}")
+        with paged(len(rows), format_):
+            print_rows(rows, format_, columns or _columns(availability, shown_metrics))
+    stdout().flush()
+    _print_undeclared(zoo, filters)
     if not rows:
         say(_nothing_found(zoo, filters))
-    elif format_ == "table" and len(rows) == limit and (number := zoo.count(**filters)) > limit:
-        say(f"The first {limit} of {number:,}.")
+    elif format_ == "table":
+        is_part = len(rows) == limit and (number := zoo.count(**filters)) > limit
+        say(f"The first {limit:,} of {number:,} models." if is_part else f"{counted(len(rows), 'model')}.")
     if problems := zoo.problems():
         say(f"{counted(len(problems), 'problem')} in registry files, see: zoo doctor")
 
 
-def _columns(availability: str) -> tuple[str, ...]:
-    return _COLUMNS if availability == "installed" else (*_COLUMNS[:4], "install", "summary")
+def _columns(availability: str, metrics: Sequence[str]) -> tuple[str, ...]:
+    first, last = _COLUMNS[:4], _COLUMNS[4:] if availability == "installed" else ("install", "summary")
+    return (*first[:1], *metrics, *first[1:], *last)
+
+
+def _metrics(sort: str | None, conditions: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the metrics by which a list is sorted and filtered."""
+    key = (sort or "id").removeprefix("-")
+    names = [] if key in SORTS else [metric_name(key)]
+    return tuple(dict.fromkeys([*names, *(MetricCondition.parse(text).name for text in conditions)]))
 
 
 def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
@@ -173,8 +217,18 @@ def _row(entry: Entry, columns: Sequence[str]) -> PrintedRow:
     return PrintedRow(
         entry.id,
         lambda: {name: plain[name] for name in columns},
-        [_cell(name, getattr(entry, name)) for name in columns],
+        [_cell(name, getattr(entry, name) if name in FIELDS else _result(entry, name)) for name in columns],
     )
+
+
+def _result(entry: Entry, name: str) -> Any:
+    """Return the result of a model by the name of the metric; None if there is none."""
+    by_name = {
+        metric_name(dataset, metric): value
+        for dataset, results in (entry.metrics or {}).items()
+        for metric, value in results.items()
+    }
+    return by_name.get(name)
 
 
 def _cell(column: str, value: Any) -> str | None:
@@ -182,6 +236,10 @@ def _cell(column: str, value: Any) -> str | None:
         return count(value)
     if column == "size_px" and value is not None:
         return " × ".join(map(str, value))
+    if column == "metrics" and value is not None:
+        return results_text(value)
+    if isinstance(value, tuple):
+        return ", ".join(value) or None
     if column == "installed":
         return "yes" if value else "no"
     return None if value is None else str(value)
@@ -199,9 +257,17 @@ def _check_plugin(zoo: Registry, filters: dict[str, Any]) -> None:
 
 def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
     """Return the likely reason why no model matches, and the next step."""
-    for facet, values in (("license", zoo.licenses), ("builder", zoo.builders)):
-        asked = filters[facet]
-        if asked is not None and asked.lower() not in (known := sorted({value.lower() for value in values()})):
+    facets: tuple[tuple[str, Callable[[], list[str]]], ...] = (
+        ("license", zoo.licenses),
+        ("builder", zoo.builders),
+        ("task", lambda: zoo.tags("tasks")),
+        ("trained_on", lambda: zoo.tags("trained_on")),
+        ("language", lambda: zoo.tags("languages")),
+    )
+    for name, values in facets:
+        asked, facet = filters[name], _NOUNS.get(name, name)
+        if asked is not None and not zoo.count(**{name: asked, "installed": None}):
+            known = sorted({value.lower() for value in values()})
             close = nearest(asked, known)
             hint = nearest_hint(close)
             return f"No model has the {facet} '{asked}'. {hint}All: {', '.join(known)}"
@@ -213,4 +279,6 @@ def _nothing_found(zoo: Registry, filters: dict[str, Any]) -> str:
         return f"No model that could be installed matches, but {models}: omit --not-installed"
     if filters.get("text") and len(filters["text"].split()) > 1:
         return "No model has all of these words. Try fewer of them, or: zoo list"
+    if (pattern := filters.get("pattern")) and not is_glob(pattern) and zoo.count(pattern=f"*{pattern}*"):
+        return f"No model is named {pattern}. Models with such a part in their name: zoo list '*{pattern}*'"
     return "No model matches. All models: zoo list"

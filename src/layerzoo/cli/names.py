@@ -1,4 +1,4 @@
-"""Resolve model names of the command line, which may be partial. Programs use full ids."""
+"""Resolve model names of the command line."""
 
 from __future__ import annotations
 
@@ -41,24 +41,12 @@ def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
 
 
 def resolve_model_id(name: str) -> str:
-    """Return the full id for an id, an alias, or the unique last part of either.
+    """Return the full id for an argument of the command line: an id, an alias, or a short name.
 
-    Raises: UnknownModelError, which names the candidates when there are several; see also Registry.model.
+    Raises: as Registry.model.
     """
     name = os.fsencode(name).decode("utf-8", "replace")  # without a UTF-8 locale, arguments have surrogate escapes
-    zoo = registry()
-    try:
-        return zoo.model(name).id
-    except UnknownModelError as error:
-        if "/" in name or error.asked != name:  # it is a dangling alias
-            raise
-        candidates = zoo.ids_ending(name)
-        if not candidates:
-            raise
-    if len(candidates) > 1:
-        message = f"'{name}' is ambiguous: {', '.join(candidates)}"
-        raise UnknownModelError(message, asked=name, nearest=candidates)
-    return candidates[0]
+    return registry().model(name).id
 
 
 def known_layers(model: str | None) -> list[str]:

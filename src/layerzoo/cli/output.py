@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import click
@@ -15,6 +18,8 @@ from layerzoo.printable import printable, printable_json, speaks_unicode
 
 Format = Literal["table", "json", "jsonl", "ids"]
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+_TABLE_EDGE = 4
+"""The lines of a heading, a rule, a count and the prompt."""
 
 
 class PrintedRow:
@@ -50,7 +55,7 @@ def format_option(piped: Format) -> Callable[[CommandT], CommandT]:
     )
 
 
-def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str]) -> list[str]:
+def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[str], *, wrap: bool = True) -> list[str]:
     """Print rows as a table, as one JSON array, as one JSON object per line, or as one id per line.
 
     Args:
@@ -58,10 +63,11 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
         format_: the format.
         columns: the headings of a table, the most important first. The last ones are omitted where the terminal is too
             narrow, with a note on standard error.
+        wrap: wrap long cells of a table. False: one line for each row.
     Returns: the omitted headings.
     """
     if format_ == "table":
-        return print_table([row.cells for row in rows], columns)
+        return print_table([row.cells for row in rows], columns, wrap=wrap)
     if format_ == "json":
         _print_array(rows)
     elif format_ == "jsonl":
@@ -69,6 +75,29 @@ def print_rows(rows: Iterable[PrintedRow], format_: Format, columns: Sequence[st
     else:
         print_lines(row.id for row in rows)
     return []
+
+
+@contextlib.contextmanager
+def paged(rows: int, format_: Format) -> Iterator[None]:
+    """Show what is printed within in the pager, if it is a table on a terminal that is too low for its rows.
+
+    The pager is the program that the environment variable PAGER names, else ``less``; an empty text or
+    ``cat`` disables it. A pager that ends early is no error.
+    """
+    if format_ == "table" and stdout().isatty() and rows + _TABLE_EDGE > _terminal_height():
+        from layerzoo.cli.pager import in_pager
+
+        with in_pager():
+            yield
+    else:
+        yield
+
+
+def _terminal_height() -> int:
+    try:
+        return os.get_terminal_size(stdout().fileno()).lines
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def print_one(row: PrintedRow, format_: Format) -> None:
@@ -95,7 +124,7 @@ def count(number: int | None) -> str | None:
 
 def counted(number: int, noun: str) -> str:
     """Format a number with its noun: 1 problem, 2 problems."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(count: int) -> str:
@@ -139,13 +168,23 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return printable_json(json.dumps(value, ensure_ascii=not speaks_unicode(stdout()), indent=indent))
 
 
-def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False) -> list[str]:
+def print_table(
+    rows: Sequence[Sequence[Any]], columns: Sequence[str], *, squeeze: bool = False, wrap: bool = True
+) -> list[str]:
     """Print rows of cells under headings: see :class:`layerzoo.cli.table.Table`. Returns: the omitted headings."""
     from layerzoo.cli.table import Table, terminal_width
 
-    table = Table(columns, rows, width=terminal_width(), squeeze=squeeze)
+    table = Table(columns, rows, width=terminal_width(), squeeze=squeeze, wrap=wrap)
     print_lines(table.lines(ruled=stdout().isatty()))
     stdout().flush()  # so that notes about a table are printed below it
     if table.left_out:
         say(f"No space for: {', '.join(table.left_out)}. A wider terminal or --format json shows all.")
     return table.left_out
+
+
+def results_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return results in one line, as in ``imagenet: acc1 80.858, acc5 95.434; training: classes 1000``."""
+    return "; ".join(
+        f"{dataset}: {', '.join(f'{name} {value}' for name, value in results.items())}"
+        for dataset, results in metrics.items()
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,18 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
-from layerzoo.cli.messages import say, terminal
+from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, known_layers
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows, size
+from layerzoo.cli.progress import CommandProgress, command_progress
 from layerzoo.errors import UsageError
 from layerzoo.lock import Lock
-from layerzoo.printable import printable_name
 from layerzoo.spec import ModelSpec
 from layerzoo.stopping import what_is_kept
 
 if TYPE_CHECKING:
     from layerzoo.weights import Files
+    from layerzoo.weights.repository import Extent
 
 _COLUMNS = ("model", "revision", "files", "bytes", "fetched")
 
@@ -36,7 +36,7 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     """Download the weights of models, for use without a connection.
 
     Files on this machine are not downloaded again, and an interrupted download is resumed. The first pull of a model
-    writes its commit and the sha256 of its files to layerzoo.lock (see: zoo lock).
+    writes its commit, if it has one, and the sha256 of its files to layerzoo.lock (see: zoo lock).
 
     json has the keys model, revision, files (path by name), bytes (on this machine) and fetched (bytes downloaded now).
 
@@ -53,9 +53,9 @@ def command(models: tuple[str, ...], layers: tuple[str, ...], partial: bool, no_
     specs = [find_model(model) for model in models]
     pulled: list[tuple[Files, PrintedRow]] = []
     with what_is_kept(lambda: _kept(len(pulled), len(specs), is_locking=not no_lock)):
-        pulled += (_pulled(spec, list(layers)) for spec in specs)
+        pulled += (_pulled(spec, list(layers), not no_lock) for spec in specs)
         if not no_lock:
-            _lock({spec: files.origin.revision for spec, (files, _) in zip(specs, pulled, strict=True) if files.origin})
+            _lock({spec: files for spec, (files, _) in zip(specs, pulled, strict=True)})
     print_rows([row for _, row in pulled], format_, _COLUMNS)
 
 
@@ -66,7 +66,7 @@ def _kept(done: int, of: int, *, is_locking: bool) -> str:
     return f"{here}downloaded parts are kept{lock}. The same command resumes"
 
 
-def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
+def _pulled(spec: ModelSpec, layers: list[str], is_locking: bool) -> tuple[Files, PrintedRow]:
     from layerzoo.weights import resolve
 
     with _meter(spec.id) as meter:
@@ -74,7 +74,8 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
             from layerzoo.runtime import pull
 
             pull(spec, layer=layers, progress=meter)
-        files = resolve(spec.weights, model=spec.id, extent="partial" if layers else "whole", progress=meter)
+        extent: Extent = "partial" if layers else "whole"
+        files = resolve(spec.weights, model=spec.id, extent=extent, progress=meter, pins=is_locking)
     here = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )
@@ -89,49 +90,44 @@ def _pulled(spec: ModelSpec, layers: list[str]) -> tuple[Files, PrintedRow]:
     return files, PrintedRow(spec.id, lambda: plain, (spec.id, revision, len(files), size(here), size(meter.fetched)))
 
 
-def _lock(commits: Mapping[ModelSpec, str]) -> None:
-    """Lock the commits of pulled models that are not locked yet."""
-    from layerzoo.weights.locking import change_lock, lock_model
+def _lock(pulled: Mapping[ModelSpec, Files]) -> None:
+    """Lock the weights of pulled models that can be locked and are not locked yet."""
+    from layerzoo.weights.locking import can_be_locked, change_lock, lock_model
 
     known = Lock.read().models
-    added = {spec.id: lock_model(spec, commit) for spec, commit in commits.items() if spec.id not in known}
+    added = {
+        spec.id: lock_model(spec, files.origin.revision if files.origin else None)
+        for spec, files in pulled.items()
+        if spec.id not in known and can_be_locked(spec)
+    }
     if added:
         lock = change_lock(lambda lock: lock.with_models(added))
         say(f"Locked in {lock.path}: {', '.join(added)}")
+        for spec in pulled:
+            if spec.id in added and spec.weights and spec.weights.lock:
+                digests = ", ".join(f"{name} {file.sha256}" for name, file in added[spec.id].files.items())
+                say(f"{spec.id}: its publisher states no sha256. From now on only this file is opened: {digests}")
 
 
-class _Meter:
-    """Count downloaded bytes, and show them on a terminal."""
+class _DownloadMeter:
+    """Count downloaded bytes, and show them."""
 
-    def __init__(self, show: Callable[[str, int], None]) -> None:
-        self._show = show
+    def __init__(self, model: str, progress: CommandProgress) -> None:
+        self._model = model
+        self._progress = progress
         self.fetched = 0
+
+    def expect(self, name: str, count: int) -> None:
+        """Add the bytes of a file that are about to come."""
+        self._progress.total = (self._progress.total or 0) + count
 
     def __call__(self, name: str, count: int) -> None:
         self.fetched += count
-        self._show(name, self.fetched)
+        self._progress.label = f"{self._model} {name}"
+        self._progress.update(count)
 
 
 @contextmanager
-def _meter(model: str) -> Iterator[_Meter]:
-    if not sys.stderr.isatty():
-        yield _Meter(lambda name, fetched: None)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        DownloadColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(file=terminal()), transient=True) as progress:
-        task = progress.add_task(model, total=None)
-
-        def show(name: str, fetched: int) -> None:
-            progress.update(task, completed=fetched, description=printable_name(f"{model} {name}"))
-
-        yield _Meter(show)
+def _meter(model: str) -> Iterator[_DownloadMeter]:
+    with command_progress(model, size) as progress:
+        yield _DownloadMeter(model, progress)

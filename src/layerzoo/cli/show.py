@@ -9,7 +9,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.names import resolve_model_id
-from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_one
+from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_one, results_text
 from layerzoo.registry.lookup import registry
 from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
@@ -20,9 +20,10 @@ from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, Vide
 def command(model: str, format_: Format) -> None:
     """Show the declaration of a model.
 
-    MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec:
-    id, modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
-    default {layer, pool}, base, summary, license, params, plugin, aliases. A key without a value is omitted.
+    MODEL is an id, an alias, or the last part of an id where that is unique. json has the keys of a ModelSpec: id,
+    modality, builder, args, weights {source, sha256, keys}, preprocess {kind, …}, layers [{name, module, …}],
+    default {layer, pool}, base, summary, license, tasks, trained_on, languages, params, flops, metrics, unusable,
+    plugin, aliases. A key without a value is omitted.
 
     \b
     Examples:
@@ -45,7 +46,11 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     yield "model", spec.id
     yield "summary", spec.summary
     yield "modality", spec.modality
+    yield "unusable", spec.unusable
     yield "license", spec.license
+    yield "tasks", ", ".join(spec.tasks)
+    yield "trained on", ", ".join(spec.trained_on)
+    yield "languages", ", ".join(spec.languages)
     yield "parameters", _params(spec)
     yield "builder", spec.builder
     yield "args", _listed(spec.args.to_dict())
@@ -54,6 +59,7 @@ def _facts(spec: ModelSpec) -> Iterator[tuple[str, Any]]:
     preprocess = spec.preprocess or _found(spec)
     yield "preprocess", _listed(_without_processor(to_plain(preprocess))) if preprocess else _unknown(spec)
     yield from _processor(preprocess)
+    yield "metrics", results_text(spec.metrics)
     yield "computes in", _dtypes(spec)
     yield "batching", preprocess and _BATCHING.get(preprocess.batching)
     yield "default", f"layer {spec.default.layer}, pool {spec.default.pool}"

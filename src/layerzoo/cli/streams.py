@@ -42,6 +42,17 @@ def reserved_stdout() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def redirected_stdout(stream: TextIO) -> Iterator[None]:
+    """Send the data that is written to :func:`stdout` within to another stream."""
+    _data.append(stream)
+    try:
+        yield
+        stream.flush()
+    finally:
+        _data.pop()
+
+
+@contextlib.contextmanager
 def _own_descriptor(stream: TextIO) -> Iterator[TextIO]:
     """A stream that writes where a stream writes now, whose own descriptor leads to standard error within."""
     stream.flush()

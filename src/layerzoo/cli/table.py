@@ -45,7 +45,13 @@ class Table:
     """
 
     def __init__(
-        self, headings: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int, squeeze: bool = False
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        width: int,
+        squeeze: bool = False,
+        wrap: bool = True,
     ) -> None:
         """Compute the widths of the columns.
 
@@ -54,12 +60,14 @@ class Table:
             rows: one cell per heading each; None is an empty cell, and a column of None alone is omitted.
             width: the width of the table in characters.
             squeeze: break words instead of omitting columns.
+            wrap: wrap cells instead of omitting columns.
         """
         filled = [at for at in range(len(headings)) if at == 0 or any(cells[at] is not None for cells in rows)]
         self._headings = [headings[at] for at in filled]
         self._rows = [["" if cells[at] is None else printable(str(cells[at])) for at in filled] for cells in rows]
         self._is_number = [_is_numeric(column) for column in zip(*self._rows, strict=True)] or [False] * len(filled)
         self._longest_kept_word = _SQUEEZED if squeeze else _LONGEST_KEPT_WORD
+        self._wraps = wrap
         self._widths = self._fitting(width)
 
     @property
@@ -81,7 +89,7 @@ class Table:
     def _fitting(self, width: int) -> list[int]:
         natural = self._natural_widths()
         least = [self._least(at, natural[at]) for at in range(len(natural))]
-        if sum(natural) + len(_GAP) * (len(natural) - 1) > width:
+        if self._wraps and sum(natural) + len(_GAP) * (len(natural) - 1) > width:
             # A few long names must not take the space of all other columns.
             natural[0] = least[0] = min(natural[0], max(width // 2, cell_len(self._headings[0])))
         shown = len(natural)
@@ -95,7 +103,7 @@ class Table:
 
     def _least(self, at: int, natural: int) -> int:
         """Return the smallest width of a column: only very long words are broken, and no cell gets too many lines."""
-        if at == 0 or self._is_number[at]:
+        if at == 0 or self._is_number[at] or not self._wraps:
             return natural
         words = (word for cells in self._rows for word in cells[at].split(" "))
         longest = min(max(map(cell_len, words), default=0), self._longest_kept_word)

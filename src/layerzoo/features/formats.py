@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from layerzoo.features.features import Features
     from layerzoo.features.parquet import ParquetFeatures
     from layerzoo.features.stored import StoredFeatures
+    from layerzoo.features.summary import Shape
 
-SUFFIXES = (".parquet", ".npz", ".safetensors")
+SUFFIXES = (".parquet", ".npz", ".safetensors", ".csv", ".npy")
 _LONGEST_REASON = 500
 _PANIC = "PanicException"
 """What a library written in Rust raises where it fails; it is not an Exception, and has no module to import it from."""
@@ -29,6 +30,10 @@ class Format:
     open: Callable[[Path], StoredFeatures]
     export: Callable[[ParquetFeatures, Path], None] | None
     """None: the Parquet file is the result already."""
+    check: Callable[[Mapping[str, Shape]], None] = lambda shapes: None
+    """Raises UsageError for layers, by the shape of their samples, that the format cannot hold."""
+    is_complete: bool = True
+    """Whether a file holds everything of features. Others are for programs that read nothing else."""
 
 
 def format_of(path: Path) -> Format:
@@ -46,6 +51,14 @@ def format_of(path: Path) -> Format:
             from layerzoo.features import safetensors
 
             return Format(safetensors.SafetensorsFeatures, safetensors.export)
+        case ".csv":
+            from layerzoo.features import numbers_only
+
+            return Format(numbers_only.refuse, numbers_only.export_csv, numbers_only.check_csv, is_complete=False)
+        case ".npy":
+            from layerzoo.features import numbers_only
+
+            return Format(numbers_only.refuse, numbers_only.export_npy, numbers_only.check_npy, is_complete=False)
         case suffix:
             asked = f"no format is called '{suffix}'" if suffix else "the name has no suffix to tell the format"
             raise UsageError(f"{path}: {asked}. Possible: {', '.join(SUFFIXES)}")

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
-from layerzoo.features.features import Features, LayerArray, stacked
+from layerzoo.features.features import Features, LayerArray, sample_shape, stacked
 from layerzoo.features.stored import copied
 from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 
@@ -32,6 +32,8 @@ _LARGE_ROW_GROUP_BYTES = 64 << 20
 _BATCH_BYTES = 8 << 20
 _INTERVAL = ("start_s", "end_s")
 """The columns of the windows of recordings."""
+_TABLE_CHUNK_NUMBERS = 1 << 26
+"""About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
 _SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
@@ -84,9 +86,9 @@ class ParquetFeatures:
         for index in range(self._file.num_row_groups):
             columns = dict(zip(self._file.schema_arrow.names, self._file.read_row_group(index).columns, strict=True))
             ids = columns.pop("id").to_pylist()
-            seconds = {name: tuple(columns.pop(name).to_pylist()) for name in _INTERVAL if name in columns}
+            start_s, end_s = (tuple(columns.pop(name).to_pylist()) if name in columns else () for name in _INTERVAL)
             arrays = {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()}
-            yield Features(ids, arrays, **seconds)
+            yield Features(ids, arrays, start_s=start_s, end_s=end_s)
 
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
@@ -119,9 +121,7 @@ class ParquetSink:
             self._open(shapes, has_intervals=bool(features.start_s))
         elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):
             self._write_anew(shapes)
-        columns = [_encoded(features[layer], width) for layer, width in self._widths.items()]
-        seconds = [_seconds(getattr(features, name), len(features)) for name in _INTERVAL if self._has_intervals]
-        table = pa.table([pa.array(features.ids, pa.string()), *seconds, *columns], schema=self._writer.schema)
+        table = _table(features, self._widths, has_intervals=self._has_intervals)
         self._writer.write_table(table, row_group_size=max(1, len(features)))
 
     def finish(self, summary: Summary) -> ParquetFeatures:
@@ -141,13 +141,10 @@ class ParquetSink:
     def _open(self, shapes: Mapping[str, Shape], *, has_intervals: bool) -> None:
         self._has_intervals = has_intervals
         self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
-        columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in self._widths.items()]
-        seconds = [pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL if has_intervals]
-        schema = pa.schema([pa.field("id", pa.string(), nullable=False), *seconds, *columns])
         # A dictionary and minima of floats have no use, and cost time.
         self._writer = pq.ParquetWriter(
             self._path,
-            schema,
+            _schema(self._widths, has_intervals=has_intervals),
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
@@ -168,6 +165,28 @@ class ParquetSink:
 
 def _seconds(values: Sequence[float], count: int) -> Any:
     return pa.array(values or [math.nan] * count, pa.float64())
+
+
+def to_table(features: Features) -> pa.Table:
+    """Return features as a table with the columns of a file: see the top of this module."""
+    widths = {layer: _width(sample_shape(array)) for layer, array in features.by_layer.items()}
+    numbers = sum(int(np.size(sample)) for array in features.by_layer.values() for sample in array[:1])
+    rows = max(1, _TABLE_CHUNK_NUMBERS // max(1, numbers))
+    parts = [features.rows(start, start + rows) for start in range(0, len(features), rows)] or [features]
+    return pa.concat_tables([_table(part, widths, has_intervals=bool(features.start_s)) for part in parts])
+
+
+def _table(features: Features, widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Table:
+    seconds = [_seconds(getattr(features, name), len(features)) for name in _INTERVAL if has_intervals]
+    columns = [_encoded(features[layer], width) for layer, width in widths.items()]
+    schema = _schema(widths, has_intervals=has_intervals)
+    return pa.table([pa.array(features.ids, pa.string()), *seconds, *columns], schema=schema)
+
+
+def _schema(widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Schema:
+    seconds = [pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL if has_intervals]
+    columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in widths.items()]
+    return pa.schema([pa.field("id", pa.string(), nullable=False), *seconds, *columns])
 
 
 def _width(shape: Shape) -> int | None:

@@ -21,6 +21,7 @@ from layerzoo.errors import EmptyResultError, InputError, OutputError, SampleErr
 from layerzoo.features.digests import RunningDigests
 from layerzoo.features.features import Features, LayerArray, check_same_layers, ragged, sample_shape
 from layerzoo.features.formats import format_of, load
+from layerzoo.features.origin import joined_provenance
 from layerzoo.features.summary import Shape, Summary
 
 _ROW_GROUP_BYTES = 8 << 20
@@ -42,10 +43,17 @@ class FeatureWriter:
         with FeatureWriter("tweets.parquet") as writer:
             for batch in layerzoo.stream("starter/minilm-l6", "tweets.txt"):
                 writer.write(batch)
+
+    >>> with layerzoo.FeatureWriter("words.npz") as writer:
+    ...     for batch in layerzoo.stream("toy/next-word", ["the cat", "milk"]):
+    ...         writer.write(batch)
+    >>> layerzoo.Features.load("words.npz").values.shape
+    (2, 3)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """path: the file to write, by suffix ``.parquet``, ``.npz`` or ``.safetensors``. Raises: UsageError."""
+        """path: the file to write, by suffix ``.parquet``, ``.npz`` or ``.safetensors``, or ``.csv`` or ``.npy`` for
+        the numbers alone. Raises: UsageError."""
         self._path = Path(path).absolute()
         self._format = format_of(self._path)
         self._waiting: list[Features] = []
@@ -81,8 +89,13 @@ class FeatureWriter:
     def write(self, batch: Features) -> None:
         """Add some samples. The arrays may be changed afterwards.
 
-        Raises: OutputError when the disk is full, UsageError when batches differ in their layers or the provenance
-        is not valid JSON.
+        Raises: OutputError when the disk is full; UsageError when batches differ in their layers or come from
+        different models, the provenance is not valid JSON, or the format cannot hold these layers.
+
+        >>> with layerzoo.FeatureWriter("words.parquet") as writer:
+        ...     writer.write(layerzoo.extract("toy/next-word", ["the cat"]))
+        >>> len(layerzoo.Features.load("words.parquet"))
+        1
         """
         self._add_metadata(batch)
         self._fit(batch)
@@ -110,8 +123,9 @@ class FeatureWriter:
             )
 
     def _add_metadata(self, batch: Features) -> None:
-        if batch.provenance and not self._provenance:
-            self._provenance = _json_able(batch.provenance)
+        if batch.provenance:
+            provenance = joined_provenance(self._provenance, batch.provenance)
+            self._provenance = _json_able(provenance) if provenance is not self._provenance else provenance
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
@@ -127,6 +141,7 @@ class FeatureWriter:
         elif len(batch):
             self._shapes = {layer: shape if shape == shapes[layer] else None for layer, shape in self._shapes.items()}
         self._rows += len(batch)
+        self._format.check(self._shapes)
 
     def _collect(self, part: Features) -> None:
         self._waiting.append(_copied(part))

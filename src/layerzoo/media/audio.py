@@ -156,5 +156,6 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _not_audio(source: object) -> str:
-    given = f"an array of shape {source.shape}" if isinstance(source, np.ndarray) else f"a {type(source).__name__}"
-    return f"audio is a path, bytes, or Audio(samples, sample_rate_hz), and this is {given}"
+    if isinstance(source, np.ndarray):
+        return f"an array of shape {source.shape} has no sample rate. Pass Audio(samples, sample_rate_hz)"
+    return f"cannot read audio of type {type(source).__name__}. Pass a path, bytes or Audio(samples, sample_rate_hz)"

@@ -14,6 +14,9 @@ class Audio(NamedTuple):
         samples: (time,) or (time, channel); floating point from -1 to 1, or integers over the full range of
             their type.
         sample_rate_hz: samples per second and channel.
+
+    >>> layerzoo.Audio(numpy.zeros(16_000, dtype=numpy.float32), 16_000).sample_rate_hz
+    16000
     """
 
     samples: NDArray[Any]

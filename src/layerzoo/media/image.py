@@ -76,8 +76,8 @@ def decode(source: ImageSource) -> Image.Image:
         if is_encoded(source):
             return _to_rgb(_read(source))
         raise UnusableError(
-            "an image is a path, bytes, a PIL image or an array of uint8 or uint16, and this is a "
-            f"{type(source).__name__}"
+            f"cannot read an image of type {type(source).__name__}. Pass a path, bytes, a PIL image or an array of "
+            "uint8 or uint16"
         )
 
 
@@ -206,12 +206,16 @@ def _of_array(array: NDArray[Any]) -> Image.Image:
     if array.size == 0:
         raise UnusableError(f"empty: an array of shape {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):
-        raise UnusableError(f"an array of {array.dtype}: give uint8 (0 to 255) or uint16 (0 to 65535), {_KNOW_WHITE}")
+        raise UnusableError(
+            f"an array of {array.dtype}. Pass uint8 (0 to 255) or uint16 (0 to 65535), or declare the values of black "
+            "and white, as in value_range=(0, 1)"
+        )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise UnusableError(
-            f"an array of shape {array.shape}: an image is (height, width) or (height, width, 1, 3 or 4 channels)"
+            f"an array of shape {array.shape}: an image is (height, width) or (height, width, 1, 3 or 4 channels). "
+            "Declare other axes, and those of a batch, as in layout='NCHW'"
         )
     return Image.fromarray(np.ascontiguousarray(_to_8_bits(array) if array.dtype == np.uint16 else array))
 

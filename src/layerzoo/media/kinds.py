@@ -8,8 +8,9 @@ from pathlib import Path
 
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import folder, paths
-from layerzoo.media.sample import shown
-from layerzoo.media.sniff import NOUNS, kind_of_file
+from layerzoo.media.sample import UnusableError, shown
+from layerzoo.media.sniff import NOUNS, kind_of_file, looks_like
+from layerzoo.media.source import opened
 from layerzoo.media.written import is_features
 from layerzoo.spec import Modality
 
@@ -22,18 +23,44 @@ def kind_of_inputs(inputs: Sequence[str]) -> Modality:
     Raises: InputError when they are of several kinds, of none, missing, or the standard input.
     """
     counts: Counter[Modality] = Counter()
+    others: list[Path] = []
     for name in inputs:
-        counts.update(kind for file in _files(name) if not is_features(file) and (kind := kind_of_file(file)))
+        for file in _files(name):
+            if is_features(file):
+                continue
+            if (kind := kind_of_file(file)) is None:
+                others.append(file)
+            else:
+                counts[kind] += 1
     if len(counts) == 1:
         return next(iter(counts))
     asked = ", ".join(map(shown, inputs))
     if not counts:
-        known = ", ".join(NOUNS.values())
-        raise InputError(
-            f"{asked}: nothing there is of a known kind ({known}). Say which model is to read it: --model MODEL"
-        )
+        raise InputError(f"{asked}: {_nothing(inputs, others)}")
     kinds = ", ".join(f"{NOUNS[kind]}: {count}" for kind, count in counts.most_common())
     raise InputError(f"{asked}: of more than one kind ({kinds}). Choose a model: --model MODEL")
+
+
+def _nothing(inputs: Sequence[str], others: Sequence[Path]) -> str:
+    """Return the reason why inputs have no modality. others: files of no known kind."""
+    known = ", ".join(NOUNS.values())
+    if others:
+        first = others[0]
+        where = "" if [str(first)] == list(inputs) else f"{shown(first)} "
+        return f"no file has a known kind ({known}): {where}{_description(first)}. Choose a model: --model MODEL"
+    if all(paths.exists(name) and Path(name).is_dir() for name in inputs):
+        return f"no files in this folder. Files of features, hidden files and pipes do not count. Possible: {known}"
+    if all(not paths.exists(name) for name in inputs):
+        return "no file matches this pattern. Check it, and quote it where the shell expands it"
+    return f"no files to read. Files of features do not count. Possible: {known}"
+
+
+def _description(path: Path) -> str:
+    try:
+        with opened(path) as file:
+            return looks_like(file)
+    except UnusableError as refusal:
+        return f"cannot be read ({refusal})"
 
 
 def _files(name: str) -> Iterator[Path]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Set
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sized
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 
 from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, folder, paths
+from layerzoo.media.array_images import ImageLayout, check_declaration, images
+from layerzoo.media.columns import TableInMemory, position_of, sample_of, table_in_memory
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
+from layerzoo.media.refusals import refused
 from layerzoo.media.sample import Sample, UnusableError, shown
 from layerzoo.media.sniff import NOUNS, kind_of_file, kind_of_suffix
 from layerzoo.media.text_file import numbered, texts
@@ -41,16 +44,29 @@ class Samples(Iterator[Item]):
         return next(self._items)
 
 
-def samples(inputs: Any, modality: Modality, *, column: str | None = None, decoder: Decoder = IN_PROCESS) -> Samples:
+def samples(
+    inputs: Any,
+    modality: Modality,
+    *,
+    column: str | None = None,
+    decoder: Decoder = IN_PROCESS,
+    ids: str | Iterable[str] | None = None,
+    layout: ImageLayout | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Samples:
     """Return the samples for a model of a modality, lazily and always in the same order.
 
     ``inputs`` is one of
 
-    - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted); a
+    - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted;
+      for an audio model also videos, whose audio track is taken); a
       pattern such as ``photos/**/*.jpg`` (of the files it matches, likewise); ``-`` (lines on the standard input: texts
       for a text model, paths for the others);
     - one sample in memory: a PIL image, an array, an Audio or (samples, rate), bytes (an encoded file, or UTF-8
       text), a preprocessed torch.Tensor;
+    - a table in memory: a frame of pandas or polars, a table of pyarrow, or a Hugging Face ``datasets`` Dataset, whose
+      column has the samples;
+    - an array or tensor of several images, with its axes declared (``layout``);
     - a torch Dataset or DataLoader; of an item that is a tuple or list, such as (image, label), the first element is
       the sample;
     - any other iterable of samples, in which a Path is a file or folder, and a str is a text for a text model and a
@@ -63,49 +79,105 @@ def samples(inputs: Any, modality: Modality, *, column: str | None = None, decod
     Args:
         inputs: see above.
         modality: of the model.
-        column: the text column of a table; None for the one called "text", or the only one of text.
+        column: the column of a table. None: of texts the one called "text" or the only one of text, else the only one
+            that may hold samples.
         decoder: reads tables of a binary format.
+        ids: of inputs in memory, one for each; or the name of the column of a table that has them.
+        layout: the axes of arrays and tensors of images. A tensor is then not preprocessed.
+        value_range: the values of black and white in arrays of images.
     Raises: InputError before anything is read if there is no sample at all.
     """
-    if column is not None and modality != "text":
-        raise InputError(f"column='{column}' chooses texts from a table, and the model takes {NOUNS[modality]}")
+    if modality != "vision" and (layout is not None or value_range is not None):
+        raise InputError(f"layout= and value_range= are for images, and the model takes {NOUNS[modality]}")
+    black_and_white = check_declaration(layout, value_range)
     passed_over: list[str] = []
-    items = _Finder(modality, column, passed_over, decoder).found(inputs)
+    items = _Finder(modality, column, passed_over, decoder, ids, layout, black_and_white).found(inputs)
     first = next(items, None)
     if first is None:
         raise InputError(f"no samples: the {type(inputs).__name__} that was given holds no {NOUNS[modality]}")
     return Samples(chain([first], items), passed_over)
 
 
+_UNDECLARED_BATCH = (
+    "an array of shape {shape} is a batch of images. Declare its axes, as in layout='NHWC' (batch, height, width, "
+    "channel) or layout='NCHW', and of floating-point numbers value_range=(0, 1). Pass preprocessed tensors as a list"
+)
+_KINDS: dict[Modality, set[Modality]] = {"audio": {"audio", "video"}}
+"""The kinds of files that a folder holds for a model: of a video, an audio model takes the audio track."""
 _HINTS = 20
 """The number of missing names for which the nearest existing ones are searched."""
 
 
 class _Finder:
-    def __init__(self, modality: Modality, column: str | None, passed_over: list[str], decoder: Decoder) -> None:
+    def __init__(
+        self,
+        modality: Modality,
+        column: str | None,
+        passed_over: list[str],
+        decoder: Decoder,
+        ids: str | Iterable[str] | None = None,
+        layout: ImageLayout | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
         self.decoder = decoder
         self.modality = modality
         self.column = column
         self.passed_over = passed_over
         self.missing = 0
+        self.ids = ids
+        self.layout = layout
+        self.value_range = value_range
 
     def found(self, inputs: Any) -> Iterator[Item]:
         if isinstance(inputs, str | os.PathLike):
+            if self.ids is not None:
+                raise InputError("ids= is for inputs in memory. The samples of a path have their paths as ids")
+            if self.column is not None and self.modality != "text":
+                raise InputError(
+                    f"column={self.column!r} chooses texts from a file, and the model takes {NOUNS[self.modality]}. "
+                    "Pass a table in memory, as in pandas.read_csv(path)"
+                )
             return self._of_named_input(inputs)
-        if dataset.is_loader(inputs):
-            return self._of_items(map(self._first, dataset.items_of_batches(inputs)))
-        if dataset.is_dataset(inputs):
-            return self._of_items(map(self._first, dataset.items(inputs)))
-        if self._is_one_sample(inputs):
-            return self._of_items([inputs])
-        if not isinstance(inputs, Iterable) or isinstance(inputs, Mapping) or hasattr(type(inputs), "columns"):
+        if (table := table_in_memory(inputs)) is not None:
+            return self._of_table(table)
+        if self.column is not None:
+            advice = refused(inputs) or "Pass a table of pandas, polars, pyarrow or datasets"
             raise InputError(
-                f"a {type(inputs).__name__} is not an input: give a path, a folder, a pattern, '-', a list of samples "
-                "(one column of a table), a torch Dataset or a DataLoader"
+                f"column={self.column!r} is for a table, and the inputs are of type {type(inputs).__name__}. {advice}"
             )
-        if isinstance(inputs, Set):
-            raise InputError(f"a {type(inputs).__name__} has no order, and rows must: give sorted(…) of it")
-        return self._of_items(inputs)
+        if isinstance(self.ids, str):
+            raise InputError(
+                f"ids={self.ids!r}: a string names a column, and the inputs are no table. Pass a list of ids"
+            )
+        values = self._values(inputs)
+        if self.ids is not None and isinstance(values, list | tuple) and self.layout is None:
+            _check_count(self.ids, len(values))
+        return self._of_items((sample_of(value, self.modality) for value in values), self.ids)
+
+    def _values(self, inputs: Any) -> Iterable[Any]:
+        """Return the samples in memory, one by one. Raises: InputError for what is none."""
+        if dataset.is_loader(inputs):
+            return map(self._first, dataset.items_of_batches(inputs))
+        if dataset.is_dataset(inputs):
+            return map(self._first, dataset.items(inputs))
+        if self._is_one_sample(inputs):
+            if self.modality == "vision" and self.layout is None and getattr(inputs, "ndim", 0) == 4:
+                raise InputError(_UNDECLARED_BATCH.format(shape=tuple(inputs.shape)))
+            return [inputs]
+        if (advice := refused(inputs)) is not None:
+            raise InputError(f"cannot read inputs of type {type(inputs).__name__}. {advice}")
+        values: Iterable[Any] = inputs
+        return values
+
+    def _of_table(self, table: TableInMemory) -> Iterator[Item]:
+        position = position_of(table, self.column, self.modality)
+        ids = table.index() if table.index and self.ids is None else self.ids
+        if isinstance(ids, str):
+            if ids not in table.names:
+                raise InputError(f"there is no column {ids!r} for the ids. Columns: {', '.join(table.names)}")
+            ids = map(str, table.values(list(table.names).index(ids)))
+        cells = table.values(position)
+        return self._of_items((sample_of(cell, self.modality) for cell in cells), ids)
 
     def _is_one_sample(self, value: Any) -> bool:
         image = sys.modules.get("PIL.Image")
@@ -138,16 +210,29 @@ class _Finder:
             )
         return item[0]
 
-    def _of_items(self, values: Iterable[Any]) -> Iterator[Item]:
-        for position, value in enumerate(values):
+    def _of_items(self, values: Iterable[Any], ids: Iterable[Any] | None = None) -> Iterator[Item]:
+        declared = (
+            image for value in values for image in images(value, self.layout, self.value_range)
+        )  # several for an array of several
+        for position, (name, value) in enumerate(_named(declared, ids)):
             if isinstance(value, SampleError):
-                yield value
+                yield value if name is None else SampleError(name, value.reason)
             elif isinstance(value, UnusableError):
-                yield SampleError(str(position), str(value))
+                yield SampleError(str(position) if name is None else name, str(value))
             elif isinstance(value, os.PathLike) or (isinstance(value, str) and self.modality != "text"):
-                yield from self._of_item(value)
+                yield from self._of_item(value) if name is None else self._only_item(value, name)
             else:
-                yield Sample(str(position), value)
+                yield Sample(str(position) if name is None else name, value)
+
+    def _only_item(self, path: str | os.PathLike[str], name: str) -> Iterator[Item]:
+        """Yield the only sample of a path in a list, under an id of the caller."""
+        items = list(islice(self._of_item(path), 2))
+        if len(items) > 1:
+            raise InputError(
+                f"ids= has one id for {shown(path)}, which holds several samples. Pass its samples one by one"
+            )
+        for item in items:
+            yield Sample(name, item.source) if isinstance(item, Sample) else SampleError(name, item.reason)
 
     def _of_item(self, name: str | os.PathLike[str]) -> Iterator[Item]:
         """Yield the samples of a path in a list. Its failure is a SampleError, and the others go on."""
@@ -164,7 +249,7 @@ class _Finder:
         except UnusableError as refusal:
             hint = ""
             if self.modality == "text" and isinstance(name, str) and name != "-" and not paths.exists(name):
-                hint = '. To embed this text itself pass a list: ["…"]'
+                hint = ". A string is a path. For a text, pass a list: [text]"
             raise InputError(f"{_shortened(shown(name))}: {refusal}{hint}") from refusal
         try:
             yield from items
@@ -179,9 +264,10 @@ class _Finder:
             path = Path(named)
             yield from self._of_folder(path) if path.is_dir() else self._of_file(path, shown(named))
         elif paths.is_pattern(named):
-            yield from self._of_files(
-                paths.matches(named), f"no file matches that is of the model's kind ({NOUNS[self.modality]})"
-            )
+            files = list(paths.matches(named))
+            if not files:
+                raise UnusableError("no file matches this pattern")
+            yield from self._of_files(files, f"no file matches that is of the model's kind ({NOUNS[self.modality]})")
         else:
             self.missing += 1
             raise UnusableError(paths.missing(named, hint=self.missing <= _HINTS))
@@ -198,18 +284,19 @@ class _Finder:
         yield from self._some(self._of_items(paths), "nothing on the standard input")
 
     def _of_folder(self, path: Path) -> Iterator[Item]:
-        yield from self._of_files(folder.files(path, self.passed_over), f"no {NOUNS[self.modality]} in this folder")
+        nothing = f"no {NOUNS[self.modality]} in this folder"
+        yield from self._of_files(folder.files(path, self.passed_over), nothing, empty="this folder is empty")
 
-    def _of_files(self, files: Iterable[Path | SampleError], nothing: str) -> Iterator[Item]:
+    def _of_files(self, files: Iterable[Path | SampleError], nothing: str, empty: str | None = None) -> Iterator[Item]:
         """Yield those of the modality, by content or by suffix; a file that only pretends is a sample that fails."""
-        yield from self._some(chain.from_iterable(map(self._of_candidate, files)), nothing)
+        yield from self._some(chain.from_iterable(map(self._of_candidate, files)), nothing, empty)
 
     def _of_candidate(self, file: Path | SampleError) -> Iterator[Item]:
         if isinstance(file, SampleError):
             yield file
         elif is_features(file):
             self.passed_over.append(shown(file))
-        elif self.modality in (kind_of_suffix(file), kind_of_file(file)):
+        elif not _KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))):
             try:
                 yield from self._of_file(file, shown(file))
             except UnusableError as refusal:
@@ -222,17 +309,42 @@ class _Finder:
             return self._some(texts(path, self.column, self.decoder), "no texts in this file")
         return iter([Sample(id, path)])
 
-    def _some(self, items: Iterator[Item], nothing: str) -> Iterator[Item]:
-        """Yield the items. Raises: UnusableError when there are none."""
+    def _some(self, items: Iterator[Item], nothing: str, empty: str | None = None) -> Iterator[Item]:
+        """Yield the items. Raises: UnusableError when there are none. empty: the reason if no file was passed over."""
         before = len(self.passed_over)
         first = next(items, None)
         if first is None:
             others = self.passed_over[before:]
             told = f"; passed over: {', '.join(others[:3])}{' …' if len(others) > 3 else ''}" if others else ""
-            raise UnusableError(nothing + told)
+            raise UnusableError(nothing + told if others or empty is None else empty)
         yield first
         yield from items
 
 
+def _named(values: Iterable[Any], ids: Iterable[Any] | None) -> Iterator[tuple[str | None, Any]]:
+    """Yield each value with its id, or None without ids. Raises: InputError where their numbers differ."""
+    if ids is None:
+        yield from ((None, value) for value in values)
+        return
+    names = iter(ids)
+    count = 0
+    for count, value in enumerate(values, start=1):
+        name = next(names, _END)
+        if name is _END:
+            raise InputError(f"ids= has {count - 1:,} ids, and there are more inputs. Pass one id for each input")
+        yield str(name), value
+    if next(names, _END) is not _END:
+        raise InputError(f"ids= has more ids than the {count:,} inputs. Pass one id for each input")
+
+
+def _check_count(ids: object, inputs: int) -> None:
+    """Compare the numbers of ids and inputs before anything is read. Raises: InputError."""
+    if isinstance(ids, Sized) and len(ids) != inputs:
+        raise InputError(f"ids= has {len(ids):,} ids for {inputs:,} inputs. Pass one id for each input")
+
+
+_END = object()
+
+
 def _shortened(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:97]}…"
+    return (name or "''") if len(name) <= 100 else f"{name[:97]}…"

@@ -67,7 +67,25 @@ def looks_like(file: BinaryIO) -> str:
     """Describe the content of a file of the wrong kind, as the second half of a reason."""
     if content := sniff(file):
         return f"looks like {_ONE[content.modality]} ({content.format})"
-    return "looks like text" if reads_as_text(file) else "its content is of no kind that is known here"
+    if reads_as_text(file):
+        return "looks like text"
+    file.seek(0)
+    head = file.read(_OTHER_BYTES)
+    file.seek(0)
+    other = next((noun for signature, noun in _OTHER_FORMATS.items() if head.startswith(signature)), None)
+    return f"looks like {other}" if other else "its content is of no kind that is known here"
+
+
+_OTHER_BYTES = 16
+_OTHER_FORMATS = {
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive, or an Office document",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x93NUMPY": "a numpy array",
+    b"SQLite format 3": "a SQLite database",
+    b"\x7fELF": "a program",
+}
+"""Formats that are none of the modalities, for messages only."""
 
 
 NOUNS: dict[Modality, str] = {"text": "texts", "vision": "images", "audio": "audio clips", "video": "videos"}

@@ -40,7 +40,7 @@ def cells_of_csv(file: BinaryIO, column: str | None, *, delimiter: str) -> Itera
         _check_delimiter(header, delimiter)
         is_told = column is not None or DEFAULT_COLUMN in header
         texts = [] if is_told else _columns_of_text(header, _csv_rows(file, delimiter))
-        index = header.index(_chosen(column, header, texts))
+        index = header.index(chosen_column(column, header, texts))
     except csv.Error as error:
         raise UnusableError(f"malformed: {error}") from error
     try:
@@ -74,11 +74,13 @@ def cells_of_json_lines(file: BinaryIO, column: str | None) -> Iterator[Cell]:
             yield _text_or_refusal(row)
             continue
         if chosen is None:
-            chosen = _chosen(column, list(row), [name for name, value in row.items() if isinstance(value, str | None)])
+            chosen = chosen_column(
+                column, list(row), [name for name, value in row.items() if isinstance(value, str | None)]
+            )
         yield (
             _text_or_refusal(row[chosen])
             if chosen in row
-            else UnusableError(f"no '{chosen}' among {_listed(list(row))}")
+            else UnusableError(f"no '{chosen}' among {listed(list(row))}")
         )
 
 
@@ -96,10 +98,10 @@ def cells_of_parquet(file: BinaryIO, column: str | None) -> Iterator[Cell]:
             raise UnusableError("features that layerzoo wrote, and no texts")
         schema = table.schema_arrow
         texts = [field.name for field in schema if _is_text(field.type)]
-        chosen = _chosen(column, schema.names, texts)
+        chosen = chosen_column(column, schema.names, texts)
         if chosen not in texts:
             raise UnusableError(
-                f"column '{chosen}' holds {schema.field(chosen).type}, not text. Columns of text: {_listed(texts)}"
+                f"column '{chosen}' holds {schema.field(chosen).type}, not text. Columns of text: {listed(texts)}"
             )
         # A dictionary stays one: many rows may hold one long text.
         table = pq.ParquetFile(file, read_dictionary=[chosen])
@@ -145,10 +147,10 @@ def _cells_of_array(column: Any) -> Iterator[Cell]:
             yield _text_or_refusal(value)
 
 
-def _chosen(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
+def chosen_column(column: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
     """Return the column that is asked for, or called text, or the only one that may hold texts."""
     if column is not None and column not in columns:
-        raise UnusableError(f"there is no column '{column}'. Columns: {_listed(columns)}")
+        raise UnusableError(f"there is no column '{column}'. Columns: {listed(columns)}")
     if column is not None:
         return column
     if DEFAULT_COLUMN in columns:
@@ -157,11 +159,11 @@ def _chosen(column: str | None, columns: Sequence[str], texts: Sequence[str]) ->
         return texts[0]
     found = f"{len(texts)} columns of text" if texts else "no column of text"
     raise UnusableError(
-        f"{found} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {_listed(columns)}"
+        f"{found} and none called '{DEFAULT_COLUMN}': say which (column=, --column). Columns: {listed(columns)}"
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     few = ", ".join(name if len(name) <= 100 else f"{name[:97]}…" for name in names[:_LISTED])
     return f"{few}, … ({len(names)} in all)" if len(names) > _LISTED else few or "none"
 

@@ -179,7 +179,7 @@ def decode(source: str | bytes) -> str:
     """
     with failing_as("text"):
         if not isinstance(source, str | bytes):
-            raise UnusableError(f"a text is a str or UTF-8 bytes, and this is a {type(source).__name__}")
+            raise UnusableError(f"cannot read a text of type {type(source).__name__}. Pass a str or UTF-8 bytes")
         if len(source) > 4 * (most := limits().text_characters) or len(text := _decoded(source)) > most:
             raise UnusableError(f"more than {most:,} characters, which is the limit of a text. Next: split it")
     if not text.strip():

@@ -82,8 +82,8 @@ def sampled(source: VideoSource, count: int) -> Iterator[tuple[Frame, int]]:
             return
         if not is_encoded(source):
             raise UnusableError(
-                "a video is a path, bytes or an array (time, height, width, 3) of uint8, and this is a "
-                f"{type(source).__name__}"
+                f"cannot read a video of type {type(source).__name__}. Pass a path, bytes or an array (time, height, "
+                "width, 3) of uint8"
             )
         with opened(source) as file:
             _check_container(file)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+_HEADER_BYTES = 1 << 16
 _KEY = b"layerzoo"  # under which features/parquet.py keeps where the numbers came from
 
 
 def is_features(path: Path) -> bool:
-    """Return whether a file is a Parquet file of features. (Other formats of features are never read as samples.)"""
+    """Return whether a file is a Parquet or CSV file of features. Other formats are never read as samples."""
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return _is_csv_of_features(path)
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return False
     import pyarrow as pa
@@ -19,6 +23,19 @@ def is_features(path: Path) -> bool:
         return holds_features(pq.read_metadata(path).metadata)
     except (pa.ArrowException, OSError):
         return False  # reading it raises the error
+
+
+def _is_csv_of_features(path: Path) -> bool:
+    """Return whether a CSV file has the header of features: ``id``, then ``LAYER_0``, and numbered columns only."""
+    try:
+        with path.open("rb") as file:
+            head = file.readline(_HEADER_BYTES)
+    except OSError:
+        return False
+    first, *others = head.decode("utf-8", "replace").rstrip("\n").split(",")
+    whole = others if head.endswith(b"\n") else others[:-1]
+    is_first = first == '"id"' and others[:1] != [] and others[0].endswith('_0"')
+    return is_first and all(re.fullmatch(r'.*_\d+"', name) for name in whole)
 
 
 def holds_features(metadata: Any) -> bool:

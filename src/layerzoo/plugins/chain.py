@@ -34,6 +34,9 @@ class Chain:
     stem: str | None = None
     """Regular expression for the path of the module whose output enters the chain; ``<`` for the chain's own input.
     None: inferred."""
+    before: Mapping[str, str] = field(default_factory=dict)
+    r"""Layers before the chain in addition to the stem, in the form of ``after``, as in
+    ``{"stem.*": r"feature_extractor\.conv_layers\.\d+"}``."""
     after: Mapping[str, str] = field(default_factory=dict)
     r"""Layers after the chain that are not a norm, a pooled vector or a head: from the name of a layer to a regular
     expression for the path of its module, as in ``{"query.block.*": r"decoder\.layers\.\d+"}``. A star in the name

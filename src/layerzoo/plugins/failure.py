@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pluggy import PluginValidationError
 
-from layerzoo.errors import MissingLibraryError
+from layerzoo.errors import MismatchedLibraryError, MissingLibraryError
 from layerzoo.plugins import hookspecs
 from layerzoo.plugins.source_line import chain_of, line_in
 from layerzoo.printable import shorten
@@ -40,6 +40,8 @@ class ImportFailure:
     """The module that could not be imported, or not what was wanted from it."""
     extra: str | None = None
     """The extra of layerzoo that would bring it, as :func:`layerzoo.extras.needs` knows it."""
+    mismatched: tuple[str, ...] = ()
+    """The distributions whose versions do not match."""
     kind: Kind = "other"
     is_of_the_machine: bool = False
     """Whether it says more about the machine at that moment than about the plugin."""
@@ -56,6 +58,7 @@ class ImportFailure:
             cause=summary(error),
             module=error.name if isinstance(error, ImportError) else None,
             extra=error.extra if isinstance(error, MissingLibraryError) else None,
+            mismatched=tuple(error.versions) if isinstance(error, MismatchedLibraryError) else (),
             kind=next((kind for kind, type_ in _KINDS.items() if isinstance(error, type_)), "other"),
         )
 
@@ -143,6 +146,8 @@ def fix(plugin: PluginManifest, failure: ImportFailure) -> str:
     """Return the next step after a failed import."""
     if unmet := unmet_requirements(plugin.distribution):
         return advice.install(*(each.requirement for each in unmet))
+    if failure.mismatched:
+        return advice.or_leave_out(plugin.namespace, plugin.distribution, advice.upgrade(*failure.mismatched))
     if failure.extra:
         return advice.install(f"layerzoo[{failure.extra}]")
     is_missing = (

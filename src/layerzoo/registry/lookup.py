@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from layerzoo.errors import NotFoundError, PluginError, UsageError
 from layerzoo.local_files import local_folder
 from layerzoo.paths import LOCK_NAME, REGISTRY_NAME, cache_dir, user_folder
-from layerzoo.registry.index.query import Filters, check_filters, check_modality, check_order
+from layerzoo.registry.index.query import Filters, check_filters, check_limit, check_modality
 from layerzoo.registry.index.reader import IndexReader
 
 if TYPE_CHECKING:  # listing models takes as long as importing all of these
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.index.references import References
     from layerzoo.registry.index.repositories import Repositories, Repository
     from layerzoo.registry.index.search import Entry, Selection
+    from layerzoo.registry.index.short_names import ShortNames
     from layerzoo.registry.index.unknown import Unknown
     from layerzoo.registry.index.visibility import Declaration, IndexedSource
     from layerzoo.registry.index.writer import IndexedModel
@@ -112,6 +113,12 @@ class Registry:
         return Specs(self._reader, lambda: self._unknown, lambda: self._repositories)
 
     @cached_property
+    def _short_names(self) -> ShortNames:
+        from layerzoo.registry.index.short_names import ShortNames
+
+        return ShortNames(self._reader, self._specs)
+
+    @cached_property
     def _inheritance(self) -> Inheritance:
         return Inheritance(self._reader, lambda: self._specs)
 
@@ -145,13 +152,23 @@ class Registry:
         """Return the declaration of a model, including what it inherits from its base.
 
         Args:
-            id: a full id or an alias.
+            id: a full id or an alias, or the end of one after a slash if only one model is called so: ``resnet50``.
         Raises: UnknownModelError; UnidentifiedModelError, one kind of it, for a repository of the hub that was never
             inspected; RegistryError if the declaration is invalid; PluginError if the registry file of its plugin
             cannot be used.
         """
         self._announce(id)
-        return self._specs.named(id)
+        return self._specs.named(self.full_id(id))
+
+    def full_id(self, name: str) -> str:
+        """Return the id or alias that a name is short for.
+
+        Args:
+            name: a full id or an alias, which is returned as is, or the end of one after a slash: ``resnet50``.
+        Returns: the name itself where it is short for nothing.
+        Raises: UnknownModelError, which names the candidates, if the name is short for several models.
+        """
+        return self._short_names.full_id(name)
 
     def repository(self, id: str) -> Repository | None:
         """Return the repository of the hub that an id refers to; None if it does not refer to one."""
@@ -162,11 +179,18 @@ class Registry:
         return self._repositories.found()
 
     def models(
-        self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
+        self,
+        pattern: str | None = None,
+        /,
+        *,
+        sort: str | None = None,
+        limit: int | None = None,
+        **filters: Unpack[Filters],
     ) -> list[ModelSpec]:
         """Return the installed models that match all filters. Models whose base is missing are omitted.
 
         Args:
+            pattern: a pattern of ids, as the filter of that name.
             sort: one of ``SORTS``, with the prefix ``-`` for descending order; models without a value come last. By
                 default the best match of ``text`` comes first; without ``text``, models are sorted by id.
             limit: the maximal number of models.
@@ -174,13 +198,15 @@ class Registry:
         Raises: UsageError for an unknown filter, modality or sort key, for a negative limit, and for
             ``installed=False`` or ``None``: a model that is not installed has no declaration, see :meth:`entries`.
         """
+        if pattern is not None:
+            filters["pattern"] = pattern
         if filters.setdefault("installed", True) is not True:
             raise UsageError(
                 "a model that is not installed has no declaration here. "
                 "To list such models: layerzoo.registry.registry().entries(installed=False)"
             )
         self._announce()
-        check_order(sort, limit)
+        check_limit(limit)
         rows = self._ask(filters, lambda selection: selection.rows(sort, limit))
         names = self._reader.aliases_by_target([row.spec["id"] for row in rows])
         found = (self._specs.usable(row, names.get(row.spec["id"], ())) for row in rows)
@@ -195,13 +221,13 @@ class Registry:
 
     def ids(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[str]:
         """Return the ids of :meth:`models` without reading the models. ``installed`` may have any value."""
-        check_order(sort, limit)
+        check_limit(limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.ids(sort, limit))
 
     def entries(self, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[Entry]:
         """Return the fields that a list shows, for the same models as :meth:`ids`."""
-        check_order(sort, limit)
+        check_limit(limit)
         self._announce()
         return self._ask(filters, lambda selection: selection.entries(sort, limit))
 
@@ -219,10 +245,27 @@ class Registry:
         Raises: UsageError for a filter or a modality that does not exist.
         """
         check_filters(filters)
-        if filters.get("min_params") is None and filters.get("max_params") is None:
+        return self._count_undeclared(filters, "min_params", "max_params")
+
+    def undeclared(self, **filters: Unpack[Filters]) -> dict[str, int]:
+        """Count the models that filters leave out only because the models do not declare the value.
+
+        Args:
+            filters: as for :meth:`ids`.
+        Returns: for each given filter of ``task``, ``trained_on`` and ``language`` that leaves out such models, how
+            many fit all other filters.
+        Raises: as for :meth:`unsized`.
+        """
+        check_filters(filters)
+        names: tuple[Literal["task", "trained_on", "language"], ...] = ("task", "trained_on", "language")
+        return {name: number for name in names if (number := self._count_undeclared(filters, name))}
+
+    def _count_undeclared(self, filters: Filters, *names: str) -> int:
+        """Count the models that do not declare the value of a filter, by one or two names, and fit all others."""
+        if all(filters.get(name) is None for name in names):
             return 0
-        others: Filters = {**filters, "min_params": None, "max_params": None}
-        return self._ask(others, lambda selection: selection.count_unsized())
+        others: Any = {**filters, **dict.fromkeys(names)}
+        return self._ask(others, lambda selection: selection.count_undeclared(names[0]))
 
     def declared_at(self, id: str) -> str | None:
         """Return where a model is declared: FILE:LINE, or FILE if the line is unknown; None if it is in no file."""
@@ -236,6 +279,10 @@ class Registry:
         """Return the licenses of all models, installed or not."""
         return self._ask({"installed": None}, lambda selection: selection.values("license"))
 
+    def tags(self, facet: Literal["tasks", "trained_on", "languages"]) -> list[str]:
+        """Return the tasks, the training data or the languages of all models, installed or not."""
+        return self._ask({"installed": None}, lambda selection: selection.values(facet))
+
     def names(self, prefix: str, *, limit: int) -> list[str]:
         """Return ids and aliases that start with a prefix, sorted.
 
@@ -243,13 +290,6 @@ class Registry:
         name share is shared by all names, and that is what a shell completes.
         """
         return self._reader.names(prefix, limit)
-
-    def ids_ending(self, name: str) -> list[str]:
-        """Return the models whose id ends with a slash and this name; if there are none, those with such an alias."""
-        if ids := [model for model in self.ids() if model.endswith(f"/{name}")]:
-            return ids
-        aliases = self._reader.aliases_ending(name)
-        return list(dict.fromkeys(map(self._specs.resolved, aliases)))
 
     def default_model(self, modality: Modality) -> str:
         """Return the id of the default model of a modality. It need not be installed.
@@ -378,16 +418,35 @@ def model(id: str) -> ModelSpec:
     """Return the declaration of a model. Imports no model library and downloads nothing.
 
     Args:
-        id: a full id or an alias.
+        id: a full id or an alias, or the end of one after a slash if only one model is called so: ``resnet50``.
     Raises: UnknownModelError with the nearest names, or with the ``pip install`` command that installs the model;
         RegistryError if the declaration is invalid; PluginError if the registry file of its plugin cannot be used.
+
+    >>> layerzoo.model("next-word").id
+    'toy/next-word'
     """
     return registry().model(id)
 
 
-def models(*, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]) -> list[ModelSpec]:
-    """Return the installed models that match all filters: see :meth:`Registry.models`."""
-    return registry().models(sort=sort, limit=limit, **filters)
+def models(
+    pattern: str | None = None, /, *, sort: str | None = None, limit: int | None = None, **filters: Unpack[Filters]
+) -> list[ModelSpec]:
+    """Return the installed models that match all filters. Imports no model library and downloads nothing.
+
+    Args:
+        pattern: a pattern of the id or of an alias, or of their ends after a slash: ``vit*tiny*``, ``timm/*``.
+        sort: ``id``, ``params``, ``width`` or another of ``layerzoo.registry.SORTS``, with the prefix ``-`` for
+            descending order. By default the best match of ``text`` comes first, else models are sorted by id.
+        limit: the maximal number of models.
+        filters: ``modality``, ``plugin``, ``builder``, ``license``, ``min_params``, ``max_params``, ``size_px``,
+            ``rate_hz``, ``width``, ``max_width``, ``task``, ``trained_on``, ``language``, and ``text``, the words of a
+            search. A model that does not declare the filtered value does not match.
+    Raises: UsageError for an unknown filter, modality or sort key, and for a negative limit.
+
+    >>> [spec.id for spec in layerzoo.models("toy/*")]
+    ['toy/next-word']
+    """
+    return registry().models(pattern, sort=sort, limit=limit, **filters)
 
 
 if hasattr(os, "register_at_fork"):  # a lock that another thread holds would never be released in the child

@@ -10,6 +10,7 @@ with needs("torch"):
     from layerzoo.runtime.loading import build, load, load_preprocess, pull, trace_layers
     from layerzoo.runtime.network import CutNetwork
     from layerzoo.runtime.preprocess import Preprocessor
+    from layerzoo.runtime.wrap import wrap
 
 __all__ = [
     "Backbone",
@@ -23,6 +24,7 @@ __all__ = [
     "pull",
     "stream",
     "trace_layers",
+    "wrap",
 ]
 
 logger()  # messages that are logged from here on are single lines without terminal control sequences

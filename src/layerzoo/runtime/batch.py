@@ -69,6 +69,9 @@ class Batch:
     spans: (batch, 2) start and end of the pooled positions of each row, counted from its first valid one; None: all
         valid positions.
     offsets: (batch,) first valid position of each row; None: position 0, with padding on the right.
+
+    >>> layerzoo.load("toy/next-word").preprocess(["the cat", "meat"]).valid
+    tensor([2, 1])
     """
 
     inputs: Mapping[str, Tensor]
@@ -89,14 +92,22 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Number of rows."""
+        """Number of rows.
+
+        >>> layerzoo.load("toy/next-word").preprocess(["the cat", "meat"]).size
+        2
+        """
         return int(next(iter(self.inputs.values())).shape[0])
 
     def __len__(self) -> int:
         return self.size
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
-        """Move the batch to a device, and convert its four-dimensional inputs to a memory format, if one is given."""
+        """Move the batch to a device, and convert its four-dimensional inputs to a memory format, if one is given.
+
+        >>> layerzoo.load("toy/next-word").preprocess(["the cat"]).to("meta").inputs["input_ids"].device.type
+        'meta'
+        """
 
         def move(tensor: Tensor) -> Tensor:
             tensor = tensor.to(device)
@@ -110,14 +121,24 @@ class Batch:
         return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets, image_mask=image_mask)
 
     def cast(self, dtype: torch.dtype) -> Batch:
-        """Return the batch with its floating-point inputs in another dtype."""
+        """Return the batch with its floating-point inputs in another dtype.
+
+        >>> batch = layerzoo.Batch({"pixels": torch.zeros(1, 3, 4, 4)})
+        >>> batch.cast(torch.bfloat16).inputs["pixels"].dtype
+        torch.bfloat16
+        """
         inputs = {
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.inputs.items()
         }
         return replace(self, inputs=inputs)
 
     def run(self, network: nn.Module) -> Any:
-        """Run a network on this batch, and return its output."""
+        """Run a network on this batch, and return its output.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> backbone.preprocess(["the cat"]).run(layerzoo.build("toy/next-word")).shape
+        torch.Size([1, 2, 8])
+        """
         tensors = list(self.inputs.values())
         return network(tensors[0]) if len(tensors) == 1 else network(**self.inputs)
 

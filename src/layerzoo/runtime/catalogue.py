@@ -40,6 +40,8 @@ Traced = tuple[CatalogueRow, ...]
 _NOT_LISTED = ("base", "layers", "params", "flops")
 """Keys that a plugin must not set for the models that it lists: a trace provides them."""
 
+_OF_WEIGHTS = ("weights", "tasks", "trained_on", "languages")
+"""Keys that an architecture without weights does not have."""
 _PUBLISHED = "published"
 """Key of a checkpoint whose configuration the plugin does not know, next to the keys of the model: see
 :func:`models_to_list`."""
@@ -244,7 +246,7 @@ def models_to_list(row: CatalogueRow) -> list[CatalogueRow]:
     name, *others = own["aliases"]
     unknown = {key: value for key, value in unknown.items() if key not in ("params", "flops", "layers", "aliases")}
     architecture = {**own, "id": name, "aliases": others}
-    return [unknown, {key: value for key, value in architecture.items() if key != "weights" and value != []}]
+    return [unknown, {key: value for key, value in architecture.items() if key not in _OF_WEIGHTS and value != []}]
 
 
 def _possible_ids(row: CatalogueRow) -> list[str]:
@@ -263,6 +265,9 @@ def _trace_models(namespace: str, rows: Sequence[CatalogueRow], zoo: Registry) -
     layouts: dict[str, AxisLayout] | None = None
     known: dict[tuple[Any, ...], CatalogueRow] = {}
     for row in rows:
+        if "unusable" in row:
+            yield {**row}
+            continue
         spec = _spec(namespace, row, zoo)
         try:
             asked = ModelHooks.of(spec, zoo)

@@ -16,6 +16,7 @@ from torch import Tensor
 from layerzoo.errors import CacheError, PluginError, WeightsError
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.pickled import StateDict, encoded, read_pickle
+from layerzoo.runtime.read_ahead import ReadAhead
 from layerzoo.runtime.stored import Converted, InMemory, Joined, Safetensors, Stored, tensor_data
 from layerzoo.runtime.wrappers import unwrappings
 from layerzoo.spec import ModelSpec
@@ -30,6 +31,8 @@ _ENTRY = "layerzoo.entry"
 _OBJECTS = "layerzoo.objects"
 _VERSIONS = "layerzoo.versions"
 """Metadata keys of a converted file: the entry, the names of objects and the versions of a state dict."""
+_SAVED = "layerzoo.saved"
+"""Metadata key of a file whose checkpoint keys are the network's own names, because layerzoo saved them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ class Checkpoint:
         all_tensors = self.mapper(self.stored.read(self.stored.meta()))
         return {name: all_tensors[name] for name in requested}
 
+    def digests(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the sha256 of the tensors that were hashed while they were read, by the network's names."""
+        known = self.stored.digests if isinstance(self.stored, ReadAhead) else {}
+        return {name: known[origin] for name in names if (origin := self.origins.get(name)) in known}
+
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
         """Download some tensors, by the network's names, without reading them."""
         requested = set(names)
@@ -115,12 +123,26 @@ class KeyRules:
         return ".".join(segments)
 
 
+def key_rules(spec: ModelSpec, content: CheckpointContent, keys: Mapping[str, str] | None) -> KeyRules:
+    """Return the renaming of the keys of a checkpoint.
+
+    Args:
+        spec: the model, whose declared renaming applies unless layerzoo saved the checkpoint.
+        content: the opened checkpoint.
+        keys: the renaming to use instead of the declared one; None for that.
+    """
+    if keys is not None:
+        return KeyRules(tuple(keys.items()))
+    return KeyRules(spec.weights.keys if spec.weights and not content.is_saved else ())
+
+
 def open_checkpoint(
     spec: ModelSpec,
     files: Files,
     hooks: ModelHooks,
-    allow_pickle: bool = False,
+    content: CheckpointContent | None = None,
     *,
+    keys: Mapping[str, str] | None = None,
     needed: Sequence[Sequence[str]] = (),
     own: Iterable[str] = (),
     renames: bool = False,
@@ -131,14 +153,15 @@ def open_checkpoint(
     not fit the network, but fit without the prefix of a training wrapper, that prefix is removed.
 
     Args:
-        allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+        content: the opened checkpoint; None: it is opened here.
+        keys: the renaming of checkpoint keys, instead of the declared one.
         needed: names of required tensors; alternative names of one tensor are grouped.
         own: names of all tensors of the network.
         renames: whether the network's loading code may rename keys.
-    Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
+    Raises: as :func:`open_content`.
     """
-    rules = KeyRules(spec.weights.keys if spec.weights else ())
-    content = _stored(spec, files, hooks, allow_pickle)
+    content = content or open_content(spec, files, hooks)
+    rules = key_rules(spec, content, keys)
     stored = content.stored
     _announce_entry(stored.label, content.entry)
 
@@ -148,6 +171,8 @@ def open_checkpoint(
 
         def mapper(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             own_names = {renamed(name): tensor for name, tensor in tensors.items()}
+            if content.is_saved:
+                return own_names
             mapped = hooks.state_dict(spec, files, own_names)
             return own_names if mapped is None else mapped
 
@@ -203,7 +228,7 @@ def _announce_removed(label: str, removed: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _CheckpointContent:
+class CheckpointContent:
     """The tensors of a checkpoint, and the other content of its state dict."""
 
     stored: Stored
@@ -212,14 +237,46 @@ class _CheckpointContent:
     objects: frozenset[str] = frozenset()
     """Names of tensors that hold the bytes of an object."""
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_saved: bool = False
+    """Whether :meth:`layerzoo.Backbone.save` wrote it."""
 
 
-def _stored(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
+def saved_metadata(objects: Iterable[str], versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a safetensors file whose checkpoint keys are the network's own names.
+
+    Args:
+        objects: names of tensors that hold the bytes of an object.
+        versions: the metadata of the state dict, by module.
+    """
+    return {_SAVED: "1", _OBJECTS: json.dumps(sorted(objects)), _VERSIONS: json.dumps(_plain(versions))}
+
+
+def _saved_content(name: str, files: Files) -> CheckpointContent | None:
+    """Open a file that layerzoo saved; None for any other file."""
+    if name in files.partial or not name.endswith(".safetensors"):
+        return None
+    stored = Safetensors.of(files, name)
+    noted = read_metadata(files[name])
+    if _SAVED not in noted:
+        return None
+    objects, versions = (json.loads(noted.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
+    return CheckpointContent(stored, objects=frozenset(objects), versions=versions, is_saved=True)
+
+
+def open_content(spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool = False) -> CheckpointContent:
+    """Open the checkpoint of a model, with its own checkpoint keys.
+
+    Args:
+        allow_pickle: open a pickle whose sha256 is neither declared nor locked.
+    Raises: WeightsError without a checkpoint, UnsafeWeightsError for a pickle that may not be opened.
+    """
     name, in_folders = files.checkpoint_name, files.module_weights
     if name is None and not in_folders:
-        return _CheckpointContent(_read_by_plugin(spec, files, hooks))
+        return CheckpointContent(_read_by_plugin(spec, files, hooks))
+    if name is not None and (saved := _saved_content(name, files)) is not None:
+        return saved  # with the tensors of all modules
     if name is None:  # all tensors are in the folders of modules, including those of the network
-        main = _CheckpointContent(InMemory({}, ", ".join(in_folders)))
+        main = CheckpointContent(InMemory({}, ", ".join(in_folders)))
     else:
         main = _stored_in(name, spec, files, hooks, allow_pickle)
     modules = {file.rpartition("/")[0]: _module_stored_in(file, files, hooks, allow_pickle) for file in in_folders}
@@ -234,10 +291,10 @@ def _module_stored_in(name: str, files: Files, hooks: ModelHooks, allow_pickle: 
     return _converted(files[name], files.digests[name], read, made_by=f"{hooks.identity}+{READER}").stored
 
 
-def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> _CheckpointContent:
+def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allow_pickle: bool) -> CheckpointContent:
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
-        return _CheckpointContent(Safetensors.of(files, name))
+        return CheckpointContent(Safetensors.of(files, name))
     made_by = f"{hooks.identity}+{READER}"
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 
@@ -249,7 +306,7 @@ def _converted(
     *,
     made_by: str,
     is_sound: Callable[[Path], bool] | None = None,
-) -> _CheckpointContent:
+) -> CheckpointContent:
     """Open a checkpoint that was converted to safetensors in the cache, or convert it now; in memory if the cache is
     not writable.
 
@@ -283,7 +340,7 @@ def _converted(
             convert()
         stored = InMemory(by_key, path.name)
     objects, versions = (json.loads(metadata.get(key, "{}")) for key in (_OBJECTS, _VERSIONS))
-    return _CheckpointContent(stored, metadata.get(_ENTRY), frozenset(objects), versions)
+    return CheckpointContent(stored, metadata.get(_ENTRY), frozenset(objects), versions)
 
 
 def _plain(versions: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

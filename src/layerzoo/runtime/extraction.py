@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
 from layerzoo.media import text
+from layerzoo.media.array_images import ImageLayout
+from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
 from layerzoo.media.decoder import Workers
 from layerzoo.media.limits import limits
-from layerzoo.media.samples import Samples, samples
+from layerzoo.media.samples import Item, Samples
 from layerzoo.media.sniff import NOUNS
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
+from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
@@ -33,7 +36,7 @@ from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools
 from layerzoo.runtime.pool import frames_of, sequence_axis
-from layerzoo.runtime.precision import Precision
+from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
 from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.runtime.request import LayerChoice, PoolChoice
@@ -41,7 +44,8 @@ from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_o
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
 from layerzoo.runtime.windowing import Duration, TemporalPool, Windowing, windowing_of
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.runtime.wrap import recut
+from layerzoo.spec import Layer, Modality, ModelSpec
 
 FloatArray = NDArray[np.float32]
 
@@ -54,7 +58,7 @@ def stream(
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    precision: Precision = "float32",
+    precision: RequestedPrecision = "float32",
     batch_size: int | None = None,
     errors: Literal["raise", "skip"] = "raise",
     column: str | None = None,
@@ -67,6 +71,10 @@ def stream(
     window: Duration | None = None,
     hop: Duration | None = None,
     temporal_pool: TemporalPool | None = None,
+    ids: str | Iterable[str] | None = None,
+    layout: ImageLayout | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: ProgressChoice = None,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -74,18 +82,28 @@ def stream(
     see :func:`extract`.
 
     Returns: an iterator over at least one piece, in the order of the inputs.
+
+    >>> pieces = layerzoo.stream("toy/next-word", ["the cat", "milk"])
+    >>> sum(len(piece) for piece in pieces)
+    2
     """
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
+    check_choice(progress)
     if batch_size is not None and not (hasattr(batch_size, "__index__") and batch_size >= 1):
         raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
     if isinstance(model, Backbone):
         is_other_device = str(device) not in ("cpu", str(model.device))
-        if weights is not None or is_other_device or precision not in ("float32", model.precision) or trust_declaration:
+        if (
+            weights is not None
+            or is_other_device
+            or precision not in ("float32", "auto", model.precision)
+            or trust_declaration
+        ):
             raise UsageError(
                 "weights=, device=, precision= and trust_declaration= belong to load(): this backbone is loaded already"
             )
-        backbone = model
+        backbone = recut(model, layer)
         pools = backbone.select_pools(layer, pool)
     else:
         backbone = load(
@@ -103,7 +121,9 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers()
-    found = samples(inputs, backbone.preprocess.modality, column=column, decoder=decoder)
+    modality = backbone.preprocess.modality
+    options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
+    found = backbone.preprocess.samples(inputs, decoder=decoder, ids=ids, **options)
     limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
     if not batch_size:
         limit = limit._replace(bytes=limits().batch_bytes)
@@ -114,10 +134,15 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder, windowing,
-        frame_grids(backbone, pools),
+        backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
+        backbone.provenance, windowing, frame_grids(backbone, pools),
     )  # fmt: skip
-    return _pieces(plan, found, limit)
+    pieces = _pieces(plan, found, limit)
+    if progress is None or progress is False:
+        return pieces
+    counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
+    unit = "windows" if windowing is not None and not plan.pools_windows else "samples"
+    return _reported(pieces, counter, progress, backbone.spec.id, unit)
 
 
 @with_parameters_of(stream)
@@ -126,8 +151,10 @@ def extract(*args: Any, **kwargs: Any) -> Features:
 
     Args:
         model: an id, a spec, or a loaded :class:`Backbone`.
-        inputs: a path, folder, glob or ``"-"``; a list of paths (of texts, for a text model), images, arrays, audio
-            clips with their sample rate, or bytes; a torch Dataset or DataLoader.
+        inputs: a path, folder, glob or ``"-"``; a list or generator of paths (of texts, for a text model), images,
+            arrays, audio clips with their sample rate, or bytes; a frame of pandas or polars, a table of pyarrow or a
+            Dataset of ``datasets`` (see ``column``); an array of images (see ``layout``); a torch Dataset or
+            DataLoader.
         layer: see :func:`load`.
         pool: see :func:`load`.
         weights: see :func:`load`.
@@ -137,7 +164,8 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             texts of similar length are batched up to a number of tokens.
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
             ``Features.errors``.
-        column: the column of a table that holds the text.
+        column: the column of a table that holds the samples. None: of texts, the one called "text" or the only one of
+            text; else the only one that may hold samples.
         chunks: split a text that is longer than the model's limit into chunks and pool over all of them, instead of
             truncating it (``Features.report`` counts both).
         overlap: how many tokens neighbouring chunks share, so that tokens at their ends have context. Each token is
@@ -155,14 +183,27 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             shorter if the recording ends in it; a rest shorter than a tenth of a window belongs to the one before it.
         temporal_pool: how the vectors of a recording's windows become one row: ``"mean"`` or ``"max"``. By default,
             ``"none"``, each window has a row of its own.
+        ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
+            the rows of a pandas frame, else the position of each input.
+        layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor
+            is then not preprocessed. None: an array is (height, width, channel), a tensor is preprocessed.
+        value_range: the values of black and white in arrays of images, as in ``(0, 1)``. They are rounded to 8 bits.
+            None: the range of uint8 or uint16.
+        progress: True shows a bar on a terminal and in a notebook, and elsewhere prints a line every 30 s on standard
+            error. Or a bar of tqdm, a class of tqdm, or a function of (done, total), called after each batch; the total
+            is None while it is unknown.
     Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
+
+    >>> features = layerzoo.extract("toy/next-word", ["the cat", "milk"], layer="block.0", pool="mean")
+    >>> features.values.shape, features.ids
+    ((2, 3), ('0', '1'))
     """
     return Features.join(stream(*args, **kwargs))
 
 
-def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterator[Features]:
+def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generator[Features]:
     backbone = plan.backbone
     pending = PendingSamples()
     recordings = RecordingPooler(plan)
@@ -191,6 +232,34 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Iterato
     if not (has_features or len(last)):
         last = replace(last, by_layer=empty_matrices(plan))
     yield replace(last, passed_over=tuple(inputs.passed_over))
+
+
+def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:
+    """Return the number of samples, or how to count them. find: returns the samples once more."""
+    if not is_counted_by_reading(inputs, modality) or is_standard_input(inputs):
+        return BackgroundCount(None, known_count(inputs, modality))
+
+    def found_again() -> Iterator[Item]:
+        with Workers() as decoder:
+            yield from find(decoder=decoder)
+
+    return BackgroundCount(found_again)
+
+
+def _reported(
+    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str, unit: str
+) -> Iterator[Features]:
+    """Pass pieces on, and report the number of their samples, or of windows, whose total is unknown."""
+    is_counted = unit == "samples"
+    with (
+        contextlib.closing(pieces),
+        counter,
+        metered(progress, unit=unit, label=label, total=counter.total if is_counted else None) as meter,
+    ):
+        for piece in pieces:
+            meter.total = counter.total if is_counted else None
+            meter.advance(len(piece) + len(piece.errors))
+            yield piece
 
 
 def _run_batch(

@@ -61,7 +61,8 @@ def load_into(network: nn.Module, cut: Cut, checkpoint: Checkpoint, *, model: st
     for name, source in sources.items():
         _assign(network, name, tensors[source], model)
     trim(network, cut)
-    return replace(_loaded(sources.values(), checkpoint), sha256=sha256_of(tensors))
+    digest = sha256_of(tensors, checkpoint.digests(tensors))
+    return replace(_loaded(sources.values(), checkpoint), sha256=digest)
 
 
 def _load_by_its_logic(network: nn.Module, cut: Cut, checkpoint: Checkpoint, model: str, has_values: bool) -> Loaded:
@@ -232,7 +233,8 @@ def _missing(name: str, checkpoint: Checkpoint, model: str) -> WeightsError:
     return WeightsError(
         f"{model}: the checkpoint {checkpoint.label} has no '{name}'. "
         f"It has {len(checkpoint.shapes)} tensors{f': {few}, …' if few else ''}. "
-        "If its keys are called differently, map them with `weights: {keys: …}`"
+        "If its keys are called differently, map them: layerzoo.load(…, keys={…}), or `weights: {keys: …}` in a "
+        "registry.yaml"
     )
 
 

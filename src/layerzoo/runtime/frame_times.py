@@ -71,7 +71,7 @@ def frame_grids(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Frame
         frames = count - prefix - (layer.suffix_tokens or 0)
         declared = preprocess.declared.frame_hop_samples
         if declared is not None and frames_of(samples, declared) == frames:
-            centres: _Positions | None = _Positions(frames, (declared[0] - 1) / 2, declared[1])
+            centres = _Positions(frames, (declared[0] - 1) / 2, declared[1])
         else:
             extractor = extractor or _extractor_frames(preprocess, samples)
             centres = _followed(extractor, steps, frames)
@@ -85,9 +85,9 @@ def _time_axis(layer: Layer) -> int | None:
 
 
 class _Positions(NamedTuple):
-    """Positions on a regular grid. first, hop: in audio samples."""
+    """Positions on a regular grid. length: their number; first, hop: in audio samples."""
 
-    count: int
+    length: int
     first: float
     hop: float
 
@@ -110,18 +110,18 @@ def _followed(start: _Positions, steps: Sequence[Sequence[_Step]], count: int) -
     """
     at, origin, taken = start, start, 0
     for step in (step for alternatives in steps for step in alternatives):
-        if at.count == count:
+        if at.length == count:
             break
-        if step.before == at.count and step.after != at.count:
+        if step.before == at.length and step.after != at.length:
             origin, taken = at, step.kernel
-        elif not (step.before == origin.count and step.after == at.count and 0 < step.kernel < taken):
+        elif not (step.before == origin.length and step.after == at.length and 0 < step.kernel < taken):
             continue
         taken = step.kernel
         first = origin.first + ((step.kernel - 1) / 2 - step.left) * origin.hop
         at = _Positions(step.after, first, origin.hop * step.stride)
-    if at.count == count:
+    if at.length == count:
         return at
-    hop = start.count * start.hop / max(1, count)
+    hop = start.length * start.hop / max(1, count)
     return _Positions(count, start.first - start.hop / 2 + hop / 2, hop)
 
 
@@ -129,7 +129,7 @@ class _Recorder(TorchDispatchMode):
     """Record the operations that move along an axis."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.steps: list[list[_Step]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
 
-from layerzoo.errors import CutError, UnavailableError, UsageError
+from layerzoo.errors import CutError, UnavailableError, UnusableModelError, UsageError
 from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
-from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint
+from layerzoo.runtime.changes import fingerprints
+from layerzoo.runtime.checkpoint import Checkpoint, CheckpointContent, key_rules, open_checkpoint, open_content
 from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
 from layerzoo.runtime.cut import Cut
@@ -28,7 +29,9 @@ from layerzoo.runtime.loading_logic import ConstructorValuesNeeded, has_loading_
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.precision import (
     Precision,
+    RequestedPrecision,
     announce_other_dtype,
+    choose_precision,
     computing_in,
     dtype_name,
     floating_dtypes,
@@ -37,6 +40,7 @@ from layerzoo.runtime.precision import (
 )
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor, prompted
 from layerzoo.runtime.provenance import Numerics, provenance
+from layerzoo.runtime.read_ahead import reading_ahead
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.resolved import Dtypes, ResolvedModel, resolve_model
 from layerzoo.runtime.trace import saved_tensors
@@ -55,11 +59,12 @@ def load(
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
-    precision: Precision = "float32",
+    precision: RequestedPrecision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
     trust_declaration: bool = False,
     prompt: str | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Backbone:
     """Load a network up to a layer.
 
@@ -72,27 +77,36 @@ def load(
         weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the library's own
             initialisation, the same for every cut.
         device: a torch device: ``cpu``, ``cuda:1``, ``mps``.
-        precision: ``float32``; ``bfloat16`` or ``float16`` for torch's autocast, with weights in that dtype where
-            autocast supports it; or ``library`` for the dtype in which the model's library computes by default with
-            this checkpoint (for transformers and sentence-transformers, the dtype of the stored checkpoint). With
-            ``float32``, a warning is logged where the library's dtype differs. In a lower precision, features of a
-            sample alone and in a batch agree within the rounding of that precision.
+        precision: ``float32``; ``auto`` for ``bfloat16`` where the device computes it natively (a CPU with AMX or
+            AVX512-BF16, a CUDA device of compute capability 8.0 or later), and ``float32`` elsewhere; ``bfloat16`` or
+            ``float16`` for torch's autocast, with weights in that dtype where autocast supports it; or ``library`` for
+            the dtype in which the model's library computes by default with this checkpoint (for transformers and
+            sentence-transformers, the dtype of the stored checkpoint). With ``float32``, a warning is logged where the
+            library's dtype differs. In a lower precision, features of a sample alone and in a batch agree within the
+            rounding of that precision.
         partial: download only the weights that the layer needs, if they are on a server.
         allow_pickle: open a pickled checkpoint whose sha256 is neither declared nor locked. No code in it is run.
         trust_declaration: use declared axes, prefix tokens, shapes and frame hop even if a trace of the network
             contradicts them. By default this is a DeclarationError.
         prompt: the text before every input text: the name of one of the model's prompts, or the text itself; None: the
             model's default.
+        keys: the network's name for each checkpoint key, or for a part of one that consists of whole dotted segments,
+            as in ``{"backbone": "blocks"}``. Applied in order, instead of the declared ``keys``.
     Returns: the truncated network with its preprocessing.
     Raises: UsageError, NotFoundError, LayerError, DeclarationError, PoolingError, PluginError, MissingLibraryError,
         TraceError or WeightsError: see :mod:`layerzoo.errors`.
+
+    >>> layerzoo.load("toy/next-word", layer=["block.0", "head"], pool={"head": "max"}).pools
+    {'block.0': 'mean', 'head': 'max'}
     """
-    if precision not in get_args(Precision):
-        raise UsageError(f"precision={precision!r} is not one of {', '.join(get_args(Precision))}")
+    if precision not in (known := ("auto", *get_args(Precision))):
+        raise UsageError(f"precision={precision!r} is not one of {', '.join(known)}")
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
-    request = _LoadRequest(layer, pool, weights, seed, _usable_device(device), precision, allow_pickle)
+    place = _usable_device(device)
+    chosen = choose_precision(precision, place)
+    request = _LoadRequest(layer, pool, weights, seed, place, chosen, allow_pickle, _key_rules(keys))
 
     def fetch(spec: ModelSpec, hooks: ModelHooks) -> Files:
         if seed is not None:
@@ -117,6 +131,9 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     Args:
         model: an id, or a spec.
     Raises: NotFoundError, PluginError.
+
+    >>> layerzoo.build("toy/next-word").hidden.weight.shape
+    torch.Size([3, 8])
     """
     located = _locate_without_checkpoint(model)
     return build_network(located.spec, located.hooks, located.files)
@@ -187,6 +204,8 @@ class _LocatedModel:
 
 
 def _locate(spec: ModelSpec, zoo: Registry, fetch: Callable[[ModelSpec, ModelHooks], Files]) -> _LocatedModel:
+    if spec.unusable is not None:
+        raise UnusableModelError(f"{spec.id} cannot be used: {spec.unusable}")
     hooks = ModelHooks.of(spec, zoo)
     files = fetch(spec, hooks)
     found, declared = as_found(spec, files, zoo)
@@ -227,6 +246,7 @@ class _LoadRequest:
     device: torch.device
     precision: Precision
     allow_pickle: bool
+    keys: Mapping[str, str] | None
 
 
 def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Backbone:
@@ -247,9 +267,17 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         pools=pools,
         device=request.device,
         precision=request.precision,
-        provenance=provenance(
-            resolved, cut, loaded.read, numerics, zoo, weights=request.weights, is_random=request.seed is not None
+        _loaded=provenance(
+            resolved,
+            cut,
+            loaded.read,
+            numerics,
+            zoo,
+            weights=request.weights,
+            is_random=request.seed is not None,
+            keys=request.keys,
         ),
+        _fingerprints=fingerprints(network),
         _resolved=resolved,
     )
 
@@ -277,11 +305,30 @@ def _load_network(resolved: ResolvedModel, cut: Cut, request: _LoadRequest) -> _
         network = _build_random(resolved, cut, request.seed, built_in)
         read = Loaded(tensors=0, of_tensors=0, bytes=0, of_bytes=0)
         return _LoadedNetwork(network, read, _compute_dtype(precision, library), library)
+    content = open_content(spec, files, hooks, request.allow_pickle)
+    with reading_ahead(content.stored, cut.tensors, key_rules(spec, content, request.keys)) as stored:
+        return _load_from(replace(content, stored=stored), resolved, cut, precision, library, request.keys)
+
+
+def _load_from(
+    content: CheckpointContent,
+    resolved: ResolvedModel,
+    cut: Cut,
+    precision: Precision,
+    library: torch.dtype,
+    keys: Mapping[str, str] | None,
+) -> _LoadedNetwork:
+    """Build a network, and load the checkpoint that was opened for it.
+
+    library: the dtype of the plugin's hook. keys: the renaming of checkpoint keys, instead of the declared one.
+    """
+    spec, hooks, files = resolved.spec, resolved.hooks, resolved.files
+    built_in = library if precision == "library" else torch.float32
     with computing_in(built_in):
         network = build_for_checkpoint(spec, hooks, files)
-    checkpoint = _checkpoint(network, cut, resolved, request.allow_pickle)
+    checkpoint = _checkpoint(network, cut, resolved, content, keys)
     stored = checkpoint.stored.meta().values()
-    library = library_dtype(hook_dtype, stored, model=spec.id, plugin=spec.builder)
+    library = library_dtype(hooks.dtype(spec, files), stored, model=spec.id, plugin=spec.builder)
     if precision == "library" and library is not built_in:
         built_in = library
         with computing_in(built_in):
@@ -314,13 +361,20 @@ def _compute_dtype(precision: Precision, library: torch.dtype) -> torch.dtype:
     return library if precision == "library" else getattr(torch, precision)
 
 
-def _checkpoint(network: torch.nn.Module, cut: Cut, resolved: ResolvedModel, allow_pickle: bool = False) -> Checkpoint:
+def _checkpoint(
+    network: torch.nn.Module,
+    cut: Cut,
+    resolved: ResolvedModel,
+    content: CheckpointContent | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> Checkpoint:
     """Open the checkpoint of a model, with the names of its network's tensors."""
     return open_checkpoint(
         resolved.spec,
         resolved.files,
         resolved.hooks,
-        allow_pickle,
+        content,
+        keys=keys,
         needed=needed_names(network, cut),
         own=saved_tensors(network),
         renames=has_loading_logic(network),
@@ -333,8 +387,32 @@ def _usable_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise UsageError(f"device={str(device)!r} cannot be used here: {summary(error)}. 'cpu' always can") from error
+        raise UsageError(f"{_unusable_device(device, error)}. Use device='cpu'") from error
     return found
+
+
+def _key_rules(keys: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if keys is None:
+        return None
+    if not isinstance(keys, Mapping) or not all(isinstance(word, str) for pair in keys.items() for word in pair):
+        raise UsageError(f"keys={keys!r} is not a mapping from checkpoint keys to the network's names")
+    return dict(keys)
+
+
+def _unusable_device(device: str | torch.device, error: Exception) -> str:
+    """Return the reason why a device cannot be used."""
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError):
+        return f"device={str(device)!r} is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"
+    kind = asked.type
+    backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    if backend is not None and hasattr(backend, "is_available") and not backend.is_available():
+        return f"{kind.upper()} is not available on this machine"
+    count = backend.device_count() if backend is not None and hasattr(backend, "device_count") else 1
+    if asked.index is not None and asked.index >= count:
+        return f"device={str(device)!r}: this machine has {count} {kind.upper()} device(s), counted from 0"
+    return f"device={str(device)!r} cannot be used: {summary(error)}"
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:

@@ -71,13 +71,13 @@ def _name_network(trace: Trace, chain: Chain) -> tuple[Layer, ...]:
         if chain.modules is not None
         else index.main_chain(chain.within, chain.single, chain.count)
     )
-    following = _following(index, chain.after)
+    stated, following = _matching(index, chain.before), _matching(index, chain.after)
     links = [call for call in links if call not in [activation.call for _, activation in following]]
-    if not links:
-        return ()
+    if not links:  # the library may state all layers, where the batch is not the first axis
+        return tuple(_layer(index, name, activation, chain) for name, activation in [*stated, *following])
     sections = find_sections(index, links, chain.blocks)
     sections += [section for section in find_sections(index, index.branches_after(links), None) if section.prefix]
-    named = [pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named())]
+    named = stated + [pair for section in sections for pair in (*_stem(index, section, chain.stem), *section.named())]
     named += following if chain.after else _tail(index, sections)
     layers = [_layer(index, name, activation, chain) for name, activation in named]
     return tuple(layers) if chain.suffix_tokens is None else (*layers, *_queries(layers, chain.suffix_tokens))
@@ -156,8 +156,8 @@ def _is_a_summand(last: Activation, candidates: Sequence[Activation], first: Act
     )
 
 
-def _following(index: TraceIndex, patterns: Mapping[str, str]) -> list[tuple[str, Activation]]:
-    """Return the layers after the chain that the library states."""
+def _matching(index: TraceIndex, patterns: Mapping[str, str]) -> list[tuple[str, Activation]]:
+    """Return the layers before or after the chain that the library states."""
     named: list[tuple[str, Activation]] = []
     for name, pattern in patterns.items():
         calls = [call for call in index.trace.calls if re.fullmatch(pattern, call.module) and call.outputs]

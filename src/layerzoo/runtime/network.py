@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from layerzoo.errors import CutError
 from layerzoo.runtime.batch import Batch
@@ -58,15 +59,52 @@ class CutNetwork(nn.Module):
     def forward(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return layer name → raw activation. Gradients flow through it.
 
+        ``torch.compile(fullgraph=True)`` and ``torch.export.export`` capture it: what runs before the cut, and one
+        output per layer.
+
         Raises: CutError for an input that takes another path through the network than the example of the trace.
         """
+        if torch.compiler.is_dynamo_compiling():
+            return self._captured(inputs)
         return self.read(inputs, self._keep)
+
+    def _captured(self, inputs: Batch | Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run as :meth:`read` does, in operations that torch's compiler can follow.
+
+        It can neither take a lock nor register a hook, but it can replace a module's dictionary of hooks.
+        """
+        batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
+        found: dict[str, Tensor] = {}
+        replaced: list[tuple[nn.Module, str, Any]] = []
+        try:
+            for layer in self.cut.layers:
+                module = self.network.get_submodule(layer.module)
+                tap = _Tap(layer, self._keep, found, is_stop=layer.name == self.cut.stop)
+                if layer.at == "input":
+                    _replace_hooks(module, "_forward_pre_hooks", {layer.name: tap.on_input}, replaced)
+                    _replace_hooks(module, "_forward_pre_hooks_with_kwargs", {layer.name: True}, replaced)
+                else:
+                    _replace_hooks(module, "_forward_hooks", {layer.name: tap.on_output}, replaced)
+            with self._autocast(batch):
+                batch.run(self.network)
+        except StopForward:
+            pass
+        finally:
+            for module, name, hooks in reversed(replaced):
+                setattr(module, name, hooks)
+        return {layer.name: found[layer.name] for layer in self.cut.layers}
 
     def read(self, inputs: Batch | Tensor | Mapping[str, Tensor], read: Read) -> dict[str, Tensor]:
         """Run up to the cut, and call ``read`` with each activation as it appears. Returns the results of ``read``."""
         batch = as_batch(inputs).cast(self.dtype) if self.is_cast else as_batch(inputs)
         found: dict[str, Tensor] = {}
-        with self._turn, self._tapped(read, found), contextlib.suppress(StopForward), self._autocast(batch):
+        with (
+            self._turn,
+            self._tapped(read, found),
+            _balanced_module_stack(),
+            contextlib.suppress(StopForward),
+            self._autocast(batch),
+        ):
             batch.run(self.network)
         if missing := [layer.name for layer in self.cut.layers if layer.name not in found]:
             raise CutError(
@@ -106,6 +144,28 @@ class CutNetwork(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._turn = threading.Lock()
+
+
+def _replace_hooks(
+    module: nn.Module, name: str, hooks: Mapping[str, Any], replaced: list[tuple[nn.Module, str, Any]]
+) -> None:
+    """Add hooks to a copy of one of a module's dictionaries of hooks, and note the original in ``replaced``."""
+    original = getattr(module, name)
+    replaced.append((module, name, original))
+    setattr(module, name, {**original, **hooks})
+
+
+@contextlib.contextmanager
+def _balanced_module_stack() -> Iterator[None]:
+    """Remove the modules that a stopped forward pass leaves on the stack of ``torch.export``, which expects each module
+    to return."""
+    stack = getattr(getattr(get_proxy_mode(), "tracer", None), "module_stack", None)
+    depth = len(stack or ())
+    try:
+        yield
+    finally:
+        while stack is not None and len(stack) > depth:
+            stack.popitem()
 
 
 def as_batch(inputs: Batch | Tensor | Mapping[str, Tensor]) -> Batch:

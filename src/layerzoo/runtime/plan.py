@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from layerzoo.media.decoder import Workers
 from layerzoo.runtime.backbone import Backbone, resolved_model
@@ -30,6 +31,8 @@ class ExtractionPlan:
     """Whether the first failed sample ends the extraction."""
     decoder: Workers
     """Decodes samples that are files or bytes."""
+    provenance: Mapping[str, Any]
+    """That of the backbone when the extraction began."""
     windowing: Windowing | None = None
     """How recordings are cut into windows; None: not at all."""
     frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)

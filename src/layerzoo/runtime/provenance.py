@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ def provenance(
     *,
     weights: str | os.PathLike[str] | None,
     is_random: bool,
+    keys: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the model's full id, its weights and how much of them was read, the module path of each layer, the
     preprocessing, and the versions of all libraries involved.
@@ -49,6 +51,7 @@ def provenance(
     Args:
         weights: the caller's replacement for the declared weights, if any.
         is_random: whether ``weights`` is a seed.
+        keys: the caller's renaming of checkpoint keys, instead of the declared one.
     """
     spec, dtypes = resolved.spec, resolved.measured.dtypes
     assert spec.preprocess is not None
@@ -61,6 +64,7 @@ def provenance(
             **_weights(spec, resolved.files, weights, is_random),
             "entry": loaded.entry,
             "removed_prefix": loaded.removed,
+            "keys": None if keys is None else dict(keys),
             "dtypes": list(dtypes.stored) if dtypes and not is_random else [],
         },
         "layers": {layer.name: layer.address for layer in cut.layers},

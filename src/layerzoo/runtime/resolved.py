@@ -210,7 +210,7 @@ def resolve_model(
     except (LayerError, UnknownLayerError) as error:
         raise _outdated(spec, zoo, error) or error from error
     resolved = replace(resolved, facts_file=facts_file)
-    _observe_example(resolved)
+    observe_example(resolved)
     resolved.save()
     return resolved
 
@@ -260,7 +260,7 @@ def _from_facts(
     return ResolvedModel(complete, tracer, preprocess, facts["trusts_declaration"], measured, facts_file)
 
 
-def _observe_example(resolved: ResolvedModel) -> None:
+def observe_example(resolved: ResolvedModel) -> None:
     """Run a small network with real values, to measure whether its features are random or depend on the batch."""
     tracer, layers, model = resolved.tracer, resolved.spec.layers, resolved.spec.id
     if tracer.flops > _SMALL_FLOPS or sum(tracer.trace.sizes.values()) > _SMALL_TENSORS:

@@ -154,9 +154,9 @@ def _times(sample: PendingSample) -> tuple[float, ...]:
 def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
     backbone = plan.backbone
     text_inputs = backbone.preprocess if isinstance(backbone.preprocess, TextPreprocessor) else None
-    layers = {name: address for name, address in backbone.provenance["layers"].items() if name in plan.pools}
+    layers = {name: address for name, address in plan.provenance["layers"].items() if name in plan.pools}
     return {
-        **backbone.provenance,
+        **plan.provenance,
         "layers": layers,
         "pooling": dict(plan.pools),
         "normalize": plan.normalize,

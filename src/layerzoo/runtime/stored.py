@@ -55,7 +55,7 @@ _DTYPES = {
 
 
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_THREADS = 2
+THREADS = 2
 """How many threads read tensors and compute their digests: both are limited by one core each."""
 
 
@@ -74,6 +74,22 @@ class Stored(Protocol):
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Read some tensors. Each owns its memory."""
+
+
+_HASHED_BYTES = 1 << 22
+"""Bytes that are read before they are hashed: few enough to be in the processor's cache, and enough for threads to wait
+rarely for the interpreter's lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashedTensor:
+    """A tensor that was read.
+
+    values: owns its memory. sha256: the digest of its bytes.
+    """
+
+    values: Tensor
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +138,20 @@ class Safetensors:
                 raise WeightsError(f"{checkpoint} says that '{tensor}' is in {name}, and it is not")
         return cls(checkpoint, {tensor: parts[name] for tensor, name in index.items()})
 
+    @property
+    def entries(self) -> dict[str, TensorEntry]:
+        """The tensors by name, with their positions in their files."""
+        return {name: part.entries[name] for name, part in self.homes.items()}
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether no part of the files is on a server."""
+        return all(part.rest is None for part in self.homes.values())
+
     def meta(self) -> dict[str, Tensor]:
-        entries = {name: part.entries[name] for name, part in self.homes.items()}
         return {
             name: torch.empty(entry.shape, dtype=_DTYPES.get(entry.dtype, torch.float32), device="meta")
-            for name, entry in entries.items()
+            for name, entry in self.entries.items()
         }
 
     def fetch(self, names: Iterable[str], progress: FileProgress | None = None) -> None:
@@ -138,6 +163,26 @@ class Safetensors:
         asked = list(names)
         self.fetch(asked)
         return {name: tensor for part, held in self._by_part(asked) for name, tensor in _read(part, held).items()}
+
+    def chunks(self, names: Iterable[str], size: int) -> list[list[str]]:
+        """Divide names into groups for :meth:`read_hashed`: consecutive tensors of one file.
+
+        size: the number of bytes from which a group is complete.
+        """
+        chunks: list[list[str]] = []
+        for part, held in self._by_part(names):
+            before = size
+            for name in sorted(held, key=lambda name: part.entries[name].start):
+                if before >= size:
+                    chunks.append([])
+                    before = 0
+                chunks[-1].append(name)
+                before += part.entries[name].size_bytes
+        return chunks
+
+    def read_hashed(self, chunk: Sequence[str]) -> dict[str, HashedTensor]:
+        """Read and hash some tensors of one file on disk, in this thread. Raises: WeightsError, OSError."""
+        return _read_chunk(self.homes[chunk[0]], chunk, is_hashed=True)
 
     def _by_part(self, names: Iterable[str]) -> list[tuple[_SafetensorsFile, list[str]]]:
         held: dict[str, tuple[_SafetensorsFile, list[str]]] = {}
@@ -241,25 +286,26 @@ def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
 
     A mapping of the file would keep all of it alive, and end the process when another program truncates the file.
     """
-    with ThreadPoolExecutor(_THREADS) as threads:
-        chunks = threads.map(lambda chunk: _read_chunk(part, chunk), _chunks(part, names))
-        return {name: tensor for chunk in chunks for name, tensor in chunk.items()}
+    with ThreadPoolExecutor(THREADS) as threads:
+        chunks = threads.map(lambda chunk: _read_chunk(part, chunk, is_hashed=False), _chunks(part, names))
+        return {name: tensor.values for chunk in chunks for name, tensor in chunk.items()}
 
 
 def _chunks(part: _SafetensorsFile, names: Iterable[str]) -> list[list[str]]:
     """Divide names into consecutive parts of the file that hold about as many bytes: one for each thread."""
     ordered = sorted(names, key=lambda name: part.entries[name].start)
     size = sum(part.entries[name].stop - part.entries[name].start for name in ordered)
-    chunks: list[list[str]] = [[] for _ in range(_THREADS)]
+    chunks: list[list[str]] = [[] for _ in range(THREADS)]
     before = 0
     for name in ordered:
-        chunks[min(before * _THREADS // max(size, 1), _THREADS - 1)].append(name)
+        chunks[min(before * THREADS // max(size, 1), THREADS - 1)].append(name)
         before += part.entries[name].stop - part.entries[name].start
     return chunks
 
 
-def _read_chunk(part: _SafetensorsFile, names: Sequence[str]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+def _read_chunk(part: _SafetensorsFile, names: Sequence[str], *, is_hashed: bool) -> dict[str, HashedTensor]:
+    """Read consecutive tensors of a file. Without ``is_hashed``, only a tensor with a known digest is hashed."""
+    tensors: dict[str, HashedTensor] = {}
     with _opened(part, names) as file:
         for name in names:
             entry = part.entries[name]
@@ -267,30 +313,38 @@ def _read_chunk(part: _SafetensorsFile, names: Sequence[str]) -> dict[str, Tenso
                 raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
             tensor = torch.empty(entry.shape, dtype=dtype)
             memory = bytes_of(tensor)
+            digest = hashlib.sha256()
             file.seek(entry.start)
             while memory:
-                if not (count := file.readinto(memory)):
+                if not (count := file.readinto(memory[:_HASHED_BYTES])):
                     raise WeightsError(
                         f"{part.path} ends in the middle of '{name}': it was cut short while it was read"
                     )
+                if is_hashed or part.digests is not None:
+                    digest.update(memory[:count])
                 memory = memory[count:]
             if part.digests is not None:
-                check_digest(part.path, name, hashlib.sha256(bytes_of(tensor)).hexdigest(), part.digests)
-            tensors[name] = tensor
+                check_digest(part.path, name, digest.hexdigest(), part.digests)
+            tensors[name] = HashedTensor(tensor, digest.digest())
     return tensors
 
 
-def sha256_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return a digest of names and values: sha256 over the name and the sha256 of the bytes of each tensor, by name."""
+def sha256_of(tensors: Mapping[str, Tensor], known: Mapping[str, bytes] | None = None) -> str:
+    """Return a digest of names and values: sha256 over the name and the sha256 of the bytes of each tensor, by name.
+
+    known: the sha256 of some tensors, from when they were read.
+    """
 
     def digest(tensor: Tensor) -> bytes:
         return hashlib.sha256(bytes_of(tensor.detach().contiguous())).digest()
 
-    names = sorted(tensors)
+    digests = {name: known[name] for name in tensors if name in known} if known else {}
+    rest = [name for name in tensors if name not in digests]
+    with ThreadPoolExecutor(THREADS) as threads:
+        digests |= zip(rest, threads.map(digest, (tensors[name] for name in rest)), strict=True)
     total = hashlib.sha256()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for name, value in zip(names, threads.map(digest, (tensors[name] for name in names)), strict=True):
-            total.update(f"{name}\0".encode() + value)
+    for name in sorted(digests):
+        total.update(f"{name}\0".encode() + digests[name])
     return total.hexdigest()
 
 

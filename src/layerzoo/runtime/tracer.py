@@ -195,8 +195,20 @@ def _trace_in(
     with trace_mode(mode):
         network = (build if mode == "real" else build_uninitialised)(spec, hooks, files)
         with fake_tensors(network) if mode == "faked" else nullcontext(), _small_values(spec):
-            sample = example if mode == "real" else _without_values(example, keeps_integers=_reads_sizes(spec))
+            sample = (
+                as_parameters(example, network)
+                if mode == "real"
+                else _without_values(example, keeps_integers=_reads_sizes(spec))
+            )
             return trace(network, sample, until=until, has_values=mode == "real", folders=hooks.folders)
+
+
+def as_parameters(batch: Batch, network: torch.nn.Module) -> Batch:
+    """Return a batch on the device of a network, and in the floating-point dtype of its parameters."""
+    first = next((tensor for tensor in network.parameters() if tensor.is_floating_point()), None)
+    if first is None or (first.device.type == "cpu" and first.dtype is torch.float32):
+        return batch
+    return batch.to(first.device).cast(first.dtype if first.dtype.itemsize > 1 else torch.float32)
 
 
 def _reads_sizes(spec: ModelSpec) -> bool:

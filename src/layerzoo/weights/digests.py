@@ -13,7 +13,9 @@ from layerzoo.disk import fingerprint
 from layerzoo.errors import DigestError
 from layerzoo.paths import digests_path
 
-_SHA256_DIGITS = 64
+SHA256_DIGITS = 64
+"""The number of hexadecimal digits of a sha256."""
+_SHA1_DIGITS = 40
 _READ_BYTES = 1 << 20
 _TABLE = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT, sha256 TEXT)"
 
@@ -32,18 +34,23 @@ def files_of(digest: str) -> list[Path]:
 
 
 def content_digest(path: Path, *, like: str) -> str:
-    """Compute the digest of a file: a sha256, or git's sha1 of a blob, depending on the length of ``like``.
+    """Compute the digest of a file: git's sha1 of a blob if ``like`` has its length, otherwise a sha256.
 
     Source of the latter: Chacon and Straub, "Pro Git", section "Git Objects".
     Raises: OSError.
     """
     with path.open("rb") as file:
-        if len(like) == _SHA256_DIGITS:
+        if len(like) != _SHA1_DIGITS:
             return hashlib.file_digest(file, "sha256").hexdigest()
         found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         while chunk := file.read(_READ_BYTES):
             found.update(chunk)
         return found.hexdigest()
+
+
+def agrees(found: str, stated: str) -> bool:
+    """Return whether a digest is the stated one, or begins with the digits that are stated of it."""
+    return found.startswith(stated.lower())
 
 
 def check_sha256(path: Path, declared: str, *, advice: str) -> None:
@@ -66,7 +73,7 @@ def _remembered(path: Path, state: str) -> str:
     with contextlib.suppress(sqlite3.Error, OSError), _memory() as memory:
         for (digest,) in memory.execute("SELECT sha256 FROM digests WHERE path = ? AND state = ?", (str(path), state)):
             return str(digest)
-    digest = content_digest(path, like="0" * _SHA256_DIGITS)
+    digest = content_digest(path, like="0" * SHA256_DIGITS)
     with contextlib.suppress(sqlite3.Error, OSError), _memory() as memory:
         memory.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (str(path), state, digest))
     return digest

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from layerzoo.errors import DriftError
-from layerzoo.lock import Lock, LockedModel, lock_path
+from layerzoo.lock import Lock, LockedFile, LockedModel, lock_path
 from layerzoo.paths import lock_turn_path
 from layerzoo.registry.changes import mark_as_logged
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import repository
 from layerzoo.weights.cache import cache_errors, locked
+from layerzoo.weights.digests import sha256
+from layerzoo.weights.resolver import resolve
 from layerzoo.weights.sources import Source, parse_source
 
 
 def can_be_locked(spec: ModelSpec) -> bool:
-    """Return whether the weights of a model are in a repository of the hub.
+    """Return whether the weights of a model are in a repository of the hub, or at a link without a declared sha256.
 
-    Those of a package or a link have a declared sha256, and local files belong to the user.
+    Other links and files of packages have a declared sha256, and local files belong to the user.
 
     Args:
         spec: the declaration of the model.
     """
-    return spec.weights is not None and parse_source(spec.weights.source).scheme == "hf"
+    if spec.weights is None:
+        return False
+    source = parse_source(spec.weights.source)
+    declared = {name for name, _ in spec.weights.sha256}
+    return source.scheme == "hf" or (source.scheme == "https" and PurePosixPath(source.path).name not in declared)
 
 
 def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
-    """Return the current weights of a model, or those at a commit. Only small files are fetched, for their sha256.
+    """Return the current weights of a model, or those at a commit.
+
+    Of a repository, only small files are fetched, for their sha256. A file at a link is fetched, because its
+    sha256 is not stated elsewhere.
 
     Args:
         spec: the declaration of the model.
@@ -35,6 +45,10 @@ def lock_model(spec: ModelSpec, commit: str | None = None) -> LockedModel:
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)
+    if source.scheme == "https":
+        files = resolve(spec.weights, pins=True)  # without the id: the digests that are locked now do not matter
+        locked = {name: LockedFile(sha256(files[name]), files[name].stat().st_size) for name in files}
+        return LockedModel(str(source), None, locked)
     return repository.locked_model(source, commit or repository.latest_commit(source))
 
 
@@ -72,6 +86,12 @@ def drifts(spec: ModelSpec, before: LockedModel) -> Iterator[Drift]:
     Raises: UnavailableError of the kind that fits.
     """
     source = _source(spec)
+    if source.scheme == "https":
+        if before.source != str(source):
+            message = f"the weights of {spec.id} are declared as {source}, and were locked as {before.source}"
+            message += f". Next, if the change is intended: zoo lock --update {spec.id}"
+            yield Drift(spec.id, before.source, str(source), message)
+        return
     try:
         repository.commit_of(source, before, model=spec.id)
     except DriftError as error:

@@ -17,9 +17,9 @@ from layerzoo.disk import atomic_path
 from layerzoo.errors import CacheError, ChangedError, DigestError, UnsafeWeightsError
 from layerzoo.paths import cache_dir, download_folder, downloads_dir
 from layerzoo.weights.cache import cache_errors, locked
-from layerzoo.weights.digests import content_digest
+from layerzoo.weights.digests import agrees, content_digest
 from layerzoo.weights.network import Endpoint, RangesIgnoredError, fetch, fetch_all
-from layerzoo.weights.progress import Progress
+from layerzoo.weights.progress import Progress, announce
 from layerzoo.weights.sources import check_inside
 from layerzoo.weights.spans import Span, bridged, joined, missing, pieces
 
@@ -39,7 +39,7 @@ class About:
     """The file's own, without folders."""
     size: int
     digest: str
-    """Of the whole file, in hex: its sha256, or git's sha1 of it."""
+    """Of the whole file, in hex: its sha256, the first digits of that, or git's sha1 of it."""
 
 
 def known_size(source: str, digest: str) -> int | None:
@@ -112,6 +112,7 @@ class PartialFile:
             if gaps := missing(spans, self.there()):
                 self._require_room(gaps)
                 self._begin()
+                announce(progress or self._progress, sum(gap.size for gap in gaps))
                 self._fetch(gaps, progress or self._progress)
             self._settle()
 
@@ -208,7 +209,7 @@ class PartialFile:
         if self.is_whole or missing([Span(0, self.about.size)], self.there()):
             return
         found = content_digest(self.path, like=self.about.digest)
-        if found != self.about.digest:
+        if not agrees(found, self.about.digest):
             path = self.path
             self.forget()
             advice = f"All of it came from {self.about.source}, and it was removed. Next: try again, or ask its owner"

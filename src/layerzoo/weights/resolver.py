@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from layerzoo.errors import OfflineError, UnavailableError, UnsafeWeightsError, WeightsError
 from layerzoo.lock import Lock
+from layerzoo.paths import LOCK_NAME
+from layerzoo.registry.changes import announce_lock
 from layerzoo.spec import Weights
 from layerzoo.weights import repository, web
 from layerzoo.weights.conventions import file_conventions
@@ -29,6 +32,7 @@ def resolve(
     model: str | None = None,
     extent: Extent = "whole",
     progress: FileProgress | None = None,
+    pins: bool = False,
 ) -> Files:
     """Return the local files of a model. Missing ones are fetched, and each with a known sha256 is verified.
 
@@ -38,11 +42,12 @@ def resolve(
     extent: of a checkpoint on a server: ``whole``; ``partial`` to fetch the parts that are read, when they are read;
     ``nothing`` for the files next to it alone.
     progress: called with the name of a file and the number of its bytes that came.
+    pins: whether the caller locks the sha256 of what it gets, so that a file whose publisher states none is accepted.
     Raises: UnavailableError if the files are not available, UnsafeWeightsError when they are not the declared ones
     or may not be trusted, WeightsError when the declaration makes no sense.
     """
     if override is None:
-        return _declared(weights, model, extent, progress) if weights else Files()
+        return _declared(weights, _Resolution(model, extent, progress, pins)) if weights else Files()
     path = Path(override).expanduser().absolute()
     if path.is_dir():
         return _collect(path, _regular_files(path), is_folder=True)
@@ -50,7 +55,18 @@ def resolve(
     return _beside(weights, model, progress).with_checkpoint(path, _shards(path))
 
 
-def _declared(weights: Weights, model: str | None, extent: Extent, progress: FileProgress | None) -> Files:
+@dataclass(frozen=True, slots=True)
+class _Resolution:
+    """The arguments of :func:`resolve`."""
+
+    model: str | None
+    extent: Extent
+    progress: FileProgress | None
+    pins: bool = False
+
+
+def _declared(weights: Weights, request: _Resolution) -> Files:
+    model, extent, progress = request.model, request.extent, request.progress
     source, sha256 = parse_source(weights.source), dict(weights.sha256)
     for name in sha256:
         check_inside(name, of=str(source))
@@ -60,7 +76,9 @@ def _declared(weights: Weights, model: str | None, extent: Extent, progress: Fil
         if source.scheme == "hf":
             return repository.take(repository.Request(source, sha256, model, extent, progress))
         if source.scheme == "https":
-            return _from_web(source, sha256, extent, progress)
+            known = {**_locked_sha256(model), **sha256}
+            prefix = "" if weights.lock else weights.sha256_prefix
+            return _from_web(web.Link(source, known, prefix, dict(weights.files)), request)
     except OfflineError as error:
         if model is None:
             raise
@@ -71,16 +89,33 @@ def _declared(weights: Weights, model: str | None, extent: Extent, progress: Fil
 def _beside(weights: Weights | None, model: str | None, progress: FileProgress | None) -> Files:
     """Return the declared files that another checkpoint is put among; none where they are not on this machine."""
     try:
-        return _declared(weights, model, "nothing", progress) if weights else Files()
+        return _declared(weights, _Resolution(model, "nothing", progress)) if weights else Files()
     except UnavailableError:
         return Files()  # the checkpoint may be all that the network needs; a builder that needs more says which file
 
 
-def _from_web(source: Source, sha256: dict[str, str], extent: Extent, progress: FileProgress | None) -> Files:
-    """Return the file of a link."""
-    return (
-        Files() if extent == "nothing" else web.take(source, sha256, is_partial=extent == "partial", progress=progress)
-    )
+def _locked_sha256(model: str | None) -> dict[str, str]:
+    """Return the locked digests of the files of a model that are at a link."""
+    lock = Lock.read()
+    locked = lock.models.get(model or "")
+    announce_lock(lock, model)
+    return {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+
+
+def _from_web(link: web.Link, request: _Resolution) -> Files:
+    """Return the file of a link.
+
+    Raises: UnsafeWeightsError for a file without a stated sha256, before `zoo pull` has locked it.
+    """
+    if request.extent == "nothing":
+        return Files()
+    if link.prefix == "" and link.name not in link.sha256 and not request.pins:
+        raise UnsafeWeightsError(
+            f"{link.source} is a file whose publisher states no sha256, and none is locked, so that another file in "
+            f"its place would not be noticed. Next: zoo pull {request.model or 'MODEL'}, which writes the sha256 of "
+            f"what it downloads to {LOCK_NAME}"
+        )
+    return web.take(link, model=request.model, is_partial=request.extent == "partial", progress=request.progress)
 
 
 def _from_package(source: Source, sha256: dict[str, str]) -> Files:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
 from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
-from layerzoo.spec import Weights
+from layerzoo.spec import FrozenMap, Weights
 from layerzoo.weights import network
 from layerzoo.weights.conventions import file_conventions
+from layerzoo.weights.digests import agrees
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
@@ -30,7 +31,9 @@ class Use:
     model: str
     source: Source
     sha256: Mapping[str, str]
-    """The declared or locked digests, in hex, by file name."""
+    """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
+    links: Mapping[str, str] = FrozenMap()
+    """The links of files that are not in the folder of the source, by name."""
     commit: str | None = None
     """Of a repository: its commit, if it is known."""
     files: tuple[RemoteFile, ...] = ()
@@ -48,7 +51,11 @@ class Use:
     def may_be_download(self, source: str, digest: str) -> bool:
         """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
-            return any(url_of(self.source, name) == source and known == digest for name, known in self.sha256.items())
+            return any(
+                (self.links.get(name) or url_of(self.source, name)) == source
+                and (agrees(known, digest) or agrees(digest, known))
+                for name, known in self.sha256.items()
+            )
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
             return False
         return not self.files or any(
@@ -100,12 +107,17 @@ def _use(
         locked = None
     sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
     sha256 |= {name: digest.lower() for name, digest in weights.sha256}
+    links = dict(weights.files)
+    if weights.sha256_prefix or weights.lock:
+        sha256.setdefault(PurePosixPath(source.path).name, weights.sha256_prefix or "")
+    if weights.lock:
+        sha256 = dict.fromkeys(links, "") | sha256
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
     files = tuple(_meant(source, sha256, listing)) if listing else ()
-    return Use(model, source, sha256, commit, files)
+    return Use(model, source, sha256, links, commit, files)
 
 
 def _declared_commit(source: Source) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from layerzoo.errors import WeightsError
-from layerzoo.weights.digests import content_digest
+from layerzoo.weights.digests import agrees, content_digest
 from layerzoo.weights.inventory import Inventory, Item, Kind, has_digests
 from layerzoo.weights.partial import read_about
 from layerzoo.weights.tensors import check_tensors
@@ -86,7 +86,9 @@ def _download(item: Item, inventory: Inventory) -> Verdict:
     if item.bytes < about.size:
         return Verdict(item, "partial")
     found = content_digest(path, like=about.digest)
-    return Verdict(item, "ok") if found == about.digest else Verdict(item, "damaged", _unlike(found, about.digest))
+    return (
+        Verdict(item, "ok") if agrees(found, about.digest) else Verdict(item, "damaged", _unlike(found, about.digest))
+    )
 
 
 def _converted(item: Item, inventory: Inventory) -> Verdict:

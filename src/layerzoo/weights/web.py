@@ -1,57 +1,129 @@
-"""Fetch files from links. The sha256 of each is declared."""
+"""Fetch files from links. The sha256 of each is declared or locked, or the first digits of it are declared.
+
+``LAYERZOO_WEIGHTS_BASE_URL`` is the address of a mirror, for a machine that reaches the web through a proxy.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from layerzoo.errors import DigestError, UnsafeWeightsError
+from layerzoo.errors import DigestError, UnsafeWeightsError, UsageError
+from layerzoo.spec import FrozenMap
 from layerzoo.weights import network
+from layerzoo.weights.digests import SHA256_DIGITS, agrees
 from layerzoo.weights.digests import sha256 as sha256_of
 from layerzoo.weights.files import Files
 from layerzoo.weights.partial import About, PartialFile, known_size
 from layerzoo.weights.progress import FileProgress, Progress, of_file
 from layerzoo.weights.sources import Source
 
+MIRROR = "LAYERZOO_WEIGHTS_BASE_URL"
+"""Variable with the address of a mirror. ``{host}`` and ``{path}`` in it are replaced by those of a link. Without
+``{path}``, the path of the link is appended."""
 
-def take(source: Source, sha256: Mapping[str, str], *, is_partial: bool, progress: FileProgress | None) -> Files:
-    """Return the file of a link and the files next to it that have a declared sha256, fetching missing ones.
 
-    is_partial: leave the bytes of a safetensors file to be fetched when they are asked for.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The files of a model at links.
+
+    source: the link of the checkpoint.
+    sha256: declared or locked digests by file name.
+    prefix: the declared first digits of the sha256 of the checkpoint; empty if its publisher states none.
+    others: the links of files that are not in the folder of the checkpoint, by file name.
+    """
+
+    source: Source
+    sha256: Mapping[str, str]
+    prefix: str | None = None
+    others: Mapping[str, str] = FrozenMap()
+
+    @property
+    def name(self) -> str:
+        """The name of the checkpoint."""
+        return PurePosixPath(self.source.path).name
+
+    def stated(self) -> dict[str, str]:
+        """Return the known digits of the sha256 of each file, by name."""
+        if self.prefix is None:
+            return dict(self.sha256)
+        return {**dict.fromkeys(self.others, ""), self.name: self.prefix, **self.sha256}
+
+    def place(self, name: str) -> str:
+        """Return the digits by which a file is found in the cache. Locking its digest does not change them."""
+        if self.prefix is not None and name == self.name:
+            return self.prefix
+        return "" if self.prefix == "" and name in self.others else self.sha256[name]
+
+    def url(self, name: str) -> str:
+        """Return the link of a file."""
+        return self.others.get(name) or url_of(self.source, name)
+
+
+def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgress | None) -> Files:
+    """Return the file of a link and the other files that have a known sha256, fetching missing ones.
+
+    Args:
+        link: the files.
+        model: the id of the model, for messages.
+        is_partial: leave the bytes of a safetensors file to be fetched when they are asked for.
+        progress: see :func:`layerzoo.weights.resolve`.
     Raises: UnsafeWeightsError without a sha256, UnavailableError of the kind that fits, DigestError.
     """
-    main = PurePosixPath(source.path).name
+    main, sha256 = link.name, link.stated()
     if main not in sha256:
         raise UnsafeWeightsError(
-            f"{source} needs its sha256 declared, so that another file is noticed: weights: {{source: …, sha256: …}}"
+            f"{link.source} needs its sha256 declared, so that another file is noticed: "
+            "weights: {source: …, sha256: …}"
         )
-    parts = {name: _part(source, name, digest, of_file(progress, name)) for name, digest in sha256.items()}
+    parts = {name: _part(link, name, of_file(progress, name)) for name in sha256}
     partial = {
         name: part
         for name, part in parts.items()
         if is_partial and name == main and name.endswith(".safetensors") and not part.is_whole
+        if _is_whole_digest(sha256[name])
     }
     for name, part in parts.items():
         if name not in partial:
-            _complete(part)
+            _complete(part, sha256[name], model or "MODEL")
     return Files(
         {name: part.path for name, part in parts.items()},
         named=main,
-        verified=frozenset(parts.keys() - partial.keys()),
+        verified=frozenset(name for name in parts.keys() - partial.keys() if sha256[name]),
         partial=partial,
-        stated=dict(sha256),
+        stated={name: digest for name, digest in sha256.items() if _is_whole_digest(digest)},
     )
 
 
-def _complete(part: PartialFile) -> None:
-    """Return the whole file. It is verified after the download, and again if it has changed since."""
+def _is_whole_digest(digest: str) -> bool:
+    return len(digest) == SHA256_DIGITS
+
+
+def _complete(part: PartialFile, digest: str, model: str) -> None:
+    """Fetch the whole file. It is verified after the download, and again if it has changed since.
+
+    Args:
+        part: the file.
+        digest: its sha256, or the first digits of it.
+        model: the id of the model, for messages.
+    """
     path = part.complete()
-    if (found := sha256_of(path)) != part.about.digest:
+    found = sha256_of(path)
+    if not agrees(found, part.about.digest):
         part.forget()
         advice = (
             f"It was changed on this machine after it came from {part.about.source}, and was removed. Next: try again"
         )
         raise DigestError(path, declared=part.about.digest, found=found, advice=advice)
+    if not agrees(found, digest):
+        part.forget()
+        advice = (
+            f"It came from {part.about.source}, and was removed. Next: try again; or, if the change is intended: "
+            f"zoo lock --update {model}"
+        )
+        raise DigestError(path, declared=digest, found=found, advice=advice)
 
 
 def url_of(source: Source, name: str) -> str:
@@ -59,9 +131,27 @@ def url_of(source: Source, name: str) -> str:
     return f"https://{source.owner}/{source.path[: source.path.rfind('/') + 1]}{name}"
 
 
-def _part(source: Source, name: str, digest: str, progress: Progress | None) -> PartialFile:
-    url = url_of(source, name)
-    endpoint = network.web_endpoint(url)
-    size = known_size(url, digest)
+def _part(link: Link, name: str, progress: Progress | None) -> PartialFile:
+    url, place = link.url(name), link.place(name)
+    endpoint = network.web_endpoint(url, mirrored(url))
+    size = known_size(url, place)
     size = network.size_of(endpoint) if size is None else size
-    return PartialFile(About(url, PurePosixPath(name).name, size, digest), endpoint, progress)
+    return PartialFile(About(url, PurePosixPath(name).name, size, place), endpoint, progress)
+
+
+def mirrored(url: str) -> str:
+    """Return the address that a file is fetched from: the link, or that of the mirror in the environment.
+
+    Raises: UsageError for a mirror without https.
+    """
+    base = os.environ.get(MIRROR, "")
+    if not base:
+        return url
+    if not base.startswith("https://"):
+        raise UsageError(
+            f"{MIRROR}={base} is no address of a mirror. Possible: https://HOST/FOLDER, to which the path of a link is "
+            "appended, or an address with {host} and {path} in it"
+        )
+    host, _, path = url.removeprefix("https://").partition("/")
+    template = base if "{path}" in base else f"{base.rstrip('/')}/{{path}}"
+    return template.replace("{host}", host).replace("{path}", path)

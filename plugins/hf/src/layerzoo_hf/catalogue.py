@@ -28,6 +28,7 @@ from layerzoo_hf.identify import UNMADE, default_of, described, modalities_of
 from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import network_class
 from layerzoo_hf.stated import stated_params
+from layerzoo_hf.tasks import languages_of, tasks_of
 
 _DOCUMENTED = re.compile(
     r"similar\s+configuration\s+to\s+that\s+of\s+the\b.*?\[[^\]]*\]\(https://huggingface\.co/([\w.-]+/[\w.-]+)\)",
@@ -125,6 +126,8 @@ def _rows(model_type: str, checkpoint: str | None, towers: Mapping[str, str]) ->
             "builder": "transformers",
             "args": {"model_type": model_type},
             "summary": f"{kind}, in the library's default configuration",
+            "tasks": None if checkpoint is None else tasks_of(model_type),
+            "languages": None if checkpoint is None else languages_of(f"{checkpoint}{name.removeprefix(model_type)}"),
             "weights": None if checkpoint is None else f"hf://{checkpoint}",
             "preprocess": _preprocess(config, modality),
             "published": None if checkpoint is None else _published(checkpoint, kind),

@@ -19,16 +19,22 @@ from layerzoo.spec import ImagePreprocess
 from layerzoo.weights import Files
 from layerzoo_timm import catalogue
 from layerzoo_timm.arguments import check_arguments
-from layerzoo_timm.checkpoint import map_checkpoint
+from layerzoo_timm.checkpoint import SavedShapes, map_checkpoint
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.identify import identify
 from layerzoo_timm.preprocess import preprocess_of
+
+_last_built: dict[str, SavedShapes] = {}
+"""The state dict of the network that was built last, by its arguments: its checkpoint is usually mapped next."""
 
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec) -> nn.Module:
     """Return the architecture, at the input size that the spec declares where the network is made for one size only."""
-    network: nn.Module = timm.create_model(**_arguments(spec), pretrained=False)
+    arguments = _arguments(spec)
+    network: nn.Module = timm.create_model(**arguments, pretrained=False)
+    _last_built.clear()
+    _last_built[repr(arguments)] = SavedShapes.of(network)
     return network
 
 
@@ -64,7 +70,8 @@ def layerzoo_identify(model: str, files: Files) -> list[dict[str, Any]] | None:
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return a published checkpoint of this architecture as timm itself loads it, its own filters applied."""
-    return map_checkpoint(partial(timm.create_model, **_arguments(spec)), tensors)
+    arguments = _arguments(spec)
+    return map_checkpoint(partial(timm.create_model, **arguments), tensors, _last_built.get(repr(arguments)))
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from timm.models import PretrainedCfg, model_entrypoint
 
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.preprocess import preprocess_of
+from layerzoo_timm.training import tasks_of, trained_on
 
 _SAFETENSORS = "model.safetensors"
 """What timm's own organisation on the hub calls the file, in every repository that it publishes."""
@@ -42,6 +43,8 @@ def _model(name: str, known: PretrainedCfg) -> dict[str, Any]:
         "args": {"name": name},
         "summary": _summary(name.split(".")[0]),
         "license": None if known.license == "unknown" else known.license,
+        "tasks": tasks_of(name, known) if "." in name else None,
+        "trained_on": trained_on(name.partition(".")[2]),
         "weights": weights_of(known),
         "preprocess": preprocess_of(known),
         "default": DEFAULT if is_image_tower(name, known) else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,29 @@ Create = Callable[..., nn.Module]
 """``timm.create_model`` for one architecture; it is called with ``pretrained`` and ``pretrained_cfg_overlay``."""
 
 
-def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class SavedShapes:
+    """The state dict of an architecture, without values.
+
+    network: name of its class. shapes: by name.
+    """
+
+    network: str
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, network: nn.Module) -> SavedShapes:
+        saved = network.state_dict(keep_vars=True)
+        return cls(type(network).__name__, {name: tuple(tensor.shape) for name, tensor in saved.items()})
+
+    def fit(self, given: Mapping[str, Tensor]) -> bool:
+        """Return whether a checkpoint is already what the network itself would save."""
+        return self.shapes.keys() == given.keys() and all(self.shapes[name] == given[name].shape for name in given)
+
+
+def map_checkpoint(
+    create: Create, tensors: Mapping[str, Tensor], saved: SavedShapes | None = None
+) -> Mapping[str, Tensor]:
     """Return the tensors that timm would load, by the names of the network's parameters.
 
     timm's own filters rename, reshape, resize and exclude tensors. A tensor that they do not change is returned as the
@@ -29,15 +52,17 @@ def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str
     Args:
         create: ``timm.create_model`` for the architecture.
         tensors: by checkpoint key, on one device. On the meta device no value is read.
+        saved: the state dict of a network that was created so, without values; None: one is created for it.
     Raises: WeightsError for quantised tensors, whose scales timm ignores; any error of a filter of timm, such as that
         of a filter that needs values on the meta device.
     """
     given: dict[str, Tensor] = clean_state_dict(dict(tensors))
     with torch.device(next((tensor.device for tensor in given.values()), "cpu")):
-        initialised, before = _watched(create, pretrained=False)
-        refuse_scaled(given, initialised.state_dict().keys(), model=type(initialised).__name__, label="the checkpoint")
-        if not given or _fits(initialised, given):
+        saved = saved or SavedShapes.of(_watched(create, pretrained=False)[0])
+        refuse_scaled(given, saved.shapes.keys(), model=saved.network, label="the checkpoint")
+        if not given or saved.fit(given):
             return given
+        _, before = _watched(create, pretrained=False)
         try:
             _, after = _watched(create, pretrained=True, pretrained_cfg_overlay={"state_dict": given})
         except RuntimeError as error:
@@ -45,12 +70,6 @@ def map_checkpoint(create: Create, tensors: Mapping[str, Tensor]) -> Mapping[str
                 return given
             raise
     return {name: copies[-1] for name, copies in after.items() if len(copies) > len(before.get(name, ()))}
-
-
-def _fits(network: nn.Module, given: Mapping[str, Tensor]) -> bool:
-    """Return whether a checkpoint already has the keys that the network itself would save."""
-    own = network.state_dict()
-    return own.keys() == given.keys() and all(own[name].shape == given[name].shape for name in own)
 
 
 def _watched(create: Create, **arguments: Any) -> tuple[nn.Module, dict[str, list[Tensor]]]:

@@ -36,7 +36,21 @@ _MAX_BYTES = 500_000_000
 _MAX_LINE_BYTES = 4_000_000
 _MAX_DIGITS = 20
 _HEAD = b'{"layerzoo"'
-_FIRST_KEYS = ("id", "aliases", "summary", "license", "args", "params", "flops", "weights", "preprocess")
+_FIRST_KEYS = (
+    "id",
+    "aliases",
+    "summary",
+    "license",
+    "tasks",
+    "trained_on",
+    "languages",
+    "args",
+    "params",
+    "flops",
+    "metrics",
+    "weights",
+    "preprocess",
+)
 
 Plain = dict[str, Any]
 

@@ -30,6 +30,15 @@ class Facets:
     """Sample rate of the audio that the network receives, in Hz."""
     width: int | None = None
     """Number of features of a sample at the default layer and pooling."""
+    tasks: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    has_weights: bool = True
+    """False only for an architecture without a checkpoint, which ranks below models with one."""
+
+
+TAGS = ("tasks", "trained_on", "languages")
+"""The facets with several values."""
 
 
 def facets_of(plain: Mapping[str, Any]) -> Facets:
@@ -43,13 +52,19 @@ def facets_of(plain: Mapping[str, Any]) -> Facets:
         size_px=_pair(preprocess.get("image", preprocess).get("size_px")),
         rate_hz=preprocess.get("sample_rate_hz"),
         width=_width(plain.get("layers", ()), plain.get("default", {})),
+        **_tags(plain),
+        has_weights="weights" in plain,
     )
 
 
 def published_facets(plain: Mapping[str, Any]) -> Facets:
     """Return the facets of a line of ``published.jsonl``."""
     known = {each.name: plain[each.name] for each in fields(Facets) if each.name in plain}
-    return Facets(**{**known, "size_px": _pair(plain.get("size_px"))})
+    return Facets(**{**known, "size_px": _pair(plain.get("size_px")), **_tags(plain)})
+
+
+def _tags(plain: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(plain.get(name, ())) for name in TAGS}
 
 
 def _pair(sides: Sequence[int] | None) -> tuple[int, int] | None:

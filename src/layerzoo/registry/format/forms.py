@@ -45,6 +45,7 @@ from layerzoo.spec import (
     Layer,
     Modality,
     ModelSpec,
+    NonEmptyStr,
     PositiveInt,
     TextPreprocess,
     VideoPreprocess,
@@ -58,6 +59,7 @@ _ID = re.compile(r"\w[\w.+@:~=-]*(/\w[\w.+@:~=-]*)*")
 _DISABLED = re.compile(rf"{_ID.pattern}(/\*)?")
 _BUILDER = re.compile(r"[a-z][a-z0-9_-]*")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_HEX_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _SOURCES = {
     "package": re.compile(r"package://[A-Za-z0-9][A-Za-z0-9._-]*/[^/].*"),
     "file": re.compile(r"file:.+"),
@@ -220,11 +222,26 @@ Output = Annotated[
 Columns = Annotated[list[Annotated[str, _OneOf(COLUMNS, "column")]], AfterValidator(_name_and_module_first)]
 Module = Annotated[str, WithJsonSchema({"type": ["string", "null"]})]
 Sha256 = Annotated[str, _Matching(_HEX, "a sha256: 64 hexadecimal digits in small letters")]
+Sha256Prefix = Annotated[
+    str, _Matching(_HEX_PREFIX, "the start of a sha256: 8 to 64 hexadecimal digits in small letters")
+]
 Digests = Annotated[
     dict[str, Sha256], BeforeValidator(_of_one_file), _ShortForm(({"type": "string", "pattern": f"^{_HEX.pattern}$"},))
 ]
 Pool = Annotated[str, _OneOf(tuple(POOLINGS), "pooling")]
 Values = Annotated[dict[str, Any], AfterValidator(_plain_values)]
+Metrics = Annotated[
+    dict[NonEmptyStr, dict[NonEmptyStr, int | float | BoundedStr]],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": {"anyOf": [{"type": "number"}, {"type": "string", "minLength": 1}]},
+            },
+        }
+    ),
+]
 
 
 def _in_a_file(type_: Any) -> Any:
@@ -357,6 +374,9 @@ class WeightsForm(Form):
     """A relative path starts at the folder of the file."""
     sha256: Digests = UNSET
     """The digest of a single file needs no name."""
+    sha256_prefix: Sha256Prefix = UNSET
+    lock: bool = UNSET
+    files: dict[str, str] = UNSET
     keys: dict[str, str] = UNSET
     """Ranges such as `{0..11}` are allowed."""
 
@@ -382,7 +402,17 @@ class WeightsForm(Form):
             )
         if scheme != "file" and any(part in {".", ".."} for part in self.source.split("/")):
             raise ValueError(f"the path of '{shorten(self.source)}' must not hold . or ..")
-        if scheme in {"https", "package"} and not self.sha256:
+        if self.sha256_prefix and scheme != "https":
+            raise ValueError(f"sha256_prefix is for a file at a link, https://HOST/PATH, and this is {scheme}:")
+        if (self.lock or self.files) and scheme != "https":
+            name = "lock" if self.lock else "files"
+            raise ValueError(f"{name} is for a file at a link, https://HOST/PATH, and this is {scheme}:")
+        if self.lock and (self.sha256 or self.sha256_prefix):
+            raise ValueError("lock is for a file without a stated digest, and a digest is declared: remove one of them")
+        for name, link in (self.files or {}).items():
+            if "/" in name or not _SOURCES["https"].fullmatch(link):
+                raise ValueError(f"files: '{shorten(name)}: {shorten(link)}' is not FILE: https://HOST/PATH")
+        if scheme in {"https", "package"} and not self.sha256 and not self.sha256_prefix and not self.lock:
             message = f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}"
             raise MissingKeyError(message, "sha256")
         if self.sha256 and "" in self.sha256 and not self.file:
@@ -407,6 +437,7 @@ class ModelForm(Form):
     """Ranges such as `block.{0..11}` declare several layers at once."""
     default: DefaultForm = UNSET
     weights: WeightsForm = UNSET
+    metrics: Metrics = UNSET
 
 
 MODEL_FORMS: dict[str, type[ModelForm]] = {

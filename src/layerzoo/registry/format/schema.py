@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from layerzoo.environment import environment
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import expand, parse_address, select
+from layerzoo.registry.format.compiled import TAGS
 from layerzoo.registry.format.document import Loc
 from layerzoo.registry.format.mistakes import Mistake, explain, shorten, show
 from layerzoo.spec import KINDS, PREPROCESS_CLASSES, Layer
@@ -50,7 +51,7 @@ FORMAT = 1
 """The version of the format that this layerzoo reads."""
 MAX_LAYERS = 20_000
 
-_KEPT = {"summary", "license", "builder", "args", "params", "flops", "base"}
+_KEPT = {"summary", "license", "builder", "args", "params", "flops", "base", "metrics", "unusable", *TAGS}
 
 _LAYER = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _MODULE = re.compile(r"|[^\s.#<\[\]{}]+(\.[^\s.#<\[\]{}]+)*")
@@ -312,6 +313,12 @@ def _plain_weights(form: WeightsForm, folder: Path, mistakes: list[Mistake]) -> 
     plain: dict[str, Any] = {"source": _absolute(form.source, folder)}
     if form.sha256:
         plain["sha256"] = [[name or form.file, digest] for name, digest in form.sha256.items()]
+    if form.sha256_prefix:
+        plain["sha256_prefix"] = form.sha256_prefix
+    if form.lock:
+        plain["lock"] = True
+    if form.files:
+        plain["files"] = [list(pair) for pair in form.files.items()]
     if form.keys:
         plain["keys"] = list(_renamed_keys(form.keys, mistakes))
     return plain

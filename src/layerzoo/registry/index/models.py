@@ -156,7 +156,9 @@ def _built(plain: dict[str, Any]) -> ModelSpec:
         raise RegistryError(f"{both} do not fit together: {error}") from None
 
 
-_TAKEN_WHOLE = ("builder", "weights", "layers", "license", "params", "flops")
+_TAKEN_WHOLE = (
+    *("builder", "weights", "layers", "license", "tasks", "trained_on", "languages", "params", "flops", "unusable"),
+)
 _TAKEN_BY_KEY = ("args", "default")
 _PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
 """The keys of an image preprocess that select a processor of a library."""

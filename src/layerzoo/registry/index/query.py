@@ -10,14 +10,19 @@ from typing import Literal, TypedDict
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES, Modality
 
-_PIECE = re.compile(r"[^\W\d_]+|\d+")
+_PIECE = re.compile(r"[^\W\d_]{4,}?(?=[vV]\d)|[^\W\d_]+|\d+")  # dinov2 is dino, v, 2, as dino-v2 is
 MAX_PIECES = 32
 """The maximal number of different runs of letters and of digits in a search."""
 
 
 def pieces(text: str) -> list[str]:
-    """Return the runs of letters and of digits: ``vit_b16`` is vit, b, 16."""
+    """Return the runs of letters and of digits: ``vit_b16`` is vit, b, 16. A version is separate: dino, v, 2."""
     return _PIECE.findall(text)
+
+
+def called(name: str) -> str:
+    """Return the last part of an id or an alias without signs: ``timm/ResNet-50`` is called ``resnet50``."""
+    return "".join(pieces(name.rpartition("/")[2])).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,48 +32,72 @@ class Match:
     words: str | None = None
     """The query of the table ``words`` (ids, summaries and facts), which does not store the order of words."""
     names: str | None = None
-    """The query of the table ``names`` (ids only). A row must match both queries if both are given."""
+    """The query of the table ``names`` (ids and aliases). A row must match both queries if both are given."""
+    tier: Literal["exact", "default", "smallest", "named", "any"] = "any"
+    """How the matches are restricted and ordered: see :class:`layerzoo.registry.index.search.Selection`."""
 
 
 def matches(text: str) -> list[Match]:
     """Return the queries for a text, the best matches first; none if the text has no word.
 
-    Every word must be a prefix of a word of the row. The tiers are: whole words of the id; prefixes of words of the id;
-    ids that match some of the words; whole words of the summary; prefixes of them; all other matches. The last query
-    includes the matches of all others.
+    Every word must be a prefix of a word of the row. The tiers are: models that are called exactly so; the default
+    models of the modalities; models with such a task, the smallest first; whole words of the id; prefixes of words of
+    the id; ids that match some of the words; whole words of the summary; prefixes of them; all other matches. Aliases
+    count as ids. The last query includes the matches of all others.
     """
-    words = [found for word in dict.fromkeys(text.split()) if (found := pieces(word))]
+    words = _searched(text)
     if not words:
         return []
+    phrases = " AND ".join(map(_phrase, words))
     begun = [f"{_phrase(word)} *" for word in words]
     whole = " AND ".join(f'"{piece}"' for piece in dict.fromkeys(piece for word in words for piece in word))
-    anywhere = _anywhere(text)
+    anywhere = _anywhere(words)
     return [
-        Match(names=" AND ".join(map(_phrase, words))),
-        Match(names=" AND ".join(begun)),
-        Match(names=" OR ".join(begun), words=anywhere),
-        Match(words=f"{{id summary}} : ({whole})"),
-        Match(words=f"{{id summary}} : ({anywhere})"),
+        Match(names=phrases, tier="exact"),
+        Match(words=anywhere, tier="default"),
+        Match(words=f"{{tasks}} : ({whole})", tier="smallest"),
+        Match(names=phrases, tier="named"),
+        Match(names=" AND ".join(begun), tier="named"),
+        Match(names=" OR ".join(begun), words=anywhere, tier="named"),
+        Match(words=f"{{id aliases summary}} : ({whole})"),
+        Match(words=f"{{id aliases summary}} : ({anywhere})"),
         Match(words=anywhere),
     ]
 
 
 def match(text: str) -> Match | None:
     """Return one query for all matches of :func:`matches`, without order."""
-    return Match(words=_anywhere(text)) if pieces(text) else None
+    words = _searched(text)
+    return Match(words=_anywhere(words)) if words else None
 
 
 def similar(text: str) -> str | None:
     """Return a query of the table ``names`` for ids with similar words; None if the text has no word."""
     some = dict.fromkeys(piece[:3] for piece in pieces(text)[:MAX_PIECES])
-    return " OR ".join(f'"{piece}" *' for piece in some) or None
+    query = " OR ".join(f'"{piece}" *' for piece in some)
+    return f"{{id}} : ({query})" if query else None
 
 
-def _anywhere(text: str) -> str:
-    return " AND ".join(f'"{piece}" *' for piece in dict.fromkeys(pieces(text)))
+_STOP_WORDS = frozenset(
+    (
+        *("a", "an", "and", "for", "from", "in", "model", "models", "network", "networks", "of", "on"),
+        *("pretrained", "the", "to", "trained", "with"),
+    )
+)
+"""Words that say nothing about a model. They are not searched, unless a text has no others."""
 
 
-def _phrase(word: list[str]) -> str:
+def _searched(text: str) -> list[list[str]]:
+    """Return the words to search, each as its pieces."""
+    words = [found for word in dict.fromkeys(text.split()) if (found := pieces(word))]
+    return [word for word in words if "".join(word).lower() not in _STOP_WORDS] or words
+
+
+def _anywhere(words: Sequence[Sequence[str]]) -> str:
+    return " AND ".join(f'"{piece}" *' for piece in dict.fromkeys(piece for word in words for piece in word))
+
+
+def _phrase(word: Sequence[str]) -> str:
     """Return the pieces of a word as a phrase. They consist of letters and digits, so the quotes are safe."""
     return f'"{" ".join(word)}"'
 
@@ -95,8 +124,21 @@ class Filters(TypedDict, total=False):
     width: int | None
     """Number of features of a sample at the model's default layer and pooling."""
     max_width: int | None
+    metric: Sequence[str] | None
+    """Conditions on results, all of which must hold: ``imagenet-acc1>=80``, with ``>=``, ``<=``, ``>``, ``<`` or
+    ``=``. A metric is named by the words of its dataset and of the metric, joined by hyphens."""
+    task: str | None
+    """A task that the model was trained for, as the Hugging Face hub names it: ``image-classification``."""
+    trained_on: str | None
+    """A data set that the weights were trained on: ``imagenet-21k``."""
+    language: str | None
+    """A language of the text or speech, by its code or English name: ``de``, ``German``."""
+    pattern: str | None
+    """A pattern of the id or of an alias, or of their ends after a slash: ``vit*tiny*``. ``*`` matches any text, ``?``
+    one character, ``[ab]`` one of some. Upper and lower case are equal. Without these, it is a name: ``resnet50``."""
     text: str | None
-    """Words. Each must be a prefix of a word of the id, summary, modality, builder or license."""
+    """Words. Each must be a prefix of a word of the id, aliases, summary, tasks, training data, languages, modality,
+    builder or license. Words such as ``for`` and ``models`` are ignored."""
     installed: bool | None
     """True (the default) for installed models, False for published ones that are not installed, None for both."""
 
@@ -104,13 +146,46 @@ class Filters(TypedDict, total=False):
 LARGEST_NUMBER = 2**63 - 1
 """The largest integer of SQLite."""
 _MAX_CHARACTERS = 20_000
+_LONGEST_PATTERN = 500
 _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width", "max_width"], ...] = (
     *("min_params", "max_params", "size_px"),
     *("rate_hz", "width", "max_width"),
 )
 
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
-"""The sort keys. ``size_px`` sorts by area."""
+"""The sort keys. ``size_px`` sorts by area. Any metric is a sort key, too, as in ``imagenet-acc1``."""
+
+_METRIC = re.compile(r"(?P<name>[^<>=]+)(?P<relation>>=|<=|>|<|=)\s*(?P<value>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCondition:
+    """A condition on a result, such as ``imagenet-acc1>=80``."""
+
+    name: str
+    """The name of the metric, see :func:`metric_name`."""
+    relation: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> MetricCondition:
+        """Parse a condition. Raises: UsageError."""
+        found = _METRIC.fullmatch(text.strip())
+        if found is None or not metric_name(found["name"]):
+            raise UsageError(
+                f"'{text}' is no condition on a metric. Next: write a metric, a relation (>=, <=, >, <, =) and a "
+                "number, as in imagenet-acc1>=80"
+            )
+        return cls(metric_name(found["name"]), found["relation"], float(found["value"]))
+
+
+def metric_name(*words: str) -> str:
+    """Return the name of a metric on the command line: the words of dataset and metric in small letters.
+
+    ``metric_name("ImageNet", "acc@1")`` is ``imagenet-acc1``.
+    """
+    joined = " ".join(words).lower().replace("@", "")
+    return re.sub(r"[^a-z0-9]+", "-", joined).strip("-")
 
 
 def check_filters(filters: Filters) -> None:
@@ -120,8 +195,12 @@ def check_filters(filters: Filters) -> None:
             raise no_such("filter", name, list(Filters.__annotations__))
     if (modality := filters.get("modality")) is not None:
         check_modality(modality)
+    for condition in filters.get("metric") or ():
+        MetricCondition.parse(condition)
     if (text := filters.get("text")) is not None:
         _check_text(text)
+    if (pattern := filters.get("pattern")) is not None:
+        _check_pattern(pattern)
     for name in _NUMBERS:
         value = filters.get(name)
         for number in value if isinstance(value, tuple) else (value,):
@@ -139,6 +218,24 @@ def _check_text(text: str) -> None:
         )
 
 
+def _check_pattern(pattern: str) -> None:
+    """Raise UsageError for a pattern that can match nothing."""
+    if not isinstance(pattern, str):
+        raise UsageError(f"a pattern of ids is a text such as 'vit*tiny*', not a {type(pattern).__name__}")
+    if not pattern or len(pattern) > _LONGEST_PATTERN:
+        raise UsageError(f"a pattern of ids has 1 to {_LONGEST_PATTERN} characters, not {len(pattern):,}")
+
+
+def glob_of(pattern: str) -> str:
+    """Return a pattern as SQLite's GLOB reads it: in lower case, and with ``^`` for the ``!`` of a set."""
+    return pattern.lower().replace("[!", "[^")
+
+
+def is_glob(pattern: str) -> bool:
+    """Return whether a pattern has a wildcard; otherwise it is a name."""
+    return any(sign in pattern for sign in "*?[")
+
+
 def _short(number: int) -> str:
     return f"{number:,}" if abs(number) < 10**30 else "a number of more than 30 digits"
 
@@ -149,10 +246,8 @@ def check_modality(modality: str) -> None:
         raise no_such("modality", modality, MODALITIES)
 
 
-def check_order(sort: str | None, limit: int | None) -> None:
-    """Raise UsageError for an unknown sort key or a negative limit."""
-    if sort is not None and sort.removeprefix("-") not in SORTS:
-        raise no_such("sort key", sort, SORTS)
+def check_limit(limit: int | None) -> None:
+    """Raise UsageError for a negative limit."""
     if limit is not None and not 0 <= limit <= LARGEST_NUMBER:
         raise UsageError(f"a limit is a number from 0, not {_short(limit)}. The largest is {LARGEST_NUMBER:,}")
 

@@ -241,6 +241,16 @@ class IndexReader:
         return [*names[: limit - 1], *names[limit - 1 :][-1:]]
 
     @_query
+    def ids_ending(self, name: str) -> list[str]:
+        """Return the ids that end with a slash and this name, sorted."""
+        sql = f"SELECT m.id FROM models AS m WHERE substr(m.id, ?) = ? AND {self._visibility.models} ORDER BY m.id"
+        return [found for (found,) in self._database.rows(sql, (-len(name) - 1, f"/{name}"))]
+
+    def has_namespace(self, namespace: str) -> bool:
+        """Return whether a namespace belongs to the user, or to a plugin that is installed or published."""
+        return namespace == USER_NAMESPACE or bool(self._visibility.namespaces_of(namespace))
+
+    @_query
     def similar_ids(self, asked: str, limit: int) -> list[str]:
         """Return ids that share the first letters of a word with a name, the most similar first."""
         sql = (

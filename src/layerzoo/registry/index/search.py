@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from layerzoo.registry.index.query import match, matches
+from layerzoo.registry.index.query import (
+    SORTS,
+    MetricCondition,
+    called,
+    glob_of,
+    match,
+    matches,
+    metric_name,
+    no_such,
+)
 from layerzoo.registry.index.visibility import any_of, listed
+from layerzoo.registry.index.vocabulary import modalities_of
+from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:
     from layerzoo.registry.index.database import Database
@@ -31,17 +43,25 @@ class Entry:
     """Sample rate of the audio that the network receives, in Hz."""
     builder: str | None
     license: str | None
+    tasks: tuple[str, ...]
+    """The tasks that the model was trained for; empty if they are unknown."""
+    trained_on: tuple[str, ...]
+    """The data sets that the weights were trained on, in order; empty if they are unknown."""
+    languages: tuple[str, ...]
+    """The codes of the languages; empty if they are unknown."""
     summary: str
     plugin: str | None
     """The distribution that declares it; None for a user's model."""
     installed: bool
     install: str | None
     """The command that installs it; None if it is installed."""
+    metrics: Mapping[str, Mapping[str, Any]] | None
+    """The results of the weights, by dataset and metric."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name; None if it is unknown."""
-        plain = {name: getattr(self, name) for name in FIELDS}
-        return {**plain, "size_px": None if self.size_px is None else list(self.size_px)}
+        values = ((name, getattr(self, name)) for name in FIELDS)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
 FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
@@ -49,6 +69,11 @@ FIELDS: tuple[str, ...] = tuple(each.name for each in fields(Entry))
 
 _AT_ONCE = 500
 """How many rows are requested in one query."""
+_METRICS = (
+    "SELECT DISTINCT dataset.key, metric.key FROM models, json_each(models.spec, '$.metrics') AS dataset, "
+    "json_each(dataset.value) AS metric WHERE typeof(metric.value) IN ('integer', 'real')"
+)
+"""The datasets and metrics of all models whose values are numbers."""
 _CONDITIONS: dict[Any, str] = {
     "modality": "f.modality = ?",
     "builder": "f.builder = ?",
@@ -60,6 +85,16 @@ _CONDITIONS: dict[Any, str] = {
     "max_width": "f.width <= ?",
 }
 """The SQL condition of each filter with one value."""
+UNDECLARED: dict[str, str] = {
+    "min_params": "f.params IS NULL",
+    "max_params": "f.params IS NULL",
+    "task": "f.tasks IS NULL",
+    "trained_on": "f.trained_on IS NULL",
+    "language": "f.languages IS NULL",
+}
+"""The SQL condition that a model does not declare the value of a filter."""
+_TAGS: dict[Any, str] = {"task": "tasks", "trained_on": "trained_on", "language": "languages"}
+"""The column of each filter by one of several values."""
 
 
 class Selection:
@@ -76,9 +111,17 @@ class Selection:
 
     def __init__(self, database: Database, visibility: Visibility, filters: Filters, views: Sequence[int]) -> None:
         self._database = database
+        heads = (each.head for each in visibility.sources.values())
+        self._defaults = sorted({model for head in heads for model in head["defaults"].values()})
         self._visibility = visibility
         self._text = filters.get("text") or ""
         self._conditions, self._values = _conditions(visibility, filters, views)
+        for text in filters.get("metric") or ():
+            condition = MetricCondition.parse(text)
+            self._conditions += (
+                f" AND {self._metric(condition.name, 'metric', asked=condition.name)} {condition.relation} ?"
+            )
+            self._values.append(condition.value)
 
     def ids(self, sort: str | None = None, limit: int | None = None) -> list[str]:
         """Return the ids."""
@@ -107,24 +150,50 @@ class Selection:
         ((number,),) = self._database.rows(f"SELECT count(*) FROM {tables} WHERE {condition}", values)
         return int(number)
 
-    def count_unsized(self) -> int:
-        """Count the models that declare no number of parameters."""
+    def count_undeclared(self, filter: str) -> int:
+        """Count the models that do not declare the value of a filter, one of ``UNDECLARED``."""
         tables, condition, values = self._question(match(self._text))
-        ((number,),) = self._database.rows(
-            f"SELECT count(*) FROM {tables} WHERE {condition} AND f.params IS NULL", values
-        )
+        sql = f"SELECT count(*) FROM {tables} WHERE {condition} AND {UNDECLARED[filter]}"
+        ((number,),) = self._database.rows(sql, values)
         return int(number)
 
-    def values(self, facet: Literal["builder", "license"]) -> list[str]:
+    def values(self, facet: Literal["builder", "license", "tasks", "trained_on", "languages"]) -> list[str]:
         """Return the distinct values of a facet, sorted."""
         tables, condition, values = self._question(match(self._text))
         sql = f"SELECT DISTINCT f.{facet} FROM {tables} WHERE {condition} AND f.{facet} IS NOT NULL"
-        return sorted(found for (found,) in self._database.rows(sql, values))
+        found = {text for (text,) in self._database.rows(sql, values)}
+        return sorted({value for text in found for value in text.split()} if facet in _TAGS.values() else found)
 
     def _column(self, column: str, sort: str | None, limit: int | None) -> list[Any]:
         if sort is None and (tiers := matches(self._text)):
             return self._ranked(column, tiers, limit)
-        return list(self._queried(column, match(self._text), _order(sort or "id"), limit).values())
+        return list(self._queried(column, match(self._text), self._order(sort or "id"), limit).values())
+
+    def _order(self, sort: str) -> str:
+        """Return the order of a sort key. Raises: UsageError for an unknown one."""
+        key, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
+        if key == "id":
+            return f"f.id {direction}"
+        if key in SORTS:
+            column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
+        else:
+            column = self._metric(key, "sort key", asked=sort)
+        return f"{column} IS NULL, {column} {direction}, f.id"
+
+    def _metric(self, name: str, noun: str, *, asked: str) -> str:
+        """Return the SQL expression of a result. Raises: UsageError for a metric that no model has.
+
+        Args:
+            name: the name of the metric, see :func:`metric_name`.
+            noun: for the message: the kind of the name.
+            asked: for the message: the name as it was given.
+        """
+        known = {metric_name(*each): each for each in self._database.rows(_METRICS)}
+        if (found := known.get(metric_name(name))) is None:
+            raise no_such(noun, asked, [*(SORTS if noun == "sort key" else ()), *sorted(known)])
+        path = "$.metrics" + "".join(f".{json.dumps(word, ensure_ascii=False)}" for word in found)
+        quoted = path.replace("'", "''")
+        return f"(SELECT json_extract(spec, '{quoted}') FROM models WHERE row = f.model)"
 
     def _ranked(self, column: str, tiers: Sequence[Match], limit: int | None) -> list[Any]:
         """Return the matches of one tier after the other, up to the limit, each match once."""
@@ -134,12 +203,35 @@ class Selection:
             if len(found) >= wanted:
                 break
             enough = None if limit is None else limit + len(found)
-            # Matches of ids: the shorter id first. Matches of summaries may be most of the zoo; they keep the order
-            # of their files, which needs no sorting.
-            order = "length(f.id), f.id" if tier.names else "words.rowid"
-            for row, value in self._queried(column, tier, order, enough).items():
+            for row, value in self._queried(column, tier, self._order_of(tier), enough).items():
                 found.setdefault(row, value)
         return list(found.values())[:wanted]
+
+    def _order_of(self, tier: Match) -> str:
+        """Return the SQL order of the matches of a tier.
+
+        Of matching ids, those that begin with the text come first, then models with weights, then default tags
+        and documented checkpoints, which have a short alias, then shorter ids. Matches of summaries may be most
+        of the zoo; they keep the order of their files, which needs no sorting.
+        """
+        if tier.tier == "smallest":
+            meant = ", ".join(f"'{name}'" for name in modalities_of(self._text))
+            other = f"f.modality NOT IN ({meant}), " if meant else ""
+            # A tower of another modality, such as the text tower of a detector, has a colon in its id.
+            return f"{other}instr(f.id, ':') > 0, f.params IS NULL, f.params, f.brevity, f.id"
+        if tier.tier == "any":
+            return "words.rowid"
+        begins = f"instr(' ' || f.called, ' {called(self._text)}') = 0"  # letters and digits, so the quotes are safe
+        return f"{begins}, NOT f.has_weights, instr(f.called, ' ') = 0, f.brevity, f.id"
+
+    def _restricted(self, tier: Match) -> str:
+        """Return a further condition of a tier, in SQL."""
+        if tier.tier == "exact":
+            return f" AND instr(' ' || f.called || ' ', ' {called(self._text)} ') > 0"
+        if tier.tier == "default":
+            ids = ", ".join(f"'{model}'" for model in self._defaults)  # the schema allows no quotes in an id
+            return f" AND f.id IN ({ids})"
+        return ""
 
     def _queried(self, column: str, words: Match | None, order: str, limit: int | None) -> dict[int, Any]:
         """Return a column by the number of its row."""
@@ -158,12 +250,14 @@ class Selection:
         # In a join, the second index would be searched once for each match of the first one.
         matching = [f"{first} MATCH ?"]
         matching += [f"f.row IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)" for table in others]
-        return tables, " AND ".join([*matching, self._conditions]), [*(wanted for _, wanted in asked), *self._values]
+        condition = " AND ".join([*matching, self._conditions]) + self._restricted(words)
+        return tables, condition, [*(wanted for _, wanted in asked), *self._values]
 
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
         sql = (
             "SELECT f.row, m.source, f.id, f.modality, f.params, f.width, f.height_px, f.breadth_px, f.rate_hz, "
-            "f.builder, f.license, m.summary FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
+            "f.builder, f.license, f.tasks, f.trained_on, f.languages, m.summary, json_extract(m.spec, '$.metrics') "
+            "FROM facets AS f JOIN models AS m ON m.row = f.model WHERE f.row"
         )
         return [self._entry(*each) for each in self._by_number(sql, numbers)]
 
@@ -186,7 +280,11 @@ class Selection:
         rate_hz: int | None,
         builder: str | None,
         license: str | None,
+        tasks: str | None,
+        trained_on: str | None,
+        languages: str | None,
         summary: str,
+        metrics: str | None,
     ) -> Entry:
         origin = self._visibility.sources[source].source
         package = self._visibility.package(id.partition("/")[0]) if origin.role == "published" else None
@@ -199,11 +297,19 @@ class Selection:
             rate_hz=rate_hz,
             builder=builder,
             license=license,
+            tasks=_split(tasks),
+            trained_on=_split(trained_on),
+            languages=_split(languages),
             summary=summary,
             plugin=package or origin.distribution,
             installed=origin.role != "published",
             install=f"pip install {package}" if package else None,
+            metrics=None if metrics is None else json.loads(metrics),
         )
+
+
+def _split(values: str | None) -> tuple[str, ...]:
+    return tuple((values or "").split())
 
 
 def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) -> tuple[str, list[Any]]:
@@ -219,10 +325,36 @@ def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) 
         values += [size_px, size_px] if isinstance(size_px, int) else size_px
     if (plugin := filters.get("plugin")) is not None:
         conditions.append(any_of(f"{namespace}/*" for namespace in visibility.namespaces_of(plugin)))
+    for name, column in _TAGS.items():
+        if (wanted := filters.get(name)) is not None:
+            conditions.append(f"instr(' ' || f.{column} || ' ', ?) > 0")
+            values.append(f" {_tag(name, str(wanted))} ")
+    if (pattern := filters.get("pattern")) is not None:
+        condition, several = _named(visibility, pattern)
+        conditions.append(condition)
+        values += several
     return " AND ".join(conditions), values
 
 
-def _order(sort: str) -> str:
-    key, direction = sort.removeprefix("-"), "DESC" if sort.startswith("-") else "ASC"
-    column = "f.height_px * f.breadth_px" if key == "size_px" else f"f.{key}"
-    return f"f.id {direction}" if key == "id" else f"{column} IS NULL, {column} {direction}, f.id"
+def _tag(filter: str, value: str) -> str:
+    """Return the value of a filter by task, training data or language as it is stored."""
+    if filter == "language":
+        from layerzoo.registry.index.vocabulary import language_code
+
+        return language_code(value)
+    return "-".join(value.lower().replace("_", " ").split())
+
+
+def _named(visibility: Visibility, pattern: str) -> tuple[str, list[str]]:
+    """Return the condition that an id or an alias, or the end of one after a slash, matches a pattern."""
+    glob = glob_of(pattern)
+    values = [glob, f"*/{glob}"]
+    aliases = f"""
+        WITH RECURSIVE meant (name) AS (
+            SELECT target FROM aliases
+            WHERE source IN ({visibility.ids}) AND (lower(alias) GLOB ? OR lower(alias) GLOB ?)
+            UNION SELECT a.target FROM aliases AS a
+            JOIN meant ON meant.name IN (a.alias, '{USER_NAMESPACE}/' || a.alias)
+            WHERE a.source IN ({visibility.ids}))
+        SELECT name FROM meant"""
+    return f"(lower(f.id) GLOB ? OR lower(f.id) GLOB ? OR f.id IN ({aliases}))", [*values, *values]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from layerzoo.notices import notify_when_slow
 from layerzoo.registry.format.source import RACY, RegistrySource, stable_fingerprint
 from layerzoo.registry.index.database import Database, from_json
-from layerzoo.registry.index.query import pieces
-from layerzoo.registry.index.visibility import IndexedSource
+from layerzoo.registry.index.query import called, pieces
+from layerzoo.registry.index.visibility import IndexedSource, listed
+from layerzoo.registry.index.vocabulary import SYNONYMS, described
 
 if TYPE_CHECKING:
     from layerzoo.registry.format.compiled import Compiled, Facets
@@ -117,9 +118,9 @@ class Index:
     def _fill(self, row_id: int, stamp: str, compiled: Compiled, read: FacetsReader) -> tuple[str, dict[str, Any]]:
         """Insert the rows of a file. Return its edition and its head."""
         head = {name: getattr(compiled.head, name) for name in compiled.head.__slots__}
-        is_readable = self._insert_rows(row_id, compiled.rows, read)
         pairs = [(row_id, alias, target) for alias, target in compiled.head.aliases.items()]
-        self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", pairs)
+        self._database.write_many("INSERT INTO aliases VALUES (?, ?, ?)", pairs)  # first: models are found by them
+        is_readable = self._insert_rows(row_id, compiled.rows, read)
         # A file that could not be read may be readable later, or by another user, without a change of the file.
         edition = os.urandom(8).hex()
         values = (stamp if is_readable else RACY, edition, json.dumps(head), row_id)
@@ -158,6 +159,7 @@ class Index:
 
     def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
+        aliases = self._aliases_of(models)
         facets, words = [], []
         for row, each in enumerate(models, start=last + 1):
             is_ = each.facets
@@ -166,13 +168,33 @@ class Index:
                     *(row, scope, each.row, each.id, is_.modality, is_.builder, is_.license, is_.params, is_.width),
                     *(is_.size_px or (None, None)),
                     is_.rate_hz,
+                    *(" ".join(values) or None for values in (is_.tasks, is_.trained_on, is_.languages)),
+                    " ".join(map(called, names := (each.id, *aliases.get(each.row, ())))),
+                    min(map(len, names)),
+                    is_.has_weights,
                 )
             )
-            facts = f"{is_.modality} {is_.builder or ''} {is_.license or ''}"
-            words.append((row, *(" ".join(pieces(text)) for text in (each.id, each.summary, facts))))
-        self._database.write_many(f"INSERT INTO facets VALUES ({', '.join('?' * 12)})", facets)
-        self._database.write_many("INSERT INTO words (rowid, id, summary, facts) VALUES (?, ?, ?, ?)", words)
-        self._database.write_many("INSERT INTO names (rowid, id) VALUES (?, ?)", [row[:2] for row in words])
+            facts = (
+                f"{is_.modality} {SYNONYMS.get(is_.modality, '')} {is_.builder or ''} {is_.license or ''} "
+                f"{' '.join(is_.trained_on)} {described(is_.languages)}"
+            )
+            texts = (each.id, " ".join(names[1:]), " ".join(is_.tasks), each.summary, facts)
+            words.append((row, *(" ".join(pieces(text)) for text in texts)))
+        self._database.write_many(f"INSERT INTO facets VALUES ({', '.join('?' * 18)})", facets)
+        columns = "rowid, id, aliases, tasks, summary, facts"
+        self._database.write_many(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?, ?)", words)
+        self._database.write_many("INSERT INTO names (rowid, id, aliases) VALUES (?, ?, ?)", [row[:3] for row in words])
+
+    def _aliases_of(self, models: list[IndexedModel]) -> dict[int, list[str]]:
+        """Return the aliases that the file of each model declares for it, by the number of the model's row."""
+        sql = (
+            "SELECT m.row, a.alias FROM models AS m JOIN aliases AS a ON a.target = m.id AND a.source = m.source "
+            f"WHERE m.row IN ({listed(each.row for each in models)}) ORDER BY a.alias"
+        )
+        found: dict[int, list[str]] = {}
+        for row, alias in self._database.rows(sql):
+            found.setdefault(row, []).append(alias)
+        return found
 
     def _clear(self, source: int) -> None:
         models = "SELECT row FROM models WHERE source = ?"

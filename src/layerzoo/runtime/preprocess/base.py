@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
-from layerzoo.media.samples import samples
+from layerzoo.media.samples import Samples, samples
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.spec import Modality
@@ -49,6 +49,10 @@ class Preprocessor(ABC):
     """Number of tokens that the chunks of a long text share; None without chunks."""
     sequence_axis = "token"
     """Name of the axis of a sequence in this modality."""
+
+    def samples(self, inputs: Any, **options: Any) -> Samples:
+        """Return the samples that the inputs name. Options, errors: :func:`layerzoo.media.samples.samples`."""
+        return samples(inputs, self.modality, **options)
 
     @abstractmethod
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
@@ -85,7 +89,7 @@ class Preprocessor(ABC):
         batch.
         """
         rows: list[InputRow] = []
-        for sample in samples(inputs, self.modality):
+        for sample in self.samples(inputs):
             if isinstance(sample, SampleError):
                 raise sample
             rows.extend(self.rows(sample.source).rows)

@@ -108,6 +108,12 @@ class ImagePreprocessor(Preprocessor):
 
     def _ready(self, tensor: Any) -> NDArray[np.float32]:
         """Check the shape of a tensor of the caller, which counts as preprocessed."""
+        if not tensor.is_floating_point():
+            raise SampleError(
+                "tensor",
+                f"a tensor of {str(tensor.dtype).removeprefix('torch.')} is not preprocessed. For the pixels of an "
+                "image, declare its axes, as in layout='NCHW'",
+            )
         array = as_float32(tensor)
         if array.ndim != 3 or array.shape[0] != 3:
             raise SampleError("tensor", f"a preprocessed image is (3, height, width), and this is {array.shape}")

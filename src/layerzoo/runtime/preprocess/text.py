@@ -14,7 +14,7 @@ import numpy as np
 from layerzoo.errors import SampleError
 from layerzoo.media import text
 from layerzoo.media.decoder import IN_PROCESS, Decoder
-from layerzoo.media.prompts import Prompt, choose_prompt
+from layerzoo.media.prompts import KnowsPrompts, Prompt, choose_prompt
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, is_tensor
@@ -55,6 +55,12 @@ class TextPreprocessor(Preprocessor):
         made = TextPreprocessor(self.declared, self._tokenizer, overlap=shared)
         made.prompt = self.prompt
         return made
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """The names of the model's prompts; empty if it has none."""
+        known = self._tokenizer.prompts if isinstance(self._tokenizer, KnowsPrompts) else None
+        return () if known is None else tuple(name for name, prompt in known.texts.items() if prompt)
 
     def prompted(self, prompt: str, *, model: str) -> TextPreprocessor:
         """Return the same preprocessing with another prompt before every text.

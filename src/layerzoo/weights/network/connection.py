@@ -83,18 +83,40 @@ def translated(label: str, *, is_on_hub: bool = True) -> Iterator[None]:
         # The hub's own wrapping of whatever went wrong when it was asked about a file.
         if isinstance(cause := error.__cause__, hub.HfHubHTTPError):
             raise _of_hub(label, cause) from cause
-        raise ConnectionFailedError(f"{label} is not available now: {cause or error}. {TRY_LATER}") from error
+        raise ConnectionFailedError(_failure(label, cause or error)) from error
     except httpx2.TooManyRedirects as error:
         raise ServerError(f"{label}: the server sends those who ask for it in circles. {TRY_LATER}") from error
     except httpx2.InvalidURL as error:
         raise ServerError(f"{label} redirects to an invalid address: {error}") from error
     except httpx2.HTTPError as error:
-        message = str(error) or type(error).__name__
-        raise ConnectionFailedError(f"{label} is not available now: {message}. {TRY_LATER}") from error
+        raise ConnectionFailedError(_failure(label, error)) from error
     except hub.HFValidationError as error:
         raise WeightsError(f"{label} is not a repository of the hub: {error}") from error
     except OSError as error:
         raise _of_disk(label, error) from error
+
+
+def unreached_host(error: BaseException) -> str | None:
+    """Return the host to which no connection could be opened; None if an error is another one."""
+    import httpx2
+
+    if not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return None
+    try:
+        return error.request.url.netloc.decode("ascii", "replace")
+    except RuntimeError:  # raised without its request
+        return "the server"
+
+
+def cannot_reach(host: str, label: str) -> str:
+    """Return the message for a host to which no connection could be opened."""
+    return f"Cannot reach {host}. Check your connection. {label} is not on this machine"
+
+
+def _failure(label: str, error: BaseException) -> str:
+    if (host := unreached_host(error)) is not None:
+        return cannot_reach(host, label)
+    return f"{label} is not available now: {str(error) or type(error).__name__}. {TRY_LATER}"
 
 
 def _of_hub(label: str, error: Any) -> LayerzooError:

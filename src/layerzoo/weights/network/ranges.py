@@ -18,11 +18,13 @@ from layerzoo.weights.network.connection import (
     MAY_PASS,
     TRIES,
     TRY_LATER,
+    cannot_reach,
     pause,
     require_connection,
     stated_pause_s,
     timeout_s,
     translated,
+    unreached_host,
 )
 from layerzoo.weights.spans import Span
 
@@ -56,9 +58,16 @@ class RangesIgnoredError(Exception):
     """A server answered a request for some bytes with all bytes, or with other ones."""
 
 
-def web_endpoint(url: str) -> Endpoint:
-    """Return the endpoint of a link."""
-    return Endpoint(url, url, {}, is_on_hub=False)
+def web_endpoint(url: str, mirror: str | None = None) -> Endpoint:
+    """Return the endpoint of a link.
+
+    Args:
+        url: the link.
+        mirror: the address that the file is fetched from; None or the link itself without a mirror.
+    """
+    if mirror is None or mirror == url:
+        return Endpoint(url, url, {}, is_on_hub=False)
+    return Endpoint(mirror, f"{url} (mirror: {mirror})", {}, is_on_hub=False)
 
 
 def size_of(endpoint: Endpoint) -> int:
@@ -198,13 +207,22 @@ def _chunks(response: httpx2.Response) -> Iterator[bytes]:
 
 
 class _PassingError(Exception):
-    """A temporary failure. cost: the number of TRIES that it counts as."""
+    """A temporary failure. cost: the number of TRIES that it counts as. host: one that cannot be reached."""
 
-    def __init__(self, reason: str, *, status: int | None = None, pause_s: float | None = None, cost: int = 1) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        pause_s: float | None = None,
+        cost: int = 1,
+        host: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.pause_s = pause_s
         self.cost = cost
+        self.host = host
 
 
 @contextlib.contextmanager
@@ -242,7 +260,7 @@ def answer_of(endpoint: Endpoint, method: str, headers: Mapping[str, str]) -> It
             raise ConnectionFailedError(
                 f"{endpoint.label}: the server cannot prove who it is: {error}. {advice}"
             ) from error
-        raise _PassingError(str(error) or type(error).__name__) from error
+        raise _PassingError(str(error) or type(error).__name__, host=unreached_host(error)) from error
     except (httpx2.TooManyRedirects, httpx2.InvalidURL):
         with translated(endpoint.label):
             raise
@@ -296,6 +314,8 @@ def _wait_or_give_up(endpoint: Endpoint, error: _PassingError, failures: int) ->
         pause(failures, error.pause_s)
         return
     kind = {None: ConnectionFailedError, 429: RateLimitedError}.get(error.status, ServerError)
+    if error.host is not None:
+        raise ConnectionFailedError(cannot_reach(error.host, endpoint.label)) from error
     times = f", {failures} times in a row" if error.cost == 1 else ""
     raise kind(f"{endpoint.label} is not available now: {error}{times}. {TRY_LATER}") from error
 

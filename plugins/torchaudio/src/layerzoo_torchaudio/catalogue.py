@@ -1,0 +1,101 @@
+"""Every pipeline of torchaudio and every front end, as lines of a catalogue."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torchaudio import pipelines
+from torchaudio.pipelines import RNNTBundle, SourceSeparationBundle, Tacotron2TTSBundle, Wav2Vec2Bundle
+
+from layerzoo_torchaudio.front_ends import FRONT_ENDS
+from layerzoo_torchaudio.names import model_of
+from layerzoo_torchaudio.synthesis import PHONEMES, takes_phonemes
+
+_BASE_URL = "https://download.pytorch.org/torchaudio/"
+_LICENCES = (
+    ("MIT License", "mit"),
+    ("CC BY-NC 4.0", "cc-by-nc-4.0"),
+    ("CC-BY-NC 4.0", "cc-by-nc-4.0"),
+    ("Attribution Non Commercial 4.0", "cc-by-nc-4.0"),
+    ("Attribution 4.0 International", "cc-by-4.0"),
+)
+"""What the documentation of a pipeline says, and its identifier of SPDX."""
+Row = dict[str, Any]
+
+
+def names() -> list[str]:
+    """Return the name of every pipeline, in the library's order."""
+    return [name for name in pipelines.__all__ if not isinstance(getattr(pipelines, name), type)]
+
+
+def models() -> dict[str, list[Row]]:
+    """Return one model for each pipeline and front end, by its name."""
+    rows = {name: [_pipeline(name)] for name in names()}
+    return rows | {name: [_front_end(name)] for name in FRONT_ENDS}
+
+
+def _pipeline(name: str) -> Row:
+    bundle: Any = getattr(pipelines, name)
+    is_text = isinstance(bundle, Tacotron2TTSBundle)
+    row: Row = {
+        "id": name,
+        "aliases": [name.lower()],
+        "modality": "text" if is_text else "audio",
+        "builder": "torchaudio",
+        "args": {"name": name},
+        "summary": _summary(bundle),
+        "license": _licence(bundle),
+        "weights": _weights(bundle),
+    }
+    if is_text and takes_phonemes(bundle):
+        row["unusable"] = PHONEMES
+    else:
+        row["preprocess"] = dict(model_of(name, row["args"]).preprocess)
+    return {key: value for key, value in row.items() if value}
+
+
+def _front_end(name: str) -> Row:
+    model = model_of(name, {"name": name})
+    return {
+        "id": name,
+        "modality": "audio",
+        "builder": "torchaudio",
+        "args": {"name": name},
+        "summary": f"{FRONT_ENDS[name][1]}, without weights",
+        "preprocess": dict(model.preprocess),
+        "default": dict(model.default),
+    }
+
+
+def _summary(bundle: Any) -> str:
+    """Return the first sentence of the library's documentation."""
+    documentation = re.sub(r"\s+", " ", bundle.__doc__ or "")
+    documentation = re.sub(r"(using approach|as) described in( and| :cite:`[^`]*`)+", "", documentation)
+    documentation = re.sub(r":cite:`[^`]*`|:py:\w+:`~?[\w.]*\.|:\w+:`~?", "", documentation)
+    sentence = documentation.split(". ")[0].split(" Please refer")[0]
+    plain = re.sub(r"[`*\"]|\(\s*\)", "", sentence)
+    return re.sub(r"\s+([,.)])|\(\s+", lambda match: match[0].strip(), re.sub(r"\s+", " ", plain)).strip().rstrip(".")
+
+
+def _licence(bundle: Any) -> str | None:
+    documentation = re.sub(r"\s+", " ", bundle.__doc__ or "")
+    return next((licence for words, licence in _LICENCES if words in documentation), None)
+
+
+def _weights(bundle: Any) -> Row:
+    """Return where the library downloads the weights of a pipeline. It states no digest of them."""
+    files = {}
+    if isinstance(bundle, Wav2Vec2Bundle):
+        address = bundle._path if bundle._path.startswith("https") else f"models/{bundle._path}"
+    elif isinstance(bundle, SourceSeparationBundle):
+        address = bundle._model_path
+    elif isinstance(bundle, RNNTBundle):
+        address = bundle._rnnt_path
+        files = {bundle._global_stats_path.rpartition("/")[2]: _BASE_URL + bundle._global_stats_path}
+    elif isinstance(bundle, Tacotron2TTSBundle):
+        address = f"models/{bundle._tacotron2_path}"
+    else:
+        address = f"models/{bundle._path}"
+    source = address if address.startswith("https") else _BASE_URL + address
+    return {"source": source, "lock": True, **({"files": files} if files else {})}

@@ -1,0 +1,85 @@
+"""Every architecture of torchvision and its weights, as lines of a catalogue."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from math import isfinite
+from typing import Any
+
+from torchvision.models import WeightsEnum, get_model_builder
+
+from layerzoo_torchvision.arguments import Arguments, architectures, weights_of
+from layerzoo_torchvision.preprocess import preprocess_of
+
+_DATASETS = {"imagenet-1k": "imagenet"}
+"""Shorter names of datasets. Others are used as torchvision writes them, in small letters."""
+_HASH = re.compile(r"[-_]([0-9a-f]{8,64})\.pth$")
+_QUANTIZED = (
+    "its layers compute with 8-bit integers, in fused modules of torch.ao.quantization that a trace without values "
+    "cannot run. Next: {base}, the same architecture in float32"
+)
+
+
+def models() -> dict[str, list[dict[str, Any]]]:
+    """Return the models of each architecture, with its default weights first."""
+    return {name: [_model(name, each) for each in weights_of(name)] for name in architectures()}
+
+
+def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
+    """Return the line of an architecture with some weights."""
+    name = f"{architecture}.{weights.name}"
+    arguments = Arguments(architecture, weights)
+    is_default = weights is weights_of(architecture)[0]
+    row = {
+        "id": name,
+        "aliases": [architecture] if is_default else [],
+        "modality": "video" if arguments.kind == "video" else "vision",
+        "builder": "torchvision",
+        "args": {"name": name},
+        "summary": _summary(architecture),
+        "license": weights.meta.get("license"),
+        "weights": _source(weights),
+        "metrics": metrics_of(weights),
+    }
+    if arguments.kind == "quantization":
+        row |= {"unusable": _QUANTIZED.format(base=f"torchvision/{architecture.removeprefix('quantized_')}")}
+    else:
+        row |= {"preprocess": preprocess_of(arguments)}
+    return {key: value for key, value in row.items() if value}
+
+
+def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
+    """Return the results that torchvision states for some weights, by dataset and metric.
+
+    The entry ``training`` has the number of classes and the address of the recipe.
+    """
+    results = {
+        _DATASETS.get(_word(dataset), _word(dataset)): {
+            _word(metric): value for metric, value in values.items() if isfinite(value)
+        }
+        for dataset, values in weights.meta["_metrics"].items()
+    }
+    training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
+    stated = {**results, "training": {key: value for key, value in training.items() if value}}
+    return {dataset: values for dataset, values in stated.items() if values}
+
+
+def _word(text: str) -> str:
+    """Return a name in small letters, for example ``acc1`` for ``acc@1`` and ``box-map`` for ``box_map``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("@", "")).strip("-")
+
+
+def _source(weights: WeightsEnum) -> dict[str, str]:
+    """Return the address of a checkpoint, with the digits of its sha256 that its name ends in."""
+    stated = _HASH.search(weights.url)
+    return {"source": weights.url, **({"sha256_prefix": stated[1]} if stated else {})}
+
+
+def _summary(architecture: str) -> str:
+    """Return the first sentence of the documentation of an architecture, without markup."""
+    paragraph = (inspect.getdoc(get_model_builder(architecture)) or "").split("\n\n")[0]
+    text = re.sub(r"\s+", " ", paragraph.split(".. ")[0]).strip()
+    text = re.sub(r"`+([^`<]*?)\s*(<[^>]*>)?`+_*", r"\1", text)
+    text = re.sub(r"^(Constructs?|Builds?|Instantiates?)( an?| the)? ", "", text)
+    return re.split(r"(?<=\w)\.( |$)", text)[0].removesuffix(".")

@@ -1,0 +1,268 @@
+"""A model as an embedding function, in the forms that sentence-transformers, LangChain and Chroma call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from layerzoo.runtime import Backbone
+    from layerzoo.spec import ModelSpec
+
+FloatArray = NDArray[np.float32]
+
+_QUERY_PROMPTS = ("query",)
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""The names of prompts, in the order in which sentence-transformers looks for them."""
+
+
+class Embedder:
+    """A loaded model that turns each input into one vector.
+
+    It is an ``Embeddings`` of LangChain, an ``EmbeddingFunction`` of Chroma, and has the ``encode`` of
+    sentence-transformers. A model with prompts gets its prompt named ``query`` before queries, and that named
+    ``document``, ``passage`` or ``corpus`` before documents.
+
+    >>> embedder = layerzoo.Embedder("toy/next-word")
+    >>> embedder.encode(["the cat", "milk"]).shape
+    (2, 3)
+    >>> embedder.embed_query("milk")
+    [-1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        model: str | ModelSpec | Backbone,
+        *,
+        layer: str | None = None,
+        pool: str | None = None,
+        normalize: bool = False,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: an id, a spec, or a loaded backbone of one layer.
+            layer: the layer, by name or selector; None for the model's default.
+            pool: the pooling; None for the model's default.
+            normalize: divide every vector by its length.
+            batch_size: rows in one forward pass; by default as :func:`layerzoo.extract` chooses it.
+            options: ``weights``, ``device``, ``precision`` and ``trust_declaration`` of :func:`layerzoo.load`.
+        Raises: as :func:`layerzoo.load`; UsageError for several layers, and for a layer without a vector per sample.
+
+        >>> layerzoo.Embedder("toy/next-word", layer="head", normalize=True).width
+        8
+        """
+        from layerzoo.runtime import Backbone, load
+
+        if isinstance(model, Backbone):
+            if options:
+                raise UsageError(f"{', '.join(sorted(options))} belong to load(): this backbone is loaded already")
+            self._backbone = model
+        else:
+            self._backbone = load(model, layer=layer, pool=pool, **options)
+        pools = self._backbone.select_pools(layer, pool)
+        if len(pools) != 1:
+            raise UsageError(
+                f"an Embedder has one vector per input, and {len(pools)} layers were chosen: {', '.join(pools)}"
+            )
+        if "none" in pools.values():
+            raise UsageError("an Embedder has one vector per input; pool='none' keeps all positions")
+        self._request: dict[str, Any] = {"layer": list(pools), "pool": pools, "normalize": normalize}
+        self._batch_size = batch_size
+        self._config = {"layer": layer, "pool": pool, "normalize": normalize, "batch_size": batch_size, **options}
+        self._width: int | None = None
+
+    @property
+    def backbone(self) -> Backbone:
+        """The loaded network.
+
+        >>> layerzoo.Embedder("toy/next-word").backbone.spec.id
+        'toy/next-word'
+        """
+        return self._backbone
+
+    @property
+    def width(self) -> int:
+        """The number of features of a vector. A vector is computed if the declaration does not state it.
+
+        >>> layerzoo.Embedder("toy/next-word").width
+        3
+        """
+        if self._width is None:
+            from layerzoo.pooling import width
+
+            ((layer, pool),) = self._request["pool"].items()
+            declared = {each.name: each for each in self._backbone.layers}[layer]
+            self._width = width(pool, declared)
+            if self._width is None:
+                raise UsageError(f"the number of features of {self._backbone.spec.id}, layer {layer}, is unknown")
+        return self._width
+
+    @overload
+    def encode(self, inputs: str, *, prompt: str | None = None, batch_size: int | None = None) -> FloatArray: ...
+    @overload
+    def encode(
+        self, inputs: Iterable[Any], *, prompt: str | None = None, batch_size: int | None = None
+    ) -> FloatArray: ...
+    def encode(self, inputs: Any, *, prompt: str | None = None, batch_size: int | None = None) -> FloatArray:
+        """Return a vector for each input.
+
+        Args:
+            inputs: a list of texts, or of images, audio clips or videos in any form that :func:`layerzoo.extract`
+                takes. For a text model, a single text is one input, as in sentence-transformers.
+            prompt: the name of a prompt of the model, or a text before every text; None for the model's default.
+            batch_size: rows in one forward pass.
+        Returns: (n, width) float32 in the order of the inputs; (width,) for a single text.
+        Raises: as :func:`layerzoo.extract`: an input that cannot be used is an error, never a missing row.
+
+        >>> layerzoo.Embedder("toy/next-word").encode(["the cat"])
+        array([[0.5, 1. , 0.5]], dtype=float32)
+        """
+        if isinstance(inputs, str) and self._backbone.spec.modality == "text":
+            return np.asarray(self.encode([inputs], prompt=prompt, batch_size=batch_size)[0], dtype=np.float32)
+        from layerzoo.runtime import extract
+
+        listed = inputs if isinstance(inputs, str | os.PathLike) else _listed(inputs)
+        if isinstance(listed, list) and not listed:
+            return np.empty((0, self.width), dtype=np.float32)
+        options = {**self._request, "batch_size": batch_size or self._batch_size, "prompt": prompt}
+        values: FloatArray = extract(self._backbone, listed, **options).values
+        return values
+
+    def embed_documents(self, texts: Sequence[Any]) -> list[list[float]]:
+        """Return the vectors of documents as lists of numbers, as LangChain expects them.
+
+        Args:
+            texts: a list of texts, or of inputs of the model's modality.
+        Returns: one list of ``width`` numbers for each.
+
+        >>> layerzoo.Embedder("toy/next-word").embed_documents(["milk", "meat"])
+        [[-1.0, 0.0, 1.0], [-1.0, 0.0, -1.0]]
+        """
+        vectors: list[list[float]] = self.encode(list(texts), prompt=self.prompt_for("document")).tolist()
+        return vectors
+
+    @overload
+    def embed_query(self, input: str) -> list[float]: ...
+    @overload
+    def embed_query(self, input: Sequence[Any]) -> list[FloatArray]: ...
+    def embed_query(self, input: str | Sequence[Any]) -> list[float] | list[FloatArray]:
+        """Return the vector of a query.
+
+        Args:
+            input: a text, as LangChain passes it, or a list of inputs, as Chroma does.
+        Returns: ``width`` numbers for a text; for a list, an array (width,) for each input.
+
+        >>> layerzoo.Embedder("toy/next-word").embed_query(["milk"])
+        [array([-1.,  0.,  1.], dtype=float32)]
+        """
+        if isinstance(input, str):
+            numbers: list[float] = self.encode([input], prompt=self.prompt_for("query"))[0].tolist()
+            return numbers
+        return list(self.encode(list(input), prompt=self.prompt_for("query")))
+
+    def __call__(self, input: Sequence[Any]) -> list[FloatArray]:
+        """Return the vector (width,) of each document, as Chroma expects them.
+
+        >>> layerzoo.Embedder("toy/next-word")(["meat"])
+        [array([-1.,  0., -1.], dtype=float32)]
+        """
+        return list(self.encode(list(input), prompt=self.prompt_for("document")))
+
+    def prompt_for(self, role: Literal["query", "document"]) -> str | None:
+        """Return the name of the model's prompt for queries or documents; None if it has none.
+
+        >>> layerzoo.Embedder("toy/next-word").prompt_for("query")
+        """
+        known = getattr(self._backbone.preprocess, "prompt_names", ())
+        names = _QUERY_PROMPTS if role == "query" else _DOCUMENT_PROMPTS
+        return next((name for name in names if name in known), None)
+
+    def __repr__(self) -> str:
+        return f"<Embedder {self._backbone.spec.id}, layer {', '.join(self._request['layer'])}>"
+
+    # ------------------------------------------------------------ the protocol of Chroma
+
+    @staticmethod
+    def name() -> str:
+        """Return the name under which Chroma stores this kind of embedding function.
+
+        >>> layerzoo.Embedder.name()
+        'layerzoo'
+        """
+        return "layerzoo"
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which :meth:`build_from_config` makes the same embedder.
+
+        >>> layerzoo.Embedder("toy/next-word").get_config()["model"]
+        'toy/next-word'
+        """
+        return {
+            "model": self._backbone.spec.id,
+            **{name: value for name, value in self._config.items() if value is not None},
+        }
+
+    @classmethod
+    def build_from_config(cls, config: dict[str, Any]) -> Self:
+        """Make an embedder from the result of :meth:`get_config`.
+
+        >>> layerzoo.Embedder.build_from_config({"model": "toy/next-word"}).width
+        3
+        """
+        return cls(**config)
+
+    def is_legacy(self) -> bool:
+        """Return False: Chroma can store the configuration.
+
+        >>> layerzoo.Embedder("toy/next-word").is_legacy()
+        False
+        """
+        return False
+
+    def default_space(self) -> Literal["cosine"]:
+        """Return the distance by which Chroma compares the vectors.
+
+        >>> layerzoo.Embedder("toy/next-word").default_space()
+        'cosine'
+        """
+        return "cosine"
+
+    def supported_spaces(self) -> list[str]:
+        """Return the distances that Chroma may use.
+
+        >>> layerzoo.Embedder("toy/next-word").supported_spaces()
+        ['cosine', 'l2', 'ip']
+        """
+        return ["cosine", "l2", "ip"]
+
+    def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
+        """Refuse another model for a collection that has vectors of this one.
+
+        Args:
+            old_config: the stored configuration.
+            new_config: the requested one.
+        Raises: UsageError if the vectors would differ.
+
+        >>> layerzoo.Embedder("toy/next-word").validate_config_update({"model": "a"}, {"model": "a", "batch_size": 2})
+        """
+        changed = [
+            name for name in ("model", "layer", "pool", "weights") if old_config.get(name) != new_config.get(name)
+        ]
+        if changed:
+            raise UsageError(f"the vectors of this collection were made with another {', '.join(changed)}")
+
+
+def _listed(inputs: Any) -> Any:
+    """Return the values of an array or column of texts as a list; other inputs are returned as they are."""
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OUS":
+        return inputs.tolist()
+    return list(inputs) if isinstance(inputs, tuple) else inputs

@@ -1,0 +1,60 @@
+"""The provenance of features that several runs computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from layerzoo.errors import UsageError
+
+_SAME = ("model", "layers", "pooling", "normalize", "prompt", "special_tokens", "image_pooling")
+"""Parts of a provenance that decide which features a layer has. Rows that differ in them do not fit in one table."""
+_RECORDED = ("weights", "preprocess", "precision", "dtype", "device", "versions", "args", "local_files")
+"""Parts in which runs may differ. Every distinct run is then recorded."""
+OTHER_RUNS = "other_runs"
+"""The key for the provenance of the runs after the first."""
+
+
+def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the provenance of the samples of two runs, one after the other.
+
+    It is that of the first run; a run that differs in its versions, device or precision is added under ``other_runs``.
+    Raises: UsageError when the runs differ in the model, its weights, a layer's module, the pooling or the prompt.
+    """
+    if not first or not other or first is other:
+        return first or other
+    for name, one, two in _differences(first, other):
+        raise UsageError(
+            f"these samples come from different runs, which differ in {name}: {one}, then {two}. To put the layers of "
+            "several runs side by side, use Features.merge"
+        )
+    runs = [first, *first.get(OTHER_RUNS, ())]
+    added = [
+        run for run in (_alone(other), *other.get(OTHER_RUNS, ())) if all(_is_unlike(run, known) for known in runs)
+    ]
+    return {**first, OTHER_RUNS: [*runs[1:], *added]} if added else first
+
+
+def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in _SAME:
+        if name in first and name in other and first[name] != other[name]:
+            yield name, first[name], other[name]
+    one, two = _weights(first), _weights(other)
+    if one is not None and two is not None and one != two:
+        yield "weights", one, two
+
+
+def _weights(provenance: Mapping[str, Any]) -> Any:
+    """Return what identifies the weights of a run: their digests, else their source; None where it is unknown."""
+    weights = provenance.get("weights")
+    if not isinstance(weights, Mapping):
+        return weights
+    return weights.get("sha256") or weights.get("source")
+
+
+def _is_unlike(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    return any(one.get(name) != two.get(name) for name in _RECORDED)
+
+
+def _alone(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in provenance.items() if name != OTHER_RUNS}
