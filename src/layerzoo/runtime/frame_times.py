@@ -26,6 +26,8 @@ from layerzoo.spec import Layer
 FloatArray = NDArray[np.float32]
 
 _IMPULSES = 24
+_LONGER = 5
+"""How many times as long the clip is that shows the distance of two frames."""
 _LOUD = 0.1
 """Share of the largest response from which a frame counts as responding to an impulse."""
 
@@ -60,7 +62,7 @@ def frame_grids(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Frame
         return {}
     samples = preprocess.usual_samples
     batch = preprocess.silence(samples)
-    with _Recorder() as recorder:
+    with _StepRecorder() as recorder:
         activations = backbone.activations(batch)
     steps, extractor = recorder.steps, None
     rate_hz = preprocess.declared.sample_rate_hz
@@ -71,9 +73,9 @@ def frame_grids(backbone: Backbone, pools: Mapping[str, str]) -> dict[str, Frame
         frames = count - prefix - (layer.suffix_tokens or 0)
         declared = preprocess.declared.frame_hop_samples
         if declared is not None and frames_of(samples, declared) == frames:
-            centres = _Positions(frames, (declared[0] - 1) / 2, declared[1])
+            centres = _SampleGrid(frames, (declared[0] - 1) / 2, declared[1])
         else:
-            extractor = extractor or _extractor_frames(preprocess, samples)
+            extractor = extractor or _extractor_frames(preprocess, batch.total)
             centres = _followed(extractor, steps, frames)
         grids[layer.name] = FrameGrid(centres.first / rate_hz, centres.hop / rate_hz, prefix)
     return grids
@@ -84,7 +86,7 @@ def _time_axis(layer: Layer) -> int | None:
     return axis if axis is not None and "time" in (layer.axes or ()) else None
 
 
-class _Positions(NamedTuple):
+class _SampleGrid(NamedTuple):
     """Positions on a regular grid. length: their number; first, hop: in audio samples."""
 
     length: int
@@ -102,30 +104,32 @@ class _Step(NamedTuple):
     left: int
 
 
-def _followed(start: _Positions, steps: Sequence[Sequence[_Step]], count: int) -> _Positions:
+def _followed(start: _SampleGrid, steps: Sequence[Sequence[_Step]], count: int) -> _SampleGrid:
     """Follow the positions of a network's input through its operations, to a layer with ``count`` of them.
 
     Of two branches that shorten the input equally, the one with the smaller kernel counts. If the operations do not
     lead to the layer, its positions are the centres of equal parts of the input.
     """
-    at, origin, taken = start, start, 0
+    at, origin, taken = start, start, 0  # origin: before the last operation that sees several positions
     for step in (step for alternatives in steps for step in alternatives):
-        if at.length == count:
-            break
-        if step.before == at.length and step.after != at.length:
-            origin, taken = at, step.kernel
-        elif not (step.before == origin.length and step.after == at.length and 0 < step.kernel < taken):
+        is_there = at.length == count
+        if step.before == at.length and step.after != at.length and not is_there:
+            source = at
+        elif step.before == origin.length and step.after == at.length and 1 < step.kernel < taken:
+            source = origin
+        else:
             continue
-        taken = step.kernel
-        first = origin.first + ((step.kernel - 1) / 2 - step.left) * origin.hop
-        at = _Positions(step.after, first, origin.hop * step.stride)
+        if step.kernel > 1:
+            origin, taken = source, step.kernel
+        first = source.first + ((step.kernel - 1) / 2 - step.left) * source.hop
+        at = _SampleGrid(step.after, first, source.hop * step.stride)
     if at.length == count:
         return at
     hop = start.length * start.hop / max(1, count)
-    return _Positions(count, start.first - start.hop / 2 + hop / 2, hop)
+    return _SampleGrid(count, start.first - start.hop / 2 + hop / 2, hop)
 
 
-class _Recorder(TorchDispatchMode):
+class _StepRecorder(TorchDispatchMode):
     """Record the operations that move along an axis."""
 
     def __init__(self) -> None:
@@ -219,31 +223,43 @@ _READERS: Mapping[str, Callable[[Sequence[Any], Tensor], Iterator[_Step]]] = {
 """Operation of torch's aten library → its steps."""
 
 
-def _extractor_frames(preprocess: AudioPreprocessor, samples: int) -> _Positions:
+def _extractor_frames(preprocess: AudioPreprocessor, samples: int) -> _SampleGrid:
     """Return where the positions of the network's main input are in the audio.
 
     Waveforms have a position for each sample. The frames of a spectrogram respond to an impulse where they are: the
     positions of several impulses are compared with the centres of the frames that respond.
     """
 
-    def frames(waveform: FloatArray) -> FloatArray:
-        row = preprocess.row_of(waveform)
-        array: FloatArray = np.asarray(next(iter(row.inputs.values())), np.float32)
-        return np.moveaxis(array, int(np.argmax(array.shape)), 0).reshape(max(array.shape), -1)
-
-    def silence() -> FloatArray:
-        return np.zeros(samples if channels == 1 else (samples, channels), np.float32)
-
     channels = preprocess.declared.channels
-    silent = frames(silence())
-    count = len(silent)
-    even = _Positions(count, (samples / count - 1) / 2, samples / count)
+
+    def inputs(waveform: FloatArray) -> FloatArray:
+        return np.asarray(next(iter(preprocess.row_of(waveform).inputs.values())), np.float32)
+
+    def silence(length: int) -> FloatArray:
+        return np.zeros(length if channels == 1 else (length, channels), np.float32)
+
+    array = inputs(silence(samples))
+    if preprocess.declared.pad == "window":
+        axis, hop = int(np.argmax(array.shape)), samples / max(array.shape)  # more frames than frequency bands
+    else:
+        longer = inputs(silence(_LONGER * samples)).shape
+        axis = next((at for at, size in enumerate(array.shape) if size != longer[at]), array.ndim - 1)
+        hop = (_LONGER - 1) * samples / max(1, longer[axis] - array.shape[axis])
+    count = array.shape[axis]
     if count == samples:
-        return _Positions(count, 0.0, 1.0)
-    placed = np.linspace(0.3 * samples, 0.7 * samples, _IMPULSES).astype(int)
+        return _SampleGrid(count, 0.0, 1.0)
+
+    def frames(waveform: FloatArray) -> FloatArray:
+        return np.moveaxis(inputs(waveform), axis, 0).reshape(count, -1)
+
+    even, silent = _SampleGrid(count, (samples / count - 1) / 2, samples / count), frames(silence(samples))
+    hop = float(round(hop)) if abs(hop - round(hop)) < 0.01 * hop else hop
+    # Each impulse is at another place between two frames.
+    placed = (samples / 2 + hop * (1 + 1 / _IMPULSES) * (np.arange(_IMPULSES) - _IMPULSES / 2)).astype(int)
+    placed = placed[(placed >= 0) & (placed < samples)]
     centres = []
     for sample in placed:
-        waveform = silence()
+        waveform = silence(samples)
         waveform[sample] = 1.0
         change = np.abs(frames(waveform) - silent)
         response = np.clip(change - np.median(change, axis=0), 0, None).sum(axis=1)
@@ -251,9 +267,7 @@ def _extractor_frames(preprocess: AudioPreprocessor, samples: int) -> _Positions
         if not response.any():
             return even
         centres.append(float(response @ np.arange(count) / response.sum()))
-    slope, _ = np.polyfit(centres, placed, 1)
-    hop = round(slope) if abs(slope - round(slope)) < 0.02 * slope else slope
     offsets = placed - hop * np.asarray(centres)
-    if not 0 < hop < samples or np.std(offsets) > hop:
+    if not centres or np.std(offsets) > hop:
         return even
-    return _Positions(count, round(2 * float(np.mean(offsets))) / 2, float(hop))  # to half a sample
+    return _SampleGrid(count, round(2 * float(np.mean(offsets))) / 2, hop)  # to half a sample
