@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,3 +59,18 @@ def test_windows_of_audio_that_is_not_kept_equal_those_of_short_audio(
     assert len(found) == len(expected) == 9
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_DEFAULT", replace(limits.Limits(), kept_samples=16_000))
+    peaks = []
+    for minutes in (1, 4):
+        soundfile.write(tmp_path / "a.wav", np.zeros(minutes * 60 * 16_000, np.int16), 16_000)
+        tracemalloc.start()
+        windows = sum(
+            part is not None for part in audio.decoded_windows(tmp_path / "a.wav", 16_000, 1, 160_000, 80_000)
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert windows == 12 * minutes - 1
+    assert peaks[1] < peaks[0] + (1 << 20)

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 @click.option(
     "--temporal-pool",
     type=WordChoice(["none", "mean", "max"]),
-    help="How the windows of a recording become one row. Default: each has a row of its own.",
+    help="How the windows of a recording become one row. Default: none, a row for each window.",
 )
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(

@@ -30,7 +30,7 @@ class InputRow:
     """Start of a row of audio, in seconds from the start of the recording."""
     interval_s: tuple[float, float] | None = None
     """Start and end of the window that the row belongs to, in seconds from the start of the recording. Given if each
-    window of a recording has features of its own."""
+    window of a recording is a sample."""
     span: tuple[int, int] | None = None
     """Start and end of the pooled positions, counted from the first valid one; the others are the context that a chunk
     of a text shares with its neighbours. None: all valid positions."""

@@ -182,7 +182,7 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         hop: time from the start of a window to the start of the next. None: the length of a window. The last window is
             shorter if the recording ends in it; a rest shorter than a tenth of a window belongs to the one before it.
         temporal_pool: how the vectors of a recording's windows become one row: ``"mean"`` or ``"max"``. By default,
-            ``"none"``, each window has a row of its own.
+            ``"none"``, each window is a row.
         ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
             the rows of a pandas frame, else the position of each input.
         layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor
@@ -362,7 +362,7 @@ def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
 def _windowed(backbone: Backbone, pools: Mapping[str, str], windowing: Windowing) -> Backbone:
     """Return the backbone with recordings cut into windows.
 
-    Raises: UsageError for another modality than audio, and for unpooled layers whose windows are to be pooled.
+    Raises: UsageError for another modality than audio, and for a pooling of windows at unpooled layers.
     """
     preprocess = backbone.preprocess
     if not isinstance(preprocess, AudioPreprocessor):

@@ -157,7 +157,7 @@ def _placed_rows(
 
 
 def _row_count(rows: Iterable[InputRow]) -> int | None:
-    """Return the number of rows of a sample, if it is known: windows of a recording are samples of their own."""
+    """Return the number of rows of a sample, if it is known: each window of a recording is a sample."""
     is_known = isinstance(rows, Sequence) and all(row.interval_s is None for row in rows)
     return len(rows) if is_known and isinstance(rows, Sequence) else None
 

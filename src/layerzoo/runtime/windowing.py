@@ -32,7 +32,7 @@ class Windowing:
     hop_s: float
     """From the start of a window to the start of the next."""
     temporal_pool: TemporalPool = "none"
-    """``none``: each window has features of its own. Otherwise: how the vectors of a recording's windows are pooled."""
+    """``none``: each window is a sample. Otherwise: how the vectors of a recording's windows are pooled."""
 
     def in_samples(self, rate_hz: int) -> dict[str, int]:
         """Return ``window`` and ``hop`` in samples at a sample rate."""

@@ -52,7 +52,7 @@ class AudioPreprocessor(Preprocessor):
         return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True, windowing=self.windowing)
 
     def windowed(self, windowing: Windowing) -> AudioPreprocessor:
-        """Return the same preprocessing, with each recording cut into windows that have features of their own.
+        """Return the same preprocessing, with each recording cut into windows that are samples.
 
         Raises: UsageError for a window or a hop of less than one sample, or a window of too many.
         """
