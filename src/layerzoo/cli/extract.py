@@ -177,7 +177,7 @@ def command(
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-        _tell(backbone, f"{done} {noun}" if done == 1 else f"{done} {noun}s", out, report, passed_over)
+        _tell(backbone, counted(done, noun), out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
     for error in failed:

@@ -44,7 +44,7 @@ from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_o
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
 from layerzoo.runtime.windowing import Duration, TemporalPool, Windowing, windowing_of
-from layerzoo.runtime.wrap import recut
+from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
 
 FloatArray = NDArray[np.float32]
