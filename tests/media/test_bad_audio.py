@@ -114,7 +114,7 @@ def test_the_audio_track_of_a_video_is_audio(tmp_path: Path) -> None:
     assert spectrum.max() == pytest.approx(expected.max(), rel=0.02)
 
 
-def test_a_video_without_audio_and_an_m4a_with_only_a_picture_are_refused(tmp_path: Path) -> None:
+def test_a_video_without_audio_and_an_m4a_with_only_an_image_are_refused(tmp_path: Path) -> None:
     for name in ("silent.mp4", "cover.m4a"):
         assert refusal(movie(tmp_path / name, picture=True, sound=False)) == (
             "no audio stream: looks like a video (mp4)"
