@@ -20,6 +20,7 @@ from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
 from layerzoo.runtime.preprocess import TextPreprocessor
+from layerzoo.runtime.preprocess.image import decoding_of
 from layerzoo.runtime.windowing import RunningPool
 from layerzoo.spec import Layer
 
@@ -166,6 +167,7 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "overlap": backbone.preprocess.overlap,
         **_windowing(plan),
         "prompt": text_inputs.prompt.text if text_inputs else None,
+        "decode": decoding_of(backbone.preprocess),
     }
 
 
