@@ -245,7 +245,13 @@ class Features:
     def frame_times_s(self, layer: str) -> tuple[tuple[float, ...], ...]:
         """Return the times of the frames at a layer, in seconds from the start of the recording, for each sample.
 
+        Args:
+            layer: its name, as in :attr:`layers`.
+        Returns: for each sample, the time of each position of ``pool="none"``; empty for features without times.
         Raises: UnknownLayerError.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"]).frame_times_s("block.0")
+        ()
         """
         self[layer]
         return self.times_by_layer.get(layer, self.times_s)

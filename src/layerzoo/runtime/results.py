@@ -165,15 +165,10 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         **backbone.variation.to_plain(),
         "special_tokens": plan.special_tokens if text_inputs else None,
         "overlap": backbone.preprocess.overlap,
-        **_windowing(plan),
+        "windows": None if plan.windowing is None else asdict(plan.windowing),
         "prompt": text_inputs.prompt.text if text_inputs else None,
         "decode": decoding_of(backbone.preprocess),
     }
-
-
-def _windowing(plan: ExtractionPlan) -> dict[str, Any]:
-    windowing = plan.windowing
-    return {} if windowing is None else {"windows": asdict(windowing)}
 
 
 def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArray]:
