@@ -52,7 +52,7 @@ def test_a_kept_sequence_can_be_normalized_by_position() -> None:
 
 
 def test_what_is_no_sequence_is_refused_with_the_next_step() -> None:
-    with pytest.raises(UsageError, match="Pass chunks=True"):
+    with pytest.raises(UsageError, match="give chunks=True, too"):
         layerzoo.extract("toy/next-word", ["the cat"], temporal_pool="max")
     with pytest.raises(UsageError, match="takes images"):
         layerzoo.extract("starter/efficientnet-lite0", [np.zeros((8, 8, 3), np.uint8)], temporal_pool="max")

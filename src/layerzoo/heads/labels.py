@@ -42,7 +42,9 @@ def labels_of_folders(ids: Sequence[str], group_pattern: str | None = None) -> L
     """
     folders = [PurePath(_LINE.sub("", sample)).parent.name for sample in ids]
     if missing := next((sample for sample, folder in zip(ids, folders, strict=True) if not folder), None):
-        raise InputError(f"{missing}: its file is in no named folder, so that folders cannot label it. Next: --labels FILE")
+        raise InputError(
+            f"{missing}: its file is in no named folder, so that folders cannot label it. Next: --labels FILE"
+        )
     return Labels(tuple(range(len(ids))), tuple(folders), _groups(ids, group_pattern))
 
 

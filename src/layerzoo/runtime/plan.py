@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from layerzoo.errors import UsageError
 from layerzoo.media.decoder import Workers
 from layerzoo.pooling import TemporalChoice, parse_temporal_pool
 from layerzoo.runtime.backbone import Backbone, resolved_model
+from layerzoo.runtime.frame_times import FrameGrid
 from layerzoo.runtime.request import choose_pools
+from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import Layer
 
 
@@ -35,11 +37,20 @@ class ExtractionPlan:
     """Decodes samples that are files or bytes."""
     provenance: Mapping[str, Any]
     """That of the backbone when the extraction began."""
+    windowing: Windowing | None = None
+    """How recordings are cut into windows; None: not at all."""
+    frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)
+    """Layer name → times of the frames of audio, at layers that are not pooled."""
 
     @property
     def keeps_frames(self) -> bool:
         """Whether the rows of a sample, such as the frames of a video, stay a sequence at some layer."""
         return any(choice.name == "none" for choice in self.temporal.values())
+
+    @property
+    def pools_windows(self) -> bool:
+        """Whether the vectors of a recording's windows become one."""
+        return self.windowing is not None and self.windowing.temporal_pool != "none"
 
     @property
     def layers(self) -> list[Layer]:
@@ -92,8 +103,8 @@ def temporal_pools(backbone: Backbone, pools: Mapping[str, str], asked: str | No
 
 
 _WHOLE = {
-    "text": "takes a text in one piece. Pass chunks=True, too",
-    "audio": "takes a recording in one piece",
+    "text": "takes a text in one piece: give chunks=True, too",
+    "audio": "takes a recording in one piece: give window=, too",
     "vision": "takes images",
     "video": "takes all frames of a video at once",
 }
