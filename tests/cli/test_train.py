@@ -71,6 +71,7 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
         (["train", "texts", "--labels", "folders", "--out", "h", "--epochs", "3"], "choose one with --sequence"),
         (["train", "texts", "--labels", "folders", "--out", "h", "--group-column", "g"], "columns of a table"),
         (["predict", "texts/food/0.txt", "texts"], "cannot be read as a model"),
+        (["train", "texts", "--labels", "folders", "--out", "no/h"], "there is no folder no"),
         (["predict", "missing.head", "texts"], "cannot be read as a model"),
     ],
 )

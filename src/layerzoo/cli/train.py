@@ -126,7 +126,7 @@ def command(
       zoo train clips/ --labels clips.csv --temporal-pool dct:4 --out clips.head
     """
     from layerzoo.cli.names import find_model_for
-    from layerzoo.errors import InputError, UsageError
+    from layerzoo.errors import InputError, OutputError, UsageError
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry.lookup import registry
 
@@ -138,6 +138,8 @@ def command(
     settings: dict[str, Any] = {**({"epochs": epochs} if epochs else {}), **({"center": True} if center else {})}
     if settings and not options["sequence"]:
         raise UsageError("--epochs and --center are for a network: choose one with --sequence")
+    if not out.parent.is_dir():  # before the work
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}", path=out)
     zoo = registry()
     spec = find_model_for(model, inputs) if model else zoo.model(zoo.default_model(kind_of_inputs(inputs)))
     from layerzoo.heads import labels_of_folders, read_labels, train_head  # late: this imports torch
