@@ -314,9 +314,7 @@ def _is_unlike(
     expected = (*layer.shape[:at], batch.size, *layer.shape[at:])
     if axes is None:
         return is_example and shape != expected
-    known = [
-        index for index, axis in enumerate(axes) if axis not in POSITION_AXES or (is_example and axis != "object")
-    ]
+    known = [index for index, axis in enumerate(axes) if axis not in POSITION_AXES or (is_example and axis != "object")]
     return any(shape[index] != expected[index] for index in known)
 
 

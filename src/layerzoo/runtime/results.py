@@ -119,10 +119,14 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
 def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArray | None:
     """Merge the rows of one sample at one layer; None if no row has a position to pool."""
     pool, row_pool = plan.pools[name], plan.row_pools[name]
+    has_objects = OBJECT_AXIS in (layer_named(plan.backbone, name).axes or ())
     if plan.backbone.preprocess.rows_are_samples:
+        shown = [row for row in rows if row.positions] if has_objects else rows
+        if not shown or (pool == "none" and len(shown) < len(rows)):
+            return None
+        rows = shown
         frames = np.stack([merge([values], [1], row_pool) for values, _ in rows])
         return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
-    has_objects = OBJECT_AXIS in (layer_named(plan.backbone, name).axes or ())
     if pool != "cls" and not (pool == "none" and has_objects):  # no objects are an array without rows
         rows = [row for row in rows if row.positions]
     if not rows:

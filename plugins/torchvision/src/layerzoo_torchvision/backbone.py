@@ -14,7 +14,7 @@ from layerzoo_torchvision.library import loaded_tensors, whole_network
 from layerzoo_torchvision.objects import ObjectNetwork, has_objects
 
 PARTS = {"detection": "backbone", "optical_flow": "feature_encoder"}
-"""The submodule that is the backbone, by task. That of a detector of one stage is its body and its feature pyramid: what
+"""The submodule that is the backbone, by task. That of a one-stage detector is its body and its feature pyramid: what
 follows computes scores and boxes for every position. That of a network for optical flow sees one image."""
 _SIZES = {"vision_transformer": "image_size", "maxvit": "input_size"}
 """The argument of a network that is made for one size of images, by model file."""

@@ -138,15 +138,15 @@ def _frames(weights: WeightsEnum) -> int:
 
 
 @cache
-def _transform_of_detector(name: str, weights: WeightsEnum | None) -> Any:
+def _transform_of_detector(name: str, weights: WeightsEnum | None, others: tuple[tuple[str, Any], ...]) -> Any:
     with torch.device("meta"):
-        detector: Any = whole_network(Arguments(name, weights))
+        detector: Any = whole_network(Arguments(name, weights, dict(others)))
     return detector.transform.eval()
 
 
 def _detector_transform(arguments: Arguments) -> Any:
     """Return the resizing, normalization and padding that a detector applies to images itself."""
-    return _transform_of_detector(arguments.name, arguments.described_by)
+    return _transform_of_detector(arguments.name, arguments.weights, tuple(sorted(arguments.others.items())))
 
 
 def _size(inputs: Pixels | ImageInputs) -> list[int]:
