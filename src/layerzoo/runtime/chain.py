@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from math import prod
+from math import inf, prod
 from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
@@ -57,6 +57,8 @@ class Activation:
     channels_first: bool = False
     """Whether the channels of a sequence come before its positions, as in convolutions over time."""
     at: Literal["output", "input"] = "output"
+    image: tuple[int, ...] = ()
+    """Height and width of the network's input, if it is an image or a clip."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,21 +67,38 @@ class Activation:
     @property
     def positions(self) -> int:
         """Number of positions of the input that it describes."""
-        return self.shape[2] if self.channels_first else count_positions(self.shape)
+        return self.shape[2] if self.channels_first else count_positions(self.shape, self.image)
 
     @property
     def channels(self) -> int:
         return prod(self.shape[1:]) // self.positions if self.positions else 0
 
 
-def count_positions(shape: tuple[int, ...]) -> int:
+def count_positions(shape: tuple[int, ...], image: tuple[int, ...] = ()) -> int:
     """Return the product of all sizes except batch and channels.
 
-    If the last two of four axes are equal, they are height and width, as of a square image; else channels are last.
+    Of four or more axes, either the last two are height and width, or the two before the last. A map has about the
+    proportions of the image. For a square image, the last two are height and width if they are equal.
+
+    Args:
+        shape: of an activation, with the batch first.
+        image: height and width of the network's input; empty if it is unknown, which counts as square.
     """
-    if len(shape) == 4 and shape[2] == shape[3]:
-        return shape[2] * shape[3]
+    if len(shape) >= 4 and (
+        shape[-2] == shape[-1]
+        if not image or image[0] == image[1]
+        else _distortion(shape[-2:], image) <= _distortion(shape[-3:-1], image)
+    ):
+        return prod(shape[2:])
     return prod(shape[1:-1])
+
+
+def _distortion(sides: tuple[int, ...], image: tuple[int, ...]) -> float:
+    """Return by which factor the proportions of a map differ from those of an image; infinite for an empty map."""
+    if 0 in (*sides, *image):
+        return inf
+    factor = sides[0] * image[1] / (sides[1] * image[0])
+    return max(factor, 1 / factor)
 
 
 def depth_of(call: Call) -> int:
@@ -101,6 +120,12 @@ class TraceIndex:
     def __init__(self, trace: Trace, *, branches: bool) -> None:
         self.trace = trace
         self._branches = branches
+
+    @cached_property
+    def image(self) -> tuple[int, ...]:
+        """Height and width of the network's input; empty if it is neither an image nor a clip."""
+        inputs = self.trace.calls[0].inputs.values() if self.trace.calls else ()
+        return next((shape[-2:] for shape in inputs if len(shape) in (4, 5)), ())
 
     @cached_property
     def _flops(self) -> tuple[list[int], list[int]]:
@@ -145,7 +170,7 @@ class TraceIndex:
         maps = {
             key: shape
             for key, shape in call.outputs.items()
-            if len(shape) > 2 and shape[0] == self.trace.batch_size and count_positions(shape) > 1
+            if len(shape) > 2 and shape[0] == self.trace.batch_size and count_positions(shape, self.image) > 1
         }
         alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
         return alike if self._branches else alike[:1]
@@ -243,7 +268,7 @@ class TraceIndex:
         """Return the output of each call of a chain for one of its branches."""
         keys = [self.keys(call)[branch] for call in calls]
         channels_first = _are_channels_first([call.outputs[key] for call, key in zip(calls, keys, strict=True)])
-        return [Activation(call, key, channels_first) for call, key in zip(calls, keys, strict=True)]
+        return [Activation(call, key, channels_first, image=self.image) for call, key in zip(calls, keys, strict=True)]
 
     def matching(self, pattern: str) -> list[Call]:
         """Return the calls that return maps, of the modules whose whole path matches a regular expression."""
@@ -283,7 +308,7 @@ class TraceIndex:
 
     def is_map(self, shape: tuple[int, ...]) -> bool:
         """Return whether a shape has several positions per sample."""
-        return shape[:1] == (self.trace.batch_size,) and len(shape) > 2 and count_positions(shape) > 1
+        return shape[:1] == (self.trace.batch_size,) and len(shape) > 2 and count_positions(shape, self.image) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +403,7 @@ def _matching_blocks(index: TraceIndex, stages: Sequence[Sequence[Activation]], 
     calls = index.matching(pattern) if pattern else []
     return [
         [
-            Activation(call, index.keys(call)[0], stage[0].channels_first)
+            Activation(call, index.keys(call)[0], stage[0].channels_first, image=index.image)
             for call in calls
             if stage[0].call.start <= call.start and call.end <= stage[-1].call.end
         ]
@@ -408,7 +433,7 @@ def _blocks_of(index: TraceIndex, stage: Sequence[Activation], chain: Sequence[C
     """
     start, end = stage[0].call.start, stage[-1].call.end
     within = [call for call in chain if start < call.start and call.end < end and index.inside(call)]
-    blocks = [Activation(call, index.keys(call)[0], stage[0].channels_first) for call in within]
+    blocks = [Activation(call, index.keys(call)[0], stage[0].channels_first, image=index.image) for call in within]
     is_regular = (
         bool(blocks)
         and blocks[-1].channels == stage[-1].channels
