@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from math import inf, prod
+from math import inf, log, prod
 from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
@@ -55,10 +55,8 @@ class Activation:
     call: Call
     key: Key
     channels_first: bool = False
-    """Whether the channels of a sequence come before its positions, as in convolutions over time."""
+    """Whether the channels come before the positions, as in convolutions."""
     at: Literal["output", "input"] = "output"
-    image: tuple[int, ...] = ()
-    """Height and width of the network's input, if it is an image or a clip."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,7 +65,7 @@ class Activation:
     @property
     def positions(self) -> int:
         """Number of positions of the input that it describes."""
-        return self.shape[2] if self.channels_first else count_positions(self.shape, self.image)
+        return prod(self.shape[2:] if self.channels_first else self.shape[1:-1])
 
     @property
     def channels(self) -> int:
@@ -77,28 +75,11 @@ class Activation:
 def count_positions(shape: tuple[int, ...], image: tuple[int, ...] = ()) -> int:
     """Return the product of all sizes except batch and channels.
 
-    Of four or more axes, either the last two are height and width, or the two before the last. A map has about the
-    proportions of the image. For a square image, the last two are height and width if they are equal.
-
     Args:
         shape: of an activation, with the batch first.
         image: height and width of the network's input; empty if it is unknown, which counts as square.
     """
-    if len(shape) >= 4 and (
-        shape[-2] == shape[-1]
-        if not image or image[0] == image[1]
-        else _distortion(shape[-2:], image) <= _distortion(shape[-3:-1], image)
-    ):
-        return prod(shape[2:])
-    return prod(shape[1:-1])
-
-
-def _distortion(sides: tuple[int, ...], image: tuple[int, ...]) -> float:
-    """Return by which factor the proportions of a map differ from those of an image; infinite for an empty map."""
-    if 0 in (*sides, *image):
-        return inf
-    factor = sides[0] * image[1] / (sides[1] * image[0])
-    return max(factor, 1 / factor)
+    return prod(shape[2:] if len(shape) >= 4 and _are_maps_channels_first([shape], image)[0] else shape[1:-1])
 
 
 def depth_of(call: Call) -> int:
@@ -267,8 +248,17 @@ class TraceIndex:
     def activations(self, calls: Sequence[Call], branch: int = 0) -> list[Activation]:
         """Return the output of each call of a chain for one of its branches."""
         keys = [self.keys(call)[branch] for call in calls]
-        channels_first = _are_channels_first([call.outputs[key] for call, key in zip(calls, keys, strict=True)])
-        return [Activation(call, key, channels_first, image=self.image) for call, key in zip(calls, keys, strict=True)]
+        shapes = [call.outputs[key] for call, key in zip(calls, keys, strict=True)]
+        channels_first = _are_channels_first(shapes, self.image)
+        return list(map(Activation, calls, keys, channels_first))
+
+    def activation_of_block(self, call: Call, stage: Activation) -> Activation:
+        """Return the output of a block inside a stage, with the order of axes of the stage if both have as many."""
+        key = self.keys(call)[0]
+        shape = call.outputs[key]
+        is_alike = len(shape) == len(stage.shape) and (len(shape) == 3 or not _is_square(self.image))
+        own = _are_channels_first([shape], self.image)[0]
+        return Activation(call, key, stage.channels_first if is_alike else own)
 
     def matching(self, pattern: str) -> list[Call]:
         """Return the calls that return maps, of the modules whose whole path matches a regular expression."""
@@ -403,7 +393,7 @@ def _matching_blocks(index: TraceIndex, stages: Sequence[Sequence[Activation]], 
     calls = index.matching(pattern) if pattern else []
     return [
         [
-            Activation(call, index.keys(call)[0], stage[0].channels_first, image=index.image)
+            index.activation_of_block(call, stage[0])
             for call in calls
             if stage[0].call.start <= call.start and call.end <= stage[-1].call.end
         ]
@@ -433,7 +423,7 @@ def _blocks_of(index: TraceIndex, stage: Sequence[Activation], chain: Sequence[C
     """
     start, end = stage[0].call.start, stage[-1].call.end
     within = [call for call in chain if start < call.start and call.end < end and index.inside(call)]
-    blocks = [Activation(call, index.keys(call)[0], stage[0].channels_first, image=index.image) for call in within]
+    blocks = [index.activation_of_block(call, stage[0]) for call in within]
     is_regular = (
         bool(blocks)
         and blocks[-1].channels == stage[-1].channels
@@ -454,13 +444,51 @@ def _never_rises(activations: Sequence[Activation]) -> bool:
     return all(later.positions < _DROP * earlier.positions for earlier, later in pairwise(activations))
 
 
-def _are_channels_first(shapes: Sequence[tuple[int, ...]]) -> bool:
+def _are_channels_first(shapes: Sequence[tuple[int, ...]], image: tuple[int, ...]) -> list[bool]:
+    """Return, for each activation along a chain, whether its channels come before its positions."""
+    if all(len(shape) == 3 for shape in shapes):
+        return [_are_sequences_channels_first(shapes)] * len(shapes)
+    if all(len(shape) >= 4 for shape in shapes):
+        return _are_maps_channels_first(shapes, image)
+    return [len(shape) >= 4 and _are_maps_channels_first([shape], image)[0] for shape in shapes]
+
+
+def _are_maps_channels_first(shapes: Sequence[tuple[int, ...]], image: tuple[int, ...]) -> list[bool]:
+    """Return, for each map along a chain, whether its last two axes are height and width, and not the two before.
+
+    The maps of a square image are square. Otherwise those of a chain have one order of axes, in which their proportions
+    are nearer to those of the image.
+
+    Args:
+        shapes: of four or more axes.
+        image: height and width of the network's input; empty if it is unknown, which counts as square.
+    """
+    if _is_square(image):
+        return [shape[-2] == shape[-1] for shape in shapes]
+    first, last = (sum(_distortion(shape[axes], image) for shape in shapes) for axes in (_LAST_TWO, _BEFORE_LAST))
+    return [first <= last] * len(shapes)
+
+
+def _is_square(image: tuple[int, ...]) -> bool:
+    return not image or image[0] == image[1]
+
+
+_LAST_TWO, _BEFORE_LAST = slice(-2, None), slice(-3, -1)
+
+
+def _distortion(sides: tuple[int, ...], image: tuple[int, ...]) -> float:
+    """Return how far the proportions of a map are from those of an image: 0 if they are equal, infinite if it is
+    empty."""
+    if 0 in (*sides, *image):
+        return inf
+    return abs(log(sides[0] * image[1] / (sides[1] * image[0])))
+
+
+def _are_sequences_channels_first(shapes: Sequence[tuple[int, ...]]) -> bool:
     """Return whether sequences along a chain have their channels before their positions.
 
     Then the last axis shrinks and never grows, while the other one grows. Where tokens are merged, it is reversed.
     """
-    if any(len(shape) != 3 for shape in shapes):
-        return False
     steps = list(pairwise(shapes))
     shrinks = any(earlier[2] >= _DROP * later[2] for earlier, later in steps)
     grows = any(earlier[1] < later[1] for earlier, later in steps)
