@@ -81,13 +81,20 @@ def test_each_object_has_its_row_in_every_detector(name: str, photos: list[Path]
     check_objects(*detector(name, tmp_path), photos, name)
 
 
-def test_objects_of_an_image_are_pooled_without_those_of_others(
-    fastest: tuple[layerzoo.Backbone, Any], photos: list[Path]
-) -> None:
+def test_a_pooling_is_over_the_objects(fastest: tuple[layerzoo.Backbone, Any], photos: list[Path]) -> None:
     backbone, _ = fastest
-    alone = [layerzoo.extract(backbone, [photo], pool="none").values[0] for photo in photos]
-    pooled = layerzoo.extract(backbone, photos, pool="mean").values
-    np.testing.assert_allclose(pooled, [rows.mean(0) for rows in alone], rtol=1e-4, atol=1e-5)
+    unpooled, pooled = (layerzoo.extract(backbone, photos[:1], pool=pool).values for pool in ("none", "mean"))
+    np.testing.assert_allclose(pooled, [rows.mean(0) for rows in unpooled], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_objects_are_the_same_in_a_batch(fastest: tuple[layerzoo.Backbone, Any], photos: list[Path]) -> None:
+    backbone, _ = fastest
+    images = [Image.open(photo).convert("RGB").resize((300, 200)) for photo in photos]
+    together = layerzoo.extract(backbone, images, pool="none").values
+    for image, objects in zip(images, together, strict=True):
+        alone = layerzoo.extract(backbone, [image], pool="none").values[0]
+        np.testing.assert_allclose(alone, objects, rtol=1e-4, atol=1e-5)
 
 
 def test_a_photo_without_objects_is_named(
