@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from layerzoo.runtime import Backbone
 
 
+class BatchSizeType(click.ParamType[Any]):
+    """A number of rows, or ``auto``."""
+
+    name = "rows"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in (None, "auto") else click.IntRange(min=1).convert(value, param, ctx)
+
+
 @click.command("extract")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
 @click.option(
@@ -76,6 +85,13 @@ if TYPE_CHECKING:
 )
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
+    "--decode",
+    type=WordChoice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="fast: decode large JPEGs at a reduced scale, on all cores.",
+)
+@click.option(
     "--no-special-tokens",
     is_flag=True,
     help="Do not pool the special tokens of a text, such as [CLS] and [SEP].",
@@ -88,8 +104,19 @@ if TYPE_CHECKING:
     help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. library: "
     "the default of the model's library for this checkpoint.",
 )
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="DEVICE",
+    help="A torch device: cpu, cuda, mps. Several, as in cuda:0,cuda:1, run replicas of the network.",
+)
+@click.option(
+    "--batch-size",
+    type=BatchSizeType(),
+    metavar="N|auto",
+    help="Rows per forward pass. auto: as many as fit into the free memory of the device.",
+)
 @click.option("--partial", is_flag=True, help="Download only the part of the weights that the layers require.")
 @click.option("--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256.")
 @click.option(
@@ -133,7 +160,9 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how: dict[str, Any] = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    options["device"] = options["device"].split(",") if "," in options["device"] else options["device"]
+    names = ("chunks", "overlap", "batch_size", "normalize", "decode")
+    how: dict[str, Any] = {name: options.pop(name) for name in names}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0
@@ -218,7 +247,7 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
 
 def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}")
+    say(f"{counted(done, 'sample')} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

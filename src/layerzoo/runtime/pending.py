@@ -13,7 +13,7 @@ from layerzoo.plugins.failure import summary
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow
-from layerzoo.runtime.prefetch import prefetch
+from layerzoo.runtime.prefetch import THREADS, prefetch
 from layerzoo.runtime.preprocess import Prepared
 
 RowResult = Mapping[str, PooledRow] | SampleError
@@ -104,6 +104,7 @@ def decoded_rows(
         ahead=_AHEAD if preprocess.modality in ("audio", "video") else ahead,
         size=_prepared_bytes,
         most=limits().prepared_bytes,
+        threads=max(THREADS, decoder.processes),
         late=decoder.want_more,
         stop=decoder.close,
     )

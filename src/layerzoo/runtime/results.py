@@ -19,6 +19,7 @@ from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
 from layerzoo.runtime.preprocess import TextPreprocessor
+from layerzoo.runtime.preprocess.image import decoding_of
 from layerzoo.spec import Layer
 
 FloatArray = NDArray[np.float32]
@@ -92,6 +93,7 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "special_tokens": plan.special_tokens if text_inputs else None,
         "overlap": backbone.preprocess.overlap,
         "prompt": text_inputs.prompt.text if text_inputs else None,
+        "decode": decoding_of(backbone.preprocess),
     }
 
 
