@@ -101,6 +101,7 @@ def test_the_parameters_of_a_front_end_are_those_of_the_transform() -> None:
     assert np.array_equal(found, transform(torch.from_numpy(noise(8000))).numpy())
 
 
+@pytest.mark.slow
 def test_the_heads_of_squim_are_the_estimates_of_the_library() -> None:
     theirs = seeded(lambda: models.squim_objective_model(**SQUIM))
     features = layerzoo.extract(

@@ -136,7 +136,7 @@ def library_layers(name: str, seed: int, samples: NDArray[np.float32]) -> list[t
 
 
 SPEECH = [name for name in pipelines.__all__ if isinstance(getattr(pipelines, name), pipelines.Wav2Vec2Bundle)]
-USUAL = ["WAV2VEC2_BASE", "WAVLM_LARGE", "MMS_FA"]
+USUAL = ["WAV2VEC2_BASE", "WAVLM_LARGE"]
 
 
 def check_pipeline(name: str) -> None:

@@ -66,7 +66,7 @@ def test_results_are_those_that_torchvision_states() -> None:
         ("vit_b_16.IMAGENET1K_SWAG_E2E_V1", ("image-classification",), ("instagram-3.6b", "imagenet-1k")),
         ("vgg16.IMAGENET1K_FEATURES", ("image-feature-extraction",), ("imagenet-1k",)),
         ("maskrcnn_resnet50_fpn", ("object-detection", "image-segmentation"), ("coco",)),
-        ("swin3d_b", ("video-classification",), ("imagenet-21k", "kinetics-400")),
+        ("swin3d_b.KINETICS400_IMAGENET22K_V1", ("video-classification",), ("imagenet-21k", "kinetics-400")),
         ("raft_small", ("optical-flow",), ("flyingchairs", "flyingthings3d")),
     ],
 )
