@@ -83,6 +83,17 @@ class BatchSizeType(click.ParamType[Any]):
 @click.option(
     "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
 )
+@click.option(
+    "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
+)
+@click.option(
+    "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
+)
+@click.option(
+    "--temporal-pool",
+    type=WordChoice(["none", "mean", "max"]),
+    help="How the windows of a recording become one row. Default: none, a row for each window.",
+)
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
     "--decode",
@@ -152,6 +163,7 @@ def command(
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
       zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
+      zoo extract talk.mp3 --window 10s --hop 5s --out windows.parquet
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.errors import EmptyResultError
@@ -161,7 +173,7 @@ def command(
 
     pool = _pooling(pools)
     options["device"] = options["device"].split(",") if "," in options["device"] else options["device"]
-    names = ("chunks", "overlap", "batch_size", "normalize", "decode")
+    names = ("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool")
     how: dict[str, Any] = {name: options.pop(name) for name in names}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
@@ -183,7 +195,9 @@ def command(
             )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-            with command_progress(spec.id, partial(counted, noun="sample")) as bar:
+            has_windows = how["window"] is not None and how["temporal_pool"] in (None, "none")
+            noun = "window" if has_windows else "sample"
+            with command_progress(spec.id, partial(counted, noun=noun)) as bar:
                 how |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
                 for piece in stream(backbone, as_input(inputs), **how):
                     writer.write(piece)
@@ -191,7 +205,7 @@ def command(
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-        _tell(backbone, done, out, report, passed_over)
+        _tell(backbone, counted(done, noun), out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
     for error in failed:
@@ -245,9 +259,9 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
     return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
 
 
-def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
+def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{counted(done, 'sample')} through {backbone.spec.id} at {layers} → {out}")
+    say(f"{done} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

@@ -113,7 +113,9 @@ def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """Samples at ``sample_rate_hz``, in consecutive windows of ``window`` samples; in one where that is None.
+    """Yield samples at ``sample_rate_hz``, in windows of ``window`` samples, or in one piece if that is None.
+
+    ``hop``: from the start of a window to the start of the next; None for consecutive windows.
 
     Long audio comes a window at a time, after a part that says so.
     """
@@ -122,7 +124,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     yield from (
         Part({"streamed": True}) if samples is None else Part({}, samples)
         for samples in audio.decoded_windows(
-            source, options["sample_rate_hz"], options["channels"], options.get("window")
+            source, options["sample_rate_hz"], options["channels"], options.get("window"), options.get("hop")
         )
     )
 

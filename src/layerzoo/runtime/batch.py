@@ -26,6 +26,11 @@ class InputRow:
     """Number of positions of the row, including padding."""
     time_s: float | None = None
     """Time of a video frame, in seconds from the start of the video."""
+    start_s: float = 0.0
+    """Start of a row of audio, in seconds from the start of the recording."""
+    interval_s: tuple[float, float] | None = None
+    """Start and end of the window that the row belongs to, in seconds from the start of the recording. Given if each
+    window of a recording is a sample."""
     span: tuple[int, int] | None = None
     """Start and end of the pooled positions, counted from the first valid one; the others are the context that a chunk
     of a text shares with its neighbours. None: all valid positions."""

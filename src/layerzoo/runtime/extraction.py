@@ -22,6 +22,7 @@ from layerzoo.media.array_images import ImageLayout
 from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
 from layerzoo.media.decoder import Workers
 from layerzoo.media.samples import Item, Samples
+from layerzoo.media.sniff import NOUNS
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
@@ -30,6 +31,7 @@ from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
 from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
 from layerzoo.runtime.devices import DeviceChoice, free_cache, named_devices
+from layerzoo.runtime.frame_times import frame_grids
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
@@ -40,9 +42,10 @@ from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, pro
 from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding
 from layerzoo.runtime.replicas import run_tasks
 from layerzoo.runtime.request import LayerChoice, PoolChoice
-from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
+from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
+from layerzoo.runtime.windowing import Duration, TemporalPool, Windowing, windowing_of
 from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
 
@@ -67,6 +70,9 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    window: Duration | None = None,
+    hop: Duration | None = None,
+    temporal_pool: TemporalPool | None = None,
     decode: DecodeChoice = "exact",
     ids: str | Iterable[str] | None = None,
     layout: ImageLayout | None = None,
@@ -112,6 +118,9 @@ def stream(
     backbone = with_preprocess(backbone, with_decoding(backbone.preprocess, decode, model=backbone.spec.id))
     if normalize:
         require_channel_axes(backbone, pools)
+    windowing = windowing_of(window, hop, temporal_pool)
+    if windowing is not None:
+        backbone = _windowed(backbone, pools, windowing)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
@@ -126,13 +135,14 @@ def stream(
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
         backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
-        backbone.provenance,
+        backbone.provenance, windowing, frame_grids(backbone, pools),
     )  # fmt: skip
     pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
     if progress is None or progress is False:
         return pieces
     counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
-    return _reported(pieces, counter, progress, backbone.spec.id)
+    unit = "windows" if windowing is not None and not plan.pools_windows else "samples"
+    return _reported(pieces, counter, progress, backbone.spec.id, unit)
 
 
 @with_parameters_of(stream)
@@ -168,6 +178,12 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
+        window: cut each recording into windows of this length, and return a row for each: seconds, or a text such as
+            ``"10s"``, ``"500ms"`` or ``"2min"``. ``Features.start_s`` and ``end_s`` have their times. For audio only.
+        hop: time from the start of a window to the start of the next. None: the length of a window. The last window is
+            shorter if the recording ends in it; a rest shorter than a tenth of a window belongs to the one before it.
+        temporal_pool: how the vectors of a recording's windows become one row: ``"mean"`` or ``"max"``. By default,
+            ``"none"``, each window is a row.
         ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
             the rows of a pandas frame, else the position of each input.
         layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor
@@ -179,7 +195,7 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             is None while it is unknown.
         decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
             model's library does, bit for bit. docs/performance.md has the effect on features.
-    Returns: :class:`Features` with one row per sample, in the order of the inputs.
+    Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
 
@@ -193,6 +209,7 @@ def extract(*args: Any, **kwargs: Any) -> Features:
 def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generator[Features]:
     backbone = plan.backbone
     pending = PendingSamples()
+    recordings = RecordingPooler(plan)
     report: Counter[str] = Counter()
     has_features = False
     rows = decoded_rows(plan, inputs, pending, limit.rows)
@@ -203,11 +220,11 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
-                piece = features_of(plan, done)
+                piece = features_of(plan, done, recordings)
                 has_features = has_features or len(piece) > 0
                 report.update(piece.report)
                 yield piece
-    last = features_of(plan, pending.take_done())
+    last = features_of(plan, pending.take_done(), recordings)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
         logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
@@ -229,16 +246,17 @@ def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> B
 
 
 def _reported(
-    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str
+    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str, unit: str
 ) -> Iterator[Features]:
-    """Pass pieces on, and report the number of their samples."""
+    """Pass pieces on, and report the number of their samples, or of windows, whose total is unknown."""
+    is_counted = unit == "samples"
     with (
         contextlib.closing(pieces),
         counter,
-        metered(progress, unit="samples", label=label, total=counter.total) as meter,
+        metered(progress, unit=unit, label=label, total=counter.total if is_counted else None) as meter,
     ):
         for piece in pieces:
-            meter.total = counter.total
+            meter.total = counter.total if is_counted else None
             meter.advance(len(piece) + len(piece.errors))
             yield piece
 
@@ -347,6 +365,23 @@ def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
     if not isinstance(backbone.preprocess, TextPreprocessor):
         raise UsageError(f"chunks=True is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}")
     return with_preprocess(backbone, backbone.preprocess.chunked(overlap))
+
+
+def _windowed(backbone: Backbone, pools: Mapping[str, str], windowing: Windowing) -> Backbone:
+    """Return the backbone with recordings cut into windows.
+
+    Raises: UsageError for another modality than audio, and for a pooling of windows at unpooled layers.
+    """
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, AudioPreprocessor):
+        raise UsageError(f"window= is for audio, and {backbone.spec.id} takes {NOUNS[preprocess.modality]}")
+    unpooled = [name for name, pool in pools.items() if pool == "none"]
+    if unpooled and windowing.temporal_pool != "none":
+        raise UsageError(
+            f"temporal_pool='{windowing.temporal_pool}' pools the vectors of windows, and {', '.join(unpooled)} is not "
+            "pooled to a vector: leave temporal_pool= out, or choose another pool="
+        )
+    return with_preprocess(backbone, preprocess.windowed(windowing))
 
 
 def _with_padding_to_buckets(backbone: Backbone) -> Backbone:
