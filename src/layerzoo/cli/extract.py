@@ -74,6 +74,20 @@ if TYPE_CHECKING:
 @click.option(
     "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
 )
+@click.option(
+    "--sampling",
+    metavar="HOW",
+    help="The frames of a video: uniform:8, fps:2, every:10, keyframes, scenes, segments:8:SEED. "
+    "Default: 16, uniformly in time.",
+)
+@click.option("--start", "start_s", type=float, metavar="SECONDS", help="Sample frames of a video from here on.")
+@click.option("--end", "end_s", type=float, metavar="SECONDS", help="Sample frames of a video up to here.")
+@click.option(
+    "--clips",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Clips of a video, for a network that takes several frames at once.",
+)
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
 @click.option(
     "--no-special-tokens",
@@ -133,7 +147,8 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    how: dict[str, Any] = {name: options.pop(name) for name in ("chunks", "overlap", "batch_size", "normalize")}
+    passed_on = ("chunks", "overlap", "batch_size", "normalize", "sampling", "start_s", "end_s", "clips")
+    how: dict[str, Any] = {name: options.pop(name) for name in passed_on}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0

@@ -18,7 +18,7 @@ from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
-from layerzoo.runtime.preprocess import TextPreprocessor
+from layerzoo.runtime.preprocess import TextPreprocessor, VideoPreprocessor
 from layerzoo.spec import Layer
 
 FloatArray = NDArray[np.float32]
@@ -90,9 +90,15 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "image_pooling": dict(plan.row_pools) if plan.keeps_frames else None,
         **backbone.variation.to_plain(),
         "special_tokens": plan.special_tokens if text_inputs else None,
+        **_sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
         "prompt": text_inputs.prompt.text if text_inputs else None,
     }
+
+
+def _sampling_of(backbone: Backbone) -> dict[str, Any]:
+    preprocess = backbone.preprocess
+    return {"sampling": preprocess.sampling.to_plain()} if isinstance(preprocess, VideoPreprocessor) else {}
 
 
 def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArray]:

@@ -37,6 +37,7 @@ class ImagePreprocessor(Preprocessor):
     """
 
     modality: Modality = "vision"
+    takes_images = True
 
     def __init__(self, declared: ImagePreprocess, transform: Callable[..., Any] | None = None) -> None:
         self.declared = declared
