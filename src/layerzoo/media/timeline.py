@@ -71,14 +71,19 @@ def _interval(sampling: FrameSampling, timeline: Timeline) -> tuple[Fraction, Fr
         if sampling.start_s or sampling.end_s is not None:
             raise UnusableError("an array has no times, so start and end in seconds do not apply to it. Next: slice it")
         return Fraction(0), Fraction(timeline.end)
-    start = Fraction(sampling.start_s) / timeline.unit_s
+    start = _exact(sampling.start_s) / timeline.unit_s
     end = Fraction(timeline.end)
     if start >= end:
         length = float(timeline.end * timeline.unit_s)
         raise UnusableError(
             f"it ends after {length:.2f} s, before the start of the sampled interval, {sampling.start_s:g} s"
         )
-    return start, end if sampling.end_s is None else min(end, Fraction(sampling.end_s) / timeline.unit_s)
+    return start, end if sampling.end_s is None else min(end, _exact(sampling.end_s) / timeline.unit_s)
+
+
+def _exact(seconds: float) -> Fraction:
+    """Return the decimal fraction that was written: 0.96, where the float is a little less."""
+    return Fraction(repr(float(seconds)))
 
 
 def _times(sampling: FrameSampling, start: Fraction, end: Fraction, clip: int) -> list[Fraction]:

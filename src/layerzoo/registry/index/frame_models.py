@@ -38,11 +38,8 @@ class FrameModel:
         Raises: UnknownModelError if the model is not for images.
         """
         if base.modality != "vision":
-            advice = (
-                f"Next: {base.id} takes videos itself"
-                if base.modality == "video"
-                else "All: zoo list --modality vision"
-            )
+            is_video = base.modality == "video"
+            advice = f"Next: {base.id}, which takes videos itself" if is_video else "All: zoo list --modality vision"
             raise UnknownModelError(
                 f"there is no model '{self.id}': only image models run on the frames of a video, and {base.id} takes "
                 f"{base.modality}. {advice}",
