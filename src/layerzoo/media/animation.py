@@ -16,26 +16,8 @@ from layerzoo.media.limits import limits
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.timeline import Timeline
 
-FORMATS = frozenset({"gif", "png", "webp", "avif"})
-"""Image formats that may hold an animation."""
 DECODED_BY_PILLOW = frozenset({"webp", "avif"})
 """FFmpeg reads the first image of these alone."""
-_MOST_PNG_CHUNKS = 100
-
-
-def is_animated(file: BinaryIO, format: str) -> bool:
-    """Return whether an image file is an animation. A GIF always is, also of one frame.
-
-    Args:
-        file: an open file, which is left at its first byte.
-        format: one of :data:`FORMATS`.
-    """
-    if format == "gif":
-        return True
-    if format == "png":
-        return _has_animation_chunk(file)
-    with _opened(file) as image:
-        return getattr(image, "n_frames", 1) > 1
 
 
 def timeline(file: BinaryIO) -> Timeline:
@@ -81,19 +63,3 @@ def _seek(image: Image.Image, number: int) -> None:
         image.load()
     except (OSError, EOFError, SyntaxError, ValueError) as error:
         raise UnusableError(f"truncated or damaged: frame {number} cannot be decoded") from error
-
-
-def _has_animation_chunk(file: BinaryIO) -> bool:
-    """Return whether a PNG has the chunk acTL before its image data. Source: PNG specification, section 11.3.2."""
-    file.seek(8)
-    try:
-        for _ in range(_MOST_PNG_CHUNKS):
-            head = file.read(8)
-            if head[4:] == b"acTL":
-                return True
-            if len(head) < 8 or head[4:] == b"IDAT":
-                return False
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    finally:
-        file.seek(0)
-    return False

@@ -32,7 +32,7 @@ from layerzoo.media.image import over_white
 from layerzoo.media.limits import limits
 from layerzoo.media.orientation import upright_by_matrix
 from layerzoo.media.sample import UnusableError, failing_as, name_of
-from layerzoo.media.sniff import looks_like, sniff
+from layerzoo.media.sniff import is_animation, looks_like, sniff
 from layerzoo.media.source import Encoded, is_encoded, opened
 from layerzoo.media.timeline import Timeline, chosen_frames
 
@@ -188,7 +188,7 @@ def _counted(numbers: Iterable[int]) -> list[tuple[int, int]]:
 def _check_container(file: BinaryIO) -> bool:
     """Return whether a file is an animation that Pillow decodes. Raises: UnusableError where it is no video."""
     content = sniff(file)
-    if content is not None and content.format in animation.FORMATS and animation.is_animated(file, content.format):
+    if content is not None and is_animation(file, content):
         return content.format in animation.DECODED_BY_PILLOW
     if content is None or content.modality != "video":
         raise UnusableError(f"no video stream: {looks_like(file)}" if content else f"not a video: {looks_like(file)}")
