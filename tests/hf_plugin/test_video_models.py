@@ -78,6 +78,8 @@ def test_a_sequence_has_the_times_and_numbers_of_its_frames(image_model: str, cl
     found = layerzoo.extract(f"video/{image_model}", clips[:2], pool="none", sampling="every:10", start_s=0.4)
     assert found.values.shape == (2, 4, 16)
     assert found.times_s == ((0.4, 0.8, 1.2, 1.6),) * 2
+    assert found.frame_numbers == ((10, 20, 30, 40),) * 2
+    assert [(row.id, row.frame_numbers) for row in found[1:]] == [(str(clips[1]), (10, 20, 30, 40))]
     ragged = layerzoo.extract(f"video/{image_model}", clips[:1], pool="none", sampling="fps:3", end_s=0.9)
     assert [len(row) for row in ragged.values] == [3]
 
@@ -120,6 +122,7 @@ def test_clips_of_a_video_network_are_pooled_or_kept(home: Path, clips: list[Pat
     kept = layerzoo.extract("mine/m", clips[:2], clips=2, pool="none")
     np.testing.assert_allclose(kept.values, np.stack(halves, axis=1), atol=1e-6)
     assert kept.times_s == ((0.12, 1.12),) * 2
+    assert kept.frame_numbers == ((3, 28),) * 2
     dense = layerzoo.extract("mine/m", clips[0], sampling="every:2", clips=3)
     assert dense.values.shape == pooled.values[:1].shape
     assert not np.array_equal(dense.values, pooled.values[:1])
@@ -148,7 +151,7 @@ def test_the_command_line_samples_frames(image_model: str, clips: list[Path], zo
     options = ["--sampling", "fps:2", "--start", "0.5", "--end", "1.5", "--pool", "none"]
     assert zoo("extract", str(clips[0]), "--model", f"video/{image_model}", *options, "--out", str(out)).code == 0
     found = layerzoo.Features.load(out)
-    assert found.times_s == ((0.48, 1.0),)
+    assert (found.times_s, found.frame_numbers) == (((0.48, 1.0),), ((12, 25),))
     assert found.provenance["sampling"]["sampling"] == "fps:2"
 
 

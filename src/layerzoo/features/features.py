@@ -48,6 +48,8 @@ class FeatureRow:
     """Per layer (m,) float32; for pool="none" the shape of the sample."""
     times_s: tuple[float, ...] = ()
     """The times of the frames of a video: see :attr:`Features.times_s`."""
+    frame_numbers: tuple[int, ...] = ()
+    """The numbers of the frames of a video: see :attr:`Features.frame_numbers`."""
 
     def __getitem__(self, layer: str) -> FloatArray:
         """Return the array of one layer. Raises: UnknownLayerError."""
@@ -99,6 +101,10 @@ class Features:
     """For each sample, the times of its frames, in seconds from the start of the video. Given
     for pool="none" where frames go through the network one by one; empty otherwise."""
 
+    frame_numbers: tuple[tuple[int, ...], ...] = ()
+    """For each sample, the numbers of its frames in the video, from 0, in the order of display; for clips, those of
+    their first frames. Given with ``times_s`` for videos."""
+
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
         object.__setattr__(self, "ids", tuple(map(_storable, self.ids)))
@@ -106,6 +112,9 @@ class Features:
         object.__setattr__(self, "errors", tuple(self.errors))
         object.__setattr__(self, "passed_over", tuple(self.passed_over))
         object.__setattr__(self, "times_s", tuple(tuple(map(float, times)) for times in self.times_s))
+        object.__setattr__(self, "frame_numbers", tuple(tuple(map(int, row)) for row in self.frame_numbers))
+        if self.frame_numbers and len(self.frame_numbers) != len(self.ids):
+            raise UsageError(f"frame_numbers: those of {len(self.frame_numbers)} sample(s) for {len(self.ids)}")
         if self.times_s and len(self.times_s) != len(self.ids):
             raise UsageError(f"times_s: the times of {len(self.times_s)} sample(s) for {len(self.ids)}")
 
@@ -160,7 +169,10 @@ class Features:
         if not -n <= position < n:
             raise UnknownRowError(f"there is no row {position}: these features have {n:,} rows", asked=str(position))
         arrays = {name: array[position] for name, array in self.by_layer.items()}
-        return FeatureRow(self.ids[position], arrays, self.times_s[position] if self.times_s else ())
+        times_s = self.times_s[position] if self.times_s else ()
+        return FeatureRow(
+            self.ids[position], arrays, times_s, self.frame_numbers[position] if self.frame_numbers else ()
+        )
 
     def _taken(self, key: slice | npt.NDArray[np.intp]) -> Features:
         """Return some of the rows, with the provenance, and without errors and counts."""
@@ -170,6 +182,7 @@ class Features:
             {name: array[key] for name, array in self.by_layer.items()},
             self.provenance,
             times_s=tuple(self.times_s[row] for row in chosen) if self.times_s else (),
+            frame_numbers=tuple(self.frame_numbers[row] for row in chosen) if self.frame_numbers else (),
         )
 
     @property
@@ -236,6 +249,7 @@ class Features:
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
             times_s=_joined_times(parts),
+            frame_numbers=_joined_numbers(parts),
         )
 
     @classmethod
@@ -273,6 +287,7 @@ class Features:
             provenance={"merged": {name: dict(run.provenance) for name, run in named.items()}},
             errors=(*errors.values(), *(error for error in missing if error.id not in failed)),
             times_s=next((run.times_s for run in aligned.values() if run.times_s), ()),
+            frame_numbers=next((run.frame_numbers for run in aligned.values() if run.frame_numbers), ()),
         )
 
     def normalized(self) -> Features:
@@ -356,6 +371,7 @@ class Features:
             {name: array[start:stop] for name, array in self.by_layer.items()},
             self.provenance,
             times_s=self.times_s[start:stop],
+            frame_numbers=self.frame_numbers[start:stop],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -555,6 +571,13 @@ def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
     if not any(part.times_s for part in parts):
         return ()
     return tuple(times for part in parts for times in part.times_s or ((),) * len(part))
+
+
+def _joined_numbers(parts: Sequence[Features]) -> tuple[tuple[int, ...], ...]:
+    """Return the numbers of the frames of all samples, as :func:`_joined_times` does for their times."""
+    if not any(part.frame_numbers for part in parts):
+        return ()
+    return tuple(numbers for part in parts for numbers in part.frame_numbers or ((),) * len(part))
 
 
 def _storable(id: str) -> str:

@@ -35,6 +35,7 @@ class Summary:
     times_s: Sequence[Sequence[float]] = ()
     digests: Digests | None = None
     """None in a file of an earlier version, which has none."""
+    frame_numbers: Sequence[Sequence[int]] = ()
 
     def to_json(self) -> str:
         return json.dumps(
@@ -46,6 +47,7 @@ class Summary:
                 "report": dict(self.report),
                 "passed_over": list(self.passed_over),
                 **({"times_s": list(map(list, self.times_s))} if self.times_s else {}),
+                **({"frame_numbers": list(map(list, self.frame_numbers))} if self.frame_numbers else {}),
                 **({"digests": {"ids": self.digests.ids, "layers": dict(self.digests.layers)}} if self.digests else {}),
             }
         )
@@ -87,6 +89,7 @@ class Summary:
             report=dict(data["report"]),
             passed_over=list(map(str, data["passed_over"])),
             times_s=[tuple(map(float, times)) for times in data.get("times_s", ())],
+            frame_numbers=[tuple(map(int, numbers)) for numbers in data.get("frame_numbers", ())],
             digests=None if found is None else Digests(str(found["ids"]), dict(found["layers"])),
         )
 

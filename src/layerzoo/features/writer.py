@@ -63,6 +63,7 @@ class FeatureWriter:
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
         self._times_s: list[tuple[float, ...]] = []
+        self._frame_numbers: list[tuple[int, ...]] = []
         self._digests = RunningDigests()
 
     def __enter__(self) -> Self:
@@ -128,6 +129,7 @@ class FeatureWriter:
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
         self._times_s += batch.times_s or ((),) * len(batch)
+        self._frame_numbers += batch.frame_numbers or ((),) * len(batch)
 
     def _fit(self, batch: Features) -> None:
         """Update the shapes of the layers with those of a batch."""
@@ -160,7 +162,14 @@ class FeatureWriter:
         times_s = self._times_s if any(self._times_s) else ()
         digests = self._digests.result(self._shapes)
         summary = Summary(
-            self._shapes, self._provenance, self._errors, self._report, self._passed_over, times_s, digests
+            self._shapes,
+            self._provenance,
+            self._errors,
+            self._report,
+            self._passed_over,
+            times_s,
+            digests,
+            self._frame_numbers if any(self._frame_numbers) else (),
         )
         with self._sink.finish(summary) as collected:
             if self._format.export is not None:

@@ -45,6 +45,7 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample]) -> Features:
         provenance=_provenance(plan),
         report=dict(report),
         times_s=tuple(_times(sample) for sample, _ in good) if plan.keeps_frames else (),
+        frame_numbers=tuple(_frame_numbers(sample) for sample, _ in good) if plan.keeps_frames else (),
     )
 
 
@@ -76,6 +77,10 @@ def layer_named(backbone: Backbone, name: str) -> Layer:
 
 def _times(sample: PendingSample) -> tuple[float, ...]:
     return tuple(sample.times_s.get(number, math.nan) for number in range(sample.done))
+
+
+def _frame_numbers(sample: PendingSample) -> tuple[int, ...]:
+    return tuple(sample.frame_numbers[number] for number in range(sample.done) if number in sample.frame_numbers)
 
 
 def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
