@@ -51,6 +51,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.images
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
+	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
 
