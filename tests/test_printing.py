@@ -18,6 +18,7 @@ ALLOWED = {
     ("cli/completion.py", "click.echo"): "scripts of this package, and candidates that format_completion escapes",
     ("plugins/probe.py", "os.write"): "JSON for the parent process, in a pipe",
     ("runtime/construct.py", "logging.getLogger"): "silences the loggers of torch",
+    ("runtime/export.py", "logging.getLogger"): "silences the loggers of torch's exporters",
     ("media/framing.py", "os.write"): "messages between processes, in a pipe",
     ("stopping.py", "os.write"): "the last line of a process, which is escaped",
 }

@@ -43,7 +43,9 @@ REGISTRIES = [
 @pytest.fixture(scope="module")
 def installation(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Installation:
     """Install the packages of the pages, and write their files into the working directory."""
-    environment = install_with_links(tmp_path_factory.mktemp("readme"), "layerzoo[starter]", wheels)
+    environment = install_with_links(
+        tmp_path_factory.mktemp("readme"), "layerzoo[starter,torchaudio,torchvision]", wheels
+    )
     write_files(environment.home, samples)
     return environment
 

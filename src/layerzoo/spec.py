@@ -558,18 +558,14 @@ class MissingFieldsError(TypeError):
 
 
 def _create(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return an instance of a dataclass. Raises: MissingFieldsError; TypeError for an unknown field."""
-    try:
-        return kind(**values)
-    except TypeError as error:
-        is_required = {
-            each.name
-            for each in dataclasses.fields(kind)
-            if each.init and each.default is each.default_factory is dataclasses.MISSING
-        }
-        if missing := tuple(sorted(is_required - values.keys())):
-            raise MissingFieldsError(kind.__name__, missing) from error
-        raise
+    """Return an instance of a dataclass. Raises: TypeError for an unknown field, MissingFieldsError."""
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    if unknown := values.keys() - {field.name for field in fields}:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(map(repr, sorted(unknown)))}")
+    required = {field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING}
+    if missing := tuple(sorted(required - values.keys())):
+        raise MissingFieldsError(kind.__name__, missing)
+    return kind(**values)
 
 
 def to_plain(value: Layer | Preprocess | Weights | Default) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_every_option_filters(zoo: Zoo) -> None:
     assert zoo("list", "--width", "192", "--size-px", "224", "--sort", "-id", "--plugin", "acme")[1].split() == [
         "acme/vit-shelf", "acme/shelf-video",
     ]  # fmt: skip
-    assert zoo("list", "--rate-hz", "44100")[1] == ""
+    assert zoo("list", "--rate-hz", "44101")[1] == ""
 
 
 def test_a_table_fits_the_terminal_and_keeps_complete_ids(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_poolings_are_completed_for_all_layers_and_for_one(home: Path) -> None:
 def test_plugins(install: Install) -> None:
     install("good")
     assert values("zoo plugin show ac") == ["acme"]
-    assert values("zoo list --plugin to") == ["toy"]
+    assert values("zoo list --plugin toy") == ["toy"]
 
 
 @pytest.mark.parametrize("line", ["zoo extract ", "zoo extract a.txt --out ", "zoo extract a.txt --weights "])

@@ -203,7 +203,7 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
     [
         ((), 2, "Missing option '--out'"),
         (("--out", "f.parquet", "--batch-size", "0"), 2, "0 is not in the range x>=1"),
-        (("--out", "f.parquet", "--precision", "int8"), 2, "'int8' is not one of float32, bfloat16, float16"),
+        (("--out", "f.parquet", "--precision", "int8"), 2, "'int8' is not one of float32, auto, bfloat16, float16"),
         (("--out", "f.parquet", "--pool", "max", "--pool", "stem=max"), 2, "give one --pool for all layers, or one"),
         (("--out", "f.parquet", "--pool", "meen"), 2, "there is no pooling 'meen'. Nearest: mean."),
         (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
@@ -359,7 +359,7 @@ def test_a_signal_ends_a_run_with_one_line_and_no_partial_file(
         reported = process.stderr.read().decode()
     unchanged = ", f.npz is unchanged" if is_there else ""
     assert re.fullmatch(
-        rf"zoo: stopped by {re.escape(called)} after \d+ samples; nothing was written{unchanged}\n", reported
+        rf"zoo: stopped by {re.escape(called)} after [\d,]+ samples; nothing was written{unchanged}\n", reported
     )
     assert set(folder.iterdir()) == before
     assert not is_there or (folder / "f.npz").read_bytes() == b"from before"
@@ -403,8 +403,8 @@ def test_progress_is_shown_on_terminals_only(folder: Path, zoo: Zoo) -> None:
             shown += data
     os.close(terminal)
     assert process.wait(20) == 0
-    assert re.search(rb"\r.*\d+ of 3000 samples \(\d+%\), \d+ samples?/s.*0:00:0", shown)
-    assert shown.decode().rstrip().endswith("3000 samples through toy/next-word at block.0 (mean) → f.parquet")
+    assert re.search(rb"\r.*[\d,]+ of 3,000 samples \(\d+%\), [\d,]+ samples?/s.*0:0", shown)
+    assert shown.decode().rstrip().endswith("3,000 samples through toy/next-word at block.0 (mean) → f.parquet")
 
 
 @pytest.mark.slow

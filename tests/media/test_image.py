@@ -186,7 +186,7 @@ class TestModes:
 
     def test_floating_point_and_wide_integers_are_refused(self) -> None:
         for source in (Image.new("F", (2, 2)), np.zeros((2, 2, 3), np.float32)):
-            with pytest.raises(SampleError, match="the value of white"):
+            with pytest.raises(SampleError, match=r"the values of black and white|the value of white"):
                 decode(source)
         with pytest.raises(SampleError, match="values from 0 to 70000"):
             decode(Image.fromarray(np.array([[0, 70_000]], np.int32)))
@@ -242,7 +242,7 @@ class TestRefusals:
         assert "shape (3, 8, 8)" in self.refusal(np.zeros((3, 8, 8), np.uint8))
         assert "shape (8, 8, 2)" in self.refusal(np.zeros((8, 8, 2), np.uint8))
         assert "an array of int64" in self.refusal(np.zeros((8, 8), np.int64))
-        assert "this is a float" in self.refusal(1.5)
+        assert "type float" in self.refusal(1.5)
 
     def test_postscript_is_never_run(self) -> None:
         assert self.refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "not an image: looks like text"

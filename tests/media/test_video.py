@@ -208,7 +208,7 @@ class TestRefusals:
         (tmp_path / "x.mp4").touch()
         assert refusal(tmp_path / "x.mp4") == "empty file"
         assert refusal(tmp_path / "none.mp4") == "no such file"
-        assert "of type int" in refusal(3)
+        assert "type int" in refusal(3)
         assert "shape (2, 4, 4)" in refusal(np.zeros((2, 4, 4), np.uint8))
         assert refusal(np.zeros((0, 4, 4, 3), np.uint8)).startswith("empty")
 

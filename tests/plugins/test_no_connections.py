@@ -67,11 +67,23 @@ def of_torchaudio(folder: Path) -> Calls:
     }
 
 
+def of_torchvision(folder: Path) -> Calls:
+    files = files_of(folder, config__json={})
+    spec = layerzoo.model("torchvision/mobilenet_v3_small")
+    return {
+        "layerzoo_build": lambda plugin: plugin.build(spec, files),
+        "layerzoo_describe": lambda plugin: plugin.describe(spec, files),
+        "layerzoo_preprocess": lambda plugin: plugin.preprocess(spec, files),
+        "layerzoo_state_dict": lambda plugin: plugin.state_dict(spec, files, {}),
+    }
+
+
 CALLS: dict[str, Callable[[Path], Calls]] = {
     "hf": of_hf,
     "timm": of_timm,
     "starter": of_starter,
     "torchaudio": of_torchaudio,
+    "torchvision": of_torchvision,
     "video": of_video,
 }
 SLOW = {"layerzoo_catalogue"}
@@ -89,7 +101,7 @@ def test_no_hook_opens_a_connection(namespace: str, tmp_path: Path, connections:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("namespace", ["hf", "timm", "torchaudio"])
+@pytest.mark.parametrize("namespace", ["hf", "timm", "torchaudio", "torchvision"])
 def test_no_catalogue_opens_a_connection(namespace: str, connections: list[object]) -> None:
     assert hooks(registry().plugin(namespace)).catalogue()
     assert connections == []

@@ -14,7 +14,7 @@ from layerzoo.registry import registry
 
 REGISTRY = """
 layerzoo: 1
-disable: [unwanted, timm/resnet50]
+disable: [unwanted, timm/resnet50d]
 aliases:
   fav: toy/next-word
   second: fav
@@ -82,12 +82,12 @@ def test_an_alias_is_completed() -> None:
 
 
 def test_the_model_of_an_alias_is_disabled_by_its_id(zoo: Zoo) -> None:
-    for name in ("unwanted", "timm/resnet18.a1_in1k", "timm/resnet50"):
+    for name in ("unwanted", "timm/resnet18.a1_in1k", "timm/resnet50d"):
         with pytest.raises(UnknownModelError, match="is disabled by"):
             layerzoo.model(name)
-    assert "`disable: [timm/resnet50]`" in zoo("show", "resnet50").err
-    assert layerzoo.model("timm/resnet34")
+    assert "`disable: [timm/resnet50d]`" in zoo("show", "resnet50d").err
+    assert layerzoo.model("timm/resnet34d")
 
 
 def test_the_command_line_accepts_the_last_part_of_a_plugins_alias(zoo: Zoo) -> None:
-    assert zoo("show", "resnet34", "--format", "ids").out == zoo("show", "timm/resnet34", "--format", "ids").out
+    assert zoo("show", "resnet34d", "--format", "ids").out == zoo("show", "timm/resnet34d", "--format", "ids").out

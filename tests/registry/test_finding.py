@@ -89,7 +89,9 @@ def test_no_other_part_of_an_id_is_a_name(zoo: Registry, name: str) -> None:
 
 def test_short_names_work_wherever_a_model_is_named(home: Path) -> None:
     assert layerzoo.model("minilm-l6").id == "starter/minilm-l6"
-    assert layerzoo.model("resnet50").id == "timm/resnet50.a1_in1k"
+    assert layerzoo.model("resnet50d").id == "timm/resnet50d.ra2_in1k"
+    with pytest.raises(UnknownModelError, match=r"ambiguous: timm/resnet50\.a1_in1k, torchvision/resnet50"):
+        layerzoo.model("resnet50")
     assert layerzoo.model("google-bert/bert-base-uncased").id == "hf/google-bert/bert-base-uncased"
     assert layerzoo.load("next-word").spec.id == "toy/next-word"
     assert layerzoo.extract("next-word", ["the cat"]).values.tolist() == [[0.5, 1.0, 0.5]]

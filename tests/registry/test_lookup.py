@@ -261,7 +261,7 @@ def test_a_plugin_cannot_inherit_from_a_model_of_the_user(user_zoo: Callable[...
 
 
 def test_an_uninstalled_model_is_listed_with_its_distribution(zoo: Registry) -> None:
-    (entry,) = zoo.entries(installed=False, modality="audio", license="mit")
+    (entry,) = zoo.entries(installed=False, modality="audio", license="mit", plugin="starter")
     assert (entry.id, entry.installed, entry.install) == (
         "starter/whisper-tiny-en", False, "pip install layerzoo-starter",
     )  # fmt: skip
@@ -269,7 +269,7 @@ def test_an_uninstalled_model_is_listed_with_its_distribution(zoo: Registry) -> 
     assert zoo.ids(text="whisper", license="mit", installed=None) == ["starter/whisper-tiny-en"]
     assert zoo.ids(plugin="layerzoo-starter", installed=False) == zoo.ids(plugin="starter", installed=False)
     assert "starter/minilm-l6" not in [spec.id for spec in zoo.models()]
-    with pytest.raises(NotInstalledError, match=r"not installed. It is a text model: .*") as caught:
+    with pytest.raises(NotInstalledError, match=r"not installed. It is a model for text: .*") as caught:
         zoo.model("starter/minilm-l6")
     assert caught.value.install == "pip install layerzoo-starter"
 
@@ -325,8 +325,8 @@ def test_every_modality_has_a_default_model(zoo: Registry) -> None:
         ("acme/vit-shelff", UnknownModelError, "there is no model 'acme/vit-shelff'. Nearest: acme/vit-shelf"),
         ("video/any", UnknownModelError, "its plugin is not installed: pip install layerzoo-video"),
         ("hf/acme/any", NotInstalledError, "its plugin is not installed: pip install layerzoo-hf"),
-        ("hf/google-bert/bert-base-uncased", NotInstalledError, "a text model: BertModel"),
-        ("timm/resnet50", NotInstalledError, "a vision model: ResNet-50\nNext: pip install layerzoo-timm"),
+        ("hf/google-bert/bert-base-uncased", NotInstalledError, "a model for text: BertModel"),
+        ("timm/resnet50", NotInstalledError, "a model for vision: ResNet-50\nNext: pip install layerzoo-timm"),
         ("", UnknownModelError, "All: zoo list"),
     ],
 )

@@ -64,7 +64,7 @@ def test_an_invalid_size_raises_a_layerzoo_error(vit: Hub, size: Any) -> None:
 )
 def test_an_invalid_list_raises_a_layerzoo_error(vit: Hub, body: bytes) -> None:
     say(vit, body)
-    with pytest.raises(ServerError, match=r"no model hub|names no commit"):
+    with pytest.raises(ServerError, match=r"not a model hub|names no commit"):
         take()
 
 

@@ -246,6 +246,18 @@ class WeightsProvenance(JsonObject):
     """The prefix of a training wrapper that was removed from the checkpoint keys, such as ``module.``."""
     dtypes: list[str]
     """The floating-point dtypes that the checkpoint is stored in, as torch names them. Empty for random weights."""
+    keys: dict[str, str] | None
+    """The parts of checkpoint keys that were replaced, by those of the network, if `load(keys=)` was given."""
+    changed: ChangedTensors | None
+    """The tensors that differ from those that were loaded, as after training; None if none does."""
+
+
+class ChangedTensors(JsonObject):
+    """Tensors of a network that changed after it was loaded."""
+
+    tensors: int
+    sha256: str
+    """The sha256 over the names and values of the changed tensors."""
 
 
 class Loaded(JsonObject):

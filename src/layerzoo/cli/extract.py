@@ -233,7 +233,7 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
 
 def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{done} {'sample' if done == 1 else 'samples'} through {backbone.spec.id} at {layers} → {out}")
+    say(f"{counted(done, 'sample')} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

@@ -10,7 +10,7 @@ with needs("torch"):
     from layerzoo.runtime.loading import build, load, load_preprocess, pull, trace_layers
     from layerzoo.runtime.network import CutNetwork
     from layerzoo.runtime.preprocess import Preprocessor
-    from layerzoo.runtime.wrap import wrap
+    from layerzoo.runtime.wrapping import wrap
 
 __all__ = [
     "Backbone",

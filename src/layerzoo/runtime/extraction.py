@@ -43,7 +43,7 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
-from layerzoo.runtime.wrap import recut
+from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
 
 FloatArray = NDArray[np.float32]

@@ -100,7 +100,7 @@ class Unknown:
         # Published models have no aliases, so a name without a tag selects a model with a tag.
         meant = next((each for each in known if each == asked or each.startswith(f"{asked}.")), asked)
         if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
-            message = f"{asked} is not installed. It is a {entry.modality} model: {entry.summary}\nNext: {install}"
+            message = f"{asked} is not installed. It is a model for {entry.modality}: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
             message = f"{asked} is not available, because its plugin is not installed: {install}"
