@@ -156,7 +156,7 @@ def _every_frame(clip: Path) -> Iterator[Image.Image]:
         number, wanted = 0, set(_numbers(stream))
         for number, frame in enumerate(container.decode(stream)):
             if number in wanted:
-                yield frame.to_image()
+                yield Image.fromarray(frame.to_ndarray(format="rgb24"))
 
 
 def _numbers(stream: Any) -> list[int]:
