@@ -50,6 +50,9 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp"}
 _INDEXED = ("mov", "matroska")
 """Containers with an index of keyframes, in which FFmpeg seeks to the packet that is asked for."""
+_STRICT_REFERENCES = ("h264",)
+"""Codecs in which no frame is predicted from one that is marked as no reference (ITU-T H.264, nal_ref_idc). In H.265
+frames of a higher temporal layer may be."""
 _SEEK_GAP = 8
 """Packets. To seek over fewer costs more than to decode them: the decoder's threads start anew."""
 
@@ -376,7 +379,7 @@ def _decoded(file: BinaryIO, packets: _Packets, numbers: Sequence[int]) -> Gener
             if run.seek is not None:
                 container_.seek(int(packets.seek_stamps[run.seek]), stream=stream)
                 decoder.flush_buffers()
-            numbered = _numbered(_fed(container_, stream, decoder, packets, run), packets, container_, run)
+            numbered = _numbered(_fed(container_, stream, decoder, packets, run), packets, container_)
             wanted = iter(run.numbers)
             number = next(wanted, None)
             for found, frame in numbered:
@@ -402,6 +405,8 @@ def _fed(
     """
     at = run.seek or 0
     has_begun = run.seek is None
+    required = {int(packets.frames[number]) for number in run.numbers}
+    may_skip = packets.may_seek and decoder.name in _STRICT_REFERENCES
     for packet in container_.demux(stream):
         progress.beat()
         if packet.size == 0:
@@ -412,6 +417,8 @@ def _fed(
             if not has_begun and (stamp is None or (packet.is_keyframe and stamp > packets.stamps[at])):
                 raise _OtherFramesError
         if has_begun:
+            if may_skip:  # frames that are neither sampled nor a reference are not decoded
+                decoder.skip_frame = "DEFAULT" if at in required else "NONREF"
             yield from decoder.decode(packet)
             if at >= run.last:
                 break
@@ -420,7 +427,7 @@ def _fed(
 
 
 def _numbered(
-    frames: Iterable[av.VideoFrame], packets: _Packets, container_: InputContainer, run: _Run
+    frames: Iterable[av.VideoFrame], packets: _Packets, container_: InputContainer
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Yield frames with their numbers. Raises: _OtherFramesError for a frame that no packet announces."""
     assert packets.timeline is not None
@@ -428,13 +435,15 @@ def _numbered(
     first_decoded: int | None = None
     for count, frame in enumerate(frames):
         stamp = _stamp(frame, container_)
-        if run.seek is None:  # frames are counted, and their times are compared
+        if not packets.may_seek:  # frames are counted, and their times are compared
             first_decoded = stamp if first_decoded is None else first_decoded
             is_known = count < len(since) and (stamp is None or stamp - (first_decoded or 0) == since[count])
             number = count
+        elif stamp is not None and stamp < start:
+            continue  # before the keyframe that was sought
         else:
             number = int(np.searchsorted(since, (stamp or 0) - start))
-            is_known = stamp is not None and (stamp < start or (number < len(since) and since[number] == stamp - start))
+            is_known = stamp is not None and number < len(since) and since[number] == stamp - start
         if not is_known:
             raise _OtherFramesError
         yield number, frame
