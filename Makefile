@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the tests that are too slow for make test"
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
+	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
 	@echo "make catalogues  update the catalogues of timm, torchvision, transformers and torchaudio, and the list of published models"
@@ -49,11 +50,15 @@ bench: setup
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.downloads
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.photos
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
+
+gpu-check: setup
+	$(BIN)/python -m tools.gpu_check
 
 dist: setup
 	rm -rf dist

@@ -45,18 +45,28 @@ def write_weights(path: Path) -> None:
     save_file(timm.create_model(_NETWORK, zero_init_last=False).state_dict(), path)
 
 
-def script(weights: Path, images: Sequence[Path]) -> Run:
-    """Return a usual user script: timm, a DataLoader and a hook."""
-    network = _network(weights)
+def script(
+    weights: Path, images: Sequence[Path], network: str = _NETWORK, module: str = _MODULE, batch: int = BATCH
+) -> Run:
+    """Return a usual user script: timm, a DataLoader and a hook.
+
+    Args:
+        weights: of the network, or of its part up to the module.
+        images: the files.
+        network: timm's name.
+        module: the address of the module that is hooked.
+        batch: images per forward pass.
+    """
+    model = _network(weights, network)
     outputs: list[Tensor] = []
-    network.get_submodule(_MODULE).register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    loader = _loader(images, _WORKERS)
+    model.get_submodule(module).register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    loader = _loader(images, _WORKERS, network, batch)
 
     def run() -> FloatArray:
         features = []
         with torch.no_grad():
             for pixels in loader:
-                network(pixels)
+                model(pixels)
                 features.append(_pooled(outputs.pop()))
         return _matrix(features)
 
@@ -125,8 +135,8 @@ def _backbone(weights: Path, precision: Precision) -> Backbone:
 
 
 class _ImageFiles(Dataset[Tensor]):
-    def __init__(self, paths: Sequence[Path]) -> None:
-        network = timm.create_model(_NETWORK)
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        network = timm.create_model(name)
         self._paths = paths
         self._transform = create_transform(**resolve_model_data_config(network), is_training=False)
 
@@ -138,13 +148,13 @@ class _ImageFiles(Dataset[Tensor]):
         return pixels
 
 
-def _loader(images: Sequence[Path], workers: int) -> DataLoader[Tensor]:
-    return DataLoader(_ImageFiles(images), BATCH, num_workers=workers)
+def _loader(images: Sequence[Path], workers: int, network: str = _NETWORK, batch: int = BATCH) -> DataLoader[Tensor]:
+    return DataLoader(_ImageFiles(images, network), batch, num_workers=workers)
 
 
-def _network(weights: Path) -> Any:
-    network = timm.create_model(_NETWORK).eval()
-    network.load_state_dict(load_file(weights))
+def _network(weights: Path, name: str = _NETWORK) -> Any:
+    network = timm.create_model(name).eval()
+    network.load_state_dict(load_file(weights), strict=name == _NETWORK)
     return network
 
 

@@ -78,6 +78,44 @@ def test_half_precision_needs_no_conversion() -> None:
     assert all(mapped(bert(), tensors)[name] is tensor for name, tensor in tensors.items())
 
 
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("dtype", "scale", "message"),
+    [
+        (torch.float8_e4m3fn, "weight_scale_inv", "means nothing without '.*query.weight_scale_inv'"),
+        (torch.int8, "SCB", "means nothing without '.*query.SCB'"),
+        (torch.int8, None, "query.weight' is torch.int8 in the checkpoint"),
+    ],
+)
+def test_quantised_weights_are_refused_where_the_configuration_does_not_say_how(
+    dtype: torch.dtype, scale: str | None, message: str, device: str, prefix: str
+) -> None:
+    tensors = {prefix + name: tensor.to(device) for name, tensor in published(bert()).items()}
+    name = f"{prefix}encoder.layer.0.attention.self.query.weight"
+    tensors[name] = tensors[name].to(dtype)
+    if scale is not None:
+        tensors[name.replace("weight", scale)] = torch.ones(1, device=device)
+    with pytest.raises(WeightsError, match=message):
+        mapped(bert(), tensors)
+
+
+def test_a_cast_to_float8_without_scales_equals_the_library() -> None:
+    tensors = published(bert())
+    name = "encoder.layer.0.attention.self.query.weight"
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    assert torch.equal(mapped(bert(), tensors)[name].float(), tensors[name].float())
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "torchao", "hqq"])
+def test_a_method_that_the_library_never_dequantises_is_refused_without_asking_for_its_package(method: str) -> None:
+    config = bert()
+    config.quantization_config = {"quant_method": method, "load_in_8bit": True, "bits": 4}
+    tensors = published(config) | {"encoder.layer.0.attention.self.query.qweight": torch.ones(1, dtype=torch.int32)}
+    with pytest.raises(WeightsError, match=f"{method}, which transformers does not dequantise"):
+        mapped(config, tensors)
+
+
 @pytest.fixture
 def old_bert(home: Path) -> Path:
     """Write a classifier under old keys in a folder of the user, declared as mine/bert."""

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from layerzoo.errors import SampleError
-from layerzoo.media.audio import decode, windows
+from layerzoo.media.audio import decode
 from layerzoo.media.audio_input import Audio
+from layerzoo.media.windows import windows
 
 RATE = 16_000
 
@@ -56,11 +56,10 @@ class TestDecode:
         assert np.allclose(decode(encoded(stereo, "WAV", "FLOAT"), RATE), 0.25 * mono, atol=1e-7)
 
     @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
-    def test_other_sample_rates_are_resampled_in_high_quality(self, mono: Any, rate: int) -> None:
-        expected = soxr.resample(mono, rate, RATE, quality="HQ")
-        assert np.array_equal(decode(Audio(mono, rate), RATE), expected)
-        assert np.array_equal(decode(encoded(mono, "WAV", "FLOAT", rate), RATE), expected)
-        assert abs(len(expected) - len(mono) * RATE / rate) <= 1
+    def test_a_file_at_another_rate_equals_the_same_samples_in_memory(self, mono: Any, rate: int) -> None:
+        found = decode(encoded(mono, "WAV", "FLOAT", rate), RATE)
+        assert np.array_equal(found, decode(Audio(mono, rate), RATE))
+        assert abs(len(found) - len(mono) * RATE / rate) <= 1
 
     def test_a_tone_keeps_its_pitch(self) -> None:
         tone = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100).astype(np.float32)

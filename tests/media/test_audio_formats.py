@@ -344,10 +344,10 @@ class TestLengths:
         ("format", "codec"),
         [("wav", "libmp3lame"), ("ipod", "aac"), ("matroska", "aac"), ("webm", "libopus"), ("caf", "alac"),
          ("wv", "wavpack"), ("tta", "tta"), ("asf", "wmav2"), ("avi", "pcm_s16le"), ("ogg", "libopus"),
-         ("mp3", "libmp3lame")],
+         ("mp3", "libmp3lame"), ("sox", "pcm_s32le"), ("rm", "ac3"), ("flv", "libmp3lame")],
     )  # fmt: skip
     def test_a_truncated_file(self, format: str, codec: str, share: float) -> None:
-        rate = 48_000 if codec == "libopus" else RATE
+        rate = {"libopus": 48_000, "ac3": 44_100, "libmp3lame": 44_100}.get(codec, RATE)
         data = by_ffmpeg(tone(440, 3, rate, 2), format, codec, rate, 48_000 if "wma" in codec else None)
         assert refusal(data[: int(share * len(data))]).startswith("truncated")
 
@@ -381,6 +381,14 @@ class TestLengths:
 
 
 class TestDamage:
+    def test_a_seek_outside_of_the_file_is_no_error_of_its_own(self, tmp_path: Path) -> None:
+        """FFmpeg looks for the index at the end of a NUT file, which is cut off."""
+        data = by_ffmpeg(tone(440), "nut", "flac")
+        (tmp_path / "cut.nut").write_bytes(cut := data[: len(data) * 8 // 10])
+        for source in (cut, tmp_path / "cut.nut"):
+            with pytest.raises(SampleError, match="truncated: the audio at"):
+                decode(source, RATE)
+
     @pytest.mark.parametrize(("format", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None)])
     @pytest.mark.parametrize("share", [0.3, 0.6])
     def test_samples_lost_in_the_middle_are_an_error(self, format: str, subtype: str | None, share: float) -> None:

@@ -73,6 +73,13 @@ class TestDepths:
         shown = np.where((values == values[0, 5]).all(-1)[..., None], 1, RGB)
         assert worst(png(values, 2, bits, transparent), shown) <= 1
 
+    @pytest.mark.parametrize("bits", [1, 2, 4])
+    def test_png_with_a_transparent_grey_of_few_bits(self, bits: int) -> None:
+        values = np.round(RAMP * (2**bits - 1)).astype(np.uint8)
+        packed = np.packbits(np.unpackbits(values[..., None], axis=-1)[..., 8 - bits :].reshape(HEIGHT, -1), axis=-1)
+        shown = np.where(values == 1, 1, values / (2**bits - 1))
+        assert worst(png(packed, 0, bits, chunk(b"tRNS", struct.pack(">H", 1))), shown) <= 1
+
     @pytest.mark.parametrize("bits", [8, 16])
     @pytest.mark.parametrize(("color_type", "image"), [(4, RAMP[..., None]), (6, RGB)])
     def test_png_with_an_alpha_channel(self, color_type: int, image: Any, bits: int) -> None:

@@ -188,6 +188,6 @@ def test_loading_options_are_refused_for_a_loaded_backbone(options: dict[str, st
 
 @pytest.mark.parametrize("batch_size", [2.5, "2", 0, -1])
 def test_the_batch_size_is_a_number_of_rows(batch_size: object) -> None:
-    with pytest.raises(UsageError, match="is not a number of rows"):
+    with pytest.raises(UsageError, match="neither a number of rows, 1 or more, nor 'auto'"):
         layerzoo.extract("toy/next-word", ["cat"], batch_size=batch_size)  # type: ignore[arg-type]
     assert len(layerzoo.extract("toy/next-word", ["cat"], batch_size=np.int64(2))) == 1  # type: ignore[arg-type]

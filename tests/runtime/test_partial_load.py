@@ -47,11 +47,12 @@ def vit() -> dict[str, torch.Tensor]:
     }
 
 
-def in_shards(state: Mapping[str, torch.Tensor], count: int = 3) -> dict[str, bytes]:
-    """Return the files of a sharded checkpoint, as transformers saves it."""
+def in_shards(state: Mapping[str, torch.Tensor], count: int = 3, folder: str = "") -> dict[str, bytes]:
+    """Return the files of a sharded checkpoint, as transformers saves it. folder: of the shards, with a slash."""
     names = sorted(state)
     homes = {
-        name: f"model-{1 + at * count // len(names):05}-of-{count:05}.safetensors" for at, name in enumerate(names)
+        name: f"{folder}model-{1 + at * count // len(names):05}-of-{count:05}.safetensors"
+        for at, name in enumerate(names)
     }
     held = {home: {name: state[name] for name in names if homes[name] == home} for home in homes.values()}
     index = json.dumps({"metadata": {}, "weight_map": homes})
@@ -69,8 +70,8 @@ def declare(home: Path, vit: str | None = None, **sources: str) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
-    folder.mkdir()
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
 
@@ -166,6 +167,15 @@ def test_a_cut_from_any_checkpoint_files_equals_the_whole_network(
     with torch.inference_mode():
         network.eval()(torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(activations(load(layer)), kept[0])
+
+
+def test_shards_may_be_in_a_folder_below_their_index(connected: Hub, home: Path, vit: dict[str, torch.Tensor]) -> None:
+    files = in_shards(vit, folder="shards/")
+    published = connected.repository("acme/vit")
+    sources = [f"file:{write_files(home / 'vit', files)}/", f"hf://acme/vit@{published.commit(files)}"]
+    for source in sources:
+        declare(home, source)
+        assert torch.equal(tensors(load(SHALLOW))["cls_token"], vit["cls_token"])
 
 
 def test_an_index_that_names_a_missing_tensor_of_a_shard_is_refused(home: Path, vit: dict[str, torch.Tensor]) -> None:

@@ -22,6 +22,7 @@ from layerzoo.runtime.replicas import run_in_replicas
 from layerzoo.spec import FrozenMap, ModelSpec
 
 RATE = 16_000
+TWO = (torch.device("cpu"),) * 2
 Threads = list[tuple[int, int]]
 """Record the thread and the number of cores of each pass."""
 
@@ -120,7 +121,7 @@ def test_a_network_that_cannot_be_copied_runs_one_at_a_time(cores: int) -> None:
     backbone.module.network.extra = Alone()
     with pytest.raises(RuntimeError):
         copy.deepcopy(backbone.module)
-    runs = list(run_in_replicas(backbone, range(5), lambda replica, work: (replica is backbone, work)))
+    runs = list(run_in_replicas(backbone, range(5), lambda replica, work: (replica is backbone, work), devices=TWO))
     assert runs == [(True, work) for work in range(5)]
 
 
@@ -132,7 +133,7 @@ def test_replicas_share_only_their_tensors(cores: int) -> None:
         barrier.wait()  # both run in parallel
         return work, replica
 
-    done = list(run_in_replicas(backbone, range(6), run))
+    done = list(run_in_replicas(backbone, range(6), run, devices=TWO))
     assert [work for work, _ in done] == list(range(6))
     one, other = {id(replica): replica for _, replica in done}.values()
     assert one.module is not other.module

@@ -20,6 +20,7 @@ from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
 from layerzoo.registry.installed.health import ImportState
 from layerzoo.registry.installed.plugin import State
+from layerzoo.runtime.windowing import Windowing
 from layerzoo.weights.inventory import Kind
 from layerzoo.weights.removal import State as Removal
 from layerzoo.weights.verdicts import State as Verdict
@@ -336,8 +337,12 @@ class FeaturesProvenance(Provenance):
     """Whether special tokens of texts were pooled; None for other modalities."""
     overlap: int | None
     """The number of tokens that chunks of a long text share; None for truncated texts and other modalities."""
+    windows: Windowing | None
+    """The windows of recordings, if they were requested."""
     prompt: str | None
     """The text that was put before every text; None for other modalities."""
+    decode: Literal["exact", "fast"] | None
+    """How JPEG images were decoded; None for modalities without images."""
 
 
 class FeaturesFile(JsonObject):

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from layerzoo.runtime import Backbone
 
 
+class BatchSizeType(click.ParamType[Any]):
+    """A number of rows, or ``auto``."""
+
+    name = "rows"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in (None, "auto") else click.IntRange(min=1).convert(value, param, ctx)
+
+
 @click.command("extract")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
 @click.option(
@@ -88,7 +97,25 @@ if TYPE_CHECKING:
     metavar="N",
     help="Clips of a video, for a network that takes several frames at once.",
 )
+@click.option(
+    "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
+)
+@click.option(
+    "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
+)
+@click.option(
+    "--temporal-pool",
+    type=WordChoice(["none", "mean", "max"]),
+    help="How the windows of a recording become one row. Default: none, a row for each window.",
+)
 @click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
+@click.option(
+    "--decode",
+    type=WordChoice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="fast: decode large JPEGs at a reduced scale, on all cores.",
+)
 @click.option(
     "--no-special-tokens",
     is_flag=True,
@@ -102,8 +129,19 @@ if TYPE_CHECKING:
     help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. library: "
     "the default of the model's library for this checkpoint.",
 )
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="DEVICE",
+    help="A torch device: cpu, cuda, mps. Several, as in cuda:0,cuda:1, run replicas of the network.",
+)
+@click.option(
+    "--batch-size",
+    type=BatchSizeType(),
+    metavar="N|auto",
+    help="Rows per forward pass. auto: as many as fit into the free memory of the device.",
+)
 @click.option("--partial", is_flag=True, help="Download only the part of the weights that the layers require.")
 @click.option("--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256.")
 @click.option(
@@ -139,6 +177,7 @@ def command(
       zoo extract tweets.txt --layer block.2 --layer block.5 --out tweets.npz
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
       zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
+      zoo extract talk.mp3 --window 10s --hop 5s --out windows.parquet
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.errors import EmptyResultError
@@ -147,8 +186,12 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = _pooling(pools)
-    passed_on = ("chunks", "overlap", "batch_size", "normalize", "sampling", "start_s", "end_s", "clips")
-    how: dict[str, Any] = {name: options.pop(name) for name in passed_on}
+    options["device"] = options["device"].split(",") if "," in options["device"] else options["device"]
+    names = (
+        *("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool"),
+        *("sampling", "start_s", "end_s", "clips"),
+    )
+    how: dict[str, Any] = {name: options.pop(name) for name in names}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0
@@ -169,7 +212,9 @@ def command(
             )  # not sooner: an unknown model is reported without importing torch
 
             backbone = load(spec, layer=list(layers) or None, pool=pool, **options)
-            with command_progress(spec.id, partial(counted, noun="sample")) as bar:
+            has_windows = how["window"] is not None and how["temporal_pool"] in (None, "none")
+            noun = "window" if has_windows else "sample"
+            with command_progress(spec.id, partial(counted, noun=noun)) as bar:
                 how |= {"errors": "raise" if strict else "skip", "column": column, "progress": bar}
                 for piece in stream(backbone, as_input(inputs), **how):
                     writer.write(piece)
@@ -177,7 +222,7 @@ def command(
                     failed += piece.errors
                     passed_over += piece.passed_over
                     report.update(piece.report)
-        _tell(backbone, done, out, report, passed_over)
+        _tell(backbone, counted(done, noun), out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
     for error in failed:
@@ -231,9 +276,9 @@ def _kept(samples: int, out: Path, before: str | None) -> str:
     return f" {after}; nothing was written{f', {printable(str(out))} is unchanged' if before else ''}"
 
 
-def _tell(backbone: Backbone, done: int, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
+def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], passed_over: list[str]) -> None:
     layers = ", ".join(f"{layer.name} ({backbone.pools[layer.name]})" for layer in backbone.layers)
-    say(f"{counted(done, 'sample')} through {backbone.spec.id} at {layers} → {out}")
+    say(f"{done} through {backbone.spec.id} at {layers} → {out}")
     if truncated := report.get("truncated", 0):
         say(
             f"{truncated} of them truncated, which dropped {report['left_out']} of {report['tokens']} tokens; "

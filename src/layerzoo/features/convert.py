@@ -32,6 +32,8 @@ def pandas_frame(features: Features) -> Any:
         import pandas as pd
     index = pd.Index(features.ids, name="id", dtype=object)
     parts = []
+    if features.start_s:
+        parts.append(pd.DataFrame({"start_s": features.start_s, "end_s": features.end_s}, index=index))
     for layer, array in features.by_layer.items():
         if array.ndim == 2:
             parts.append(pd.DataFrame(array, index=index, columns=column_names(layer, array.shape[1])))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -28,13 +29,15 @@ FloatArray = npt.NDArray[np.float32]
 LayerArray = npt.NDArray[Any]
 """(n, m) float32, (n, …) float32, or (n,) object: n float32 arrays that differ in shape."""
 
+Times = tuple[tuple[float, ...], ...]
+"""The times of the frames of each sample."""
 Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
 """A choice of rows: a slice, their positions, or a mask with one bool for each row."""
 
 SHAPE_OF = "shape of "
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
-_RESERVED_NAMES = frozenset({"id", "layerzoo.json", "__metadata__"})
+_RESERVED_NAMES = frozenset({"id", "start_s", "end_s", "layerzoo.json", "__metadata__"})
 """What the files on disk call their own parts, so that no layer can be called so."""
 
 
@@ -47,7 +50,11 @@ class FeatureRow:
     by_layer: Mapping[str, FloatArray]
     """Per layer (m,) float32; for pool="none" the shape of the sample."""
     times_s: tuple[float, ...] = ()
-    """The times of the frames of a video: see :attr:`Features.times_s`."""
+    """The times of its frames: see :attr:`Features.times_s`."""
+    start_s: float | None = None
+    """The start of a window in its recording, in seconds."""
+    end_s: float | None = None
+    """The end of a window in its recording, in seconds."""
     frame_numbers: tuple[int, ...] = ()
     """The numbers of the frames of a video: see :attr:`Features.frame_numbers`."""
 
@@ -98,8 +105,15 @@ class Features:
     passed_over: tuple[str, ...] = ()
     """Files of a folder that are of another kind than what was extracted."""
     times_s: tuple[tuple[float, ...], ...] = ()
-    """For each sample, the times of its frames, in seconds from the start of the video. Given
-    for pool="none" where frames go through the network one by one; empty otherwise."""
+    """For each sample, the times of its frames, in seconds from the start of the recording. Given for pool="none" where
+    frames of a video go through the network one by one, and for layers of audio with a time axis: the centre of each
+    frame's receptive field. Empty otherwise."""
+    start_s: tuple[float, ...] = ()
+    """For each sample, its start in the recording, in seconds. Given for the windows of recordings; empty otherwise."""
+    end_s: tuple[float, ...] = ()
+    """For each sample, its end in the recording, in seconds. Given with ``start_s``."""
+    times_by_layer: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    """The times of frames at the layers where they differ from ``times_s``: see :meth:`frame_times_s`."""
 
     frame_numbers: tuple[tuple[int, ...], ...] = ()
     """For each sample, the numbers of its frames in the video, from 0, in the order of display; for clips, those of
@@ -115,8 +129,18 @@ class Features:
         object.__setattr__(self, "frame_numbers", tuple(tuple(map(int, row)) for row in self.frame_numbers))
         if self.frame_numbers and len(self.frame_numbers) != len(self.ids):
             raise UsageError(f"frame_numbers: those of {len(self.frame_numbers)} sample(s) for {len(self.ids)}")
-        if self.times_s and len(self.times_s) != len(self.ids):
-            raise UsageError(f"times_s: the times of {len(self.times_s)} sample(s) for {len(self.ids)}")
+        for name in ("start_s", "end_s"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        by_layer = {
+            name: tuple(tuple(map(float, each)) for each in times) for name, times in self.times_by_layer.items()
+        }
+        object.__setattr__(self, "times_by_layer", by_layer)
+        fields = {"times_s": self.times_s, "start_s": self.start_s, "end_s": self.end_s, **by_layer}
+        for name, times in fields.items():
+            if times and len(times) != len(self.ids):
+                raise UsageError(f"{name}: the times of {len(times)} sample(s) for {len(self.ids)}")
+        if bool(self.start_s) != bool(self.end_s):
+            raise UsageError("start_s and end_s are given together")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -169,9 +193,13 @@ class Features:
         if not -n <= position < n:
             raise UnknownRowError(f"there is no row {position}: these features have {n:,} rows", asked=str(position))
         arrays = {name: array[position] for name, array in self.by_layer.items()}
-        times_s = self.times_s[position] if self.times_s else ()
         return FeatureRow(
-            self.ids[position], arrays, times_s, self.frame_numbers[position] if self.frame_numbers else ()
+            self.ids[position],
+            arrays,
+            self.times_s[position] if self.times_s else (),
+            self.start_s[position] if self.start_s else None,
+            self.end_s[position] if self.end_s else None,
+            self.frame_numbers[position] if self.frame_numbers else (),
         )
 
     def _taken(self, key: slice | npt.NDArray[np.intp]) -> Features:
@@ -183,6 +211,11 @@ class Features:
             self.provenance,
             times_s=tuple(self.times_s[row] for row in chosen) if self.times_s else (),
             frame_numbers=tuple(self.frame_numbers[row] for row in chosen) if self.frame_numbers else (),
+            start_s=tuple(self.start_s[row] for row in chosen) if self.start_s else (),
+            end_s=tuple(self.end_s[row] for row in chosen) if self.end_s else (),
+            times_by_layer={
+                name: tuple(times[row] for row in chosen) for name, times in self.times_by_layer.items() if times
+            },
         )
 
     @property
@@ -220,6 +253,20 @@ class Features:
             )
         return np.concatenate([np.empty((len(self), 0), np.float32), *self.by_layer.values()], axis=1)
 
+    def frame_times_s(self, layer: str) -> tuple[tuple[float, ...], ...]:
+        """Return the times of the frames at a layer, in seconds from the start of the recording, for each sample.
+
+        Args:
+            layer: its name, as in :attr:`layers`.
+        Returns: for each sample, the time of each position of ``pool="none"``; empty for features without times.
+        Raises: UnknownLayerError.
+
+        >>> layerzoo.extract("toy/next-word", ["the cat"]).frame_times_s("block.0")
+        ()
+        """
+        self[layer]
+        return self.times_by_layer.get(layer, self.times_s)
+
     @classmethod
     def join(cls, batches: Iterable[Features]) -> Features:
         """Join batches, or runs over different samples, in order. Counts and errors are added.
@@ -248,15 +295,19 @@ class Features:
             errors=tuple(error for part in parts for error in part.errors),
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
-            times_s=_joined_times(parts),
             frame_numbers=_joined_numbers(parts),
+            times_s=_joined_times(parts, lambda part: part.times_s),
+            start_s=_joined_seconds(parts, lambda part: part.start_s),
+            end_s=_joined_seconds(parts, lambda part: part.end_s),
+            times_by_layer=_joined_times_by_layer(parts),
         )
 
     @classmethod
     def merge(cls, runs: Mapping[str, Features] | Iterable[Features]) -> Features:
-        """Put the layers of several runs over the same samples side by side. Rows are matched by id.
+        """Put the layers of several runs over the same samples side by side.
 
-        A sample that is missing in one of the runs is left out, and is among the errors.
+        Rows are matched by id; windows of recordings also by their start and end. A sample that is missing in
+        one of the runs is left out, and is among the errors.
 
         Args:
             runs: names and features, where a layer ``norm`` of the run ``vit`` becomes ``vit/norm``; or features alone,
@@ -272,6 +323,8 @@ class Features:
         prefixes = {name: f"{name}/" if isinstance(runs, Mapping) else "" for name in named}
         aligned, missing = _aligned(named)
         by_layer: dict[str, LayerArray] = {}
+        times_s = next((run.times_s for run in aligned.values() if run.times_s), ())
+        times_by_layer: dict[str, Times] = {}
         for name, run in aligned.items():
             for layer, array in run.by_layer.items():
                 if (merged := f"{prefixes[name]}{layer}") in by_layer:
@@ -279,6 +332,8 @@ class Features:
                         f"two runs have a layer {merged!r}. Name the runs, as in Features.merge({{'a': …, 'b': …}})"
                     )
                 by_layer[merged] = array
+                if (times := run.frame_times_s(layer)) and times != times_s:
+                    times_by_layer[merged] = times
         errors = {(error.id, error.reason): error for run in named.values() for error in run.errors}
         failed = {error.id for error in errors.values()}
         return cls(
@@ -286,8 +341,11 @@ class Features:
             by_layer=by_layer,
             provenance={"merged": {name: dict(run.provenance) for name, run in named.items()}},
             errors=(*errors.values(), *(error for error in missing if error.id not in failed)),
-            times_s=next((run.times_s for run in aligned.values() if run.times_s), ()),
             frame_numbers=next((run.frame_numbers for run in aligned.values() if run.frame_numbers), ()),
+            times_s=times_s,
+            start_s=next((run.start_s for run in aligned.values()), ()),
+            end_s=next((run.end_s for run in aligned.values()), ()),
+            times_by_layer=times_by_layer,
         )
 
     def normalized(self) -> Features:
@@ -372,6 +430,9 @@ class Features:
             self.provenance,
             times_s=self.times_s[start:stop],
             frame_numbers=self.frame_numbers[start:stop],
+            start_s=self.start_s[start:stop],
+            end_s=self.end_s[start:stop],
+            times_by_layer={name: times[start:stop] for name, times in self.times_by_layer.items()},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -516,26 +577,33 @@ def _described(key: Any) -> str:
 
 def _aligned(runs: Mapping[str, Features]) -> tuple[dict[str, Features], list[SampleError]]:
     """Return the runs with the rows that all of them have, in the order of the first, and the other samples."""
-    every = list(runs.values())
-    if all(run.ids == every[0].ids for run in every):
+    keys = {name: _row_keys(run) for name, run in runs.items()}
+    first = next(iter(keys.values()), [])
+    if all(other == first for other in keys.values()):
         return dict(runs), []
-    positions = {name: {sample: row for row, sample in enumerate(run.ids)} for name, run in runs.items()}
-    for name, run in runs.items():
-        if len(positions[name]) < len(run.ids):
-            twice = Counter(run.ids).most_common(1)[0][0]
+    positions = {name: {key: row for row, key in enumerate(rows)} for name, rows in keys.items()}
+    for name, rows in keys.items():
+        if len(positions[name]) < len(rows):
+            twice = Counter(rows).most_common(1)[0][0][0]
             raise UsageError(
                 f"the runs differ in their ids, and {twice!r} occurs twice in one of them, so that rows cannot be "
                 "matched. Extract with ids=[…], a different one for each sample"
             )
     absent = {
-        sample: next((name for name, known in positions.items() if sample not in known), None)
-        for run in every
-        for sample in run.ids
+        key: next((name for name, known in positions.items() if key not in known), None)
+        for rows in keys.values()
+        for key in rows
     }
-    shared = [sample for sample, name in absent.items() if name is None]
-    missing = [SampleError(sample, f"no features in run {name}") for sample, name in absent.items() if name is not None]
-    rows = {name: np.array([known[sample] for sample in shared], np.intp) for name, known in positions.items()}
-    return {name: run._taken(rows[name]) for name, run in runs.items()}, missing
+    shared = [key for key, name in absent.items() if name is None]
+    missing = [SampleError(key[0], f"no features in run {name}") for key, name in absent.items() if name is not None]
+    chosen = {name: np.array([known[key] for key in shared], np.intp) for name, known in positions.items()}
+    return {name: run._taken(chosen[name]) for name, run in runs.items()}, missing
+
+
+def _row_keys(features: Features) -> list[tuple[str, float | None, float | None]]:
+    """Return the id of each row, and the start and end of a window."""
+    unknown = (None,) * len(features)
+    return list(zip(features.ids, features.start_s or unknown, features.end_s or unknown, strict=True))
 
 
 def _unit_vectors(array: FloatArray) -> FloatArray:
@@ -566,11 +634,29 @@ def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
     return ragged([sample for array in arrays for sample in array])
 
 
-def _joined_times(parts: Sequence[Features]) -> tuple[tuple[float, ...], ...]:
+def _joined_times(parts: Sequence[Features], times_of: Callable[[Features], Times]) -> Times:
     """Return the times of all samples; samples of a part without times have none, where another part has some."""
-    if not any(part.times_s for part in parts):
+    if not any(map(times_of, parts)):
         return ()
-    return tuple(times for part in parts for times in part.times_s or ((),) * len(part))
+    return tuple(times for part in parts for times in times_of(part) or ((),) * len(part))
+
+
+def _joined_times_by_layer(parts: Sequence[Features]) -> dict[str, Times]:
+    names = dict.fromkeys(chain.from_iterable(part.times_by_layer for part in parts))
+
+    def times_at(name: str, part: Features) -> Times:
+        return part.times_by_layer.get(name, ())
+
+    return {name: _joined_times(parts, partial(times_at, name)) for name in names}
+
+
+def _joined_seconds(
+    parts: Sequence[Features], seconds_of: Callable[[Features], tuple[float, ...]]
+) -> tuple[float, ...]:
+    """Return a time for each sample; that of a part without times is nan, where another part has some."""
+    if not any(map(seconds_of, parts)):
+        return ()
+    return tuple(time for part in parts for time in seconds_of(part) or (math.nan,) * len(part))
 
 
 def _joined_numbers(parts: Sequence[Features]) -> tuple[tuple[int, ...], ...]:

@@ -1,6 +1,7 @@
 """Features as Parquet, the format of layerzoo: what any table library reads, row group by row group.
 
-Columns: ``id`` (string), and one per layer, named as the layer is:
+Columns: ``id`` (string); for the windows of recordings ``start_s`` and ``end_s`` (float64, in seconds); and one per
+layer, named as the layer is:
 
 - vectors of one width m: ``fixed_size_list<float32>[m]``;
 - anything else: ``struct<values: list<float32>, shape: list<int32>>``: a sample's numbers in C order, and its shape.
@@ -11,8 +12,9 @@ page has a checksum, which other readers can verify too.
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
 _LARGE_ROW_GROUP_BYTES = 64 << 20
 """Larger row groups, which other programs write, are read in batches."""
 _BATCH_BYTES = 8 << 20
+_INTERVAL = ("start_s", "end_s")
+"""The columns of the windows of recordings."""
 _TABLE_CHUNK_NUMBERS = 1 << 26
 """About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
@@ -82,7 +86,9 @@ class ParquetFeatures:
         for index in range(self._file.num_row_groups):
             columns = dict(zip(self._file.schema_arrow.names, self._file.read_row_group(index).columns, strict=True))
             ids = columns.pop("id").to_pylist()
-            yield Features(ids, {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()})
+            start_s, end_s = (tuple(columns.pop(name).to_pylist()) if name in columns else () for name in _INTERVAL)
+            arrays = {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()}
+            yield Features(ids, arrays, start_s=start_s, end_s=end_s)
 
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
@@ -107,19 +113,21 @@ class ParquetSink:
         self._path = path
         self._writer: Any = None
         self._widths: dict[str, int | None] = {}
+        self._has_intervals = False
 
     def write(self, features: Features, shapes: Mapping[str, Shape]) -> None:
         """Write one row group. shapes: of each layer, this row group included. Raises: OSError."""
         if self._writer is None:
-            self._open(shapes)
+            self._open(shapes, has_intervals=bool(features.start_s))
         elif any(width is not None and width != _width(shapes[layer]) for layer, width in self._widths.items()):
             self._write_anew(shapes)
-        self._writer.write_table(_table(features, self._widths), row_group_size=max(1, len(features)))
+        table = _table(features, self._widths, has_intervals=self._has_intervals)
+        self._writer.write_table(table, row_group_size=max(1, len(features)))
 
     def finish(self, summary: Summary) -> ParquetFeatures:
         """End the file. Returns it, opened for reading. Raises: OSError."""
         if self._writer is None:
-            self._open(summary.shapes)
+            self._open(summary.shapes, has_intervals=bool(summary.start_s))
         self._writer.add_key_value_metadata(summary.to_metadata())
         self.close()
         return ParquetFeatures(self._path)
@@ -130,12 +138,13 @@ class ParquetSink:
             self._writer.close()
             self._writer = None
 
-    def _open(self, shapes: Mapping[str, Shape]) -> None:
+    def _open(self, shapes: Mapping[str, Shape], *, has_intervals: bool) -> None:
+        self._has_intervals = has_intervals
         self._widths = {layer: _width(shape) for layer, shape in shapes.items()}
         # A dictionary and minima of floats have no use, and cost time.
         self._writer = pq.ParquetWriter(
             self._path,
-            _schema(self._widths),
+            _schema(self._widths, has_intervals=has_intervals),
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
@@ -148,10 +157,14 @@ class ParquetSink:
         self.close()
         with scratch_path(self._path.parent) as before:
             shutil.copyfile(self._path, before)  # a move would take along the lock that protects the file
-            self._open(shapes)
+            self._open(shapes, has_intervals=self._has_intervals)
             with ParquetFeatures(before) as stored:
                 for features in stored.row_groups():
                     self.write(features, shapes)
+
+
+def _seconds(values: Sequence[float], count: int) -> Any:
+    return pa.array(values or [math.nan] * count, pa.float64())
 
 
 def to_table(features: Features) -> pa.Table:
@@ -160,17 +173,20 @@ def to_table(features: Features) -> pa.Table:
     numbers = sum(int(np.size(sample)) for array in features.by_layer.values() for sample in array[:1])
     rows = max(1, _TABLE_CHUNK_NUMBERS // max(1, numbers))
     parts = [features.rows(start, start + rows) for start in range(0, len(features), rows)] or [features]
-    return pa.concat_tables([_table(part, widths) for part in parts])
+    return pa.concat_tables([_table(part, widths, has_intervals=bool(features.start_s)) for part in parts])
 
 
-def _table(features: Features, widths: Mapping[str, int | None]) -> pa.Table:
+def _table(features: Features, widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Table:
+    seconds = [_seconds(getattr(features, name), len(features)) for name in _INTERVAL if has_intervals]
     columns = [_encoded(features[layer], width) for layer, width in widths.items()]
-    return pa.table([pa.array(features.ids, pa.string()), *columns], schema=_schema(widths))
+    schema = _schema(widths, has_intervals=has_intervals)
+    return pa.table([pa.array(features.ids, pa.string()), *seconds, *columns], schema=schema)
 
 
-def _schema(widths: Mapping[str, int | None]) -> pa.Schema:
+def _schema(widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Schema:
+    seconds = [pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL if has_intervals]
     columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in widths.items()]
-    return pa.schema([pa.field("id", pa.string(), nullable=False), *columns])
+    return pa.schema([pa.field("id", pa.string(), nullable=False), *seconds, *columns])
 
 
 def _width(shape: Shape) -> int | None:

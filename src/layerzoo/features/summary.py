@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from layerzoo.errors import InputError, SampleError
@@ -33,6 +33,9 @@ class Summary:
     report: Mapping[str, int]
     passed_over: Sequence[str]
     times_s: Sequence[Sequence[float]] = ()
+    start_s: Sequence[float] = ()
+    end_s: Sequence[float] = ()
+    times_by_layer: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     digests: Digests | None = None
     """None in a file of an earlier version, which has none."""
     frame_numbers: Sequence[Sequence[int]] = ()
@@ -48,6 +51,8 @@ class Summary:
                 "passed_over": list(self.passed_over),
                 **({"times_s": list(map(list, self.times_s))} if self.times_s else {}),
                 **({"frame_numbers": list(map(list, self.frame_numbers))} if self.frame_numbers else {}),
+                **({"start_s": list(self.start_s), "end_s": list(self.end_s)} if self.start_s else {}),
+                **({"times_by_layer": _lists(self.times_by_layer)} if self.times_by_layer else {}),
                 **({"digests": {"ids": self.digests.ids, "layers": dict(self.digests.layers)}} if self.digests else {}),
             }
         )
@@ -88,13 +93,24 @@ class Summary:
             errors=[SampleError(str(sample), str(reason)) for sample, reason in data["errors"]],
             report=dict(data["report"]),
             passed_over=list(map(str, data["passed_over"])),
-            times_s=[tuple(map(float, times)) for times in data.get("times_s", ())],
             frame_numbers=[tuple(map(int, numbers)) for numbers in data.get("frame_numbers", ())],
+            times_s=_times(data.get("times_s", ())),
+            start_s=tuple(map(float, data.get("start_s", ()))),
+            end_s=tuple(map(float, data.get("end_s", ()))),
+            times_by_layer={str(name): _times(times) for name, times in data.get("times_by_layer", {}).items()},
             digests=None if found is None else Digests(str(found["ids"]), dict(found["layers"])),
         )
 
 
 _DAMAGED = "its metadata are damaged: their sha256 is not the one that was written with them"
+
+
+def _times(samples: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    return [tuple(map(float, times)) for times in samples]
+
+
+def _lists(by_layer: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[list[float]]]:
+    return {name: list(map(list, times)) for name, times in by_layer.items()}
 
 
 def _sha256(text: bytes) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,8 +64,8 @@ class FeatureWriter:
         self._errors: list[SampleError] = []
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
-        self._times_s: list[tuple[float, ...]] = []
         self._frame_numbers: list[tuple[int, ...]] = []
+        self._times = RunningTimes()
         self._digests = RunningDigests()
 
     def __enter__(self) -> Self:
@@ -128,8 +130,8 @@ class FeatureWriter:
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
-        self._times_s += batch.times_s or ((),) * len(batch)
         self._frame_numbers += batch.frame_numbers or ((),) * len(batch)
+        self._times.add(batch)
 
     def _fit(self, batch: Features) -> None:
         """Update the shapes of the layers with those of a batch."""
@@ -159,7 +161,7 @@ class FeatureWriter:
 
     def _finish(self) -> None:
         self._flush()
-        times_s = self._times_s if any(self._times_s) else ()
+        times = self._times
         digests = self._digests.result(self._shapes)
         summary = Summary(
             self._shapes,
@@ -167,9 +169,12 @@ class FeatureWriter:
             self._errors,
             self._report,
             self._passed_over,
-            times_s,
-            digests,
-            self._frame_numbers if any(self._frame_numbers) else (),
+            frame_numbers=self._frame_numbers if any(self._frame_numbers) else (),
+            times_s=times.times_s if any(times.times_s) else (),
+            start_s=times.start_s if times.has_intervals else (),
+            end_s=times.end_s if times.has_intervals else (),
+            times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
+            digests=digests,
         )
         with self._sink.finish(summary) as collected:
             if self._format.export is not None:
@@ -187,6 +192,32 @@ class FeatureWriter:
             raise OutputError(
                 f"cannot write {self._path}: {_reason(error, self._path.parent)}", path=self._path
             ) from error
+
+
+@dataclass(slots=True)
+class RunningTimes:
+    """The times of the samples so far."""
+
+    times_s: list[tuple[float, ...]] = field(default_factory=list)
+    start_s: list[float] = field(default_factory=list)
+    end_s: list[float] = field(default_factory=list)
+    by_layer: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    has_intervals: bool = False
+    count: int = 0
+
+    def add(self, batch: Features) -> None:
+        """Add some samples. Where a batch has no times, its samples have none, or nan."""
+        empty: tuple[tuple[float, ...], ...] = ((),) * len(batch)
+        unknown = (math.nan,) * len(batch)
+        for name in batch.times_by_layer:
+            self.by_layer.setdefault(name, [()] * self.count)
+        for name, times in self.by_layer.items():
+            times += batch.times_by_layer.get(name, empty)
+        self.times_s += batch.times_s or empty
+        self.start_s += batch.start_s or unknown
+        self.end_s += batch.end_s or unknown
+        self.has_intervals = self.has_intervals or bool(batch.start_s)
+        self.count += len(batch)
 
 
 def _has_samples(path: Path) -> bool:
@@ -237,4 +268,4 @@ def _copied(features: Features) -> Features:
         name: array.copy() if array.dtype != object else ragged([sample.copy() for sample in array])
         for name, array in features.by_layer.items()
     }
-    return Features(features.ids, arrays)
+    return Features(features.ids, arrays, start_s=features.start_s, end_s=features.end_s)

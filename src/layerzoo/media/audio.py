@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from layerzoo.media import audio_file
 from layerzoo.media.audio_file import MAX_CHANNELS, Mix, Segment, Track, all_channels, mean_of_channels
 from layerzoo.media.audio_input import Audio
 from layerzoo.media.limits import limits, variable_of
+from layerzoo.media.resample import resampled
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.source import Encoded, is_encoded, opened
+from layerzoo.media.windows import consecutive_windows, joined, overlapping_windows
 
 AudioSource = Encoded | Audio | tuple[NDArray[Any], int]
 
@@ -34,8 +35,8 @@ def decode(source: AudioSource, sample_rate_hz: int, channels: int = 1) -> NDArr
         sample_rate_hz: of the result.
         channels: 1 for the mean of the channels. More: audio with another number of channels is refused.
     Returns: (time,) float32; (time, channel) with several channels. A file is decoded to its end, to the samples that
-        FFmpeg decodes; integer formats are scaled to -1..1, floating point is taken as it is. Samples are resampled by
-        soxr in its high quality.
+        FFmpeg decodes; integer formats are scaled to -1..1, floating point is taken as it is: the loudness is not
+        changed. Samples are resampled by soxr, with an error below -100 dB: see :mod:`layerzoo.media.resample`.
     Raises: SampleError when it is empty, holds no audio, less of it than its headers declare, frames that cannot be
         decoded, or samples that are not finite.
     """
@@ -44,7 +45,11 @@ def decode(source: AudioSource, sample_rate_hz: int, channels: int = 1) -> NDArr
 
 
 def decoded_windows(
-    source: AudioSource, sample_rate_hz: int, channels: int, window_samples: int | None
+    source: AudioSource,
+    sample_rate_hz: int,
+    channels: int,
+    window_samples: int | None,
+    hop_samples: int | None = None,
 ) -> Iterator[NDArray[np.float32] | None]:
     """Decode audio, and yield it in windows.
 
@@ -52,6 +57,8 @@ def decoded_windows(
         source, sample_rate_hz, channels: see :func:`decode`.
         window_samples: as :func:`windows` has it. None: audio comes in pieces of any length, and more of it than
             ``Limits.whole_samples`` is refused.
+        hop_samples: from the start of a window to the start of the next, as :func:`overlapping_windows` has it. None:
+            each sample is in exactly one window, as :func:`windows` has it.
     Yields: the windows. Long audio is not kept in memory: there None comes first, when all of it was decoded once, and
         then each window as it is decoded again.
     Raises: SampleError, before the first window.
@@ -59,16 +66,17 @@ def decoded_windows(
     mix = mean_of_channels if channels == 1 else all_channels(channels)
     with failing_as(name_of(source)):
         if isinstance(source, tuple):
-            yield from _windowed([_of_memory(source, mix)], sample_rate_hz, channels, window_samples)
+            yield from _windowed([_of_memory(source, mix)], sample_rate_hz, channels, window_samples, hop_samples)
         elif is_encoded(source):
             with opened(source) as file:
-                yield from _windowed(audio_file.read(file, mix), sample_rate_hz, channels, window_samples)
+                tracks = audio_file.read(file, mix)
+                yield from _windowed(tracks, sample_rate_hz, channels, window_samples, hop_samples)
         else:
             raise UnusableError(_not_audio(source))
 
 
 def _windowed(
-    tracks: list[Track], sample_rate_hz: int, channels: int, window_samples: int | None
+    tracks: list[Track], sample_rate_hz: int, channels: int, window_samples: int | None, hop_samples: int | None
 ) -> Iterator[NDArray[np.float32] | None]:
     segments = [segment for track in tracks for segment in track.segments]
     for segment in segments:
@@ -86,85 +94,37 @@ def _windowed(
     if window_samples is None and seconds > most:
         raise UnusableError(
             f"{seconds:,.0f} s of audio, and the limit is {most:,.0f} s for a network that takes a recording in one "
-            f"piece. Next: split it, or raise the limit with {variable_of('audio_s')}"
+            f"piece. Next: extract it in windows with window= (--window 30s), or raise the limit with "
+            f"{variable_of('audio_s')}"
         )
     if all(track.kept is not None for track in tracks) and seconds * samples_per_s <= _AT_ONCE:
-        samples = _joined(list(_resampled(tracks, sample_rate_hz)))
+        samples = joined(list(_resampled(tracks, sample_rate_hz)))
         if len(samples) == 0:
             raise UnusableError(
                 f"too short: {segments[0].length} samples at {segments[0].sample_rate_hz} Hz are none at "
                 f"{sample_rate_hz} Hz"
             )
-        yield from [samples] if window_samples is None else windows(samples, window_samples)
+        yield from _cut([samples], window_samples, hop_samples)
         return
     yield None
-    pieces = _resampled(tracks, sample_rate_hz)
-    yield from pieces if window_samples is None else _windows_of(pieces, window_samples)
+    yield from _cut(_resampled(tracks, sample_rate_hz), window_samples, hop_samples)
 
 
-def windows(samples: NDArray[np.float32], window_samples: int) -> list[NDArray[np.float32]]:
-    """Decode audio in consecutive windows of at most ``window_samples`` samples: every sample is in exactly one.
-
-    samples: (time,) or (time, channel). All but the last are of full length, so that their frames stay on one grid. A
-    rest shorter than a tenth of a window is too little for a network: it and the window before it are halved instead.
-    The length of a window is its number of true samples; nothing is padded here.
-    """
-    edges = [*range(0, max(1, len(samples)), window_samples), len(samples)]
-    if len(edges) > 2 and edges[-1] - edges[-2] < window_samples / 10:
-        edges[-2] = (edges[-3] + edges[-1] + 1) // 2
-    return [samples[start:stop] for start, stop in pairwise(edges)]
-
-
-def _windows_of(pieces: Iterable[NDArray[np.float32]], window_samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the windows of :func:`windows` from audio in pieces. Two are kept, because the last may be short."""
-    held: list[NDArray[np.float32]] = []
-    length = 0
-    for piece in pieces:
-        held.append(piece)
-        length += len(piece)
-        if length > 3 * window_samples:
-            joined = _joined(held)
-            stop = (length // window_samples - 2) * window_samples
-            for start in range(0, stop, window_samples):
-                yield joined[start : start + window_samples].copy()
-            held, length = [joined[stop:].copy()], length - stop
-    yield from windows(_joined(held), window_samples)
-
-
-def _joined(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-    return np.ascontiguousarray(joined, dtype=np.float32)
+def _cut(
+    pieces: Iterable[NDArray[np.float32]], window_samples: int | None, hop_samples: int | None
+) -> Iterable[NDArray[np.float32]]:
+    if window_samples is None:
+        return pieces
+    if hop_samples is None:
+        return consecutive_windows(pieces, window_samples)
+    return overlapping_windows(pieces, window_samples, hop_samples)
 
 
 def _resampled(tracks: Iterable[Track], sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples at another rate, in pieces. soxr gives the same to the bit, however they are divided."""
+    """Yield the samples of tracks at another rate, in pieces."""
     for track in tracks:
         for rate, blocks in groupby(track.blocks(), key=itemgetter(0)):
-            yield from _converted((block for _, block in blocks), rate, sample_rate_hz)
-
-
-def _converted(blocks: Iterator[NDArray[np.float32]], rate: int, sample_rate_hz: int) -> Iterator[NDArray[np.float32]]:
-    if rate == sample_rate_hz:
-        yield from blocks
-        return
-    stream: soxr.ResampleStream | None = None
-    before: NDArray[np.float32] | None = None
-    for block in blocks:
-        if len(block) == 0:
-            if before is None:
-                yield block
-            continue
-        if before is not None:
-            stream = stream or _stream(before, rate, sample_rate_hz)
-            yield stream.resample_chunk(before)
-        before = block
-    if before is not None:
-        yield (stream or _stream(before, rate, sample_rate_hz)).resample_chunk(before, last=True)
-
-
-def _stream(block: NDArray[np.float32], rate: int, sample_rate_hz: int) -> soxr.ResampleStream:
-    channels = 1 if block.ndim == 1 else block.shape[1]
-    return soxr.ResampleStream(rate, sample_rate_hz, channels, dtype="float32", quality="HQ")
+            yield from resampled((block for _, block in blocks), rate, sample_rate_hz)
 
 
 def _of_memory(source: tuple[Any, ...], mix: Mix) -> Track:

@@ -39,6 +39,9 @@ _BARE_STREAMS = {"aac", "ac3", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "mp
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"fLaC")
 # Containers outside libsndfile whose declared number of samples is exact.
 _EXACT_LENGTH = {"ape", "dsf", "tak", "tta", "wv"}
+# Containers whose header declares a duration, in thousandths of a second, that FFmpeg takes as it is.
+_DECLARE_DURATION = {"flv", "rm"}
+_DURATION_SLACK_S = 0.06  # a codec frame, and the rounding of its timestamps
 _PCM = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 # FFmpeg reads G.72x in WAV and AU with the bits of a byte in the other order, takes the remainder that libsndfile
 # writes for ALAC in CAF for priming samples, and has no decoder for NMS ADPCM.
@@ -213,6 +216,8 @@ def _by_ffmpeg(file: BinaryIO, content: Content | None, header: _Header | None, 
         declared = container.mp3_samples(file)
     if declared is not None and track.length < declared:
         raise UnusableError(f"truncated: {track.length} of {declared} samples")
+    if track.seconds < decoder.declared_s - _DURATION_SLACK_S:
+        raise UnusableError(f"truncated: {track.seconds:.2f} of {decoder.declared_s:.2f} s")
     return track
 
 
@@ -230,6 +235,7 @@ class _AudioDecoder:
         self._mix = mix
         self.format = ""
         self.declared_samples: int | None = None
+        self.declared_s = 0.0
         self.codec = ""
         self._rate = 0
         self._seconds = 0.0
@@ -240,7 +246,8 @@ class _AudioDecoder:
         self._file.seek(0)
         self._rate, self._seconds, self._next_pts = 0, 0.0, None
         options = {"format_whitelist": DEMUXERS}
-        with av.open(self._file, "r", container_options=options, metadata_errors="replace") as opened:
+        file = container.FFmpegFile(self._file)
+        with av.open(file, "r", container_options=options, metadata_errors="replace") as opened:
             stream: Any = opened.streams.best("audio")
             if stream is None:
                 raise UnusableError(f"no audio stream: {looks_like(self._file)}")
@@ -249,6 +256,8 @@ class _AudioDecoder:
             self.format, self.codec = opened.format.name, stream.codec_context.name
             if self.format in _EXACT_LENGTH and stream.duration and stream.time_base and stream.rate:
                 self.declared_samples = int(stream.duration * stream.time_base * stream.rate)
+            if self.format in _DECLARE_DURATION and len(opened.streams) == 1:
+                self.declared_s = (opened.duration or 0) / av.time_base
             if self.codec == "flac":
                 stream.codec_context.options = {"err_detect": "crccheck+explode"}
             try:

@@ -21,8 +21,9 @@ _OGG_HEAD_BYTES = 40  # the longest of the headers that are read here
 def missing_bytes(file: BinaryIO) -> int:
     """Return the number of bytes that a container declares beyond the end of its file; 0 if it is complete.
 
-    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), Wave64, AIFF, AU, CAF, VOC, NIST SPHERE, ASF, and MP3
-    with a Xing header. Other MP3, a transport stream and FLV have no header that states their length.
+    Knows MP4 and QuickTime, Matroska and WebM, RIFF (AVI, WAV), Wave64, AIFF, AU, CAF, VOC, NIST SPHERE, SoX, ASF,
+    and MP3 with a Xing header. Other MP3 and a transport stream have no header that states their length; FLV and
+    RealMedia state a duration, which is compared with the decoded audio.
     """
     file.seek(0)
     head = file.read(12)
@@ -180,6 +181,28 @@ def flac_parts(file: BinaryIO) -> list[BinaryIO]:
         parts.append(section(file, start, stop))
     file.seek(0)
     return parts
+
+
+class FFmpegFile:
+    """An open file, as FFmpeg reads it: a seek to a position that no file has fails, and raises no exception.
+
+    A truncated or damaged file makes FFmpeg seek there, and go on where it can. PyAV would raise the OSError of a file,
+    or the ValueError of bytes in memory, instead.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Return the new position; a negative error number where there is none."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -errno.EINVAL
 
 
 def section(file: BinaryIO, start: int, stop: int) -> BinaryIO:

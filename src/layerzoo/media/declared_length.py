@@ -99,6 +99,14 @@ def nist_end(file: BinaryIO, size: int) -> int:
         return 0
 
 
+def sox_end(file: BinaryIO, size: int) -> int:
+    """Return the declared end of SoX native audio, in either byte order (SoX, sox-fmt.c): samples of 32 bits."""
+    file.seek(0)
+    order: Literal["big", "little"] = "big" if file.read(4) == b"XoS." else "little"
+    header, samples = int.from_bytes(file.read(4), order), int.from_bytes(file.read(8), order)
+    return 4 + header + 4 * samples if samples < 1 << 60 else 0
+
+
 def _chunks(file: BinaryIO, at: int, size: int, order: Literal["big", "little"]) -> Iterator[tuple[bytes, int, int]]:
     """(identifier, start of the payload, length) of each chunk, aligned to 2 bytes."""
     while at + 8 <= size:
@@ -119,6 +127,8 @@ ENDS: dict[bytes, Callable[[BinaryIO, int], int]] = {
     b"dns.": au_end,
     b"Crea": voc_end,
     b"NIST": nist_end,
+    b".SoX": sox_end,
+    b"XoS.": sox_end,
 }
 """By the first four bytes of a file."""
 

@@ -22,13 +22,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol, TypeVar
 
 from layerzoo.errors import EmptySampleError, MissingLibraryError, SampleError, UsageError
 from layerzoo.media import framing, operations
 from layerzoo.media.framing import DisconnectedError, StalledError
-from layerzoo.media.limits import Limits, limits, variable_of
+from layerzoo.media.limits import Limits, is_set, limits, usable_cores, variable_of
 from layerzoo.media.operations import Part
 from layerzoo.media.sample import UnusableError, name_of
 from layerzoo.media.source import Encoded, is_encoded, whole
@@ -94,16 +94,27 @@ class Workers:
     Several threads may call it. One process is used until the network waits for samples, then up to
     ``Limits.processes``. A context manager: leaving it ends what is still being decoded.
 
+    Args:
+        all_cores: use up to one process for each core, unless the environment sets ``Limits.processes``.
+
     A sample is decoded next to others first, with a part of the memory. One that fails is decoded again, alone, with
     all of it, and that outcome counts. So neither a result nor an error depends on what else is decoded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, all_cores: bool = False) -> None:
         self._limits = limits()
+        self._first_try_bytes = self._limits.first_try_bytes
+        if all_cores and not is_set("processes"):
+            self._limits = replace(self._limits, processes=usable_cores())
         self._turns = _Turns()
         self._asked = 0
         self._readings: set[_Reading] = set()
         self._lock = threading.Lock()
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that decode at most; 0: samples are decoded where they are requested."""
+        return self._limits.processes
 
     def __enter__(self) -> Workers:
         return self
@@ -131,7 +142,7 @@ class Workers:
         try:
             with self._turns.taken():
                 with contextlib.suppress(_AgainError), self._turns.shared():
-                    return self._once(operation, named, options, assemble, self._limits.first_try_bytes)
+                    return self._once(operation, named, options, assemble, self._first_try_bytes)
                 with self._turns.alone():
                     return self._once(operation, named, options, assemble, self._limits.memory_bytes)
         except _NotStartedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -10,30 +11,46 @@ from layerzoo.errors import SampleError
 from layerzoo.spec import ImagePreprocess
 
 
-def fitted(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
+class Extent(NamedTuple):
+    """The full image that an image at a reduced scale shows."""
+
+    size_px: tuple[int, int]
+    """Width and height of the full image."""
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom of the full image in pixels of the reduced one, whose last row and column may be
+    partial."""
+
+
+def fitted(image: Image.Image, preprocess: ImagePreprocess, extent: Extent | None = None) -> Image.Image:
     """Return an RGB image at ``preprocess.size_px``.
 
+    Args:
+        image: RGB.
+        preprocess: the declared preprocessing.
+        extent: of an image at a reduced scale, which is fitted as the full image would be. None: a full image.
     Raises: SampleError where resizing would leave nothing of it, or more than PIL.Image.MAX_IMAGE_PIXELS.
     """
     border = tuple(round(255 * value) for value in preprocess.mean) if preprocess.fit == "pad" else (0, 0, 0)
-    return _centred(_resized(image, preprocess), preprocess.size_px, border)
+    return _centred(_resized(image, preprocess, extent), preprocess.size_px, border)
 
 
-def _resized(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
-    height, width = _new_size(image.height, image.width, preprocess)
+def _resized(image: Image.Image, preprocess: ImagePreprocess, extent: Extent | None) -> Image.Image:
+    full_width, full_height = image.size if extent is None else extent.size_px
+    height, width = resized_size(full_height, full_width, preprocess)
     is_too_large = Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS
     if is_too_large or 0 in (height, width):
         raise SampleError(
-            "image", f"too narrow: {image.width} × {image.height} pixels would be resized to {width} × {height}"
+            "image", f"too narrow: {full_width} × {full_height} pixels would be resized to {width} × {height}"
         )
     if image.size == (width, height):
         return image
     # Resizing only what will be seen, by Pillow's `box`, takes a third less time and changes single pixels by one.
-    return image.resize((width, height), Image.Resampling[preprocess.resize.upper()])
+    box = None if extent is None else extent.box
+    return image.resize((width, height), Image.Resampling[preprocess.resize.upper()], box=box)
 
 
-def _new_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int, int]:
-    """Return the size to which an image is resized.
+def resized_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int, int]:
+    """Return the height and width to which an image is resized.
 
     With kept proportions and a square input it is rounded down, as in torchvision; otherwise to the nearest integer, as
     in timm's ResizeKeepRatio.

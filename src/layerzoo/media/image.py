@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from layerzoo.errors import SampleError
 from layerzoo.media import jpeg2000, png, tiff
-from layerzoo.media.fit import fitted
-from layerzoo.media.orientation import upright_by_exif
+from layerzoo.media.fit import Extent, fitted, resized_size
+from layerzoo.media.orientation import exif_orientation, swaps_sides, upright_box, upright_by_exif
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.sniff import looks_like, sniff
 from layerzoo.media.source import Encoded, is_encoded, opened
@@ -49,6 +50,10 @@ FORMATS = [
     "FLI",
 ]
 _BAND_PIXELS = 1 << 22
+_JPEG = b"\xff\xd8\xff"
+_LEAST_SCALE = 2
+"""Of the size to which the preprocessing resizes an image. Resizing then still averages over at least two pixels, so
+that little depends on how libjpeg reduced the image."""
 _KNOW_WHITE = "so that the value of white is known"
 _TIFF = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
@@ -81,19 +86,53 @@ def decode(source: ImageSource) -> Image.Image:
         )
 
 
-def to_array(image: Image.Image, preprocess: ImagePreprocess) -> NDArray[np.float32]:
+def decode_reduced(source: Encoded, preprocess: ImagePreprocess) -> tuple[Image.Image, Extent] | None:
+    """Decode a JPEG at a reduced scale, 1/2, 1/4 or 1/8, to RGB.
+
+    The scale is the smallest at which the image is at least twice as high and as wide as the preprocessing resizes it
+    to. libjpeg then computes only the lower frequencies of each block of 8 × 8 pixels.
+
+    Args:
+        source: a path, or the bytes of a file.
+        preprocess: the declared preprocessing.
+    Returns: the upright image, and the full image that it shows; None where :func:`decode` has to be used: for another
+        format, an image that is not large enough, or one that cannot be decoded.
+    """
+    try:
+        with failing_as(name_of(source)), opened(source) as file:
+            return _reduced_jpeg(file, preprocess) if file.read(3) == _JPEG else None
+    except SampleError:
+        return None  # decode() states the reason
+
+
+def _reduced_jpeg(file: BinaryIO, preprocess: ImagePreprocess) -> tuple[Image.Image, Extent] | None:
+    image = _opened_by_pillow(file, None)
+    orientation = exif_orientation(image)
+    swap = swaps_sides(orientation)
+    width, height = reversed(image.size) if swap else image.size
+    height_px, width_px = (max(1, _LEAST_SCALE * side) for side in resized_size(height, width, preprocess))
+    _check_pixels(image)
+    drafted = image.draft(None, (height_px, width_px) if swap else (width_px, height_px))
+    if drafted is None or image.size in ((width, height), (height, width)):
+        return None
+    box = upright_box(drafted[1], image.size, orientation)
+    return _to_rgb(_loaded(image)), Extent((width, height), box)
+
+
+def to_array(image: Image.Image, preprocess: ImagePreprocess, extent: Extent | None = None) -> NDArray[np.float32]:
     """Resize, crop and normalise an image.
 
     Args:
         image: RGB.
         preprocess: the declared preprocessing.
+        extent: of an image at a reduced scale; None: a full image.
     Returns: (channel, height, width) float32. Equals, bit for bit, timm's evaluation transform on the same
     image (``transforms_imagenet_eval``, crop modes center, squash and border), and thereby torchvision's Resize,
     CenterCrop, ToTensor and Normalize.
     Raises: SampleError for an image so narrow that resizing it would make it larger than PIL.Image.MAX_IMAGE_PIXELS,
     or leave nothing of it.
     """
-    pixels = np.asarray(fitted(image, preprocess))
+    pixels = np.asarray(fitted(image, preprocess, extent))
     scaled = np.empty((3, *preprocess.size_px), np.float32)
     for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
         np.divide(pixels[..., channel], np.float32(255), out=scaled[channel])
@@ -133,10 +172,11 @@ def _read(source: Encoded) -> Image.Image:
             raise
 
 
-def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
+def _opened_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
+    """Read the header of an image. Raises: UnusableError."""
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         if layout is not None:
             raise UnusableError(f"damaged, or a TIFF that Pillow cannot read: {layout}") from error
@@ -147,6 +187,10 @@ def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
         raise UnusableError(f"refused as a decompression bomb: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
         raise UnusableError(_damage(error)) from error
+
+
+def _read_by_pillow(file: BinaryIO, layout: tiff.Layout | None) -> Image.Image:
+    image = _opened_by_pillow(file, layout)
     if layout is not None:
         tiff.refuse_signed(layout)
     if image.format == "JPEG2000" and image.mode in {"LA", "RGB", "RGBA"} and jpeg2000.bits(file) > 8:
@@ -177,7 +221,8 @@ def _not_an_image(file: BinaryIO) -> str:
     return f"truncated or damaged: begins as {content.format} and cannot be read as such"
 
 
-def _loaded(image: Image.Image) -> Image.Image:
+def _check_pixels(image: Image.Image) -> None:
+    """Raises: UnusableError for an image file with more than PIL.Image.MAX_IMAGE_PIXELS, or without pixels."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit and getattr(image, "fp", None):
         raise UnusableError(
@@ -186,6 +231,10 @@ def _loaded(image: Image.Image) -> Image.Image:
         )
     if 0 in image.size:
         raise UnusableError("empty: an image without pixels")
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    _check_pixels(image)
     try:
         image.load()
     except MemoryError:

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from layerzoo.media.container import FFmpegFile
 from layerzoo.media.sample import UnusableError
 
 _START_AND_SIZE = b"\xff\x4f\xff\x51"
@@ -34,9 +35,8 @@ def read(file: BinaryIO) -> Image.Image:
         raise UnusableError(f"{wrong}. Next: pip install av, or convert it to 8 bits") from error
     file.seek(0)
     try:
-        with av.open(
-            file, "r", container_options={"format_whitelist": "j2k_pipe,mov,mp4,m4a,3gp,3g2,mj2"}
-        ) as container:
+        options = {"format_whitelist": "j2k_pipe,mov,mp4,m4a,3gp,3g2,mj2"}
+        with av.open(FFmpegFile(file), "r", container_options=options) as container:
             frame = next(container.decode(video=0))
             if not frame.format.is_rgb and not frame.format.name.startswith(("gray", "ya")):
                 raise UnusableError(f"{wrong}, and FFmpeg as {frame.format.name}: convert it to 8 bits")

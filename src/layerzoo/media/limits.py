@@ -110,6 +110,16 @@ def variable_of(name: str) -> str:
     return next(variable for variable, (attribute, _) in ENVIRONMENT.items() if attribute == name)
 
 
+def is_set(name: str) -> bool:
+    """Return whether the environment sets a limit. name: a field of :class:`Limits` in ENVIRONMENT."""
+    return bool(os.environ.get(variable_of(name)))
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def free_unused() -> None:
     """Return memory that was freed to the system: glibc keeps blocks of up to 32 MiB, in an arena for each thread."""
     with contextlib.suppress(OSError, AttributeError):

@@ -45,7 +45,7 @@ def _raw_lines(file: BinaryIO) -> Iterator[bytes | UnusableError]:
             if not skips:
                 yield _checked(line)
             skips = False
-        if len(rest) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
+        if skips or len(rest) > MAX_LINE_BYTES + 1:  # the line goes on, or ends with the CR that is here already
             ends = rest.endswith(b"\r")
             if not skips:
                 yield _checked(rest)

@@ -5,6 +5,7 @@ The same operations run in the process that computes, where no other one can be 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,8 @@ from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.extras import needs
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.limits import limits, variable_of
-from layerzoo.media.sample import UnusableError, name_of
+from layerzoo.media.sample import UnusableError, failing_as, name_of
+from layerzoo.media.source import is_encoded, whole
 from layerzoo.spec import ImagePreprocess
 
 
@@ -71,18 +73,30 @@ def values_of(declared: ImagePreprocess) -> dict[str, Any]:
 
 
 def _image(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """Yield the pixels that a network takes, with the option ``preprocess``; else the image in RGB."""
+    """Yield the pixels that a network takes, with the option ``preprocess``; else the image in RGB.
+
+    With the option ``reduce``, declared values as in ``preprocess``, a large JPEG is decoded at a reduced scale.
+    """
     with needs("image"):
         from layerzoo.media import image
-    decoded = image.decode(source)
-    yield Part({}, image.to_array(decoded, _declared(options)) if options.get("preprocess") else decoded)
+    reduced = None
+    if options.get("reduce") and is_encoded(source):
+        source = source if isinstance(source, str | os.PathLike) else _in_memory(source)
+        reduced = image.decode_reduced(source, _declared(options["reduce"]))
+    decoded, extent = (image.decode(source), None) if reduced is None else reduced
+    declared = options.get("preprocess")
+    yield Part({}, image.to_array(decoded, _declared(declared), extent) if declared else decoded)
 
 
-def _declared(options: Mapping[str, Any]) -> ImagePreprocess:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in options["preprocess"].items()
-    }
-    return ImagePreprocess(**values)
+def _in_memory(source: Any) -> Any:
+    """Return the bytes of an open file, so that they can be read twice."""
+    with failing_as(name_of(source)):
+        return whole(source)
+
+
+def _declared(values: Mapping[str, Any]) -> ImagePreprocess:
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return ImagePreprocess(**given)
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
@@ -93,14 +107,17 @@ def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     """
     with needs("video"):
         from layerzoo.media import image, video
+    declared = options.get("preprocess")
     for frame, times, of in video.sampled(source, FrameSampling(**options["sampling"])):
         facts = {"time_s": frame.time_s, "number": frame.number, "times": times, "of": of}
-        pixels = image.to_array(frame.image, _declared(options)) if options.get("preprocess") else frame.image
+        pixels = image.to_array(frame.image, _declared(declared)) if declared else frame.image
         yield Part(facts, pixels)
 
 
 def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """Samples at ``sample_rate_hz``, in consecutive windows of ``window`` samples; in one where that is None.
+    """Yield samples at ``sample_rate_hz``, in windows of ``window`` samples, or in one piece if that is None.
+
+    ``hop``: from the start of a window to the start of the next; None for consecutive windows.
 
     Long audio comes a window at a time, after a part that says so.
     """
@@ -109,7 +126,7 @@ def _audio(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
     yield from (
         Part({"streamed": True}) if samples is None else Part({}, samples)
         for samples in audio.decoded_windows(
-            source, options["sample_rate_hz"], options["channels"], options.get("window")
+            source, options["sample_rate_hz"], options["channels"], options.get("window"), options.get("hop")
         )
     )
 

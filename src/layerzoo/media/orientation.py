@@ -18,6 +18,11 @@ _BY_EXIF = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_TURNED_LEFT_TO_RIGHT = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.ROTATE_90, Transpose.TRANSVERSE)
+"""The methods that exchange the left and the right side, before any exchange of width and height."""
+_TURNED_TOP_TO_BOTTOM = (Transpose.FLIP_TOP_BOTTOM, Transpose.ROTATE_180, Transpose.ROTATE_270, Transpose.TRANSVERSE)
+_TURNED_BY_A_QUARTER = (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSVERSE)
+"""The methods that exchange width and height."""
 # By the signs of (a, b, c, d) of a display matrix: a pixel at (x, y) is shown at (ax + cy, bx + dy), y downwards.
 _BY_MATRIX: dict[tuple[int, ...], Transpose] = {
     (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
@@ -32,16 +37,44 @@ _BY_MATRIX: dict[tuple[int, ...], Transpose] = {
 
 def upright_by_exif(image: Image) -> Image:
     """Return the image turned as its EXIF orientation says; unchanged without one, or where its EXIF is damaged."""
-    try:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - Pillow raises whatever broken bytes lead it to
-        return image
-    return upright(image, orientation)
+    return upright(image, exif_orientation(image))
 
 
 def upright(image: Image, orientation: Any) -> Image:
     """Return the image turned as an EXIF or TIFF orientation says; unchanged where that is none of 2 to 8."""
     return _transposed(image, _BY_EXIF.get(orientation) if isinstance(orientation, int) else None)
+
+
+def upright_box(
+    box: tuple[float, float, float, float], size_px: tuple[int, int], orientation: Any
+) -> tuple[float, float, float, float]:
+    """Return a rectangle (left, top, right, bottom) of a stored image in coordinates of the upright image.
+
+    Args:
+        box: in pixels of the stored image.
+        size_px: width and height of the stored image.
+        orientation: as EXIF says.
+    """
+    method = _BY_EXIF.get(orientation) if isinstance(orientation, int) else None
+    left, top, right, bottom = box
+    if method in _TURNED_LEFT_TO_RIGHT:
+        left, right = size_px[0] - right, size_px[0] - left
+    if method in _TURNED_TOP_TO_BOTTOM:
+        top, bottom = size_px[1] - bottom, size_px[1] - top
+    return (top, left, bottom, right) if method in _TURNED_BY_A_QUARTER else (left, top, right, bottom)
+
+
+def exif_orientation(image: Image) -> Any:
+    """Return the EXIF orientation of an image; 1 without one, or where its EXIF is damaged."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - Pillow raises whatever broken bytes lead it to
+        return 1
+
+
+def swaps_sides(orientation: Any) -> bool:
+    """Return whether the upright image has the width of the stored one as its height."""
+    return isinstance(orientation, int) and _BY_EXIF.get(orientation) in _TURNED_BY_A_QUARTER
 
 
 def upright_by_matrix(image: Image, a: int, b: int, c: int, d: int) -> Image:

@@ -1,4 +1,4 @@
-"""Read PNG files whose metadata is damaged, and the transparent color of 16 bits."""
+"""Read PNG files whose metadata is damaged, and the transparent color of 2, 4 or 16 bits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from PIL import Image
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Ancillary chunks that change the pixels that are read.
 _KEPT = {b"tRNS"}
+# By what Pillow calls their layout, the factor that scales greys of few bits to 8 bits.
+_FEW_BITS = {"L;2": 85, "L;4": 17}
 
 
 def without_metadata(file: BinaryIO) -> bytes | None:
@@ -32,10 +34,14 @@ def without_metadata(file: BinaryIO) -> bytes | None:
 
 
 def fix_transparency(image: Image.Image) -> None:
-    """Have the transparent color of an RGB image of 16 bits in the 8 bits that Pillow reads of it.
+    """Have the transparent color in the 8 bits that Pillow reads of 16 bits of RGB, and of 2 or 4 bits of grey.
 
-    Colors that differ from it in their lower 8 bits alone become transparent too.
+    Of 16 bits, colors that differ from it in their lower 8 bits alone become transparent too. Source: PNG
+    specification, third edition, section 11.3.1.1: the color is compared before samples are scaled.
     """
     transparent, tile = image.info.get("transparency"), getattr(image, "tile", None)
-    if image.mode == "RGB" and isinstance(transparent, tuple) and tile and tile[0][3] == "RGB;16B":
+    layout = tile[0][3] if tile else None
+    if image.mode == "RGB" and isinstance(transparent, tuple) and layout == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    elif image.mode == "L" and isinstance(transparent, int) and layout in _FEW_BITS:
+        image.info["transparency"] = transparent * _FEW_BITS[layout]

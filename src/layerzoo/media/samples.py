@@ -58,7 +58,8 @@ def samples(
 
     ``inputs`` is one of
 
-    - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted); a
+    - a str or path: a file; a folder (everything below it that is of the modality by content or by suffix, sorted;
+      for an audio model also videos, whose audio track is taken); a
       pattern such as ``photos/**/*.jpg`` (of the files it matches, likewise); ``-`` (lines on the standard input: texts
       for a text model, paths for the others);
     - one sample in memory: a PIL image, an array, an Audio or (samples, rate), bytes (an encoded file, or UTF-8
@@ -101,6 +102,8 @@ _UNDECLARED_BATCH = (
     "an array of shape {shape} is a batch of images. Declare its axes, as in layout='NHWC' (batch, height, width, "
     "channel) or layout='NCHW', and of floating-point numbers value_range=(0, 1). Pass preprocessed tensors as a list"
 )
+_KINDS: dict[Modality, set[Modality]] = {"audio": {"audio", "video"}}
+"""The kinds of files that a folder holds for a model: of a video, an audio model takes the audio track."""
 _HINTS = 20
 """The number of missing names for which the nearest existing ones are searched."""
 
@@ -293,7 +296,7 @@ class _Finder:
             yield file
         elif is_features(file):
             self.passed_over.append(shown(file))
-        elif self.modality in (kind_of_suffix(file), kind_of_file(file)) or (
+        elif not _KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))) or (
             self.modality == "video" and is_animation_file(file)
         ):
             try:

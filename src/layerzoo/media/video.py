@@ -528,7 +528,7 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     file.seek(0)
     options = {"format_whitelist": DEMUXERS}
     # A title in another encoding than UTF-8 does not prevent reading the images.
-    with av.open(file, "r", container_options=options, metadata_errors="replace") as container_:
+    with av.open(container.FFmpegFile(file), "r", container_options=options, metadata_errors="replace") as container_:
         stream = _best(container_)
         limit = min(limits().frame_pixels, Image.MAX_IMAGE_PIXELS or limits().frame_pixels)
         if getattr(stream, "codec_context", None) is None:

@@ -26,6 +26,7 @@ from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
 from layerzoo.runtime.request import LayerChoice, PoolChoice, choose_layers, choose_pools
 from layerzoo.runtime.resolved import ResolvedModel
+from layerzoo.runtime.transfer import to_device
 from layerzoo.runtime.variation import Variation, seeded
 from layerzoo.spec import Layer, ModelSpec
 
@@ -61,6 +62,17 @@ class Backbone:
     _fingerprints: Mapping[str, Fingerprint] = field(repr=False)
     """Those of the tensors as they were loaded."""
     _resolved: ResolvedModel = field(repr=False)
+    _others: tuple[torch.device, ...] = ()
+    """The further devices on which :func:`extract` runs replicas of the network."""
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """The devices on which :func:`extract` runs the network: :attr:`device`, then those of further replicas.
+
+        >>> layerzoo.load("toy/next-word", device=["cpu", "cpu"]).devices
+        (device(type='cpu'), device(type='cpu'))
+        """
+        return (self.device, *self._others)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -176,24 +188,25 @@ class Backbone:
         >>> [row.positions for row in rows["block.0"]]
         [2, 1]
         """
-        placed = self._placed(replace(batch, example_total=self._example_total))
+        batch = replace(batch, example_total=self._example_total)
+        placed = self._placed(batch)
         counts: dict[str, list[int | None]] = {}
 
         def read(layer: Layer, activation: torch.Tensor) -> torch.Tensor:
             if layer.name not in pools:
                 return activation.new_empty(0)
             if not self._has_run:
-                self._compare_with_trace(layer, activation, placed)
+                self._compare_with_trace(layer, activation, batch)
             with torch.autocast(self.device.type, enabled=False):
-                counts[layer.name] = pooled_counts(activation, placed, layer)
-                return pool_batch(activation, placed, layer, pools[layer.name])
+                counts[layer.name] = pooled_counts(activation, batch, layer)
+                return pool_batch(activation, batch, layer, pools[layer.name])
 
         with self._running(), self._drawing():
             found = self.module.read(placed, read)
         self.__dict__["_has_run"] = True
         return {
             layer.name: list(
-                map(PooledRow, rows_of(found[layer.name], placed, layer, pools[layer.name]), counts[layer.name])
+                map(PooledRow, rows_of(found[layer.name], batch, layer, pools[layer.name]), counts[layer.name])
             )
             for layer in self.layers
             if layer.name in pools
@@ -268,7 +281,7 @@ class Backbone:
 
     def _placed(self, batch: Batch) -> Batch:
         is_own = self._resolved.facts_file is not None  # a wrapped module keeps its memory format
-        return batch.to(self.device, memory_format(self.preprocess) if is_own else None)
+        return to_device(batch, self.device, memory_format(self.preprocess) if is_own else None)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

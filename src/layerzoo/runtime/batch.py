@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,11 @@ class InputRow:
     """Time of a video frame, in seconds from the start of the video; of a clip, that of its first frame."""
     frame_number: int | None = None
     """Number of a video frame in its video, from 0, in the order of display."""
+    start_s: float = 0.0
+    """Start of a row of audio, in seconds from the start of the recording."""
+    interval_s: tuple[float, float] | None = None
+    """Start and end of the window that the row belongs to, in seconds from the start of the recording. Given if each
+    window of a recording is a sample."""
     span: tuple[int, int] | None = None
     """Start and end of the pooled positions, counted from the first valid one; the others are the context that a chunk
     of a text shares with its neighbours. None: all valid positions."""
@@ -99,23 +104,44 @@ class Batch:
     def __len__(self) -> int:
         return self.size
 
-    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
+    def to(
+        self,
+        device: torch.device | str,
+        memory_format: torch.memory_format | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> Batch:
         """Move the batch to a device, and convert its four-dimensional inputs to a memory format, if one is given.
+
+        non_blocking: return before a copy from pinned memory is complete.
 
         >>> layerzoo.load("toy/next-word").preprocess(["the cat"]).to("meta").inputs["input_ids"].device.type
         'meta'
         """
 
         def move(tensor: Tensor) -> Tensor:
-            tensor = tensor.to(device)
+            return tensor.to(device, non_blocking=non_blocking)
+
+        def in_format(tensor: Tensor) -> Tensor:
             return tensor.contiguous(memory_format=memory_format) if memory_format and tensor.ndim == 4 else tensor
 
-        valid = None if self.valid is None else self.valid.to(device)
-        spans = None if self.spans is None else self.spans.to(device)
-        offsets = None if self.offsets is None else self.offsets.to(device)
-        image_mask = None if self.image_mask is None else self.image_mask.to(device)
-        inputs = {name: move(tensor) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, valid=valid, spans=spans, offsets=offsets, image_mask=image_mask)
+        moved = self._with_tensors(move)
+        return replace(moved, inputs={name: in_format(tensor) for name, tensor in moved.inputs.items()})
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with the result of a function for each of its tensors."""
+
+        def changed(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return replace(
+            self,
+            inputs={name: change(tensor) for name, tensor in self.inputs.items()},
+            valid=changed(self.valid),
+            spans=changed(self.spans),
+            offsets=changed(self.offsets),
+            image_mask=changed(self.image_mask),
+        )
 
     def cast(self, dtype: torch.dtype) -> Batch:
         """Return the batch with its floating-point inputs in another dtype.

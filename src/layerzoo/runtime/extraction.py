@@ -22,7 +22,6 @@ from layerzoo.media import text
 from layerzoo.media.array_images import ImageLayout
 from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
 from layerzoo.media.decoder import Workers
-from layerzoo.media.limits import limits
 from layerzoo.media.samples import Item, Samples
 from layerzoo.media.sniff import NOUNS
 from layerzoo.plugins.failure import summary
@@ -30,19 +29,24 @@ from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
-from layerzoo.runtime.batching import BATCHES, BatchLimit, PlacedRow, batches
+from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
+from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
+from layerzoo.runtime.devices import DeviceChoice, free_cache, named_devices
+from layerzoo.runtime.frame_times import frame_grids
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools
-from layerzoo.runtime.pool import frames_of, sequence_axis
+from layerzoo.runtime.pool import PooledRow, frames_of, sequence_axis
 from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, VideoPreprocessor, prompted
-from layerzoo.runtime.replicas import run_in_replicas
+from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding
+from layerzoo.runtime.replicas import run_tasks
 from layerzoo.runtime.request import LayerChoice, PoolChoice
-from layerzoo.runtime.results import empty_matrices, features_of, require_channel_axes
+from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_of, require_channel_axes
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
+from layerzoo.runtime.windowing import Duration, TemporalPool, Windowing, windowing_of
 from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
 
@@ -56,9 +60,9 @@ def stream(
     layer: LayerChoice = None,
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
+    device: DeviceChoice = "cpu",
     precision: RequestedPrecision = "float32",
-    batch_size: int | None = None,
+    batch_size: BatchSize = None,
     errors: Literal["raise", "skip"] = "raise",
     column: str | None = None,
     chunks: bool = False,
@@ -67,6 +71,10 @@ def stream(
     trust_declaration: bool = False,
     prompt: str | None = None,
     normalize: bool = False,
+    window: Duration | None = None,
+    hop: Duration | None = None,
+    temporal_pool: TemporalPool | None = None,
+    decode: DecodeChoice = "exact",
     ids: str | Iterable[str] | None = None,
     layout: ImageLayout | None = None,
     value_range: tuple[float, float] | None = None,
@@ -92,10 +100,9 @@ def stream(
     check_choice(progress)
     if sampling is not None:
         parse_strategy(sampling)
-    if batch_size is not None and not (hasattr(batch_size, "__index__") and batch_size >= 1):
-        raise UsageError(f"batch_size={batch_size!r} is not a number of rows, 1 or more")
+    check_batch_size(batch_size)
     if isinstance(model, Backbone):
-        is_other_device = str(device) not in ("cpu", str(model.device))
+        is_other_device = named_devices(device) not in (["cpu"], list(map(str, model.devices)))
         if (
             weights is not None
             or is_other_device
@@ -115,18 +122,19 @@ def stream(
         pools = dict(backbone.pools)
     if prompt is not None:
         backbone = with_preprocess(backbone, prompted(backbone.preprocess, prompt, model=backbone.spec.id))
+    backbone = with_preprocess(backbone, with_decoding(backbone.preprocess, decode, model=backbone.spec.id))
     if normalize:
         require_channel_axes(backbone, pools)
+    windowing = windowing_of(window, hop, temporal_pool)
+    if windowing is not None:
+        backbone = _windowed(backbone, pools, windowing)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     backbone = _sampling(backbone, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips)
-    decoder = Workers()
+    decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
     modality = backbone.preprocess.modality
     options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
     found = backbone.preprocess.samples(inputs, decoder=decoder, ids=ids, **options)
-    limit = BatchLimit(batch_size) if batch_size else BATCHES[backbone.preprocess.modality]
-    if not batch_size:
-        limit = limit._replace(bytes=limits().batch_bytes)
     if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
         raise UsageError(
             f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
@@ -135,13 +143,14 @@ def stream(
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
         backbone, pools, image_pools(backbone, pools), special_tokens, normalize, errors == "raise", decoder,
-        backbone.provenance,
+        backbone.provenance, windowing, frame_grids(backbone, pools),
     )  # fmt: skip
-    pieces = _pieces(plan, found, limit)
+    pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
     if progress is None or progress is False:
         return pieces
     counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
-    return _reported(pieces, counter, progress, backbone.spec.id)
+    unit = "windows" if windowing is not None and not plan.pools_windows else "samples"
+    return _reported(pieces, counter, progress, backbone.spec.id, unit)
 
 
 @with_parameters_of(stream)
@@ -160,7 +169,8 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         device: see :func:`load`.
         precision: see :func:`load`.
         batch_size: rows (images, windows, frames, chunks) in one forward pass. By default it depends on the modality;
-            texts of similar length are batched up to a number of tokens.
+            texts of similar length are batched up to a number of tokens. ``"auto"``: as many as fit into the free
+            memory of the device, up to a number from which on larger batches are not faster.
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues, and lists failed samples in
             ``Features.errors``.
         column: the column of a table that holds the samples. None: of texts, the one called "text" or the only one of
@@ -176,6 +186,12 @@ def extract(*args: Any, **kwargs: Any) -> Features:
             space that separates it from the input. None: the model's default. An empty text: no prompt.
         normalize: divide every vector by its length, so that the dot product of two vectors is their cosine
             similarity. With ``pool="none"``, this applies to the vector at each position.
+        window: cut each recording into windows of this length, and return a row for each: seconds, or a text such as
+            ``"10s"``, ``"500ms"`` or ``"2min"``. ``Features.start_s`` and ``end_s`` have their times. For audio only.
+        hop: time from the start of a window to the start of the next. None: the length of a window. The last window is
+            shorter if the recording ends in it; a rest shorter than a tenth of a window belongs to the one before it.
+        temporal_pool: how the vectors of a recording's windows become one row: ``"mean"`` or ``"max"``. By default,
+            ``"none"``, each window is a row.
         ids: an id for each input in memory, or the name of the column of a table that has them. None: the labels of
             the rows of a pandas frame, else the position of each input.
         layout: ``"NHWC"`` or ``"NCHW"``, the axes of arrays and tensors that hold images, one or several each. A tensor
@@ -191,7 +207,9 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         end_s: the end of the sampled part. None: the end of the video.
         clips: the number of clips of a video, for a network that takes several frames at once. Their features are
             pooled, or kept with ``pool="none"``.
-    Returns: :class:`Features` with one row per sample, in the order of the inputs.
+        decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
+            model's library does, bit for bit. docs/performance.md has the effect on features.
+    Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
     Raises: the errors of :func:`load`; InputError for inputs that are unusable as a whole; SampleError for the first
         sample that fails, if ``errors`` is ``"raise"``.
 
@@ -205,25 +223,22 @@ def extract(*args: Any, **kwargs: Any) -> Features:
 def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generator[Features]:
     backbone = plan.backbone
     pending = PendingSamples()
+    recordings = RecordingPooler(plan)
     report: Counter[str] = Counter()
     has_features = False
     rows = decoded_rows(plan, inputs, pending, limit.rows)
     checked = _check_first_batch(plan, batches(rows, backbone.preprocess, limit))
     run = partial(_run_batch, pools=plan.row_pools, pending=pending)
-    results = (
-        run_in_replicas(backbone, checked, run)
-        if _benefits_from_replicas(backbone)
-        else (run(backbone, batch) for batch in checked)
-    )
+    results = run_tasks(backbone, checked, run)
     with contextlib.closing(rows), plan.decoder:
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
-                piece = features_of(plan, done)
+                piece = features_of(plan, done, recordings)
                 has_features = has_features or len(piece) > 0
                 report.update(piece.report)
                 yield piece
-    last = features_of(plan, pending.take_done())
+    last = features_of(plan, pending.take_done(), recordings)
     report.update(last.report)
     if warning := text.warning(report, backbone.spec.id):
         logging.getLogger("layerzoo").warning("%s. Which words: zoo tokens %s INPUT", warning, backbone.spec.id)
@@ -245,16 +260,17 @@ def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> B
 
 
 def _reported(
-    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str
+    pieces: Generator[Features], counter: BackgroundCount, progress: ProgressChoice, label: str, unit: str
 ) -> Iterator[Features]:
-    """Pass pieces on, and report the number of their samples."""
+    """Pass pieces on, and report the number of their samples, or of windows, whose total is unknown."""
+    is_counted = unit == "samples"
     with (
         contextlib.closing(pieces),
         counter,
-        metered(progress, unit="samples", label=label, total=counter.total) as meter,
+        metered(progress, unit=unit, label=label, total=counter.total if is_counted else None) as meter,
     ):
         for piece in pieces:
-            meter.total = counter.total
+            meter.total = counter.total if is_counted else None
             meter.advance(len(piece) + len(piece.errors))
             yield piece
 
@@ -269,9 +285,14 @@ def _run_batch(
     if len(batch) > 1 and backbone.variation:
         return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
     try:
+        pooled: dict[str, list[PooledRow]] | None
         pooled = backbone.pool_with_counts(backbone.preprocess.collate([placed.row for placed in batch]), pools)
     except LayerzooError:
         raise
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            return [(batch[0], failed_sample(pending.id_of(batch[0]), "the device is out of memory", error))]
+        pooled = None
     except Exception as error:  # noqa: BLE001 - the network and its preprocessing may raise anything
         _require_working_network(backbone, error)
         if len(batch) > 1:
@@ -281,6 +302,10 @@ def _run_batch(
         sample_id = pending.id_of(placed)
         failure = too_short_for(backbone, placed.row, sample_id)
         return [(placed, failure or failed_sample(sample_id, "the network fails on it", error))]
+    if pooled is None:  # here, where the failure no longer holds the tensors of the forward pass
+        free_cache(backbone.device)
+        halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+        return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
     return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
 
 
@@ -370,6 +395,23 @@ def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:
     return with_preprocess(backbone, backbone.preprocess.chunked(overlap))
 
 
+def _windowed(backbone: Backbone, pools: Mapping[str, str], windowing: Windowing) -> Backbone:
+    """Return the backbone with recordings cut into windows.
+
+    Raises: UsageError for another modality than audio, and for a pooling of windows at unpooled layers.
+    """
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, AudioPreprocessor):
+        raise UsageError(f"window= is for audio, and {backbone.spec.id} takes {NOUNS[preprocess.modality]}")
+    unpooled = [name for name, pool in pools.items() if pool == "none"]
+    if unpooled and windowing.temporal_pool != "none":
+        raise UsageError(
+            f"temporal_pool='{windowing.temporal_pool}' pools the vectors of windows, and {', '.join(unpooled)} is not "
+            "pooled to a vector: leave temporal_pool= out, or choose another pool="
+        )
+    return with_preprocess(backbone, preprocess.windowed(windowing))
+
+
 def _with_padding_to_buckets(backbone: Backbone) -> Backbone:
     """Pad audio to a few lengths on a device that is faster with batches. A CPU is as fast without padding."""
     preprocess = backbone.preprocess
@@ -379,17 +421,6 @@ def _with_padding_to_buckets(backbone: Backbone) -> Backbone:
     if backbone.device.type == "cpu" or any(_positions(layer) != frames for layer in backbone.layers):
         return backbone  # positions along the layer's time axis may not be the declared frames
     return with_preprocess(backbone, preprocess.padded_to_buckets())
-
-
-def _benefits_from_replicas(backbone: Backbone) -> bool:
-    """Return whether to run replicas of a network in parallel.
-
-    In float32 two clips at once save 5 %, and features would no longer be equal to the library's to the bit, which the
-    precision ``library`` promises, too. Networks that draw random numbers share one generator.
-    """
-    if backbone.precision in ("float32", "library") or backbone.variation.random:
-        return False
-    return backbone.device.type == "cpu" and isinstance(backbone.preprocess, AudioPreprocessor)
 
 
 def _positions(layer: Layer) -> int | None:

@@ -12,7 +12,6 @@ from typing import get_args
 import torch
 
 from layerzoo.errors import CutError, UnavailableError, UnusableModelError, UsageError
-from layerzoo.plugins.failure import summary
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
 from layerzoo.runtime.changes import fingerprints
@@ -21,6 +20,7 @@ from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.description import described
+from layerzoo.runtime.devices import DeviceChoice, usable_devices
 from layerzoo.runtime.fill import Loaded, check_structure, fetch_for, load_into, needed_names, trim
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.identify import as_found, find_model
@@ -58,7 +58,7 @@ def load(
     layer: LayerChoice = None,
     pool: PoolChoice = None,
     weights: str | os.PathLike[str] | None = None,
-    device: str | torch.device = "cpu",
+    device: DeviceChoice = "cpu",
     precision: RequestedPrecision = "float32",
     partial: bool = False,
     allow_pickle: bool = False,
@@ -76,7 +76,8 @@ def load(
             loaded.
         weights: another checkpoint (a path) for the same architecture, or ``"random:SEED"`` for the library's own
             initialisation, the same for every cut.
-        device: a torch device: ``cpu``, ``cuda:1``, ``mps``.
+        device: a torch device: ``cpu``, ``cuda:1``, ``mps``. A list, such as ``["cuda:0", "cuda:1"]``: :func:`extract`
+            runs a replica of the network on each, next to each other.
         precision: ``float32``; ``auto`` for ``bfloat16`` where the device computes it natively (a CPU with AMX or
             AVX512-BF16, a CUDA device of compute capability 8.0 or later), and ``float32`` elsewhere; ``bfloat16`` or
             ``float16`` for torch's autocast, with weights in that dtype where autocast supports it; or ``library`` for
@@ -104,9 +105,9 @@ def load(
     zoo = registry()
     spec = find_model(model, zoo)
     seed = _seed(weights)
-    place = _usable_device(device)
-    chosen = choose_precision(precision, place)
-    request = _LoadRequest(layer, pool, weights, seed, place, chosen, allow_pickle, _key_rules(keys))
+    devices = usable_devices(device)
+    chosen = choose_precision(precision, devices[0])
+    request = _LoadRequest(layer, pool, weights, seed, devices, chosen, allow_pickle, _key_rules(keys))
 
     def fetch(spec: ModelSpec, hooks: ModelHooks) -> Files:
         if seed is not None:
@@ -243,7 +244,7 @@ class _LoadRequest:
     pool: PoolChoice
     weights: str | os.PathLike[str] | None
     seed: int | None
-    device: torch.device
+    devices: tuple[torch.device, ...]
     precision: Precision
     allow_pickle: bool
     keys: Mapping[str, str] | None
@@ -257,15 +258,15 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         logging.getLogger("layerzoo").warning("%s", notice)
     loaded = _load_network(resolved, cut, request)
     network = loaded.network if request.precision == "library" else in_precision(loaded.network, loaded.dtype)
-    network = to_memory_format(network.to(request.device), memory_format(resolved.preprocess))
+    network = to_memory_format(network.to(request.devices[0]), memory_format(resolved.preprocess))
     is_cast = request.precision == "library" and loaded.dtype is not torch.float32
-    numerics = Numerics(request.precision, loaded.dtype, loaded.library, request.device)
+    numerics = Numerics(request.precision, loaded.dtype, loaded.library, request.devices)
     return Backbone(
         spec=resolved.spec,
         module=CutNetwork(network, cut, loaded.dtype, is_cast=is_cast).eval(),
         preprocess=resolved.preprocess,
         pools=pools,
-        device=request.device,
+        device=request.devices[0],
         precision=request.precision,
         _loaded=provenance(
             resolved,
@@ -279,6 +280,7 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
         ),
         _fingerprints=fingerprints(network),
         _resolved=resolved,
+        _others=request.devices[1:],
     )
 
 
@@ -381,38 +383,12 @@ def _checkpoint(
     )
 
 
-def _usable_device(device: str | torch.device) -> torch.device:
-    """Raises: UsageError for an unavailable device, or one without values (meta)."""
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).cpu()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise UsageError(f"{_unusable_device(device, error)}. Use device='cpu'") from error
-    return found
-
-
 def _key_rules(keys: Mapping[str, str] | None) -> Mapping[str, str] | None:
     if keys is None:
         return None
     if not isinstance(keys, Mapping) or not all(isinstance(word, str) for pair in keys.items() for word in pair):
         raise UsageError(f"keys={keys!r} is not a mapping from checkpoint keys to the network's names")
     return dict(keys)
-
-
-def _unusable_device(device: str | torch.device, error: Exception) -> str:
-    """Return the reason why a device cannot be used."""
-    try:
-        asked = torch.device(device)
-    except (RuntimeError, TypeError):
-        return f"device={str(device)!r} is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"
-    kind = asked.type
-    backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
-    if backend is not None and hasattr(backend, "is_available") and not backend.is_available():
-        return f"{kind.upper()} is not available on this machine"
-    count = backend.device_count() if backend is not None and hasattr(backend, "device_count") else 1
-    if asked.index is not None and asked.index >= count:
-        return f"device={str(device)!r}: this machine has {count} {kind.upper()} device(s), counted from 0"
-    return f"device={str(device)!r} cannot be used: {summary(error)}"
 
 
 def _seed(weights: str | os.PathLike[str] | None) -> int | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from layerzoo.errors import EmptySampleError, LayerzooError, SampleError
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
 from layerzoo.plugins.failure import summary
+from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow
-from layerzoo.runtime.prefetch import prefetch
+from layerzoo.runtime.prefetch import THREADS, prefetch
 from layerzoo.runtime.preprocess import Prepared
 
 RowResult = Mapping[str, PooledRow] | SampleError
@@ -39,6 +41,14 @@ class PendingSample:
     """Number of the row → the time of a video frame."""
     frame_numbers: dict[int, int] = field(default_factory=dict)
     """Number of the row → the number of a video frame in its video."""
+    starts_s: dict[int, float] = field(default_factory=dict)
+    """Number of the row → the start of a row of audio in its recording."""
+    interval_s: tuple[float, float] | None = None
+    """Start and end of the sample in its recording, if it is one of several windows."""
+    is_first: bool = True
+    """Whether it is the first window of its recording."""
+    is_last: bool = True
+    """Whether it is the last window of its recording. Not known before ``row_count`` is."""
     error: SampleError | None = None
 
     @property
@@ -68,6 +78,7 @@ class PendingSamples:
                 sample.times_s[number] = row.time_s
             if row.frame_number is not None:
                 sample.frame_numbers[number] = row.frame_number
+            sample.starts_s[number] = row.start_s
             if isinstance(result, SampleError):
                 sample.error = result
                 continue
@@ -108,6 +119,7 @@ def decoded_rows(
         ahead=_AHEAD if preprocess.modality in ("audio", "video") else ahead,
         size=_prepared_bytes,
         most=limits().prepared_bytes,
+        threads=max(THREADS, decoder.processes),
         late=decoder.want_more,
         stop=decoder.close,
     )
@@ -118,19 +130,27 @@ def decoded_rows(
 def _placed_rows(
     plan: ExtractionPlan, prepared_samples: Iterable[tuple[str, Prepared | SampleError]], pending: PendingSamples
 ) -> Iterator[PlacedRow]:
-    for index, (sample_id, prepared) in enumerate(prepared_samples):
+    indices = count()
+    for sample_id, prepared in prepared_samples:
         if isinstance(prepared, SampleError):
             if plan.strict:
                 raise prepared
             report = {"empty": 1} if isinstance(prepared, EmptySampleError) else {}
-            pending.add(index, PendingSample(sample_id, 0, report, error=prepared))
+            pending.add(next(indices), PendingSample(sample_id, 0, report, error=prepared))
             continue
         rows = prepared.rows
-        sample = PendingSample(sample_id, len(rows) if isinstance(rows, Sequence) else None, prepared.report)
+        sample = PendingSample(sample_id, _row_count(rows), prepared.report)
+        index, number = next(indices), 0
         pending.add(index, sample)
-        number = 0
         try:
-            for number, row in enumerate(rows, start=1):
+            for row in rows:
+                if number and row.interval_s != sample.interval_s:
+                    sample.is_last, sample.row_count = False, number
+                    sample = PendingSample(sample_id, None, {}, is_first=False)
+                    index, number = next(indices), 0
+                    pending.add(index, sample)
+                sample.interval_s = row.interval_s
+                number += 1
                 yield PlacedRow(index, number - 1, row if plan.special_tokens else row.without_special())
         except Exception as error:
             if isinstance(rows, Sequence):
@@ -139,6 +159,12 @@ def _placed_rows(
             if plan.strict:
                 raise sample.error from error.__cause__
         sample.row_count = number
+
+
+def _row_count(rows: Iterable[InputRow]) -> int | None:
+    """Return the number of rows of a sample, if it is known: each window of a recording is a sample."""
+    is_known = isinstance(rows, Sequence) and all(row.interval_s is None for row in rows)
+    return len(rows) if is_known and isinstance(rows, Sequence) else None
 
 
 def failed_sample(id: str, what: str, error: Exception) -> SampleError:

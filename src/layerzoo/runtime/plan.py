@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from layerzoo.media.decoder import Workers
 from layerzoo.runtime.backbone import Backbone, resolved_model
+from layerzoo.runtime.frame_times import FrameGrid
 from layerzoo.runtime.request import choose_pools
+from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import Layer
 
 
@@ -31,11 +33,20 @@ class ExtractionPlan:
     """Decodes samples that are files or bytes."""
     provenance: Mapping[str, Any]
     """That of the backbone when the extraction began."""
+    windowing: Windowing | None = None
+    """How recordings are cut into windows; None: not at all."""
+    frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)
+    """Layer name → times of the frames of audio, at layers that are not pooled."""
 
     @property
     def keeps_frames(self) -> bool:
         """Whether the frames of a video stay a sequence at some layer."""
         return self.pools != self.row_pools
+
+    @property
+    def pools_windows(self) -> bool:
+        """Whether the vectors of a recording's windows become one."""
+        return self.windowing is not None and self.windowing.temporal_pool != "none"
 
     @property
     def layers(self) -> list[Layer]:

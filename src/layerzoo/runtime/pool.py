@@ -41,6 +41,7 @@ def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Ten
 
     Args:
         activation: as the network returns it, with the axes of ``layer``.
+        batch: on any device. On the CPU, its lengths are read without waiting for the device of the activation.
         pool: the name of a pooling that fits the layer.
     Returns: float32 (row, width) that owns its memory. `std` also keeps the means, for :func:`merge`. `none` gives
         (row, position…, channel…) in the layer's order of axes, including padding. The result for a row without any
@@ -53,11 +54,12 @@ def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Ten
     values = canonical(activation, layer)
     if pool == "cls":
         first = cls_position(batch, layer, values.shape[1])
-        return values[torch.arange(len(values), device=values.device), first].to(torch.float32, copy=True)
+        rows = torch.arange(len(values), device=values.device)
+        return values[rows, first.to(values.device)].to(torch.float32, copy=True)
     if not is_sequence(batch, layer):
         values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
         shown = image_positions(batch, layer, activation, values.shape[1])
-        return _POOLINGS[pool](values, values.new_ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
+        return _POOLINGS[pool](values, torch.ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
     mask = locate(batch, layer, values.shape[1]).pooled
     used = mask.any(0).nonzero()
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
@@ -295,11 +297,12 @@ def _batch_first(activation: Tensor, batch: Batch, layer: Layer) -> Tensor:
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     if bool(mask.all()):
         return values.mean(1)
+    mask = mask.to(values.device)
     return values.masked_fill(~mask[..., None], 0.0).sum(1) / mask.sum(1, keepdim=True)
 
 
 def _max(values: Tensor, mask: Tensor) -> Tensor:
-    return values.masked_fill(~mask[..., None], float("-inf")).amax(1)
+    return values.masked_fill(~mask.to(values.device)[..., None], float("-inf")).amax(1)
 
 
 def _statistics(values: Tensor, mask: Tensor) -> Tensor:
@@ -314,12 +317,13 @@ def _gem(values: Tensor, mask: Tensor) -> Tensor:
 
 def _last(values: Tensor, mask: Tensor) -> Tensor:
     position = torch.arange(values.shape[1], device=values.device)
-    return values[torch.arange(len(values), device=values.device), (position * mask).amax(1)]
+    return values[torch.arange(len(values), device=values.device), (position * mask.to(values.device)).amax(1)]
 
 
 def _gram(values: Tensor, mask: Tensor) -> Tensor:
     """Compute the Gram matrix per position: Gatys et al., "Image Style Transfer Using Convolutional Neural
     Networks", CVPR 2016, eq. 3."""
+    mask = mask.to(values.device)
     true = values.masked_fill(~mask[..., None], 0.0)
     gram = true.transpose(1, 2) @ true / mask.sum(1)[:, None, None]
     rows, columns = torch.triu_indices(gram.shape[1], gram.shape[2], device=gram.device)

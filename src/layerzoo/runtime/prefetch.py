@@ -12,7 +12,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, os.cpu_count() or 1)
 
 
 def prefetch(
@@ -20,7 +20,7 @@ def prefetch(
     work: Callable[[Item], Result],
     *,
     ahead: int,
-    threads: int = _THREADS,
+    threads: int = THREADS,
     prepare: Callable[[], None] | None = None,
     size: Callable[[Result], int] = lambda result: 0,
     most: int = 0,

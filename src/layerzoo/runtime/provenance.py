@@ -23,7 +23,7 @@ from layerzoo.weights import Files
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
-    """Precision, dtypes and device of a network."""
+    """Precision, dtypes and devices of a network."""
 
     precision: Precision
     """As requested."""
@@ -31,7 +31,7 @@ class Numerics:
     """The dtype that the network computes in."""
     library: torch.dtype
     """The dtype that its library computes in by default."""
-    device: torch.device
+    devices: tuple[torch.device, ...]
 
 
 def provenance(
@@ -72,7 +72,7 @@ def provenance(
         "precision": numerics.precision,
         "dtype": dtype_name(numerics.dtype),
         "library_dtype": dtype_name(numerics.library),
-        "device": str(numerics.device),
+        "device": ", ".join(map(str, numerics.devices)),
         "local_files": _local_files(zoo),
         "loaded": {name: value for name, value in asdict(loaded).items() if name not in ("entry", "removed")},
         "versions": {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
 from layerzoo.runtime.preprocess import TextPreprocessor, VideoPreprocessor
+from layerzoo.runtime.preprocess.image import decoding_of
+from layerzoo.runtime.windowing import RunningPool
 from layerzoo.spec import Layer
 
 FloatArray = NDArray[np.float32]
@@ -27,26 +30,97 @@ _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
 
 
-def features_of(plan: ExtractionPlan, samples: list[PendingSample]) -> Features:
-    """Return the features of finished samples. Raises: SampleError for the first failed one, if the plan is strict."""
-    vectors = [_vectors(plan, sample) for sample in samples]
-    failed = tuple(sample.error for sample in samples if sample.error is not None)
+def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: RecordingPooler) -> Features:
+    """Return the features of finished samples.
+
+    Args:
+        plan: of the extraction.
+        samples: the next ones, in order.
+        recordings: pools the windows of a recording. It keeps what it has of one whose last window is still to come.
+    Raises: SampleError for the first failed one, if the plan is strict.
+    """
+    results = recordings.merged([(sample, _vectors(plan, sample)) for sample in samples])
+    failed = tuple(sample.error for sample, _ in results if sample.error is not None)
     if failed and plan.strict:
         raise failed[0]
-    good = [(sample, by_layer) for sample, by_layer in zip(samples, vectors, strict=True) if sample.error is None]
+    good = [(sample, by_layer) for sample, by_layer in results if sample.error is None]
     report: Counter[str] = Counter()
-    for sample in samples:
+    for sample, _ in results:
         if sample.error is None or sample.row_count == 0:  # samples that fail in the network are not counted
             report.update(sample.report)
+    intervals = [sample.interval_s for sample, _ in good if sample.interval_s is not None]
     return Features(
         ids=tuple(sample.id for sample, _ in good),
         by_layer={name: stacked([by_layer[name] for _, by_layer in good]) for name in plan.pools} if good else {},
         errors=failed,
         provenance=_provenance(plan),
         report=dict(report),
-        times_s=tuple(_times(sample) for sample, _ in good) if plan.keeps_frames else (),
         frame_numbers=tuple(_frame_numbers(sample) for sample, _ in good) if plan.keeps_frames else (),
+        start_s=tuple(start for start, _ in intervals),
+        end_s=tuple(end for _, end in intervals),
+        **_times_of([sample for sample, _ in good], plan),
     )
+
+
+def _times_of(samples: Sequence[PendingSample], plan: ExtractionPlan) -> dict[str, Any]:
+    """Return the times of frames, as fields of Features."""
+    if plan.keeps_frames:
+        return {"times_s": tuple(map(_times, samples))}
+    if not plan.frame_grids or not samples:
+        return {}
+    names = list(plan.frame_grids)
+    others = [name for name in names[1:] if _frames(plan, name) != _frames(plan, names[0])]
+    times = {name: tuple(_audio_times(plan, name, sample) for sample in samples) for name in [names[0], *others]}
+    return {"times_s": times.pop(names[0]), "times_by_layer": times}
+
+
+def _frames(plan: ExtractionPlan, name: str) -> tuple[object, ...]:
+    """Return what determines the times of a layer's frames."""
+    layer = layer_named(plan.backbone, name)
+    shape, axis = layer.shape, sequence_axis(layer)
+    return plan.frame_grids[name], layer.suffix_tokens, None if shape is None or axis is None else shape[axis]
+
+
+def _audio_times(plan: ExtractionPlan, name: str, sample: PendingSample) -> tuple[float, ...]:
+    """Return the time of each frame of a sample at an unpooled layer, in seconds from the start of the recording."""
+    axis, grid = sequence_axis(layer_named(plan.backbone, name)) or 0, plan.frame_grids[name]
+    rows = ((sample.starts_s[number], sample.pooled[name][number]) for number in range(sample.done))
+    return tuple(start + time for start, row in rows if row.positions for time in grid.times_s(row.values.shape[axis]))
+
+
+class RecordingPooler:
+    """Pools the vectors of each recording's windows, if the caller wants that."""
+
+    def __init__(self, plan: ExtractionPlan) -> None:
+        self._plan = plan
+        self._pool = plan.windowing.temporal_pool if plan.windowing is not None else "none"
+        self._running = RunningPool(self._pool)
+        self._error: SampleError | None = None
+
+    def merged(
+        self, results: list[tuple[PendingSample, dict[str, FloatArray]]]
+    ) -> list[tuple[PendingSample, dict[str, FloatArray]]]:
+        """Return each finished recording with its pooled vectors. A recording fails with its first failed window."""
+        if not self._plan.pools_windows:
+            return results
+        finished = []
+        for sample, vectors in results:
+            if sample.is_first:
+                self._running, self._error = RunningPool(self._pool), None
+            self._error = self._error or sample.error
+            if self._error is None:
+                self._running.add(vectors)
+            if not sample.is_last:
+                continue
+            sample.error = self._error
+            if sample.interval_s is not None:
+                sample.interval_s = (0.0, sample.interval_s[1])
+            finished.append((sample, {} if self._error else self._pooled()))
+        return finished
+
+    def _pooled(self) -> dict[str, FloatArray]:
+        pooled = self._running.result()
+        return {name: _normalized(vector, -1) for name, vector in pooled.items()} if self._plan.normalize else pooled
 
 
 def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
@@ -97,7 +171,9 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "special_tokens": plan.special_tokens if text_inputs else None,
         **_sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
+        "windows": None if plan.windowing is None else asdict(plan.windowing),
         "prompt": text_inputs.prompt.text if text_inputs else None,
+        "decode": decoding_of(backbone.preprocess),
     }
 
 
@@ -117,7 +193,7 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
         if vector is None:
             sample.error = SampleError(sample.id, _no_positions(plan, name))
             break
-        if plan.normalize:
+        if plan.normalize and not plan.pools_windows:
             vector = _normalized(vector, _channel_axis(plan.backbone, name, plan.pools[name]))
         vectors[name] = vector
         if not np.isfinite(vector).all():

@@ -111,9 +111,7 @@ class Files:
     @property
     def module_weights(self) -> tuple[str, ...]:
         """The names of the files with tensors of modules that run after the network: ``2_Dense/model.safetensors``."""
-        return tuple(
-            name for name in self.paths if "/" in name and PurePosixPath(name).suffix in {".safetensors", *_PICKLED}
-        )
+        return tuple(name for name in self.paths if "/" in name and PurePosixPath(name).name in TENSOR_FILES)
 
     @property
     def digests(self) -> dict[str, str]:

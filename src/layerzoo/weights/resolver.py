@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 from collections.abc import Iterable
@@ -189,9 +190,19 @@ def _regular_files(folder: Path) -> list[str]:
     conventions = file_conventions()
     names += [name for name in below if is_companion(name, 0, conventions, folders)]
     names += module_weights(below, folders)
+    names += _shards_below(folder, names)
     if not names:
         raise WeightsError(f"the folder {folder} holds no files")
     return names
+
+
+def _shards_below(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the shards in folders below, which an index names. An invalid index is reported when it is read."""
+    found: dict[str, None] = {}
+    for index in (name for name in names if name.endswith(INDEX)):
+        with contextlib.suppress(WeightsError):
+            found |= dict.fromkeys(name for name in shards_of(folder / index) if "/" in name)
+    return [name for name in found if (folder / name).is_file()]
 
 
 def _shards(checkpoint: Path) -> list[str]:

@@ -20,6 +20,7 @@ from layerzoo.weights.listings import seen_commit
 from layerzoo.weights.modules import module_folders, module_weights
 from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION
+from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, parse_source
 from layerzoo.weights.web import url_of
 
@@ -142,10 +143,19 @@ def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterato
     companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
     companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
+    named_below = _shards_below(listing, f"{below}{checkpoint}") if in_shards else []
     for name, each in inside.items():
-        is_shard = in_shards and "/" not in name and name.endswith(".safetensors")
+        is_shard = in_shards and (name in named_below or ("/" not in name and name.endswith(".safetensors")))
         if name == checkpoint or name in companions or is_shard:
             yield each
+
+
+def _shards_below(listing: Listing, index: str) -> list[str]:
+    """Return the shards in folders below that a fetched index names."""
+    with suppress(MissingLibraryError, WeightsError):
+        path = network.cached(listing.repo, listing.commit, index)
+        return [] if path is None else [name for name in shards_of(path) if "/" in name]
+    return []
 
 
 def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:

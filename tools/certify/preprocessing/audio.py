@@ -18,6 +18,7 @@ from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_M
 
 from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.media import audio
+from layerzoo.media.windows import windows
 from layerzoo.runtime.preprocess import AudioPreprocessor
 from layerzoo_hf.families import family
 from layerzoo_hf.parts import arguments, backbone_without_values, modality_of
@@ -143,7 +144,7 @@ def _compared(extractor: Any, preprocess: AudioPreprocessor, taken: Sequence[str
             continue
         decoded = audio.decode((samples, rate), declared.sample_rate_hz, declared.channels)
         window = round((declared.window_s or 0) * declared.sample_rate_hz) or len(decoded)
-        for row, part in zip(rows, audio.windows(decoded, window), strict=True):
+        for row, part in zip(rows, windows(decoded, window), strict=True):
             expected = _library(extractor, part.T)
             inputs = {key: tensor.numpy() for key, tensor in preprocess.collate([row]).inputs.items()}
             if difference := _difference(inputs, expected, extractor.model_input_names[0], taken):

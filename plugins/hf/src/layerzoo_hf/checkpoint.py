@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import build_glob_alternation
 
 from layerzoo.authoring import holds_quantised, refuse_scaled
+from layerzoo.errors import WeightsError
 from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import network_class
 from layerzoo_hf.quantised import dequantising, undequantised, without_quantisation
@@ -105,8 +106,6 @@ def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     kind = kinds.pop() if len(kinds) == 1 else torch.float32
     is_quantised = getattr(config, "quantization_config", None) is not None and holds_quantised(tensors)
-    if not is_quantised:  # transformers would ignore the scales
-        refuse_scaled(tensors, (), model=f"a network of type {config.model_type}", label="the checkpoint")
     meant = dequantising(config) if is_quantised else without_quantisation(config)
     try:
         with quiet():
@@ -122,4 +121,26 @@ def _loaded(config: Any, tensors: dict[str, Tensor], *, is_meta: bool) -> tuple[
         if not is_quantised or is_meta:  # without values it may fail for want of them
             raise
         raise undequantised(config, tensors) from error
+    if not is_quantised:  # transformers ignores the scales
+        used = tensors.keys() - report["unexpected_keys"]
+        refuse_scaled(tensors, used, model=f"a network of type {config.model_type}", label="the checkpoint")
+        _refuse_integers(config, network, {name: tensors[name] for name in used})
     return network, report
+
+
+def _refuse_integers(config: Any, network: Any, used: Mapping[str, Tensor]) -> None:
+    """Refuse integers for a parameter of floating point: transformers converts them as if they had no scale.
+
+    used: the tensors that were loaded, by checkpoint key. Raises: WeightsError naming one of them.
+    """
+    integers = {name for name, tensor in used.items() if not (tensor.is_floating_point() or tensor.is_complex())}
+    if not integers:
+        return
+    for name, parameter in network.named_parameters():
+        key = next((key for key in integers if key == name or key.endswith(f".{name}")), None)
+        if key is not None and parameter.is_floating_point():
+            raise WeightsError(
+                f"a network of type {config.model_type}: '{key}' is {used[key].dtype} in the checkpoint and "
+                f"{parameter.dtype} in the network. Quantised weights need the scales that they were made with. Next: "
+                "save them dequantised, as float32 or bfloat16, with the library that quantised them"
+            )

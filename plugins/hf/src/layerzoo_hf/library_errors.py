@@ -19,6 +19,7 @@ _PACKAGES = {
     "av": "av",
     "blobfile": "blobfile",
     "bs4": "beautifulsoup4",
+    "compressed_tensors": "compressed-tensors",
     "cv2": "opencv-python",
     "detectron2": "detectron2",
     "einops": "einops",

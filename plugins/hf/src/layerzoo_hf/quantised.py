@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Collection
 from typing import Any
 
 from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from layerzoo.authoring import is_packed
 from layerzoo.errors import WeightsError
@@ -22,20 +24,33 @@ def dequantising(config: Any) -> Any:
     given = config.quantization_config
     written = given if isinstance(given, dict) else given.to_dict()
     method = written.get("quant_method") or "unknown"
+    _require_option(config, method)
     try:
         quantisation = AutoQuantizationConfig.from_dict(dict(written))
-        has_option = hasattr(quantisation, "dequantize")
-        if has_option:
-            quantisation.dequantize = True
+        quantisation.dequantize = True
         quantiser = AutoHfQuantizer.from_config(quantisation, pre_quantized=True)
         quantiser.validate_environment(device_map=None)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise _refused(config, method, f": {error}") from error
-    if not has_option or "dequantize" not in quantiser.get_load_operations():
-        raise _refused(config, method, ", which transformers does not dequantise while it loads")
+    if "dequantize" not in quantiser.get_load_operations():
+        raise _refused(config, method, _NOT_DEQUANTISED)
     config = copy.deepcopy(config)
     config.quantization_config = {**written, "dequantize": True}
     return config
+
+
+def _require_option(config: Any, method: str) -> None:
+    """Refuse a method that transformers runs with quantised weights alone, before it asks for the method's package.
+
+    method: as the configuration names it. Raises: WeightsError.
+    """
+    names = [name for name in AUTO_QUANTIZATION_CONFIG_MAPPING if name == method or name.startswith(f"{method}_")]
+    kinds = [AUTO_QUANTIZATION_CONFIG_MAPPING[name] for name in names]
+    if kinds and not any("dequantize" in inspect.signature(kind).parameters for kind in kinds):
+        raise _refused(config, method, _NOT_DEQUANTISED)
+
+
+_NOT_DEQUANTISED = ", which transformers does not dequantise while it loads"
 
 
 def undequantised(config: Any, names: Collection[str]) -> WeightsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -15,10 +15,12 @@ from layerzoo.errors import SampleError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import AudioInputs
 from layerzoo.media.operations import Part, array_of
+from layerzoo.media.windows import windows
 from layerzoo.pooling import SEQUENCE_AXES
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor, as_float32, is_tensor
+from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import EXAMPLE_SECONDS, AudioPreprocess, Modality
 
 
@@ -28,11 +30,17 @@ class AudioPreprocessor(Preprocessor):
     sequence_axis = "time"
 
     def __init__(
-        self, declared: AudioPreprocess, transform: Callable[..., Any] | None = None, *, padded_to_buckets: bool = False
+        self,
+        declared: AudioPreprocess,
+        transform: Callable[..., Any] | None = None,
+        *,
+        padded_to_buckets: bool = False,
+        windowing: Windowing | None = None,
     ) -> None:
         self.declared = declared
         self._transform = transform
         self._padded_to_buckets = padded_to_buckets
+        self.windowing = windowing
         self._frame = (declared.frame_hop_samples or (1, 1))[0]
         seconds = declared.window_s
         self._window = None if seconds is None else round(seconds * declared.sample_rate_hz)
@@ -41,10 +49,26 @@ class AudioPreprocessor(Preprocessor):
     def padded_to_buckets(self) -> AudioPreprocessor:
         """Return the same preprocessing, with each clip padded to one of few lengths, so that more clips share a
         batch."""
-        return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True)
+        return AudioPreprocessor(self.declared, self._transform, padded_to_buckets=True, windowing=self.windowing)
+
+    def windowed(self, windowing: Windowing) -> AudioPreprocessor:
+        """Return the same preprocessing, with each recording cut into windows that are samples.
+
+        Raises: UsageError for a window or a hop of less than one sample, or a window of too many.
+        """
+        windowing.check(self.declared.sample_rate_hz, self.declared.channels)
+        return AudioPreprocessor(
+            self.declared, self._transform, padded_to_buckets=self._padded_to_buckets, windowing=windowing
+        )
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
+            if self.windowing is not None:
+                raise SampleError(
+                    "tensor",
+                    "a tensor is a preprocessed input, and window= cuts recordings: give Audio(samples, "
+                    "sample_rate_hz)",
+                )
             waveform = as_float32(source)
             whole = (self._window or 1) if self.declared.pad == "window" else max(1, waveform.size)
             return Prepared([InputRow({"waveform": waveform}, valid=whole, total=whole)])
@@ -53,24 +77,63 @@ class AudioPreprocessor(Preprocessor):
             "channels": self.declared.channels,
             "window": self._window,
         }
+        if self.windowing is not None:
+            options |= self.windowing.in_samples(self.declared.sample_rate_hz)
         return decoder.result("audio", source, options, self._prepared)
 
     def _prepared(self, parts: Iterator[Part]) -> Prepared:
         """Return a recording without windows as one row; one of few windows as a list; a long one as an iterator, so
         that only a few of its windows are in memory."""
+        if self.windowing is not None:
+            return self._prepared_windows(self.windowing, parts)
         first = next(parts)
         if self._window is None:
             pieces = [array_of(part) for part in chain([first], parts) if part.data is not None]
-            return Prepared([self._row(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))])
+            return Prepared([self.row_of(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))])
         if "streamed" in first.facts:
-            return Prepared(self._row(array_of(part)) for part in parts)
-        windows = [array_of(part) for part in chain([first], parts)]
-        if len(windows) > _WINDOWS_AT_ONCE:
-            return Prepared(map(self._row, windows))
-        return Prepared([self._row(window) for window in windows])
+            return Prepared(self._consecutive_rows(map(array_of, parts)))
+        waveforms = [array_of(part) for part in chain([first], parts)]
+        rows = self._consecutive_rows(waveforms)
+        return Prepared(rows if len(waveforms) > _WINDOWS_AT_ONCE else list(rows))
 
-    def _row(self, window: NDArray[np.float32]) -> InputRow:
-        """Preprocess a window: (time,), or (time, channel) for a network that takes several channels."""
+    def _prepared_windows(self, windowing: Windowing, parts: Iterator[Part]) -> Prepared:
+        """Return the rows of all windows, as a list if they are few."""
+        first = next(parts)
+        waveforms = map(array_of, parts if "streamed" in first.facts else chain([first], parts))
+        rows = self._rows_of_windows(windowing, waveforms)
+        held: list[InputRow] = []
+        size = 0
+        for row in rows:
+            held.append(row)
+            size += sum(array.nbytes for array in row.inputs.values())
+            if size > _BYTES_AT_ONCE:
+                return Prepared(chain(held, rows))
+        return Prepared(held)
+
+    def _rows_of_windows(self, windowing: Windowing, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[InputRow]:
+        """Yield the rows of each window. One that is longer than the network takes at once has several."""
+        rate_hz = self.declared.sample_rate_hz
+        hop = windowing.in_samples(rate_hz)["hop"]
+        for number, waveform in enumerate(waveforms):
+            start_s, end_s = number * hop / rate_hz, (number * hop + len(waveform)) / rate_hz
+            parts = [waveform] if self._window is None else windows(waveform, self._window)
+            for row in self._consecutive_rows(parts):
+                yield replace(row, start_s=start_s + row.start_s, interval_s=(start_s, end_s))
+
+    def _consecutive_rows(self, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[InputRow]:
+        """Yield a row for each part of a waveform."""
+        start = 0
+        for waveform in waveforms:
+            yield replace(self.row_of(waveform), start_s=start / self.declared.sample_rate_hz)
+            start += len(waveform)
+
+    def row_of(self, window: NDArray[np.float32]) -> InputRow:
+        """Preprocess a waveform that the network takes at once.
+
+        Args:
+            window: (time,), or (time, channel) for a network that takes several channels.
+        Raises: SampleError for one that is too short for the feature extractor.
+        """
         true = len(window)
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
@@ -127,7 +190,7 @@ class AudioPreprocessor(Preprocessor):
 
     def silence(self, samples: int) -> Batch:
         """Return a batch of one silent clip."""
-        return self.collate([self._row(self._zeros(samples))])
+        return self.collate([self.row_of(self._zeros(samples))])
 
     def _zeros(self, samples: int) -> NDArray[np.float32]:
         """Return silence, (time,) or (time, channel)."""
@@ -160,14 +223,16 @@ class AudioPreprocessor(Preprocessor):
             return None
         times = 2 if enlargement else 1
         if self._window is None:
-            return self.collate([self._row(self._zeros(self.usual_samples * times))] * count)
-        row = self._row(self._zeros(self.usual_samples))
+            return self.collate([self.row_of(self._zeros(self.usual_samples * times))] * count)
+        row = self.row_of(self._zeros(self.usual_samples))
         main, array = next(iter(row.inputs.items()))  # a fixed window has more frames than frequency bands
         longer = {**row.inputs, main: array.repeat(times, axis=np.argmax(array.shape))}
         return self.collate([replace(row, inputs=longer)] * count)
 
 
 _WINDOWS_AT_ONCE = 16
+_BYTES_AT_ONCE = 32 << 20
+"""Size of the rows of a recording that are prepared together. More of them are prepared as the network takes them."""
 _LENGTHS = 8
 """Number of lengths per octave to which clips are padded: 4 % longer on average, 12 % at most."""
 

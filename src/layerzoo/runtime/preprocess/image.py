@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import ProcessorError, SampleError
+from layerzoo.errors import ProcessorError, SampleError, UsageError
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.inputs import ImageInputs
 from layerzoo.media.limits import free_unused, limits, variable_of
@@ -24,8 +25,13 @@ from layerzoo.spec import ImagePreprocess, Modality
 _LARGE_PIXELS = 8_000_000
 _LARGE = Lock()
 """Held while a library's processor has a large image: it takes several copies of it."""
+_NEAR = 1 / 50
 PIXELS = "pixels"
 """The name of the only input of a network, which is passed by position."""
+DecodeChoice = Literal["exact", "fast"]
+"""How images are decoded. `exact`: as the model's library does, bit for bit. `fast`: JPEGs are decoded at the smallest
+scale (1/8, 1/4 or 1/2) at which they still are at least twice as large as the preprocessing resizes them to. Other
+formats, and images in memory, are decoded as before."""
 
 
 class ImagePreprocessor(Preprocessor):
@@ -34,20 +40,60 @@ class ImagePreprocessor(Preprocessor):
     Args:
         declared: the declared values. With a `processor`, they describe what ``transform`` does.
         transform: the answer of the hook ``layerzoo_preprocess`` for the model, applied instead of the declared values.
+        decode: ``"fast"`` decodes large JPEGs at a reduced scale.
     """
 
     modality: Modality = "vision"
     takes_images = True
 
-    def __init__(self, declared: ImagePreprocess, transform: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self,
+        declared: ImagePreprocess,
+        transform: Callable[..., Any] | None = None,
+        *,
+        decode: DecodeChoice = "exact",
+    ) -> None:
         self.declared = declared
         self._transform = transform
+        self.decode: DecodeChoice = decode
+
+    def decoding_fast(self) -> ImagePreprocessor:
+        """Return the same preprocessing, with large JPEGs decoded at a reduced scale.
+
+        Where the preprocessing depends on the size of the image, images are decoded as before, and a warning is logged.
+        """
+        if self._resizes_every_image:
+            return ImagePreprocessor(self.declared, self._transform, decode="fast")
+        logging.getLogger("layerzoo").warning(
+            "decode='fast' has no effect: %s does not resize every image to one size, so that its result depends on "
+            "the scale at which an image is decoded",
+            self.declared.processor or "the preprocessing of this model",
+        )
+        return self
+
+    @cached_property
+    def _resizes_every_image(self) -> bool:
+        """Whether an image at half the scale gives nearly the same pixels. A processor of a library is tried on one."""
+        if self._transform is None:
+            return self.declared.resize != "none"
+        if self.declared.variable_size or self.declared.refused is not None:
+            return False
+        try:
+            full, half = (self.row_of(_smooth_image(self.declared.size_px, scale)) for scale in (4, 2))
+        except Exception:  # noqa: BLE001 - a processor may raise anything
+            return False
+        return full.inputs.keys() == half.inputs.keys() and all(
+            _is_near(array, half.inputs[name]) for name, array in full.inputs.items()
+        )
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         if is_tensor(source):
             return Prepared([InputRow({PIXELS: self._ready(source)})])
         self.check_usable()
-        return decoder.result("image", source, {"preprocess": self.applied}, self._prepared)
+        options = {"preprocess": self.applied}
+        if self.decode == "fast":
+            options["reduce"] = values_of(self.declared)
+        return decoder.result("image", source, options, self._prepared)
 
     def _prepared(self, parts: Iterator[Part]) -> Prepared:
         (part,) = parts
@@ -119,6 +165,49 @@ class ImagePreprocessor(Preprocessor):
         if array.ndim != 3 or array.shape[0] != 3:
             raise SampleError("tensor", f"a preprocessed image is (3, height, width), and this is {array.shape}")
         return array
+
+
+def with_decoding(preprocess: Preprocessor, decode: str, *, model: str) -> Preprocessor:
+    """Return the same preprocessing with a way of decoding images.
+
+    Args:
+        preprocess: of a model.
+        decode: a :data:`DecodeChoice`.
+        model: its id, for the message.
+    Raises: UsageError for another value, or for a model that takes no images.
+    """
+    if decode not in (known := get_args(DecodeChoice)):
+        raise UsageError(f"decode={decode!r} is not one of {', '.join(known)}")
+    if decode == "exact":
+        return preprocess
+    if not isinstance(preprocess, ImagePreprocessor):
+        taken = "images" if preprocess.modality == "vision" else preprocess.modality
+        raise UsageError(f"decode='fast' is for image files, and {model} takes {taken}")
+    return preprocess.decoding_fast()
+
+
+def decoding_of(preprocess: Preprocessor) -> DecodeChoice | None:
+    """Return how images are decoded; None for a preprocessing without images."""
+    return preprocess.decode if isinstance(preprocess, ImagePreprocessor) else None
+
+
+def _smooth_image(size_px: tuple[int, int], scale: int) -> Any:
+    """Return an RGB ``PIL.Image`` of smooth waves, a quarter wider than a height and width times a scale. It shows the
+    same at every scale."""
+    from PIL import Image
+
+    height, width = size_px[0] * scale, size_px[1] * scale * 5 // 4
+    y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width)[None, :] + 0.5) / width
+    waves = [np.sin(7 * x + 3 * y), np.cos(4 * x - 6 * y), np.sin(5 * x * y + 2)]
+    return Image.fromarray(np.stack([127.5 + 100 * wave for wave in waves], axis=-1).astype(np.uint8))
+
+
+def _is_near(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two arrays have one shape, and differ by at most a fiftieth of their spread."""
+    if one.shape != other.shape:
+        return False
+    difference = one.astype(np.float64) - other.astype(np.float64)
+    return bool(np.sqrt(np.mean(difference**2)) <= _NEAR * max(float(one.std()), 1e-6))
 
 
 def example_image(size_px: tuple[int, int]) -> Any:
