@@ -169,7 +169,7 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "image_pooling": dict(plan.row_pools) if plan.keeps_frames else None,
         **backbone.variation.to_plain(),
         "special_tokens": plan.special_tokens if text_inputs else None,
-        **_sampling_of(backbone),
+        "sampling": _sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
         "windows": None if plan.windowing is None else asdict(plan.windowing),
         "prompt": text_inputs.prompt.text if text_inputs else None,
@@ -177,9 +177,9 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
     }
 
 
-def _sampling_of(backbone: Backbone) -> dict[str, Any]:
+def _sampling_of(backbone: Backbone) -> dict[str, Any] | None:
     preprocess = backbone.preprocess
-    return {"sampling": preprocess.sampling.to_plain()} if isinstance(preprocess, VideoPreprocessor) else {}
+    return preprocess.sampling.to_plain() if isinstance(preprocess, VideoPreprocessor) else None
 
 
 def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArray]:
