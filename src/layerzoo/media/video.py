@@ -93,7 +93,7 @@ def sample_frames(source: VideoSource, sampling: FrameSampling | int) -> list[Fr
     """Return the frames that a sampling chooses.
 
     A frame is on display from its own timestamp to the next one's, also with a variable frame rate and an edit list.
-    If a video has fewer frames than are to be sampled, some are sampled several times. Of several video streams the
+    If a video has too few frames, some are sampled several times. Of several video streams the
     best according to FFmpeg is taken, and never a cover image. Colors are converted with the matrix and range that the
     video declares (BT.601 of limited range where it declares none, as FFmpeg does), 10 bits are rounded to 8, and HDR
     is not tone-mapped. An alpha channel is composited over white. Rotation and mirroring are applied, and pixels that
