@@ -11,10 +11,11 @@ import tomllib
 from pathlib import Path
 
 from layerzoo.registry import Entry, Environment, Installed, Registry
+from layerzoo.registry.format.compiled import TAGS
 from layerzoo.registry.installed.environment import PUBLISHED, core
 
 _ROOT = Path(__file__).parents[1]
-_KEYS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz", "summary")
+_KEYS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz", "summary", *TAGS)
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def published() -> str:
 def _line(entry: Entry) -> str:
     """Return the line of a model, without the fields that have no value."""
     fields = entry.to_dict()
-    known = {key: fields[key] for key in _KEYS if fields[key] not in (None, "")}
+    known = {key: fields[key] for key in _KEYS if fields[key] not in (None, "", [])}
     return json.dumps(known, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 

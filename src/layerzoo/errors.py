@@ -47,6 +47,7 @@ Each message says what was asked for, what exists and the next step. The same fa
         CacheError 6
         SampleError 1
             EmptySampleError 1
+            NoObjectsError 1
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ __all__ = [
     "MismatchedLibraryError",
     "MissingLibraryError",
     "MissingOnServerError",
+    "NoObjectsError",
     "NotFoundError",
     "NotInstalledError",
     "OfflineError",
@@ -439,6 +441,10 @@ class SampleError(LayerzooError):
 
 class EmptySampleError(SampleError):
     """A sample is empty: it has no text, or none that its model has a token for."""
+
+
+class NoObjectsError(SampleError):
+    """A detector finds no object in an image, so that there are no objects to pool over."""
 
 
 def nearest(asked: str, names: Sequence[str], *, limit: int = 3) -> list[str]:

@@ -13,8 +13,9 @@ from layerzoo.spec import Layer
 
 __all__ = ["POOLINGS", "Pooling", "check_pooling", "width"]
 
-POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame", "window"})
+POSITION_AXES = frozenset({"token", "time", "height", "width", "depth", "frame", "window", "object"})
 SEQUENCE_AXES = frozenset({"token", "time", "frame"})
+OBJECT_AXIS = "object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
         )
     positions = [axis for axis in axes if axis in POSITION_AXES]
     shown = " ".join(axes)
+    if pool == "flatten" and "object" in axes:
+        return f"needs samples of one size, and images differ in the number of objects, on axes '{shown}'"
     if pool == "flatten":
         return (
             f"needs samples of one size, and those of axes '{shown}' differ in length" if masked and positions else None

@@ -42,10 +42,11 @@ __all__ = [
 KINDS: dict[str, str] = {"vision": "image", "audio": "audio", "text": "text", "video": "video"}
 """The ``kind`` of the preprocess of each modality."""
 
-AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "channel")
+AXES = ("batch", "token", "time", "height", "width", "depth", "frame", "window", "object", "channel")
 """The names of the axes of an activation. `token` is a sequence of patches or word pieces, `time` a sequence of audio
 frames, `frame` a sequence of video frames, and `window` the parts of an image that are processed one by one; `depth` is
-the third spatial axis."""
+the third spatial axis. `object` is the objects that a network finds in an image: their number differs between images,
+and in a batch the rows after the last object of an image are NaN."""
 
 
 class Constraints:

@@ -166,6 +166,22 @@ class Versioned(Plain):
         return _Versioned(3, 4, 1)
 
 
+class _VersionRequired(nn.Conv2d):
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, metadata: Mapping[str, Any], *rest: Any) -> None:
+        if metadata.get("version") not in (1, 2):
+            raise ValueError(f"version should be set to 1 or 2 instead of {metadata.get('version')}")
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
+
+
+class VersionRequired(Plain):
+    """A module rejects a state dict without its version, as torchvision's MNASNet does."""
+
+    def make_body(self) -> nn.Module:
+        return _VersionRequired(3, 4, 1)
+
+
 class _Resizing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -346,6 +362,7 @@ CASES: dict[str, tuple[type[Plain], Callable[[dict[str, Any]], dict[str, Any]]]]
     "alias of a post-hook": (AliasPostHook, as_it_is),
     "own _load_from_state_dict": (OwnLoadFrom, as_it_is),
     "versioned module": (Versioned, as_it_is),
+    "version required": (VersionRequired, as_it_is),
     "resized buffer": (Resizing, lambda state: state | {"body.table": torch.arange(5.0)}),
     "own load_state_dict": (OwnLoad, lambda state: {f"net/{name}": value for name, value in state.items()}),
     "extra state": (ExtraState, lambda state: state | {"body._extra_state": {"scale": 0.5, "shape": (1, 2, 3)}}),

@@ -109,11 +109,19 @@ def test_a_pickled_checkpoint_equals_load_state_dict_of_torch(tmp_path: Path, na
     assert_equal_to_torch(name, state, tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "extra state"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("extra state", "version required")])
 def test_a_safetensors_checkpoint_equals_load_state_dict_of_torch(tmp_path: Path, name: str) -> None:
     state = OrderedDict(checkpoint_of(name))
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "w.safetensors")
     assert_equal_to_torch(name, state, tmp_path / "w.safetensors")
+
+
+def test_without_stored_versions_a_network_that_requires_them_gets_its_own(tmp_path: Path) -> None:
+    state = checkpoint_of("version required")
+    save_file(dict(state), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="version should be set"):
+        loaded_by_torch("version required", OrderedDict(state))
+    assert_equal_to_torch("version required", state, tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("name", ["renaming pre-hook", "weight norm, old names", "computing pre-hook", "extra state"])

@@ -52,6 +52,14 @@ def stage(width_in: int, width: int, blocks: int) -> nn.Module:
     return nn.Sequential(conv(width_in, width, stride=2), *(Residual(conv(width, width)) for _ in range(blocks)))
 
 
+def narrowing() -> nn.Module:
+    """Return stages whose width doubles where one side is halved, so that width times height stays the same."""
+    widths = (4, 8, 16, 32)
+    return nn.Sequential(
+        *(nn.Sequential(Residual(nn.Conv2d(width, width, 1)), conv(width, 2 * width, 2)) for width in widths[:-1])
+    )
+
+
 class Tokens(nn.Module):
     """Patches and a class token, passed through equal blocks."""
 
@@ -137,12 +145,12 @@ class Branches(nn.Module):
         return self.head(torch.cat([each.mean((2, 3)) for each in maps], dim=1))
 
 
-def traced(network: nn.Module) -> Trace:
-    return trace(network, Batch({"x": torch.zeros(2, 3, 32, 32)}))
+def traced(network: nn.Module, size: tuple[int, ...] = (32, 32)) -> Trace:
+    return trace(network, Batch({"x": torch.zeros(2, 3, *size)}))
 
 
-def named(network: nn.Module) -> dict[str, str]:
-    return {layer.name: layer.address for layer in name_layers(traced(network))}
+def named(network: nn.Module, size: tuple[int, ...] = (32, 32)) -> dict[str, str]:
+    return {layer.name: layer.address for layer in name_layers(traced(network, size))}
 
 
 def regular() -> nn.Module:
@@ -283,6 +291,20 @@ def test_channels_can_be_the_last_axis() -> None:
     assert [found[f"stage.{index}"] for index in range(3)] == ["layers.0", "layers.1", "layers.2"]
     assert (found["stem"], found["norm"], found["head"]) == ("patches", "norm", "head")
     assert found["stage.2.block.1"] == "layers.2.blocks.1"
+
+
+@pytest.mark.parametrize("size", [(32, 64), (64, 32), (32, 40), (36, 100), (160, 32)])
+def test_names_are_the_same_for_an_image_that_is_not_square(size: tuple[int, int]) -> None:
+    for network in (regular(), ChannelsLast(), Branches(), Classified(32, stem=conv(3, 4), body=narrowing())):
+        assert named(network, size) == named(network)
+
+
+@pytest.mark.parametrize("size", [(4, 32, 32), (4, 32, 64)])
+def test_stages_of_clips_end_where_the_resolution_drops(size: tuple[int, ...]) -> None:
+    body = nn.Sequential(
+        *(nn.Conv3d(3 * 8**index, 3 * 8 ** (index + 1), 3, (1, 2, 2), padding=1) for index in range(3))
+    )
+    assert list(named(body, size)) == ["stage.0", "stage.1", "stage.2"]
 
 
 def test_parallel_maps_are_branches_with_separate_stems() -> None:

@@ -101,13 +101,14 @@ def test_the_parameters_of_a_front_end_are_those_of_the_transform() -> None:
     assert np.array_equal(found, transform(torch.from_numpy(noise(8000))).numpy())
 
 
+@pytest.mark.slow
 def test_the_heads_of_squim_are_the_estimates_of_the_library() -> None:
     theirs = seeded(lambda: models.squim_objective_model(**SQUIM))
     features = layerzoo.extract(
-        declared("SQUIM_OBJECTIVE", **SQUIM), [(noise(9000), RATE)], layer="head.*", weights="random:0"
+        declared("SQUIM_OBJECTIVE", **SQUIM), [(noise(3000), RATE)], layer="head.*", weights="random:0"
     )
     with torch.no_grad():
-        scores = theirs(torch.from_numpy(noise(9000))[None])
+        scores = theirs(torch.from_numpy(noise(3000))[None])
     assert [float(features[f"head.{place}"][0, 0]) for place in range(3)] == [float(score[0]) for score in scores]
 
 

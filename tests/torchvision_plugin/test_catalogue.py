@@ -59,6 +59,25 @@ def test_results_are_those_that_torchvision_states() -> None:
     assert metrics["training"]["classes"] == 1000
 
 
+@pytest.mark.parametrize(
+    ("name", "tasks", "trained_on"),
+    [
+        ("resnet50", ("image-classification",), ("imagenet-1k",)),
+        ("vit_b_16.IMAGENET1K_SWAG_E2E_V1", ("image-classification",), ("instagram-3.6b", "imagenet-1k")),
+        ("vgg16.IMAGENET1K_FEATURES", ("image-feature-extraction",), ("imagenet-1k",)),
+        ("maskrcnn_resnet50_fpn", ("object-detection", "image-segmentation"), ("coco",)),
+        ("swin3d_b.KINETICS400_IMAGENET22K_V1", ("video-classification",), ("imagenet-21k", "kinetics-400")),
+        ("raft_small", ("optical-flow",), ("flyingchairs", "flyingthings3d")),
+    ],
+)
+def test_tasks_and_training_data_are_those_of_the_weights(
+    name: str, tasks: tuple[str, ...], trained_on: tuple[str, ...]
+) -> None:
+    model = layerzoo.model(f"torchvision/{name}")
+    assert (model.tasks, model.trained_on) == (tasks, trained_on)
+    assert all(model.id in registry().ids(task=task, plugin="torchvision") for task in tasks)
+
+
 def test_models_are_sorted_and_filtered_by_their_results() -> None:
     best, *_ = registry().ids(plugin="torchvision", sort="-imagenet-acc1")
     assert best == "torchvision/vit_h_14.IMAGENET1K_SWAG_E2E_V1"

@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 import layerzoo
 from layerzoo.spec import Layer
 
-SAMPLE = ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5")
+SAMPLE = ("mobilenet_v3_small", "squeezenet1_1")
 """Small networks: stages with blocks and without, convolutions numbered like blocks, a classifier of convolutions."""
 LARGEST = 100_000_000
 """The number of parameters of the largest network that is run."""

@@ -21,15 +21,18 @@ from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import loaded_tensors, whole_network
 
 
-def test_the_example_of_the_lecture_is_stage_3_and_its_average(samples: Path, tmp_path: Path, home: Path) -> None:
-    """ResNet-50 in eval mode, its transform, ``layer4``, average pool."""
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_the_example_of_the_lecture_is_stage_3_and_its_average(
+    name: str, samples: Path, tmp_path: Path, home: Path
+) -> None:
+    """A ResNet in eval mode, its transform, ``layer4``, average pool."""
     photo = samples / "skimage/data/rocket.jpg"
-    network = network_of("resnet50").eval()
+    network = network_of(name).eval()
     disturb(network)
-    spec = saved(layerzoo.model("torchvision/resnet50"), network, tmp_path)
+    spec = saved(layerzoo.model(f"torchvision/{name}"), network, tmp_path)
     network.fc = torch.nn.Identity()
     network = network.to(memory_format=torch.channels_last)
-    pixels = models.ResNet50_Weights.DEFAULT.transforms()(Image.open(photo).convert("RGB"))
+    pixels = models.get_model_weights(name).DEFAULT.transforms()(Image.open(photo).convert("RGB"))
     with torch.no_grad():
         expected = network(pixels[None].to(memory_format=torch.channels_last))
     got = layerzoo.extract(spec, [photo], layer="stage.3").values
@@ -100,8 +103,6 @@ def test_a_wrong_argument_is_refused(args: dict[str, Any], error: type[Exception
 def test_clips_are_taken_frame_by_frame_with_the_channels_second(home: Path) -> None:
     backbone = layerzoo.load("torchvision/r3d_18", layer="stage.0", weights="random:0")
     clip = [Image.fromarray(np.full((120, 160, 3), shade, np.uint8)) for shade in (0, 80, 160, 240)]
-    features = layerzoo.extract(
-        "torchvision/r3d_18", [np.stack([np.asarray(each) for each in clip])], layer="stage.0", weights="random:0"
-    )
+    features = layerzoo.extract(backbone, [np.stack([np.asarray(each) for each in clip])])
     assert features.values.shape == (1, 64)
     assert backbone.layers[0].axes == ("batch", "channel", "frame", "height", "width")

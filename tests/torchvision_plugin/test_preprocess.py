@@ -31,6 +31,8 @@ def distinct() -> dict[str, WeightsEnum]:
 
 
 DISTINCT = distinct()
+SAMPLE = {Arguments.of("m", {"name": name}).kind: name for name in reversed(DISTINCT)}
+"""One of them for each task."""
 
 
 def transform(name: str) -> Any:
@@ -44,7 +46,9 @@ def photo(samples: Path) -> Image.Image:
     return Image.open(samples / "skimage/data/rocket.jpg").convert("RGB")
 
 
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SAMPLE.values() else pytest.mark.slow) for name in DISTINCT]
+)
 def test_it_is_the_transform_of_the_weights(name: str, photo: Image.Image) -> None:
     library = DISTINCT[name].transforms()
     kind = Arguments.of("m", {"name": name}).kind
@@ -64,7 +68,13 @@ def test_the_input_of_a_detector_is_what_it_computes_on_itself(photo: Image.Imag
     weights = models.get_model_weights("fasterrcnn_mobilenet_v3_large_320_fpn").DEFAULT
     with torch.no_grad():
         detector([weights.transforms()(photo)])
-    assert np.array_equal(transform("fasterrcnn_mobilenet_v3_large_320_fpn")(photo), seen[0][0])
+    made = transform("fasterrcnn_mobilenet_v3_large_320_fpn")(photo)
+    assert np.array_equal(made.inputs["pixels"], seen[0][0])
+    height, width = made.inputs["image_size"]
+    assert made.mask.shape == seen[0].shape[2:]
+    assert made.mask[:height, :width].all()
+    assert made.mask.sum() == height * width == 320 * 479
+    assert not seen[0][0, :, :, width:].any()
 
 
 def test_declared_values_describe_the_transform() -> None:

@@ -127,7 +127,8 @@ class Whole:
 
     def flaws(self) -> dict[str, str]:
         """Return, by layer name, why equality with the activation of the whole network proves nothing."""
-        return {name: reason for name, tensor in self.expected.items() if (reason := flaw(tensor)) is not None}
+        shown = {layer.name: _without_absent_objects(layer, tensor) for layer, tensor in self.by_layer().items()}
+        return {name: reason for name, tensor in shown.items() if (reason := flaw(tensor)) is not None}
 
     def by_layer(self) -> dict[Layer, Tensor]:
         """Return the activations of the whole network by layer."""
@@ -179,8 +180,15 @@ def _selected(output: Any, key: int | str | None) -> Tensor:
     return tensor
 
 
+def _without_absent_objects(layer: Layer, activation: Tensor) -> Tensor:
+    """Return the values of the objects that a network found, for a layer of objects."""
+    return activation[~activation.isnan().all(-1)] if "object" in (layer.axes or ()) else activation
+
+
 def flaw(activation: Tensor) -> str | None:
     """Return why equality with an activation proves nothing: it is constant or not finite. None otherwise."""
+    if not activation.numel():
+        return "empty"
     if not bool(activation.isfinite().all()):
         return "not finite"
     return "constant" if activation.min() == activation.max() else None
@@ -189,7 +197,7 @@ def flaw(activation: Tensor) -> str | None:
 def _difference(activation: Tensor, expected: Tensor) -> str | None:
     if activation.shape != expected.shape:
         return f"shape {tuple(activation.shape)} instead of {tuple(expected.shape)}"
-    if torch.equal(activation, expected):
+    if torch.allclose(activation, expected, rtol=0, atol=0, equal_nan=True):
         return None
     distance = (activation - expected).norm() / expected.norm()
     return f"relative difference {distance:.1g}"

@@ -315,7 +315,7 @@ def _is_unlike(
     layer: Layer, shape: tuple[int, ...], batch: Batch, example_inputs: Mapping[str, tuple[int, ...]]
 ) -> bool:
     """Return whether the shape of an activation contradicts the traced layer. Numbers of positions are only compared
-    for inputs of the size of the example."""
+    for inputs of the size of the example, and numbers of objects never."""
     axes = layer.axes
     if layer.shape is None:
         return False
@@ -327,7 +327,7 @@ def _is_unlike(
     expected = (*layer.shape[:at], batch.size, *layer.shape[at:])
     if axes is None:
         return is_example and shape != expected
-    known = [index for index, axis in enumerate(axes) if is_example or axis not in POSITION_AXES]
+    known = [index for index, axis in enumerate(axes) if axis not in POSITION_AXES or (is_example and axis != "object")]
     return any(shape[index] != expected[index] for index in known)
 
 

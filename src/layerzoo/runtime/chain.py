@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from math import prod
+from math import inf, log, prod
 from typing import Literal
 
 from layerzoo.runtime.trace import Call, Key, Trace
@@ -55,7 +55,7 @@ class Activation:
     call: Call
     key: Key
     channels_first: bool = False
-    """Whether the channels of a sequence come before its positions, as in convolutions over time."""
+    """Whether the channels come before the positions, as in convolutions."""
     at: Literal["output", "input"] = "output"
 
     @property
@@ -65,21 +65,21 @@ class Activation:
     @property
     def positions(self) -> int:
         """Number of positions of the input that it describes."""
-        return self.shape[2] if self.channels_first else count_positions(self.shape)
+        return prod(self.shape[2:] if self.channels_first else self.shape[1:-1])
 
     @property
     def channels(self) -> int:
         return prod(self.shape[1:]) // self.positions if self.positions else 0
 
 
-def count_positions(shape: tuple[int, ...]) -> int:
+def count_positions(shape: tuple[int, ...], image: tuple[int, ...] = ()) -> int:
     """Return the product of all sizes except batch and channels.
 
-    If the last two of four axes are equal, they are height and width, as of a square image; else channels are last.
+    Args:
+        shape: of an activation, with the batch first.
+        image: height and width of the network's input; empty if it is unknown, which counts as square.
     """
-    if len(shape) == 4 and shape[2] == shape[3]:
-        return shape[2] * shape[3]
-    return prod(shape[1:-1])
+    return prod(shape[2:] if len(shape) >= 4 and _are_maps_channels_first([shape], image)[0] else shape[1:-1])
 
 
 def depth_of(call: Call) -> int:
@@ -101,6 +101,12 @@ class TraceIndex:
     def __init__(self, trace: Trace, *, branches: bool) -> None:
         self.trace = trace
         self._branches = branches
+
+    @cached_property
+    def image(self) -> tuple[int, ...]:
+        """Height and width of the network's input; empty if it is neither an image nor a clip."""
+        inputs = self.trace.calls[0].inputs.values() if self.trace.calls else ()
+        return next((shape[-2:] for shape in inputs if len(shape) in (4, 5)), ())
 
     @cached_property
     def _flops(self) -> tuple[list[int], list[int]]:
@@ -145,7 +151,7 @@ class TraceIndex:
         maps = {
             key: shape
             for key, shape in call.outputs.items()
-            if len(shape) > 2 and shape[0] == self.trace.batch_size and count_positions(shape) > 1
+            if len(shape) > 2 and shape[0] == self.trace.batch_size and count_positions(shape, self.image) > 1
         }
         alike = [key for key, shape in maps.items() if len(shape) == len(next(iter(maps.values())))]
         return alike if self._branches else alike[:1]
@@ -242,8 +248,17 @@ class TraceIndex:
     def activations(self, calls: Sequence[Call], branch: int = 0) -> list[Activation]:
         """Return the output of each call of a chain for one of its branches."""
         keys = [self.keys(call)[branch] for call in calls]
-        channels_first = _are_channels_first([call.outputs[key] for call, key in zip(calls, keys, strict=True)])
-        return [Activation(call, key, channels_first) for call, key in zip(calls, keys, strict=True)]
+        shapes = [call.outputs[key] for call, key in zip(calls, keys, strict=True)]
+        channels_first = _are_channels_first(shapes, self.image)
+        return list(map(Activation, calls, keys, channels_first))
+
+    def activation_of_block(self, call: Call, stage: Activation) -> Activation:
+        """Return the output of a block inside a stage, with the order of axes of the stage if both have as many."""
+        key = self.keys(call)[0]
+        shape = call.outputs[key]
+        is_alike = len(shape) == len(stage.shape) and (len(shape) == 3 or not _is_square(self.image))
+        own = _are_channels_first([shape], self.image)[0]
+        return Activation(call, key, stage.channels_first if is_alike else own)
 
     def matching(self, pattern: str) -> list[Call]:
         """Return the calls that return maps, of the modules whose whole path matches a regular expression."""
@@ -283,7 +298,7 @@ class TraceIndex:
 
     def is_map(self, shape: tuple[int, ...]) -> bool:
         """Return whether a shape has several positions per sample."""
-        return shape[:1] == (self.trace.batch_size,) and len(shape) > 2 and count_positions(shape) > 1
+        return shape[:1] == (self.trace.batch_size,) and len(shape) > 2 and count_positions(shape, self.image) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +393,7 @@ def _matching_blocks(index: TraceIndex, stages: Sequence[Sequence[Activation]], 
     calls = index.matching(pattern) if pattern else []
     return [
         [
-            Activation(call, index.keys(call)[0], stage[0].channels_first)
+            index.activation_of_block(call, stage[0])
             for call in calls
             if stage[0].call.start <= call.start and call.end <= stage[-1].call.end
         ]
@@ -408,7 +423,7 @@ def _blocks_of(index: TraceIndex, stage: Sequence[Activation], chain: Sequence[C
     """
     start, end = stage[0].call.start, stage[-1].call.end
     within = [call for call in chain if start < call.start and call.end < end and index.inside(call)]
-    blocks = [Activation(call, index.keys(call)[0], stage[0].channels_first) for call in within]
+    blocks = [index.activation_of_block(call, stage[0]) for call in within]
     is_regular = (
         bool(blocks)
         and blocks[-1].channels == stage[-1].channels
@@ -429,13 +444,51 @@ def _never_rises(activations: Sequence[Activation]) -> bool:
     return all(later.positions < _DROP * earlier.positions for earlier, later in pairwise(activations))
 
 
-def _are_channels_first(shapes: Sequence[tuple[int, ...]]) -> bool:
+def _are_channels_first(shapes: Sequence[tuple[int, ...]], image: tuple[int, ...]) -> list[bool]:
+    """Return, for each activation along a chain, whether its channels come before its positions."""
+    if all(len(shape) == 3 for shape in shapes):
+        return [_are_sequences_channels_first(shapes)] * len(shapes)
+    if all(len(shape) >= 4 for shape in shapes):
+        return _are_maps_channels_first(shapes, image)
+    return [len(shape) >= 4 and _are_maps_channels_first([shape], image)[0] for shape in shapes]
+
+
+def _are_maps_channels_first(shapes: Sequence[tuple[int, ...]], image: tuple[int, ...]) -> list[bool]:
+    """Return, for each map along a chain, whether its last two axes are height and width, and not the two before.
+
+    The maps of a square image are square. Otherwise those of a chain have one order of axes, in which their proportions
+    are nearer to those of the image.
+
+    Args:
+        shapes: of four or more axes.
+        image: height and width of the network's input; empty if it is unknown, which counts as square.
+    """
+    if _is_square(image):
+        return [shape[-2] == shape[-1] for shape in shapes]
+    first, last = (sum(_distortion(shape[axes], image) for shape in shapes) for axes in (_LAST_TWO, _BEFORE_LAST))
+    return [first <= last] * len(shapes)
+
+
+def _is_square(image: tuple[int, ...]) -> bool:
+    return not image or image[0] == image[1]
+
+
+_LAST_TWO, _BEFORE_LAST = slice(-2, None), slice(-3, -1)
+
+
+def _distortion(sides: tuple[int, ...], image: tuple[int, ...]) -> float:
+    """Return how far the proportions of a map are from those of an image: 0 if they are equal, infinite if it is
+    empty."""
+    if 0 in (*sides, *image):
+        return inf
+    return abs(log(sides[0] * image[1] / (sides[1] * image[0])))
+
+
+def _are_sequences_channels_first(shapes: Sequence[tuple[int, ...]]) -> bool:
     """Return whether sequences along a chain have their channels before their positions.
 
     Then the last axis shrinks and never grows, while the other one grows. Where tokens are merged, it is reversed.
     """
-    if any(len(shape) != 3 for shape in shapes):
-        return False
     steps = list(pairwise(shapes))
     shrinks = any(earlier[2] >= _DROP * later[2] for earlier, later in steps)
     grows = any(earlier[1] < later[1] for earlier, later in steps)

@@ -137,6 +137,28 @@ class LoadingLogic(TorchDispatchMode):
         Raises: ConstructorValuesNeeded; WeightsError for missing tensors, and for those that the network rejects.
         """
         missing: list[str] = []
+        versions = self._checkpoint.versions
+        refused = self._load(versions, needed, missing)
+        if refused is not None and not versions:  # safetensors files of most programs do not keep them
+            own = {path: {"version": module._version} for path, module in self._network.named_modules()}
+            refused = refused if self._load(own, needed, missing) is not None else None
+        if refused is not None:
+            reason, error = refused
+            message = f"{model}: its own loading code does not take {self._checkpoint.label}: {reason}"
+            raise WeightsError(message) from error
+        self._require_extra_state(missing, set(modules), model)
+        return self._outstanding(needed, set(missing))
+
+    def _load(
+        self, versions: Mapping[str, Mapping[str, Any]], needed: Sequence[Sequence[str]], missing: list[str]
+    ) -> tuple[str, Exception] | None:
+        """Let torch load the checkpoint once, and add the names of missing tensors to ``missing``.
+
+        Args:
+            versions: the versions of the modules that saved the checkpoint, by path; empty if it does not state them.
+        Returns: why the network rejects the checkpoint, and the error; None if it does not.
+        Raises: ConstructorValuesNeeded.
+        """
 
         def note(network: nn.Module, incompatible: Any) -> None:
             missing.extend(incompatible.missing_keys)
@@ -144,22 +166,19 @@ class LoadingLogic(TorchDispatchMode):
         handle = self._network.register_load_state_dict_post_hook(note)
         try:
             with self, _PlaceholderReads(self):
-                self._network.load_state_dict(self._state(), **_leniently(self._network.load_state_dict))
+                self._network.load_state_dict(self._state(versions), **_leniently(self._network.load_state_dict))
         except Exception as error:
             if self._needs_constructor:
                 raise ConstructorValuesNeeded from error
-            needed_names = {name for group in needed for name in group}
-            if (refusal := _refusal(error, needed_names)) is not None:
-                message = f"{model}: its own loading code does not take {self._checkpoint.label}: {refusal}"
-                raise WeightsError(message) from error
+            refusal = _refusal(error, {name for group in needed for name in group})
+            return None if refusal is None else (refusal, error)
         finally:
             handle.remove()
         if self._needs_constructor:
             raise ConstructorValuesNeeded
-        self._require_extra_state(missing, set(modules), model)
-        return self._outstanding(needed, set(missing))
+        return None
 
-    def _state(self) -> OrderedDict[str, Any]:
+    def _state(self, versions: Mapping[str, Mapping[str, Any]]) -> OrderedDict[str, Any]:
         """Return the state dict: placeholders for tensors, and other objects unchanged."""
         state: OrderedDict[str, Any] = OrderedDict()
         for name, shape in self._checkpoint.shapes.items():
@@ -169,8 +188,8 @@ class LoadingLogic(TorchDispatchMode):
                 continue
             state[name] = torch.empty(shape, dtype=self._checkpoint.dtypes[name])
             self._sources[_storage(state[name])] = _StorageView.of(state[name], name)
-        if self._checkpoint.versions:
-            state._metadata = {path: dict(kept) for path, kept in self._checkpoint.versions.items()}  # type: ignore[attr-defined]
+        if versions:
+            state._metadata = {path: dict(kept) for path, kept in versions.items()}  # type: ignore[attr-defined]
         return state
 
     def _require_extra_state(self, missing: Sequence[str], modules: set[str], model: str) -> None:

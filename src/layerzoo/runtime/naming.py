@@ -259,7 +259,7 @@ def _norms(index: TraceIndex, before: Sequence[Call], deepest: Activation) -> li
     def is_of_the_chain(norm: Call) -> bool:
         shape = norm.outputs[None]
         is_alike = not index.flops_between(deepest.call, norm) or len(shape) <= len(deepest.shape)
-        return is_alike and _POOLING_FACTOR * count_positions(shape) > deepest.positions
+        return is_alike and _POOLING_FACTOR * count_positions(shape, index.image) > deepest.positions
 
     return [
         call

@@ -7,6 +7,7 @@ can be merged into exactly the pooling over all rows: see :func:`merge`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerzoo.errors import PoolingError
-from layerzoo.pooling import POSITION_AXES, SEQUENCE_AXES
+from layerzoo.pooling import OBJECT_AXIS, POSITION_AXES, SEQUENCE_AXES
 from layerzoo.runtime.batch import Batch
 from layerzoo.spec import Layer
 
@@ -58,7 +59,11 @@ def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Ten
         return values[rows, first.to(values.device)].to(torch.float32, copy=True)
     if not is_sequence(batch, layer):
         values = values[:, layer.prefix_tokens or 0 : values.shape[1] - (layer.suffix_tokens or 0)].float()
-        shown = image_positions(batch, layer, activation, values.shape[1])
+        if OBJECT_AXIS in (layer.axes or ()):
+            values = functional.pad(values, (0, 0, 0, int(values.shape[1] == 0)), value=nan)  # poolings need a position
+            shown: Tensor | None = found_objects(values)
+        else:
+            shown = image_positions(batch, layer, activation, values.shape[1])
         return _POOLINGS[pool](values, torch.ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
     mask = locate(batch, layer, values.shape[1]).pooled
     used = mask.any(0).nonzero()
@@ -70,6 +75,10 @@ def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[Floa
     """Split the summary of a batch into one array a row; for `none`, without padding and context."""
     rows: list[FloatArray] = list(summary.cpu().numpy())
     axis = sequence_axis(layer)
+    if pool == "none" and OBJECT_AXIS in (layer.axes or ()):
+        at = [name for name in layer.axes or () if name != "batch"].index(OBJECT_AXIS)
+        others = tuple(number for number in range(rows[0].ndim) if number != at)
+        return [row.compress(~np.isnan(row).all(axis=others), axis=at) for row in rows]
     if pool == "none" and layer.axes is None and batch.valid is not None and bool((batch.valid != batch.total).any()):
         raise PoolingError(
             f"layer {layer.name}: its axes are not known, so that the padding of shorter samples cannot be removed. "
@@ -83,6 +92,9 @@ def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[Floa
 
 def pooled_counts(activation: Tensor, batch: Batch, layer: Layer) -> list[int | None]:
     """Count the pooled positions of each row of a batch; None for a layer on which samples do not differ in length."""
+    if OBJECT_AXIS in (layer.axes or ()):
+        objects: list[int | None] = found_objects(canonical(activation, layer)).sum(1).tolist()
+        return objects
     axis = (
         None if layer.axes is None else next((at for at, name in enumerate(layer.axes) if name in SEQUENCE_AXES), None)
     )
@@ -108,6 +120,14 @@ def canonical(activation: Tensor, layer: Layer) -> Tensor:
     order = [axes.index("batch"), *positions, axes.index("channel")]
     moved = activation.permute(order)
     return moved.flatten(1, -2) if len(positions) > 0 else moved.unsqueeze(1)
+
+
+def found_objects(values: Tensor) -> Tensor:
+    """Return (batch, position) which rows of a layer are objects that the network found.
+
+    values: (batch, position, channel); the rows after the last object of an image are NaN.
+    """
+    return ~values.isnan().all(-1)
 
 
 def image_positions(batch: Batch, layer: Layer, activation: Tensor, positions: int) -> Tensor | None:

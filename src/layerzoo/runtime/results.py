@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import SampleError, UsageError
+from layerzoo.errors import NoObjectsError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.features.features import stacked
-from layerzoo.pooling import width
+from layerzoo.pooling import OBJECT_AXIS, width
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
@@ -191,7 +191,7 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
         rows = [sample.pooled[name][number] for number in range(sample.done)]
         vector = _vector(plan, name, rows)
         if vector is None:
-            sample.error = SampleError(sample.id, _no_positions(plan, name))
+            sample.error = _no_positions(plan, name, sample.id)
             break
         if plan.normalize and not plan.pools_windows:
             vector = _normalized(vector, _channel_axis(plan.backbone, name, plan.pools[name]))
@@ -206,10 +206,15 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
 def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArray | None:
     """Merge the rows of one sample at one layer; None if no row has a position to pool."""
     pool, row_pool = plan.pools[name], plan.row_pools[name]
+    has_objects = OBJECT_AXIS in (layer_named(plan.backbone, name).axes or ())
     if plan.backbone.preprocess.rows_are_samples:
+        shown = [row for row in rows if row.positions] if has_objects else rows
+        if not shown or (pool == "none" and len(shown) < len(rows)):
+            return None
+        rows = shown
         frames = np.stack([merge([values], [1], row_pool) for values, _ in rows])
         return frames if pool == "none" else frames.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if pool != "cls":
+    if pool != "cls" and not (pool == "none" and has_objects):  # no objects are an array without rows
         rows = [row for row in rows if row.positions]
     if not rows:
         return None
@@ -217,14 +222,23 @@ def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArra
     return merge([row.values for row in rows], [row.positions or 0 for row in rows], pool, axis=axis)
 
 
-def _no_positions(plan: ExtractionPlan, name: str) -> str:
+def _no_positions(plan: ExtractionPlan, name: str, sample_id: str) -> SampleError:
+    """Return the error for a sample without any position to pool at a layer."""
     layer = layer_named(plan.backbone, name)
+    if OBJECT_AXIS in (layer.axes or ()):
+        return NoObjectsError(
+            sample_id,
+            f"no objects are found in it, so that there are none to pool at layer {name}. Next: pool='none' gives an "
+            "array without rows for it, errors='skip' continues without it, and some detectors have an argument for "
+            "the least score of an object",
+        )
     excluded = [
         f"{count} {kind} tokens" for kind in ("prefix", "suffix") if (count := getattr(layer, f"{kind}_tokens") or 0)
     ]
     if not plan.special_tokens:
         excluded.append("its special tokens")
-    return f"no positions are left to pool at layer {name} without {' and '.join(excluded) or 'padding'}"
+    reason = f"no positions are left to pool at layer {name} without {' and '.join(excluded) or 'padding'}"
+    return SampleError(sample_id, reason)
 
 
 def _normalized(vectors: FloatArray, axis: int) -> FloatArray:

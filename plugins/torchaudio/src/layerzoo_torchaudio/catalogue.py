@@ -11,6 +11,7 @@ from torchaudio.pipelines import RNNTBundle, SourceSeparationBundle, Tacotron2TT
 from layerzoo_torchaudio.front_ends import FRONT_ENDS
 from layerzoo_torchaudio.names import model_of
 from layerzoo_torchaudio.synthesis import PHONEMES, takes_phonemes
+from layerzoo_torchaudio.training import languages_of, tasks_of, trained_on
 
 _BASE_URL = "https://download.pytorch.org/torchaudio/"
 _LICENCES = (
@@ -47,6 +48,9 @@ def _pipeline(name: str) -> Row:
         "summary": _summary(bundle),
         "license": _licence(bundle),
         "weights": _weights(bundle),
+        "tasks": tasks_of(bundle),
+        "trained_on": trained_on(bundle),
+        "languages": languages_of(bundle),
     }
     if is_text and takes_phonemes(bundle):
         row["unusable"] = PHONEMES

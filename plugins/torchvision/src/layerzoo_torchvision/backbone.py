@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from layerzoo.spec import ImagePreprocess, ModelSpec
 from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import loaded_tensors, whole_network
+from layerzoo_torchvision.objects import ObjectNetwork, has_objects
 
 PARTS = {"detection": "backbone", "optical_flow": "feature_encoder"}
-"""The submodule that is the backbone, by task. A detector's is its body and its feature pyramid: what follows depends
-on the values of the features, as the number of boxes does. That of a network for optical flow sees one image."""
+"""The submodule that is the backbone, by task. That of a one-stage detector is its body and its feature pyramid: what
+follows computes scores and boxes for every position. That of a network for optical flow sees one image."""
 _SIZES = {"vision_transformer": "image_size", "maxvit": "input_size"}
 """The argument of a network that is made for one size of images, by model file."""
 
@@ -25,6 +26,8 @@ def backbone(spec: ModelSpec) -> nn.Module:
     network = whole_network(_for_size(arguments, spec))
     if arguments.kind == "video":
         network.register_forward_pre_hook(_channels_first)
+    if has_objects(arguments):
+        return ObjectNetwork(network)
     part = PARTS.get(arguments.kind)
     return network.get_submodule(part) if part else network
 
@@ -33,7 +36,7 @@ def backbone_tensors(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[
     """Return the tensors of the backbone by its own keys, of a checkpoint of the whole network."""
     arguments = Arguments.of(spec.id, spec.args)
     loaded = loaded_tensors(arguments, tensors)
-    part = PARTS.get(arguments.kind)
+    part = None if has_objects(arguments) else PARTS.get(arguments.kind)
     if part is None or not any(name.startswith(f"{part}.") for name in loaded):
         return loaded
     prefix = f"{part}."

@@ -11,6 +11,7 @@ from torchvision.models import WeightsEnum, get_model_builder
 
 from layerzoo_torchvision.arguments import Arguments, architectures, weights_of
 from layerzoo_torchvision.preprocess import preprocess_of
+from layerzoo_torchvision.training import tasks_of, trained_on
 
 _DATASETS = {"imagenet-1k": "imagenet"}
 """Shorter names of datasets. Others are used as torchvision writes them, in small letters."""
@@ -40,6 +41,8 @@ def _model(architecture: str, weights: WeightsEnum) -> dict[str, Any]:
         "summary": _summary(architecture),
         "license": weights.meta.get("license"),
         "weights": _source(weights),
+        "tasks": tasks_of(arguments),
+        "trained_on": trained_on(weights),
         "metrics": metrics_of(weights),
     }
     if arguments.kind == "quantization":

@@ -15,8 +15,10 @@ from PIL import Image
 from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import pil_to_tensor
 
+from layerzoo.authoring import ImageInputs
 from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import whole_network
+from layerzoo_torchvision.objects import has_objects
 
 _SETTINGS = ("resize_size", "crop_size", "interpolation", "antialias")
 _EXAMPLES_PX = ((640, 640), (480, 640))
@@ -35,12 +37,16 @@ class WeightsTransform:
 
     arguments: Arguments
 
-    def __call__(self, image: Image.Image) -> Pixels:
-        """Return (channel, height, width). image: RGB."""
+    def __call__(self, image: Image.Image) -> Pixels | ImageInputs:
+        """Return (channel, height, width); for an image that a detector pads, also its size without padding.
+
+        Args:
+            image: RGB.
+        """
         with torch.device("cpu"):  # a trace may have put another one in force
             return self._transformed(image)
 
-    def _transformed(self, image: Image.Image) -> Pixels:
+    def _transformed(self, image: Image.Image) -> Pixels | ImageInputs:
         kind = self.arguments.kind
         transform = self.arguments.described_by.transforms()
         if kind == "optical_flow":
@@ -49,8 +55,23 @@ class WeightsTransform:
         pixels = transform(image)
         if kind == "detection":
             images, _ = _detector_transform(self.arguments)([pixels])
-            (pixels,) = images.tensors
+            (pixels,), (size,) = images.tensors, images.image_sizes
+            if size != pixels.shape[1:]:
+                return _padded(_array(pixels), size, self.arguments)
         return _array(pixels)
+
+
+def _padded(pixels: Pixels, size: tuple[int, int], arguments: Arguments) -> ImageInputs:
+    """Return the inputs of a detector for an image with padding at the right and the bottom.
+
+    Args:
+        pixels: (channel, height, width), with the padding.
+        size: height and width without padding.
+    """
+    mask = np.zeros(pixels.shape[1:], np.int64)
+    mask[: size[0], : size[1]] = 1
+    sizes = {"image_size": np.array(size)} if has_objects(arguments) else {}
+    return ImageInputs({"pixels": pixels, **sizes}, mask)
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,7 @@ class ClipTransform:
             return _array(self.arguments.described_by.transforms()(clip).transpose(0, 1))
 
 
-def transform_of(arguments: Arguments) -> Callable[..., Pixels]:
+def transform_of(arguments: Arguments) -> Callable[..., Pixels | ImageInputs]:
     """Return the transform of the weights of an architecture."""
     return ClipTransform(arguments) if arguments.kind == "video" else WeightsTransform(arguments)
 
@@ -94,7 +115,7 @@ def _sizes(arguments: Arguments, settings: dict[str, Any]) -> dict[str, Any]:
     if arguments.kind == "detection":
         own = _detector_transform(arguments)
         transform = WeightsTransform(arguments)
-        first, second = (list(transform(Image.new("RGB", (width, height))).shape[1:]) for height, width in _EXAMPLES_PX)
+        first, second = (_size(transform(Image.new("RGB", (width, height)))) for height, width in _EXAMPLES_PX)
         scale = {"mean": list(own.image_mean), "std": list(own.image_std)}
         return {"size_px": first, **scale, **({"variable_size": True} if first != second else {})}
     if arguments.kind == "optical_flow":
@@ -117,15 +138,21 @@ def _frames(weights: WeightsEnum) -> int:
 
 
 @cache
-def _transform_of_detector(name: str, weights: WeightsEnum | None) -> Any:
+def _transform_of_detector(name: str, weights: WeightsEnum | None, others: tuple[tuple[str, Any], ...]) -> Any:
     with torch.device("meta"):
-        detector: Any = whole_network(Arguments(name, weights))
+        detector: Any = whole_network(Arguments(name, weights, dict(others)))
     return detector.transform.eval()
 
 
 def _detector_transform(arguments: Arguments) -> Any:
     """Return the resizing, normalization and padding that a detector applies to images itself."""
-    return _transform_of_detector(arguments.name, arguments.described_by)
+    return _transform_of_detector(arguments.name, arguments.weights, tuple(sorted(arguments.others.items())))
+
+
+def _size(inputs: Pixels | ImageInputs) -> list[int]:
+    """Return the height and width of the pixels."""
+    pixels = inputs.inputs["pixels"] if isinstance(inputs, ImageInputs) else inputs
+    return list(pixels.shape[1:])
 
 
 def _plain(value: Any) -> Any:

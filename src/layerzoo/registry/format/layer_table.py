@@ -24,6 +24,7 @@ LETTERS = {
     "D": "depth",
     "F": "frame",
     "N": "window",
+    "O": "object",
     "C": "channel",
 }
 """The name of each axis by its letter. L is common for the length of audio sequences, and N counts windows."""
