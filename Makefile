@@ -53,6 +53,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.photos
 	$(BIN)/python -m benchmarks.audio
 	$(BIN)/python -m benchmarks.text
+	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
 

@@ -320,14 +320,26 @@ class TextPreprocess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPreprocess:
-    """How a video becomes images: frames from the middles of equal intervals of time.
+    """How a video becomes images: frames are sampled from it.
 
     They go through the network one by one, each preprocessed alone, or as one clip, (frame, channel, height, width).
     """
 
     kind: Literal["video"] = "video"
     frames: PositiveInt
-    """The number of frames sampled from a video, whatever its duration."""
+    """The number of frames that the sampling `uniform` takes from a video, whatever its duration. Of a network that
+    takes all frames at once, the number of frames of a clip."""
+    sampling: NonEmptyStr = "uniform"
+    """The frames that are sampled. `uniform`: those in the middles of equal parts of the time. `fps:2`: two for each
+    second. `every:10`: every tenth frame. `keyframes`: those that are stored without reference to others. `scenes`: one
+    of each scene. `segments:16:SEED`: one at a random time in each of 16 equal parts."""
+    start_s: Annotated[float, Constraints(ge=0)] = 0.0
+    """The start of the sampled interval, in seconds after the first frame."""
+    end_s: PositiveFloat | None = None
+    """The end of the sampled interval. By default the end of the video."""
+    clips: PositiveInt = 1
+    """The number of clips of a video, for a network that takes all frames of a clip at once. Their features are
+    pooled."""
     joint: bool = False
     """Whether the network takes all frames at once, rather than one by one."""
     temporal_pool: NonEmptyStr = "mean"

@@ -91,10 +91,12 @@ class TestTime:
         for count in (1, 7, 16):
             frames = sample_frames(clip, count)
             length = 120 * 1001 / 30000
+            size = (193, 144)  # its pixels are 12/11 as wide as high, and 176 of them are stored
             for i, frame in enumerate(frames):
                 time_s, pixels = [shown for shown in everything if shown[0] <= (i + 0.5) * length / count][-1]
                 assert frame.time_s == pytest.approx(time_s)
-                assert np.array_equal(np.asarray(frame.image), pixels)
+                square = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+                assert np.array_equal(np.asarray(frame.image), np.asarray(square))
 
     def test_a_path_and_bytes_give_the_same_result(self, clip: Path) -> None:
         for a, b in zip(sample_frames(clip, 3), sample_frames(clip.read_bytes(), 3), strict=True):

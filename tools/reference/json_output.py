@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 
 from layerzoo import spec
 from layerzoo.cli.doctor import MachineCheck
+from layerzoo.frame_sampling import FrameSampling
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
 from layerzoo.registry.installed.health import ImportState
@@ -337,6 +338,8 @@ class FeaturesProvenance(Provenance):
     """Whether special tokens of texts were pooled; None for other modalities."""
     overlap: int | None
     """The number of tokens that chunks of a long text share; None for truncated texts and other modalities."""
+    sampling: FrameSampling | None
+    """The frames that were sampled of each video; None for other modalities."""
     windows: Windowing | None
     """The windows of recordings, if they were requested."""
     prompt: str | None

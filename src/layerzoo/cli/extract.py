@@ -90,6 +90,20 @@ class BatchSizeType(click.ParamType[Any]):
     "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
 )
 @click.option(
+    "--sampling",
+    metavar="HOW",
+    help="The frames of a video: uniform:8, fps:2, every:10, keyframes, scenes, segments:8:SEED. "
+    "Default: 16, uniformly in time.",
+)
+@click.option("--start", "start_s", type=float, metavar="SECONDS", help="Sample frames of a video from here on.")
+@click.option("--end", "end_s", type=float, metavar="SECONDS", help="Sample frames of a video up to here.")
+@click.option(
+    "--clips",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Clips of a video, for a network that takes several frames at once.",
+)
+@click.option(
     "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
 )
 @click.option(
@@ -215,7 +229,10 @@ def command(
         sys.exit(1)
 
 
-_EXTRACTION_OPTIONS = ("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool")
+_EXTRACTION_OPTIONS = (
+    *("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool"),
+    *("sampling", "start_s", "end_s", "clips"),
+)
 """The options that are arguments of an extraction, and not of loading a model."""
 
 

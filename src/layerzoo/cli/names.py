@@ -18,10 +18,10 @@ def find_model(name: str) -> ModelSpec:
     """
     try:
         return registry().model(resolve_model_id(name))
-    except UnidentifiedModelError as error:
+    except UnidentifiedModelError:
         from layerzoo.runtime.identify import find_model
 
-        return find_model(error.asked, registry())
+        return find_model(name, registry())
 
 
 def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:

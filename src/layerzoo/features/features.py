@@ -55,6 +55,8 @@ class FeatureRow:
     """The start of a window in its recording, in seconds."""
     end_s: float | None = None
     """The end of a window in its recording, in seconds."""
+    frame_numbers: tuple[int, ...] = ()
+    """The numbers of the frames of a video: see :attr:`Features.frame_numbers`."""
 
     def __getitem__(self, layer: str) -> FloatArray:
         """Return the array of one layer. Raises: UnknownLayerError."""
@@ -113,6 +115,10 @@ class Features:
     times_by_layer: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     """The times of frames at the layers where they differ from ``times_s``: see :meth:`frame_times_s`."""
 
+    frame_numbers: tuple[tuple[int, ...], ...] = ()
+    """For each sample, the numbers of its frames in the video, from 0, in the order of display; for clips, those of
+    their first frames. Given with ``times_s`` for videos."""
+
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
         object.__setattr__(self, "ids", tuple(map(_storable, self.ids)))
@@ -120,6 +126,9 @@ class Features:
         object.__setattr__(self, "errors", tuple(self.errors))
         object.__setattr__(self, "passed_over", tuple(self.passed_over))
         object.__setattr__(self, "times_s", tuple(tuple(map(float, times)) for times in self.times_s))
+        object.__setattr__(self, "frame_numbers", tuple(tuple(map(int, row)) for row in self.frame_numbers))
+        if self.frame_numbers and len(self.frame_numbers) != len(self.ids):
+            raise UsageError(f"frame_numbers: those of {len(self.frame_numbers)} sample(s) for {len(self.ids)}")
         for name in ("start_s", "end_s"):
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         by_layer = {
@@ -190,6 +199,7 @@ class Features:
             self.times_s[position] if self.times_s else (),
             self.start_s[position] if self.start_s else None,
             self.end_s[position] if self.end_s else None,
+            self.frame_numbers[position] if self.frame_numbers else (),
         )
 
     def _taken(self, key: slice | npt.NDArray[np.intp]) -> Features:
@@ -200,6 +210,7 @@ class Features:
             {name: array[key] for name, array in self.by_layer.items()},
             self.provenance,
             times_s=tuple(self.times_s[row] for row in chosen) if self.times_s else (),
+            frame_numbers=tuple(self.frame_numbers[row] for row in chosen) if self.frame_numbers else (),
             start_s=tuple(self.start_s[row] for row in chosen) if self.start_s else (),
             end_s=tuple(self.end_s[row] for row in chosen) if self.end_s else (),
             times_by_layer={
@@ -284,6 +295,7 @@ class Features:
             errors=tuple(error for part in parts for error in part.errors),
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
+            frame_numbers=_joined_numbers(parts),
             times_s=_joined_times(parts, lambda part: part.times_s),
             start_s=_joined_seconds(parts, lambda part: part.start_s),
             end_s=_joined_seconds(parts, lambda part: part.end_s),
@@ -329,6 +341,7 @@ class Features:
             by_layer=by_layer,
             provenance={"merged": {name: dict(run.provenance) for name, run in named.items()}},
             errors=(*errors.values(), *(error for error in missing if error.id not in failed)),
+            frame_numbers=next((run.frame_numbers for run in aligned.values() if run.frame_numbers), ()),
             times_s=times_s,
             start_s=next((run.start_s for run in aligned.values()), ()),
             end_s=next((run.end_s for run in aligned.values()), ()),
@@ -416,6 +429,7 @@ class Features:
             {name: array[start:stop] for name, array in self.by_layer.items()},
             self.provenance,
             times_s=self.times_s[start:stop],
+            frame_numbers=self.frame_numbers[start:stop],
             start_s=self.start_s[start:stop],
             end_s=self.end_s[start:stop],
             times_by_layer={name: times[start:stop] for name, times in self.times_by_layer.items()},
@@ -643,6 +657,13 @@ def _joined_seconds(
     if not any(map(seconds_of, parts)):
         return ()
     return tuple(time for part in parts for time in seconds_of(part) or (math.nan,) * len(part))
+
+
+def _joined_numbers(parts: Sequence[Features]) -> tuple[tuple[int, ...], ...]:
+    """Return the numbers of the frames of all samples, as :func:`_joined_times` does for their times."""
+    if not any(part.frame_numbers for part in parts):
+        return ()
+    return tuple(numbers for part in parts for numbers in part.frame_numbers or ((),) * len(part))
 
 
 def _storable(id: str) -> str:

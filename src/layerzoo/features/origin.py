@@ -7,7 +7,10 @@ from typing import Any
 
 from layerzoo.errors import UsageError
 
-_SAME = ("model", "layers", "pooling", "normalize", "prompt", "special_tokens", "image_pooling", "temporal_pool")
+_SAME = (
+    *("model", "layers", "pooling", "normalize", "prompt", "special_tokens"),
+    *("image_pooling", "temporal_pool", "sampling"),
+)
 """Parts of a provenance that decide which features a layer has. Rows that differ in them do not fit in one table."""
 _RECORDED = ("weights", "preprocess", "precision", "dtype", "device", "versions", "args", "local_files")
 """Parts in which runs may differ. Every distinct run is then recorded."""

@@ -67,6 +67,7 @@ def read(stored: StoredFeatures, path: Path) -> Features:
         report=summary.report,
         passed_over=tuple(summary.passed_over),
         times_s=tuple(tuple(times) for times in summary.times_s),
+        frame_numbers=tuple(tuple(numbers) for numbers in summary.frame_numbers),
         start_s=tuple(summary.start_s),
         end_s=tuple(summary.end_s),
         times_by_layer={name: tuple(map(tuple, times)) for name, times in summary.times_by_layer.items()},

@@ -38,6 +38,7 @@ class Summary:
     times_by_layer: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     digests: Digests | None = None
     """None in a file of an earlier version, which has none."""
+    frame_numbers: Sequence[Sequence[int]] = ()
 
     def to_json(self) -> str:
         return json.dumps(
@@ -49,6 +50,7 @@ class Summary:
                 "report": dict(self.report),
                 "passed_over": list(self.passed_over),
                 **({"times_s": list(map(list, self.times_s))} if self.times_s else {}),
+                **({"frame_numbers": list(map(list, self.frame_numbers))} if self.frame_numbers else {}),
                 **({"start_s": list(self.start_s), "end_s": list(self.end_s)} if self.start_s else {}),
                 **({"times_by_layer": _lists(self.times_by_layer)} if self.times_by_layer else {}),
                 **({"digests": {"ids": self.digests.ids, "layers": dict(self.digests.layers)}} if self.digests else {}),
@@ -91,6 +93,7 @@ class Summary:
             errors=[SampleError(str(sample), str(reason)) for sample, reason in data["errors"]],
             report=dict(data["report"]),
             passed_over=list(map(str, data["passed_over"])),
+            frame_numbers=[tuple(map(int, numbers)) for numbers in data.get("frame_numbers", ())],
             times_s=_times(data.get("times_s", ())),
             start_s=tuple(map(float, data.get("start_s", ()))),
             end_s=tuple(map(float, data.get("end_s", ()))),

@@ -64,6 +64,7 @@ class FeatureWriter:
         self._errors: list[SampleError] = []
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
+        self._frame_numbers: list[tuple[int, ...]] = []
         self._times = RunningTimes()
         self._digests = RunningDigests()
 
@@ -129,6 +130,7 @@ class FeatureWriter:
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
+        self._frame_numbers += batch.frame_numbers or ((),) * len(batch)
         self._times.add(batch)
 
     def _fit(self, batch: Features) -> None:
@@ -167,6 +169,7 @@ class FeatureWriter:
             self._errors,
             self._report,
             self._passed_over,
+            frame_numbers=self._frame_numbers if any(self._frame_numbers) else (),
             times_s=times.times_s if any(times.times_s) else (),
             start_s=times.start_s if times.has_intervals else (),
             end_s=times.end_s if times.has_intervals else (),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.extras import needs
+from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.limits import limits, variable_of
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.source import is_encoded, whole
@@ -99,15 +100,16 @@ def _declared(values: Mapping[str, Any]) -> ImagePreprocess:
 
 
 def _video(source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-    """Yield the sampled frames, each as :func:`_image` returns it, with the number of times that it is sampled.
+    """Yield the sampled frames, each as :func:`_image` returns it.
 
-    ``count``: the number of frames to sample.
+    ``sampling``: the fields of a FrameSampling. Each part says how many times in a row its frame is sampled, and how
+    many frames are sampled of the video altogether.
     """
     with needs("video"):
         from layerzoo.media import image, video
     declared = options.get("preprocess")
-    for frame, times in video.sampled(source, options["count"]):
-        facts = {"time_s": frame.time_s, "times": times}
+    for frame, times, of in video.sampled(source, FrameSampling(**options["sampling"])):
+        facts = {"time_s": frame.time_s, "number": frame.number, "times": times, "of": of}
         pixels = image.to_array(frame.image, _declared(declared)) if declared else frame.image
         yield Part(facts, pixels)
 

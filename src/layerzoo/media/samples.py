@@ -19,7 +19,7 @@ from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.lines import lines
 from layerzoo.media.refusals import refused
 from layerzoo.media.sample import Sample, UnusableError, shown
-from layerzoo.media.sniff import NOUNS, kind_of_file, kind_of_suffix
+from layerzoo.media.sniff import NOUNS, is_animation_file, kind_of_file, kind_of_suffix
 from layerzoo.media.text_file import numbered, texts
 from layerzoo.media.written import is_features
 from layerzoo.spec import Modality
@@ -296,7 +296,9 @@ class _Finder:
             yield file
         elif is_features(file):
             self.passed_over.append(shown(file))
-        elif not _KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))):
+        elif not _KINDS.get(self.modality, {self.modality}).isdisjoint((kind_of_suffix(file), kind_of_file(file))) or (
+            self.modality == "video" and is_animation_file(file)
+        ):
             try:
                 yield from self._of_file(file, shown(file))
             except UnusableError as refusal:

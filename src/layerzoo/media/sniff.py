@@ -38,6 +38,15 @@ def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
         return kind_of_suffix(path)
 
 
+def is_animation_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an animation. A file that cannot be read is none."""
+    try:
+        with opened(path) as file:
+            return is_animation(file, sniff(file))
+    except UnusableError:
+        return False
+
+
 def kind_of_suffix(path: str | os.PathLike[str]) -> Modality | None:
     """Return the modality that a file's name promises, or None."""
     return _BY_SUFFIX.get(PurePath(path).suffix.lower().removeprefix("."))
@@ -52,6 +61,45 @@ def sniff(file: BinaryIO) -> Content | None:
         if re.match(pattern, head, re.DOTALL):
             return _AMBIGUOUS[name](head) if name in _AMBIGUOUS else Content(modality, name)
     return None
+
+
+def is_animation(file: BinaryIO, content: Content | None) -> bool:
+    """Return whether an image file is an animation, which is a video for a video model. A GIF always is.
+
+    Args:
+        file: an open file, which is left at its first byte.
+        content: from :func:`sniff`.
+    Source: PNG specification, section 11.3.2 (acTL); WebP Container Specification, section "Extended File Format".
+    """
+    if content is None or content.modality != "vision":
+        return False
+    head = _head(file)
+    if content.format == "png":
+        return _has_animation_chunk(file)
+    if content.format == "webp":
+        return head[12:16] == b"VP8X" and bool(head[20:21]) and bool(head[20] & 2)
+    return content.format == "gif" or (
+        content.format == "avif" and b"avis" in head[8 : int.from_bytes(head[:4], "big")]
+    )
+
+
+_MOST_PNG_CHUNKS = 100
+
+
+def _has_animation_chunk(file: BinaryIO) -> bool:
+    """Return whether a PNG has the chunk acTL before its image data."""
+    file.seek(8)
+    try:
+        for _ in range(_MOST_PNG_CHUNKS):
+            head = file.read(8)
+            if head[4:] == b"acTL":
+                return True
+            if len(head) < 8 or head[4:] == b"IDAT":
+                return False
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    finally:
+        file.seek(0)
+    return False
 
 
 def reads_as_text(file: BinaryIO) -> bool:

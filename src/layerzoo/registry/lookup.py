@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.format.compiled import Compiled
     from layerzoo.registry.format.diagnostics import Diagnostic
     from layerzoo.registry.format.source import RegistrySource
+    from layerzoo.registry.index.frame_models import FrameModels
     from layerzoo.registry.index.models import Specs
     from layerzoo.registry.index.plugins import Manifests
     from layerzoo.registry.index.references import References
@@ -101,6 +102,12 @@ class Registry:
         return Repositories(self._reader, self._manifests)
 
     @cached_property
+    def _frame_models(self) -> FrameModels:
+        from layerzoo.registry.index.frame_models import FrameModels
+
+        return FrameModels(self._reader, self._manifests)
+
+    @cached_property
     def _unknown(self) -> Unknown:
         from layerzoo.registry.index.unknown import Unknown
 
@@ -110,7 +117,7 @@ class Registry:
     def _specs(self) -> Specs:
         from layerzoo.registry.index.models import Specs
 
-        return Specs(self._reader, lambda: self._unknown, lambda: self._repositories)
+        return Specs(self._reader, lambda: self._unknown, lambda: self._repositories, lambda: self._frame_models)
 
     @cached_property
     def _short_names(self) -> ShortNames:
@@ -177,6 +184,17 @@ class Registry:
     def found(self) -> list[ModelSpec]:
         """Return the repositories of the hub that were inspected here. A catalogue may list some of them too."""
         return self._repositories.found()
+
+    def over_frames(self, id: str, base: ModelSpec) -> ModelSpec | None:
+        """Return an image model as a video model.
+
+        Args:
+            id: of the video model.
+            base: the image model, which may differ from the registry's.
+        Returns: None if the id is declared, or is not of the form ``NAMESPACE/ID`` of a plugin that offers this.
+        """
+        model = None if self._specs.find(id) is not None else self._frame_models.named(id)
+        return None if model is None else self._specs.over_frames(model, base)
 
     def models(
         self,

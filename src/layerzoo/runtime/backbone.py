@@ -333,8 +333,7 @@ def _is_unlike(
 
 def memory_format(preprocess: Preprocessor) -> torch.memory_format:
     """Choose channels-last for images: 1.1 to 1.9 × as fast on a CPU. The order of the axes does not change."""
-    takes_images = preprocess.modality == "vision" or preprocess.rows_are_samples
-    return torch.channels_last if takes_images else torch.preserve_format
+    return torch.channels_last if preprocess.takes_images else torch.preserve_format
 
 
 def to_memory_format(network: nn.Module, layout: torch.memory_format) -> nn.Module:

@@ -25,7 +25,9 @@ class InputRow:
     total: int = 1
     """Number of positions of the row, including padding."""
     time_s: float | None = None
-    """Time of a video frame, in seconds from the start of the video."""
+    """Time of a video frame, in seconds from the start of the video; of a clip, that of its first frame."""
+    frame_number: int | None = None
+    """Number of a video frame in its video, from 0, in the order of display."""
     start_s: float = 0.0
     """Start of a row of audio, in seconds from the start of the recording."""
     interval_s: tuple[float, float] | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
+from layerzoo.frame_sampling import parse_strategy
 from layerzoo.media import text
 from layerzoo.media.array_images import ImageLayout
 from layerzoo.media.count import BackgroundCount, is_counted_by_reading, is_standard_input, known_count
@@ -38,7 +39,7 @@ from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, fa
 from layerzoo.runtime.plan import ExtractionPlan, image_pools, temporal_pools
 from layerzoo.runtime.pool import PooledRow, frames_of, sequence_axis
 from layerzoo.runtime.precision import RequestedPrecision
-from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, prompted
+from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, VideoPreprocessor, prompted
 from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding
 from layerzoo.runtime.replicas import run_tasks
 from layerzoo.runtime.request import LayerChoice, PoolChoice
@@ -78,6 +79,10 @@ def stream(
     layout: ImageLayout | None = None,
     value_range: tuple[float, float] | None = None,
     progress: ProgressChoice = None,
+    sampling: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    clips: int | None = None,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -93,6 +98,8 @@ def stream(
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
     check_choice(progress)
+    if sampling is not None:
+        parse_strategy(sampling)
     check_batch_size(batch_size)
     if isinstance(model, Backbone):
         is_other_device = named_devices(device) not in (["cpu"], list(map(str, model.devices)))
@@ -123,6 +130,7 @@ def stream(
         backbone = _windowed(backbone, pools, windowing)
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
+    backbone = _sampling(backbone, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips)
     decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
     modality = backbone.preprocess.modality
     options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
@@ -197,6 +205,12 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         progress: True shows a bar on a terminal and in a notebook, and elsewhere prints a line every 30 s on standard
             error. Or a bar of tqdm, a class of tqdm, or a function of (done, total), called after each batch; the total
             is None while it is unknown.
+        sampling: the frames of a video: ``"uniform:8"``, ``"fps:2"``, ``"every:10"``, ``"keyframes"``, ``"scenes"`` or
+            ``"segments:8:SEED"``. None: those that the model declares, by default 16, uniformly in time.
+        start_s: the start of the sampled part of each video, in seconds after its first frame.
+        end_s: the end of the sampled part. None: the end of the video.
+        clips: the number of clips of a video, for a network that takes several frames at once. Their features are
+            pooled, or kept with ``pool="none"``.
         decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
             model's library does, bit for bit. docs/performance.md has the effect on features.
     Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
@@ -361,6 +375,20 @@ def _require_working_network(backbone: Backbone, failure: Exception) -> None:
             "converted: load() takes precision=",
             plugin=backbone.spec.builder,
         ) from error
+
+
+def _sampling(backbone: Backbone, **changes: Any) -> Backbone:
+    """Return the backbone with another sampling of frames. Raises: UsageError for another modality than video."""
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        return backbone
+    if not isinstance(backbone.preprocess, VideoPreprocessor):
+        names = ", ".join(f"{name}=" for name in changes)
+        advice = f". Next: video/{backbone.spec.id}" if backbone.preprocess.modality == "vision" else ""
+        raise UsageError(
+            f"{names} is for videos, and {backbone.spec.id} takes {NOUNS[backbone.preprocess.modality]}{advice}"
+        )
+    return with_preprocess(backbone, backbone.preprocess.sampled(**changes))
 
 
 def _chunked(backbone: Backbone, chunks: bool, overlap: int | None) -> Backbone:

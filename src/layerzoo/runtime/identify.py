@@ -49,7 +49,8 @@ def find_model(model: str | ModelSpec, zoo: Registry) -> ModelSpec:
         repository = zoo.repository(error.asked)
         if repository is None:
             raise
-        return _identified(repository, error.nearest, zoo)
+        found = _identified(repository, error.nearest, zoo)
+        return zoo.over_frames(model, found) or found
 
 
 def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, ModelSpec]:
@@ -61,6 +62,12 @@ def as_found(spec: ModelSpec, files: Files, zoo: Registry) -> tuple[ModelSpec, M
 
     Raises: as :func:`find_model`.
     """
+    if spec.base is not None and (known := zoo.over_frames(spec.id, zoo.model(spec.base))) is not None:
+        if known != spec:
+            return spec, spec
+        image_model, _ = as_found(zoo.model(spec.base), files, zoo)
+        found_here = zoo.over_frames(spec.id, image_model) or spec
+        return found_here, found_here
     repository = zoo.repository(spec.id)
     if repository is None or spec.weights is None or spec.weights.source != repository.source:
         return spec, spec

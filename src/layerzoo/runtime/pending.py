@@ -39,6 +39,8 @@ class PendingSample:
     """Layer name → number of the row → pooled row, with its weight among the rows of the sample."""
     times_s: dict[int, float] = field(default_factory=dict)
     """Number of the row → the time of a video frame."""
+    frame_numbers: dict[int, int] = field(default_factory=dict)
+    """Number of the row → the number of a video frame in its video."""
     starts_s: dict[int, float] = field(default_factory=dict)
     """Number of the row → the start of a row of audio in its recording."""
     interval_s: tuple[float, float] | None = None
@@ -74,6 +76,8 @@ class PendingSamples:
             sample.done += 1
             if row.time_s is not None:
                 sample.times_s[number] = row.time_s
+            if row.frame_number is not None:
+                sample.frame_numbers[number] = row.frame_number
             sample.starts_s[number] = row.start_s
             if isinstance(result, SampleError):
                 sample.error = result

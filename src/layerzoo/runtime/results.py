@@ -19,7 +19,7 @@ from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.pending import PendingSample
 from layerzoo.runtime.plan import ExtractionPlan
 from layerzoo.runtime.pool import PooledRow, merge, sequence_axis
-from layerzoo.runtime.preprocess import TextPreprocessor
+from layerzoo.runtime.preprocess import TextPreprocessor, VideoPreprocessor
 from layerzoo.runtime.preprocess.image import decoding_of
 from layerzoo.runtime.windowing import RunningPool
 from layerzoo.spec import Layer
@@ -56,6 +56,7 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
         errors=failed,
         provenance=_provenance(plan),
         report=dict(report),
+        frame_numbers=tuple(_frame_numbers(sample) for sample, _ in good) if plan.keeps_frames else (),
         start_s=tuple(start for start, _ in intervals),
         end_s=tuple(end for _, end in intervals),
         **_times_of([sample for sample, _ in good], plan),
@@ -160,6 +161,10 @@ def _times(sample: PendingSample) -> tuple[float, ...]:
     return tuple(sample.times_s.get(number, math.nan) for number in range(sample.done))
 
 
+def _frame_numbers(sample: PendingSample) -> tuple[int, ...]:
+    return tuple(sample.frame_numbers[number] for number in range(sample.done) if number in sample.frame_numbers)
+
+
 def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
     backbone = plan.backbone
     text_inputs = backbone.preprocess if isinstance(backbone.preprocess, TextPreprocessor) else None
@@ -173,11 +178,17 @@ def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
         "temporal_pool": {name: str(choice) for name, choice in plan.temporal.items()} or None,
         **backbone.variation.to_plain(),
         "special_tokens": plan.special_tokens if text_inputs else None,
+        "sampling": _sampling_of(backbone),
         "overlap": backbone.preprocess.overlap,
         "windows": None if plan.windowing is None else asdict(plan.windowing),
         "prompt": text_inputs.prompt.text if text_inputs else None,
         "decode": decoding_of(backbone.preprocess),
     }
+
+
+def _sampling_of(backbone: Backbone) -> dict[str, Any] | None:
+    preprocess = backbone.preprocess
+    return preprocess.sampling.to_plain() if isinstance(preprocess, VideoPreprocessor) else None
 
 
 def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArray]:

@@ -1,7 +1,8 @@
-"""Videos as sampled frames: `builder: frames` with `base:` the image model through which every frame goes.
+"""Videos as sampled frames: each frame goes through an image model.
 
-Layers, weights and the preprocessing of a frame are the image model's. The frames are sampled and their vectors pooled
-as `preprocess: {frames: 16, temporal_pool: mean}` says.
+Every image model of the zoo is one of these models, as `video/ID`. A registry.yaml declares others with fixed settings:
+`builder: frames`, with `base:` the image model. Layers, weights and the preprocessing of a frame are those of the image
+model. The frames are sampled and their vectors pooled as `preprocess: {frames: 16, sampling: uniform}` says.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from torch import nn
 import layerzoo
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.errors import UsageError
-from layerzoo.spec import VideoPreprocess
+from layerzoo.runtime import load_preprocess
+from layerzoo.spec import ImagePreprocess, VideoPreprocess
 
 
 @hookimpl
@@ -24,8 +26,13 @@ def layerzoo_build(spec: ModelSpec) -> nn.Module:
 
 
 def _base(spec: ModelSpec, base: ModelSpec) -> ModelSpec | str:
-    """Return the image model, at the size that the video model states for its frames where the user declared both."""
+    """Return the image model, at the size that the video model states for its frames where that differs."""
     image = spec.preprocess.image if isinstance(spec.preprocess, VideoPreprocess) else None
-    if base.plugin is not None or image is None or image.processor is not None:
-        return base.id  # a repository is found by its id, and is made for the size of its configuration
-    return replace(base, preprocess=image)
+    if image is None:
+        return base.id
+    if base.plugin is None and image.processor is None:
+        return replace(base, preprocess=image)
+    known = getattr(load_preprocess(base.id), "declared", None)
+    # A repository is made for the size of its configuration. A trace enlarges the image, to find the axes of layers.
+    is_other_size = isinstance(known, ImagePreprocess) and known.size_px != image.size_px
+    return replace(base, args=spec.args, preprocess=image) if is_other_size else base.id

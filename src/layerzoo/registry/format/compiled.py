@@ -109,6 +109,8 @@ class Head:
     """Absolute path of its catalogue."""
     hub: str | None = None
     """The builder of repositories of the hub."""
+    frames: str | None = None
+    """The builder of image models over the frames of a video."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Full id by alias."""
     disabled: list[str] = field(default_factory=list)

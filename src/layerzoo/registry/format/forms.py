@@ -28,7 +28,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from layerzoo.errors import PoolingError
+from layerzoo.errors import PoolingError, UsageError
+from layerzoo.frame_sampling import FrameSampling
 from layerzoo.pooling import POOLINGS, TEMPORAL_POOLINGS, parse_temporal_pool
 from layerzoo.registry.format.document import MAX_DEPTH
 from layerzoo.registry.format.layer_table import COLUMNS
@@ -342,6 +343,16 @@ class VideoForm(Form):
     temporal_pool: TemporalPool = UNSET
     image: ImageForm = UNSET
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> VideoForm:
+        names = ("frames", "sampling", "start_s", "end_s", "clips", "joint")
+        values = {name: value for name in names if (value := getattr(self, name, UNSET)) is not UNSET}
+        try:
+            FrameSampling(**values)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return self
+
 
 PREPROCESS_FORMS: dict[str, type[Form]] = {
     "image": ImageForm,
@@ -539,6 +550,9 @@ class HeadForm(Form):
     hub: Builder = UNSET
     """The builder for every repository of the Hugging Face hub, as the model `NAMESPACE/ORG/REPO`. The hook
     `layerzoo_identify` of the plugin describes the model. Only in a plugin's file."""
+    frames: Builder = UNSET
+    """The builder for every image model of the zoo as a video model, `NAMESPACE/ID`: frames are sampled from a video,
+    and each goes through the image model. Only in a plugin's file."""
     defaults: DefaultsForm = UNSET
     """The default model of each modality. Only in layerzoo's own file."""
     plugins: dict[str, PublishedForm] = UNSET

@@ -18,7 +18,7 @@ from typing import Any
 from layerzoo.paths import index_name
 
 # A new table, column or kind of row gets a file of its own, so that two versions of layerzoo do not fight over one.
-_VERSION = 4
+_VERSION = 5
 FILE_NAME = index_name(_VERSION)
 _WAIT_S = 300.0
 """How long to wait for another process that compiles files: 100,000 models take 20 s, and 50 s on a busy machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from layerzoo.registry.installed.plugin import USER_NAMESPACE
 from layerzoo.spec import KINDS, MissingFieldsError, ModelSpec
 
 if TYPE_CHECKING:
+    from layerzoo.registry.index.frame_models import FrameModel, FrameModels
     from layerzoo.registry.index.reader import IndexReader
     from layerzoo.registry.index.repositories import Repositories
     from layerzoo.registry.index.unknown import Unknown
@@ -29,12 +31,17 @@ class Specs:
     """Finds declarations, follows aliases, and resolves inheritance."""
 
     def __init__(
-        self, reader: IndexReader, unknown: Callable[[], Unknown], repositories: Callable[[], Repositories]
+        self,
+        reader: IndexReader,
+        unknown: Callable[[], Unknown],
+        repositories: Callable[[], Repositories],
+        frame_models: Callable[[], FrameModels],
     ) -> None:
-        """unknown, repositories: return these; they are called only for a name that no file declares."""
+        """unknown, repositories, frame_models: return these; called only for a name that no file declares."""
         self._reader = reader
         self._unknown = unknown
         self._repositories = repositories
+        self._frame_models = frame_models
 
     def find(self, model: str) -> Declaration | None:
         """Return the declaration of a full id; None if there is none."""
@@ -56,8 +63,41 @@ class Specs:
         if (row := self.find(model)) is None:
             if found := self._repositories().spec(model):
                 return found
+            if frame_model := self._frame_models().named(model):
+                return self._over_frames(frame_model)
             raise _of_alias(name, model, self._unknown().model(model))
         return self.whole(row, [alias for alias, _ in self._reader.aliases(model)])
+
+    def _over_frames(self, model: FrameModel) -> ModelSpec:
+        """Return an image model as a video model. Raises: the error of the image model, with the id before it."""
+        try:
+            base = self._image_model(model.base)
+        except LayerzooError as error:
+            error.args = (f"{model.id}: {error.args[0] if error.args else error}", *error.args[1:])
+            raise
+        return self.over_frames(model, base)
+
+    def over_frames(self, model: FrameModel, base: ModelSpec) -> ModelSpec:
+        """Return an image model as a video model.
+
+        Args:
+            model: the id of the video model.
+            base: the image model.
+        Raises: UnknownModelError if the model is not for images.
+        """
+        plain = inherit(model.declared(base), base.to_dict())
+        # A user's own model is completed by its library, as is a model that inherits from it.
+        return _built(plain | {"plugin": model.distribution if base.plugin else None})
+
+    def _image_model(self, name: str) -> ModelSpec:
+        """Return a model; of a repository of the hub that takes several modalities, the part for images."""
+        spec = self.named(name)
+        repository = self._repositories().named(spec.id) if spec.modality != "vision" else None
+        if repository is None or repository.modality is not None:
+            return spec
+        with contextlib.suppress(LayerzooError):
+            return self.named(repository.called("vision"))
+        return spec
 
     def whole(self, row: Declaration, aliases: Sequence[str] = ()) -> ModelSpec:
         """Return the spec of a declaration, including what it inherits.

@@ -45,6 +45,12 @@ class Manifests:
         """Return the builder of a plugin for repositories of the hub; None if it has none."""
         return next((source.head["hub"] for source in self._reader.sources if source.source.path == plugin.path), None)
 
+    def frames(self, plugin: PluginManifest) -> str | None:
+        """Return the builder of a plugin for image models over the frames of a video; None if it has none."""
+        return next(
+            (source.head["frames"] for source in self._reader.sources if source.source.path == plugin.path), None
+        )
+
     def of(self, installed: Installed) -> PluginManifest:
         """Return the manifest of one entry point."""
         files = self._files(installed)

@@ -45,6 +45,8 @@ class Preprocessor(ABC):
     """Whether the first position of every row is a classification token."""
     rows_are_samples = False
     """Whether each row of a sample counts as a sample in the network, like frames that run through it one by one."""
+    takes_images = False
+    """Whether each row is one image."""
     overlap: int | None = None
     """Number of tokens that the chunks of a long text share; None without chunks."""
     temporal_pool: str | None = None

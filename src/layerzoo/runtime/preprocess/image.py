@@ -44,6 +44,7 @@ class ImagePreprocessor(Preprocessor):
     """
 
     modality: Modality = "vision"
+    takes_images = True
 
     def __init__(
         self,

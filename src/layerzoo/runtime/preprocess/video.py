@@ -1,15 +1,19 @@
-"""Video: from a file to sampled frames, which are preprocessed one by one or as one clip."""
+"""Video: from a file to sampled frames, which are preprocessed one by one or in clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from itertools import chain, islice, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 
 from layerzoo.errors import PluginError, SampleError
+from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.limits import limits
 from layerzoo.media.operations import Part
@@ -18,6 +22,8 @@ from layerzoo.runtime.batch import Batch, InputRow, collate
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
 from layerzoo.runtime.preprocess.image import ImagePreprocessor, enlarged, example_image, row_of, shapes_of
 from layerzoo.spec import Modality, VideoPreprocess
+
+Item = TypeVar("Item")
 
 
 class VideoPreprocessor(Preprocessor):
@@ -44,25 +50,60 @@ class VideoPreprocessor(Preprocessor):
                 plugin=plugin,
             )
         self.declared = declared
-        self.rows_are_samples = self.splits_samples = not declared.joint
-        self.temporal_pool = None if declared.joint else declared.temporal_pool
+        self.sampling = FrameSampling.of(declared)
+        self.takes_images = not declared.joint
+        self.rows_are_samples = self.splits_samples = not declared.joint or declared.clips > 1
+        self.temporal_pool = declared.temporal_pool if self.splits_samples else None
+        self._model, self._plugin, self._transform = model, plugin, transform
         self._image = ImagePreprocessor(declared.image, None if declared.joint else transform)
         self._clip = transform if declared.joint else None
+
+    def sampled(self, **changes: Any) -> VideoPreprocessor:
+        """Return the same preprocessing of other frames.
+
+        Args:
+            changes: other values for `sampling`, `start_s`, `end_s` or `clips` of the declaration.
+        Raises: UsageError for values that are impossible, or do not fit the network.
+        """
+        declared = replace(self.declared, **changes)
+        FrameSampling.of(declared)
+        return VideoPreprocessor(declared, self._transform, model=self._model, plugin=self._plugin)
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         self._image.check_usable()
         applied = None if self._clip else self._image.applied
-        return decoder.result("video", source, {"count": self.declared.frames, "preprocess": applied}, self._prepared)
+        options = {"sampling": self.sampling.to_plain(), "preprocess": applied}
+        return decoder.result("video", source, options, self._prepared)
 
     def _prepared(self, parts: Iterator[Part]) -> Prepared:
-        if self._clip is not None:
-            return Prepared([self._clip_of(part.data for part in parts for _ in range(part.facts["times"]))])
-        frames = [
-            replace(row, time_s=part.facts["time_s"])
-            for part in parts
-            for row in [self._image.row_of_part(part)] * part.facts["times"]
-        ]
-        return Prepared([_stacked(frames)] if self.declared.joint else frames)
+        """Return the rows of a video: a list, or an iterator where they are many, so that few are in memory."""
+        first = next(parts)
+        rows = self._rows(chain([first], parts))
+        size = self.declared.frames if self.declared.joint else 1
+        at_once = max(1, _FRAMES_AT_ONCE // size)
+        if first.facts["of"] <= size * at_once:
+            return Prepared(list(rows))
+        ready = list(islice(rows, at_once))
+        return Prepared(chain(ready, read_ahead(rows, at_once)))
+
+    def _rows(self, parts: Iterator[Part]) -> Iterator[InputRow]:
+        if not self.declared.joint:
+            for part in parts:
+                row = replace(
+                    self._image.row_of_part(part), time_s=part.facts["time_s"], frame_number=part.facts["number"]
+                )
+                yield from repeat(row, part.facts["times"])
+            return
+        frames = chain.from_iterable(repeat(part, part.facts["times"]) for part in parts)
+        for first in frames:
+            clip = chain([first], islice(frames, self.declared.frames - 1))
+            if self._clip is not None:
+                row = self._clip_of(part.data for part in clip)
+            else:
+                row = _stacked([self._image.row_of_part(part) for part in clip])
+            if self.declared.clips > 1:
+                row = replace(row, time_s=first.facts["time_s"], frame_number=first.facts["number"])
+            yield row
 
     def _clip_of(self, images: Iterable[Any]) -> InputRow:
         """Apply the processor to the frames of a clip, each an RGB ``PIL.Image``."""
@@ -85,6 +126,27 @@ class VideoPreprocessor(Preprocessor):
             pixels = np.zeros((3, *self._image.declared.size_px), np.float32)
             return _stacked([InputRow({"pixels": pixels})] * self.declared.frames)
         return self._clip_of([example_image(self._image.declared.size_px)] * self.declared.frames)
+
+
+_FRAMES_AT_ONCE = 64
+"""Frames of one video that are ready for the network at once: 39 MB at 224 pixels."""
+_END: Any = object()
+
+
+def read_ahead(items: Iterator[Item], count: int) -> Generator[Item]:
+    """Yield the items of an iterator, up to ``count`` of which are read ahead in a thread.
+
+    However the iteration ends, the thread has ended.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="layerzoo") as thread:
+        pending = deque(thread.submit(next, items, _END) for _ in range(count))
+        try:
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(thread.submit(next, items, _END))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def clip_row(clip: Callable[..., Any], images: Iterable[Any]) -> InputRow:
