@@ -157,7 +157,7 @@ def test_the_core_alone_names_the_missing_plugin(core: Installation, samples: Pa
     advice = "Next: pip install layerzoo-starter"
     code, printed = core.zoo("show", "starter/minilm-l6")
     assert (code, printed.splitlines()[-1]) == (3, advice)
-    assert printed.startswith("zoo: starter/minilm-l6 is not installed. It is a text model")
+    assert printed.startswith("zoo: starter/minilm-l6 is not installed. It is a model for text")
     image = str(samples / "skimage/data/coffee.png")
     code, printed = core.zoo("extract", image, "--out", "f.parquet")
     assert (code, printed.splitlines()[-1]) == (3, advice)

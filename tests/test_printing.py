@@ -19,6 +19,7 @@ ALLOWED = {
     ("plugins/probe.py", "os.write"): "JSON for the parent process, in a pipe",
     ("runtime/construct.py", "logging.getLogger"): "silences the loggers of torch",
     ("runtime/export.py", "logging.getLogger"): "silences the loggers of torch's exporters",
+    ("sequence/estimators.py", "warnings.warn"): "the ConvergenceWarning of scikit-learn",
     ("media/framing.py", "os.write"): "messages between processes, in a pipe",
     ("stopping.py", "os.write"): "the last line of a process, which is escaped",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tools.reference.json_output import json_schema
 import layerzoo
 from layerzoo import Features
 from layerzoo.cli import main, zoo
+from layerzoo.heads import labels_of_folders, train_head
 from layerzoo.weights.cache import converted_path
 
 Install = Callable[..., None]
@@ -59,12 +61,27 @@ PRINTED = {
     ("registry", "check", "registry.yaml"): "Diagnostic",
     ("features", "verify", "features.npz", "absent.npz"): "FeaturesFile",
     ("--no-plugins", "doctor"): "MachineCheck",
+    ("train", "texts", "--labels", "folders", "--model", "toy/next-word", "--out", "new.head"): "Training",
+    ("predict", "texts.head", "texts"): "HeadPrediction",
 }
 """The definition of the objects that each command prints, alone or in an array."""
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with texts of two labels, and a head that was trained on them."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for label, text in (("animal", "the cat"), ("food", "milk meat")):
+        (folder / "texts" / label).mkdir(parents=True)
+        for number in range(4):
+            (folder / "texts" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+    head, _ = train_head("toy/next-word", folder / "texts", labels_of_folders)
+    head.save(folder / "texts.head")
+    return folder
+
+
 @pytest.fixture
-def run(install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(labelled: Path, install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs the command line with good and broken plugins and an invalid user file.
 
     It returns the standard output.
@@ -72,6 +89,7 @@ def run(install: Install, home: Path, capsys: pytest.CaptureFixture[str]) -> Run
     install("good", *BROKEN)
     (home / "registry.yaml").write_text(FILE, encoding="utf-8")
     Features(("a",), {"block.0": np.ones((1, 2), np.float32)}).save(home / "features.npz")
+    shutil.copytree(labelled, home, dirs_exist_ok=True)
     converted = converted_path("0" * 64, "torch-1")
     converted.parent.mkdir(parents=True)
     converted.touch()

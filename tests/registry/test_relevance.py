@@ -56,12 +56,18 @@ FIRST = {
     "video": "starter/efficientnet-lite0-video",
 }
 AMONG_THE_FIRST_FIVE = {
-    "speech": ("hf/openai/whisper-tiny", "hf/facebook/s2t-small-librispeech-asr"),
+    "speech": ("starter/whisper-tiny-en", "hf/UsefulSensors/moonshine-tiny"),
     "whisper": ("hf/openai/whisper-tiny", "starter/whisper-tiny-en"),
     "efficientnet": ("starter/efficientnet-lite0", "timm/efficientnet_b0.ra_in1k"),
     "mobilenet": ("timm/mobilenetv3_rw.rmsp_in1k", "timm/mobilenetv2_050.lamb_in1k"),
-    "object detection": ("hf/hustvl/yolos-base", "hf/AnnaZhang/lwdetr_small_60e_coco"),
-    "segmentation": ("hf/facebook/mask2former-swin-small-coco-instance",),
+    "object detection": (
+        "torchvision/ssdlite320_mobilenet_v3_large.COCO_V1",
+        "torchvision/fasterrcnn_mobilenet_v3_large_fpn.COCO_V1",
+    ),
+    "segmentation": (
+        "torchvision/lraspp_mobilenet_v3_large.COCO_WITH_VOC_LABELS_V1",
+        "torchvision/maskrcnn_resnet50_fpn.COCO_V1",
+    ),
     "depth": ("hf/apple/DepthPro", "hf/Intel/dpt-large"),
     "text to speech": ("hf/suno/bark", "hf/facebook/musicgen-small"),
     "french": ("hf/almanach/camembert-base", "hf/flaubert/flaubert_base_uncased"),

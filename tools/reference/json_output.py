@@ -340,6 +340,8 @@ class FeaturesProvenance(Provenance):
     """The number of tokens that chunks of a long text share; None for truncated texts and other modalities."""
     sampling: FrameSampling | None
     """The frames that were sampled of each video; None for other modalities."""
+    temporal_pool: dict[str, str] | None
+    """The temporal pooling of each layer by name; None if samples are no sequences."""
     windows: Windowing | None
     """The windows of recordings, if they were requested."""
     prompt: str | None
@@ -356,6 +358,37 @@ class FeaturesFile(JsonObject):
     state: Literal["ok", "no digests", "damaged", "missing"]
     detail: str | None
     """The reason; None for ``ok``."""
+
+
+class Training(JsonObject):
+    """A trained head, and its cross-validated score. The score is null if there are too few samples."""
+
+    head: str
+    """The file that it was saved in."""
+    model: str
+    layers: list[str]
+    kind: str
+    """``linear``, or the network over sequences."""
+    task: str
+    metric: str | None
+    mean: float | None
+    """Over the folds."""
+    std: float | None
+    folds: int | None
+    samples: int | None
+    groups: int | None
+    """The number of sources whose samples are kept in one fold; None without groups."""
+    chance: float | None
+    """The share of the most frequent class."""
+
+
+class HeadPrediction(JsonObject):
+    """The prediction of a head for one sample."""
+
+    id: str
+    label: str | float
+    probabilities: dict[str, float]
+    """By class. Empty for a regression."""
 
 
 class Output(JsonObject):
@@ -391,6 +424,10 @@ class Output(JsonObject):
     """``zoo cache prune`` prints an array of them."""
     finding: MachineCheck
     """``zoo doctor`` prints an array of them."""
+    training: Training
+    """Printed by ``zoo train``."""
+    prediction: HeadPrediction
+    """``zoo predict HEAD INPUT…`` prints an array of them."""
     diagnostic: Diagnostic
     """``zoo registry check FILE…`` prints an array of them."""
     features_file: FeaturesFile

@@ -31,7 +31,7 @@ _KEPT_VIEWS = 16
 _BATCH = 1000
 _COMBINING = "resolving the models that have a base, once after an installation or an edit …"
 _COMPILER_FOLDERS = ("registry/format", "registry/index")
-_COMPILER_FILES = ("errors.py", "layers.py", "pooling.py", "spec.py")
+_COMPILER_FILES = ("errors.py", "frame_sampling.py", "layers.py", "pooling.py", "spec.py")
 """The code that decides what the index holds. A test compares both with what compiling imports."""
 _PACKAGE = Path(__file__).parents[2]
 
