@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow test-adapters lint bench dist docs catalogues published certify torture setup clean
+.PHONY: help demo test test-slow test-adapters gpu-check lint bench dist docs catalogues published certify torture setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
