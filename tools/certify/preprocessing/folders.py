@@ -33,5 +33,6 @@ def preprocessor_of(modality: Modality, *saved: Callable[[Path], Any]) -> Iterat
 
 
 def plain(error: BaseException) -> str:
-    """Format an error in one line, without the id of the model and the path of its folder."""
-    return " ".join(str(error).split()).replace("certificate/model: ", "")[:200]
+    """Format an error in one line, without the id of the model and the path of its folder and of the checkout."""
+    text = " ".join(str(error).split()).replace("certificate/model: ", "")
+    return text.replace(f"{Path(__file__).parents[3]}/", "")[:200]
