@@ -11,7 +11,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import named_model
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows, size
 from layerzoo.errors import UsageError
 from layerzoo.paths import cache_dir
@@ -153,7 +153,7 @@ def _inventory(models: Iterable[str]) -> Inventory:
     """Return the files on this machine; only those of some models where any are named."""
     from layerzoo.weights.inventory import Inventory
 
-    ids = [resolve_model_id(model) for model in models]
+    ids = [named_model(model).id for model in models]
     found = Inventory.taken(registry())
     return found.of(ids) if ids else found
 

@@ -135,11 +135,10 @@ def _layers_of(model: Any) -> tuple[str | None, Sequence[Any]]:
     """Return the id of a model and its layers; no layers where no model is named."""
     if not model:
         return None, ()
-    from layerzoo.cli.names import resolve_model_id
+    from layerzoo.cli.names import named_model
     from layerzoo.facts import traced_layers
-    from layerzoo.registry.lookup import registry
 
-    spec = registry().model(resolve_model_id(model))
+    spec = named_model(model)
     return spec.id, traced_layers(spec) or spec.layers
 
 

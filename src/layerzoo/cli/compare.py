@@ -10,12 +10,11 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import named_model
 from layerzoo.cli.output import Format, count, format_option, print_json, print_lines, print_table
 from layerzoo.facts import traced_layers
 from layerzoo.layers import select
 from layerzoo.pooling import parse_temporal_pool, width
-from layerzoo.registry.lookup import registry
 from layerzoo.spec import (
     AudioPreprocess,
     Layer,
@@ -86,7 +85,7 @@ def command(names: tuple[str, ...], differing: bool, format_: Format) -> None:
         raise click.UsageError("a comparison requires two models or more")
     if len(names) > _MOST_MODELS:
         raise click.UsageError(f"a comparison has at most {_MOST_MODELS} models, not {len(names):,}")
-    specs = [registry().model(resolve_model_id(name)) for name in names]
+    specs = [named_model(name) for name in names]
     layers = [traced_layers(spec) or spec.layers for spec in specs]
     rows = [
         row for row in (*_facts(specs, layers), *_layers(layers)) if row.is_known and (row.differs or not differing)

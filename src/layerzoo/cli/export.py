@@ -11,19 +11,13 @@ from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model
+from layerzoo.cli.options import allow_pickle_option, layer_option, partial_option, weights_option
 from layerzoo.cli.output import size
 
 
 @click.command("export")
 @click.argument("model", metavar="MODEL", shell_complete=candidates.models)
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="L",
-    shell_complete=candidates.layers,
-    help="A layer or selector. Repeatable.",
-)
+@layer_option
 @click.option("--to", type=WordChoice(["onnx", "pt2"]), help="The format. Default: the suffix of the file.")
 @click.option(
     "--out",
@@ -31,14 +25,9 @@ from layerzoo.cli.output import size
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write.",
 )
-@click.option(
-    "--weights",
-    metavar="PATH|random:SEED",
-    shell_complete=candidates.weights,
-    help="Another checkpoint for the same architecture, or random weights.",
-)
-@click.option("--partial", is_flag=True, help="Download only the part of the weights that the layers require.")
-@click.option("--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256.")
+@weights_option
+@partial_option
+@allow_pickle_option
 def command(model: str, layers: tuple[str, ...], to: Any, out: Path, **options: Any) -> None:
     """Export a network up to a layer, for programs without layerzoo.
 

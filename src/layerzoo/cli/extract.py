@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,10 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layerzoo.cli import candidates
 from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
+from layerzoo.cli.options import (
+    allow_pickle_option,
+    as_input,
+    chunks_option,
+    column_option,
+    inputs_argument,
+    layer_option,
+    model_option,
+    normalize_option,
+    partial_option,
+    pool_option,
+    pooling_of,
+    report_failures,
+    strict_option,
+    temporal_pool_option,
+    weights_option,
+)
 from layerzoo.cli.output import counted
 from layerzoo.cli.progress import command_progress
 from layerzoo.disk import fingerprint
@@ -37,49 +52,20 @@ class BatchSizeType(click.ParamType[Any]):
 
 
 @click.command("extract")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+@inputs_argument
 @click.option(
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="A .parquet, .npz or .safetensors file, or .csv or .npy for the numbers alone.",
 )
-@click.option(
-    "--model",
-    metavar="MODEL",
-    shell_complete=candidates.models,
-    help="A model id. Default: the starter model for this kind of input.",
-)
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="L",
-    shell_complete=candidates.layers,
-    help="A layer or selector. Repeatable.",
-)
-@click.option(
-    "--pool",
-    "pools",
-    multiple=True,
-    metavar="P",
-    shell_complete=candidates.poolings,
-    help="A pooling for all layers, or LAYER=POOLING for one.",
-)
-@click.option(
-    "--temporal-pool",
-    metavar="P",
-    shell_complete=candidates.temporal_poolings,
-    help="A pooling over the frames of a video, windows of audio or chunks of text, such as dct:4.",
-)
-@click.option(
-    "--weights",
-    metavar="PATH|random:SEED",
-    shell_complete=candidates.weights,
-    help="Another checkpoint for the same architecture, or random weights.",
-)
-@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
-@click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
+@model_option
+@layer_option
+@pool_option
+@temporal_pool_option
+@weights_option
+@column_option
+@chunks_option
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
@@ -109,7 +95,7 @@ class BatchSizeType(click.ParamType[Any]):
 @click.option(
     "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
 )
-@click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
+@normalize_option
 @click.option(
     "--decode",
     type=WordChoice(["exact", "fast"]),
@@ -143,14 +129,14 @@ class BatchSizeType(click.ParamType[Any]):
     metavar="N|auto",
     help="Rows per forward pass. auto: as many as fit into the free memory of the device.",
 )
-@click.option("--partial", is_flag=True, help="Download only the part of the weights that the layers require.")
-@click.option("--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256.")
+@partial_option
+@allow_pickle_option
 @click.option(
     "--trust-declaration",
     is_flag=True,
     help="Use declared axes, prefix tokens and shapes, even where a trace of the network contradicts them.",
 )
-@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+@strict_option
 def command(
     inputs: tuple[str, ...],
     out: Path,
@@ -222,11 +208,7 @@ def command(
         _tell(backbone, counted(done, noun), out, report, passed_over)
     except EmptyResultError:
         say(f"{out} is unchanged: no sample has features.")
-    for error in failed:
-        say(f"failed: {error}")
-    if failed:
-        say(f"{len(failed)} of {done + len(failed)} samples failed.")
-        sys.exit(1)
+    report_failures(failed, done)
 
 
 _EXTRACTION_OPTIONS = (
@@ -249,20 +231,6 @@ def _check_braces(inputs: tuple[str, ...], model: str | None, layers: Sequence[s
     for option, values in (("--layer", layers), ("--pool", pools)):
         if message := expanded_by_shell(option, values, absent, names):
             raise InputError(message)
-
-
-def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
-    """Parse `--pool mean`, or any number of `--pool block.3=max`."""
-    named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
-    plain = [pool for pool in pools if "=" not in pool]
-    if len(plain) > 1 or (plain and named):
-        raise click.UsageError("give one --pool for all layers, or one --pool LAYER=POOLING for each")
-    return plain[0] if plain else named or None
-
-
-def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
-    """Return arguments as inputs: paths, patterns or -, never texts themselves."""
-    return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
 
 
 def _state_of(path: Path) -> str | None:

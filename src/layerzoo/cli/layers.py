@@ -8,10 +8,9 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
-from layerzoo.cli.names import find_model, resolve_model_id
+from layerzoo.cli.names import find_model, named_model
 from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_lines, print_rows
 from layerzoo.facts import traced_layers, traced_notices
-from layerzoo.registry.lookup import registry
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
 COLUMNS = ("layer", "axes", "shape", "prefix", "depth", "params", "FLOPs", "module")
@@ -48,7 +47,7 @@ def command(
       zoo layers --trace mine/shelf-v2
       zoo layers --trace hf/openai/clip-vit-base-patch32
     """
-    spec = find_model(model) if trace else registry().model(resolve_model_id(model))
+    spec = find_model(model) if trace else named_model(model)
     layers = _layers(spec, trace, trust_declaration)
     if pattern is not None:
         from layerzoo.layers import select

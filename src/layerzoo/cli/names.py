@@ -14,10 +14,10 @@ from layerzoo.spec import ModelSpec
 def find_model(name: str) -> ModelSpec:
     """Resolve a name to a model. A repository of the hub that is new to this machine is inspected.
 
-    Raises: as :func:`resolve_model_id`, and as :func:`layerzoo.load` for a repository that holds no model.
+    Raises: as :func:`named_model`, and as :func:`layerzoo.load` for a repository that holds no model.
     """
     try:
-        return registry().model(resolve_model_id(name))
+        return named_model(name)
     except UnidentifiedModelError:
         from layerzoo.runtime.identify import find_model
 
@@ -40,13 +40,13 @@ def find_model_for(name: str, inputs: Sequence[str]) -> ModelSpec:
     return spec
 
 
-def resolve_model_id(name: str) -> str:
-    """Return the full id for an argument of the command line: an id, an alias, or a short name.
+def named_model(name: str) -> ModelSpec:
+    """Return the model for an argument of the command line: an id, an alias, or a short name.
 
     Raises: as Registry.model.
     """
-    name = os.fsencode(name).decode("utf-8", "replace")  # without a UTF-8 locale, arguments have surrogate escapes
-    return registry().model(name).id
+    # Without a UTF-8 locale, arguments have surrogate escapes.
+    return registry().model(os.fsencode(name).decode("utf-8", "replace"))
 
 
 def known_layers(model: str | None) -> list[str]:
@@ -55,6 +55,6 @@ def known_layers(model: str | None) -> list[str]:
 
     with contextlib.suppress(LayerzooError):
         if model is not None:
-            spec = registry().model(resolve_model_id(model))
+            spec = named_model(model)
             return [layer.name for layer in traced_layers(spec) or spec.layers]
     return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.extract import as_input
-from layerzoo.cli.messages import say
+from layerzoo.cli.options import as_input, column_option, device_option, inputs_argument, report_failures, strict_option
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows
 from layerzoo.cli.progress import command_progress
 
@@ -23,10 +21,10 @@ COLUMNS = ("sample", "label", "probability")
 
 @click.command("predict")
 @click.argument("head", type=click.Path(dir_okay=False, path_type=Path), shell_complete=candidates.files)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
-@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
-@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+@inputs_argument
+@column_option
+@device_option
+@strict_option
 @format_option(piped="jsonl")
 def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, **options: Any) -> None:
     """Predict labels with a trained head, as `zoo train` writes it.
@@ -49,11 +47,7 @@ def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, 
             as_input(inputs), errors="raise" if strict else "skip", progress=bar, **options
         )
     print_rows(map(_row, predictions), format_, COLUMNS)
-    for error in errors:
-        say(f"failed: {error}")
-    if errors:
-        say(f"{len(errors)} of {len(predictions) + len(errors)} samples failed.")
-        sys.exit(1)
+    report_failures(errors, len(predictions))
 
 
 def _row(prediction: Prediction) -> PrintedRow:

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.names import resolve_model_id
+from layerzoo.cli.names import named_model
 from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_one, results_text
-from layerzoo.registry.lookup import registry
 from layerzoo.spec import Batching, ImagePreprocess, ModelSpec, Preprocess, VideoPreprocess, to_plain
 
 
@@ -30,7 +29,7 @@ def command(model: str, format_: Format) -> None:
       zoo show starter/minilm-l6
       zoo show minilm-l6 --format json | jq .license
     """
-    spec = registry().model(resolve_model_id(model))
+    spec = named_model(model)
     cells = [pair for pair in _facts(spec) if pair[1]] if format_ == "table" else []
     print_one(PrintedRow(spec.id, spec.to_dict, cells), format_)
 

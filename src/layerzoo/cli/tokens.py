@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.extract import as_input
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model_for
+from layerzoo.cli.options import as_input, column_option, inputs_argument
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_one, print_rows
 from layerzoo.errors import EmptySampleError, SampleError, UsageError
 
@@ -31,9 +31,9 @@ _MANY_PIECES = 3.0
 
 @click.command("tokens")
 @click.argument("model", shell_complete=candidates.models)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+@inputs_argument
 @click.option("--each", is_flag=True, help="One row per text, instead of a summary.")
-@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
+@column_option
 @format_option(piped="json")
 def command(model: str, inputs: tuple[str, ...], each: bool, column: str | None, format_: Format) -> None:
     """Report unknown words and truncated texts for a model.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
-from layerzoo.cli.extract import as_input, pooling_of
 from layerzoo.cli.messages import say
+from layerzoo.cli.options import (
+    as_input,
+    chunks_option,
+    column_option,
+    device_option,
+    inputs_argument,
+    layer_option,
+    model_option,
+    normalize_option,
+    pool_option,
+    pooling_of,
+    report_failures,
+    strict_option,
+    temporal_pool_option,
+    weights_option,
+)
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_one
 from layerzoo.cli.progress import command_progress
 
@@ -24,7 +37,7 @@ _FOLDERS = "folders"
 
 
 @click.command("train")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+@inputs_argument
 @click.option(
     "--labels",
     "labels",
@@ -33,34 +46,10 @@ _FOLDERS = "folders"
     help="A table with a label for each file, or folders: the label is the folder of the file.",
 )
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file of the head.")
-@click.option(
-    "--model",
-    metavar="MODEL",
-    shell_complete=candidates.models,
-    help="A model id. Default: the starter model for this kind of input.",
-)
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="L",
-    shell_complete=candidates.layers,
-    help="A layer or selector. Repeatable.",
-)
-@click.option(
-    "--pool",
-    "pools",
-    multiple=True,
-    metavar="P",
-    shell_complete=candidates.poolings,
-    help="A pooling for all layers, or LAYER=POOLING for one.",
-)
-@click.option(
-    "--temporal-pool",
-    metavar="P",
-    shell_complete=candidates.temporal_poolings,
-    help="A pooling over the frames of a video, windows of audio or chunks of text, such as dct:4.",
-)
+@model_option
+@layer_option
+@pool_option
+@temporal_pool_option
 @click.option(
     "--sequence",
     type=WordChoice(["gru", "conv", "transformer"]),
@@ -84,13 +73,13 @@ _FOLDERS = "folders"
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the folds and the network.")
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the data, for --sequence.")
 @click.option("--center", is_flag=True, help="Subtract the mean of each sequence, for --sequence.")
-@click.option("--weights", metavar="PATH|random:SEED", shell_complete=candidates.weights, help="Another checkpoint.")
-@click.option("--column", metavar="NAME", help="The column of a table that has the text.")
-@click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
-@click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps.")
+@weights_option
+@column_option
+@chunks_option
+@normalize_option
+@device_option
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
-@click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+@strict_option
 @format_option(piped="json")
 def command(
     inputs: tuple[str, ...],
@@ -189,11 +178,7 @@ def command(
         say("There are too few samples of a class, or too few sources, for a cross-validation: no score.")
     if unlabelled:
         say(f"{counted(len(unlabelled), 'sample')} without a label: {', '.join(unlabelled[:3])}")
-    for error in features.errors:
-        say(f"failed: {error}")
-    if features.errors:
-        say(f"{len(features.errors)} of {len(features) + len(features.errors)} samples failed.")
-        sys.exit(1)
+    report_failures(features.errors, len(features))
 
 
 _SCORE = ("metric", "mean", "std", "folds", "samples", "groups", "chance")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # listing models takes as long as importing all of these
     from layerzoo.registry.index.references import References
     from layerzoo.registry.index.repositories import Repositories, Repository
     from layerzoo.registry.index.search import Entry, Selection
-    from layerzoo.registry.index.short_names import ShortNames
     from layerzoo.registry.index.unknown import Unknown
     from layerzoo.registry.index.visibility import Declaration, IndexedSource
     from layerzoo.registry.index.writer import IndexedModel
@@ -120,12 +119,6 @@ class Registry:
         return Specs(self._reader, lambda: self._unknown, lambda: self._repositories, lambda: self._frame_models)
 
     @cached_property
-    def _short_names(self) -> ShortNames:
-        from layerzoo.registry.index.short_names import ShortNames
-
-        return ShortNames(self._reader, self._specs)
-
-    @cached_property
     def _inheritance(self) -> Inheritance:
         return Inheritance(self._reader, lambda: self._specs)
 
@@ -160,22 +153,12 @@ class Registry:
 
         Args:
             id: a full id or an alias, or the end of one after a slash if only one model is called so: ``resnet50``.
-        Raises: UnknownModelError; UnidentifiedModelError, one kind of it, for a repository of the hub that was never
-            inspected; RegistryError if the declaration is invalid; PluginError if the registry file of its plugin
-            cannot be used.
+        Raises: UnknownModelError, which names the candidates if the name is short for several models;
+            UnidentifiedModelError, one kind of it, for a repository of the hub that was never inspected; RegistryError
+            if the declaration is invalid; PluginError if the registry file of its plugin cannot be used.
         """
         self._announce(id)
-        return self._specs.named(self.full_id(id))
-
-    def full_id(self, name: str) -> str:
-        """Return the id or alias that a name is short for.
-
-        Args:
-            name: a full id or an alias, which is returned as is, or the end of one after a slash: ``resnet50``.
-        Returns: the name itself where it is short for nothing.
-        Raises: UnknownModelError, which names the candidates, if the name is short for several models.
-        """
-        return self._short_names.full_id(name)
+        return self._specs.named(self._specs.expanded(id))
 
     def repository(self, id: str) -> Repository | None:
         """Return the repository of the hub that an id refers to; None if it does not refer to one."""

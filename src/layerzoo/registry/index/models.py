@@ -57,6 +57,32 @@ class Specs:
             seen.add(name := target)
         return name
 
+    def expanded(self, name: str) -> str:
+        """Return the id or alias that a name is short for; the name itself if it is short for none.
+
+        Raises: UnknownModelError, which names the candidates, if the name is short for several models.
+        """
+        if self._is_full(name):
+            return name
+        candidates = self._reader.ids_ending(name)
+        if not candidates:
+            aliases = [alias for alias in self._reader.aliases_ending(name) if alias != name]
+            targets = list(dict.fromkeys(map(self.resolved, aliases)))
+            # The error about a single target that cannot be used explains more than one about the short name.
+            candidates = [target for target in targets if self.find(target) is not None] or targets[:1]
+        if len(candidates) > 1:
+            message = f"'{name}' is ambiguous: {', '.join(candidates)}"
+            raise UnknownModelError(message, asked=name, nearest=candidates)
+        return candidates[0] if candidates else name
+
+    def _is_full(self, name: str) -> bool:
+        """Return whether a name is an id or an alias, or belongs to a namespace that is known."""
+        if not isinstance(name, str) or not name or self.find(name) is not None:
+            return True
+        return self._reader.target(name) is not None or (
+            "/" in name and self._reader.has_namespace(name.partition("/")[0])
+        )
+
     def named(self, name: str) -> ModelSpec:
         """Return the spec of an id or an alias. Raises: UnknownModelError, RegistryError, PluginError."""
         model = self.resolved(name)

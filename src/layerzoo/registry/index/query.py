@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from layerzoo.errors import UsageError, nearest, nearest_hint
 from layerzoo.modalities import MODALITIES, Modality
 
-_PIECE = re.compile(r"[^\W\d_]{4,}?(?=[vV]\d)|[^\W\d_]+|\d+")  # dinov2 is dino, v, 2, as dino-v2 is
+_PIECE = r"[^\W\d_]{4,}?(?=[vV]\d)|[^\W\d_]+|\d+"
+"""dinov2 is dino, v, 2, as dino-v2 is. The pattern is compiled by the first search, and not by every command."""
 MAX_PIECES = 32
 """The maximal number of different runs of letters and of digits in a search."""
 
 
 def pieces(text: str) -> list[str]:
     """Return the runs of letters and of digits: ``vit_b16`` is vit, b, 16. A version is separate: dino, v, 2."""
-    return _PIECE.findall(text)
+    return re.findall(_PIECE, text)
 
 
 def called(name: str) -> str:
@@ -25,8 +25,7 @@ def called(name: str) -> str:
     return "".join(pieces(name.rpartition("/")[2])).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A query of the full-text index."""
 
     words: str | None = None
@@ -155,11 +154,10 @@ _NUMBERS: tuple[Literal["min_params", "max_params", "size_px", "rate_hz", "width
 SORTS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz")
 """The sort keys. ``size_px`` sorts by area. Any metric is a sort key, too, as in ``imagenet-acc1``."""
 
-_METRIC = re.compile(r"(?P<name>[^<>=]+)(?P<relation>>=|<=|>|<|=)\s*(?P<value>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)")
+_METRIC = r"(?P<name>[^<>=]+)(?P<relation>>=|<=|>|<|=)\s*(?P<value>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)"
 
 
-@dataclass(frozen=True, slots=True)
-class MetricCondition:
+class MetricCondition(NamedTuple):
     """A condition on a result, such as ``imagenet-acc1>=80``."""
 
     name: str
@@ -170,10 +168,10 @@ class MetricCondition:
     @classmethod
     def parse(cls, text: str) -> MetricCondition:
         """Parse a condition. Raises: UsageError."""
-        found = _METRIC.fullmatch(text.strip())
+        found = re.fullmatch(_METRIC, text.strip())
         if found is None or not metric_name(found["name"]):
             raise UsageError(
-                f"'{text}' is no condition on a metric. Next: write a metric, a relation (>=, <=, >, <, =) and a "
+                f"'{text}' is not a condition on a metric. Next: write a metric, a relation (>=, <=, >, <, =) and a "
                 "number, as in imagenet-acc1>=80"
             )
         return cls(metric_name(found["name"]), found["relation"], float(found["value"]))

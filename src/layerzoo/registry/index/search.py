@@ -18,7 +18,6 @@ from layerzoo.registry.index.query import (
     no_such,
 )
 from layerzoo.registry.index.visibility import any_of, listed
-from layerzoo.registry.index.vocabulary import modalities_of
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
 
 if TYPE_CHECKING:
@@ -215,6 +214,8 @@ class Selection:
         of the zoo; they keep the order of their files, which needs no sorting.
         """
         if tier.tier == "smallest":
+            from layerzoo.registry.index.vocabulary import modalities_of
+
             meant = ", ".join(f"'{name}'" for name in modalities_of(self._text))
             other = f"f.modality NOT IN ({meant}), " if meant else ""
             # A tower of another modality, such as the text tower of a detector, has a colon in its id.

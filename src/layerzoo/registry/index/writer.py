@@ -17,7 +17,6 @@ from layerzoo.registry.format.source import RACY, RegistrySource, stable_fingerp
 from layerzoo.registry.index.database import Database, from_json
 from layerzoo.registry.index.query import called, pieces
 from layerzoo.registry.index.visibility import IndexedSource, listed
-from layerzoo.registry.index.vocabulary import SYNONYMS, described
 
 if TYPE_CHECKING:
     from layerzoo.registry.format.compiled import Compiled, Facets
@@ -158,6 +157,8 @@ class Index:
         self._insert_facets(source, searchable)
 
     def _insert_facets(self, scope: int, models: list[IndexedModel]) -> None:
+        from layerzoo.registry.index.vocabulary import SYNONYMS, described
+
         ((last,),) = self._database.rows("SELECT coalesce(max(row), 0) FROM facets")
         aliases = self._aliases_of(models)
         facets, words = [], []

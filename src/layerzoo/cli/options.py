@@ -1,0 +1,88 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.messages import say
+
+if TYPE_CHECKING:
+    from layerzoo.errors import SampleError
+
+inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INPUT…", shell_complete=candidates.files)
+model_option = click.option(
+    "--model",
+    metavar="MODEL",
+    shell_complete=candidates.models,
+    help="A model id. Default: the starter model for this kind of input.",
+)
+layer_option = click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="L",
+    shell_complete=candidates.layers,
+    help="A layer or selector. Repeatable.",
+)
+pool_option = click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="P",
+    shell_complete=candidates.poolings,
+    help="A pooling for all layers, or LAYER=POOLING for one.",
+)
+temporal_pool_option = click.option(
+    "--temporal-pool",
+    metavar="P",
+    shell_complete=candidates.temporal_poolings,
+    help="A pooling over the frames of a video, windows of audio or chunks of text, such as dct:4.",
+)
+weights_option = click.option(
+    "--weights",
+    metavar="PATH|random:SEED",
+    shell_complete=candidates.weights,
+    help="Another checkpoint for the same architecture, or random weights.",
+)
+column_option = click.option("--column", metavar="NAME", help="The column of a table that has the text.")
+chunks_option = click.option("--chunks", is_flag=True, help="Split long texts into chunks instead of truncating them.")
+normalize_option = click.option("--normalize", is_flag=True, help="Scale every vector to unit length.")
+device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="DEVICE", help="A torch device: cpu, cuda, mps."
+)
+partial_option = click.option(
+    "--partial", is_flag=True, help="Download only the part of the weights that the layers require."
+)
+allow_pickle_option = click.option(
+    "--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256."
+)
+strict_option = click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
+
+
+def as_input(inputs: tuple[str, ...]) -> str | list[Path]:
+    """Return arguments as inputs: paths, patterns or -, never texts themselves."""
+    return inputs[0] if len(inputs) == 1 else [Path(name) for name in inputs]
+
+
+def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
+    """Parse `--pool mean`, or any number of `--pool block.3=max`."""
+    named = dict(pool.rsplit("=", 1) for pool in pools if "=" in pool)
+    plain = [pool for pool in pools if "=" not in pool]
+    if len(plain) > 1 or (plain and named):
+        raise click.UsageError("give one --pool for all layers, or one --pool LAYER=POOLING for each")
+    return plain[0] if plain else named or None
+
+
+def report_failures(failed: Sequence[SampleError], done: int) -> None:
+    """List the samples that failed, and exit with 1 if there are any. done: the number of all others."""
+    for error in failed:
+        say(f"failed: {error}")
+    if failed:
+        say(f"{len(failed)} of {done + len(failed)} samples failed.")
+        sys.exit(1)
