@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import tomllib
 
-from layerzoo.errors import LayerzooError, MissingLibraryError
+import pytest
+from packaging.requirements import Requirement
+from tests.distributions import ROOT
+
+from layerzoo.errors import STARTER_EXTRAS, LayerzooError, MissingLibraryError
 from layerzoo.extras import needs
 
 
@@ -24,3 +28,20 @@ def test_other_import_errors_are_not_translated():
     with pytest.raises(ImportError, match="cannot import name") as caught, needs("image"):
         from json import nothing_of_this_name  # noqa: F401
     assert not isinstance(caught.value, MissingLibraryError)
+
+
+def test_starter_is_recommended_for_the_extras_that_it_installs():
+    projects = {path.parent.name: tomllib.loads(path.read_text())["project"] for path in ROOT.glob("plugins/*/*.toml")
+                if path.name == "pyproject.toml"}  # fmt: skip
+    extras: set[str] = set()
+    pending = ["starter"]
+    for name in pending:
+        for requirement in map(Requirement, projects[name]["dependencies"]):
+            extras |= requirement.extras if requirement.name == "layerzoo" else set()
+            if requirement.name.startswith("layerzoo-"):
+                pending.append(requirement.name.removeprefix("layerzoo-"))
+    assert extras | set(pending) - {"starter"} == STARTER_EXTRAS
+
+
+def test_an_extra_that_starter_lacks_is_recommended_alone():
+    assert "starter" not in str(MissingLibraryError("skorch", extra="sequence"))

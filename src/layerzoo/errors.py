@@ -225,6 +225,10 @@ class PluginError(LayerzooError):
         self.plugin = plugin
 
 
+STARTER_EXTRAS = frozenset({"audio", "hf", "hub", "image", "timm", "torch", "video"})
+"""The extras whose libraries ``layerzoo[starter]`` installs, too."""
+
+
 class MissingLibraryError(LayerzooError, ImportError):
     """A required library is not installed. ``library`` is its name, ``extra`` the extra of layerzoo that installs it.
 
@@ -237,13 +241,10 @@ class MissingLibraryError(LayerzooError, ImportError):
     exit_code = 4
 
     def __init__(self, library: str, *, extra: str | None = None, needed_by: str = "this") -> None:
-        brings = (
-            f"'layerzoo[{extra}]', or 'layerzoo[starter]' for all that layerzoo can use and a pretrained model for "
-            "every kind of input"
-        )
-        super().__init__(
-            f"{needed_by} needs {library}, which is not installed. Next: pip install {brings if extra else library}"
-        )
+        requirement = f"'layerzoo[{extra}]'" if extra else library
+        if extra in STARTER_EXTRAS:
+            requirement += ", or 'layerzoo[starter]' for pretrained models for every kind of input, too"
+        super().__init__(f"{needed_by} needs {library}, which is not installed. Next: pip install {requirement}")
         self.library = library
         self.extra = extra
 

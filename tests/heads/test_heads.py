@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,22 @@ def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -
         train_head(MODEL, TEXTS, ["a", "b"])
     with pytest.raises(UsageError, match="one vector of each sample"):
         train_head(MODEL, TEXTS, LABELS, pool="none")
+
+
+def test_a_linear_head_needs_no_skorch_and_a_sequence_head_names_its_extra(tmp_path: Path) -> None:
+    for label, text in (("animal", "the cat"), ("food", "milk meat")):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            (tmp_path / label / f"{number}.txt").write_text(text)
+    program = (
+        "import sys; sys.modules['skorch'] = None\n"
+        "from layerzoo.errors import MissingLibraryError\n"
+        "from layerzoo.heads import TrainedHead, labels_of_folders, train_head\n"
+        "head, _ = train_head('toy/next-word', '.', labels_of_folders)\n"
+        "head.save('a.head')\n"
+        "print([each.label for each in TrainedHead.load('a.head').predict('.')[0]])\n"
+        "try: train_head('toy/next-word', '.', labels_of_folders, sequence='gru')\n"
+        "except MissingLibraryError as error: print(error.extra)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str(["animal"] * 4 + ["food"] * 4), "sequence"], done.stderr

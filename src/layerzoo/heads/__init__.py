@@ -1,7 +1,7 @@
 """Heads: small models on the features of a backbone, trained with labels and kept in one file.
 
 ``train_head`` extracts features, cross-validates and fits a head; ``TrainedHead.load(PATH).predict(INPUTS)`` uses it.
-Both require the extra ``layerzoo[sequence]``.
+Both require scikit-learn; heads over sequences are trained with the extra ``layerzoo[sequence]``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,11 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerzoo.errors import SequenceDataError, UsageError
+from layerzoo.extras import needs
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.sequence.data import SequenceArray, as_sequences, single_steps
-from layerzoo.sequence.networks import NETWORKS, NetworkName, make_network
+from layerzoo.sequence.networks import NETWORKS, NetworkName, make_network, ready, run
 from layerzoo.sequence.storage import labels_from_plain, plain_labels, read_model, write_model
-from layerzoo.sequence.training import TrainingData, TrainingSettings, ready, run, train
+
+if TYPE_CHECKING:
+    from layerzoo.sequence.training import TrainingData
 
 _STORED = (
     "network", "hidden", "layers", "dropout", "center", "epochs", "batch_size", "learning_rate", "weight_decay",
@@ -75,6 +78,9 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         self, sequences: SequenceArray, targets: NDArray[Any], weights: NDArray[Any], strata: Any, groups: Any
     ) -> Self:
         """Train the network. strata: the labels by which the validation samples are stratified, or None."""
+        with needs("sequence"):  # a trained estimator predicts without skorch
+            from layerzoo.sequence.training import TrainingData, TrainingSettings, train
+
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.n_features_in_ = sequences[0].shape[1]
         self._outputs = self._output_count(targets)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+from layerzoo.sequence.data import SequenceArray
 
 NetworkName = Literal["gru", "conv", "transformer"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
@@ -163,3 +165,39 @@ def make_network(
     network = _CLASSES[name](channels, hidden, outputs, dropout, layers)
     network.center = center
     return network
+
+
+_ROWS_AT_ONCE = 256
+"""The number of sequences in one forward pass, when a network is only run."""
+
+
+def padded(sequences: Any) -> tuple[Tensor, Tensor]:
+    """Return (sequence, time, channel), padded with zeros on the right, and the length of each sequence."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return pad_sequence([torch.from_numpy(sequence) for sequence in sequences], batch_first=True), lengths
+
+
+def ready(network: SequenceNetwork) -> SequenceNetwork:
+    """Return a network for predictions, in float64 where the device computes it.
+
+    In float32, the sums of a sequence would depend on the size of its batch in the last digits.
+    """
+    device = next(network.parameters()).device
+    return network.eval() if device.type == "mps" else network.double().eval()
+
+
+def run(network: SequenceNetwork, sequences: SequenceArray) -> NDArray[np.float64]:
+    """Return (sequence, output) of a network. Sequences of similar length share a batch.
+
+    Padding does not change the result: a sequence alone has the same outputs as in any batch.
+    """
+    parameter = next(network.parameters())
+    outputs = np.empty((len(sequences), network.output.out_features), np.float64)
+    order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
+    with torch.no_grad():
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            rows = order[start : start + _ROWS_AT_ONCE]
+            values, lengths = padded(network.scaled(sequences[rows]))
+            values = values.to(device=parameter.device, dtype=parameter.dtype)
+            outputs[rows] = network(values, lengths.to(parameter.device)).double().cpu().numpy()
+    return outputs

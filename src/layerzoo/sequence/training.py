@@ -13,15 +13,11 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from skorch.helper import predefined_split
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from layerzoo.progress import ProgressMeter
 from layerzoo.sequence.data import SequenceArray
-from layerzoo.sequence.networks import SequenceNetwork, make_network
-
-_ROWS_AT_ONCE = 256
-"""The number of sequences in one forward pass, when a network is only run."""
+from layerzoo.sequence.networks import SequenceNetwork, make_network, padded, ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +85,6 @@ def _collate(rows: list[tuple[NDArray[np.float32], Any, Any]]) -> tuple[dict[str
         {"values": values, "lengths": lengths, "weights": torch.as_tensor(np.array(weights))},
         torch.as_tensor(np.array(targets)),
     )
-
-
-def padded(sequences: Any) -> tuple[Tensor, Tensor]:
-    """Return (sequence, time, channel), padded with zeros on the right, and the length of each sequence."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return pad_sequence([torch.from_numpy(sequence) for sequence in sequences], batch_first=True), lengths
 
 
 class _SequenceNet(NeuralNet):  # type: ignore[misc]  # skorch is untyped
@@ -192,29 +182,3 @@ def train(
     if net.is_interrupted and not losses:
         raise KeyboardInterrupt
     return Trained(ready(net.module_), losses, net.is_interrupted)
-
-
-def ready(network: SequenceNetwork) -> SequenceNetwork:
-    """Return a network for predictions, in float64 where the device computes it.
-
-    In float32, the sums of a sequence would depend on the size of its batch in the last digits.
-    """
-    device = next(network.parameters()).device
-    return network.eval() if device.type == "mps" else network.double().eval()
-
-
-def run(network: SequenceNetwork, sequences: SequenceArray) -> NDArray[np.float64]:
-    """Return (sequence, output) of a network. Sequences of similar length share a batch.
-
-    Padding does not change the result: a sequence alone has the same outputs as in any batch.
-    """
-    parameter = next(network.parameters())
-    outputs = np.empty((len(sequences), network.output.out_features), np.float64)
-    order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
-    with torch.no_grad():
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            rows = order[start : start + _ROWS_AT_ONCE]
-            values, lengths = padded(network.scaled(sequences[rows]))
-            values = values.to(device=parameter.device, dtype=parameter.dtype)
-            outputs[rows] = network(values, lengths.to(parameter.device)).double().cpu().numpy()
-    return outputs
