@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +92,28 @@ def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:
     assert (found.rows, found.values, found.groups, found.unlabelled) == ((0, 1), ("up", "down"), ("x", "y"), (ids[2],))
     rows = tmp_path / "tweets.csv"
     rows.write_text("text,mood\ngood,1\nbad,0\n")
-    assert read_labels(rows, [f"{rows}:1", f"{rows}:2"], label_column="mood").values == (1, 0)
+    assert read_labels(rows, [f"{rows}:1", f"{rows}:2"], label_column="mood").values == ("1", "0")
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_the_cells_of_a_csv_are_the_texts_that_csv_reads(tmp_path: Path, suffix: str, mark: str) -> None:
+    table = tmp_path / f"labels.{suffix}"
+    lines = ["id,label,scene", "001,01,1e3", "1,1,1000", "002,true,007", '003,"a\r\n b",x', ""]
+    table.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).replace(",", mark).encode())
+    expected = list(csv.DictReader(io.StringIO("\r\n".join(lines), newline="")))
+    found = read_labels(table, ["001", "1", "002", "003"], group_column="scene")
+    assert found.values == tuple(row["label"] for row in expected) == ("01", "1", "true", "a\r\n b")
+    assert found.groups == tuple(row["scene"] for row in expected)
+
+
+@pytest.mark.parametrize(
+    "content", [b'id,label\na,"up\n', b"id,label\na,up,x\n", b"id,label\na\n", b"id,label\na,\xff\n"]
+)
+def test_a_malformed_csv_of_labels_is_an_input_error(tmp_path: Path, content: bytes) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes(content)
+    with pytest.raises(InputError, match="the table of labels cannot be read"):
+        read_labels(table, ["a"])
 
 
 def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -> None:
@@ -111,6 +134,9 @@ def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -
         labels_of_folders(["a/b.mp4"], "(")
     with pytest.raises(InputError, match="needs two classes"):
         train_head(MODEL, TEXTS, ["a"] * 6)
+    for text in ("NA", "nan"):  # as a table may write that there is none
+        with pytest.raises(InputError, match="regression needs numbers"):
+            train_head(MODEL, TEXTS, ["1", "2", "3", "4", "5", text], task="regression")
     with pytest.raises(InputError, match="2 labels for 6 samples"):
         train_head(MODEL, TEXTS, ["a", "b"])
     with pytest.raises(UsageError, match="one vector of each sample"):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
+import polars
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -70,6 +72,26 @@ def test_a_sequence_alone_is_predicted_as_in_any_batch(network: str) -> None:
     for row in (0, 1, 7):
         np.testing.assert_allclose(model.predict_proba([sequences[row]])[0], together[row], rtol=1e-9)
     np.testing.assert_allclose(model.predict_proba(sequences[::-1]), together[::-1], rtol=1e-9)
+
+
+def test_a_series_of_pandas_or_polars_holds_the_sequences_of_its_cells() -> None:
+    sequences, labels, _ = ordered(4)
+    model = small(epochs=1).fit(sequences, labels)
+    expected = model.predict_proba(sequences)
+    nested = [sequence.tolist() for sequence in sequences]
+    inner = polars.Array(polars.Float32, CHANNELS)
+    rows = range(10, 10 + len(sequences))
+    for series in (
+        pandas.Series(sequences, index=rows),
+        pandas.Series(nested, index=rows),
+        polars.Series(nested),
+        polars.Series(nested, dtype=polars.List(inner)),
+        polars.Series(sequences, dtype=polars.Object),
+    ):
+        np.testing.assert_array_equal(model.predict_proba(series), expected)
+    steps = [sequence[:4] for sequence in sequences]
+    cube = polars.Series(np.stack(steps))  # of the type Array(Array)
+    np.testing.assert_array_equal(model.predict_proba(cube), model.predict_proba(steps))
 
 
 def test_training_depends_on_the_seed_alone_and_leaves_the_generators_of_the_caller() -> None:
@@ -193,7 +215,7 @@ def test_unusable_sequences_are_refused_as_value_errors() -> None:
     for inputs, message in wrong:
         with pytest.raises(ValueError, match=message):
             small().fit(inputs, labels)
-    with pytest.raises(UsageError, match="none of gru, conv, transformer"):
+    with pytest.raises(UsageError, match="not one of gru, conv, transformer"):
         small("lstm").fit(sequences, labels)
     with pytest.raises(SequenceDataError, match="6"):
         small(epochs=1).fit(sequences, labels).predict([np.zeros((3, 5))])

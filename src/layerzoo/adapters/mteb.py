@@ -125,8 +125,8 @@ def _digest(embedder: Embedder) -> str:
     import hashlib
     import json
 
-    told = json.dumps(embedder.backbone.provenance, sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    text = json.dumps(embedder.backbone.provenance, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _audio(clip: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ FloatArray = npt.NDArray[np.float32]
 LayerArray = npt.NDArray[Any]
 """(n, m) float32, (n, …) float32, or (n,) object: n float32 arrays that differ in shape."""
 
+_Value = TypeVar("_Value", int, float)
 Times = tuple[tuple[float, ...], ...]
 """The times of the frames of each sample."""
 Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
@@ -295,8 +296,8 @@ class Features:
             errors=tuple(error for part in parts for error in part.errors),
             report=dict(report),
             passed_over=tuple(name for part in parts for name in part.passed_over),
-            frame_numbers=_joined_numbers(parts),
-            times_s=_joined_times(parts, lambda part: part.times_s),
+            frame_numbers=_joined_frames(parts, lambda part: part.frame_numbers),
+            times_s=_joined_frames(parts, lambda part: part.times_s),
             start_s=_joined_seconds(parts, lambda part: part.start_s),
             end_s=_joined_seconds(parts, lambda part: part.end_s),
             times_by_layer=_joined_times_by_layer(parts),
@@ -361,7 +362,7 @@ class Features:
             raise UsageError(
                 f"{_listed(raw)} is not pooled, and its channel axis is not known here. Extract with normalize=True"
             )
-        unit = {name: _unit_vectors(array) for name, array in self.by_layer.items()}
+        unit = {name: unit_vectors(array, 1) for name, array in self.by_layer.items()}
         pooled_by_run = {"normalize": True} if "normalize" in self.provenance else {"normalized": True}
         return replace(self, by_layer=unit, provenance={**self.provenance, **pooled_by_run})
 
@@ -424,16 +425,7 @@ class Features:
         >>> layerzoo.extract("toy/next-word", ["milk", "meat"]).rows(1, 2).values.tolist()
         [[-1.0, 0.0, -1.0]]
         """
-        return Features(
-            self.ids[start:stop],
-            {name: array[start:stop] for name, array in self.by_layer.items()},
-            self.provenance,
-            times_s=self.times_s[start:stop],
-            frame_numbers=self.frame_numbers[start:stop],
-            start_s=self.start_s[start:stop],
-            end_s=self.end_s[start:stop],
-            times_by_layer={name: times[start:stop] for name, times in self.times_by_layer.items()},
-        )
+        return self._taken(slice(start, stop))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a ``.parquet``, ``.npz`` or ``.safetensors`` file, whole or not at all.
@@ -606,9 +598,9 @@ def _row_keys(features: Features) -> list[tuple[str, float | None, float | None]
     return list(zip(features.ids, features.start_s or unknown, features.end_s or unknown, strict=True))
 
 
-def _unit_vectors(array: FloatArray) -> FloatArray:
-    """Divide each row by its length."""
-    lengths = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
+def unit_vectors(array: FloatArray, axis: int) -> FloatArray:
+    """Divide vectors along an axis by their length."""
+    lengths = np.linalg.norm(array.astype(np.float64), axis=axis, keepdims=True)
     unit: FloatArray = (array / np.maximum(lengths, _SMALLEST_NORM)).astype(np.float32)
     return unit
 
@@ -634,11 +626,16 @@ def _joined(arrays: Sequence[LayerArray]) -> LayerArray:
     return ragged([sample for array in arrays for sample in array])
 
 
-def _joined_times(parts: Sequence[Features], times_of: Callable[[Features], Times]) -> Times:
-    """Return the times of all samples; samples of a part without times have none, where another part has some."""
-    if not any(map(times_of, parts)):
+def _joined_frames(
+    parts: Sequence[Features], values_of: Callable[[Features], tuple[tuple[_Value, ...], ...]]
+) -> tuple[tuple[_Value, ...], ...]:
+    """Return the values of the frames of all samples, such as their times.
+
+    Samples of a part without values have none, where another part has some.
+    """
+    if not any(map(values_of, parts)):
         return ()
-    return tuple(times for part in parts for times in times_of(part) or ((),) * len(part))
+    return tuple(values for part in parts for values in values_of(part) or ((),) * len(part))
 
 
 def _joined_times_by_layer(parts: Sequence[Features]) -> dict[str, Times]:
@@ -647,7 +644,7 @@ def _joined_times_by_layer(parts: Sequence[Features]) -> dict[str, Times]:
     def times_at(name: str, part: Features) -> Times:
         return part.times_by_layer.get(name, ())
 
-    return {name: _joined_times(parts, partial(times_at, name)) for name in names}
+    return {name: _joined_frames(parts, partial(times_at, name)) for name in names}
 
 
 def _joined_seconds(
@@ -657,13 +654,6 @@ def _joined_seconds(
     if not any(map(seconds_of, parts)):
         return ()
     return tuple(time for part in parts for time in seconds_of(part) or (math.nan,) * len(part))
-
-
-def _joined_numbers(parts: Sequence[Features]) -> tuple[tuple[int, ...], ...]:
-    """Return the numbers of the frames of all samples, as :func:`_joined_times` does for their times."""
-    if not any(part.frame_numbers for part in parts):
-        return ()
-    return tuple(numbers for part in parts for numbers in part.frame_numbers or ((),) * len(part))
 
 
 def _storable(id: str) -> str:

@@ -64,7 +64,6 @@ class FeatureWriter:
         self._errors: list[SampleError] = []
         self._report: Counter[str] = Counter()
         self._passed_over: list[str] = []
-        self._frame_numbers: list[tuple[int, ...]] = []
         self._times = RunningTimes()
         self._digests = RunningDigests()
 
@@ -130,7 +129,6 @@ class FeatureWriter:
         self._errors += batch.errors
         self._report.update(batch.report)
         self._passed_over += batch.passed_over
-        self._frame_numbers += batch.frame_numbers or ((),) * len(batch)
         self._times.add(batch)
 
     def _fit(self, batch: Features) -> None:
@@ -169,7 +167,7 @@ class FeatureWriter:
             self._errors,
             self._report,
             self._passed_over,
-            frame_numbers=self._frame_numbers if any(self._frame_numbers) else (),
+            frame_numbers=times.frame_numbers if any(times.frame_numbers) else (),
             times_s=times.times_s if any(times.times_s) else (),
             start_s=times.start_s if times.has_intervals else (),
             end_s=times.end_s if times.has_intervals else (),
@@ -196,8 +194,9 @@ class FeatureWriter:
 
 @dataclass(slots=True)
 class RunningTimes:
-    """The times of the samples so far."""
+    """The times of the samples so far, and the numbers of their frames."""
 
+    frame_numbers: list[tuple[int, ...]] = field(default_factory=list)
     times_s: list[tuple[float, ...]] = field(default_factory=list)
     start_s: list[float] = field(default_factory=list)
     end_s: list[float] = field(default_factory=list)
@@ -206,13 +205,14 @@ class RunningTimes:
     count: int = 0
 
     def add(self, batch: Features) -> None:
-        """Add some samples. Where a batch has no times, its samples have none, or nan."""
+        """Add some samples. Where a batch has no times or numbers, its samples have none, or nan."""
         empty: tuple[tuple[float, ...], ...] = ((),) * len(batch)
         unknown = (math.nan,) * len(batch)
         for name in batch.times_by_layer:
             self.by_layer.setdefault(name, [()] * self.count)
         for name, times in self.by_layer.items():
             times += batch.times_by_layer.get(name, empty)
+        self.frame_numbers += batch.frame_numbers or ((),) * len(batch)
         self.times_s += batch.times_s or empty
         self.start_s += batch.start_s or unknown
         self.end_s += batch.end_s or unknown

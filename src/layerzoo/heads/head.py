@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.features import Features
+from layerzoo.features.features import ragged
 from layerzoo.features.origin import joined_provenance
 from layerzoo.heads.linear import LinearHead, Task
 from layerzoo.progress import ProgressChoice
@@ -120,7 +121,7 @@ class TrainedHead:
             path: the file to write.
         Raises: OutputError.
         """
-        stored = "linear" if isinstance(self.estimator, LinearHead) else type(self.estimator).__name__
+        stored = next(name for name, kind in _KINDS.items() if isinstance(self.estimator, kind))
         facts = {
             "model": self.model,
             "extraction": dict(self.extraction),
@@ -165,6 +166,4 @@ def head_input(features: Features) -> NDArray[Any]:
             f"a head takes vectors, or sequences (time, channel), and these samples have the shape {samples[0].shape}. "
             "Next: choose another pool="
         )
-    sequences = np.empty(len(samples), dtype=object)
-    sequences[:] = samples
-    return sequences
+    return ragged(samples)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from layerzoo.errors import InputError, nearest, nearest_hint
+from layerzoo.media.lines import MAX_LINE_BYTES
 
 ID_COLUMNS = ("id", "file", "path", "filename", "file_name", "name")
 """Columns of a table of labels that name a sample, the first one that exists."""
@@ -111,23 +114,37 @@ def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a table. Raises: InputError."""
-    from pyarrow import ArrowInvalid, csv, json, parquet
+    from pyarrow import ArrowInvalid, json, parquet
 
     suffix = path.suffix.lower()
-    readers: Mapping[str, Any] = {
-        ".csv": csv.read_csv,
-        ".tsv": lambda file: csv.read_csv(file, parse_options=csv.ParseOptions(delimiter="\t")),
-        ".jsonl": json.read_json,
-        ".parquet": parquet.read_table,
+    readers: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
+        ".csv": partial(_csv_rows, delimiter=","),
+        ".tsv": partial(_csv_rows, delimiter="\t"),
+        ".jsonl": lambda file: json.read_json(file).to_pylist(),
+        ".parquet": lambda file: parquet.read_table(file).to_pylist(),
     }
     if suffix not in readers:
         raise InputError(
             f"{path}: labels are read from {', '.join(readers)}, and this is {suffix or 'without a suffix'}"
         )
     try:
-        rows: list[dict[str, Any]] = readers[suffix](path).to_pylist()
-    except (OSError, ArrowInvalid) as error:
+        return readers[suffix](path)
+    except (OSError, ArrowInvalid, csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the table of labels cannot be read: {error}") from error
+
+
+def _csv_rows(path: Path, delimiter: str) -> list[dict[str, Any]]:
+    """Return the rows of a CSV, with each cell as the text that is written there: 001 is an id, and not a number."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # of the process: it is only ever raised
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file, delimiter=delimiter, strict=True)
+        for row in table:
+            if None in row or None in row.values():
+                raise csv.Error(
+                    f"line {table.line_num} does not have the {len(table.fieldnames or ())} cells of the header"
+                )
+            rows.append(row)
     return rows
 
 

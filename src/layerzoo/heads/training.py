@@ -88,7 +88,7 @@ def train_head(
     if unknown := sorted(set(extraction) - set(_KEPT)):
         raise UsageError(f"{', '.join(unknown)}: a head keeps only the arguments {', '.join(_KEPT)}")
     if sequence is not None and sequence not in NETWORKS:
-        raise UsageError(f"sequence={sequence!r} is none of {', '.join(NETWORKS)}")
+        raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
     features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
     if not len(features):
@@ -153,9 +153,12 @@ def _targets(values: Sequence[str | float], task: Task) -> NDArray[Any]:
     """Return labels as an array. Raises: InputError."""
     if task == "regression":
         try:
-            return np.array([float(value) for value in values])
+            numbers = np.array([float(value) for value in values])
         except ValueError as error:
             raise InputError(f"regression needs numbers as labels: {error}") from error
+        if not np.isfinite(numbers).all():
+            raise InputError("regression needs numbers as labels, and some are not finite (infinite or not a number)")
+        return numbers
     labels = np.array([str(value) for value in values])
     if len(set(labels.tolist())) < 2:
         raise InputError(f"all {len(labels)} samples have the label {values[0]!r}, and a classifier needs two classes")

@@ -45,7 +45,7 @@ def images(value: Any, layout: ImageLayout | None, value_range: tuple[float, flo
     if not is_array or (layout is None and value_range is None):
         yield value
         return
-    array = value if isinstance(value, np.ndarray) else _of_tensor(value)
+    array = value if isinstance(value, np.ndarray) else dataset.to_numpy(value)
     if value_range is None and array.dtype not in (np.uint8, np.uint16):
         raise InputError(
             f"images of {array.dtype} have no known value of white. Declare the values of black and white, as in "
@@ -74,9 +74,3 @@ def _to_uint8(image: NDArray[Any], black: float, white: float) -> Any:
     if low < black or high > white:
         return UnusableError(f"values from {low:g} to {high:g}, and value_range=({black:g}, {white:g}) is declared")
     return np.rint((values - black) * (255 / (white - black))).astype(np.uint8)
-
-
-def _of_tensor(tensor: Any) -> NDArray[Any]:
-    plain = tensor.detach().cpu()
-    array: NDArray[Any] = (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
-    return array

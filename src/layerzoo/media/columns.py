@@ -79,13 +79,21 @@ def _inspected(names: Sequence[str], values: Callable[[int], Iterator[Any]], **f
         kinds = str if modality == "text" else (str, bytes, Path)
         found = []
         for position, name in enumerate(names):
-            first = next((cell for cell in islice(values(position), INSPECTED_ROWS) if not is_null(cell)), None)
-            is_number = isinstance(first, bool | int | float | complex | np.number)
-            if isinstance(first, kinds) or (modality != "text" and first is not None and not is_number):
+            first = _first_cell(values(position))
+            if isinstance(first, kinds) or (modality != "text" and first is not None and not _is_number(first)):
                 found.append(name)
         return found
 
     return TableInMemory(names, candidates, values, **facts)
+
+
+def _first_cell(cells: Iterator[Any]) -> Any:
+    """Return the first cell of a column that is not empty; None if there is none among the first rows."""
+    return next((cell for cell in islice(cells, INSPECTED_ROWS) if not is_null(cell)), None)
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, bool | int | float | complex | np.number)
 
 
 def _cells(column: Any) -> Iterator[Any]:
@@ -162,8 +170,8 @@ def position_of(table: TableInMemory, column: str | None, modality: Modality) ->
     if list(table.names).count(column) > 1:
         raise InputError(f"several columns are called {column!r}. Rename them. Columns: {listed(table.names)}")
     position = list(table.names).index(column)
-    first = next((cell for cell in islice(table.values(position), INSPECTED_ROWS) if not is_null(cell)), None)
-    if isinstance(first, bool | int | float | complex | np.number):
+    first = _first_cell(table.values(position))
+    if _is_number(first):
         raise InputError(
             f"column {column!r} holds numbers ({type(first).__name__}), not {NOUNS[modality]}. Columns that may hold "
             f"{NOUNS[modality]}: {listed(candidates)}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError
 
@@ -14,6 +15,14 @@ from layerzoo.errors import SampleError
 def is_tensor(value: object) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def to_numpy(tensor: Any) -> NDArray[Any]:
+    """Return the values of a tensor on any device: of a type that numpy lacks, such as bfloat16, as float32."""
+    plain = tensor.detach().cpu()
+    is_known = hasattr(np, str(plain.dtype).removeprefix("torch."))
+    array: NDArray[Any] = (plain if is_known or not plain.is_floating_point() else plain.float()).numpy()
+    return array
 
 
 def is_dataset(value: object) -> bool:

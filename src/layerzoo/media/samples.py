@@ -214,7 +214,7 @@ class _Finder:
         declared = (
             image for value in values for image in images(value, self.layout, self.value_range)
         )  # several for an array of several
-        for position, (name, value) in enumerate(_named(declared, ids)):
+        for position, (name, value) in enumerate(with_ids(declared, ids)):
             if isinstance(value, SampleError):
                 yield value if name is None else SampleError(name, value.reason)
             elif isinstance(value, UnusableError):
@@ -323,7 +323,7 @@ class _Finder:
         yield from items
 
 
-def _named(values: Iterable[Any], ids: Iterable[Any] | None) -> Iterator[tuple[str | None, Any]]:
+def with_ids(values: Iterable[Any], ids: Iterable[Any] | None) -> Iterator[tuple[str | None, Any]]:
     """Yield each value with its id, or None without ids. Raises: InputError where their numbers differ."""
     if ids is None:
         yield from ((None, value) for value in values)

@@ -210,32 +210,34 @@ def _sample(file: BinaryIO, sampling: FrameSampling) -> Iterator[SampledFrame]:
     """Sample frames by the times of packets. Where the decoded frames differ from these, decode all of them first."""
     packets = _read_packets(file)
     done = 0
-    with_scenes = sampling.strategy.name == "scenes"
-    if packets.timeline is not None and not with_scenes:
-        try:
-            for item in _sampled_by_packets(file, packets, packets.timeline, sampling):
-                yield item
-                done += 1
-            return
-        except (_OtherFramesError, av.error.FFmpegError):
-            progress.beat()
-    timeline, cuts = _decoded_timeline(file, packets, sampling)
-    known = packets.timeline
-    if with_scenes and known is not None and np.array_equal(known.since, timeline.since):
+
+    def attempt(timeline: Timeline, cuts: Sequence[int]) -> Generator[SampledFrame, None, bool]:
+        """Yield the frames up to one that differs from its packet. Returns: whether there was none."""
+        nonlocal done
         try:
             for item in _sampled_by_packets(file, packets, timeline, sampling, cuts):
                 yield item
                 done += 1
-            return
         except (_OtherFramesError, av.error.FFmpegError):
             progress.beat()
+            return False
+        return True
+
+    with_scenes = sampling.strategy.name == "scenes"
+    if packets.timeline is not None and not with_scenes and (yield from attempt(packets.timeline, ())):
+        return
+    timeline, cuts = _decoded_timeline(file, packets, sampling)
+    known = packets.timeline
+    are_times_known = with_scenes and known is not None and np.array_equal(known.since, timeline.since)
+    if are_times_known and (yield from attempt(timeline, cuts)):
+        return
     for at, item in enumerate(_sampled_in_order(file, timeline, chosen_frames(sampling, timeline, cuts))):
         if at >= done:
             yield item
 
 
 def _sampled_by_packets(
-    file: BinaryIO, packets: _Packets, timeline: Timeline, sampling: FrameSampling, cuts: Sequence[int] = ()
+    file: BinaryIO, packets: _Packets, timeline: Timeline, sampling: FrameSampling, cuts: Sequence[int]
 ) -> Iterator[SampledFrame]:
     chosen = chosen_frames(sampling, timeline, cuts)
     only_keys = sampling.strategy.name == "keyframes"

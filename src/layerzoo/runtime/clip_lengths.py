@@ -7,7 +7,7 @@ A network states once where its clips end (:func:`pass_lengths`); its modules th
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,18 @@ _LENGTHS = "lengths"
 """Attribute of a module: the number of samples of each clip in the batch; None if no clip is padded."""
 
 
-def frame_count(samples: int, frame_hop: FrameHop) -> int:
-    """Return the number of frames of a clip.
+Samples = TypeVar("Samples", int, Tensor)
+
+
+def frames_of(samples: Samples, frame_hop: FrameHop) -> Samples:
+    """Return the number of whole frames of a clip.
 
     Args:
         samples: the length of the clip in samples.
         frame_hop: of the convolutions up to these frames.
     """
     frame, hop = frame_hop
-    return (int(samples) - frame) // hop + 1
+    return (samples - frame) // hop + 1
 
 
 def pass_lengths(network: nn.Module, *, keep_mask: bool) -> None:
@@ -64,7 +67,7 @@ def is_padding(module: nn.Module, frames: Tensor, frame_hop: FrameHop) -> Tensor
     lengths = lengths_of(module)
     if lengths is None:
         return None
-    ends = torch.tensor([frame_count(samples, frame_hop) for samples in lengths], device=frames.device)
+    ends = torch.tensor([frames_of(int(samples), frame_hop) for samples in lengths], device=frames.device)
     return torch.arange(frames.shape[1], device=frames.device) >= ends[:, None]
 
 
@@ -107,7 +110,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         lengths = lengths_of(self)
         if lengths is None:
             return super().forward(input)
-        ends = [frame_count(samples, self._frame_hop) for samples in lengths]
+        ends = [frames_of(int(samples), self._frame_hop) for samples in lengths]
         rows = [super(MaskedGroupNorm, self).forward(row[None, :, :end]) for row, end in zip(input, ends, strict=True)]
         return torch.cat([functional.pad(row, (0, input.shape[-1] - row.shape[-1])) for row in rows])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from layerzoo.errors import DeclarationError, WeightsError
 from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.axes import AxisLayout
-from layerzoo.runtime.pool import frames_of
+from layerzoo.runtime.clip_lengths import frames_of
 from layerzoo.runtime.preprocess import Preprocessor, TextPreprocessor
 from layerzoo.spec import AudioPreprocess, Layer, Modality, ModelSpec, TextPreprocess
 

@@ -32,13 +32,14 @@ from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
 from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
+from layerzoo.runtime.clip_lengths import frames_of
 from layerzoo.runtime.devices import DeviceChoice, free_cache, named_devices
 from layerzoo.runtime.frame_times import frame_grids
 from layerzoo.runtime.loading import load
 from layerzoo.runtime.parameters import with_parameters_of
 from layerzoo.runtime.pending import PendingSamples, RowResult, decoded_rows, failed_sample
 from layerzoo.runtime.plan import ExtractionPlan, image_pools, temporal_pools
-from layerzoo.runtime.pool import PooledRow, frames_of, sequence_axis
+from layerzoo.runtime.pool import PooledRow, sequence_axis
 from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, VideoPreprocessor, prompted
 from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerzoo.runtime.backbone import Backbone
-from layerzoo.runtime.pool import frames_of, sequence_axis
+from layerzoo.runtime.clip_lengths import frames_of
+from layerzoo.runtime.pool import sequence_axis
 from layerzoo.runtime.preprocess import AudioPreprocessor
 from layerzoo.spec import Layer
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import nan
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional
 from layerzoo.errors import PoolingError
 from layerzoo.pooling import OBJECT_AXIS, POSITION_AXES, SEQUENCE_AXES
 from layerzoo.runtime.batch import Batch
+from layerzoo.runtime.clip_lengths import frames_of
 from layerzoo.spec import Layer
 
 GEM_EXPONENT = 3.0
@@ -277,15 +278,6 @@ def _stride(batch: Batch, layer: Layer, added: int) -> int | None:
         return None
     body = layer.shape[axis] - added
     return batch.example_total // body if body > 0 and batch.example_total % body == 0 else None
-
-
-Samples = TypeVar("Samples", int, Tensor)
-
-
-def frames_of(samples: Samples, frame_hop: tuple[int, int]) -> Samples:
-    """Return the number of whole frames in a number of audio samples. frame_hop: frame length and hop in samples."""
-    frame, hop = frame_hop
-    return (samples - frame) // hop + 1
 
 
 def is_sequence(batch: Batch, layer: Layer) -> bool:

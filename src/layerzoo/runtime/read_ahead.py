@@ -75,7 +75,7 @@ class ReadAhead:
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         asked = list(names)
         ahead = {name: tensor for name in asked if (tensor := self._take(name)) is not None}
-        self.digests |= {name: tensor.sha256 for name, tensor in ahead.items()}
+        self.digests |= {name: tensor.sha256 for name, tensor in ahead.items() if tensor.sha256 is not None}
         rest = [name for name in asked if name not in ahead]
         later = self._stored.read(rest) if rest else {}
         return {name: ahead[name].values if name in ahead else later[name] for name in asked}

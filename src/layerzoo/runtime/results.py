@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import NoObjectsError, SampleError, UsageError
 from layerzoo.features import Features
-from layerzoo.features.features import stacked
+from layerzoo.features.features import stacked, unit_vectors
 from layerzoo.pooling import OBJECT_AXIS, TemporalChoice, parse_temporal_pool, width
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.pending import PendingSample
@@ -26,9 +26,6 @@ from layerzoo.spec import Layer
 from layerzoo.temporal import pool_sequence
 
 FloatArray = NDArray[np.float32]
-
-_SMALLEST_NORM = 1e-12
-"""The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
 
 
 def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: RecordingPooler) -> Features:
@@ -121,7 +118,7 @@ class RecordingPooler:
 
     def _pooled(self) -> dict[str, FloatArray]:
         pooled = self._running.result()
-        return {name: _normalized(vector, -1) for name, vector in pooled.items()} if self._plan.normalize else pooled
+        return {name: unit_vectors(vector, -1) for name, vector in pooled.items()} if self._plan.normalize else pooled
 
 
 def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
@@ -204,7 +201,7 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
             break
         if plan.normalize and not plan.pools_windows:
             is_raw = plan.pools[name] == "none" and name not in plan.temporal
-            vector = _normalized(vector, _channel_axis(plan.backbone, name) if is_raw else -1)
+            vector = unit_vectors(vector, _channel_axis(plan.backbone, name) if is_raw else -1)
         vectors[name] = vector
         if not np.isfinite(vector).all():
             sample.error = SampleError(
@@ -249,13 +246,6 @@ def _no_positions(plan: ExtractionPlan, name: str, sample_id: str) -> SampleErro
         excluded.append("its special tokens")
     reason = f"no positions are left to pool at layer {name} without {' and '.join(excluded) or 'padding'}"
     return SampleError(sample_id, reason)
-
-
-def _normalized(vectors: FloatArray, axis: int) -> FloatArray:
-    """Divide vectors along an axis by their length."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=axis, keepdims=True)
-    unit: FloatArray = (vectors / np.maximum(lengths, _SMALLEST_NORM)).astype(np.float32)
-    return unit
 
 
 def _channel_axis(backbone: Backbone, name: str) -> int:

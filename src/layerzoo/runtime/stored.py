@@ -85,11 +85,11 @@ rarely for the interpreter's lock."""
 class HashedTensor:
     """A tensor that was read.
 
-    values: owns its memory. sha256: the digest of its bytes.
+    values: owns its memory. sha256: the digest of its bytes; None where it was read without hashing.
     """
 
     values: Tensor
-    sha256: bytes
+    sha256: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +169,7 @@ class Safetensors:
 
         size: the number of bytes from which a group is complete.
         """
-        chunks: list[list[str]] = []
-        for part, held in self._by_part(names):
-            before = size
-            for name in sorted(held, key=lambda name: part.entries[name].start):
-                if before >= size:
-                    chunks.append([])
-                    before = 0
-                chunks[-1].append(name)
-                before += part.entries[name].size_bytes
-        return chunks
+        return [chunk for part, held in self._by_part(names) for chunk in _chunks(part, held, size)]
 
     def read_hashed(self, chunk: Sequence[str]) -> dict[str, HashedTensor]:
         """Read and hash some tensors of one file on disk, in this thread. Raises: WeightsError, OSError."""
@@ -286,20 +277,23 @@ def _read(part: _SafetensorsFile, names: Iterable[str]) -> dict[str, Tensor]:
 
     A mapping of the file would keep all of it alive, and end the process when another program truncates the file.
     """
+    asked = list(names)
+    share = -(-sum(part.entries[name].size_bytes for name in asked) // THREADS)
     with ThreadPoolExecutor(THREADS) as threads:
-        chunks = threads.map(lambda chunk: _read_chunk(part, chunk, is_hashed=False), _chunks(part, names))
+        chunks = threads.map(lambda chunk: _read_chunk(part, chunk, is_hashed=False), _chunks(part, asked, share))
         return {name: tensor.values for chunk in chunks for name, tensor in chunk.items()}
 
 
-def _chunks(part: _SafetensorsFile, names: Iterable[str]) -> list[list[str]]:
-    """Divide names into consecutive parts of the file that hold about as many bytes: one for each thread."""
-    ordered = sorted(names, key=lambda name: part.entries[name].start)
-    size = sum(part.entries[name].stop - part.entries[name].start for name in ordered)
-    chunks: list[list[str]] = [[] for _ in range(THREADS)]
-    before = 0
-    for name in ordered:
-        chunks[min(before * THREADS // max(size, 1), THREADS - 1)].append(name)
-        before += part.entries[name].stop - part.entries[name].start
+def _chunks(part: _SafetensorsFile, names: Iterable[str], size: int) -> list[list[str]]:
+    """Divide names into groups of consecutive tensors. size: the number of bytes from which a group is complete."""
+    chunks: list[list[str]] = []
+    size = before = max(size, 1)
+    for name in sorted(names, key=lambda name: part.entries[name].start):
+        if before >= size:
+            chunks.append([])
+            before = 0
+        chunks[-1].append(name)
+        before += part.entries[name].size_bytes
     return chunks
 
 
@@ -313,19 +307,19 @@ def _read_chunk(part: _SafetensorsFile, names: Sequence[str], *, is_hashed: bool
                 raise WeightsError(f"'{name}' in {part.path} is of type {entry.dtype}, which this torch does not have")
             tensor = torch.empty(entry.shape, dtype=dtype)
             memory = bytes_of(tensor)
-            digest = hashlib.sha256()
+            digest = hashlib.sha256() if is_hashed or part.digests is not None else None
             file.seek(entry.start)
             while memory:
                 if not (count := file.readinto(memory[:_HASHED_BYTES])):
                     raise WeightsError(
                         f"{part.path} ends in the middle of '{name}': it was cut short while it was read"
                     )
-                if is_hashed or part.digests is not None:
+                if digest is not None:
                     digest.update(memory[:count])
                 memory = memory[count:]
-            if part.digests is not None:
+            if digest is not None and part.digests is not None:
                 check_digest(part.path, name, digest.hexdigest(), part.digests)
-            tensors[name] = HashedTensor(tensor, digest.digest())
+            tensors[name] = HashedTensor(tensor, None if digest is None else digest.digest())
     return tensors
 
 

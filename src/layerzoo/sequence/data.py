@@ -19,8 +19,9 @@ def as_sequences(inputs: Any) -> SequenceArray | None:
     """Return the sequences of some samples.
 
     Args:
-        inputs: a list, or a one-dimensional array of objects, of arrays (time, channel); an array (sample, time,
-            channel); or :class:`layerzoo.Features` of one layer, extracted with ``temporal_pool="none"``.
+        inputs: a list, a Series of pandas or polars, or a one-dimensional array of objects, of arrays (time, channel);
+            an array (sample, time, channel); or :class:`layerzoo.Features` of one layer, extracted with
+            ``temporal_pool="none"``.
     Returns: (sample,) object, of float32 arrays (time, channel). None for inputs that are no sequences, such as an
         array of two axes.
     Raises: SequenceDataError for sequences that are empty, differ in their number of channels, or hold values that are
@@ -30,6 +31,8 @@ def as_sequences(inputs: Any) -> SequenceArray | None:
         inputs = inputs.values
     if isinstance(inputs, np.ndarray) and inputs.ndim == 3:
         inputs = list(inputs)
+    elif type(inputs).__name__ == "Series":
+        inputs = inputs.to_list()  # list() would keep the nested cells of polars as Series
     if not _holds_sequences(inputs):
         return None
     sequences = [_as_sequence(sample, number) for number, sample in enumerate(inputs)]
@@ -45,9 +48,6 @@ def _holds_sequences(inputs: Any) -> bool:
     """Return whether the first sample of a collection has two axes."""
     if isinstance(inputs, np.ndarray):
         return inputs.ndim == 1 and inputs.dtype == object and len(inputs) > 0 and np.ndim(inputs[0]) == 2
-    is_series = type(inputs).__name__ == "Series"
-    if is_series:
-        return len(inputs) > 0 and np.ndim(inputs.iloc[0]) == 2
     return isinstance(inputs, Sequence) and len(inputs) > 0 and not isinstance(inputs, str) and _axes(inputs[0]) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -29,50 +30,30 @@ from layerzoo.sequence.storage import labels_from_plain, plain_labels, read_mode
 if TYPE_CHECKING:
     from layerzoo.sequence.training import TrainingData
 
-_STORED = (
-    "network", "hidden", "layers", "dropout", "center", "epochs", "batch_size", "learning_rate", "weight_decay",
-    "early_stopping", "validation_fraction", "patience", "random_state",
-)  # fmt: skip
-"""Parameters that a saved estimator keeps."""
+_NOT_STORED = {"class_weight", "device", "progress"}
+"""Parameters that a saved estimator does not keep."""
 
 
+@dataclass(eq=False, repr=False)
 class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """What the classifier and the regressor share."""
 
-    def __init__(
-        self,
-        network: NetworkName = "gru",
-        *,
-        hidden: int = 64,
-        layers: int = 1,
-        dropout: float = 0.1,
-        center: bool = False,
-        epochs: int = 30,
-        batch_size: int = 32,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-4,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.2,
-        patience: int = 8,
-        random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
-        progress: ProgressChoice = None,
-    ) -> None:
-        self.network = network
-        self.hidden = hidden
-        self.layers = layers
-        self.dropout = dropout
-        self.center = center
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.random_state = random_state
-        self.device = device
-        self.progress = progress
+    network: NetworkName = "gru"
+    _: KW_ONLY
+    hidden: int = 64
+    layers: int = 1
+    dropout: float = 0.1
+    center: bool = False
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    early_stopping: bool = False
+    validation_fraction: float = 0.2
+    patience: int = 8
+    random_state: int | np.random.RandomState | None = None
+    device: str = "cpu"
+    progress: ProgressChoice = None
 
     def _fit(
         self, sequences: SequenceArray, targets: NDArray[Any], weights: NDArray[Any], strata: Any, groups: Any
@@ -112,7 +93,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
 
     def _network_arguments(self) -> dict[str, Any]:
         if self.network not in NETWORKS:
-            raise UsageError(f"network={self.network!r} is none of {', '.join(NETWORKS)}")
+            raise UsageError(f"network={self.network!r} is not one of {', '.join(NETWORKS)}")
         return {
             "name": self.network, "channels": self.n_features_in_, "hidden": self.hidden, "outputs": self._outputs,
             "dropout": self.dropout, "layers": self.layers,
@@ -176,7 +157,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn i
 
     def to_plain(self) -> dict[str, Any]:
         """Return the settings of the fitted estimator as JSON-able data."""
-        settings = {name: getattr(self, name) for name in _STORED}
+        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_STORED}
         if not isinstance(settings["random_state"], int | None):
             settings["random_state"] = None
         arguments = {name: value for name, value in self._network_arguments().items() if name != "name"}
@@ -232,6 +213,7 @@ def _splitter(strata: Any, groups: Any, fraction: float, seed: int) -> Any:
     return kind(1, test_size=fraction, random_state=seed)
 
 
+@dataclass(eq=False, repr=False)
 class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """A classifier of sequences: a small network over the vectors of each sample, in their order.
 
@@ -267,44 +249,8 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
     ['up']
     """
 
-    def __init__(
-        self,
-        network: NetworkName = "gru",
-        *,
-        hidden: int = 64,
-        layers: int = 1,
-        dropout: float = 0.1,
-        center: bool = False,
-        epochs: int = 30,
-        batch_size: int = 32,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-4,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.2,
-        patience: int = 8,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
-        progress: ProgressChoice = None,
-    ) -> None:
-        super().__init__(
-            network,
-            hidden=hidden,
-            layers=layers,
-            dropout=dropout,
-            center=center,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            random_state=random_state,
-            device=device,
-            progress=progress,
-        )
-        self.class_weight = class_weight
+    _: KW_ONLY
+    class_weight: dict[Any, float] | Literal["balanced"] | None = None
 
     def fit(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None

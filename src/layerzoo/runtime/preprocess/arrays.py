@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from layerzoo.errors import InputError, SampleError
 from layerzoo.media import dataset, text
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.sample import Sample, UnusableError
-from layerzoo.media.samples import Item, Samples
+from layerzoo.media.samples import Item, Samples, with_ids
 from layerzoo.runtime.axes import Enlargement
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.preprocess.base import Prepared, Preprocessor
@@ -70,7 +70,7 @@ class ArrayPreprocessor(Preprocessor):
         first = next(found, None)
         if first is None:
             raise InputError("no samples: the inputs are empty")
-        return Samples(_chained(first, found), [])
+        return Samples(chain([first], found), [])
 
     def rows(self, source: Any, decoder: Decoder = IN_PROCESS) -> Prepared:
         given = self._named(source)
@@ -278,10 +278,7 @@ def is_array(value: Any) -> bool:
 def as_array(value: Any) -> NDArray[Any]:
     """Convert an array, a tensor, a number or a list to an array. Raises: TypeError or ValueError for other values."""
     if dataset.is_tensor(value):
-        import torch
-
-        value = value.detach().cpu()
-        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+        value = dataset.to_numpy(value)
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"a {type(value).__name__} is no array of numbers")
@@ -300,24 +297,14 @@ def _first(item: Any) -> Any:
 
 
 def _items(values: Iterable[Any], ids: Iterable[str] | None) -> Iterator[Item]:
-    names = map(str, count()) if ids is None else map(str, ids)
-    for value in values:
-        name = next(names, None)
-        if name is None:
-            raise InputError("ids= has fewer ids than there are samples: give one for each")
+    for position, (given, value) in enumerate(with_ids(values, ids)):
+        name = str(position) if given is None else given
         if isinstance(value, SampleError):
             yield value
         elif isinstance(value, UnusableError):
             yield SampleError(name, str(value))
         else:
             yield Sample(name, value)
-    if ids is not None and next(names, None) is not None:
-        raise InputError("ids= has more ids than there are samples: give one for each")
-
-
-def _chained(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest
 
 
 __all__ = [

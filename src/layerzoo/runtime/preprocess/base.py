@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import SampleError, UsageError
+from layerzoo.media import dataset
 from layerzoo.media.decoder import IN_PROCESS, Decoder
 from layerzoo.media.samples import Samples, samples
 from layerzoo.runtime.axes import Enlargement
@@ -120,4 +121,4 @@ def is_tensor(source: Any) -> bool:
 
 
 def as_float32(tensor: Any) -> NDArray[np.float32]:
-    return np.asarray(tensor.detach().cpu().float(), dtype=np.float32)
+    return np.asarray(dataset.to_numpy(tensor), dtype=np.float32)
