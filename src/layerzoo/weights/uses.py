@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
 from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
-from layerzoo.spec import FrozenMap, Weights
+from layerzoo.spec import Weights
 from layerzoo.weights import network
 from layerzoo.weights.conventions import file_conventions
 from layerzoo.weights.digests import agrees
@@ -22,7 +22,7 @@ from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, parse_source
-from layerzoo.weights.web import url_of
+from layerzoo.weights.web import Link, link_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,22 @@ class Use:
     """The weights of one declared model."""
 
     model: str
-    source: Source
-    sha256: Mapping[str, str]
-    """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
-    links: Mapping[str, str] = FrozenMap()
-    """The links of files that are not in the folder of the source, by name."""
+    link: Link
+    """The source, and the declared or locked digests."""
     commit: str | None = None
     """Of a repository: its commit, if it is known."""
     files: tuple[RemoteFile, ...] = ()
     """Of a repository: the files of the model at that commit; none if the file list is unknown."""
+
+    @property
+    def source(self) -> Source:
+        """The parsed source."""
+        return self.link.source
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
+        return self.link.stated()
 
     @property
     def digests(self) -> frozenset[str]:
@@ -53,8 +60,7 @@ class Use:
         """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
             return any(
-                (self.links.get(name) or url_of(self.source, name)) == source
-                and (agrees(known, digest) or agrees(digest, known))
+                self.link.url(name) == source and (agrees(known, digest) or agrees(digest, known))
                 for name, known in self.sha256.items()
             )
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
@@ -106,19 +112,15 @@ def _use(
     locked = lock.models.get(model)
     if locked is not None and locked.source != str(source):
         locked = None
-    sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
-    sha256 |= {name: digest.lower() for name, digest in weights.sha256}
-    links = dict(weights.files)
-    if weights.sha256_prefix or weights.lock:
-        sha256.setdefault(PurePosixPath(source.path).name, weights.sha256_prefix or "")
-    if weights.lock:
-        sha256 = dict.fromkeys(links, "") | sha256
+    known = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    known |= {name: digest.lower() for name, digest in weights.sha256}
+    link = link_of(source, weights, known)
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
-    files = tuple(_meant(source, sha256, listing)) if listing else ()
-    return Use(model, source, sha256, links, commit, files)
+    files = tuple(_meant(source, link.stated(), listing)) if listing else ()
+    return Use(model, link, commit, files)
 
 
 def _declared_commit(source: Source) -> str | None:
