@@ -13,7 +13,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
 from layerzoo.spec import Weights
 from layerzoo.weights import network
-from layerzoo.weights.conventions import file_conventions
+from layerzoo.weights.conventions import FileConventions, file_conventions
 from layerzoo.weights.digests import agrees
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
@@ -98,12 +98,18 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
     noted = {(listing.repo, listing.commit): listing for listing in listings}
     repos = {repo for repo, _ in noted}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
-    found = (_use(model, weights, lock, noted, repos) for model, weights in declared.items())
+    conventions = file_conventions()
+    found = (_use(model, weights, lock, noted, repos, conventions) for model, weights in declared.items())
     return [use for use in found if use]
 
 
 def _use(
-    model: str, weights: Weights, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]
+    model: str,
+    weights: Weights,
+    lock: Lock,
+    noted: Mapping[tuple[str, str], Listing],
+    repos: Iterable[str],
+    conventions: FileConventions,
 ) -> Use | None:
     try:
         source = parse_source(weights.source)
@@ -119,7 +125,7 @@ def _use(
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
-    files = tuple(_meant(source, link.stated(), listing)) if listing else ()
+    files = tuple(_meant(source, link.stated(), listing, conventions)) if listing else ()
     return Use(model, link, commit, files)
 
 
@@ -133,15 +139,16 @@ def _seen(source: Source) -> str | None:
     return None
 
 
-def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterator[RemoteFile]:
+def _meant(
+    source: Source, declared: Iterable[str], listing: Listing, conventions: FileConventions
+) -> Iterator[RemoteFile]:
     """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
     network, and what a builder may read next to these."""
     below = source.folder
     inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
     named = source.path.removeprefix(below)
-    checkpoint = named or _checkpoint(inside)
+    checkpoint = named or _checkpoint(inside, conventions)
     folders = () if named else _module_folders(listing, below)
-    conventions = file_conventions()
     companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
     companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
@@ -167,7 +174,7 @@ def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
     return ()
 
 
-def _checkpoint(names: Iterable[str]) -> str | None:
+def _checkpoint(names: Iterable[str], conventions: FileConventions) -> str | None:
     with suppress(WeightsError):  # several could be it, and none can be loaded
-        return checkpoint_of(names, file_conventions())
+        return checkpoint_of(names, conventions)
     return None
