@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from layerzoo.library_messages import (
+    cache_warnings_about,
     is_write_error,
-    mentioning,
     parse_extra_words,
     parse_load_state_dict_error,
     parse_truncated_chunks,
@@ -75,7 +75,7 @@ def test_huggingface_hub_names_the_damaged_folder(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     warnings = scan_cache_dir(tmp_path).warnings
     assert len(warnings) == 2
-    assert len(mentioning(warnings, "models--org--one")) == 1
+    assert len(cache_warnings_about(warnings, "models--org--one")) == 1
 
 
 @pytest.mark.parametrize(("words", "extra"), [(["a", "b"], ["b"]), (["a", "b", "c"], ["b", "c"])])

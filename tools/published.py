@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 from layerzoo.registry import Entry, Environment, Installed, Registry
-from layerzoo.registry.format.compiled import TAGS
 from layerzoo.registry.installed.environment import PUBLISHED, core
+from layerzoo.spec import TAGS
 
 _ROOT = Path(__file__).parents[1]
 _KEYS = ("id", "modality", "builder", "license", "params", "width", "size_px", "rate_hz", "summary", *TAGS)

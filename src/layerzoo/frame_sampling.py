@@ -50,7 +50,7 @@ def parse_strategy(text: str) -> Strategy:
         close = nearest(name, list(STRATEGIES)) if name not in STRATEGIES else []
         hint = f" Nearest: {close[0]}." if close else ""
         raise UsageError(
-            f"sampling={text!r} is no way to sample frames.{hint} Possible: {'; '.join(STRATEGIES.values())}"
+            f"sampling={text!r} is not a sampling of frames.{hint} Possible: {'; '.join(STRATEGIES.values())}"
         )
     number = _number(match["number"])
     seed = None if match["seed"] is None else int(match["seed"])

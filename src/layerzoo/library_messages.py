@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
+    "cache_warnings_about",
     "is_write_error",
-    "mentioning",
     "parse_extra_words",
     "parse_load_state_dict_error",
     "parse_truncated_chunks",
@@ -64,7 +64,7 @@ def parse_truncated_chunks(log: str) -> list[tuple[int, int]]:
     return [(int(declared), int(present)) for declared, present in _CHUNK.findall(log)]
 
 
-def mentioning(warnings: Iterable[Exception], folder: str) -> list[str]:
+def cache_warnings_about(warnings: Iterable[Exception], folder: str) -> list[str]:
     """Return the warnings of ``huggingface_hub.scan_cache_dir`` about one folder of a repository.
 
     A ``CorruptedCacheException`` names the folder in its text only.

@@ -48,6 +48,9 @@ frames, `frame` a sequence of video frames, and `window` the parts of an image t
 the third spatial axis. `object` is the objects that a network finds in an image: their number differs between images,
 and in a batch the rows after the last object of an image are NaN."""
 
+TAGS = ("tasks", "trained_on", "languages")
+"""The fields of a model with several tags."""
+
 
 class Constraints:
     """The range of a number, or of the length of a text, as metadata in ``Annotated`` types.
@@ -512,7 +515,7 @@ class ModelSpec:
         given["metrics"] = FrozenMap(given.get("metrics"))
         given["traced_with"] = FrozenMap(given.get("traced_with"))
         given["layers"] = tuple(layer_from_dict(layer) for layer in given.get("layers", ()))
-        for name in ("aliases", "tasks", "trained_on", "languages"):
+        for name in ("aliases", *TAGS):
             given[name] = tuple(given.get(name, ()))
         if weights := given.get("weights"):
             given["weights"] = Weights(

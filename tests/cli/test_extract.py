@@ -209,7 +209,7 @@ def test_truncated_and_chunked_texts_are_counted(zoo: Zoo, folder: Path) -> None
         (("--out", "f.parquet", "--pool", "pooled="), 2, "there is no pooling ''."),
         (("--out", "f.parquet", "--pool", "head=max"), 2, "a pooling is given for head, and that is not among"),
         (("--out", "f.parquet", "--pool", "cls"), 2, "needs a classification token, and there is none on axes"),
-        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' is no device of torch"),
+        (("--out", "f.parquet", "--device", "toaster"), 2, "device='toaster' is not a torch device"),
         (("--out", "f.parquet", "--overlap", "3"), 2, "overlap=3 is the overlap of chunks: pass chunks=True, too"),
         (("--out", "f.parquet", "--chunks"), 2, "is for text, and starter/efficientnet-lite0 takes vision"),
         (("--out", "f.parquet", "--column", "text"), 2, "chooses texts from a file, and the model takes images"),

@@ -158,7 +158,7 @@ def test_the_command_line_samples_frames(image_model: str, clips: list[Path], zo
 @pytest.mark.parametrize(
     ("preprocess", "message"),
     [
-        ("sampling: ever:2", "no way to sample"),
+        ("sampling: ever:2", "not a sampling of frames"),
         ("clips: 2", "several frames at once"),
         ("start_s: 3, end_s: 2", "is not after"),
     ],

@@ -157,8 +157,8 @@ def test_a_compiled_module_gives_equal_features() -> None:
         ("meta", "device='meta' cannot be used: .*"),
         ("cuda:99", "CUDA is not available on this machine|device='cuda:99': this machine has .*"),
         ("mps", "MPS is not available on this machine"),
-        ("toaster", "device='toaster' is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"),
-        (None, "device='None' is no device of torch.*"),
+        ("toaster", "device='toaster' is not a torch device, such as 'cuda', 'cuda:1' or 'mps'"),
+        (None, "device='None' is not a torch device.*"),
     ],
 )
 def test_an_unavailable_device_is_reported_before_loading(device: str, reason: str) -> None:

@@ -91,7 +91,7 @@ def tensors_of(batch: Batch) -> list[torch.Tensor]:
 def test_wrong_devices_are_named(images: layerzoo.Backbone, photos: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"device=\[\] names no device"):
         layerzoo.load("toy/next-word", device=[])
-    with pytest.raises(UsageError, match="'nowhere' is no device of torch"):
+    with pytest.raises(UsageError, match="'nowhere' is not a torch device"):
         layerzoo.load("toy/next-word", device=["cpu", "nowhere"])
     with pytest.raises(UsageError, match="this backbone is loaded already"):
         layerzoo.extract(images, photos, device=["cpu", "cpu"])

@@ -127,7 +127,7 @@ def test_a_mirror_serves_the_files_of_a_link(web: Hub, template: str) -> None:
 
 def test_a_mirror_without_https_is_refused(web: Hub) -> None:
     said = pull(web, LAYERZOO_WEIGHTS_BASE_URL="http://mirror.example")
-    assert "LAYERZOO_WEIGHTS_BASE_URL=http://mirror.example is no address of a mirror" in said
+    assert "LAYERZOO_WEIGHTS_BASE_URL=http://mirror.example is not the address of a mirror" in said
     assert web.requests == []
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ import trustme
 from safetensors.numpy import save
 from tests.hub import Hub
 
+from layerzoo.cli import main
 from layerzoo.errors import UnsafeWeightsError, WeightsError
 from layerzoo.lock import Lock, LockedFile, LockedModel
+from layerzoo.registry import registry
 from layerzoo.spec import Weights
 from layerzoo.weights import resolve
 
@@ -183,3 +186,28 @@ def test_an_unencrypted_url_is_refused(home: Path) -> None:
 def test_an_invalid_url_is_reported(home: Path, host: str) -> None:
     with pytest.raises(WeightsError, match="is not a source of weights"):
         resolve(Weights(source=f"https://{host}/m.safetensors", sha256=(("m.safetensors", SHA256),)))
+
+
+LINK, SETTINGS = "https://publisher.invalid/model.safetensors", "https://publisher.invalid/other/s.json"
+
+
+@pytest.mark.parametrize("known", [{"sha256_prefix": SHA256[:8]}, {"sha256": (("model.safetensors", SHA256),)}])
+def test_a_further_file_without_a_sha256_is_refused(known: dict[str, Any], home: Path) -> None:
+    with pytest.raises(UnsafeWeightsError, match=rf"^{SETTINGS} needs its sha256 declared.*sha256: \{{s.json: …\}}"):
+        resolve(Weights(source=LINK, files=(("s.json", SETTINGS),), **known), model="mine/web")
+
+
+def test_a_link_that_was_added_after_the_lock_is_not_fetched_before_it_is_locked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model: dict[str, Any] = {"modality": "vision", "builder": "timm", "args": {"name": "test_vit"}}
+    model["weights"] = {"source": LINK, "lock": True, "files": {"s.json": SETTINGS}}
+    Path("registry.yaml").write_text(json.dumps({"layerzoo": 1, "models": {"mine/web": model}}))
+    locked = LockedModel(LINK, None, {"model.safetensors": LockedFile(SHA256, len(WEIGHTS))})
+    Lock(home / "layerzoo.lock").with_models({"mine/web": locked}).write()
+    said = f"{SETTINGS} is a file whose publisher states no sha256, and none is locked"
+    with pytest.raises(UnsafeWeightsError, match=rf"{said}.*Next: zoo lock --update mine/web"):
+        resolve(registry().model("mine/web").weights, model="mine/web")
+    with pytest.raises(SystemExit):
+        main(["pull", "mine/web"])
+    assert said in capsys.readouterr().err.replace("\n", " ")

@@ -75,7 +75,8 @@ def _pulled(spec: ModelSpec, layers: list[str], is_locking: bool) -> tuple[Files
 
             pull(spec, layer=layers, progress=meter)
         extent: Extent = "partial" if layers else "whole"
-        files = resolve(spec.weights, model=spec.id, extent=extent, progress=meter, pins=is_locking)
+        pins = is_locking and spec.id not in Lock.read().models
+        files = resolve(spec.weights, model=spec.id, extent=extent, progress=meter, pins=pins)
     here = sum(
         files.partial[name].here_bytes if name in files.partial else files[name].stat().st_size for name in files
     )

@@ -266,8 +266,9 @@ class Registry:
         Raises: as for :meth:`unsized`.
         """
         check_filters(filters)
-        names: tuple[Literal["task", "trained_on", "language"], ...] = ("task", "trained_on", "language")
-        return {name: number for name in names if (number := self._count_undeclared(filters, name))}
+        from layerzoo.registry.index.search import TAG_FILTERS
+
+        return {name: number for name in TAG_FILTERS if (number := self._count_undeclared(filters, name))}
 
     def _count_undeclared(self, filters: Filters, *names: str) -> int:
         """Count the models that do not declare the value of a filter, by one or two names, and fit all others."""
@@ -346,9 +347,7 @@ class Registry:
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Return the plugins that can be installed: ``package``, ``summary``, ``builders`` and ``hub`` by namespace."""
-        return {
-            name: dict(facts) for source in self._reader.sources for name, facts in source.head["published"].items()
-        }
+        return self._reader.published()
 
     # ------------------------------------------------------------ problems and changes
 

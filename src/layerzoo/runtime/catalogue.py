@@ -28,7 +28,7 @@ from layerzoo.runtime.construct import build_uninitialised, trace_mode
 from layerzoo.runtime.hooks import ModelHooks
 from layerzoo.runtime.resolved import trace_model
 from layerzoo.runtime.trace import signature
-from layerzoo.spec import ModelSpec
+from layerzoo.spec import TAGS, ModelSpec
 from layerzoo.weights import Files
 
 CatalogueRow = dict[str, Any]
@@ -40,7 +40,7 @@ Traced = tuple[CatalogueRow, ...]
 _NOT_LISTED = ("base", "layers", "params", "flops")
 """Keys that a plugin must not set for the models that it lists: a trace provides them."""
 
-_OF_WEIGHTS = ("weights", "tasks", "trained_on", "languages")
+_OF_WEIGHTS = ("weights", *TAGS)
 """Keys that an architecture without weights does not have."""
 _PUBLISHED = "published"
 """Key of a checkpoint whose configuration the plugin does not know, next to the keys of the model: see

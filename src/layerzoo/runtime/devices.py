@@ -43,7 +43,7 @@ def _unusable_device(device: str | torch.device, error: Exception) -> str:
     try:
         asked = torch.device(device)
     except (RuntimeError, TypeError):
-        return f"device={str(device)!r} is no device of torch, such as 'cuda', 'cuda:1' or 'mps'"
+        return f"device={str(device)!r} is not a torch device, such as 'cuda', 'cuda:1' or 'mps'"
     kind = asked.type
     backend = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
     if backend is not None and hasattr(backend, "is_available") and not backend.is_available():

@@ -68,13 +68,18 @@ class FileConventions:
 
 def file_conventions() -> FileConventions:
     """Return what the installed plugins declare. Takes about 1 ms: call it once for a list of names."""
-    return sum((_read(path, changed_ns) for path, changed_ns in _declarations()), FileConventions())
+    return sum((_read(path, changed_ns) for path, changed_ns in declarations(_DECLARATION)), FileConventions())
 
 
-def _declarations() -> Iterator[tuple[Path, int]]:
+def declarations(name: str) -> Iterator[tuple[Path, int]]:
+    """Yield the path of a file of each installed plugin that has it, and the time of its last change in nanoseconds.
+
+    Args:
+        name: of the file, which is next to the registry.yaml of the plugin.
+    """
     for plugin in registry().plugins():
         if plugin.is_usable and plugin.path is not None:
-            path = Path(plugin.path).with_name(_DECLARATION)
+            path = Path(plugin.path).with_name(name)
             try:
                 yield path, path.stat().st_mtime_ns
             except OSError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from layerzoo.errors import UnsafeWeightsError
 from layerzoo.extras import needs
-from layerzoo.library_messages import mentioning
+from layerzoo.library_messages import cache_warnings_about
 from layerzoo.paths import hub_turn_path
 from layerzoo.weights import network
 from layerzoo.weights.cache import locked
@@ -63,7 +63,7 @@ def _scanned(repo: str) -> Any:
         folder = network.snapshot_folder(repo, "-").parents[1]
         if not folder.exists():
             raise FileNotFoundError(folder)
-        reasons = mentioning(found.warnings, folder.name)
+        reasons = cache_warnings_about(found.warnings, folder.name)
         raise OSError(errno.EIO, f"huggingface_hub takes its folder for damaged: {'; '.join(reasons)}", str(folder))
     return replace(found, repos=ours)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from layerzoo.notices import warn
-from layerzoo.registry import registry
+from layerzoo.weights.conventions import declarations
 from layerzoo.weights.files import TENSOR_FILES
 from layerzoo.weights.sources import check_inside
 
@@ -66,7 +66,7 @@ def module_folders(open_file: Callable[[str], Path | None]) -> tuple[str, ...]:
     Raises: UnsafeWeightsError for a folder outside of the model's own.
     """
     found: dict[str, None] = {}
-    for rules in _installed_rules():
+    for rules in (_rules(*declared) for declared in declarations(_DECLARATION)):
         for rule in (rule for rule in rules if not rule.nested):
             for folder in _named(rule, "", open_file):
                 found |= dict.fromkeys([folder, *_nested(rules, folder, open_file, _MAX_DEPTH)][: _MAX_FOLDERS + 1])
@@ -93,21 +93,12 @@ def _named(rule: FolderRule, folder: str, open_file: Callable[[str], Path | None
         yield "/".join(parts) and check_inside("/".join(parts), of=file)
 
 
-def _installed_rules() -> Iterator[tuple[FolderRule, ...]]:
-    """Yield the rules of each installed plugin that declares some."""
-    for plugin in registry().plugins():
-        if plugin.is_usable and plugin.path is not None:
-            path = Path(plugin.path).with_name(_DECLARATION)
-            with contextlib.suppress(OSError):
-                yield _rules(path, path.stat().st_mtime_ns)
-
-
 @lru_cache(maxsize=64)
 def _rules(path: Path, changed_ns: int) -> tuple[FolderRule, ...]:
     try:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))["folders"]
         return tuple(FolderRule(**{**rule, "files": tuple(rule["files"])}) for rule in declared)
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         warn(f"{path} is ignored: it is not a list of [[folders]] with `files`: {error!r}")
         return ()
 

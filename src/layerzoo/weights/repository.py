@@ -23,7 +23,7 @@ from layerzoo.paths import is_commit
 from layerzoo.registry.changes import announce_lock
 from layerzoo.weights import network
 from layerzoo.weights.cache import cache_errors, locked
-from layerzoo.weights.conventions import file_conventions
+from layerzoo.weights.conventions import FileConventions, file_conventions
 from layerzoo.weights.digests import check_sha256, sha256
 from layerzoo.weights.files import INDEX, Files, Origin, checkpoint_of, is_companion
 from layerzoo.weights.limits import check_size, check_total
@@ -236,7 +236,7 @@ class _Taking:
         if self._file:
             return [name for name in self._request.sha256 if name != self._file]
         folders = self._module_folders
-        conventions = file_conventions()
+        conventions = self._conventions
         for name, file in self._remote.items():
             if is_companion(name, 0, conventions, folders):
                 check_size(name, file.size, conventions, of=str(self._request.source))
@@ -244,6 +244,10 @@ class _Taking:
         names.sort()
         check_total([self._remote[name].size for name in names], of=str(self._request.source))
         return names
+
+    @cached_property
+    def _conventions(self) -> FileConventions:
+        return file_conventions()
 
     @cached_property
     def _module_folders(self) -> tuple[str, ...]:
@@ -256,7 +260,7 @@ class _Taking:
         return list(module_weights(self._remote, self._module_folders))
 
     def _checkpoint(self) -> str | None:
-        return self._file or checkpoint_of(self._remote, file_conventions())
+        return self._file or checkpoint_of(self._remote, self._conventions)
 
     def _parts_of(self, checkpoint: str | None, paths: dict[str, Path]) -> list[str]:
         """Return the files with the tensors of a checkpoint: itself, or those that its index names."""
@@ -330,7 +334,7 @@ class _Taking:
         """Return the entry of a file in the file list. Raises: MissingOnServerError, which names the existing files."""
         check_inside(name, of=str(self._request.source))
         if name in self._remote:
-            check_size(name, self._remote[name].size, file_conventions(), of=str(self._request.source))
+            check_size(name, self._remote[name].size, self._conventions, of=str(self._request.source))
             return self._remote[name]
         there = ", ".join(sorted(self._remote)[:20]) or "nothing"
         message = f"{self._request.source} has no file {name!r} at {self._origin.revision}. It has: {there}"

@@ -78,8 +78,7 @@ def _declared(weights: Weights, request: _Resolution) -> Files:
             return repository.take(repository.Request(source, sha256, model, extent, progress))
         if source.scheme == "https":
             known = {**_locked_sha256(model), **sha256}
-            prefix = "" if weights.lock else weights.sha256_prefix
-            return _from_web(web.Link(source, known, prefix, dict(weights.files)), request)
+            return _from_web(web.link_of(source, weights, known), request)
     except OfflineError as error:
         if model is None:
             raise
@@ -110,11 +109,13 @@ def _from_web(link: web.Link, request: _Resolution) -> Files:
     """
     if request.extent == "nothing":
         return Files()
-    if link.prefix == "" and link.name not in link.sha256 and not request.pins:
+    unlocked = [name for name in (link.name, *link.others) if name not in link.sha256]
+    if link.lock and not request.pins and unlocked:
+        command = "lock --update" if link.sha256 else "pull"  # pull leaves the entry of a locked model as it is
         raise UnsafeWeightsError(
-            f"{link.source} is a file whose publisher states no sha256, and none is locked, so that another file in "
-            f"its place would not be noticed. Next: zoo pull {request.model or 'MODEL'}, which writes the sha256 of "
-            f"what it downloads to {LOCK_NAME}"
+            f"{link.url(unlocked[0])} is a file whose publisher states no sha256, and none is locked, so that another "
+            f"file in its place would not be noticed. Next: zoo {command} {request.model or 'MODEL'}, which writes the "
+            f"sha256 of what it downloads to {LOCK_NAME}"
         )
     return web.take(link, model=request.model, is_partial=request.extent == "partial", progress=request.progress)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from layerzoo.errors import MissingLibraryError, WeightsError
 from layerzoo.lock import Lock
 from layerzoo.paths import is_commit
 from layerzoo.registry import Registry
-from layerzoo.spec import FrozenMap, Weights
+from layerzoo.spec import Weights
 from layerzoo.weights import network
-from layerzoo.weights.conventions import file_conventions
+from layerzoo.weights.conventions import FileConventions, file_conventions
 from layerzoo.weights.digests import agrees
 from layerzoo.weights.files import INDEX, checkpoint_of, is_companion
 from layerzoo.weights.listings import seen_commit
@@ -22,7 +22,7 @@ from layerzoo.weights.network import Listing, RemoteFile
 from layerzoo.weights.repository import DEFAULT_REVISION
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, parse_source
-from layerzoo.weights.web import url_of
+from layerzoo.weights.web import Link, link_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,22 @@ class Use:
     """The weights of one declared model."""
 
     model: str
-    source: Source
-    sha256: Mapping[str, str]
-    """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
-    links: Mapping[str, str] = FrozenMap()
-    """The links of files that are not in the folder of the source, by name."""
+    link: Link
+    """The source, and the declared or locked digests."""
     commit: str | None = None
     """Of a repository: its commit, if it is known."""
     files: tuple[RemoteFile, ...] = ()
     """Of a repository: the files of the model at that commit; none if the file list is unknown."""
+
+    @property
+    def source(self) -> Source:
+        """The parsed source."""
+        return self.link.source
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """The declared or locked digests, in hex, by file name; of a file at a link, perhaps the first digits only."""
+        return self.link.stated()
 
     @property
     def digests(self) -> frozenset[str]:
@@ -53,8 +60,7 @@ class Use:
         """Return whether a download can be one of the files. Without a file list, any may be."""
         if self.source.scheme == "https":
             return any(
-                (self.links.get(name) or url_of(self.source, name)) == source
-                and (agrees(known, digest) or agrees(digest, known))
+                self.link.url(name) == source and (agrees(known, digest) or agrees(digest, known))
                 for name, known in self.sha256.items()
             )
         if self.source.scheme != "hf" or not source.startswith(f"hf://{self.source.owner}/"):
@@ -92,12 +98,18 @@ def uses(zoo: Registry, lock: Lock, listings: Iterable[Listing]) -> list[Use]:
     noted = {(listing.repo, listing.commit): listing for listing in listings}
     repos = {repo for repo, _ in noted}
     declared = {spec.id: spec.weights for spec in zoo.found() if spec.weights} | zoo.weights()
-    found = (_use(model, weights, lock, noted, repos) for model, weights in declared.items())
+    conventions = file_conventions()
+    found = (_use(model, weights, lock, noted, repos, conventions) for model, weights in declared.items())
     return [use for use in found if use]
 
 
 def _use(
-    model: str, weights: Weights, lock: Lock, noted: Mapping[tuple[str, str], Listing], repos: Iterable[str]
+    model: str,
+    weights: Weights,
+    lock: Lock,
+    noted: Mapping[tuple[str, str], Listing],
+    repos: Iterable[str],
+    conventions: FileConventions,
 ) -> Use | None:
     try:
         source = parse_source(weights.source)
@@ -106,19 +118,15 @@ def _use(
     locked = lock.models.get(model)
     if locked is not None and locked.source != str(source):
         locked = None
-    sha256 = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
-    sha256 |= {name: digest.lower() for name, digest in weights.sha256}
-    links = dict(weights.files)
-    if weights.sha256_prefix or weights.lock:
-        sha256.setdefault(PurePosixPath(source.path).name, weights.sha256_prefix or "")
-    if weights.lock:
-        sha256 = dict.fromkeys(links, "") | sha256
+    known = {name: each.sha256 for name, each in locked.files.items()} if locked else {}
+    known |= {name: digest.lower() for name, digest in weights.sha256}
+    link = link_of(source, weights, known)
     commit = locked.revision if locked else None
     if source.scheme == "hf" and source.owner in repos:
         commit = _declared_commit(source) or commit or _seen(source)
     listing = noted.get((source.owner, commit or ""))
-    files = tuple(_meant(source, sha256, listing)) if listing else ()
-    return Use(model, source, sha256, links, commit, files)
+    files = tuple(_meant(source, link.stated(), listing, conventions)) if listing else ()
+    return Use(model, link, commit, files)
 
 
 def _declared_commit(source: Source) -> str | None:
@@ -131,15 +139,16 @@ def _seen(source: Source) -> str | None:
     return None
 
 
-def _meant(source: Source, declared: Iterable[str], listing: Listing) -> Iterator[RemoteFile]:
+def _meant(
+    source: Source, declared: Iterable[str], listing: Listing, conventions: FileConventions
+) -> Iterator[RemoteFile]:
     """Yield the files of a repository that a source means: a checkpoint, its shards, the modules that run after the
     network, and what a builder may read next to these."""
     below = source.folder
     inside = {file.name.removeprefix(below): file for file in listing.files if file.name.startswith(below)}
     named = source.path.removeprefix(below)
-    checkpoint = named or _checkpoint(inside)
+    checkpoint = named or _checkpoint(inside, conventions)
     folders = () if named else _module_folders(listing, below)
-    conventions = file_conventions()
     companions = {name for name, each in inside.items() if is_companion(name, each.size, conventions, folders)}
     companions = set(declared) if named else {*companions, *module_weights(inside, folders)}
     in_shards = checkpoint is not None and checkpoint.endswith(INDEX)
@@ -165,7 +174,7 @@ def _module_folders(listing: Listing, below: str) -> tuple[str, ...]:
     return ()
 
 
-def _checkpoint(names: Iterable[str]) -> str | None:
+def _checkpoint(names: Iterable[str], conventions: FileConventions) -> str | None:
     with suppress(WeightsError):  # several could be it, and none can be loaded
-        return checkpoint_of(names, file_conventions())
+        return checkpoint_of(names, conventions)
     return None

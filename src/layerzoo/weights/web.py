@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from layerzoo.errors import DigestError, UnsafeWeightsError, UsageError
-from layerzoo.spec import FrozenMap
+from layerzoo.spec import FrozenMap, Weights
 from layerzoo.weights import network
 from layerzoo.weights.digests import SHA256_DIGITS, agrees
 from layerzoo.weights.digests import sha256 as sha256_of
@@ -31,14 +31,16 @@ class Link:
 
     source: the link of the checkpoint.
     sha256: declared or locked digests by file name.
-    prefix: the declared first digits of the sha256 of the checkpoint; empty if its publisher states none.
+    prefix: the declared first digits of the sha256 of the checkpoint; empty if none are declared.
     others: the links of files that are not in the folder of the checkpoint, by file name.
+    lock: whether the publisher states no digest, so that only the lock has the sha256 of each file.
     """
 
     source: Source
     sha256: Mapping[str, str]
-    prefix: str | None = None
+    prefix: str = ""
     others: Mapping[str, str] = FrozenMap()
+    lock: bool = False
 
     @property
     def name(self) -> str:
@@ -46,20 +48,34 @@ class Link:
         return PurePosixPath(self.source.path).name
 
     def stated(self) -> dict[str, str]:
-        """Return the known digits of the sha256 of each file, by name."""
-        if self.prefix is None:
-            return dict(self.sha256)
-        return {**dict.fromkeys(self.others, ""), self.name: self.prefix, **self.sha256}
+        """Return the known digits of the sha256 of each file, by name; empty if it will be locked."""
+        return {**self._declared(), **self.sha256}
 
-    def place(self, name: str) -> str:
+    def cache_digest(self, name: str) -> str:
         """Return the digits by which a file is found in the cache. Locking its digest does not change them."""
-        if self.prefix is not None and name == self.name:
-            return self.prefix
-        return "" if self.prefix == "" and name in self.others else self.sha256[name]
+        declared = self._declared()
+        return declared[name] if name in declared else self.sha256[name]
+
+    def _declared(self) -> dict[str, str]:
+        if self.lock:
+            return dict.fromkeys((*self.others, self.name), "")
+        return {self.name: self.prefix} if self.prefix else {}
 
     def url(self, name: str) -> str:
         """Return the link of a file."""
         return self.others.get(name) or url_of(self.source, name)
+
+
+def link_of(source: Source, weights: Weights, known: Mapping[str, str]) -> Link:
+    """Return the files that a declaration of weights at a link means.
+
+    Args:
+        source: the parsed source of the weights.
+        weights: the declaration.
+        known: declared or locked digests by file name.
+    """
+    prefix = "" if weights.lock else weights.sha256_prefix or ""
+    return Link(source, known, prefix, dict(weights.files), weights.lock)
 
 
 def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgress | None) -> Files:
@@ -73,11 +89,12 @@ def take(link: Link, *, model: str | None, is_partial: bool, progress: FileProgr
     Raises: UnsafeWeightsError without a sha256, UnavailableError of the kind that fits, DigestError.
     """
     main, sha256 = link.name, link.stated()
-    if main not in sha256:
-        raise UnsafeWeightsError(
-            f"{link.source} needs its sha256 declared, so that another file is noticed: "
-            "weights: {source: …, sha256: …}"
-        )
+    for name in (main, *link.others):
+        if name not in sha256:
+            raise UnsafeWeightsError(
+                f"{link.url(name)} needs its sha256 declared, so that another file is noticed: "
+                f"weights: {{source: …, sha256: {'…' if name == main else f'{{{name}: …}}'}}}"
+            )
     parts = {name: _part(link, name, of_file(progress, name)) for name in sha256}
     partial = {
         name: part
@@ -132,11 +149,11 @@ def url_of(source: Source, name: str) -> str:
 
 
 def _part(link: Link, name: str, progress: Progress | None) -> PartialFile:
-    url, place = link.url(name), link.place(name)
+    url, digest = link.url(name), link.cache_digest(name)
     endpoint = network.web_endpoint(url, mirrored(url))
-    size = known_size(url, place)
+    size = known_size(url, digest)
     size = network.size_of(endpoint) if size is None else size
-    return PartialFile(About(url, PurePosixPath(name).name, size, place), endpoint, progress)
+    return PartialFile(About(url, PurePosixPath(name).name, size, digest), endpoint, progress)
 
 
 def mirrored(url: str) -> str:
@@ -149,8 +166,8 @@ def mirrored(url: str) -> str:
         return url
     if not base.startswith("https://"):
         raise UsageError(
-            f"{MIRROR}={base} is no address of a mirror. Possible: https://HOST/FOLDER, to which the path of a link is "
-            "appended, or an address with {host} and {path} in it"
+            f"{MIRROR}={base} is not the address of a mirror. Possible: https://HOST/FOLDER, to which the path of a "
+            "link is appended, or an address with {host} and {path} in it"
         )
     host, _, path = url.removeprefix("https://").partition("/")
     template = base if "{path}" in base else f"{base.rstrip('/')}/{{path}}"

@@ -27,6 +27,7 @@ from layerzoo.registry.format.mistakes import ID_FORM, Mistake, shorten, show
 from layerzoo.registry.format.schema import FORMAT, check_catalogue_head, check_model, pydantic_alone
 from layerzoo.registry.format.source import RegistrySource, full_id, with_full_base
 from layerzoo.small_files import open_regular
+from layerzoo.spec import TAGS
 
 with pydantic_alone():
     from layerzoo.registry.format.forms import is_id
@@ -41,9 +42,7 @@ _FIRST_KEYS = (
     "aliases",
     "summary",
     "license",
-    "tasks",
-    "trained_on",
-    "languages",
+    *TAGS,
     "args",
     "params",
     "flops",

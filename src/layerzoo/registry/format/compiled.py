@@ -11,7 +11,7 @@ from layerzoo.layers import select
 from layerzoo.pooling import TemporalChoice, parse_temporal_pool, width
 from layerzoo.registry.format.diagnostics import Code, Diagnostic, Position
 from layerzoo.registry.format.source import RegistrySource
-from layerzoo.spec import Default, Layer, layer_from_dict
+from layerzoo.spec import TAGS, Default, Layer, layer_from_dict
 
 _UNSAID = Default()
 
@@ -35,10 +35,6 @@ class Facets:
     languages: tuple[str, ...] = ()
     has_weights: bool = True
     """False only for an architecture without a checkpoint, which ranks below models with one."""
-
-
-TAGS = ("tasks", "trained_on", "languages")
-"""The facets with several values."""
 
 
 def facets_of(plain: Mapping[str, Any]) -> Facets:

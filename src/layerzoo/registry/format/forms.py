@@ -449,6 +449,8 @@ class WeightsForm(Form):
         for name, link in (self.files or {}).items():
             if "/" in name or not _SOURCES["https"].fullmatch(link):
                 raise ValueError(f"files: '{shorten(name)}: {shorten(link)}' is not FILE: https://HOST/PATH")
+            if not self.lock and name not in (self.sha256 or {}):
+                raise ValueError(f"files: {shorten(name)} needs a sha256, or lock: true")
         if scheme in {"https", "package"} and not self.sha256 and not self.sha256_prefix and not self.lock:
             message = f"weights from {scheme}:// need a sha256: write weights: {{source: …, sha256: …}}"
             raise MissingKeyError(message, "sha256")

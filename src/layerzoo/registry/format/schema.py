@@ -17,10 +17,9 @@ from pydantic import ValidationError
 from layerzoo.environment import environment
 from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import expand, parse_address, select
-from layerzoo.registry.format.compiled import TAGS
 from layerzoo.registry.format.document import Loc
 from layerzoo.registry.format.mistakes import Mistake, explain, shorten, show
-from layerzoo.spec import KINDS, PREPROCESS_CLASSES, Layer
+from layerzoo.spec import KINDS, PREPROCESS_CLASSES, TAGS, Layer
 
 _SWITCH = "PYDANTIC_DISABLE_PLUGINS"
 

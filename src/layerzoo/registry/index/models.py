@@ -11,7 +11,7 @@ from layerzoo.registry.format.source import RegistrySource
 from layerzoo.registry.index.reader import MAX_ALIASES
 from layerzoo.registry.index.visibility import Declaration
 from layerzoo.registry.installed.plugin import USER_NAMESPACE
-from layerzoo.spec import KINDS, MissingFieldsError, ModelSpec
+from layerzoo.spec import KINDS, TAGS, MissingFieldsError, ModelSpec
 
 if TYPE_CHECKING:
     from layerzoo.registry.index.frame_models import FrameModel, FrameModels
@@ -222,9 +222,7 @@ def _built(plain: dict[str, Any]) -> ModelSpec:
         raise RegistryError(f"{both} do not fit together: {error}") from None
 
 
-_TAKEN_WHOLE = (
-    *("builder", "weights", "layers", "license", "tasks", "trained_on", "languages", "params", "flops", "unusable"),
-)
+_TAKEN_WHOLE = ("builder", "weights", "layers", "license", *TAGS, "params", "flops", "unusable")
 _TAKEN_BY_KEY = ("args", "default")
 _PROCESSOR = ("processor", "backend", "settings", "variable_size", "refused")
 """The keys of an image preprocess that select a processor of a library."""

@@ -37,19 +37,18 @@ class Manifests:
 
     def catalogue(self, plugin: PluginManifest) -> str | None:
         """Return the path of the catalogue that a plugin's registry file names; None if it names none."""
-        return next(
-            (source.head["catalogue"] for source in self._reader.sources if source.source.path == plugin.path), None
-        )
+        return self._head(plugin, "catalogue")
 
     def hub(self, plugin: PluginManifest) -> str | None:
         """Return the builder of a plugin for repositories of the hub; None if it has none."""
-        return next((source.head["hub"] for source in self._reader.sources if source.source.path == plugin.path), None)
+        return self._head(plugin, "hub")
 
     def frames(self, plugin: PluginManifest) -> str | None:
         """Return the builder of a plugin for image models over the frames of a video; None if it has none."""
-        return next(
-            (source.head["frames"] for source in self._reader.sources if source.source.path == plugin.path), None
-        )
+        return self._head(plugin, "frames")
+
+    def _head(self, plugin: PluginManifest, key: str) -> str | None:
+        return next((each.head[key] for each in self._reader.sources if each.source.path == plugin.path), None)
 
     def of(self, installed: Installed) -> PluginManifest:
         """Return the manifest of one entry point."""

@@ -78,10 +78,7 @@ def similar(text: str) -> str | None:
 
 
 _STOP_WORDS = frozenset(
-    (
-        *("a", "an", "and", "for", "from", "in", "model", "models", "network", "networks", "of", "on"),
-        *("pretrained", "the", "to", "trained", "with"),
-    )
+    "a an and for from in model models network networks of on pretrained the to trained with".split()  # noqa: SIM905 - readable
 )
 """Words that say nothing about a model. They are not searched, unless a text has no others."""
 

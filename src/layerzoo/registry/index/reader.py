@@ -82,6 +82,10 @@ class IndexReader:
         """The visible files, the nearest first."""
         return list(self._visibility.sources.values())
 
+    def published(self) -> dict[str, dict[str, Any]]:
+        """Return ``package``, ``summary``, ``builders`` and ``hub`` of published plugins, by namespace."""
+        return {name: dict(facts) for source in self.sources for name, facts in source.head["published"].items()}
+
     def ask(self, question: Callable[[], AnswerT]) -> AnswerT:
         """Return the answer to a question of several queries, all of them to the same state of the index.
 

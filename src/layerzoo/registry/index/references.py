@@ -141,7 +141,7 @@ class References:
                 yield _diagnostic(source, files.entry(source, "disable", entry), message, nearest=tuple(close))
 
     def _defaults(self, files: _Positions) -> Iterator[Diagnostic]:
-        published = self._unknown.published()
+        published = self._reader.published()
         installed = {plugin.namespace for plugin in self._reader.environment.installed if plugin.state == "ok"}
         for source in self._reader.sources:
             for modality, model in source.head["defaults"].items():

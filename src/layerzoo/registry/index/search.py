@@ -84,16 +84,14 @@ _CONDITIONS: dict[Any, str] = {
     "max_width": "f.width <= ?",
 }
 """The SQL condition of each filter with one value."""
+TAG_FILTERS: dict[Any, str] = {"task": "tasks", "trained_on": "trained_on", "language": "languages"}
+"""The column of each filter by one of several values, which are :data:`layerzoo.spec.TAGS`. A list does not import that
+module."""
 UNDECLARED: dict[str, str] = {
     "min_params": "f.params IS NULL",
-    "max_params": "f.params IS NULL",
-    "task": "f.tasks IS NULL",
-    "trained_on": "f.trained_on IS NULL",
-    "language": "f.languages IS NULL",
+    **{name: f"f.{column} IS NULL" for name, column in TAG_FILTERS.items()},
 }
 """The SQL condition that a model does not declare the value of a filter."""
-_TAGS: dict[Any, str] = {"task": "tasks", "trained_on": "trained_on", "language": "languages"}
-"""The column of each filter by one of several values."""
 
 
 class Selection:
@@ -161,7 +159,7 @@ class Selection:
         tables, condition, values = self._question(match(self._text))
         sql = f"SELECT DISTINCT f.{facet} FROM {tables} WHERE {condition} AND f.{facet} IS NOT NULL"
         found = {text for (text,) in self._database.rows(sql, values)}
-        return sorted({value for text in found for value in text.split()} if facet in _TAGS.values() else found)
+        return sorted({value for text in found for value in text.split()} if facet in TAG_FILTERS.values() else found)
 
     def _column(self, column: str, sort: str | None, limit: int | None) -> list[Any]:
         if sort is None and (tiers := matches(self._text)):
@@ -326,7 +324,7 @@ def _conditions(visibility: Visibility, filters: Filters, views: Sequence[int]) 
         values += [size_px, size_px] if isinstance(size_px, int) else size_px
     if (plugin := filters.get("plugin")) is not None:
         conditions.append(any_of(f"{namespace}/*" for namespace in visibility.namespaces_of(plugin)))
-    for name, column in _TAGS.items():
+    for name, column in TAG_FILTERS.items():
         if (wanted := filters.get(name)) is not None:
             conditions.append(f"instr(' ' || f.{column} || ' ', ?) > 0")
             values.append(f" {_tag(name, str(wanted))} ")

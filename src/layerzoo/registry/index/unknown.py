@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
 
 from layerzoo.errors import (
     LayerzooError,
@@ -77,7 +76,7 @@ class Unknown:
             return UnknownModelError(message, asked=asked)
         if manifest is None and not self._reader.environment.has_plugins and namespace != USER_NAMESPACE:
             return UnknownModelError(f"{asked} is not available, because {_LEFT_OUT}", asked=asked)
-        if manifest is None and namespace in self.published():
+        if manifest is None and namespace in self._reader.published():
             return self._not_installed(asked, namespace)
         close = self.nearest(asked)
         if self._repositories.named(asked):
@@ -102,7 +101,7 @@ class Unknown:
         if entry := self._reader.ask(lambda: self._reader.selection(_PUBLISHED).entry(meant)):
             message = f"{asked} is not installed. It is a model for {entry.modality}: {entry.summary}\nNext: {install}"
             return NotInstalledError(message, asked=asked, install=install)
-        if not known or (self.published()[namespace].get("hub") and is_repository(asked)):
+        if not known or (self._reader.published()[namespace].get("hub") and is_repository(asked)):
             message = f"{asked} is not available, because its plugin is not installed: {install}"
             return NotInstalledError(message, asked=asked, install=install)
         close = nearest(asked, known)
@@ -116,7 +115,7 @@ class Unknown:
         """Return the error for a plugin: not installed, or misspelt."""
         if not self._reader.environment.has_plugins:
             return NotFoundError(f"the plugin '{asked}' is not available, because {_LEFT_OUT}", asked=asked)
-        if asked in self.published():
+        if asked in self._reader.published():
             return NotFoundError(f"the plugin '{asked}' is not installed: {self._installation(asked)}", asked=asked)
         names = list(dict.fromkeys(plugin.namespace for plugin in self._reader.environment.installed))
         close = nearest(asked, names)
@@ -127,7 +126,7 @@ class Unknown:
         """Return the error for a builder: of a plugin that is not installed or cannot be used, or misspelt."""
         if not self._reader.environment.has_plugins:
             return PluginError(f"the builder '{asked}' is not available, because {_LEFT_OUT}", plugin=asked)
-        for namespace, facts in self.published().items():
+        for namespace, facts in self._reader.published().items():
             if asked in facts.get("builders", ()):
                 return self._builder_of(asked, namespace)
         # The builders of an unusable plugin are unknown; most plugins have a builder of the same name.
@@ -136,12 +135,6 @@ class Unknown:
         names = self._manifests.builders()
         message = f"there is no builder '{asked}'. {nearest_hint(nearest(asked, names))}Installed: {', '.join(names)}"
         return PluginError(message, plugin=asked)
-
-    def published(self) -> dict[str, dict[str, Any]]:
-        """Return ``package``, ``summary``, ``builders`` and ``hub`` of published plugins, by namespace."""
-        return {
-            name: dict(facts) for source in self._reader.sources for name, facts in source.head["published"].items()
-        }
 
     def _builder_of(self, builder: str, namespace: str) -> PluginError:
         manifest = self._manifests.named(namespace)
@@ -155,7 +148,7 @@ class Unknown:
         return _unusable(message, manifest)
 
     def _installation(self, namespace: str) -> str:
-        return f"pip install {self.published()[namespace]['package']}"
+        return f"pip install {self._reader.published()[namespace]['package']}"
 
     def _published_ids(self) -> list[str]:
         return self._reader.ask(lambda: self._reader.selection(_PUBLISHED).ids())

@@ -281,7 +281,7 @@ def as_array(value: Any) -> NDArray[Any]:
         value = dataset.to_numpy(value)
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"a {type(value).__name__} is no array of numbers")
+        raise TypeError(f"a {type(value).__name__} is not an array of numbers")
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" and array.dtype.itemsize < 8 else array
