@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import layerzoo
 from layerzoo.errors import OutputError, UsageError, WeightsError
+from layerzoo.runtime import changes
 
 TEXTS = ["a fine film", "not so bad"]
 
@@ -99,3 +100,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file cannot be written"):
         layerzoo.load("toy/next-word").save(tmp_path / "file")
+
+
+def test_tensors_are_hashed_only_when_the_module_is_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[object] = []
+    original = changes.fingerprints
+    monkeypatch.setattr(changes, "fingerprints", lambda network: hashed.append(network) or original(network))
+    backbone = layerzoo.load("toy/next-word")
+    assert layerzoo.extract(backbone, ["the cat"]).provenance["weights"]["changed"] is None
+    assert not hashed
+    next(backbone.module.parameters()).data.add_(1)
+    assert layerzoo.extract(backbone, ["the cat"]).provenance["weights"]["changed"]["tensors"] == 1
+    assert hashed

@@ -179,6 +179,14 @@ class Registry:
         model = None if self._specs.find(id) is not None else self._frame_models.named(id)
         return None if model is None else self._specs.over_frames(model, base)
 
+    def frames_id(self, id: str) -> str | None:
+        """Return the id of an image model as a video model; None if no installed plugin offers it.
+
+        Args:
+            id: of the image model.
+        """
+        return self._frame_models.id_for(id)
+
     def models(
         self,
         pattern: str | None = None,

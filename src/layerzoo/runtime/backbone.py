@@ -18,7 +18,7 @@ from torch import nn
 from layerzoo.errors import CutError, UsageError
 from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.batch import Batch
-from layerzoo.runtime.changes import Fingerprint, describe_changes
+from layerzoo.runtime.changes import TensorChanges
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
@@ -46,11 +46,6 @@ class Backbone:
 
     spec: ModelSpec
     """The declaration, completed by the library and by a trace."""
-    module: CutNetwork
-    """An ordinary, trainable ``torch.nn.Module``. Called with a batch, it returns a dict of layer name → raw activation
-    (for its axes, see :attr:`layers`). Modules past the cut are stubs that raise. In a lower precision than float32,
-    its weights have that precision, too: to train in mixed precision, load in float32 and use ``torch.autocast``. In
-    the precision ``library``, it computes in ``provenance["dtype"]`` without autocast."""
     preprocess: Preprocessor
     """Turns inputs into a batch for ``module``. It can be used alone."""
     pools: Mapping[str, str]
@@ -59,11 +54,28 @@ class Backbone:
     precision: Precision
     _loaded: Mapping[str, Any] = field(repr=False)
     """The provenance of the network as it was loaded."""
-    _fingerprints: Mapping[str, Fingerprint] = field(repr=False)
-    """Those of the tensors as they were loaded."""
+    _network: CutNetwork = field(repr=False)
+    _changes: TensorChanges = field(repr=False)
+    """Of the tensors, since the network was loaded."""
     _resolved: ResolvedModel = field(repr=False)
     _others: tuple[torch.device, ...] = ()
     """The further devices on which :func:`extract` runs replicas of the network."""
+
+    @property
+    def module(self) -> CutNetwork:
+        """An ordinary, trainable ``torch.nn.Module``. Called with a batch, it returns a dict of layer name → raw
+        activation (for its axes, see :attr:`layers`).
+
+        Modules past the cut are stubs that raise. In a lower precision than float32, its weights have that precision,
+        too: to train in mixed precision, load in float32 and use ``torch.autocast``. In the precision ``library``, it
+        computes in ``provenance["dtype"]`` without autocast.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> list(backbone.module(backbone.preprocess(["the cat"])))
+        ['block.0']
+        """
+        self._changes.watch()
+        return self._network
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
@@ -84,7 +96,7 @@ class Backbone:
         >>> layerzoo.load("toy/next-word").provenance["weights"]["changed"] is None
         True
         """
-        changed = describe_changes(self.module.network, self._fingerprints)
+        changed = self._changes.describe()
         return {**self._loaded, "weights": {**self._loaded["weights"], "changed": changed}}
 
     @property
@@ -94,7 +106,7 @@ class Backbone:
         >>> [layer.name for layer in layerzoo.load("toy/next-word").cut.layers]
         ['block.0']
         """
-        return self.module.cut
+        return self._network.cut
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -127,7 +139,7 @@ class Backbone:
         """
         from layerzoo.runtime.saving import save
 
-        return save(self.module, self._resolved, self.pools, Path(path))
+        return save(self._network, self._resolved, self.pools, Path(path))
 
     def export(self, path: str | os.PathLike[str], to: ExportFormat | None = None) -> Exported:
         """Write the network up to the cut into a file for programs without layerzoo.
@@ -163,7 +175,7 @@ class Backbone:
         torch.Size([2, 3, 3])
         """
         with self._running(), self._drawing():
-            found: dict[str, torch.Tensor] = self.module(self._placed(batch))
+            found: dict[str, torch.Tensor] = self._network(self._placed(batch))
         return found
 
     def pool_rows(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
@@ -202,7 +214,7 @@ class Backbone:
                 return pool_batch(activation, batch, layer, pools[layer.name])
 
         with self._running(), self._drawing():
-            found = self.module.read(placed, read)
+            found = self._network.read(placed, read)
         self.__dict__["_has_run"] = True
         return {
             layer.name: list(
@@ -289,7 +301,7 @@ class Backbone:
 
         Raises: UsageError when the network is in a state in which its features would silently be wrong.
         """
-        modules = list(self.module.modules())
+        modules = list(self._network.modules())
         if any(module.training for module in modules):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
@@ -349,6 +361,11 @@ def to_memory_format(network: nn.Module, layout: torch.memory_format) -> nn.Modu
 def with_preprocess(backbone: Backbone, preprocess: Preprocessor) -> Backbone:
     """Return the same network with another preprocessing of the same modality."""
     return replace(backbone, preprocess=preprocess)
+
+
+def network_of(backbone: Backbone) -> CutNetwork:
+    """Return :attr:`Backbone.module` for use within the runtime, which changes none of its tensors."""
+    return backbone._network
 
 
 def resolved_model(backbone: Backbone) -> ResolvedModel:

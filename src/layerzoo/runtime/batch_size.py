@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from layerzoo.errors import UsageError
 from layerzoo.media.limits import limits
 from layerzoo.runtime.axes import Enlargement
-from layerzoo.runtime.backbone import Backbone
+from layerzoo.runtime.backbone import Backbone, network_of
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.batching import BATCHES, BatchLimit
 
@@ -169,7 +169,7 @@ class _LiveTensors(TorchDispatchMode):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        module = backbone.module
+        module = network_of(backbone)
         self._own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak: int = 0

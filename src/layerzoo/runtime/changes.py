@@ -16,6 +16,27 @@ Fingerprint = tuple[int, tuple[int, ...], str]
 """A hash of the values, the shape and the dtype."""
 
 
+class TensorChanges:
+    """Finds the tensors of a network that changed after it was loaded.
+
+    They are hashed when the network is first given away, because nobody can have changed them before. A network that
+    only extracts features is never hashed.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._loaded: dict[str, Fingerprint] | None = None
+
+    def watch(self) -> None:
+        """Remember the present tensors as those that were loaded, unless that has happened before."""
+        if self._loaded is None:
+            self._loaded = fingerprints(self._network)
+
+    def describe(self) -> dict[str, Any] | None:
+        """See :func:`describe_changes`."""
+        return None if self._loaded is None else describe_changes(self._network, self._loaded)
+
+
 def fingerprints(network: nn.Module) -> dict[str, Fingerprint]:
     """Return a fingerprint of each parameter and buffer in a state dict, by its name.
 

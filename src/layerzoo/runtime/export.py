@@ -20,7 +20,7 @@ from torch.export import Dim, ExportedProgram
 from layerzoo.errors import ExportError, OutputError, UsageError
 from layerzoo.extras import needs
 from layerzoo.plugins.failure import summary
-from layerzoo.runtime.backbone import Backbone
+from layerzoo.runtime.backbone import Backbone, network_of
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.preprocess import AudioPreprocessor
 from layerzoo.runtime.variation import example_batches
@@ -109,7 +109,7 @@ def _exported(backbone: Backbone, example: Batch) -> tuple[ExportedProgram, Vary
         try:
             with _quiet():
                 program = torch.export.export(
-                    backbone.module, (_argument(example),), dynamic_shapes=(_dynamic(example, varying),)
+                    network_of(backbone), (_argument(example),), dynamic_shapes=(_dynamic(example, varying),)
                 )
         except Exception as error:  # noqa: BLE001 - torch raises many kinds of errors for code that it cannot follow
             failures.append(error)
@@ -213,7 +213,7 @@ def _write_onnx(program: ExportedProgram, backbone: Backbone, example: Batch, pa
             model=backbone.spec.id,
         ) from error
     assert written is not None
-    size = sum(tensor.numel() * tensor.element_size() for tensor in backbone.module.state_dict().values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network_of(backbone).state_dict().values())
     written.save(path, external_data=size > _LARGEST_IN_ONE_FILE)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors

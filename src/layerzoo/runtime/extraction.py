@@ -27,6 +27,7 @@ from layerzoo.media.sniff import NOUNS
 from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
+from layerzoo.registry.lookup import registry
 from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
@@ -142,10 +143,18 @@ def stream(
         )
     backbone = _with_padding_to_buckets(backbone)
     plan = ExtractionPlan(
-        backbone, pools, image_pools(backbone, pools),
-        {} if windowing else temporal_pools(backbone, pools, temporal_pool), special_tokens, normalize,
-        errors == "raise", decoder, backbone.provenance, windowing, frame_grids(backbone, pools),
-    )  # fmt: skip
+        backbone=backbone,
+        pools=pools,
+        row_pools=image_pools(backbone, pools),
+        temporal={} if windowing else temporal_pools(backbone, pools, temporal_pool),
+        special_tokens=special_tokens,
+        normalize=normalize,
+        strict=errors == "raise",
+        decoder=decoder,
+        provenance=backbone.provenance,
+        windowing=windowing,
+        frame_grids=frame_grids(backbone, pools),
+    )
     pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
     if progress is None or progress is False:
         return pieces
@@ -384,7 +393,8 @@ def _sampling(backbone: Backbone, **changes: Any) -> Backbone:
         return backbone
     if not isinstance(backbone.preprocess, VideoPreprocessor):
         names = ", ".join(f"{name}=" for name in changes)
-        advice = f". Next: video/{backbone.spec.id}" if backbone.preprocess.modality == "vision" else ""
+        other = registry().frames_id(backbone.spec.id) if backbone.preprocess.modality == "vision" else None
+        advice = f". Next: {other}" if other else ""
         raise UsageError(
             f"{names} is for videos, and {backbone.spec.id} takes {NOUNS[backbone.preprocess.modality]}{advice}"
         )

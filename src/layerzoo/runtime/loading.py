@@ -14,7 +14,7 @@ import torch
 from layerzoo.errors import CutError, UnavailableError, UnusableModelError, UsageError
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.backbone import Backbone, memory_format, to_memory_format
-from layerzoo.runtime.changes import fingerprints
+from layerzoo.runtime.changes import TensorChanges
 from layerzoo.runtime.checkpoint import Checkpoint, CheckpointContent, key_rules, open_checkpoint, open_content
 from layerzoo.runtime.construct import build as build_network
 from layerzoo.runtime.construct import build_for_checkpoint, build_random, build_uninitialised, check_memory
@@ -263,7 +263,6 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
     numerics = Numerics(request.precision, loaded.dtype, loaded.library, request.devices)
     return Backbone(
         spec=resolved.spec,
-        module=CutNetwork(network, cut, loaded.dtype, is_cast=is_cast).eval(),
         preprocess=resolved.preprocess,
         pools=pools,
         device=request.devices[0],
@@ -278,7 +277,8 @@ def _load(resolved: ResolvedModel, request: _LoadRequest, zoo: Registry) -> Back
             is_random=request.seed is not None,
             keys=request.keys,
         ),
-        _fingerprints=fingerprints(network),
+        _network=CutNetwork(network, cut, loaded.dtype, is_cast=is_cast).eval(),
+        _changes=TensorChanges(network),
         _resolved=resolved,
         _others=request.devices[1:],
     )

@@ -23,7 +23,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from layerzoo.runtime.backbone import Backbone
+from layerzoo.runtime.backbone import Backbone, network_of
 from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.prefetch import prefetch
 from layerzoo.runtime.preprocess import AudioPreprocessor
@@ -114,7 +114,8 @@ def _replicas(backbone: Backbone, devices: Sequence[torch.device]) -> list[Backb
     if all(device.type == "cpu" for device in devices) and torch.get_num_threads() < len(devices):
         return [backbone]
     try:
-        copies = [replace(backbone, module=_copy(backbone.module, device), device=device) for device in devices[1:]]
+        network = network_of(backbone)
+        copies = [replace(backbone, _network=_copy(network, device), device=device) for device in devices[1:]]
     except Exception:  # noqa: BLE001 - a network may hold objects that cannot be copied
         return [backbone]
     return [backbone, *copies]

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from layerzoo.errors import SampleError
-from layerzoo.runtime.backbone import Backbone
+from layerzoo.runtime.backbone import Backbone, network_of
 from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.preprocess.audio import AudioPreprocessor, least, too_short
 
@@ -20,9 +20,10 @@ def too_short_for(backbone: Backbone, row: InputRow, id: str) -> SampleError | N
     preprocess = backbone.preprocess
     if not isinstance(preprocess, AudioPreprocessor) or preprocess.declared.pad == "window":
         return None
-    if backbone.module not in _KNOWN:
-        _KNOWN[backbone.module] = _shortest(backbone, preprocess)
-    needed = _KNOWN[backbone.module]
+    network = network_of(backbone)
+    if network not in _KNOWN:
+        _KNOWN[network] = _shortest(backbone, preprocess)
+    needed = _KNOWN[network]
     return too_short(id, row.total, needed, preprocess.declared.sample_rate_hz) if row.total < needed else None
 
 

@@ -23,7 +23,7 @@ from layerzoo.plugins.failure import summary
 from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.backbone import Backbone
 from layerzoo.runtime.batch import Batch, InputRow
-from layerzoo.runtime.changes import fingerprints
+from layerzoo.runtime.changes import TensorChanges
 from layerzoo.runtime.completion import complete_layers
 from layerzoo.runtime.cut import Cut
 from layerzoo.runtime.hooks import ModelHooks
@@ -65,7 +65,7 @@ from layerzoo.weights import Files
 
 _NAMESPACE = "memory"
 _BUILDER = "memory"
-_MODALITY_OF_KIND: dict[str, Modality] = {"image": "vision", "audio": "audio", "text": "text", "video": "video"}
+_MODALITY_OF_KIND: dict[str, Modality] = {KINDS[modality]: modality for modality in get_args(Modality)}
 _IMAGE_SIDES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)
 
 WrapPreprocess = Preprocessor | Preprocess | Mapping[str, Any] | Callable[..., Any] | Tokenizer | str | tuple[Any, Any]
@@ -127,7 +127,9 @@ def wrap(
     resolved = ResolvedModel(spec, tracer, prepared)
     observe_example(resolved)
     network.eval()
-    return _backbone(network, resolved, layer, pool)
+    changes = TensorChanges(network)
+    changes.watch()  # the caller has the module
+    return _backbone(network, resolved, changes, layer, pool)
 
 
 def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
@@ -138,11 +140,13 @@ def recut(backbone: Backbone, layer: LayerChoice) -> Backbone:
     loaded = {each.name for each in backbone.layers}
     if {each.name for each in choose_layers(resolved, layer)} <= loaded:
         return backbone
-    made = _backbone(resolved.hooks.network, resolved, layer, None)
-    return replace(made, preprocess=backbone.preprocess, _fingerprints=backbone._fingerprints)
+    made = _backbone(resolved.hooks.network, resolved, backbone._changes, layer, None)
+    return replace(made, preprocess=backbone.preprocess)
 
 
-def _backbone(network: nn.Module, resolved: ResolvedModel, layer: LayerChoice, pool: PoolChoice) -> Backbone:
+def _backbone(
+    network: nn.Module, resolved: ResolvedModel, changes: TensorChanges, layer: LayerChoice, pool: PoolChoice
+) -> Backbone:
     layers = choose_layers(resolved, layer)
     pools = choose_pools(resolved, layers, pool)
     cut = resolved.cut(layers)
@@ -150,13 +154,13 @@ def _backbone(network: nn.Module, resolved: ResolvedModel, layer: LayerChoice, p
     is_cast = dtype is not torch.float32
     return Backbone(
         spec=resolved.spec,
-        module=CutNetwork(network, cut, dtype, is_cast=is_cast).eval(),
         preprocess=resolved.preprocess,
         pools=pools,
         device=_device(network),
         precision="library" if is_cast else "float32",
         _loaded=_provenance(network, resolved, cut),
-        _fingerprints=fingerprints(network),
+        _network=CutNetwork(network, cut, dtype, is_cast=is_cast).eval(),
+        _changes=changes,
         _resolved=resolved,
     )
 

@@ -74,3 +74,13 @@ class FrameModels:
         if any(covers(entry, model) for entry in self._reader.disabled()):
             return None
         return FrameModel(model, base, builder, manifest.distribution)
+
+    def id_for(self, base: str) -> str | None:
+        """Return the id of an image model as a video model; None if no installed plugin offers it.
+
+        Args:
+            base: the id of the image model.
+        """
+        namespaces = sorted({installed.namespace for installed in self._reader.environment.installed})
+        names = (f"{namespace}/{base}" for namespace in namespaces)
+        return next((name for name in names if self.named(name) is not None), None)
