@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 import layerzoo
 from layerzoo import Features, ModelSpec
 from layerzoo.errors import LayerzooError, MissingLibraryError
-from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.precision import Precision
 from layerzoo.spec import FrozenMap, Modality
 
@@ -227,14 +226,14 @@ def text_speed(device: torch.device, precision: Precision, count: int) -> Outcom
     return compared(backbone, [tokens] * count, count * len(tokens), f"tokens/s, {precision}")
 
 
-def compared(backbone: layerzoo.Backbone, inputs: list[torch.Tensor], units: int, name: str) -> Outcome:
+def compared(backbone: layerzoo.Backbone, inputs: list[torch.Tensor], units: int, unit: str) -> Outcome:
     """Compare the speed of ``extract`` with that of the bare network on one batch that is on the device.
 
     Args:
         backbone: a loaded network.
         inputs: preprocessed samples of equal size.
         units: number of images or tokens in them.
-        name: of the unit, for the message.
+        unit: for the message, for example ``images/s``.
     """
     size = min(256, len(inputs))
     batch = backbone.preprocess(inputs[:size]).to(backbone.device)
@@ -242,7 +241,7 @@ def compared(backbone: layerzoo.Backbone, inputs: list[torch.Tensor], units: int
 
     def bare() -> None:
         for _ in range(passes):
-            run_bare(backbone, batch)
+            backbone.activations(batch)  # up to the cut, without pooling
         wait_for(backbone.device)
 
     layerzoo.extract(backbone, inputs[:size], batch_size="auto")  # warm
@@ -252,13 +251,8 @@ def compared(backbone: layerzoo.Backbone, inputs: list[torch.Tensor], units: int
     ours = min(timed(lambda: layerzoo.extract(backbone, inputs, batch_size="auto"))[1] for _ in range(_PASSES))
     peak = torch.cuda.max_memory_allocated(backbone.device) >> 20 if backbone.device.type == "cuda" else 0
     theirs = min(timed(bare)[1] for _ in range(_PASSES)) * len(inputs) / (passes * size)
-    message = f"{units / ours:,.0f} {name}; bare network {units / theirs:,.0f}; peak memory {peak:,} MiB"
+    message = f"{units / ours:,.0f} {unit}; bare network {units / theirs:,.0f}; peak memory {peak:,} MiB"
     return Outcome(f"{message} (target: at least {SPEED} times the bare network)", theirs / ours >= SPEED)
-
-
-def run_bare(backbone: layerzoo.Backbone, batch: Batch) -> None:
-    """Run the network of a backbone up to its cut, without pooling."""
-    backbone.activations(batch)
 
 
 def wait_for(device: torch.device) -> None:

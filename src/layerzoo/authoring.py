@@ -11,6 +11,7 @@ from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, TextArguments, Tokenizer
 from layerzoo.plugins.chain import Chain
 from layerzoo.plugins.hookspecs import hookimpl
+from layerzoo.registry.index.query import metric_name
 from layerzoo.runtime.clip_lengths import (
     is_padding,
     lengths_of,
@@ -48,6 +49,7 @@ __all__ = [
     "lengths_of",
     "mask_group_norms",
     "meta_tensors",
+    "metric_name",
     "nearest",
     "nearest_hint",
     "pass_lengths",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tools.certify.certificates import Certificates, Row
 from tools.certify.table import page
+from tools.certify.torchaudio_table import page as torchaudio_page
+from tools.certify.torchvision_table import page as torchvision_page
 from tools.certify.transformers_table import page as transformers_page
 
 CERTIFIED = Path(__file__).parents[2] / "docs" / "certified"
@@ -24,6 +26,12 @@ ROWS: dict[str, Row] = {
     },
     "not traced: it does not run": {"name": "e", "file": "f", "tags": 0, "params": 1, "untraced": "it does not run"},
     "it took longer than 300 s": {"name": "g", "file": "f", "tags": 0, "failed": "it took longer than 300 s"},
+    "its layers compute with integers": {
+        "name": "q",
+        "file": "f",
+        "tags": 0,
+        "unusable": "its layers compute with integers",
+    },
     "no names": {**EXACT, "name": "h", "layers": 0, "names": ""},
     "not run": {"name": "i", "file": "f", "tags": 0},
 }
@@ -51,7 +59,15 @@ def test_the_page_lists_every_failure_with_its_reason() -> None:
     assert "1 architectures have not been run yet" in section
 
 
-@pytest.mark.parametrize(("library", "generate"), [("timm", page), ("transformers", transformers_page)])
+@pytest.mark.parametrize(
+    ("library", "generate"),
+    [
+        ("timm", page),
+        ("torchaudio", torchaudio_page),
+        ("torchvision", torchvision_page),
+        ("transformers", transformers_page),
+    ],
+)
 def test_a_committed_page_is_up_to_date(library: str, generate: Callable[[Certificates], str]) -> None:
     expected = generate(Certificates.read(CERTIFIED / f"{library}.jsonl"))
     committed = (CERTIFIED / f"{library}.md").read_text(encoding="utf-8")

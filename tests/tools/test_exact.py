@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from tools.certify.exact import Whole, checkpointed, disturb, flaw
+from tools.certify.exact import Whole, checkpointed, disturb, flaw, hooked
 from tools.certify.intermediates import intermediates
 from tools.certify.timm import declared
 
@@ -53,6 +53,16 @@ def test_a_disturbed_network_has_meaningful_activations_at_every_layer(whole: Wh
 )
 def test_a_constant_or_infinite_activation_is_a_flaw(activation: torch.Tensor, reason: str | None) -> None:
     assert flaw(activation) == reason
+
+
+def test_activations_with_the_same_nan_are_repeatable_and_other_activations_are_not(whole: Whole) -> None:
+    network = timm.create_model("test_resnet").eval()
+    with torch.no_grad():
+        network.conv1[0].weight[0] = torch.nan
+    padded = replace(whole, network=network, expected=hooked(network, whole.backbone.layers, whole.batch))
+    assert padded.expected["stem"].isnan().any()
+    assert padded.is_repeatable()
+    assert not replace(padded, expected=whole.expected).is_repeatable()
 
 
 def test_an_intermediate_that_is_not_a_layer_is_reported_with_its_module(whole: Whole) -> None:

@@ -15,9 +15,10 @@ from torchaudio.models.rnnt import emformer_rnnt_model
 from torchaudio.pipelines import rnnt_pipeline
 
 import layerzoo
-from layerzoo.errors import PluginError, UnusableModelError, WeightsError
+from layerzoo.errors import PluginError, RepositoryError, UnusableModelError, WeightsError
 from layerzoo.runtime import build
 from layerzoo.spec import FrozenMap, ModelSpec
+from layerzoo_torchaudio.names import model_of
 
 RATE = 16_000
 EMFORMER: dict[str, Any] = {
@@ -181,3 +182,42 @@ def test_the_stages_of_demucs_are_those_of_the_library() -> None:
         theirs(torch.from_numpy(clip.T.copy())[None])
     features = layerzoo.extract(spec, [(clip, 44_100)], layer="stage.4", pool="none", weights="random:0")
     assert np.array_equal(features["stage.4"][0], found[0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            ({"name": name, "colour": 1}, f"torchaudio's {name} does not take its `args`: .*'colour'")
+            for name in (
+                "WAV2VEC2_BASE",
+                "wav2vec2_base",
+                "mfcc",
+                "logmel",
+                "spectrogram",
+                "CONVTASNET_BASE_LIBRI2MIX",
+                "hdemucs_low",
+                "SQUIM_OBJECTIVE",
+                "squim_subjective_base",
+                "EMFORMER_RNNT_BASE_LIBRISPEECH",
+                "TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH",
+            )
+        ),
+        ({"name": "mfcc", "melkwargs": {"colour": 1}}, "mfcc does not take its `args`: .*'colour'"),
+        ({"name": "mfcc", "n_mfcc": 200}, "mfcc does not take its `args`: Cannot select more MFCC coefficients"),
+        ({"name": "hdemucs_low"}, "hdemucs_low does not take its `args`: .*'sources'"),
+    ],
+)
+def test_arguments_that_the_network_does_not_take_are_reported_before_it_is_built(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RepositoryError, match=message):
+        model_of("mine/model", arguments)
+
+
+def test_no_class_of_a_pipeline_is_suggested() -> None:
+    with pytest.raises(RepositoryError, match=r"no pipeline.* 'Wav2Vec2Bundel'") as raised:
+        model_of("mine/model", {"name": "Wav2Vec2Bundel"})
+    assert "Wav2Vec2Bundle" not in str(raised.value)
+    with pytest.raises(RepositoryError, match=r"no pipeline.* 'Wav2Vec2Bundle'"):
+        model_of("mine/model", {"name": "Wav2Vec2Bundle"})

@@ -20,7 +20,7 @@ from torchaudio.models.wav2vec2.utils.import_huggingface import _get_config, _ge
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2ForCTC, WavLMConfig, WavLMModel
 
 import layerzoo
-from layerzoo.errors import PluginError, RepositoryError, WeightsError
+from layerzoo.errors import RepositoryError, WeightsError
 from layerzoo.runtime.backbone import with_preprocess
 from layerzoo.runtime.loading import trace_layers
 from layerzoo.runtime.preprocess import AudioPreprocessor
@@ -231,7 +231,7 @@ def test_an_unknown_name_is_reported_with_the_nearest_one() -> None:
 
 
 def test_an_argument_that_the_factory_does_not_take_is_reported() -> None:
-    with pytest.raises(PluginError, match="unexpected keyword argument 'colour'"):
+    with pytest.raises(RepositoryError, match="unexpected keyword argument 'colour'"):
         layerzoo.load(declared("HUBERT_BASE", colour=1), weights="random:0")
 
 

@@ -15,7 +15,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 import layerzoo
-from layerzoo.errors import OutsideRepositoryError, UsageError
+from layerzoo.errors import OutsideRepositoryError, RepositoryError
 from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import loaded_tensors, whole_network
@@ -88,9 +88,9 @@ def test_other_threads_load_as_usual_afterwards() -> None:
 @pytest.mark.parametrize(
     ("args", "error", "said"),
     [
-        ({"name": "resnet51"}, UsageError, r"no architecture 'resnet51'. .*resnet50"),
-        ({"name": "resnet50.V3"}, UsageError, "no weights 'V3' of resnet50. It has: IMAGENET1K_V2, IMAGENET1K_V1"),
-        ({}, UsageError, "have no `name`"),
+        ({"name": "resnet51"}, RepositoryError, r"no architecture 'resnet51'. .*resnet50"),
+        ({"name": "resnet50.V3"}, RepositoryError, "no weights 'V3' of resnet50. It has: IMAGENET1K_V2, IMAGENET1K_V1"),
+        ({}, RepositoryError, "have no `name`"),
         ({"name": "resnet50", "weights": "DEFAULT"}, OutsideRepositoryError, "its argument `weights` is DEFAULT"),
     ],
 )

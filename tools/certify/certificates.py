@@ -13,13 +13,13 @@ Row = Mapping[str, Any]
 
 params: the number of parameters.
 names, layers: its layer names in short form, and their number.
-untraced, failed: why there is no result.
+untraced, failed, unusable: why there is no result.
 cuts: by layer that was loaded alone, the share of the checkpoint that was read.
 differing: by layer, how the cut differs from the whole network.
 flaws: by layer, why equality proves nothing there.
 """
 
-Status = Literal["exact", "large", "not exact", "failed", "no names", "not traced", "not run"]
+Status = Literal["exact", "large", "not exact", "failed", "no names", "not traced", "not run", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Certificates:
 
     def status(self, row: Row) -> Status:
         """Return the status of a network."""
+        if "unusable" in row:
+            return "unusable"
         if "failed" in row:
             return "failed"
         if "untraced" in row:
@@ -65,8 +67,8 @@ class Certificates:
     def why_not_exact(self, row: Row) -> str:
         """Return the reason for every status except `exact`."""
         match self.status(row):
-            case "failed":
-                return str(row["failed"])
+            case ("failed" | "unusable") as key:
+                return str(row[key])
             case "not traced":
                 return f"not traced: {row['untraced']}"
             case "large":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tools.certify.folding import folded
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -18,6 +19,7 @@ import layerzoo
 from layerzoo.runtime.backbone import memory_format, to_memory_format
 from layerzoo.runtime.network import selected_tokens
 from layerzoo.spec import Layer, ModelSpec, Weights
+from layerzoo.weights.digests import SHA256_DIGITS, content_digest
 
 _NOISE = 0.03
 """The range of the uniform noise that is added to every parameter. It is as large as a usual initialisation. Heads and
@@ -37,6 +39,31 @@ class Pass:
     """Layer name → the difference; empty if all layers are equal bit for bit."""
     share_read: float
     """Bytes read of the checkpoint, divided by its size."""
+
+
+def differing(passes: Iterable[Pass]) -> dict[str, str]:
+    """Return the differences of all passes by layer name."""
+    return {name: difference for run in passes for name, difference in run.differing.items()}
+
+
+def traced(params: int, layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the part of a result that a trace alone gives.
+
+    params: the number of parameters.
+    layers: those that the trace found.
+    """
+    unknown = [layer.name for layer in layers if layer.axes is None]
+    return {
+        "params": params,
+        "layers": len(layers),
+        "names": folded(layer.name for layer in layers),
+        **({"unknown_axes": folded(unknown)} if unknown else {}),
+    }
+
+
+def untraced(params: int, error: Exception) -> dict[str, Any]:
+    """Return the result of a network whose trace failed, with the first line of the error."""
+    return {"params": params, "untraced": next(iter(str(error).splitlines()), "")}
 
 
 def disturb(network: nn.Module, seed: int = 0) -> None:
@@ -59,12 +86,19 @@ def save(network: nn.Module, path: Path) -> None:
 
 
 @contextmanager
-def checkpointed(spec: ModelSpec, network: nn.Module) -> Iterator[ModelSpec]:
-    """Provide the spec with a checkpoint of the network, which exists until the context ends."""
+def checkpointed(spec: ModelSpec, network: nn.Module, *, pickled: bool = False) -> Iterator[ModelSpec]:
+    """Provide the spec with a checkpoint of the network, which exists until the context ends.
+
+    pickled: write a pickle with the versions of the modules, and declare its sha256; by default safetensors.
+    """
     with tempfile.TemporaryDirectory(prefix="certify-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        path = Path(folder) / "weights.safetensors"
-        save(network, path)
-        yield replace(spec, weights=Weights(source=f"file:{path}"))
+        path = Path(folder) / ("weights.pth" if pickled else "weights.safetensors")
+        if pickled:
+            torch.save(network.state_dict(), path)
+        else:
+            save(network, path)
+        digests = ((path.name, content_digest(path, like="0" * SHA256_DIGITS)),) if pickled else ()
+        yield replace(spec, weights=Weights(source=f"file:{path}", sha256=digests))
 
 
 def noise_like(batch: layerzoo.Batch, seed: int = 0) -> layerzoo.Batch:
@@ -120,10 +154,26 @@ class Whole:
         for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
             yield self.compare(_cut(self.spec, name))
 
+    def results(self, **more: Callable[[Whole], Any]) -> dict[str, Any]:
+        """Run all passes, and return the results that are not empty.
+
+        more: further comparisons by key, which are made after the passes.
+        """
+        passes = list(self.passes())
+        differences = differing(passes)
+        results = {
+            "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
+            "differing": differences,
+            "flaws": self.flaws(),
+            "unrepeatable": bool(differences) and not self.is_repeatable(),
+            **{key: compare(self) for key, compare in more.items()},
+        }
+        return {key: value for key, value in results.items() if value}
+
     def is_repeatable(self) -> bool:
-        """Return whether a second pass of the whole network gives the same activations."""
+        """Return whether a second pass of the whole network gives the same activations; two NaN are the same."""
         again = hooked(self.network, self.backbone.layers, self.batch)
-        return all(torch.equal(again[name], tensor) for name, tensor in self.expected.items())
+        return all(_difference(again[name], tensor) is None for name, tensor in self.expected.items())
 
     def flaws(self) -> dict[str, str]:
         """Return, by layer name, why equality with the activation of the whole network proves nothing."""

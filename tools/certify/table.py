@@ -28,12 +28,13 @@ relative difference."""
 
 def page(certificates: Certificates) -> str:
     """Generate the whole page."""
-    sections = (_counts, _not_exact, _unknown_axes, _weights, _families)
-    parts = [_OPENING, _versions(certificates), *(part for section in sections for part in section(certificates))]
+    sections = (_counts, not_exact, _unknown_axes, _weights, _families)
+    parts = [_OPENING, versions_line(certificates), *(part for section in sections for part in section(certificates))]
     return "\n\n".join(parts) + "\n"
 
 
-def _versions(certificates: Certificates) -> str:
+def versions_line(certificates: Certificates) -> str:
+    """Return a sentence with the versions that the results depend on."""
     return f"Results with {', '.join(f'{name} {number}' for name, number in certificates.versions.items())}."
 
 
@@ -61,7 +62,7 @@ def _counts(certificates: Certificates) -> Iterator[str]:
     yield markdown_table(("", "count"), ((label, f"{count:,}") for label, count in counts.items()))
 
 
-def _not_exact(certificates: Certificates) -> Iterator[str]:
+def not_exact(certificates: Certificates) -> Iterator[str]:
     """List every architecture that is neither exact nor too large, with the reason. Count those that were not run."""
     yield "## Not certified"
     failures = [row for row in certificates.rows if certificates.status(row) not in ("exact", "large", "not run")]

@@ -12,8 +12,7 @@ from typing import Any
 import timm
 import torch
 from timm.models import model_entrypoint
-from tools.certify.exact import Whole, checkpointed, disturb
-from tools.certify.folding import folded
+from tools.certify.exact import Whole, checkpointed, disturb, traced, untraced
 from tools.certify.intermediates import intermediates
 from torch import nn
 
@@ -58,17 +57,11 @@ def certify(name: str) -> dict[str, Any]:
     try:
         spec = replace(spec, layers=spec.layers or trace_layers(spec))
     except LayerzooError as error:
-        return {"params": params, "untraced": next(iter(str(error).splitlines()), "")}
-    traced: dict[str, Any] = {
-        "params": params,
-        "layers": len(spec.layers),
-        "names": folded(layer.name for layer in spec.layers),
-    }
-    if unknown := [layer.name for layer in spec.layers if layer.axes is None]:
-        traced["unknown_axes"] = folded(unknown)
+        return untraced(params, error)
+    result = traced(params, spec.layers)
     if params > MAX_PARAMS or not spec.layers:
-        return traced
-    return {**traced, **_run(spec, timm.create_model(name))}
+        return result
+    return {**result, **_run(spec, timm.create_model(name))}
 
 
 def declared(name: str) -> ModelSpec:
@@ -83,17 +76,9 @@ def _run(spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
     """Compare cuts with the whole network, and timm's own intermediates with its layers."""
     disturb(network)
     with checkpointed(spec, network) as saved:
-        whole = Whole.of(saved, network)
-        passes = list(whole.passes())
-    differing = {name: difference for run in passes for name, difference in run.differing.items()}
-    results = {
-        "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
-        "differing": differing,
-        "flaws": whole.flaws(),
-        "unrepeatable": bool(differing) and not whole.is_repeatable(),
-        "intermediates": intermediates(whole.network, whole.batch, whole.by_layer()),
-    }
-    return {key: value for key, value in results.items() if value}
+        return Whole.of(saved, network).results(
+            intermediates=lambda whole: intermediates(whole.network, whole.batch, whole.by_layer())
+        )
 
 
 def _count(name: str) -> int:

@@ -8,8 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from tools.certify.exact import Whole, checkpointed, disturb, noise_like
-from tools.certify.folding import folded
+from tools.certify.exact import Whole, checkpointed, disturb, noise_like, traced, untraced
 from torch import nn
 from torchaudio import pipelines
 
@@ -17,8 +16,8 @@ import layerzoo
 from layerzoo.errors import LayerzooError
 from layerzoo.runtime.loading import build, trace_layers
 from layerzoo.spec import FrozenMap, ModelSpec
-from layerzoo_torchaudio.catalogue import names
 from layerzoo_torchaudio.front_ends import FRONT_ENDS
+from layerzoo_torchaudio.names import pipeline_names
 
 MAX_PARAMS = 1 << 40
 """All networks run."""
@@ -37,7 +36,7 @@ def versions() -> dict[str, str]:
 
 def architectures() -> list[str]:
     """Return the name of every pipeline and front end."""
-    return [*names(), *FRONT_ENDS]
+    return [*pipeline_names(), *FRONT_ENDS]
 
 
 def known(name: str) -> dict[str, Any]:
@@ -52,19 +51,13 @@ def certify(name: str) -> dict[str, Any]:
     try:
         layers = trace_layers(replace(spec, layers=()))
     except LayerzooError as error:
-        return {"params": spec.params or 0, "untraced": next(iter(str(error).splitlines()), "")}
-    traced: dict[str, Any] = {
-        "params": spec.params or 0,
-        "layers": len(layers),
-        "names": folded(layer.name for layer in layers),
-    }
-    if unknown := [layer.name for layer in layers if layer.axes is None]:
-        traced["unknown_axes"] = folded(unknown)
+        return untraced(spec.params or 0, error)
+    result = traced(spec.params or 0, layers)
     changed = _changed(name, spec)
     run = replace(spec, args=FrozenMap({**spec.args, **changed}), weights=None, layers=(), params=None, flops=None)
     if changed:
-        traced["run_with"] = ", ".join(f"{key}={value}" for key, value in changed.items())
-    return {**traced, **_run(replace(run, layers=trace_layers(run)))}
+        result["run_with"] = ", ".join(f"{key}={value}" for key, value in changed.items())
+    return {**result, **_run(replace(run, layers=trace_layers(run)))}
 
 
 def _changed(name: str, spec: ModelSpec) -> Mapping[str, Any]:
@@ -78,16 +71,7 @@ def _run(spec: ModelSpec) -> dict[str, Any]:
     network: nn.Module = build(spec)
     disturb(network)
     with checkpointed(spec, network) as saved:
-        whole = Whole.of(saved, network, _sample)
-        passes = list(whole.passes())
-    differing = {name: difference for run in passes for name, difference in run.differing.items()}
-    results = {
-        "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
-        "differing": differing,
-        "flaws": whole.flaws(),
-        "unrepeatable": bool(differing) and not whole.is_repeatable(),
-    }
-    return {key: value for key, value in results.items() if value}
+        return Whole.of(saved, network, _sample).results()
 
 
 def _sample(example: layerzoo.Batch) -> layerzoo.Batch:

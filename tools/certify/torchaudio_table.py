@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tools.certify.certificates import Certificates, Row, millions
-from tools.certify.table import markdown_table
+from tools.certify.table import markdown_table, versions_line
 
 _INTRODUCTION = """\
 <!-- Written by `make certify`. Edits belong in tools/certify. -->
@@ -30,8 +30,7 @@ def page(certificates: Certificates) -> str:
 
 def _sections(certificates: Certificates) -> Iterator[str]:
     yield _INTRODUCTION
-    versions = ", ".join(f"{name} {number}" for name, number in certificates.versions.items())
-    yield f"Results with {versions}."
+    yield versions_line(certificates)
     status = Counter(certificates.status(row) for row in certificates.rows)
     exact = [row for row in certificates.rows if certificates.status(row) == "exact"]
     counts = {

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from tools.certify.exact import Whole, disturb
-from tools.certify.folding import folded
-from torch import Tensor, nn
+from tools.certify.exact import Whole, checkpointed, disturb, traced, untraced
+from torch import Tensor
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 import layerzoo
 from layerzoo.errors import LayerzooError, UnknownModelError
 from layerzoo.runtime.loading import trace_layers
-from layerzoo.spec import FrozenMap, ModelSpec, Weights
+from layerzoo.spec import FrozenMap, ModelSpec
 from layerzoo_torchvision import layerzoo_build, layerzoo_catalogue
+from layerzoo_torchvision.arguments import Arguments
 
 MAX_PARAMS = 60_000_000
 """Larger networks are traced but not run."""
 _DEPENDS_ON = ("layerzoo", "layerzoo-torchvision", "torchvision", "torch")
-_MEMORY = Path("/dev/shm")
 
 
 def versions() -> dict[str, str]:
@@ -44,7 +38,7 @@ def architectures() -> list[str]:
 def known(name: str) -> dict[str, Any]:
     """Return torchvision's facts about an architecture, without building it."""
     rows = _catalogue()[name]
-    facts = {"task": _task(name), "weights": len(rows)}
+    facts = {"task": Arguments(name).kind, "weights": len(rows)}
     return {**facts, **({"unusable": rows[0]["unusable"]} if "unusable" in rows[0] else {})}
 
 
@@ -57,19 +51,13 @@ def certify(name: str) -> dict[str, Any]:
     try:
         spec = replace(spec, layers=spec.layers or trace_layers(spec))
     except LayerzooError as error:
-        return {"params": spec.params or 0, "untraced": next(iter(str(error).splitlines()), "")}
+        return untraced(spec.params or 0, error)
     with torch.device("meta"):
         params = sum(parameter.numel() for parameter in layerzoo_build(spec=spec).parameters())
-    traced: dict[str, Any] = {
-        "params": params,
-        "layers": len(spec.layers),
-        "names": folded(layer.name for layer in spec.layers),
-    }
-    if unknown := [layer.name for layer in spec.layers if layer.axes is None]:
-        traced["unknown_axes"] = folded(unknown)
+    result = traced(params, spec.layers)
     if params > MAX_PARAMS or not spec.layers:
-        return traced
-    return {**traced, **_run(spec)}
+        return result
+    return {**result, **_run(spec)}
 
 
 def _run(spec: ModelSpec) -> dict[str, Any]:
@@ -79,18 +67,9 @@ def _run(spec: ModelSpec) -> dict[str, Any]:
     torch.manual_seed(0)
     network = layerzoo_build(spec=spec)
     disturb(network)
-    with _checkpointed(spec, network) as saved:
-        whole = Whole.of(saved, network)
-        passes = list(whole.passes())
-    differing = {name: difference for run in passes for name, difference in run.differing.items()}
-    results = {
-        "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
-        "differing": differing,
-        "flaws": whole.flaws(),
-        "unrepeatable": bool(differing) and not whole.is_repeatable(),
-        "extractor": _extracted(whole) if _task(spec.args["name"].partition(".")[0]) == "classification" else None,
-    }
-    return {key: value for key, value in results.items() if value}
+    is_classifier = Arguments.of(spec.id, spec.args).kind == "classification"
+    with checkpointed(spec, network, pickled=True) as saved:  # as torchvision publishes it
+        return Whole.of(saved, network).results(**({"extractor": _extracted} if is_classifier else {}))
 
 
 def _extracted(whole: Whole) -> dict[str, Any]:
@@ -123,16 +102,6 @@ def _extracted(whole: Whole) -> dict[str, Any]:
     return {"count": len(found), "equal": len(equal), "other": [name for name in found if name not in equal]}
 
 
-@contextmanager
-def _checkpointed(spec: ModelSpec, network: nn.Module) -> Iterator[ModelSpec]:
-    """Provide the spec with a checkpoint as torchvision publishes it: pickled, with the versions of its modules."""
-    with tempfile.TemporaryDirectory(prefix="certify-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        path = Path(folder) / "weights.pth"
-        torch.save(network.state_dict(), path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        yield replace(spec, weights=Weights(source=f"file:{path}", sha256=((path.name, digest),)))
-
-
 def _declared(name: str) -> ModelSpec:
     try:
         return layerzoo.model(f"torchvision/{name}")
@@ -140,12 +109,6 @@ def _declared(name: str) -> ModelSpec:
         row = _catalogue()[name][0]
         args = FrozenMap({"name": row["args"]["name"]})
         return ModelSpec(id=f"mine/{name}", modality=row["modality"], builder="torchvision", args=args)
-
-
-def _task(name: str) -> str:
-    """Return the task of an architecture: the package of its model file."""
-    _, _, module = models.get_model_builder(name).__module__.partition("torchvision.models.")
-    return module.partition(".")[0] if "." in module else "classification"
 
 
 @cache

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from tools.certify.certificates import Certificates, Row, millions
-from tools.certify.table import markdown_table
+from tools.certify.table import markdown_table, not_exact, versions_line
 
 _OPENING = """<!-- Written by `make certify`. Edits belong in tools/certify. -->
 
@@ -29,14 +29,13 @@ overwritten by a later in-place function of the network."""
 
 def page(certificates: Certificates) -> str:
     """Generate the whole page."""
-    versions = ", ".join(f"{name} {number}" for name, number in certificates.versions.items())
-    sections = (part for section in (_counts, _not_exact, _tasks) for part in section(certificates))
-    return "\n\n".join([_OPENING, f"Results with {versions}.", *sections]) + "\n"
+    sections = (part for section in (_counts, not_exact, _tasks) for part in section(certificates))
+    return "\n\n".join([_OPENING, versions_line(certificates), *sections]) + "\n"
 
 
 def _counts(certificates: Certificates) -> Iterator[str]:
     rows, limit = certificates.rows, millions(certificates.max_params)
-    status = Counter(_status(certificates, row) for row in rows)
+    status = Counter(certificates.status(row) for row in rows)
     compared = [row["extractor"] for row in rows if "count" in row.get("extractor", ())]
     counts = {
         "architectures": len(rows),
@@ -46,7 +45,7 @@ def _counts(certificates: Certificates) -> Iterator[str]:
             bool(row.get("layers")) and not row.get("unknown_axes") for row in rows
         ),
         f"exact, with up to {limit} parameters": status["exact"],
-        "layers of the exact ones": sum(row["layers"] for row in rows if _status(certificates, row) == "exact"),
+        "layers of the exact ones": sum(row["layers"] for row in rows if certificates.status(row) == "exact"),
         f"larger than {limit}, only traced": status["large"],
         "not run yet": status["not run"],
         "compared with the feature extractor": len(compared),
@@ -55,17 +54,6 @@ def _counts(certificates: Certificates) -> Iterator[str]:
     }
     yield "## Counts"
     yield markdown_table(("", "count"), ((label, f"{count:,}") for label, count in counts.items()))
-
-
-def _not_exact(certificates: Certificates) -> Iterator[str]:
-    yield "## Not certified"
-    waiting = sum(_status(certificates, row) == "not run" for row in certificates.rows)
-    if waiting:
-        yield f"{waiting:,} architectures have not been run yet: `make certify`."
-    certain = ("exact", "large", "not run")
-    others = [row for row in certificates.rows if _status(certificates, row) not in certain]
-    reasons = [(row["name"], row.get("unusable") or certificates.why_not_exact(row)) for row in others]
-    yield markdown_table(("architecture", "reason"), reasons)
 
 
 def _tasks(certificates: Certificates) -> Iterator[str]:
@@ -84,13 +72,9 @@ def _cells(certificates: Certificates, row: Row) -> tuple[str, ...]:
         str(row["weights"]),
         millions(row["params"]) if "params" in row else "",
         row.get("names", ""),
-        f"all {row['layers']}" if _status(certificates, row) == "exact" else certificates.why_not_exact(row),
+        f"all {row['layers']}" if certificates.status(row) == "exact" else certificates.why_not_exact(row),
         _extractor(row.get("extractor")),
     )
-
-
-def _status(certificates: Certificates, row: Row) -> str:
-    return "unusable" if "unusable" in row else certificates.status(row)
 
 
 def _extractor(comparison: Mapping[str, Any] | None) -> str:

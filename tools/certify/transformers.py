@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tools.certify.exact import Whole, checkpointed, disturb, hooked, noise_like
+from tools.certify.exact import Whole, checkpointed, differing, disturb, hooked, noise_like
 from tools.certify.folding import folded
 from tools.certify.shrink import LAYERS, Shrink, small
 from torch import Tensor, nn
@@ -216,12 +216,12 @@ def _run(spec: ModelSpec, network: nn.Module, config: Any, names: Sequence[str],
     network = to_memory_format(network.eval(), memory_format(loaded.preprocess))
     whole = Whole(spec, loaded, network, batch, hooked(network, loaded.layers, batch))
     passes = list(whole.passes()) if effort.alone else [whole.compare(loaded)]
-    differing = {name: difference for run in passes for name, difference in run.differing.items()}
+    differences = differing(passes)
     return {
         "cuts": {run.layers[0]: round(run.share_read, 4) for run in passes[1:]},
-        "differing": differing,
+        "differing": differences,
         "flaws": whole.flaws(),
-        "repeatable": not differing or whole.is_repeatable(),
+        "repeatable": not differences or whole.is_repeatable(),
         "hidden_states": hidden_states(network, batch, whole.by_layer()),
     }
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tools.certify.certificates import Certificates, Row, layer_reasons
-from tools.certify.table import markdown_table
+from tools.certify.table import markdown_table, versions_line
 
 _OPENING = """<!-- Written by `make certify`. Edits belong in tools/certify. -->
 
@@ -37,9 +37,8 @@ _MAIN_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features", "
 
 def page(certificates: Certificates) -> str:
     """Generate the whole page."""
-    versions = ", ".join(f"{name} {number}" for name, number in certificates.versions.items())
     sections = (part for section in (_counts, _reasons, _types) for part in section(certificates))
-    return "\n\n".join([_OPENING, f"Results with {versions}.", *sections]) + "\n"
+    return "\n\n".join([_OPENING, versions_line(certificates), *sections]) + "\n"
 
 
 def status(row: Row) -> str:

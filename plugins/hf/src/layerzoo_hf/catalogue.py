@@ -104,7 +104,7 @@ def _towers(owned: Mapping[str, str], documented: Mapping[str, str]) -> Iterator
 def _tower_names(model_type: str, config: Any) -> Iterator[tuple[Modality, str]]:
     """Yield each modality that a network takes, and the name of its tower.
 
-    None is yielded if the network takes something else, or requires a package that is not installed.
+    Nothing is yielded if the network takes something else, or requires a package that is not installed.
     """
     try:
         modalities = modalities_of(model_type, config)

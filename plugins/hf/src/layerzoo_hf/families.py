@@ -13,8 +13,8 @@ from layerzoo.spec import TOLERANCE, Batching
 
 def family(config: Any) -> dict[str, Any]:
     """Return the entry of families.toml for a model type, merged with that of the type named by ``like``."""
-    row: dict[str, Any] = _read("families.toml").get(config.model_type, {})
-    other: dict[str, Any] = _read("families.toml").get(row.get("like", ""), {})
+    row: dict[str, Any] = read_table("families.toml").get(config.model_type, {})
+    other: dict[str, Any] = read_table("families.toml").get(row.get("like", ""), {})
     return other | row | {"chain": other.get("chain", {}) | row.get("chain", {})}
 
 
@@ -31,9 +31,10 @@ def batching(config: Any) -> Batching:
 
 def padding_errors() -> Mapping[str, float]:
     """Return the effect of padding on the features of a text or an audio clip, relative to their norm, by type."""
-    return _read("padding.toml")
+    return read_table("padding.toml")
 
 
 @cache
-def _read(name: str) -> dict[str, Any]:
+def read_table(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of this package. name: of the file."""
     return tomllib.loads(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))

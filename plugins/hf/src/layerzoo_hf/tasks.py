@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from transformers.models.auto import modeling_auto
+
+from layerzoo_hf.families import read_table
 
 _TASKS = {
     "MODEL_FOR_CTC_MAPPING_NAMES": "automatic-speech-recognition",
@@ -59,5 +58,5 @@ def languages_of(checkpoint: str) -> list[str]:
 
 @cache
 def _languages() -> dict[str, list[str]]:
-    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("languages.toml").read_text(encoding="utf-8"))
+    table = read_table("languages.toml")
     return {checkpoint: [code] for code, checkpoints in table.items() for checkpoint in checkpoints}

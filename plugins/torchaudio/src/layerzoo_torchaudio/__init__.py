@@ -26,6 +26,7 @@ from layerzoo_torchaudio.names import model_of
 
 @hookimpl
 def layerzoo_build(spec: ModelSpec) -> nn.Module:
+    """Return the backbone as torchaudio builds it, with its initial parameters."""
     return model_of(spec.id, spec.args.to_dict()).build()
 
 
@@ -39,19 +40,19 @@ def layerzoo_describe(spec: ModelSpec) -> dict[str, Any] | None:
 
 @hookimpl
 def layerzoo_preprocess(spec: ModelSpec) -> Any:
-    """The normalisation of the library's own pipeline, or its text processor."""
+    """Return the normalisation of the library's own pipeline, or its text processor."""
     return model_of(spec.id, spec.args.to_dict()).transform
 
 
 @hookimpl
 def layerzoo_catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every pipeline and front end."""
+    """Return every pipeline and front end."""
     return catalogue.models()
 
 
 @hookimpl
 def layerzoo_read_weights(spec: ModelSpec) -> Mapping[str, Tensor] | None:
-    """The windows and filter banks of a front end, which are computed; None for a model with weights."""
+    """Return the windows and filter banks of a front end, which are computed; None for a model with weights."""
     if spec.args.get("name") not in FRONT_ENDS:
         return None
     tensors: Mapping[str, Tensor] = model_of(spec.id, spec.args.to_dict()).build().state_dict()
@@ -60,6 +61,6 @@ def layerzoo_read_weights(spec: ModelSpec) -> Mapping[str, Tensor] | None:
 
 @hookimpl
 def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A published checkpoint as torchaudio loads it; of that, what belongs to the backbone."""
+    """Return the tensors of the backbone from a published checkpoint, as torchaudio loads them."""
     model = model_of(spec.id, spec.args.to_dict())
-    return model.files(model.tensors(tensors), files)
+    return model.add_tensors(model.select_tensors(tensors), files)

@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 from torchaudio import pipelines
-from torchaudio.pipelines import RNNTBundle, SourceSeparationBundle, Tacotron2TTSBundle, Wav2Vec2Bundle
+from torchaudio.pipelines import RNNTBundle, SourceSeparationBundle, Tacotron2TTSBundle
 
 from layerzoo_torchaudio.front_ends import FRONT_ENDS
-from layerzoo_torchaudio.names import model_of
+from layerzoo_torchaudio.model import BASE_URL
+from layerzoo_torchaudio.names import model_of, pipeline_names
 from layerzoo_torchaudio.synthesis import PHONEMES, takes_phonemes
-from layerzoo_torchaudio.training import languages_of, tasks_of, trained_on
+from layerzoo_torchaudio.training import documentation_of, languages_of, tasks_of, trained_on
 
-_BASE_URL = "https://download.pytorch.org/torchaudio/"
 _LICENCES = (
     ("MIT License", "mit"),
     ("CC BY-NC 4.0", "cc-by-nc-4.0"),
@@ -25,14 +25,9 @@ _LICENCES = (
 Row = dict[str, Any]
 
 
-def names() -> list[str]:
-    """Return the name of every pipeline, in the library's order."""
-    return [name for name in pipelines.__all__ if not isinstance(getattr(pipelines, name), type)]
-
-
 def models() -> dict[str, list[Row]]:
     """Return one model for each pipeline and front end, by its name."""
-    rows = {name: [_pipeline(name)] for name in names()}
+    rows = {name: [_pipeline(name)] for name in pipeline_names()}
     return rows | {name: [_front_end(name)] for name in FRONT_ENDS}
 
 
@@ -74,7 +69,7 @@ def _front_end(name: str) -> Row:
 
 def _summary(bundle: Any) -> str:
     """Return the first sentence of the library's documentation."""
-    documentation = re.sub(r"\s+", " ", bundle.__doc__ or "")
+    documentation = documentation_of(bundle)
     documentation = re.sub(r"(using approach|as) described in( and| :cite:`[^`]*`)+", "", documentation)
     documentation = re.sub(r":cite:`[^`]*`|:py:\w+:`~?[\w.]*\.|:\w+:`~?", "", documentation)
     sentence = documentation.split(". ")[0].split(" Please refer")[0]
@@ -83,23 +78,21 @@ def _summary(bundle: Any) -> str:
 
 
 def _licence(bundle: Any) -> str | None:
-    documentation = re.sub(r"\s+", " ", bundle.__doc__ or "")
+    documentation = documentation_of(bundle)
     return next((licence for words, licence in _LICENCES if words in documentation), None)
 
 
 def _weights(bundle: Any) -> Row:
     """Return where the library downloads the weights of a pipeline. It states no digest of them."""
     files = {}
-    if isinstance(bundle, Wav2Vec2Bundle):
-        address = bundle._path if bundle._path.startswith("https") else f"models/{bundle._path}"
-    elif isinstance(bundle, SourceSeparationBundle):
+    if isinstance(bundle, SourceSeparationBundle):
         address = bundle._model_path
     elif isinstance(bundle, RNNTBundle):
         address = bundle._rnnt_path
-        files = {bundle._global_stats_path.rpartition("/")[2]: _BASE_URL + bundle._global_stats_path}
+        files = {bundle._global_stats_path.rpartition("/")[2]: BASE_URL + bundle._global_stats_path}
     elif isinstance(bundle, Tacotron2TTSBundle):
         address = f"models/{bundle._tacotron2_path}"
     else:
-        address = f"models/{bundle._path}"
-    source = address if address.startswith("https") else _BASE_URL + address
+        address = bundle._path if bundle._path.startswith("https") else f"models/{bundle._path}"
+    source = address if address.startswith("https") else BASE_URL + address
     return {"source": source, "lock": True, **({"files": files} if files else {})}

@@ -39,9 +39,14 @@ def frame_and_hop(convolutions: Sequence[Sequence[int]]) -> tuple[int, int]:
     return frame, hop
 
 
+def convolutions_of(network: Wav2Vec2Model) -> list[tuple[int, int, int]]:
+    """Return (0, kernel, stride) of each convolution of a network: :func:`frame_and_hop` ignores the channels."""
+    return [(0, layer.kernel_size, layer.stride) for layer in network.feature_extractor.conv_layers]
+
+
 def take_attention_mask(network: Wav2Vec2Model) -> None:
     """Make a network take ``attention_mask`` next to ``waveforms``, in place."""
-    convolutions = [(0, layer.kernel_size, layer.stride) for layer in network.feature_extractor.conv_layers]
+    convolutions = convolutions_of(network)
     frame_hop = frame_and_hop(convolutions)
     first = network.feature_extractor.conv_layers[0]
     mask_group_norms(first, frame_and_hop(convolutions[:1]))

@@ -12,6 +12,8 @@ from layerzoo.authoring import Chain
 from layerzoo.weights import Files
 
 Tensors = Mapping[str, Tensor]
+BASE_URL = "https://download.pytorch.org/torchaudio/"
+"""The address from which the library downloads the files of its pipelines."""
 
 
 def unchanged(tensors: Tensors) -> Tensors:
@@ -36,9 +38,9 @@ class TorchaudioModel:
     transform: Any = None
     """A picklable function from samples at the model's rate to the network's input, or a tokenizer; None: the samples
     themselves."""
-    tensors: Callable[[Tensors], Tensors] = unchanged
+    select_tensors: Callable[[Tensors], Tensors] = unchanged
     """Select and rename the tensors of a published checkpoint; the values are not read."""
-    files: Callable[[Tensors, Files], Tensors] = without_files
+    add_tensors: Callable[[Tensors, Files], Tensors] = without_files
     """Add the tensors that the library has in other files than the checkpoint."""
     default: Mapping[str, Any] = field(default_factory=dict)
     """The keys of registry.yaml's ``default``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torchaudio import pipelines
 from torchaudio.pipelines import (
     RNNTBundle,
@@ -15,13 +16,18 @@ from torchaudio.pipelines import (
     Wav2Vec2Bundle,
 )
 
-from layerzoo.authoring import nearest, nearest_hint
+from layerzoo.authoring import WithoutInitialisation, nearest, nearest_hint
 from layerzoo.errors import RepositoryError
 from layerzoo_torchaudio import quality, recognition, separation, speech, synthesis
 from layerzoo_torchaudio.front_ends import FRONT_ENDS, front_end
 from layerzoo_torchaudio.model import TorchaudioModel
 
 _LONGEST = 80
+
+
+def pipeline_names() -> list[str]:
+    """Return the name of every pipeline, in the library's order."""
+    return [name for name in pipelines.__all__ if not isinstance(getattr(pipelines, name), type)]
 
 
 def model_of(model: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
@@ -31,20 +37,25 @@ def model_of(model: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
         model: its id, for messages.
         arguments: as its `args` have them: ``name``, a pipeline of ``torchaudio.pipelines``, a factory of
             ``torchaudio.models`` or a front end; and arguments of it.
-    Raises: RepositoryError for a name that does not exist, or an argument that its network does not take.
+    Raises: RepositoryError for a name that does not exist, or arguments that its network does not take. Only a build
+        shows the latter: a network that is not in the catalogue is built once on the meta device.
     """
     own = dict(arguments)
     name = own.pop("name", None)
     if not isinstance(name, str):
         raise RepositoryError(f"{model}: its `args` have no `name` of a pipeline or factory of torchaudio: {name!r}")
     try:
-        return _model(model, name, own)
+        named = _model(model, name, own)
+        if own or name not in (*pipeline_names(), *FRONT_ENDS):
+            with torch.device("meta"), WithoutInitialisation():
+                named.build()
     except (TypeError, ValueError) as error:
         raise RepositoryError(f"{model}: torchaudio's {name} does not take its `args`: {error}") from error
+    return named
 
 
 def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
-    bundle = getattr(pipelines, name, None) if name in pipelines.__all__ else None
+    bundle = getattr(pipelines, name) if name in pipeline_names() else None
     match bundle:
         case Wav2Vec2Bundle():
             return speech.pipeline(bundle, own)
@@ -64,7 +75,7 @@ def _model(model: str, name: str, own: Mapping[str, Any]) -> TorchaudioModel:
             return found
     if name in FRONT_ENDS:
         return front_end(name, own)
-    known = [*pipelines.__all__, *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]
+    known = [*pipeline_names(), *speech.FACTORIES, *separation.FACTORIES, *quality.FACTORIES, *FRONT_ENDS]
     raise RepositoryError(
         f"{model}: torchaudio has no pipeline, factory or front end {name[:_LONGEST]!r}. "
         f"{nearest_hint(nearest(name[:_LONGEST], known))}All: zoo list --plugin torchaudio"

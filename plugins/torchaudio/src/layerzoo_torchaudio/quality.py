@@ -13,7 +13,7 @@ from torchaudio.models import Wav2Vec2Model
 
 from layerzoo.authoring import Chain, WithoutInitialisation
 from layerzoo_torchaudio import speech
-from layerzoo_torchaudio.lengths import frame_and_hop
+from layerzoo_torchaudio.lengths import convolutions_of, frame_and_hop
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 FACTORIES = ("squim_objective_base", "squim_objective_model", "squim_subjective_base", "squim_subjective_model")
@@ -53,13 +53,12 @@ def factory(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
         )
     with torch.device("meta"), WithoutInitialisation():
         network: Wav2Vec2Model = build().ssl_model
-    convolutions = [(0, layer.kernel_size, layer.stride) for layer in network.feature_extractor.conv_layers]
     return TorchaudioModel(
         build=partial(_ssl_network, build),
-        preprocess=speech.preprocess(frame_and_hop(convolutions)),
+        preprocess=speech.preprocess(frame_and_hop(convolutions_of(network))),
         chain=speech.chain(has_final_norm=not network.encoder.transformer.layer_norm_first),
         transform=partial(speech.waveforms, normalize=False),
-        tensors=_of_ssl_network,
+        select_tensors=_of_ssl_network,
     )
 
 

@@ -20,7 +20,7 @@ from torchaudio.transforms import MelSpectrogram
 from layerzoo.authoring import Chain
 from layerzoo.errors import WeightsError
 from layerzoo.weights import Files
-from layerzoo_torchaudio.model import Tensors, TorchaudioModel
+from layerzoo_torchaudio.model import BASE_URL, Tensors, TorchaudioModel
 
 _CHAIN = Chain(
     modules="(?!)",  # none: the frames come before the batch inside the blocks
@@ -69,7 +69,7 @@ def pipeline(bundle: RNNTBundle, arguments: Mapping[str, Any]) -> TorchaudioMode
         preprocess={"sample_rate_hz": bundle.sample_rate},
         chain=_CHAIN,
         transform=partial(log_mel, spectrogram=spectrogram),
-        files=partial(_with_statistics, bundle),
+        add_tensors=partial(_with_statistics, bundle),
     )
 
 
@@ -107,9 +107,9 @@ def _with_statistics(bundle: RNNTBundle, tensors: Tensors, files: Files) -> Tens
     path = files.get(name)
     if path is None:
         raise WeightsError(
-            f"the statistics that the input of this network is normalised with are in a file of their own, {name}, "
+            f"the statistics that the input of this network is normalised with are in a separate file, {name}, "
             f"which is not next to the checkpoint. Next: put it and the checkpoint into a folder, and weights=FOLDER. "
-            f"It is at https://download.pytorch.org/torchaudio/{address}"
+            f"It is at {BASE_URL}{address}"
         )
     statistics = json.loads(path.read_text(encoding="utf-8"))
     return {**own, **{key: torch.tensor(statistics[key]) for key in (_MEAN, _SCALE)}}

@@ -17,7 +17,7 @@ from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle
 from torchaudio.pipelines._wav2vec2 import utils
 
 from layerzoo.authoring import AudioInputs, Chain, WithoutInitialisation
-from layerzoo_torchaudio.lengths import frame_and_hop, take_attention_mask
+from layerzoo_torchaudio.lengths import convolutions_of, frame_and_hop, take_attention_mask
 from layerzoo_torchaudio.model import Tensors, TorchaudioModel
 
 FACTORIES = tuple(
@@ -42,7 +42,7 @@ def pipeline(bundle: Wav2Vec2Bundle, arguments: Mapping[str, Any]) -> Torchaudio
         preprocess=preprocess(frame_and_hop(own["extractor_conv_layer_config"])),
         chain=chain(has_final_norm=own["encoder_layer_norm_first"]),
         transform=partial(waveforms, normalize=normalize),
-        tensors=partial(_without_unused_labels, bundle, own["aux_num_out"]),
+        select_tensors=partial(_without_unused_labels, bundle, own["aux_num_out"]),
     )
 
 
@@ -59,12 +59,11 @@ def factory(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
     normalize = own.pop("normalize_waveform", None)
     with torch.device("meta"), WithoutInitialisation():
         network = getattr(models, name)(**own)
-    layers = network.feature_extractor.conv_layers
     if normalize is None:
-        normalize = not isinstance(layers[0].layer_norm, nn.GroupNorm)
+        normalize = not isinstance(network.feature_extractor.conv_layers[0].layer_norm, nn.GroupNorm)
     return TorchaudioModel(
         build=partial(_factory_network, name, own),
-        preprocess=preprocess(frame_and_hop([(0, layer.kernel_size, layer.stride) for layer in layers])),
+        preprocess=preprocess(frame_and_hop(convolutions_of(network))),
         chain=chain(has_final_norm=not network.encoder.transformer.layer_norm_first),
         transform=partial(waveforms, normalize=normalize),
     )
@@ -118,7 +117,7 @@ def masked(network: Wav2Vec2Model) -> Wav2Vec2Model:
 
 
 def _without_unused_labels(bundle: Wav2Vec2Bundle, labels: int | None, tensors: Tensors) -> Tensors:
-    """Return a published checkpoint without the rows of its head that are no labels, as the library loads it."""
+    """Return a published checkpoint without the rows of its head that are not labels, as the library loads it."""
     head: Tensor | None = tensors.get("aux.weight")
     if not isinstance(bundle, Wav2Vec2ASRBundle) or head is None or len(head) == labels:
         return tensors

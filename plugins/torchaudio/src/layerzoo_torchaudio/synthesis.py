@@ -20,7 +20,7 @@ PHONEMES = (
     "it takes phonemes, which DeepPhonemizer computes from a text with another network, which layerzoo does not run. "
     "The models that take characters: TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH, TACOTRON2_WAVERNN_CHAR_LJSPEECH"
 )
-"""Why the pipelines with phonemes are no models here."""
+"""Why the pipelines with phonemes are listed as unusable."""
 _MAX_CHARACTERS = 10_000
 _CHAIN = Chain(
     modules=r"encoder\.convolutions\.\d+",
@@ -81,7 +81,7 @@ def pipeline(model: str, bundle: Tacotron2TTSBundle, arguments: Mapping[str, Any
         preprocess={"max_tokens": _MAX_CHARACTERS, "batching": "equal_lengths"},
         chain=_CHAIN,
         transform=Characters(),
-        tensors=_of_the_encoder,
+        select_tensors=_of_the_encoder,
     )
 
 

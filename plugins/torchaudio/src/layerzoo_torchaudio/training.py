@@ -41,14 +41,15 @@ def tasks_of(bundle: Any) -> list[str]:
 
 def trained_on(bundle: Any) -> list[str]:
     """Return the data sets that the documentation of a pipeline names, in the order of training, in small letters."""
-    trained = re.split(r"trained (?:using [^*]* )?(?:as described in .*? )?on ", _documentation(bundle), maxsplit=1)[-1]
+    documentation = documentation_of(bundle)
+    trained = re.split(r"trained (?:using [^*]* )?(?:as described in .*? )?on ", documentation, maxsplit=1)[-1]
     found = (first or second for first, second in _DATA.findall(re.split(_ENDS, trained)[0]))
     return list(dict.fromkeys(re.sub(r"\s+", "-", name.lower()) for name in found))
 
 
 def languages_of(bundle: Any) -> list[str]:
     """Return the language that the documentation of a pipeline, or its text processor, states; none if neither does."""
-    documentation = _documentation(bundle)
+    documentation = documentation_of(bundle)
     if subset := re.search(r"transcribed audio from \"([a-z]{2})\" subset", documentation):
         return [subset[1]]
     if re.search(r"[\d,]+ languages|Multilingual", documentation.split("Originally")[0]):
@@ -58,5 +59,6 @@ def languages_of(bundle: Any) -> list[str]:
     return []
 
 
-def _documentation(bundle: Any) -> str:
+def documentation_of(bundle: Any) -> str:
+    """Return the library's documentation of a pipeline on one line."""
     return re.sub(r"\s+", " ", bundle.__doc__ or "")

@@ -11,7 +11,7 @@ from torchvision import __version__, models
 from torchvision.models import WeightsEnum
 
 from layerzoo.authoring import nearest, nearest_hint
-from layerzoo.errors import OutsideRepositoryError, UsageError
+from layerzoo.errors import OutsideRepositoryError, RepositoryError
 
 _OF_WEIGHTS = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "progress")
 """Arguments of torchvision's builders that load weights."""
@@ -36,13 +36,13 @@ class Arguments:
         Args:
             model: the id, for messages.
             args: with the architecture as ``name``, or with its weights as in ``resnet50.IMAGENET1K_V2``.
-        Raises: UsageError for an unknown name, OutsideRepositoryError for arguments with which torchvision would load
-            weights from elsewhere than layerzoo does.
+        Raises: RepositoryError for an unknown name, OutsideRepositoryError for arguments with which torchvision would
+            load weights from elsewhere than layerzoo does.
         """
         others = dict(args)
         given = others.pop("name", None)
         if not isinstance(given, str):
-            raise UsageError(f"{model}: its `args` have no `name` of an architecture of torchvision: {given!r}")
+            raise RepositoryError(f"{model}: its `args` have no `name` of an architecture of torchvision: {given!r}")
         for name in _OF_WEIGHTS:
             if others.get(name) not in (None, False):
                 raise OutsideRepositoryError(
@@ -55,13 +55,13 @@ class Arguments:
         name, dot, tag = given.partition(".")
         if name not in architectures():
             close = nearest(name[:_LONGEST], architectures())
-            raise UsageError(
+            raise RepositoryError(
                 f"{model}: torchvision {__version__} has no architecture '{name[:_LONGEST]}'. {nearest_hint(close)}"
                 "All: zoo list --plugin torchvision"
             )
         known = {each.name: each for each in weights_of(name)}
         if dot and tag not in known:
-            raise UsageError(
+            raise RepositoryError(
                 f"{model}: torchvision {__version__} has no weights '{tag[:_LONGEST]}' of {name}. It has: "
                 f"{', '.join(known)}"
             )

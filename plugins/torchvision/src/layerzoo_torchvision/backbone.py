@@ -13,7 +13,7 @@ from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.library import loaded_tensors, whole_network
 from layerzoo_torchvision.objects import ObjectNetwork, has_objects
 
-PARTS = {"detection": "backbone", "optical_flow": "feature_encoder"}
+_PARTS = {"detection": "backbone", "optical_flow": "feature_encoder"}
 """The submodule that is the backbone, by task. That of a one-stage detector is its body and its feature pyramid: what
 follows computes scores and boxes for every position. That of a network for optical flow sees one image."""
 _SIZES = {"vision_transformer": "image_size", "maxvit": "input_size"}
@@ -28,7 +28,7 @@ def backbone(spec: ModelSpec) -> nn.Module:
         network.register_forward_pre_hook(_channels_first)
     if has_objects(arguments):
         return ObjectNetwork(network)
-    part = PARTS.get(arguments.kind)
+    part = _part(arguments)
     return network.get_submodule(part) if part else network
 
 
@@ -36,11 +36,16 @@ def backbone_tensors(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Mapping[
     """Return the tensors of the backbone by its own keys, of a checkpoint of the whole network."""
     arguments = Arguments.of(spec.id, spec.args)
     loaded = loaded_tensors(arguments, tensors)
-    part = None if has_objects(arguments) else PARTS.get(arguments.kind)
+    part = _part(arguments)
     if part is None or not any(name.startswith(f"{part}.") for name in loaded):
         return loaded
     prefix = f"{part}."
     return {name.removeprefix(prefix): tensor for name, tensor in loaded.items() if name.startswith(prefix)}
+
+
+def _part(arguments: Arguments) -> str | None:
+    """Return the name of the submodule that is the backbone; None if the backbone has the keys of the whole network."""
+    return None if has_objects(arguments) else _PARTS.get(arguments.kind)
 
 
 def _for_size(arguments: Arguments, spec: ModelSpec) -> Arguments:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchvision.models import WeightsEnum, get_model_builder
 
+from layerzoo.authoring import metric_name
 from layerzoo_torchvision.arguments import Arguments, architectures, weights_of
 from layerzoo_torchvision.preprocess import preprocess_of
 from layerzoo_torchvision.training import tasks_of, trained_on
@@ -58,19 +59,14 @@ def metrics_of(weights: WeightsEnum) -> dict[str, dict[str, Any]]:
     The entry ``training`` has the number of classes and the address of the recipe.
     """
     results = {
-        _DATASETS.get(_word(dataset), _word(dataset)): {
-            _word(metric): value for metric, value in values.items() if isfinite(value)
+        _DATASETS.get(metric_name(dataset), metric_name(dataset)): {
+            metric_name(metric): value for metric, value in values.items() if isfinite(value)
         }
         for dataset, values in weights.meta["_metrics"].items()
     }
     training = {"classes": len(weights.meta.get("categories") or ()), "recipe": weights.meta.get("recipe")}
     stated = {**results, "training": {key: value for key, value in training.items() if value}}
     return {dataset: values for dataset, values in stated.items() if values}
-
-
-def _word(text: str) -> str:
-    """Return a name in small letters, for example ``acc1`` for ``acc@1`` and ``box-map`` for ``box_map``."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("@", "")).strip("-")
 
 
 def _source(weights: WeightsEnum) -> dict[str, str]:

@@ -72,27 +72,27 @@ class _WidthsWithValues(TorchFunctionMode):
 
 def whole_network(arguments: Arguments) -> nn.Module:
     """Build a network as the library builds it for its weights, with its initial parameters."""
-    with _WidthsWithValues() if arguments.family == "regnet" else nullcontext():
-        return _built(arguments, {})[0]
+    return _built(arguments, {})[0]
 
 
 def loaded_tensors(arguments: Arguments, tensors: _StateDict) -> _StateDict:
     """Return the tensors that torchvision loads into the network for a checkpoint, by the keys of the network."""
     if arguments.weights is None:
         return tensors
-    widths = _WidthsWithValues() if arguments.family == "regnet" else nullcontext()
-    with torch.device("meta"), WithoutInitialisation(), widths:
+    with torch.device("meta"), WithoutInitialisation():
         _, loaded = _built(arguments, tensors)
     return loaded[-1] if loaded else tensors
 
 
 def _built(arguments: Arguments, tensors: _StateDict) -> tuple[nn.Module, list[_StateDict]]:
     """Return the network, and what the builder passed to its ``load_state_dict``."""
+    widths = _WidthsWithValues() if arguments.family == "regnet" else nullcontext()
     if arguments.weights is None:
         parameters = inspect.signature(get_model_builder(arguments.name)).parameters
         backbone = {"weights_backbone": None} if "weights_backbone" in parameters else {}
-        return get_model(arguments.name, weights=None, **backbone, **arguments.others), []
-    with _without_loading() as loaded:
+        with widths:
+            return get_model(arguments.name, weights=None, **backbone, **arguments.others), []
+    with widths, _without_loading() as loaded:
         network = get_model(arguments.name, weights=_Provided(arguments.weights, tensors), **arguments.others)
     return network, loaded
 
