@@ -40,16 +40,21 @@ def images() -> layerzoo.Backbone:
 def test_replicas_on_two_devices_give_the_same_features_in_order(images: layerzoo.Backbone, photos: list[Path]) -> None:
     both = layerzoo.load("starter/efficientnet-lite0", layer=["stem", "stage.0"], device=["cpu", "cpu"])
     assert both.devices == (CPU, CPU)
-    passes: set[tuple[int, int]] = set()
-    both.module.network.register_forward_pre_hook(
-        lambda network, inputs: passes.add((id(network), threading.get_ident()))
-    )
+    threads = {threading.get_ident()}
+    both_at_work = threading.Barrier(2)
+
+    def wait_for_the_other(network: torch.nn.Module, inputs: object) -> None:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            both_at_work.wait(timeout=60)  # else a fast replica can take all batches on a busy machine
+
+    both.module.network.register_forward_pre_hook(wait_for_the_other)
     one, two = layerzoo.extract(images, photos, batch_size=2), layerzoo.extract(both, photos, batch_size=2)
     assert one.ids == two.ids
     for layer in one.layers:
         np.testing.assert_allclose(two[layer], one[layer], rtol=1e-4, atol=1e-5)
     assert (one.provenance["device"], two.provenance["device"]) == ("cpu", "cpu, cpu")
-    assert len({thread for _, thread in passes} - {threading.get_ident()}) == 2
+    assert len(threads - {threading.get_ident()}) == 2
 
 
 def test_several_batches_at_once_on_one_device_give_the_same_features(
