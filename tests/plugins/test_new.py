@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import site
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.distributions import Installation, build, empty_installation, install
+from tests.distributions import Installation, install
+from tests.page_session import session
 from tests.readme import write_files
 from tests.terminal import Zoo
 
@@ -72,23 +72,26 @@ print(json.dumps([outcome(*plugin) for plugin in json.loads(sys.argv[1])]))
 """
 
 
-def install_variants(variants: Sequence[Variant], folder: Path, samples: Path) -> tuple[Installation, list[NewPlugin]]:
+def install_variants(
+    variants: Sequence[Variant], folder: Path, samples: Path, index: Path
+) -> tuple[Installation, list[NewPlugin]]:
     """Build the wheel of each variant, and install them into a new environment with the packages of this one."""
     plugins = [variant.write(folder) for variant in variants]
-    wheels = [build(plugin.folder, folder / "dist", "--wheel") for plugin in plugins]
-    installation = empty_installation(folder)
-    packages = Path(installation.program("import sysconfig; print(sysconfig.get_path('purelib'))"))
-    lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
-    (packages / "test_environment.pth").write_text("".join(lines), encoding="utf-8")
-    install(installation, "--no-deps", "--no-index", *(wheel.path for wheel in wheels))
+    for plugin in plugins:
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder / "dist"],
+            cwd=plugin.folder, check=True, capture_output=True,
+        )  # fmt: skip
+    installation = session(folder, index)
+    install(installation, "--no-deps", "--no-index", *(folder / "dist").glob("*.whl"))
     write_files(installation.home, samples)
     (installation.home / "tweets.txt").rename(installation.home / "texts.txt")
     return installation, plugins
 
 
-def check_variants(variants: Sequence[Variant], folder: Path, samples: Path) -> None:
+def check_variants(variants: Sequence[Variant], folder: Path, samples: Path, index: Path) -> None:
     """Run the verbs on the installed plugins, and check their results."""
-    installation, plugins = install_variants(variants, folder, samples)
+    installation, plugins = install_variants(variants, folder, samples, index)
     asked = json.dumps([[plugin.namespace, plugin.model, plugin.inputs] for plugin in plugins])
     done = subprocess.run(
         [installation.python, "-c", PROGRAM, asked],
@@ -108,15 +111,19 @@ def check_outcome(plugin: NewPlugin, outcome: dict[str, Any], messages: str) -> 
     assert {row["name"]: row["module"] for row in declared}.items() <= modules.items(), plugin.model
 
 
-def test_a_new_plugin_of_each_library_installs_lists_checks_and_extracts(tmp_path: Path, samples: Path) -> None:
+def test_a_new_plugin_of_each_library_installs_lists_checks_and_extracts(
+    tmp_path: Path, samples: Path, index: Path
+) -> None:
     assert {variant.library for variant in ONE_PER_LIBRARY} == set(LIBRARIES)
-    check_variants(ONE_PER_LIBRARY, tmp_path, samples)
+    check_variants(ONE_PER_LIBRARY, tmp_path, samples, index)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_each_variant_installs_lists_checks_and_extracts(modality: Modality, tmp_path: Path, samples: Path) -> None:
-    check_variants([variant for variant in ALL if variant.modality == modality], tmp_path, samples)
+def test_each_variant_installs_lists_checks_and_extracts(
+    modality: Modality, tmp_path: Path, samples: Path, index: Path
+) -> None:
+    check_variants([variant for variant in ALL if variant.modality == modality], tmp_path, samples, index)
 
 
 def test_the_code_of_each_variant_is_formatted_and_without_mistakes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError
 from layerzoo.modalities import MODALITIES
 from layerzoo.plugins.scaffold import LIBRARIES
@@ -113,6 +114,7 @@ def new_command(name: str, modality: Any, library: Any, yaml_only: bool, namespa
 
     new = write_plugin(name, modality, library, yaml_only=yaml_only, namespace=namespace, into=into)
     print_lines(str(new.folder / path) for path in new.files)
+    stdout().flush()
     say(
         "Next:",
         f"  pip install --editable {new.folder}",
