@@ -11,6 +11,7 @@ from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, TextArguments, Tokenizer
 from layerzoo.plugins.chain import Chain
 from layerzoo.plugins.hookspecs import hookimpl
+from layerzoo.plugins.pooling import PluginPooling
 from layerzoo.registry.index.query import metric_name
 from layerzoo.runtime.clip_lengths import (
     is_padding,
@@ -35,6 +36,7 @@ __all__ = [
     "ImageInputs",
     "KnowsPrompts",
     "KnowsUnknown",
+    "PluginPooling",
     "Prompts",
     "TensorTokenizer",
     "TextArguments",
