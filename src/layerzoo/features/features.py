@@ -167,6 +167,13 @@ class Features:
         if _is_position(key):
             return self._row(int(key))
         if isinstance(key, slice):
+            try:
+                key.indices(len(self))
+            except TypeError as error:
+                raise UsageError(
+                    f"a slice of features has positions, and not {_described(key)}. For several layers: "
+                    "features[['block.0', 'block.1']]"
+                ) from error
             return self._taken(key)
         if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
             return replace(self, by_layer={name: self[name] for name in key})
