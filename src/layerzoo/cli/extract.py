@@ -27,6 +27,7 @@ from layerzoo.cli.options import (
     pool_option,
     pooling_of,
     report_failures,
+    report_passed_over,
     strict_option,
     temporal_pool_option,
     weights_option,
@@ -258,7 +259,4 @@ def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], p
         )
     if chunked := report.get("chunked", 0):
         say(f"{chunked} of them split into chunks")
-    if passed_over:
-        few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
-        many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
-        say(f"{len(passed_over)} {many} skipped: {few}")
+    report_passed_over(passed_over)

@@ -11,6 +11,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
+from layerzoo.cli.output import counted
 
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
@@ -79,10 +80,22 @@ def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     return plain[0] if plain else named or None
 
 
+def few(names: Sequence[str]) -> str:
+    """List the first three names of several."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def report_passed_over(files: Sequence[str]) -> None:
+    """List the files of a folder that were skipped."""
+    if files:
+        many = "files of another kind were" if len(files) > 1 else "file of another kind was"
+        say(f"{len(files):,} {many} skipped: {few(files)}")
+
+
 def report_failures(failed: Sequence[SampleError], done: int) -> None:
     """List the samples that failed, and exit with 1 if there are any. done: the number of all others."""
     for error in failed:
         say(f"failed: {error}")
     if failed:
-        say(f"{len(failed)} of {done + len(failed)} samples failed.")
+        say(f"{len(failed):,} of {counted(done + len(failed), 'sample')} failed.")
         sys.exit(1)
