@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from layerzoo.weights import Files
 
 __all__ = [
+    "HOOKS_VERSION",
     "hookimpl",
     "layerzoo_build",
     "layerzoo_catalogue",
@@ -35,6 +36,12 @@ __all__ = [
     "layerzoo_state_dict",
 ]
 
+HOOKS_VERSION = 1
+"""The version of the hooks. It increases when a hook is removed, or is called with other arguments.
+
+A deprecated hook has ``@hookspec(warn_on_impl=FutureWarning("REPLACEMENT"))``: pluggy then warns once for each plugin
+that implements it.
+"""
 hookspec = pluggy.HookspecMarker("layerzoo")
 hookimpl = pluggy.HookimplMarker("layerzoo")
 """Marks a function of a plugin's module as one of the hooks below: ``@hookimpl``."""

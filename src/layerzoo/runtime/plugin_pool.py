@@ -53,7 +53,7 @@ def merge_by_plugin(name: str, rows: NDArray[np.float64], share: NDArray[np.floa
     if merge is None:
         raise PoolingError(
             f"the pooling '{name}' cannot be merged over the {len(rows)} parts of a long sample. Next: extract each "
-            "part as a sample of its own, or use another pooling"
+            "part as a separate sample, or use another pooling"
         )
     with _isolated(name):
         merged = np.asarray(merge(rows, share), dtype=np.float64)
