@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow test-adapters gpu-check lint bench dist docs catalogues published certify torture setup clean
+.PHONY: help demo test test-slow test-adapters gpu-check lint bench dist docs catalogues published certify torture site site-check setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
@@ -19,6 +19,8 @@ help:
 	@echo "make published  update src/layerzoo/published.jsonl from the plugins of this repository"
 	@echo "make certify  run and cut every timm and torchvision architecture, transformers type and torchaudio pipeline, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
+	@echo "make site   the documentation site, in site/: static pages with a search that works offline"
+	@echo "make site-check  open the site in headless Chromium, which has to be installed"
 	@echo "make clean  remove the files that these commands created"
 
 demo: setup
@@ -88,6 +90,16 @@ certify: setup
 torture: setup
 	$(BIN)/python -m tools.torture
 
+site: setup $(VENV)/.site
+	$(BIN)/python -m tools.site
+
+site-check: site
+	$(BIN)/python -m tools.site.check
+
+$(VENV)/.site: requirements-site.txt constraints.txt | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -r requirements-site.txt
+	@touch $@
+
 setup: $(VENV)/.installed .samples/.installed
 
 $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
@@ -100,4 +112,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters .samples dist demo
+	rm -rf $(VENV) .venv-adapters .samples dist demo build site
