@@ -38,8 +38,8 @@ def measure_clusters(
         rows = np.arange(_count(source, targets))
         features, _ = source.prepared(rows, rows[:1])
         count = clusters or len(targets.names) or _best_count(features, seed)
-        if len(features) <= count:
-            raise InputError(f"{len(features)} samples cannot form {count} clusters. Next: fewer clusters")
+        if features.shape[0] <= count:
+            raise InputError(f"{features.shape[0]} samples cannot form {count} clusters. Next: fewer clusters")
         found = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
         scores = np.array([_silhouette(features, labels, seed) for labels in found])
         measured.append(Measured(scores, scores, [found[int(scores.argmax())]], float(count)))
@@ -67,7 +67,7 @@ def _best_count(features: Any, seed: int) -> int:
     if most < 2:
         raise InputError(f"{features.shape[0]} samples cannot be clustered")
     scores = {
-        count: _silhouette(features, KMeans(count, n_init=3, random_state=seed).fit_predict(features), seed)
+        count: _silhouette(features, KMeans(count, n_init=1, random_state=seed).fit_predict(features), seed)
         for count in range(2, most + 1)
     }
     return max(scores, key=lambda count: scores[count])

@@ -50,10 +50,7 @@ def previews(samples: Sequence[Sample], modality: Modality) -> list[Preview]:
         modality: of the model that reads them.
     """
     if modality == "text":
-        return [
-            Preview(None, sample.source[:_MOST_CHARACTERS] if isinstance(sample.source, str) else None)
-            for sample in samples
-        ]
+        return [Preview(None, (text_of(sample.source) or "")[:_MOST_CHARACTERS]) for sample in samples]
     with Workers(all_cores=True) as decoder:
 
         def preview(sample: Sample) -> Preview:
@@ -72,6 +69,13 @@ def previews(samples: Sequence[Sample], modality: Modality) -> list[Preview]:
                 stop=decoder.close,
             )
         )
+
+
+def text_of(source: Any) -> str | None:
+    """Return the text of a sample; None for another kind of sample."""
+    if isinstance(source, bytes):
+        return source.decode("utf-8", "replace")
+    return source if isinstance(source, str) else None
 
 
 _OPERATION: dict[Modality, str] = {"vision": "image", "video": "video", "audio": "audio"}

@@ -43,7 +43,7 @@ from layerzoo.sweeps.evaluation import (
     plan_folds,
     select,
 )
-from layerzoo.sweeps.previews import Preview, previews
+from layerzoo.sweeps.previews import Preview, previews, text_of
 from layerzoo.sweeps.result import Sweep, SweepBaseline, SweepDetails, SweepRow
 from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
 
@@ -620,8 +620,8 @@ def _baseline(name: str, measured: Measured) -> SweepBaseline:
 def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, Source] | None:
     """Return the samples as features without a network, with their name; None where some have none."""
     if data.modality == "text":
-        texts = [sample.source for sample in data.samples]
-        return ("words", Words(texts)) if all(isinstance(text, str) for text in texts) else None
+        texts = [text_of(sample.source) for sample in data.samples]
+        return None if None in texts else ("words", Words([text for text in texts if text is not None]))
     arrays = [preview.features for preview in small]
     if any(array is None for array in arrays) or len({array.shape for array in arrays if array is not None}) != 1:
         return None

@@ -54,11 +54,11 @@ def targets_of(labels: Sequence[Any], task: SweepTask) -> Targets:
         note = f"the task is {task}, according to the labels"
     if task == "multilabel":
         return _multilabel(plain, note)
-    if several := next((label for label in plain if isinstance(label, tuple)), None):
+    if (several := next((label for label in plain if isinstance(label, tuple)), None)) is not None:
         raise InputError(f"task={task!r} needs one label for each sample, and one has {several}")
     if task == "regress":
         return Targets(task, _numbers(plain), note=note)
-    if position := next((row for row, label in enumerate(plain) if _is_missing(label)), None):
+    if (position := next((row for row, label in enumerate(plain) if _is_missing(label)), None)) is not None:
         raise InputError(f"the label of sample {position} is missing. Next: leave it out, or label it")
     names, codes = np.unique([str(label) for label in plain], return_inverse=True)
     if len(names) < 2 and task == "classify":
