@@ -14,6 +14,7 @@ from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     as_input,
+    cache_option,
     chunks_option,
     column_option,
     device_option,
@@ -92,6 +93,7 @@ COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "m
 @normalize_option
 @device_option
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@cache_option
 @strict_option
 @format_option(piped="json")
 def command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,22 +32,13 @@ class Collected:
     provenance: Mapping[str, Any]
 
 
-def collect(
-    backbone: Backbone,
-    samples: Sequence[Sample],
-    *,
-    errors: Literal["raise", "skip"],
-    progress: Any,
-    extraction: Mapping[str, Any],
-) -> Collected:
+def collect(backbone: Backbone, samples: Sequence[Sample], how: Mapping[str, Any]) -> Collected:
     """Extract the features of all layers of a backbone, pooled on the way.
 
     Args:
         backbone: reads the layers.
         samples: the inputs.
-        errors: as for :func:`layerzoo.extract`.
-        progress: as for :func:`layerzoo.extract`.
-        extraction: further arguments of :func:`layerzoo.extract`.
+        how: further arguments of :func:`layerzoo.extract`.
     Raises: the errors of :func:`layerzoo.extract`; UsageError for features that are no vectors.
     """
     matrices: dict[str, NDArray[np.float32]] = {}
@@ -58,9 +49,7 @@ def collect(
         backbone,
         [sample.source for sample in samples],
         ids=[str(number) for number in range(len(samples))],
-        errors=errors,
-        progress=progress,
-        **extraction,
+        **how,
     )
     for piece in pieces:
         provenance = provenance or piece.provenance

@@ -87,6 +87,7 @@ def sweep(
     errors: Literal["raise", "skip"] = "raise",
     column: str | None = None,
     progress: ProgressChoice = None,
+    cache: bool = False,
     **extraction: Any,
 ) -> Sweep:
     """Find the layer whose features predict the labels best.
@@ -118,6 +119,7 @@ def sweep(
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` leaves it out.
         column: the column of a table that holds the samples.
         progress: as for :func:`layerzoo.extract`.
+        cache: as for :func:`layerzoo.extract`.
         **extraction: ``temporal_pool``, ``chunks``, ``overlap``, ``special_tokens``, ``normalize``, ``decode``,
             ``prompt``, ``sampling``, ``start_s``, ``end_s`` and ``clips``, as for :func:`layerzoo.extract`.
     Returns: a :class:`Sweep`, with a row for each candidate.
@@ -143,7 +145,9 @@ def sweep(
     with clock.step("find samples"):
         found, failed = _samples(models[0], inputs, column, errors)
         data = _data(found, labels, task, groups)
-    run = _Run(data, folds, repeats, seed, clusters, device, precision, batch_size, errors, progress, extraction, clock)
+    network = {"device": device, "precision": precision}
+    how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
+    run = _Run(data, folds, repeats, seed, clusters, network, how, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
 
 
@@ -260,13 +264,16 @@ class _Run:
     repeats: int
     seed: int
     clusters: int | None
-    device: str
-    precision: Any
-    batch_size: Any
-    errors: Literal["raise", "skip"]
-    progress: ProgressChoice
-    extraction: Mapping[str, Any]
+    network: Mapping[str, Any]
+    """Device and precision."""
+    how: Mapping[str, Any]
+    """Arguments of :func:`layerzoo.extract`."""
     clock: _Clock
+
+    @property
+    def extraction(self) -> dict[str, Any]:
+        """The arguments that decide which features are extracted."""
+        return {name: value for name, value in self.how.items() if name in _EXTRACTION}
 
     def swept(
         self,
@@ -317,17 +324,11 @@ class _Run:
         spec = completed_spec(model)
         chosen = list(layers) or _usual_layers(spec, pools)
         default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
-        backbone, meanings = load_several(model, chosen, pools, device=self.device, precision=self.precision, **options)
+        backbone, meanings = load_several(model, chosen, pools, **self.network, **options)
         return backbone, meanings, default
 
     def _collected(self, backbone: Backbone) -> Collected:
-        return collect(
-            backbone,
-            self.data.samples,
-            errors=self.errors,
-            progress=self.progress,
-            extraction={**self.extraction, "batch_size": self.batch_size},
-        )
+        return collect(backbone, self.data.samples, self.how)
 
     def _candidates(
         self,
@@ -391,7 +392,7 @@ class _Run:
                 selected = max(measured, key=lambda each: each.mean)
             else:
                 total = len(candidates) * len(plan.outer)
-                shown = self.progress is True  # a bar of the caller counts samples
+                shown = self.how["progress"] is True  # a bar of the caller counts samples
                 with metered(shown, unit="fits", label="cross-validation", total=total) as meter:
                     measured = measure(plan, [candidate.source for candidate in candidates], meter.advance)
                 selected, chosen = select(measured)
@@ -490,10 +491,9 @@ class _Run:
                 list(candidate.layers),
                 [candidate.pool],
                 weights=f"random:{self.seed}",
-                device=self.device,
-                precision=self.precision,
+                **self.network,
             )
-            collected = replace(self, data=data, progress=None)._collected(backbone)
+            collected = collect(backbone, data.samples, {**self.how, "progress": None})
         except LayerzooError as error:
             logging.getLogger("layerzoo").warning("no baseline with random weights: %s", error)
             return None
