@@ -94,7 +94,7 @@ def stream(
     start_s: float | None = None,
     end_s: float | None = None,
     clips: int | None = None,
-    cache: bool = False,
+    cache: bool | FeatureCache = False,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -166,8 +166,8 @@ def stream(
         windowing=windowing,
         frame_grids=frame_grids(backbone, pools),
     )
-    if cache:
-        plan = replace(plan, reuse=_reuse(plan))
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
     if progress is None or progress is False:
         return pieces
@@ -234,7 +234,8 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         clips: the number of clips of a video, for a network that takes several frames at once. Their features are
             pooled, or kept with ``pool="none"``.
         cache: keep the features of each sample in the cache folder, and take them from there if the sample, the
-            network, its weights and all settings are the same. For pooled features only. See docs/sweep.md.
+            network, its weights and all settings are the same. For pooled features only. Or a
+            :class:`layerzoo.features.cache.FeatureCache`.
         decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
             model's library does, bit for bit. docs/performance.md has the effect on features.
     Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
@@ -275,7 +276,7 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     yield replace(last, passed_over=tuple(inputs.passed_over))
 
 
-def _reuse(plan: ExtractionPlan) -> FeatureReuse:
+def _reuse(plan: ExtractionPlan, cache: FeatureCache) -> FeatureReuse:
     """Return the cached features of an extraction. Raises: UsageError for features that are no vectors."""
     if plan.keeps_frames or plan.windowing is not None or "none" in plan.pools.values():
         raise UsageError("cache=True keeps one vector of each sample: pool each layer, and omit window=")
@@ -283,7 +284,7 @@ def _reuse(plan: ExtractionPlan) -> FeatureReuse:
     weights = provenance["weights"]
     if not (weights["sha256"] or str(weights["source"]).startswith("random:")):  # made by a program
         weights = {**weights, "sha256": {"tensors": digest_of_tensors(network_of(plan.backbone).network)}}
-    return FeatureReuse(FeatureCache.on_disk(), {**provenance, "weights": weights})
+    return FeatureReuse(cache, {**provenance, "weights": weights})
 
 
 def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:

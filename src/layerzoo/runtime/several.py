@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from layerzoo.errors import LayerzooError, SampleError
+from layerzoo.layers import select_all
 from layerzoo.pooling import POSITION_AXES, check_pooling
 from layerzoo.runtime.backbone import Backbone, network_of, resolved_model, with_layers
 from layerzoo.runtime.batch import Batch
@@ -23,6 +25,8 @@ from layerzoo.runtime.precision import RequestedPrecision
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.spec import Layer, ModelSpec
 
+_USUAL = re.compile(r"(?:branch\.\d+\.)?(?:stem|block\.\d+|stage\.\d+|norm|pooled|embedding)")
+"""The layers of a sweep if none are chosen. The blocks within stages are more, and can be chosen."""
 _RUNS = 3
 """Timed forward passes after the first one; the median counts."""
 _ROWS = 16
@@ -72,6 +76,21 @@ def load_several(
     if not read:
         raise refusals[0]
     return with_layers(backbone, read, {name: pool for name, (_, pool) in meanings.items()}), meanings
+
+
+def usual_layers(spec: ModelSpec) -> list[str]:
+    """Return the names of the layers to compare if none are chosen: those with channels, and the default ones.
+
+    Args:
+        spec: with all facts about its layers.
+    """
+    names = [
+        layer.name
+        for layer in spec.layers
+        if _USUAL.fullmatch(layer.name) and "channel" in (layer.axes or ("channel",))
+    ]
+    default = select_all(spec.layers, [spec.default.layer], model=spec.id)
+    return list(dict.fromkeys([*names, *(layer.name for layer in default)]))
 
 
 def _check(resolved: ResolvedModel, layer: Layer, pool: str) -> None:

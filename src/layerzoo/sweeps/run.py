@@ -20,11 +20,10 @@ from layerzoo.heads.labels import Labels
 from layerzoo.layers import select_all
 from layerzoo.media.sample import Sample
 from layerzoo.modalities import Modality
-from layerzoo.pooling import check_pooling
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.runtime import Backbone
 from layerzoo.runtime.loading import completed_spec, load_preprocess
-from layerzoo.runtime.several import bytes_to_load, load_several, milliseconds_per_sample
+from layerzoo.runtime.several import bytes_to_load, load_several, milliseconds_per_sample, usual_layers
 from layerzoo.spec import Layer, ModelSpec
 from layerzoo.sweeps.clustering import measure_clusters
 from layerzoo.sweeps.collection import Collected, check_sweep_memory, collect
@@ -47,8 +46,6 @@ from layerzoo.sweeps.previews import Preview, previews, text_of
 from layerzoo.sweeps.result import Sweep, SweepBaseline, SweepDetails, SweepRow
 from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
 
-_USUAL = re.compile(r"(?:branch\.\d+\.)?(?:stem|block\.\d+|stage\.\d+|norm|pooled|embedding)")
-"""The layers of a sweep if none are chosen. The blocks within stages are more, and can be chosen."""
 _REPEATED = re.compile(r"(?:block|stage)\.\d+")
 _EXTRACTION = (
     *("temporal_pool", "chunks", "overlap", "special_tokens", "normalize", "decode", "prompt"),
@@ -322,7 +319,7 @@ class _Run:
     ) -> tuple[Backbone, dict[str, tuple[str, str]], str]:
         """Load a model with the layers to compare. Returns: it, the meanings of its layers, and the default layer."""
         spec = completed_spec(model)
-        chosen = list(layers) or _usual_layers(spec, pools)
+        chosen = list(layers) or usual_layers(spec)
         default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
         backbone, meanings = load_several(model, chosen, pools, **self.network, **options)
         return backbone, meanings, default
@@ -498,25 +495,6 @@ class _Run:
             logging.getLogger("layerzoo").warning("no baseline with random weights: %s", error)
             return None
         return Vectors(list(collected.by_layer.values())) if collected.done.all() else None
-
-
-def _usual_layers(spec: ModelSpec, pools: Sequence[str]) -> list[str]:
-    """Return the names of the layers that a sweep reads by default: those that are pooled to a vector."""
-
-    def fits(layer: Layer) -> bool:
-        if layer.axes is None or "channel" not in layer.axes:
-            return False
-        if pools:
-            return True  # checked with the backbone
-        try:
-            check_pooling("mean", layer, model=spec.id, masked=False, cls_token=True)
-        except LayerzooError:
-            return False
-        return True
-
-    usual = [layer.name for layer in spec.layers if _USUAL.fullmatch(layer.name) and fits(layer)]
-    default = select_all(spec.layers, [spec.default.layer], model=spec.id)
-    return list(dict.fromkeys([*usual, *(layer.name for layer in default)])) if usual else ["last"]
 
 
 def _facts(layer: Layer, milliseconds: float | None, size: int) -> dict[str, Any]:
