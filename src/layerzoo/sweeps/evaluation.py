@@ -120,6 +120,8 @@ class Measured:
     """For each outer fold, the predictions of its rows to score."""
     strength: float
     """The strength that was chosen most often."""
+    confidence: Sequence[NDArray[Any]] = ()
+    """For each outer fold, the probabilities of the predicted classes; empty for other tasks."""
 
     @property
     def mean(self) -> float:
@@ -230,6 +232,7 @@ class _Fold:
     inner: float
     strength: float
     predictions: NDArray[Any]
+    confidence: NDArray[Any] | None
 
 
 def _joined(folds: Sequence[_Fold]) -> Measured:
@@ -238,6 +241,7 @@ def _joined(folds: Sequence[_Fold]) -> Measured:
         np.array([fold.inner for fold in folds]),
         [fold.predictions for fold in folds],
         Counter(fold.strength for fold in folds).most_common(1)[0][0],
+        [fold.confidence for fold in folds if fold.confidence is not None],
     )
 
 
@@ -257,7 +261,9 @@ def _fold(plan: Plan, source: Source, number: int) -> _Fold:
     best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
     model = _estimator(plan.task, strengths[best]).fit(left, plan.targets[fit])
     predictions = model.predict(right)
-    return _Fold(_score(plan.task, plan.targets[score], predictions), float(means[best]), strengths[best], predictions)
+    confidence = model.predict_proba(right).max(axis=1) if plan.task == "classify" else None
+    reached = _score(plan.task, plan.targets[score], predictions)
+    return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)
 
 
 def _path(
@@ -311,6 +317,7 @@ def select(candidates: Sequence[Measured]) -> tuple[Measured, list[int]]:
         inner.max(axis=0),
         [candidate.predictions[fold] for fold, candidate in enumerate(picked)],
         Counter(strengths).most_common(1)[0][0],
+        [candidate.confidence[fold] for fold, candidate in enumerate(picked) if candidate.confidence],
     )
     return selected, chosen
 

@@ -84,6 +84,8 @@ class SweepDetails:
     are in ``targets`` if there are no labels."""
     features: NDArray[np.float32]
     """(sample, channel) of the best candidate."""
+    confidence: NDArray[np.float64] | None = None
+    """The probability of each prediction, for classes."""
     previews: Sequence[Any] = ()
     """A preview of each sample; empty without a report."""
     similarity: NDArray[np.float64] | None = None

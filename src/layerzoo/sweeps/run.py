@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from threadpoolctl import threadpool_limits
 
 from layerzoo.errors import InputError, LayerzooError, SampleError, UsageError
 from layerzoo.heads.labels import Labels
@@ -375,7 +376,7 @@ class _Run:
         notes = list(data.notes)
         if failed:
             notes.append(f"{len(failed)} samples failed and were left out, such as {failed[0]}")
-        with self.clock.step("estimate"):
+        with self.clock.step("estimate"), threadpool_limits(1):
             guesses = self._estimates(data, candidates)
         if prune or (prune is None and len(data.samples) >= _MANY):
             candidates, guesses, note = _pruned(candidates, guesses)
@@ -617,12 +618,17 @@ def _details(
     assigned: NDArray[Any] | None,
 ) -> SweepDetails:
     targets, predictions = data.targets.values, None
+    confidence: NDArray[np.float64] | None = None
     if plan is None:
         targets = assigned if not len(targets) and assigned is not None else targets
     else:
         predictions = np.zeros_like(targets, dtype=float if plan.task == "regress" else None)
         for (_, score), part in zip(plan.outer[: plan.folds], selected.predictions, strict=False):
             predictions[score] = part
+        if selected.confidence:
+            confidence = np.zeros(len(targets))
+            for (_, score), part in zip(plan.outer[: plan.folds], selected.confidence, strict=False):
+                confidence[score] = part
     layers = [each for each in candidates if each.model == candidates[best].model and len(each.layers) == 1]
     rows = np.linspace(0, len(data.samples) - 1, min(len(data.samples), _SIMILAR_ROWS)).astype(int)
     similarity = linear_cka([each.matrix()[rows] for each in layers])
@@ -631,6 +637,7 @@ def _details(
         targets=targets,
         predictions=predictions,
         features=candidates[best].matrix(),
+        confidence=confidence,
         previews=small,
         similarity=similarity,
         similar=tuple(f"{each.layer} {each.pool}" for each in layers),
