@@ -100,6 +100,7 @@ def sweep(
         labels: a class, a number, or a list of labels for each input; or a function from the ids of the samples to
             their labels, such as :func:`layerzoo.heads.labels_of_folders`. None: clustering.
         layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, as far as the model has them.
+            ``fine``: these, and two activations inside each block, ``block.I.attn`` and ``block.I.mlp``.
         pool: one or several poolings, each of them for all layers that it fits. None: the default of each layer.
         task: ``classify``, ``multilabel``, ``regress``, ``cluster``, or ``auto`` according to the labels.
         groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
@@ -320,7 +321,9 @@ class _Run:
     ) -> tuple[Backbone, dict[str, tuple[str, str]], str]:
         """Load a model with the layers to compare. Returns: it, the meanings of its layers, and the default layer."""
         spec = completed_spec(model)
-        chosen = list(layers) or usual_layers(spec)
+        chosen = usual_layers(spec) if not layers else list(layers)
+        if "fine" in chosen:
+            chosen = [*usual_layers(spec), *chosen]
         default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
         backbone, meanings = load_several(model, chosen, pools, **self.network, **options)
         return backbone, meanings, default
