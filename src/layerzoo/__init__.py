@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from layerzoo.registry import model, models
     from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
+    from layerzoo.sweeps import Sweep, sweep
 
 __all__ = [
     "Audio",
@@ -32,6 +33,7 @@ __all__ = [
     "Layer",
     "LayerzooError",
     "ModelSpec",
+    "Sweep",
     "build",
     "extract",
     "hookimpl",
@@ -39,6 +41,7 @@ __all__ = [
     "model",
     "models",
     "stream",
+    "sweep",
     "wrap",
 ]
 
@@ -51,6 +54,7 @@ _HOMES = {
     "layerzoo.registry": ("model", "models"),
     "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
+    "layerzoo.sweeps": ("Sweep", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

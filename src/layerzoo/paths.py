@@ -45,6 +45,7 @@ STORES = (
     Store("download", "cache", "downloads/DIGEST/", "layerzoo.weights.partial"),
     Store("converted", "cache", "converted/SHA256.CONVERSION.safetensors", "layerzoo.weights.cache"),
     Store("digests", "cache", "digests-VERSION.sqlite3", "layerzoo.weights.digests"),
+    Store("features", "cache", "features-VERSION.sqlite3", "layerzoo.features.cache"),
     Store("locks", "cache", "{locks/DIGEST,hub,converted/FILE,downloads/DIGEST}.lock", "layerzoo.weights.locking"),
     Store("hub", "hub", "models--ORG--REPO/", "layerzoo.weights.network.hub"),
     Store("registry", "configuration", REGISTRY_NAME, "layerzoo.registry"),
@@ -155,6 +156,11 @@ def converted_dir() -> Path:
 def digests_path() -> Path:
     """Return the database of the sha256 of files."""
     return cache_dir() / "digests-1.sqlite3"
+
+
+def feature_cache_path() -> Path:
+    """Return the database of cached features."""
+    return cache_dir() / "features-1.sqlite3"
 
 
 def lock_turn_path(path: Path) -> Path:

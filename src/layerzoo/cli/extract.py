@@ -17,6 +17,7 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     allow_pickle_option,
     as_input,
+    cache_option,
     chunks_option,
     column_option,
     inputs_argument,
@@ -130,6 +131,7 @@ class BatchSizeType(click.ParamType[Any]):
     metavar="N|auto",
     help="Rows per forward pass. auto: as many as fit into the free memory of the device.",
 )
+@cache_option
 @partial_option
 @allow_pickle_option
 @click.option(
@@ -214,7 +216,7 @@ def command(
 
 _EXTRACTION_OPTIONS = (
     *("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool"),
-    *("sampling", "start_s", "end_s", "clips"),
+    *("sampling", "start_s", "end_s", "clips", "cache"),
 )
 """The options that are arguments of an extraction, and not of loading a model."""
 

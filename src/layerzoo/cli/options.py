@@ -63,6 +63,9 @@ partial_option = click.option(
 allow_pickle_option = click.option(
     "--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256."
 )
+cache_option = click.option(
+    "--cache", is_flag=True, help="Keep the features of each sample, and use those of earlier runs: see zoo cache."
+)
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
 
 
