@@ -65,8 +65,16 @@ def format_of(path: Path) -> Format:
 
 
 def load(path: Path) -> Features:
-    """Return the features in a file. Raises: InputError, or UsageError for an unknown suffix."""
+    """Return the features in a file, or of a run in a folder.
+
+    Raises: InputError, or UsageError for an unknown suffix.
+    """
     from layerzoo.features.stored import read
+
+    if path.is_dir():
+        from layerzoo.features.folder import load_folder
+
+        return load_folder(path)
 
     with _opened(path) as stored:
         return read(stored, path)
