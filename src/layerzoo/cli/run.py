@@ -114,9 +114,9 @@ def command(
                 chosen, as_input(inputs) if inputs else None, out=out, progress=bar, **own, **(how if inputs else {})
             )
     others = f"; {counted(result.left, 'sample')} left for other workers" if result.left else ""
-    say(f"{counted(result.samples, 'sample')} done, {result.failed:,} failed{others} → {result.folder}")
+    say(f"{counted(result.samples, 'sample')} done, {result.failed:,} failed{others} → {out}")
     if result.failed:
-        _list_failures(result.folder, result.failed)
+        _list_failures(out, result.failed)
         ctx.exit(1)
 
 
@@ -231,7 +231,7 @@ def _print_status(folder: str, format_: Format) -> None:
         ("time left", left),
         ("damaged", ", ".join(now.damaged) or None),
     )
-    print_one(PrintedRow(now.folder, lambda: facts, cells), format_)
+    print_one(PrintedRow(now.folder, lambda: facts, [cell for cell in cells if cell[1] is not None]), format_)
 
 
 _OF_ANY_CALL = frozenset(
