@@ -6,8 +6,10 @@ from a checkpoint of Ray: an actor first looks whether its shard has a part.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,14 @@ def run_on_ray(call: RunCall, *, address: str | None, workers: int | None) -> No
     if not ray.is_initialized():
         # The working directory and the settings of this process are those of the actors, if they are on this machine.
         cpus = None if address else max(_FEWEST_CPUS, usable_cores() + _FREE_CPUS)
-        ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            address=address,
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            configure_logging=False,
+        )
     job = call.job(call.creation)
     gpus = 1 if str(job["arguments"]["load"].get("device", "cpu")).startswith("cuda") else 0
     actors = workers or _actors(ray.cluster_resources(), gpus)
@@ -94,8 +103,23 @@ def _compute(
         num_gpus=gpus,
         compute=ray.data.ActorPoolStrategy(size=number),
     )
-    for batch in results.iter_batches(batch_size=None, batch_format="numpy"):
-        call.report(int(batch["samples"].sum()), int(batch["failed"].sum()))
+    with _quiet(ray):
+        for batch in results.iter_batches(batch_size=None, batch_format="numpy"):
+            call.report(int(batch["samples"].sum()), int(batch["failed"].sum()))
+
+
+@contextlib.contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Switch off the progress reports of Ray Data: the run has its own."""
+    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    before = context.enable_progress_bars, log.level
+    context.enable_progress_bars = False
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = before[0]
+        log.setLevel(before[1])
 
 
 def _waiting(call: RunCall) -> tuple[list[int], dict[int, int]]:
