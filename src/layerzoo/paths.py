@@ -168,6 +168,11 @@ def lock_turn_path(path: Path) -> Path:
     return cache_dir() / "locks" / _digest(str(path))
 
 
+def run_leases_dir(url: str) -> Path:
+    """Return the folder of the leases of a run whose folder is not on this machine. url: of that folder."""
+    return cache_dir() / "leases" / _digest(url)
+
+
 def hub_turn_path() -> Path:
     """Return the file that is locked while files of huggingface_hub's cache are removed."""
     return cache_dir() / "hub"
