@@ -7,10 +7,11 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from layerzoo.errors import EmptySampleError, LayerzooError, SampleError
+from layerzoo.errors import EmptySampleError, LayerzooError, OutsideRepositoryError, SampleError
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
 from layerzoo.plugins.failure import summary
+from layerzoo.runtime.backbone import without_network_of
 from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
@@ -109,7 +110,10 @@ def decoded_rows(
         if isinstance(sample, SampleError):
             return sample.id, sample
         try:
-            return sample.id, preprocess.rows(sample.source, decoder)
+            with without_network_of(plan.backbone):
+                return sample.id, preprocess.rows(sample.source, decoder)
+        except OutsideRepositoryError:
+            raise  # a plugin that does this does it for every sample
         except Exception as error:  # noqa: BLE001 - a plugin's preprocessing may raise anything
             return sample.id, _sample_error(sample.id, error)
 
