@@ -13,7 +13,7 @@ from layerzoo.spec import AudioPreprocess, ImagePreprocess, TextPreprocess, Vide
 if TYPE_CHECKING:
     from layerzoo.runtime.preprocess import Preprocessor
 
-_TEXTS = (
+TEXTS = (
     "A fine film.",
     "no",
     "It rained all week, and nobody in the village could remember a worse June.",
@@ -32,7 +32,7 @@ def usual(preprocess: Preprocessor, declared: Any) -> list[Any]:
         declared: its declared preprocessing.
     """
     if isinstance(declared, TextPreprocess):
-        return list(_TEXTS)
+        return list(TEXTS)
     if isinstance(declared, ImagePreprocess):
         return [image(*size) for size in ((72, 97), (120, 80), (64, 64))]
     if isinstance(declared, VideoPreprocess):

@@ -18,6 +18,7 @@ from layerzoo.spec import FrozenMap
 if TYPE_CHECKING:
     import torch
 
+    from layerzoo.conformance.report import Result
     from layerzoo.plugins.probe import ImportReport
     from layerzoo.runtime.backbone import Backbone
     from layerzoo.runtime.batch import Batch, InputRow
@@ -112,7 +113,12 @@ class ModelSubject:
         self.spec = spec
         self.owner = owner
         self.downloads = downloads
-        self._inputs = inputs
+        self.inputs = inputs
+        """The samples of the caller; None for those that are made here."""
+        self.kept: dict[str, Any] = {}
+        """What checks of one tier share."""
+        self.results: dict[str, Result] = {}
+        """The results of checks that ran already, by code."""
         self.is_broken: bool | None = None
         """Whether its network does not run; None if this was not tried yet."""
         self.broken_because = ""
@@ -241,7 +247,7 @@ class ModelSubject:
         from layerzoo.conformance.inputs import usual
 
         declared = self.tracer.spec.preprocess
-        inputs = usual(self.preprocess, declared) if self._inputs is None else list(self._inputs)
+        inputs = usual(self.preprocess, declared) if self.inputs is None else list(self.inputs)
         rows: list[InputRow] = []
         for sample in inputs:
             with contextlib.suppress(SampleError):  # a network of few words refuses the others
