@@ -93,8 +93,8 @@ _ALL = (
     ),
     Check(
         "static-sha256",
-        "Weights from a link or a package have a sha256.",
-        "Without a digest, another file in its place is not noticed. layerzoo does not open it.",
+        "Weights in a file, at a link or in a package have a sha256.",
+        "Without a digest, a damaged file, or another one in its place, is not noticed.",
         "Write `sha256: DIGEST` below `source:`. `sha256sum FILE` prints it.",
     ),
     Check(
@@ -166,7 +166,7 @@ _ALL = (
     ),
     Check(
         "law-cut",
-        "A network that is cut at a layer gives the activations of the whole network, bit for bit.",
+        "A network that is cut at a layer gives the activation of the whole network, bit for bit.",
         "Features would depend on how many other layers are requested.",
         "The network takes another path if it is cut. Remove state that one forward pass leaves for the next, and code "
         "that catches every exception.",

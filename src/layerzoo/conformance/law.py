@@ -23,6 +23,7 @@ from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
 from layerzoo.errors import CutError, LayerzooError
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.construct import build_random
+from layerzoo.runtime.cut import find_call
 from layerzoo.runtime.network import Stub
 from layerzoo.runtime.trace import pick
 from layerzoo.runtime.variation import seeded
@@ -47,28 +48,22 @@ _GLOBAL = tuple(
 
 
 def cut(subject: ModelSubject) -> Iterator[Finding]:
-    """Compare the network that is cut after several layers with the whole network."""
+    """Compare the network that is cut at each layer with the whole network."""
     expected = _hooked(subject)
-    for name, activation in subject.reference.items():
+    for name, activation in subject.alone.items():
         if name not in expected:
             yield finding(subject, "law-cut", f"layer {name} does not run in the whole network")
         elif (difference := _difference(activation, expected[name])) > 0:
-            yield finding(
-                subject,
-                "law-cut",
-                f"layer {name} of the cut network differs from the whole network by {difference:.2g}",
-            )
+            cause = f"layer {name} of the network that is cut there differs from the whole network by {difference:.2g}"
+            yield finding(subject, "law-cut", cause)
 
 
 def many(subject: ModelSubject) -> Iterator[Finding]:
-    """Compare each layer alone with all layers in one pass."""
-    together = subject.reference
-    for layer in subject.layers:
-        alone = subject.activations(subject.cut([layer]), subject.batch)[layer.name]
-        if (difference := _difference(alone, together[layer.name])) > 0:
-            yield finding(
-                subject, "law-many", f"layer {layer.name} alone differs from all layers in one pass by {difference:.2g}"
-            )
+    """Compare all layers in one pass with each layer alone."""
+    for name, activation in subject.alone.items():
+        if (difference := _difference(subject.reference[name], activation)) > 0:
+            cause = f"layer {name} in one pass with all others differs from the layer alone by {difference:.2g}"
+            yield finding(subject, "law-many", cause)
 
 
 def stop(subject: ModelSubject) -> Iterator[Finding]:
@@ -91,16 +86,22 @@ def dropped(subject: ModelSubject) -> Iterator[Finding]:
         with contextlib.suppress(CutError):
             stub(torch.zeros(1))
             yield finding(subject, "law-dropped", f"{stub.path} is after the cut, and runs without an error")
-    whole = sum(tensor.numel() for tensor in subject.network.parameters())
-    kept = sum(tensor.numel() for tensor in network.parameters() if tensor is not None)
-    if not stubs and kept == whole and len(subject.resolved.spec.layers) > 1 and _needs_less(subject, first):
-        yield finding(
-            subject, "law-dropped", f"cut at {first.name}, the network still has all its {whole:,} parameters"
-        )
+    if not stubs and _has_own_weights_after(subject, first):
+        kept = sum(tensor.numel() for tensor in network.parameters())
+        if kept >= sum(tensor.numel() for tensor in subject.network.parameters()):
+            cause = (
+                f"cut at {first.name}, the network needs all its {kept:,} parameters: they are read before that layer"
+            )
+            yield finding(subject, "law-dropped", cause)
 
 
-def _needs_less(subject: ModelSubject, layer: Layer) -> bool:
-    return layer.params is not None and layer.params < subject.size
+def _has_own_weights_after(subject: ModelSubject, layer: Layer) -> bool:
+    """Return whether modules with parameters of their own run only after a layer."""
+    trace = subject.tracer.trace
+    ready = find_call(trace, layer, model=subject.spec.id).end
+    before = {call.module for call in trace.calls if call.start < ready}
+    after = {call.module for call in trace.calls} - before
+    return any(name.startswith(f"{path}.") for name in trace.parameters for path in after if path)
 
 
 def batch(subject: ModelSubject) -> Iterator[Finding]:

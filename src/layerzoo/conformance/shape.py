@@ -10,7 +10,7 @@ from typing import Literal
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
-from layerzoo.errors import DeclarationError, LayerzooError, TraceError
+from layerzoo.errors import DeclarationError, LayerzooError, OutsideRepositoryError, TraceError
 from layerzoo.facts import traced_layers
 from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.construct import build_random
@@ -30,6 +30,8 @@ def build(subject: ModelSubject) -> Iterator[Finding]:
         trace = subject.tracer.trace
         located = subject.located
         again = build_random(subject.tracer.spec, located.hooks, located.files, 1)
+    except OutsideRepositoryError:
+        raise  # static-network
     except LayerzooError as error:
         line = line_of(error, subject.located.hooks.folders) if isinstance(error, TraceError) else None
         place = subject.owner.place(line.path, line.number) if line else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from layerzoo.conformance.codes import CHECKS
@@ -30,19 +30,28 @@ def entry_point(plugin: PluginSubject) -> Iterator[Finding]:
 
 def schema(plugin: PluginSubject) -> Iterator[Finding]:
     """Find the problems of registry.yaml and its catalogue."""
-    yield from _of_code(plugin, "static-schema", lambda problem: problem.code != "duplicate")
+    yield from _of_code(plugin, "static-schema")
 
 
 def duplicate(plugin: PluginSubject) -> Iterator[Finding]:
     """Find what is declared twice."""
-    yield from _of_code(plugin, "static-duplicate", lambda problem: problem.code == "duplicate")
+    yield from _of_code(plugin, "static-duplicate")
 
 
-def _of_code(plugin: PluginSubject, code: str, applies: Callable[[Diagnostic], bool]) -> Iterator[Finding]:
-    for problem in filter(applies, _problems(plugin)):
+def _of_code(plugin: PluginSubject, code: str) -> Iterator[Finding]:
+    for problem in _problems(plugin):
+        if ("static-duplicate" if problem.code == "duplicate" else "static-schema") != code:
+            continue
         hint = nearest_hint(problem.nearest).strip()
         cause = f"{problem.message}. {hint}" if hint and hint not in problem.message else problem.message
-        yield finding(plugin, code, cause, place=plugin.place(problem.path, problem.line), model=problem.model)
+        is_digest = code == "static-schema" and "need a sha256" in problem.message
+        yield finding(
+            plugin,
+            "static-sha256" if is_digest else code,
+            cause,
+            place=plugin.place(problem.path, problem.line),
+            model=problem.model,
+        )
 
 
 def _problems(plugin: PluginSubject) -> list[Diagnostic]:
@@ -145,11 +154,11 @@ def pin(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def sha256(subject: ModelSubject) -> Iterator[Finding]:
-    """Find weights at a link or in a package without a sha256."""
+    """Find weights in a file without a sha256. On the hub, the commit is the digest."""
     source, weights = _source(subject), subject.spec.weights
     assert weights is not None
     has_digest = weights.sha256 or weights.sha256_prefix or weights.lock
-    if source.startswith(("https:", "package:")) and not has_digest:
+    if not source.startswith("hf:") and not source.endswith("/") and not has_digest:
         yield finding(subject, "static-sha256", f"the weights {source} have no sha256")
 
 

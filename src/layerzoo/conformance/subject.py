@@ -281,6 +281,11 @@ class ModelSubject:
         """The activations of :attr:`batch` in :attr:`backbone`. Do not change them."""
         return self.activations(self.backbone, self.batch)
 
+    @cached_property
+    def alone(self) -> dict[str, torch.Tensor]:
+        """The activation of :attr:`batch` at each layer, from a network that is cut at this layer."""
+        return {layer.name: self.activations(self.cut([layer]), self.batch)[layer.name] for layer in self.layers}
+
     def activations(self, backbone: Backbone, batch: Batch) -> dict[str, torch.Tensor]:
         """Run a network with one seed for all random numbers that it draws."""
         from layerzoo.runtime.variation import seeded

@@ -191,21 +191,24 @@ def _on_path(path: Path) -> Iterator[tuple[set[str], dict[str, str]]]:
     """Make the plugins of a folder or a wheel importable. Yields: their namespaces, and the names of moved paths."""
     with tempfile.TemporaryDirectory(prefix="layerzoo-check-") as temporary:
         folder = Path(os.path.realpath(temporary))
+        added, aliases = [str(folder)], {}
         if path.suffix == ".whl":
             names, aliases = _unpacked(path, folder), {f"{folder}{os.sep}": f"{path}/"}
         elif found := list(_dist_infos(path)):
-            folder, names, aliases = path.resolve(), {name for each in found for name in each}, {}
+            added, names = [str(path.resolve())], {name for each in found for name in each}
         else:
-            names, aliases = _linked(path, folder)
+            names, packages = _described(path, folder)
+            added += [str(package.parent) for package in packages]
         modules = set(sys.modules)
-        sys.path.insert(0, str(folder))
+        sys.path[:0] = added
         importlib.invalidate_caches()
         try:
             yield names, aliases
         finally:
-            sys.path.remove(str(folder))
+            for each in added:
+                sys.path.remove(each)
             importlib.invalidate_caches()
-            tops = {entry.name.removesuffix(".py") for entry in folder.iterdir()} if folder.is_dir() else set()
+            tops = {entry.name.removesuffix(".py") for each in added for entry in Path(each).iterdir()}
             for name in set(sys.modules) - modules:
                 if name.partition(".")[0] in tops:
                     del sys.modules[name]
@@ -236,29 +239,28 @@ def _unpacked(wheel: Path, folder: Path) -> set[str]:
     return names
 
 
-def _linked(path: Path, folder: Path) -> tuple[set[str], dict[str, str]]:
-    """Link the package of a project into a folder, with the metadata that its wheel would have."""
-    start = path.resolve() if path.is_dir() else path.resolve().parent
-    root, project = _project(start)
+def _described(path: Path, folder: Path) -> tuple[set[str], list[Path]]:
+    """Write the metadata that the wheel of a project would have into a folder.
+
+    Args:
+        path: of the project, or of a file or folder in it.
+        folder: an empty folder.
+    Returns: the namespaces of its plugins, and the folders of their packages.
+    """
+    root, project = _project(path.resolve() if path.is_dir() else path.resolve().parent)
     name, version = str(project["name"]), str(project.get("version", "0"))
     entries: dict[str, str] = project["entry-points"][GROUP]
-    aliases = {}
-    for module in entries.values():
-        package = _package(root, module)
-        if package is not None:
-            (folder / module).symlink_to(package, target_is_directory=True)
-            aliases[f"{folder / module}{os.sep}"] = f"{package}{os.sep}"
     info = folder / f"{re.sub(r'[-_.]+', '_', name)}-{version}.dist-info"
     info.mkdir()
     requires = "".join(f"Requires-Dist: {each}\n" for each in project.get("dependencies", ()))
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}", encoding="utf-8"
-    )
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
     lines = "".join(f"{namespace} = {module}\n" for namespace, module in entries.items())
     (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}", encoding="utf-8")
     origin = {"url": root.as_uri(), "dir_info": {"editable": True}}
     (info / "direct_url.json").write_text(json.dumps(origin), encoding="utf-8")
-    return set(entries), aliases
+    packages = (_package(root, module) for module in entries.values())
+    return set(entries), list(dict.fromkeys(package for package in packages if package is not None))
 
 
 def _project(start: Path) -> tuple[Path, dict[str, Any]]:
