@@ -1,7 +1,7 @@
 """Open the built site in headless Chromium, from the file system: `python -m tools.site.check`.
 
-On each of some pages, at two widths: no error in the console, no request to a server, nothing wider than the screen, and
-text of a readable size. On the first page: the search finds a page, and its result opens it.
+On each of some pages, at two widths: no error in the console, no request to a server, nothing wider than the screen,
+and text of a readable size. On the first page: the search finds a page, and its result opens it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-
 from tools.site.__main__ import SITE
 
 PAGES = (
