@@ -11,7 +11,7 @@ import re
 import shutil
 import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +41,10 @@ def steps(page: str) -> Iterator[Step]:
             yield Step(line, match["language"], match["code"], path[1] if path else None)
 
 
-def run_session(page: Path, installation: Installation) -> None:
+def run_session(page: Path, installation: Installation, without: Sequence[str] = ()) -> None:
     """Follow a page in the working directory of an installation.
 
+    without: beginnings of commands to leave out.
     Raises: AssertionError for each command that fails or prints something else, and each value that differs.
     """
     programs = ""
@@ -59,11 +60,13 @@ def run_session(page: Path, installation: Installation) -> None:
             code, printed = installation.run([installation.python, "-P", page_program, program])
             assert code == 0, f"{page.name}:{step.line}: {printed}"
         else:
-            _run_commands(page, step, installation)
+            _run_commands(page, step, installation, without)
 
 
-def _run_commands(page: Path, step: Step, installation: Installation) -> None:
+def _run_commands(page: Path, step: Step, installation: Installation, without: Sequence[str]) -> None:
     for command in page_commands(f"```console\n{step.code}```\n", set_up=()):
+        if command.text.startswith(tuple(without)):
+            continue
         code, printed = installation.run(command.text)
         where = f"{page.name}:{step.line + command.line - 2}: {command.text}"
         assert code == 0, f"{where}: exit code {code}\n{printed}"

@@ -59,12 +59,12 @@ def zoo(*arguments):
         except SystemExit as exit:
             return [exit.code or 0, out.getvalue()]
 
-def outcome(namespace, model, inputs):
-    return {
+def outcome(namespace, model, inputs, is_checked):
+    check = {"check": zoo("plugin", "check", namespace)} if is_checked else {}
+    return check | {
         "list": zoo("list", "--plugin", namespace, "--format", "ids"),
         "layers": zoo("layers", model, "--format", "json"),
         "trace": zoo("layers", model, "--trace", "--format", "json"),
-        "check": zoo("plugin", "check", namespace),
         "extract": zoo("extract", inputs, "--model", model, "--weights", "random:0", "--out", f"{namespace}.npz"),
     }
 
@@ -89,12 +89,20 @@ def install_variants(
     return installation, plugins
 
 
-def check_variants(variants: Sequence[Variant], folder: Path, samples: Path, index: Path) -> None:
-    """Run the verbs on the installed plugins, and check their results."""
+def check_variants(
+    variants: Sequence[Variant], folder: Path, samples: Path, index: Path, checked: Sequence[Variant]
+) -> None:
+    """Run the verbs on the installed plugins, and check their results.
+
+    checked: the variants to run `zoo plugin check` on, too.
+    """
     installation, plugins = install_variants(variants, folder, samples, index)
-    asked = json.dumps([[plugin.namespace, plugin.model, plugin.inputs] for plugin in plugins])
+    asked = [
+        (plugin.namespace, plugin.model, plugin.inputs, variant in checked)
+        for variant, plugin in zip(variants, plugins, strict=True)
+    ]
     done = subprocess.run(
-        [installation.python, "-c", PROGRAM, asked],
+        [installation.python, "-c", PROGRAM, json.dumps(asked)],
         cwd=installation.home, env=installation.environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -111,11 +119,9 @@ def check_outcome(plugin: NewPlugin, outcome: dict[str, Any], messages: str) -> 
     assert {row["name"]: row["module"] for row in declared}.items() <= modules.items(), plugin.model
 
 
-def test_a_new_plugin_of_each_library_installs_lists_checks_and_extracts(
-    tmp_path: Path, samples: Path, index: Path
-) -> None:
+def test_a_new_plugin_of_each_library_installs_lists_and_extracts(tmp_path: Path, samples: Path, index: Path) -> None:
     assert {variant.library for variant in ONE_PER_LIBRARY} == set(LIBRARIES)
-    check_variants(ONE_PER_LIBRARY, tmp_path, samples, index)
+    check_variants(ONE_PER_LIBRARY, tmp_path, samples, index, checked=())
 
 
 @pytest.mark.slow
@@ -123,7 +129,17 @@ def test_a_new_plugin_of_each_library_installs_lists_checks_and_extracts(
 def test_each_variant_installs_lists_checks_and_extracts(
     modality: Modality, tmp_path: Path, samples: Path, index: Path
 ) -> None:
-    check_variants([variant for variant in ALL if variant.modality == modality], tmp_path, samples, index)
+    variants = [variant for variant in ALL if variant.modality == modality]
+    check_variants(variants, tmp_path, samples, index, checked=variants)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_test_of_a_new_plugin_passes(modality: Modality, tmp_path: Path, samples: Path, index: Path) -> None:
+    installation, (plugin,) = install_variants([Variant(modality, "own", False)], tmp_path, samples, index)
+    code, printed = installation._replace(home=plugin.folder).run([installation.python, "-m", "pytest", "-q"])
+    assert code == 0, printed
+    assert " passed" in printed
 
 
 def test_the_code_of_each_variant_is_formatted_and_without_mistakes(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ Add a safetensors file to
 ```"""
 _WEIGHTS_FOLDER = """\
 Replace `src/acme_zoo/model/` by
-what `model.save_pretrained` and `tokenizer.save_pretrained` write, and declare the digest of each file in registry.yaml
-(`sha256sum src/acme_zoo/model/*`)."""
+what `model.save_pretrained` and `tokenizer.save_pretrained` write, declare the digest of each file in registry.yaml
+(`sha256sum src/acme_zoo/model/*`), and remove `src/acme_zoo/conformance.toml`."""
 
 
 class _Names(NamedTuple):
