@@ -30,6 +30,9 @@ LIBRARIES: tuple[Library, ...] = get_args(Library)
 
 _TEMPLATES = Path(__file__).parent / "template"
 _DISTRIBUTION = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?")
+_LONGEST = 100
+_YAML_WORDS = ("null", "true", "false")
+"""Words that YAML does not read as text."""
 _NAMES = re.compile("acme-zoo|acme_zoo|AcmeZoo|acme")
 _MODEL = re.compile(r"^  ([\w-]+):", re.MULTILINE)
 
@@ -173,8 +176,11 @@ def _check_variant(modality: Modality, library: Library, yaml_only: bool) -> Non
 
 
 def _names(name: str, namespace: str | None) -> _Names:
-    if not _DISTRIBUTION.fullmatch(name):
-        raise UsageError(f"'{name}' is not the name of a distribution: letters, digits, -, _ and ., as in acme-zoo")
+    if not _DISTRIBUTION.fullmatch(name) or len(name) > _LONGEST:
+        raise UsageError(
+            f"'{name[:_LONGEST]}' is not the name of a distribution: letters, digits, -, _ and ., as in acme-zoo, and at "
+            f"most {_LONGEST} of them"
+        )
     module = canonical(name).replace("-", "_")
     if not module.isidentifier() or keyword.iskeyword(module):
         raise UsageError(f"'{module}' cannot be imported, so that no package can be called {name}. Next: another name")
@@ -184,8 +190,11 @@ def _names(name: str, namespace: str | None) -> _Names:
             f"{canonical(name)}-zoo"
         )
     chosen = namespace or canonical(name).removeprefix("layerzoo-").removesuffix("-zoo")
-    if not is_namespace(chosen):
-        raise UsageError(f"'{chosen}' is not a valid namespace: lower-case letters, digits, - and _. Next: --namespace")
+    if not is_namespace(chosen) or not chosen[0].isalpha() or chosen in _YAML_WORDS:
+        raise UsageError(
+            f"'{chosen}' is not a valid namespace of a new plugin: a letter first, then lower-case letters, digits, - and "
+            "_. Next: --namespace"
+        )
     if (owner := _owner(chosen, name)) is not None:
         raise UsageError(f"the namespace '{chosen}' is that of {owner}. Next: another one, with --namespace")
     return _Names(name, module, chosen)
@@ -210,9 +219,17 @@ def _owner(namespace: str, distribution: str) -> str | None:
     if namespace == CORE_NAMESPACE:
         return "layerzoo itself"
     zoo = registry()
-    owners = [plugin.distribution for plugin in zoo.plugins() if plugin.namespace == namespace]
-    if (published := zoo.published().get(namespace)) is not None:
-        owners.append(published["package"])
+    owners = [
+        plugin.distribution
+        for plugin in zoo.plugins()
+        if namespace
+        in (plugin.namespace, *plugin.builders)  # the builder of a new plugin has the name of its namespace
+    ]
+    owners += [
+        published["package"]
+        for name, published in zoo.published().items()
+        if namespace in (name, *published.get("builders", ()))
+    ]
     return next((owner for owner in owners if canonical(owner) != canonical(distribution)), None)
 
 
@@ -247,9 +264,9 @@ def _replaced(template: str, values: Mapping[str, str]) -> str:
 
 def _write(folder: Path, contents: Mapping[Path, str]) -> None:
     """Write files into a new folder: all of them or none."""
-    if folder.exists():
-        raise OutputError(f"{folder} exists already. Next: another name, or remove it", path=folder)
     try:
+        if folder.exists():
+            raise OutputError(f"{folder} exists already. Next: another name, or remove it", path=folder)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             new = Path(scratch) / folder.name
             for path, text in contents.items():
