@@ -55,7 +55,7 @@ def _plugin_page(namespace: str, specs: Sequence[ModelSpec]) -> Iterator[str]:
 
 def _family_page(namespace: str, family: str, specs: Sequence[ModelSpec]) -> Iterator[str]:
     yield f"{_NOT_SEARCHED}# Layers of {namespace}/{family}…\n"
-    yield "Shapes and costs are those at the input size of the model. A range stands for several layers.\n"
+    yield "Shapes and costs are those at the input size of the model. A range is several layers.\n"
     for spec in specs:
         yield f"## {spec.id} {{#{_anchor(spec)}}}\n"
         yield f"{_cell(spec.summary or spec.modality)}\n"

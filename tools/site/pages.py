@@ -1,4 +1,4 @@
-"""The pages of the site: the Markdown files of the repository, in folders of their own, with links adapted."""
+"""The pages of the site: the Markdown files of the repository, in another folder, with links adapted."""
 
 from __future__ import annotations
 

@@ -178,8 +178,8 @@ def _check_variant(modality: Modality, library: Library, yaml_only: bool) -> Non
 def _names(name: str, namespace: str | None) -> _Names:
     if not _DISTRIBUTION.fullmatch(name) or len(name) > _LONGEST:
         raise UsageError(
-            f"'{name[:_LONGEST]}' is not the name of a distribution: letters, digits, -, _ and ., as in acme-zoo, and at "
-            f"most {_LONGEST} of them"
+            f"'{name[:_LONGEST]}' is not the name of a distribution: letters, digits, -, _ and ., as in acme-zoo, "
+            f"and at most {_LONGEST} of them"
         )
     module = canonical(name).replace("-", "_")
     if not module.isidentifier() or keyword.iskeyword(module):
@@ -192,8 +192,8 @@ def _names(name: str, namespace: str | None) -> _Names:
     chosen = namespace or canonical(name).removeprefix("layerzoo-").removesuffix("-zoo")
     if not is_namespace(chosen) or not chosen[0].isalpha() or chosen in _YAML_WORDS:
         raise UsageError(
-            f"'{chosen}' is not a valid namespace of a new plugin: a letter first, then lower-case letters, digits, - and "
-            "_. Next: --namespace"
+            f"'{chosen}' is not a valid namespace of a new plugin: a letter first, then lower-case letters, digits, "
+            "- and _. Next: --namespace"
         )
     if (owner := _owner(chosen, name)) is not None:
         raise UsageError(f"the namespace '{chosen}' is that of {owner}. Next: another one, with --namespace")
