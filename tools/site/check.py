@@ -65,7 +65,7 @@ def _of_server(url: str) -> list[str]:
 
 
 def _too_wide(page: Page, width: int) -> list[str]:
-    """Return the problems of a page that has to be scrolled sideways. Tables and code may have their own scroll bars."""
+    """Return the problems of a page that is scrolled sideways. Tables and code may have their own scroll bars."""
     wide = page.evaluate("document.scrollingElement.scrollWidth")
     size = page.evaluate(_SIZE)
     found = [f"is {wide} px wide"] if wide > width else []
