@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from tests.terminal import Zoo
 
 import layerzoo
-from layerzoo.errors import PluginError, PoolingError
+from layerzoo.errors import LayerzooError, PluginError, PoolingError
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.decoder import IN_PROCESS, Decoder, Workers
 from layerzoo.media.sniff import kind_of_file
@@ -143,6 +143,16 @@ def test_a_file_that_the_plugin_cannot_decode_costs_only_itself(home: Path, pixe
     features = layerzoo.extract("extending/cnn", "photos", layer="stem", weights="random:0", errors="skip")
     assert features.ids == ("photos/b.grey",)
     assert "its decoding fails in the plugin 'extending': ValueError" in str(features.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"crash", "its decoder ended with code 3"), (b"connect", "asked for a connection to 192.0.2.1")],
+)
+def test_a_decoder_that_crashes_or_opens_a_connection_is_an_error(home: Path, content: bytes, reason: str) -> None:
+    Path("a.grey").write_bytes(content)
+    with Workers() as workers, pytest.raises(LayerzooError, match=reason):
+        decoded(workers, "image", "a.grey")
 
 
 def test_a_plugin_that_cannot_be_imported_is_an_error_that_names_it(home: Path) -> None:

@@ -21,6 +21,7 @@ PUBLIC_MODULES = (
     "layerzoo.weights",
     "layerzoo.plugins.hookspecs",
     "layerzoo.authoring",
+    "layerzoo.testing",
     "layerzoo.media.text",
     "layerzoo.errors",
 )

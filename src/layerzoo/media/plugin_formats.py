@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from layerzoo.errors import OutsideRepositoryError, PluginError
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.source import check_regular
 from layerzoo.plugins.formats import FormatKind, format_of
@@ -38,14 +39,21 @@ def decoded_by_plugin(namespace: str, path: Path, operation: str) -> Any:
         namespace: of the plugin, which is imported.
         path: of the file.
         operation: a name of OPERATIONS.
-    Raises: PluginError if the plugin cannot be used; UnusableError if there is no such file, or the plugin returns
-        nothing; any exception of the plugin.
+    Raises: PluginError if the plugin cannot be used, or asks for a connection; UnusableError if there is no such file,
+        or the plugin returns nothing; any exception of the plugin.
     """
     from layerzoo.plugins.loader import hooks
     from layerzoo.registry import registry
 
     check_regular(path)
-    decoded = hooks(registry().plugin(namespace)).decode(path, _KINDS[operation])
+    try:
+        decoded = hooks(registry().plugin(namespace)).decode(path, _KINDS[operation])
+    except OutsideRepositoryError as error:
+        raise PluginError(
+            f"the plugin '{namespace}' asked for a connection to {error.reference} to decode {path.name}. No plugin "
+            f"opens a connection. Next: zoo plugin disable {namespace}",
+            plugin=namespace,
+        ) from error
     if decoded is None or isinstance(decoded, str | os.PathLike):
         raise UnusableError(f"the plugin '{namespace}' declares this format, and decodes the file to {decoded!r}")
     return decoded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,10 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Any:
 @hookimpl
 def layerzoo_decode(path: Path, kind: str) -> Any:
     data = path.read_bytes()
+    if data == b"crash":
+        os._exit(3)
+    if data == b"connect":
+        socket.create_connection(("192.0.2.1", 80))
     if kind == "vision":  # two bytes for height and width, then a byte for each pixel
         return np.frombuffer(data, np.uint8, offset=2).reshape(data[0], data[1])
     if kind == "audio":  # the rate, then 16-bit samples
