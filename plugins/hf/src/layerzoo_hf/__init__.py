@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.authoring import Chain
@@ -39,7 +38,7 @@ from layerzoo_hf.identify import described, identify
 from layerzoo_hf.images import image_processor
 from layerzoo_hf.library_errors import translated_errors, without_hub_kernels
 from layerzoo_hf.modules import MODULES, network_folder
-from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
+from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, new_network
 from layerzoo_hf.prompts import prompts
 from layerzoo_hf.references import check_files
 from layerzoo_hf.sentence_transformers import LIBRARY, SentenceEncoder, opened
@@ -187,10 +186,9 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
     """
     how = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
-    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
     dtype = torch.get_default_dtype()
     with without_hub_kernels():
-        network = AutoModel.from_config(config, dtype=dtype, trust_remote_code=False, **how)
+        network = new_network(config, dtype=dtype, trust_remote_code=False, **how)
     keep_in_float32(network, dtype)
     return network
 
