@@ -45,6 +45,7 @@ STORES = (
     Store("download", "cache", "downloads/DIGEST/", "layerzoo.weights.partial"),
     Store("converted", "cache", "converted/SHA256.CONVERSION.safetensors", "layerzoo.weights.cache"),
     Store("digests", "cache", "digests-VERSION.sqlite3", "layerzoo.weights.digests"),
+    Store("features", "cache", "features-VERSION.sqlite3", "layerzoo.features.cache"),
     Store("locks", "cache", "{locks/DIGEST,hub,converted/FILE,downloads/DIGEST}.lock", "layerzoo.weights.locking"),
     Store("hub", "hub", "models--ORG--REPO/", "layerzoo.weights.network.hub"),
     Store("registry", "configuration", REGISTRY_NAME, "layerzoo.registry"),
@@ -157,9 +158,19 @@ def digests_path() -> Path:
     return cache_dir() / "digests-1.sqlite3"
 
 
+def feature_cache_path() -> Path:
+    """Return the database of cached features."""
+    return cache_dir() / "features-1.sqlite3"
+
+
 def lock_turn_path(path: Path) -> Path:
     """Return the file that is locked while a ``layerzoo.lock`` is changed. path: of that ``layerzoo.lock``."""
     return cache_dir() / "locks" / _digest(str(path))
+
+
+def run_leases_dir(url: str) -> Path:
+    """Return the folder of the leases of a run whose folder is not on this machine. url: of that folder."""
+    return cache_dir() / "leases" / _digest(url)
 
 
 def hub_turn_path() -> Path:

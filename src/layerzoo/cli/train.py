@@ -180,8 +180,8 @@ def command(
     for each in labelled:
         if each.unlabelled:
             say(f"{counted(len(each.unlabelled), 'sample')} without a label: {few(each.unlabelled)}")
-        if each.unmatched:
-            say(f"{counted(len(each.unmatched), 'row')} of {labels} without a sample: {few(each.unmatched)}")
+        if each.unused:
+            say(f"{counted(len(each.unused), 'row')} of {labels} without a sample: {few(each.unused)}")
     report_passed_over(features.passed_over)
     report_failures(features.errors, len(features))
 

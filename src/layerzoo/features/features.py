@@ -39,7 +39,7 @@ Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
 SHAPE_OF = "shape of "
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
-_RESERVED_NAMES = frozenset({"id", "start_s", "end_s", "layerzoo.json", "__metadata__"})
+_RESERVED_NAMES = frozenset({"id", "row", "error", "start_s", "end_s", "layerzoo.json", "__metadata__"})
 """What the files on disk call their own parts, so that no layer can be called so."""
 
 
@@ -455,12 +455,13 @@ class Features:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, layers: Sequence[str] | None = None) -> Features:
-        """Read the features that :meth:`save` or a FeatureWriter wrote.
+        """Read the features that :meth:`save` or a FeatureWriter wrote, or those of a run.
 
         Args:
-            path: the file.
+            path: a file, or the folder of a finished run: see :func:`layerzoo.run`.
             layers: the layers to read, in this order. The others are neither read nor checked. None: all of them.
-        Raises: InputError when the file does not exist, is damaged, or holds no features; UnknownLayerError.
+        Raises: InputError when the file does not exist, is damaged, or holds no features; UnknownLayerError;
+            UnfinishedRunError when parts of a run are missing.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.parquet")
         >>> layerzoo.Features.load("milk.parquet").values.tolist()

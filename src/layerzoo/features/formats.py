@@ -65,11 +65,16 @@ def format_of(path: Path) -> Format:
 
 
 def load(path: Path, layers: Sequence[str] | None = None) -> Features:
-    """Return the features in a file.
+    """Return the features in a file, or of a run in a folder.
 
     layers: those to read; None: all. Raises: InputError, UnknownLayerError, or UsageError for an unknown suffix.
     """
     from layerzoo.features.stored import read
+
+    if path.is_dir():
+        from layerzoo.features.folder import load_folder
+
+        return load_folder(path, layers)
 
     with _opened(path) as stored:
         return read(stored, path, layers)

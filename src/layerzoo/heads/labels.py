@@ -33,8 +33,8 @@ class Labels:
     """The source of each of them; empty: each sample has a separate source."""
     unlabelled: tuple[str, ...] = field(default=())
     """The ids of the samples without a label."""
-    unmatched: tuple[str, ...] = field(default=())
-    """The names in the rows of a table that name no sample."""
+    unused: tuple[str, ...] = field(default=())
+    """The names of the rows of a table that label no sample."""
 
 
 def labels_of_folders(ids: Sequence[str], group_pattern: str | None = None) -> Labels:
@@ -86,7 +86,7 @@ def read_labels(
             raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
     by_sample = _matched(path, rows, id_column, ids)
     used = {id(row) for row in by_sample.values()}
-    unmatched = tuple(
+    unused = tuple(
         f"{path}:{number}" if id_column is None else str(row[id_column])
         for number, row in enumerate(rows, start=1)
         if id(row) not in used
@@ -105,7 +105,20 @@ def read_labels(
         groups = _groups([ids[row] for row in labelled], group_pattern)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
     values = tuple(found[row][str(chosen)] for row in labelled)
-    return Labels(tuple(labelled), values, groups, unlabelled, unmatched)
+    return Labels(tuple(labelled), values, groups, unlabelled, unused)
+
+
+def columns_of(path: Path) -> list[str]:
+    """Return the columns of a table of labels; empty for a table without rows, and for a file that is none.
+
+    Args:
+        path: a file.
+    """
+    try:
+        rows = _rows(path)
+    except InputError:
+        return []
+    return list(rows[0]) if rows else []
 
 
 def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.changes import TensorChanges
 from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.network import CutNetwork, Read
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
@@ -177,6 +177,22 @@ class Backbone:
         with self._running(), self._drawing():
             found: dict[str, torch.Tensor] = self._network(self._placed(batch))
         return found
+
+    def read(self, batch: Batch, read: Read) -> dict[str, torch.Tensor]:
+        """Run up to the cut, without gradients, and call a function with each activation as it appears.
+
+        Args:
+            batch: from :attr:`preprocess`.
+            read: takes a layer and its activation, and returns a tensor. A later operation may overwrite the
+                activation.
+        Returns: layer name → result of ``read``.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> backbone.read(backbone.preprocess(["the cat"]), lambda layer, activation: activation.sum())
+        {'block.0': tensor(4.)}
+        """
+        with self._running(), self._drawing():
+            return self._network.read(self._placed(batch), read)
 
     def pool_rows(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
         """Pool the rows of a batch inside the forward pass.
@@ -370,6 +386,19 @@ def to_memory_format(network: nn.Module, layout: torch.memory_format) -> nn.Modu
 def with_preprocess(backbone: Backbone, preprocess: Preprocessor) -> Backbone:
     """Return the same network with another preprocessing of the same modality."""
     return replace(backbone, preprocess=preprocess)
+
+
+def with_layers(backbone: Backbone, layers: Sequence[Layer], pools: Mapping[str, str]) -> Backbone:
+    """Return a backbone that reads other layers of the same network.
+
+    Args:
+        layers: up to its cut. Several names may select one activation.
+        pools: layer name → pooling.
+    """
+    network, cut = backbone._network, backbone._resolved.cut(layers)
+    loaded = {**backbone._loaded, "layers": {layer.name: layer.address for layer in cut.layers}}
+    cut_network = CutNetwork(network.network, cut, network.dtype, is_cast=network.is_cast).eval()
+    return replace(backbone, pools=dict(pools), _network=cut_network, _loaded=loaded)
 
 
 def network_of(backbone: Backbone) -> CutNetwork:
