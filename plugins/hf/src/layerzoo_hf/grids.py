@@ -41,11 +41,6 @@ def passed_with_grid(made: Mapping[str, Any], taken: Collection[str]) -> dict[st
     return {f"{_PREFIX}{name}": name for name in taken if isinstance(made.get(f"{_PREFIX}{name}"), Tensor)}
 
 
-def is_of_grid(output: str) -> bool:
-    """Return whether an output of a processor has one row for each image, next to the patches."""
-    return output.startswith(_PREFIX)
-
-
 def is_with_grid(passed: Collection[str]) -> bool:
     """Return whether a grid is among the outputs of a processor that a network takes."""
     return f"{_PREFIX}{GRID}" in passed

@@ -32,7 +32,7 @@ from layerzoo.spec import ImagePreprocess, Modality, ModelSpec, VideoPreprocess
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import image_size_of, read_json, sub_config
 from layerzoo_hf.families import family
-from layerzoo_hf.grids import is_of_grid, is_with_grid, passed_with_grid
+from layerzoo_hf.grids import is_with_grid, passed_with_grid
 from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import forward_arguments
 from layerzoo_hf.processor_bounds import counts_pixels
@@ -83,10 +83,12 @@ class LibraryProcessor:
         if reason := _misshaped(self.processor, made, self.is_clip, self.arguments):
             raise ProcessorError(reason, processor=self.name)
         main = next(iter(self.arguments))
-        inputs = {self.arguments[main]: _array(_row(made[main], self.is_clip), np.float32)}
+        with_grid = is_with_grid(self.arguments)  # then the patches have no batch axis
+        pixels = made[main] if with_grid else _row(made[main], self.is_clip)
+        inputs = {self.arguments[main]: _array(pixels, np.float32)}
         for output, argument in self.arguments.items():
             if output != main and isinstance(made.get(output), Tensor):
-                inputs[argument] = _array(made[output][0] if is_of_grid(output) else _row(made[output], self.is_clip))
+                inputs[argument] = _array(_row(made[output], self.is_clip and not with_grid))
         mask = None if self.mask is None or self.mask not in made else _array(made[self.mask][0])
         return ImageInputs(inputs, mask)
 
@@ -112,9 +114,8 @@ def main_output(processor: Any, made: Mapping[str, Any]) -> str:
 
 
 def _row(tensor: Tensor, is_clip: bool) -> Tensor:
-    """Return the row of a batch of one. An image processor makes a batch of a clip's frames, which are one row, and a
-    list of patches has no batch axis."""
-    return tensor if tensor.ndim == 2 or (is_clip and tensor.shape[0] != 1) else tensor[0]
+    """Return the row of a batch of one. An image processor makes a batch of a clip's frames, which are one row."""
+    return tensor if is_clip and tensor.shape[0] != 1 else tensor[0]
 
 
 def _array(tensor: Tensor, dtype: Any = None) -> NDArray[Any]:
