@@ -79,6 +79,11 @@ def test_every_container_and_codec(format: str, codec: str, sampling: str) -> No
     assert times_ms(data, sampling) == pytest.approx(expected[sampling], abs=1)
 
 
+def test_vp8_in_ogg_is_a_video() -> None:
+    data = video(TWO_SECONDS, "ogg", "libvpx")
+    assert shown(data, "every:12") == [0, 480, 960, 1440, 1920]
+
+
 @pytest.mark.parametrize("format", ["avi", "matroska"])
 def test_a_keyframe_is_at_the_time_at_which_it_is_displayed_also_after_frames_decoded_later(format: str) -> None:
     data = video(TWO_SECONDS, format, "mpeg4", gop=10, codec_options={"bf": "2"})

@@ -221,7 +221,9 @@ def _of_mp4(file: BinaryIO, brand: bytes) -> Content:
 
 
 def _of_ogg(head: bytes) -> Content:
-    return Content("video", "ogg") if b"\x80theora" in head else Content("audio", "ogg")
+    """Detect audio or video by the first packets of the streams: Theora, VP8, Dirac, or OGM."""
+    is_video = re.search(rb"\x80theora|OVP80|BBCD|\x01video\0", head)
+    return Content("video" if is_video else "audio", "ogg")
 
 
 def _of_matroska(head: bytes) -> Content:
