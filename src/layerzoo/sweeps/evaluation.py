@@ -43,7 +43,7 @@ _LEAST = 3
 """The fewest sources of a class: the folds outside need one to score, those inside one to fit and one to choose."""
 
 
-class Source(Protocol):
+class CandidateFeatures(Protocol):
     """Features of all samples, or anything that becomes features."""
 
     def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
@@ -203,7 +203,7 @@ def _splits(
 
 
 def measure(
-    plan: Plan, sources: Sequence[Source], advance: Callable[[int], None] = lambda count: None
+    plan: Plan, sources: Sequence[CandidateFeatures], advance: Callable[[int], None] = lambda count: None
 ) -> list[Measured]:
     """Measure candidates.
 
@@ -245,7 +245,7 @@ def _joined(folds: Sequence[_Fold]) -> Measured:
     )
 
 
-def _fold(plan: Plan, source: Source, number: int) -> _Fold:
+def _fold(plan: Plan, source: CandidateFeatures, number: int) -> _Fold:
     """Choose the strength on the inner folds, fit on all rows but those to score, and score."""
     fit, score = plan.outer[number]
     left, right = source.prepared(fit, score)

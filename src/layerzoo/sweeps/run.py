@@ -32,9 +32,9 @@ from layerzoo.sweeps.duplicates import groups_with_duplicates
 from layerzoo.sweeps.estimates import estimates, linear_cka
 from layerzoo.sweeps.evaluation import (
     METRICS,
+    CandidateFeatures,
     Measured,
     Plan,
-    Source,
     Vectors,
     Words,
     majority,
@@ -99,7 +99,7 @@ def sweep(
         inputs: as for :func:`layerzoo.extract`.
         labels: a class, a number, or a list of labels for each input; or a function from the ids of the samples to
             their labels, such as :func:`layerzoo.heads.labels_of_folders`. None: clustering.
-        layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, as far as the model has them.
+        layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, of those that the model has.
             ``fine``: these, and two activations inside each block, ``block.I.attn`` and ``block.I.mlp``.
         pool: one or several poolings, each of them for all layers that it fits. None: the default of each layer.
         task: ``classify``, ``multilabel``, ``regress``, ``cluster``, or ``auto`` according to the labels.
@@ -127,8 +127,8 @@ def sweep(
 
     >>> texts = ["the cat", "cat drinks", "the dog", "dog eats", "milk", "meat", "milk meat", "meat meat"]
     >>> found = layerzoo.sweep("toy/next-word", texts, ["animal"] * 4 + ["food"] * 4, folds=3)
-    >>> found.rows[found.best].layer, round(found.score, 2)
-    ('block.0', 1.0)
+    >>> found.rows[found.best].layer, found.metric
+    ('block.0', 'accuracy')
     """
     if unknown := sorted(set(extraction) - set(_EXTRACTION)):
         raise UsageError(f"{', '.join(unknown)}: a sweep takes only the arguments {', '.join(_EXTRACTION)}")
@@ -140,13 +140,13 @@ def sweep(
     models = [model] if isinstance(model, str | ModelSpec) else list(model)
     if not models:
         raise UsageError("no model is chosen")
-    clock = _Clock()
+    clock = _StepTimes()
     with clock.step("find samples"):
         found, failed = _samples(models[0], inputs, column, errors)
         data = _data(found, labels, task, groups)
     network = {"device": device, "precision": precision}
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
-    run = _Run(data, folds, repeats, seed, clusters, network, how, clock)
+    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
 
 
@@ -154,7 +154,7 @@ def _listed(value: str | Sequence[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-class _Clock:
+class _StepTimes:
     """Measures the seconds of each step."""
 
     def __init__(self) -> None:
@@ -255,7 +255,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
+class _SweepRun:
     """The settings of one sweep."""
 
     data: _Data
@@ -267,7 +267,7 @@ class _Run:
     """Device and precision."""
     how: Mapping[str, Any]
     """Arguments of :func:`layerzoo.extract`."""
-    clock: _Clock
+    clock: _StepTimes
 
     @property
     def extraction(self) -> dict[str, Any]:
@@ -464,7 +464,7 @@ class _Run:
         small: Sequence[Preview],
     ) -> tuple[SweepBaseline, ...]:
         """Measure what is possible without the pretrained network."""
-        sources: dict[str, Source] = {}
+        sources: dict[str, CandidateFeatures] = {}
         if raw := _raw(data, small):
             sources[raw[0]] = raw[1]
         layers = [candidate for candidate in candidates if len(candidate.layers) == 1]
@@ -599,7 +599,7 @@ def _baseline(name: str, measured: Measured) -> SweepBaseline:
     return SweepBaseline(name, measured.mean, measured.std)
 
 
-def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, Source] | None:
+def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, CandidateFeatures] | None:
     """Return the samples as features without a network, with their name; None where some have none."""
     if data.modality == "text":
         texts = [text_of(sample.source) for sample in data.samples]
