@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layerzoo.media.audio_input import Audio
     from layerzoo.plugins.hookspecs import hookimpl
     from layerzoo.registry import model, models
+    from layerzoo.runs import run
     from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
     from layerzoo.sweeps import Sweep, sweep
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "model",
     "models",
+    "run",
     "stream",
     "sweep",
     "wrap",
@@ -52,6 +54,7 @@ _HOMES = {
     "layerzoo.media.audio_input": ("Audio",),
     "layerzoo.plugins.hookspecs": ("hookimpl",),
     "layerzoo.registry": ("model", "models"),
+    "layerzoo.runs": ("run",),
     "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
     "layerzoo.sweeps": ("Sweep", "sweep"),

@@ -85,6 +85,12 @@ def read_labels(
             hint = nearest_hint(nearest(name, columns)) if name else ""
             raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
     by_sample = _matched(path, rows, id_column, ids)
+    used = {id(row) for row in by_sample.values()}
+    unused = tuple(
+        f"{path}:{number}" if id_column is None else str(row[id_column])
+        for number, row in enumerate(rows, start=1)
+        if id(row) not in used
+    )
     found = [by_sample.get(sample, {}) for sample in ids]
     labelled = [row for row, values in enumerate(found) if values.get(str(chosen)) not in (None, "")]
     if not labelled:
@@ -98,9 +104,8 @@ def read_labels(
     else:
         groups = _groups([ids[row] for row in labelled], group_pattern)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
-    used = {id(row) for row in by_sample.values()}
-    unused = tuple(str(row[id_column]) for row in rows if id_column is not None and id(row) not in used)
-    return Labels(tuple(labelled), tuple(found[row][str(chosen)] for row in labelled), groups, unlabelled, unused)
+    values = tuple(found[row][str(chosen)] for row in labelled)
+    return Labels(tuple(labelled), values, groups, unlabelled, unused)
 
 
 def columns_of(path: Path) -> list[str]:

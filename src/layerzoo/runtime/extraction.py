@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -53,10 +53,11 @@ from layerzoo.runtime.results import (
     extraction_provenance,
     features_of,
     require_channel_axes,
+    widths_of,
 )
 from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.shortest import too_short_for
-from layerzoo.runtime.variation import compare
+from layerzoo.runtime.variation import compare, compare_ends
 from layerzoo.runtime.windowing import Duration, Windowing, windowing_of
 from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
@@ -107,9 +108,80 @@ def stream(
     >>> sum(len(piece) for piece in pieces)
     2
     """
+    check_choice(progress)
+    extraction = prepare(
+        model, layer=layer, pool=pool, weights=weights, device=device, precision=precision, batch_size=batch_size,
+        errors=errors, chunks=chunks, overlap=overlap, special_tokens=special_tokens,
+        trust_declaration=trust_declaration, prompt=prompt, normalize=normalize, window=window, hop=hop,
+        temporal_pool=temporal_pool, decode=decode, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips,
+    )  # fmt: skip
+    plan = extraction.plan
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
+    preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
+    found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
+    pieces = _pieces(plan, found, extraction.limit)
+    if progress is None or progress is False:
+        return pieces
+    counter = _counter(inputs, preprocess.modality, partial(preprocess.samples, inputs, **options))
+    unit = "windows" if plan.windowing is not None and not plan.pools_windows else "samples"
+    return _reported(pieces, counter, progress, plan.backbone.spec.id, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExtraction:
+    """A loaded backbone with checked settings, which extracts from any number of inputs, one after the other."""
+
+    plan: ExtractionPlan
+    limit: BatchLimit
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The provenance of the features that follow."""
+        return extraction_provenance(self.plan)
+
+    @property
+    def widths(self) -> dict[str, int | None]:
+        """The number of features of a sample at each layer; None where it varies, or the features are no vectors."""
+        return widths_of(self.plan)
+
+    def pieces(self, samples: Samples) -> Generator[Features]:
+        """Yield the features of some samples, in order, as :func:`stream` does.
+
+        Args:
+            samples: those of :func:`layerzoo.media.samples.samples`, or any others of the modality.
+        """
+        return _pieces(replace(self.plan, decoder=_decoder(self.plan.backbone, self.plan.decode)), samples, self.limit)
+
+
+def prepare(
+    model: str | ModelSpec | Backbone,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: DeviceChoice = "cpu",
+    precision: RequestedPrecision = "float32",
+    batch_size: BatchSize = None,
+    errors: Literal["raise", "skip"] = "raise",
+    chunks: bool = False,
+    overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
+    window: Duration | None = None,
+    hop: Duration | None = None,
+    temporal_pool: str | None = None,
+    decode: DecodeChoice = "exact",
+    sampling: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    clips: int | None = None,
+) -> PreparedExtraction:
+    """Load a model and check all settings of an extraction. For arguments and errors, see :func:`extract`."""
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
-    check_choice(progress)
     if sampling is not None:
         parse_strategy(sampling)
     check_batch_size(batch_size)
@@ -143,10 +215,6 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     backbone = _sampling(backbone, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips)
-    decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
-    modality = backbone.preprocess.modality
-    options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
-    found = backbone.preprocess.samples(inputs, decoder=decoder, ids=ids, **options)
     if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
         raise UsageError(
             f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
@@ -161,19 +229,17 @@ def stream(
         special_tokens=special_tokens,
         normalize=normalize,
         strict=errors == "raise",
-        decoder=decoder,
+        decoder=_decoder(backbone, decode),
+        decode=decode,
         provenance=backbone.provenance,
         windowing=windowing,
         frame_grids=frame_grids(backbone, pools),
     )
-    if cache is not False:
-        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
-    pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
-    if progress is None or progress is False:
-        return pieces
-    counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
-    unit = "windows" if windowing is not None and not plan.pools_windows else "samples"
-    return _reported(pieces, counter, progress, backbone.spec.id, unit)
+    return PreparedExtraction(plan, batch_limit(backbone, plan.row_pools, batch_size))
+
+
+def _decoder(backbone: Backbone, decode: DecodeChoice) -> Workers:
+    return Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
 
 
 @with_parameters_of(stream)
@@ -346,7 +412,36 @@ def _run_batch(
         free_cache(backbone.device)
         halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
         return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
+    if len(batch) > 1 and _found_to_vary(backbone, batch, pooled, pools):
+        return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
     return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
+
+
+def _found_to_vary(
+    backbone: Backbone, batch: list[PlacedRow], pooled: Mapping[str, list[PooledRow]], pools: Mapping[str, str]
+) -> bool:
+    """Return whether features depend on the batch. One that is larger than all before is compared with two of its rows.
+
+    Other threads may have found it while this batch ran.
+    """
+    layers = [layer for layer in backbone.layers if layer.name in pooled]
+    resolved, before = resolved_model(backbone), backbone.variation
+    is_due = not before and backbone.precision == "float32" and resolved.unchecked_at(layers, len(batch))
+    if not is_due or _different_row(batch) is None:
+        return bool(before)
+
+    def read(rows: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.pool_rows(rows, pools)
+
+    def make_batch(numbers: Sequence[int]) -> Batch:
+        return backbone.preprocess.collate([batch[number].row for number in numbers])
+
+    together = {name: [row.values for row in rows] for name, rows in pooled.items()}
+    with contextlib.suppress(Exception):  # a sample on which the network fails is reported when it is run
+        resolved.record_size(layers, len(batch), compare_ends(read, make_batch, together, len(batch)))
+    for notice in backbone.variation.notices(backbone.spec.id):
+        logging.getLogger("layerzoo").warning("%s", notice)
+    return bool(backbone.variation)
 
 
 def _check_first_batch(plan: ExtractionPlan, batches: Iterator[list[PlacedRow]]) -> Iterator[list[PlacedRow]]:

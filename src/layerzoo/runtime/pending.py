@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from layerzoo.errors import EmptySampleError, LayerzooError, SampleError
+from layerzoo.errors import EmptySampleError, LayerzooError, OutsideRepositoryError, SampleError
 from layerzoo.features.cache import CachedVector
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
 from layerzoo.plugins.failure import summary
+from layerzoo.runtime.backbone import without_network_of
 from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
@@ -128,7 +129,10 @@ def decoded_rows(
             report = next(iter(cached.values())).report
             return _PreparedSample(sample.id, Prepared([], report), digest, cached)
         try:
-            return _PreparedSample(sample.id, preprocess.rows(sample.source, decoder), digest)
+            with without_network_of(plan.backbone):
+                return _PreparedSample(sample.id, preprocess.rows(sample.source, decoder), digest)
+        except OutsideRepositoryError:
+            raise  # a plugin that does this does it for every sample
         except Exception as error:  # noqa: BLE001 - a plugin's preprocessing may raise anything
             return _PreparedSample(sample.id, _sample_error(sample.id, error))
 

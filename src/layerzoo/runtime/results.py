@@ -127,9 +127,13 @@ class RecordingPooler:
 
 def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
     """Return a matrix without rows for each layer, for an extraction in which no sample succeeded."""
+    return {name: np.empty((0, size or 0), np.float32) for name, size in widths_of(plan).items()}
+
+
+def widths_of(plan: ExtractionPlan) -> dict[str, int | None]:
+    """Return the number of features of a sample at each layer; None where it is unknown or varies."""
     return {
-        name: np.empty((0, width(pool, layer_named(plan.backbone, name), _temporal(plan, name)) or 0), np.float32)
-        for name, pool in plan.pools.items()
+        name: width(pool, layer_named(plan.backbone, name), _temporal(plan, name)) for name, pool in plan.pools.items()
     }
 
 
