@@ -38,8 +38,8 @@ def main() -> None:
         times = _passes(files, rounds)
     together = median(many / one for one, many in zip(times["last block"], times["all blocks"], strict=True))
     apart = median(each / many for each, many in zip(times["each block"], times["all blocks"], strict=True))
-    for name, seconds in times.items():
-        print(f"{name:12} {median(seconds):8.2f} s for {count} images, best of {rounds} {min(seconds):.2f} s")
+    for name, taken in times.items():
+        print(f"{name:12} {median(taken):8.2f} s for {count} images, best of {rounds} {min(taken):.2f} s")
     used = process_time()
     seconds = _classifiers()
     print(f"{process_time() - used:.1f} s of CPU time for the classifiers")
