@@ -74,8 +74,8 @@ def test_rows_and_samples_that_do_not_match_are_stated(folder: Path, capsys: pyt
     Path("labels.csv").write_text("\n".join(["file,label", *rows, "food/missing.txt,2"]))
     code, _, err = run(capsys, "sweep", "texts", "--labels", "labels.csv", "--no-baselines", *OPTIONS)
     assert code == 0
-    assert "1 samples have no label and were left out, such as texts/food/5.txt:1" in err
-    assert "1 rows of the labels name no sample, such as food/missing.txt" in err
+    assert "1 sample without a label left out, such as texts/food/5.txt:1" in err
+    assert "1 row of the labels for no sample, such as food/missing.txt" in err
 
 
 def test_clusters_need_no_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

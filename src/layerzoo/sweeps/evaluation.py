@@ -219,7 +219,7 @@ def measure(
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         jobs = (delayed(_fold)(plan, source, fold) for source, fold in work)
         results = []
-        for result in Parallel(usable_cores(), prefer="threads", return_as="generator")(jobs):
+        for result in Parallel(usable_cores(), require="sharedmem", return_as="generator")(jobs):
             results.append(result)
             advance(1)
     folds = len(plan.outer)
@@ -260,7 +260,7 @@ def _fold(plan: Plan, source: CandidateFeatures, number: int) -> _Fold:
     equal = np.flatnonzero(means >= means.max() - 1e-12)
     best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
     model = _estimator(plan.task, strengths[best]).fit(left, plan.targets[fit])
-    predictions = model.predict(right)
+    predictions = model.predict(right).reshape(len(score), *plan.targets.shape[1:])  # of one label: (sample, 1)
     confidence = model.predict_proba(right).max(axis=1) if plan.task == "classify" else None
     reached = _score(plan.task, plan.targets[score], predictions)
     return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)
@@ -328,7 +328,7 @@ def majority(plan: Plan) -> Measured:
     scores, predictions = [], []
     for fit, score in plan.outer:
         model = dummy.fit(np.zeros((len(fit), 1)), plan.targets[fit])
-        predictions.append(model.predict(np.zeros((len(score), 1))))
+        predictions.append(model.predict(np.zeros((len(score), 1))).reshape(len(score), *plan.targets.shape[1:]))
         scores.append(_score(plan.task, plan.targets[score], predictions[-1]))
     return Measured(np.array(scores), np.array(scores), predictions, 0.0)
 

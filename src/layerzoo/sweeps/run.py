@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +135,13 @@ def sweep(
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise UsageError(f"{name}={value} is less than {least}")
-    if extraction.get("temporal_pool") == "none":
-        raise UsageError("temporal_pool='none' keeps sequences, and a sweep needs a vector of each sample")
+    if task not in (known := get_args(SweepTask)):
+        raise UsageError(f"task={task!r} is not one of {', '.join(known)}")
+    for name, chosen in (("temporal_pool", extraction.get("temporal_pool")), ("pool", pool)):
+        if "none" in _listed(chosen):
+            raise UsageError(f"{name}='none' keeps sequences, and a sweep needs a vector of each sample")
+    if isinstance(model, Backbone):
+        raise UsageError("a sweep loads its models with all their layers: give ids or specs, and not a loaded backbone")
     models = [model] if isinstance(model, str | ModelSpec) else list(model)
     if not models:
         raise UsageError("no model is chosen")
@@ -148,6 +153,10 @@ def sweep(
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
     run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _listed(value: str | Sequence[str] | None) -> list[str]:
@@ -217,10 +226,10 @@ def _data(
         rows, values, groups = chosen.rows, chosen.values, chosen.groups or groups
         if chosen.unlabelled:
             shown = ", ".join(chosen.unlabelled[:3])
-            notes.append(f"{len(chosen.unlabelled)} samples have no label and were left out, such as {shown}")
+            notes.append(f"{_counted(len(chosen.unlabelled), 'sample')} without a label left out, such as {shown}")
         if chosen.unused:
             shown = ", ".join(chosen.unused[:3])
-            notes.append(f"{len(chosen.unused)} rows of the labels name no sample, such as {shown}")
+            notes.append(f"{_counted(len(chosen.unused), 'row')} of the labels for no sample, such as {shown}")
     else:
         if len(labels) != len(samples):
             raise InputError(f"{len(labels)} labels for {len(samples)} samples")
@@ -378,12 +387,12 @@ class _SweepRun:
     ) -> Sweep:
         notes = list(data.notes)
         if failed:
-            notes.append(f"{len(failed)} samples failed and were left out, such as {failed[0]}")
+            notes.append(f"{_counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
         with self.clock.step("estimate"), threadpool_limits(1):
             guesses = self._estimates(data, candidates)
         if prune or (prune is None and len(data.samples) >= _MANY):
             candidates, guesses, note = _pruned(candidates, guesses)
-            notes.append(note)
+            notes += [note] if note else []
         with self.clock.step("cross-validate"):
             if plan is None:
                 measured, guesses, assigned = measure_clusters(
@@ -530,7 +539,7 @@ def _combined(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 def _pruned(
     candidates: Sequence[_Candidate], guesses: Sequence[dict[str, float]]
-) -> tuple[list[_Candidate], list[dict[str, float]], str]:
+) -> tuple[list[_Candidate], list[dict[str, float]], str | None]:
     """Return the candidates with the highest estimates, those without one, and the default layers."""
     known = sorted(
         (number for number, guess in enumerate(guesses) if "logme" in guess),
@@ -540,7 +549,7 @@ def _pruned(
     dropped = {number for number in known[_KEPT:] if not candidates[number].is_default}
     kept = [number for number in range(len(candidates)) if number not in dropped]
     note = f"{len(dropped)} of {len(candidates)} candidates were left out, because their LogME is lower"
-    return [candidates[number] for number in kept], [guesses[number] for number in kept], note
+    return [candidates[number] for number in kept], [guesses[number] for number in kept], note if dropped else None
 
 
 def _row(candidate: _Candidate, measured: Measured, guess: Mapping[str, float]) -> SweepRow:
