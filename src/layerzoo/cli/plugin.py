@@ -13,6 +13,7 @@ from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
+from layerzoo.cli.plugin_check import check_command
 from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError
 from layerzoo.modalities import MODALITIES
@@ -22,7 +23,6 @@ from layerzoo.registry.installed.disabled import disable, enable
 from layerzoo.registry.installed.environment import NO_PLUGINS
 
 _LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "version", "builders", "last import")
-_CHECK_COLUMNS = ("plugin", "manifest", "import", "cause", "fix", "seconds")
 
 
 @click.group("plugin")
@@ -123,35 +123,7 @@ def new_command(name: str, modality: Any, library: Any, yaml_only: bool, namespa
     )
 
 
-@group.command("check")
-@click.argument("name", required=False, shell_complete=candidates.plugins)
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0.1), metavar="SECONDS", help="The limit for each import; 120 by default."
-)
-@format_option(piped="json")
-@click.pass_context
-def check_command(ctx: click.Context, name: str | None, time_limit: float | None, format_: Format) -> None:
-    """Check a plugin, or all of them.
-
-    Checks the manifest, then the import in a separate process, then the required libraries. Exits with 1 when there is
-    a problem; without NAME, disabled plugins are not a problem. json has the keys plugin, manifest, import
-    (ok, failed, crashed, hung, or null where there is nothing to import), cause, fix, seconds.
-
-    \b
-    Examples:
-      zoo plugin check
-      zoo plugin check acme --time-limit 20
-    """
-    from layerzoo.plugins.checkup import check_up
-    from layerzoo.plugins.probe import TIME_LIMIT_S
-
-    zoo = registry()
-    plugins = zoo.plugins() if name is None else [zoo.plugin(name)]
-    healths = check_up(plugins, time_limit_s=time_limit or TIME_LIMIT_S)
-    left_out = print_rows(map(_check_row, healths), format_, _CHECK_COLUMNS)
-    _print_causes(healths, left_out)
-    passed = ("ok",) if name is not None else ("ok", "disabled")
-    ctx.exit(0 if all(health.state in passed for health in healths) else 1)
+group.add_command(check_command)
 
 
 @group.command("disable")
@@ -240,10 +212,3 @@ def _plain(health: Health) -> dict[str, Any]:
 
 def _last_import(outcome: ImportOutcome | None) -> str | None:
     return None if outcome is None else f"{outcome.state}, {outcome.seconds:.1f} s, {outcome.at}"
-
-
-def _check_row(health: Health) -> PrintedRow:
-    plugin, outcome = health.plugin, health.last_import
-    seconds = None if outcome is None else round(outcome.seconds, 2)
-    facts = (plugin.namespace, plugin.state, outcome and outcome.state, health.cause, health.fix, seconds)
-    return PrintedRow(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)

@@ -247,9 +247,21 @@ def trace_model(
     tracer = Tracer(complete, files, hooks, preprocess, layouts=layouts)
     if not trust_declaration:
         verify_declaration(tracer, spec, _layers_at_another_size(spec, zoo))
-    layers = complete.layers or name_layers(tracer.trace, known_chain(complete, hooks, files))
+    return complete_from(tracer, trust_declaration=trust_declaration)
+
+
+def complete_from(tracer: Tracer, *, trust_declaration: bool = True) -> ResolvedModel:
+    """Resolve a model by the traces of a tracer, and write nothing to the cache.
+
+    Args:
+        tracer: of the model, with its preprocessing.
+        trust_declaration: keep declared facts without a comparison.
+    Raises: LayerError when a declared layer does not fit the network, TraceError.
+    """
+    complete = tracer.spec
+    layers = complete.layers or name_layers(tracer.trace, known_chain(complete, tracer.hooks, tracer.files))
     layers = complete_layers(tracer, layers, keep_shape=trust_declaration)
-    return ResolvedModel(replace(complete, layers=layers), tracer, preprocess, trust_declaration)
+    return ResolvedModel(replace(complete, layers=layers), tracer, tracer.preprocess, trust_declaration)
 
 
 def _described(spec: ModelSpec, files: Files, hooks: ModelHooks) -> tuple[ModelSpec, Preprocessor]:
