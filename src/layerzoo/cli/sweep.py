@@ -112,7 +112,7 @@ def command(
     format_: Format,
     **options: Any,
 ) -> None:
-    """Find the layer at which to cut a model.
+    """Find the layer at which to cut a model, by experiment.
 
     All layers are read in one pass. For each, a linear model is cross-validated; its regularization, and the layer, are
     chosen inside the folds, so that the score of the selected layer is that of new samples. The baselines show what is
@@ -126,7 +126,7 @@ def command(
     \b
     Examples:
       zoo sweep photos/ --labels folders --out swept
-      zoo sweep tweets.csv --labels sentiment --model starter/minilm-l6 --pool mean --pool max
+      zoo sweep tweets.csv --labels sentiment --pool mean --pool max
       zoo sweep photos/ --labels ages.csv --task regress --groups person
     """
     from layerzoo.cli.names import find_model_for
