@@ -67,7 +67,7 @@ def several_labels(size: int, folder: Path) -> LabelledSamples:
 
 
 def audio(size: int, folder: Path) -> LabelledSamples:
-    """Which game sounds are these? Classes with fewer than four clips are left out. size: ignored."""
+    """Which classes are these audio clips of games? Classes with fewer than four clips are left out. size: ignored."""
     paths, classes = audio_clips()
     kept = [(path, name) for path, name in zip(paths, classes, strict=True) if classes.count(name) >= 4]
     return LabelledSamples(AUDIO, [path for path, _ in kept], [name for _, name in kept])

@@ -243,6 +243,8 @@ def _summary(found: Sweep) -> list[str]:
         f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
     ]
     lines.append(f"best: {best.model} {best.layer} {best.pool}, {best.score:.3f} ± {best.spread:.3f}")
+    if "ari" in best.estimates:
+        lines.append(f"its clusters and the labels: ARI {best.estimates['ari']:.3f}, NMI {best.estimates['nmi']:.3f}")
     if found.cheapest != found.best:
         lines.append(
             f"cheapest within one standard error: {cheapest.model} {cheapest.layer} {cheapest.pool}, "
