@@ -12,12 +12,17 @@ from layerzoo.errors import LayerError
 
 
 @pytest.mark.parametrize(
-    ("model", "narrow"), [("timm/vit_tiny_patch16_224", "mlp.fc2"), ("timm/eva02_tiny_patch14_224", "mlp.fc2")]
+    ("model", "block", "path"),
+    [
+        ("timm/eva02_tiny_patch14_224", "block.1", "blocks.1"),
+        ("timm/swin_tiny_patch4_window7_224", "stage.0.block.1", "layers.0.blocks.1"),
+    ],
+    ids=["gated", "maps as the output of the block"],
 )
-def test_they_are_the_inputs_of_the_linear_layers(model: str, narrow: str) -> None:
-    backbone = layerzoo.load(model, layer=["block.1.attn", "block.1.mlp"], weights="random:0", pool="none")
-    network = backbone.module.network
-    block = network.get_submodule("blocks.1")
+def test_they_are_the_inputs_of_the_linear_layers(model: str, block: str, path: str) -> None:
+    names = [f"{block}.attn", f"{block}.mlp"]
+    backbone = layerzoo.load(model, layer=names, weights="random:0", pool="none")
+    network = backbone.module.network.get_submodule(f"{path}.mlp")
     received: dict[str, torch.Tensor] = {}
 
     def keep(name: str, module: nn.Module) -> None:
@@ -26,8 +31,8 @@ def test_they_are_the_inputs_of_the_linear_layers(model: str, narrow: str) -> No
 
         module.register_forward_pre_hook(hook)
 
-    keep("block.1.mlp", block.get_submodule(narrow))
-    keep("block.1.attn", block.get_submodule("mlp"))
+    keep(names[0], network)
+    keep(names[1], network.get_submodule("fc2"))
     found = backbone.activations(backbone.preprocess.example(2))  # type: ignore[arg-type]
     for name, activation in found.items():
         np.testing.assert_array_equal(activation.numpy(), received[name].numpy())
