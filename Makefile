@@ -13,6 +13,7 @@ help:
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make test-ray  runs on a real local Ray, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
+	@echo "make site-check  the report of a sweep in headless Chromium: no network, hover, an empty console, 400 px"
 	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
@@ -69,6 +70,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m benchmarks.sweep
+
+site-check: setup
+	$(BIN)/python -m pytest -q -m slow tests/sweeps/test_report.py
 
 gpu-check: setup
 	$(BIN)/python -m tools.gpu_check

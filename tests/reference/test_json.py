@@ -63,6 +63,7 @@ PRINTED = {
     ("--no-plugins", "doctor"): "MachineCheck",
     ("train", "texts", "--labels", "folders", "--model", "toy/next-word", "--out", "new.head"): "Training",
     ("predict", "texts.head", "texts"): "HeadPrediction",
+    ("sweep", "texts", "--labels", "folders", "--model", "toy/next-word", "--no-baselines"): "SweptRow",
 }
 """The definition of the objects that each command prints, alone or in an array."""
 
@@ -74,7 +75,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, text in (("animal", "the cat"), ("food", "milk meat")):
         (folder / "texts" / label).mkdir(parents=True)
         for number in range(4):
-            (folder / "texts" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+            (folder / "texts" / label / f"{number}.txt").write_text(f"{text}{' the' * number}", encoding="utf-8")
     head, _ = train_head("toy/next-word", folder / "texts", labels_of_folders)
     head.save(folder / "texts.head")
     return folder

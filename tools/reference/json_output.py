@@ -391,6 +391,92 @@ class HeadPrediction(JsonObject):
     """By class. Empty for a regression."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweptRow:
+    """A candidate of a sweep."""
+
+    model: str
+    """The id of the model."""
+    layer: str
+    """The name of the layer, ``mean of N layers`` or ``PCA of N layers``."""
+    pool: str
+    """The pooling."""
+    layers: list[str]
+    """The layers that are extracted."""
+    score: float
+    """The mean score over the outer folds."""
+    spread: float
+    """The standard deviation over the outer folds."""
+    scores: list[float]
+    """The score of each outer fold."""
+    width: int
+    """The number of features."""
+    depth: float | None
+    """The share of the network's FLOPs up to this layer, 0 to 1."""
+    params: int | None
+    """The number of parameters used up to this layer."""
+    flops: int | None
+    """The floating-point operations up to this layer, for one sample."""
+    milliseconds: float | None
+    """The measured time of the network up to this layer for one sample."""
+    bytes: int | None
+    """The size of the tensors that a cut at this layer loads."""
+    is_default: bool
+    """Whether it is the default layer of its model."""
+    estimates: dict[str, float]
+    """Estimates without training, by name; for clusters ``ari``, ``nmi`` and ``clusters``."""
+    notes: list[str]
+    """Facts about its features, such as constant ones."""
+    command: str
+    """The command that extracts its features."""
+
+
+class SweepBaselineScore(JsonObject):
+    """A score without the pretrained network."""
+
+    name: str
+    score: float
+    spread: float
+
+
+class SweepFile(JsonObject):
+    """The content of sweep.json."""
+
+    format: int
+    """The version of this format."""
+    task: str
+    metric: str
+    """The name of the score."""
+    score: float
+    """The mean score of the layers that were selected inside the outer folds."""
+    spread: float
+    rows: list[SweptRow]
+    best: int
+    """The number of the row with the highest score."""
+    cheapest: int
+    """The number of the row with the fewest FLOPs within one standard error of the best."""
+    standard_error: float
+    default: int | None
+    """The number of the row of the default layer."""
+    p_value: float | None
+    """Of the difference between the selected layers and the default layer."""
+    selected: dict[str, int]
+    """The candidates that were selected inside the folds, and how often."""
+    baselines: list[SweepBaselineScore]
+    samples: int
+    classes: list[str]
+    groups: int | None
+    folds: int
+    repeats: int
+    seconds: dict[str, float]
+    """The time of each step."""
+    notes: list[str]
+    rank_correlation: dict[str, float]
+    """Of each estimate with the score."""
+    provenance: dict[str, Any]
+    """By model, the provenance of its features."""
+
+
 class Output(JsonObject):
     """All JSON output."""
 
@@ -428,6 +514,10 @@ class Output(JsonObject):
     """Printed by ``zoo train``."""
     prediction: HeadPrediction
     """``zoo predict HEAD INPUT…`` prints an array of them."""
+    swept_row: SweptRow
+    """``zoo sweep INPUT…`` prints an array of them."""
+    sweep: SweepFile
+    """``zoo sweep INPUT… --out FOLDER`` writes it to sweep.json."""
     diagnostic: Diagnostic
     """``zoo registry check FILE…`` prints an array of them."""
     features_file: FeaturesFile

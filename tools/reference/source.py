@@ -18,6 +18,7 @@ PUBLIC_MODULES = (
     "layerzoo.registry",
     "layerzoo.features",
     "layerzoo.runtime",
+    "layerzoo.sklearn",
     "layerzoo.weights",
     "layerzoo.plugins.hookspecs",
     "layerzoo.authoring",
