@@ -121,7 +121,9 @@ def _row(verdict: FileCheck) -> PrintedRow:
 
 @group.command("export")
 @click.argument("folder", metavar="DIR")
-@click.option("--to", "kind", required=True, type=WordChoice(["hf", "npy", "lance", "csv"]), help="The form of the copy.")
+@click.option(
+    "--to", "kind", required=True, type=WordChoice(["hf", "npy", "lance", "csv"]), help="The form of the copy."
+)
 @click.option("--out", required=True, metavar="PATH", help="The folder or file to write. It must not exist.")
 def export_command(folder: str, kind: Literal["hf", "npy", "lance", "csv"], out: str) -> None:
     """Copy the features of a finished run for other programs.

@@ -159,7 +159,12 @@ class ObjectFolder:
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file to a path. Raises: FileNotFoundError."""
         with _translated(f"{self.url}/{name}"):
-            self._system.get_file(self._of(name), str(target))
+            try:
+                self._system.get_file(self._of(name), str(target))
+                return
+            except FileNotFoundError:
+                target.unlink(missing_ok=True)
+        raise FileNotFoundError(f"{self.url}/{name}")
 
     def modified_s(self, name: str) -> float:
         """Return when a file was written, in seconds since 1970; 0 where the store does not state it."""
@@ -237,6 +242,7 @@ def _protocol(url: str) -> str:
 
 def _object(url: str, info: dict[str, Any]) -> RemoteObject:
     etag = next((info[name] for name in ("ETag", "etag", "md5Hash", "blob_id", "created") if info.get(name)), None)
+    etag = etag.timestamp() if isinstance(etag, datetime) else etag
     size = info.get("size")
     return RemoteObject(url, None if size is None else int(size), None if etag is None else str(etag).strip('"'))
 
