@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from layerzoo.runs import run
     from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
+    from layerzoo.sweeps import Sweep, sweep
 
 __all__ = [
     "Audio",
@@ -33,6 +34,7 @@ __all__ = [
     "Layer",
     "LayerzooError",
     "ModelSpec",
+    "Sweep",
     "build",
     "extract",
     "hookimpl",
@@ -41,6 +43,7 @@ __all__ = [
     "models",
     "run",
     "stream",
+    "sweep",
     "wrap",
 ]
 
@@ -54,6 +57,7 @@ _HOMES = {
     "layerzoo.runs": ("run",),
     "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
+    "layerzoo.sweeps": ("Sweep", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

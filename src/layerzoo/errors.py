@@ -14,6 +14,7 @@ Each message says what was asked for, what exists and the next step. The same fa
                 UnfinishedRunError 2
             RunMismatchError 2
             SequenceDataError 2
+            EstimatorDataError 2
             OutputError 2
                 EmptyResultError 1
         RegistryError 2
@@ -73,6 +74,7 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "EstimatorDataError",
     "ExportError",
     "InputError",
     "LayerError",
@@ -450,6 +452,11 @@ class RunMismatchError(UsageError):
 class SequenceDataError(UsageError, ValueError):
     """The data of an estimator for sequences cannot be used: their shapes, values or labels. Also a ``ValueError``, as
     scikit-learn raises it."""
+
+
+class EstimatorDataError(UsageError, ValueError):
+    """The container of the samples of an estimator cannot be used: it is empty, a scalar, or has several columns. Also
+    a ``ValueError``, as scikit-learn raises it."""
 
 
 class OutputError(UsageError):

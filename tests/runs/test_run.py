@@ -93,7 +93,7 @@ def test_other_versions_are_refused_until_they_are_accepted_and_each_part_record
     description = json.loads((folder / "run.json").read_text())
     description["versions"]["torch"] = description["provenance"]["versions"]["torch"] = "1.0"
     (folder / "run.json").write_text(json.dumps(description))
-    with pytest.raises(RunMismatchError, match="torch 1.0 →"):
+    with pytest.raises(RunMismatchError, match=r"torch 1\.0 →"):
         started(folder)
     started(folder, accept_versions=True)
     assert started(folder).left == 0

@@ -150,6 +150,7 @@ class Verbs(LazyGroup):
         "export": ("layerzoo.cli.export:command", "Export a network up to a layer, for programs without layerzoo."),
         "extract": ("layerzoo.cli.extract:command", "Extract features from files, folders or globs."),
         "run": ("layerzoo.cli.run:command", "Extract features into a folder of parts that can be continued."),
+        "sweep": ("layerzoo.cli.sweep:command", "Find the layer at which to cut a model, by experiment."),
         "train": ("layerzoo.cli.train:command", "Train a head on the features of labelled files."),
         "predict": ("layerzoo.cli.predict:command", "Predict labels with a trained head."),
         "features": ("layerzoo.cli.features:group", "Check and export files and folders of features."),

@@ -15,12 +15,14 @@ from layerzoo.cli.braces import expanded_by_shell
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     as_input,
+    cache_option,
     divided_devices,
     extraction_options,
     inputs_argument,
     model_option,
     pooling_of,
     report_failures,
+    report_passed_over,
     strict_option,
 )
 from layerzoo.cli.output import counted
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 )
 @model_option
 @extraction_options
+@cache_option
 @strict_option
 @click.option(
     "--resume", is_flag=True, help="Keep finished parts in OUT.run until OUT is written, and continue from them."
@@ -90,6 +93,8 @@ def command(
     if resume:
         if strict:
             raise click.UsageError("--strict stops at a failure, and --resume goes on: give one of them")
+        if options.pop("cache"):
+            raise click.UsageError("--cache keeps samples, and --resume keeps parts: give one of them")
         from layerzoo.cli.resumed import extract_resumably
 
         extract_resumably(
@@ -135,7 +140,7 @@ def command(
 
 _EXTRACTION_OPTIONS = (
     *("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool"),
-    *("sampling", "start_s", "end_s", "clips"),
+    *("sampling", "start_s", "end_s", "clips", "cache"),
 )
 """The options that are arguments of an extraction, and not of loading a model."""
 
@@ -180,7 +185,4 @@ def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], p
         )
     if chunked := report.get("chunked", 0):
         say(f"{chunked} of them split into chunks")
-    if passed_over:
-        few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
-        many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
-        say(f"{len(passed_over)} {many} skipped: {few}")
+    report_passed_over(passed_over)

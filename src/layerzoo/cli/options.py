@@ -12,6 +12,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
+from layerzoo.cli.output import counted
 
 if TYPE_CHECKING:
     from layerzoo.errors import SampleError
@@ -64,6 +65,9 @@ partial_option = click.option(
 )
 allow_pickle_option = click.option(
     "--allow-pickle", is_flag=True, help="Load a pickled checkpoint even without a declared sha256."
+)
+cache_option = click.option(
+    "--cache", is_flag=True, help="Keep the features of each sample, and use those of earlier runs: see zoo cache."
 )
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first sample that fails.")
 
@@ -184,10 +188,22 @@ def pooling_of(pools: tuple[str, ...]) -> str | dict[str, str] | None:
     return plain[0] if plain else named or None
 
 
+def few(names: Sequence[str]) -> str:
+    """List the first three names of several."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def report_passed_over(files: Sequence[str]) -> None:
+    """List the files of a folder that were skipped."""
+    if files:
+        many = "files of another kind were" if len(files) > 1 else "file of another kind was"
+        say(f"{len(files):,} {many} skipped: {few(files)}")
+
+
 def report_failures(failed: Sequence[SampleError], done: int) -> None:
     """List the samples that failed, and exit with 1 if there are any. done: the number of all others."""
     for error in failed:
         say(f"failed: {error}")
     if failed:
-        say(f"{len(failed)} of {done + len(failed)} samples failed.")
+        say(f"{len(failed):,} of {counted(done + len(failed), 'sample')} failed.")
         sys.exit(1)

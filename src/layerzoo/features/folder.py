@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from layerzoo.errors import InputError, UnfinishedRunError
@@ -11,21 +11,24 @@ from layerzoo.features.features import Features
 from layerzoo.features.part import read_facts
 
 
-def load_folder(folder: Path) -> Features:
+def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
     """Return the features of all samples of a run, in the order of its inputs.
 
+    Args:
+        folder: of the run.
+        layers: those to read; None: all.
     Raises: UnfinishedRunError while parts are missing; InputError for a folder without a run, and for damaged files.
     """
-    return Features.join(part_features(folder))
+    return Features.join(part_features(folder, layers))
 
 
-def part_features(folder: Path) -> Iterator[Features]:
+def part_features(folder: Path, layers: Sequence[str] | None = None) -> Iterator[Features]:
     """Yield the features of each part, in order. Raises: as :func:`load_folder`."""
     from layerzoo.features.formats import load
 
     paths = part_paths(folder)
     for path in paths:
-        yield load(path)
+        yield load(path, layers)
 
 
 def part_paths(folder: Path) -> list[Path]:

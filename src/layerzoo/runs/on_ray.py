@@ -41,8 +41,9 @@ def run_on_ray(call: RunCall, *, address: str | None, workers: int | None) -> No
     Raises: the error of the request, as without Ray; UsageError for a cluster without enough CPUs.
     """
     with needs("ray"):
-        import ray
         from ray.exceptions import RayTaskError
+
+        import ray
 
     if not ray.is_initialized():
         # The working directory and the settings of this process are those of the actors, if they are on this machine.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
+from layerzoo.features.cache import FeatureCache
 from layerzoo.frame_sampling import parse_strategy
 from layerzoo.media import text
 from layerzoo.media.array_images import ImageLayout
@@ -28,10 +29,11 @@ from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.registry.lookup import registry
-from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
+from layerzoo.runtime.backbone import Backbone, network_of, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
 from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
+from layerzoo.runtime.changes import digest_of_tensors
 from layerzoo.runtime.clip_lengths import frames_of
 from layerzoo.runtime.devices import DeviceChoice, free_cache, named_devices
 from layerzoo.runtime.frame_times import frame_grids
@@ -48,11 +50,12 @@ from layerzoo.runtime.request import LayerChoice, PoolChoice
 from layerzoo.runtime.results import (
     RecordingPooler,
     empty_matrices,
+    extraction_provenance,
     features_of,
-    provenance_of,
     require_channel_axes,
     widths_of,
 )
+from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.shortest import too_short_for
 from layerzoo.runtime.variation import compare
 from layerzoo.runtime.windowing import Duration, Windowing, windowing_of
@@ -92,6 +95,7 @@ def stream(
     start_s: float | None = None,
     end_s: float | None = None,
     clips: int | None = None,
+    cache: bool | FeatureCache = False,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -114,6 +118,8 @@ def stream(
     plan = extraction.plan
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
     found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     pieces = _pieces(plan, found, extraction.limit)
     if progress is None or progress is False:
         return pieces
@@ -132,7 +138,7 @@ class PreparedExtraction:
     @property
     def provenance(self) -> dict[str, Any]:
         """The provenance of the features that follow."""
-        return provenance_of(self.plan)
+        return extraction_provenance(self.plan)
 
     @property
     def widths(self) -> dict[str, int | None]:
@@ -293,6 +299,9 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         end_s: the end of the sampled part. None: the end of the video.
         clips: the number of clips of a video, for a network that takes several frames at once. Their features are
             pooled, or kept with ``pool="none"``.
+        cache: keep the features of each sample in the cache folder, and take them from there if the sample, the
+            network, its weights and all settings are the same. For pooled features only. Or a
+            :class:`layerzoo.features.cache.FeatureCache`.
         decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
             model's library does, bit for bit. docs/performance.md has the effect on features.
     Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
@@ -316,7 +325,7 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     checked = _check_first_batch(plan, batches(rows, backbone.preprocess, limit))
     run = partial(_run_batch, pools=plan.row_pools, pending=pending)
     results = run_tasks(backbone, checked, run)
-    with contextlib.closing(rows), plan.decoder:
+    with contextlib.closing(rows), plan.decoder, plan.reuse.cache if plan.reuse else contextlib.nullcontext():
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
@@ -331,6 +340,17 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     if not (has_features or len(last)):
         last = replace(last, by_layer=empty_matrices(plan))
     yield replace(last, passed_over=tuple(inputs.passed_over))
+
+
+def _reuse(plan: ExtractionPlan, cache: FeatureCache) -> FeatureReuse:
+    """Return the cached features of an extraction. Raises: UsageError for features that are no vectors."""
+    if plan.keeps_frames or plan.windowing is not None or "none" in plan.pools.values():
+        raise UsageError("cache=True keeps one vector of each sample: pool each layer, and omit window=")
+    provenance = extraction_provenance(plan)
+    weights = provenance["weights"]
+    if not (weights["sha256"] or str(weights["source"]).startswith("random:")):  # made by a program
+        weights = {**weights, "sha256": {"tensors": digest_of_tensors(network_of(plan.backbone).network)}}
+    return FeatureReuse(cache, {**provenance, "weights": weights})
 
 
 def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:

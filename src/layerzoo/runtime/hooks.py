@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from layerzoo.errors import PluginError
+from layerzoo.isolation import without_network
 from layerzoo.plugins.failure import folder_of
 from layerzoo.plugins.loader import PluginHooks, hooks
 from layerzoo.registry import Registry
@@ -54,6 +56,10 @@ class ModelHooks:
     def read_files(self) -> bool:
         """Whether a network or its preprocessing depends on files next to the checkpoint."""
         return any(plugin.reads_files for plugin in self._all)
+
+    def without_network(self, model: str) -> AbstractContextManager[None]:
+        """Return a context in which the code that the plugins gave opens no connection. model: for the error."""
+        return without_network(model)
 
     def build(self, spec: ModelSpec, files: Files) -> Any:
         return self._builder.build(spec, files)

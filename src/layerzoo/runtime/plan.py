@@ -13,6 +13,7 @@ from layerzoo.runtime.backbone import Backbone, resolved_model
 from layerzoo.runtime.frame_times import FrameGrid
 from layerzoo.runtime.preprocess.image import DecodeChoice
 from layerzoo.runtime.request import choose_pools
+from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import Layer
 
@@ -44,6 +45,8 @@ class ExtractionPlan:
     """How recordings are cut into windows; None: not at all."""
     frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)
     """Layer name → times of the frames of audio, at layers that are not pooled."""
+    reuse: FeatureReuse | None = None
+    """The cached features of samples; None: all are computed."""
 
     @property
     def keeps_frames(self) -> bool:

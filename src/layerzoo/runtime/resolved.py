@@ -273,7 +273,7 @@ def observe_example(resolved: ResolvedModel) -> None:
         cut = CutNetwork(network, plan_cut(tracer.trace, layers, model=model)).eval()
 
         def read(batch: Batch) -> dict[str, list[NDArray[np.float32]]]:
-            with torch.no_grad():
+            with torch.no_grad(), resolved.hooks.without_network(model):
                 activations = cut(batch)
             return {layer.name: _by_row(activations[layer.name], layer, batch.size) for layer in layers}
 
