@@ -185,7 +185,7 @@ def _described(storage: RunStorage, extraction: PreparedExtraction, creation: Cr
     plan = extraction.plan
     return RunDescription(
         request=request_of(provenance),
-        provenance={name: value for name, value in provenance.items() if name != "loaded"},
+        provenance=provenance,
         versions=provenance["versions"],
         manifest_sha256=_sha256(path),
         rows=len(manifest),

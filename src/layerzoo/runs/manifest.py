@@ -25,7 +25,7 @@ from layerzoo.media.sample import Sample, shown
 from layerzoo.media.samples import Item, samples
 from layerzoo.media.source import why
 from layerzoo.spec import Modality
-from layerzoo.weights.network.objects import RemoteFile, RemoteObject, fetch_file, is_url, listing
+from layerzoo.weights.network.objects import ObjectReader, RemoteObject, fetch_file, is_url, listing
 
 _SCHEMA = pa.schema(
     [
@@ -235,7 +235,7 @@ def sample_of(number: int, row: ManifestRow, *, is_retry: bool = False) -> Item:
             return Sample(name, Path(path))
         case "url":
             assert row.path is not None
-            return Sample(name, RemoteFile(RemoteObject(row.path, row.size, row.etag), accepts_changes=is_retry))
+            return Sample(name, ObjectReader(RemoteObject(row.path, row.size, row.etag), accepts_changes=is_retry))
         case "text":
             return Sample(name, (row.data or b"").decode("utf-8", "surrogatepass"))
     return Sample(name, row.data or b"")

@@ -109,7 +109,7 @@ class OpenRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _FinishedRows:
     """Some finished samples. Unpacks to the arguments of :meth:`PartWriter.write`."""
 
     features: Features
@@ -130,7 +130,7 @@ def _batches(
     crashed: Mapping[int, str],
     *,
     is_retry: bool = False,
-) -> Iterator[_Batch]:
+) -> Iterator[_FinishedRows]:
     """Compute some rows of the manifest, in order. A file that changes while it is read is a failure."""
 
     def items() -> Iterator[Item]:
@@ -148,7 +148,7 @@ def _batches(
             kept = [at for at, number in enumerate(numbers) if number not in changed]
             failed += [FailedRow(number, rows[number].id, reason) for number, reason in changed.items()]
             piece, numbers = replace(piece[kept], report=piece.report), [numbers[at] for at in kept]
-        yield _Batch(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
+        yield _FinishedRows(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
 
 
 def _changed(numbers: Collection[int], rows: Mapping[int, ManifestRow]) -> dict[int, str]:

@@ -79,7 +79,7 @@ def fetch_file(url: str, target: Path) -> None:
         system.get_file(path, str(target))
 
 
-class RemoteFile:
+class ObjectReader:
     """A file at a URL, which is read when a sample is decoded: an open file with one method."""
 
     def __init__(self, stated: RemoteObject, *, accepts_changes: bool = False) -> None:
