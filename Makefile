@@ -67,6 +67,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m benchmarks.scale
 
 gpu-check: setup
 	$(BIN)/python -m tools.gpu_check
