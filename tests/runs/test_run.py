@@ -159,7 +159,7 @@ def test_a_lease_of_another_machine_is_abandoned_after_a_minute_of_the_steady_cl
 def test_the_size_of_a_shard_is_chosen_once(folder: Path) -> None:
     layerzoo.run(MODEL, TEXTS, out=folder)
     size = json.loads((folder / "run.json").read_text())["shard_size"]
-    assert size >= 7
+    assert 1 <= size <= 7
     layerzoo.run(MODEL, TEXTS, out=folder)
     assert json.loads((folder / "run.json").read_text())["shard_size"] == size
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from layerzoo.errors import SampleError
 from layerzoo.features.features import Features
-from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_facts, read_part
+from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_part
 from layerzoo.media.samples import Item, Samples
 from layerzoo.runs.description import RunDescription
 from layerzoo.runs.manifest import Manifest, ManifestRow, changed_since, sample_of
-from layerzoo.runs.storage import RunStorage, part_name
+from layerzoo.runs.storage import RunStorage, facts_of, part_name
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction
@@ -66,7 +66,7 @@ class OpenRun:
 
         Files are taken as they are now.
         """
-        before = read_facts(self.storage.local(part_name(shard)))
+        before = facts_of(self.storage, shard)
         features, numbers, failed = read_part(self.storage.local(part_name(shard)))
         again = {failure.row for failure in failed}
         first, stop = self.description.rows_of(shard)

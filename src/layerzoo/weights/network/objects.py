@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from layerzoo.errors import (
     ConnectionFailedError,
@@ -165,6 +165,14 @@ class ObjectFolder:
             except FileNotFoundError:
                 target.unlink(missing_ok=True)
         raise FileNotFoundError(f"{self.url}/{name}")
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for reading; what is read of it is fetched. Raises: FileNotFoundError."""
+        if not self.exists(name):
+            raise FileNotFoundError(f"{self.url}/{name}")
+        with _translated(f"{self.url}/{name}"), self._system.open(self._of(name), "rb") as file:
+            yield file
 
     def modified_s(self, name: str) -> float:
         """Return when a file was written, in seconds since 1970; 0 where the store does not state it."""
