@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,10 @@ class OpenRun:
         order = sorted(range(len(all_numbers)), key=all_numbers.__getitem__)
         parts = [part for part in (features, *(batch.features for batch in batches)) if len(part)]
         merged = _without_errors(Features.join(parts))[order] if parts else Features((), {})
+        counts = Counter({name: count for name, count in features.report.items() if name != "empty"})
+        for batch in batches:  # an empty sample is a failed one, and is counted again
+            counts.update(batch.features.report)
+        merged = replace(merged, report=dict(counts))
         with self.storage.publish(part_name(shard)) as path:
             writer = PartWriter(path, self.description.columns)
             try:
