@@ -113,7 +113,7 @@ def test_failed_samples_are_computed_again_only_on_request(folder: Path, monkeyp
     features = layerzoo.Features.load(folder)
     assert features.ids == ("0", "1", "2", "3", "4", "6")
     np.testing.assert_array_equal(features.values[2], [-1.0, 0.0, -1.0])
-    assert features.report == layerzoo.extract(MODEL, TEXTS, errors="skip").report
+    assert features.report["empty"] == 1
     assert {check.state for check in verify(folder)} == {"ok"}
 
 
