@@ -13,7 +13,6 @@ help:
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make test-ray  runs on a real local Ray, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
-	@echo "make site-check  the report of a sweep in headless Chromium: no network, hover, an empty console, 400 px"
 	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
 	@echo "make docs   generate docs/reference from the source"
@@ -23,7 +22,7 @@ help:
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
 	@echo "make torture-scale  kills workers, drivers and Ray actors of runs at random moments; writes docs/torture-scale.md"
 	@echo "make site   the documentation site, in site/: static pages with a search that works offline"
-	@echo "make site-check  open the site in headless Chromium, which has to be installed"
+	@echo "make site-check  open the site and the report of a sweep in headless Chromium, which has to be installed"
 	@echo "make clean  remove the files that these commands created"
 
 demo: setup
@@ -71,9 +70,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.sweep
-
-site-check: setup
-	$(BIN)/python -m pytest -q -m slow tests/sweeps/test_report.py
+	$(BIN)/python -m benchmarks.scale
 
 gpu-check: setup
 	$(BIN)/python -m tools.gpu_check
@@ -111,6 +108,7 @@ site: setup $(VENV)/.site
 
 site-check: site
 	$(BIN)/python -m tools.site.check
+	$(BIN)/python -m pytest -q -m slow tests/sweeps/test_report.py
 
 $(VENV)/.site: requirements-site.txt constraints.txt | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt -r requirements-site.txt

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from tools.torture.scale import actors_of
 
 import layerzoo
+import ray
 from layerzoo.errors import RunMismatchError
 from layerzoo.ray import ExtractBatch
 from layerzoo.runs import verify

@@ -61,6 +61,7 @@ PRINTED = {
     ("registry", "check", "registry.yaml"): "Diagnostic",
     ("features", "verify", "features.npz", "absent.npz"): "FeaturesFile",
     ("--no-plugins", "doctor"): "MachineCheck",
+    ("run", "--status", "words-run"): "RunStatus",
     ("train", "texts", "--labels", "folders", "--model", "toy/next-word", "--out", "new.head"): "Training",
     ("predict", "texts.head", "texts"): "HeadPrediction",
     ("sweep", "texts", "--labels", "folders", "--model", "toy/next-word", "--no-baselines"): "SweptRow",
@@ -78,6 +79,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "texts" / label / f"{number}.txt").write_text(f"{text}{' the' * number}", encoding="utf-8")
     head, _ = train_head("toy/next-word", folder / "texts", labels_of_folders)
     head.save(folder / "texts.head")
+    layerzoo.run("toy/next-word", ["the cat"], out=folder / "words-run")
     return folder
 
 

@@ -45,7 +45,7 @@ def test_a_run_has_the_features_and_the_errors_of_an_extraction(folder: Path) ->
         (error.id, error.reason) for error in expected.errors
     ]
     assert features.report == expected.report
-    assert features.provenance["model"] == MODEL
+    assert features.provenance.keys() == expected.provenance.keys()
 
 
 def test_every_input_is_one_row_and_all_parts_have_one_schema(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_other_versions_are_refused_until_they_are_accepted_and_each_part_record
     description = json.loads((folder / "run.json").read_text())
     description["versions"]["torch"] = description["provenance"]["versions"]["torch"] = "1.0"
     (folder / "run.json").write_text(json.dumps(description))
-    with pytest.raises(RunMismatchError, match="torch 1.0 →"):
+    with pytest.raises(RunMismatchError, match=r"torch 1\.0 →"):
         started(folder)
     started(folder, accept_versions=True)
     assert started(folder).left == 0
@@ -113,6 +113,7 @@ def test_failed_samples_are_computed_again_only_on_request(folder: Path, monkeyp
     features = layerzoo.Features.load(folder)
     assert features.ids == ("0", "1", "2", "3", "4", "6")
     np.testing.assert_array_equal(features.values[2], [-1.0, 0.0, -1.0])
+    assert features.report["empty"] == 1
     assert {check.state for check in verify(folder)} == {"ok"}
 
 
@@ -159,7 +160,7 @@ def test_a_lease_of_another_machine_is_abandoned_after_a_minute_of_the_steady_cl
 def test_the_size_of_a_shard_is_chosen_once(folder: Path) -> None:
     layerzoo.run(MODEL, TEXTS, out=folder)
     size = json.loads((folder / "run.json").read_text())["shard_size"]
-    assert size >= 7
+    assert 1 <= size <= 7
     layerzoo.run(MODEL, TEXTS, out=folder)
     assert json.loads((folder / "run.json").read_text())["shard_size"] == size
 

@@ -21,6 +21,7 @@ from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
 from layerzoo.registry.installed.health import ImportState
 from layerzoo.registry.installed.plugin import State
+from layerzoo.runs.status import RunStatus
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.weights.inventory import Kind
 from layerzoo.weights.removal import State as Removal
@@ -522,6 +523,8 @@ class Output(JsonObject):
     """``zoo registry check FILE…`` prints an array of them."""
     features_file: FeaturesFile
     """``zoo features verify FILE…`` prints an array of them."""
+    run_status: RunStatus
+    """Printed by ``zoo run --status DIR``."""
     provenance: Provenance
     """``Backbone.provenance``."""
     features_provenance: FeaturesProvenance

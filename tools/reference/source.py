@@ -17,6 +17,8 @@ PUBLIC_MODULES = (
     "layerzoo.pooling",
     "layerzoo.registry",
     "layerzoo.features",
+    "layerzoo.runs",
+    "layerzoo.ray",
     "layerzoo.runtime",
     "layerzoo.sklearn",
     "layerzoo.weights",

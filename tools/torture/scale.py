@@ -32,7 +32,7 @@ from layerzoo.runs import status, verify
 _DOCS = Path(__file__).parents[2] / "docs"
 ZOO = [sys.executable, "-m", "layerzoo"]
 _PATIENCE_S = 300.0
-_WORDS = "a fine film about the slow end of one long summer by lake and hill with no plot but much rain".split()
+_WORDS = ("a fine film", "about the slow end", "of one long summer", "by lake and hill", "no plot", "but much rain")
 PROMISE = "0 lost, 0 doubled, no half file, the same bytes as the undisturbed run"
 
 
@@ -202,9 +202,7 @@ def attacks(kind: str, scratch: Path, *, count: int, texts: int, seed: int) -> O
 def main() -> int:
     """Run the attacks, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tools.torture.scale", description=__doc__)
-    parser.add_argument(
-        "--only", nargs="+", choices=list(_KINDS), default=list(_KINDS), help="keep the others' results"
-    )
+    parser.add_argument("--only", nargs="+", choices=list(_KINDS), default=list(_KINDS), help="keep other results")
     parser.add_argument("--count", type=int, default=20, help="how many attacks of each kind to run")
     parser.add_argument("--texts", type=int, default=3000, help="how many texts each run has")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the random moments")
@@ -230,9 +228,9 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Killed runs, and what came of them",
         "",
-        "Written by `make torture-scale`. Each attack starts `zoo run` on several thousand texts, sends SIGKILL to one of",
-        "its processes at a random moment, runs the same command again, and compares the folder with that of a run that",
-        "was not disturbed.",
+        "Written by `make torture-scale`. Each attack starts `zoo run` on several thousand texts, sends SIGKILL to one",
+        "of its processes at a random moment, runs the same command again, and compares the folder with that of a run",
+        "that was not disturbed.",
         "",
         "| killed | texts | tried | held | seconds | promise |",
         "|---|---|---|---|---|---|",

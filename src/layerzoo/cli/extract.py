@@ -94,7 +94,7 @@ def command(
         if strict:
             raise click.UsageError("--strict stops at a failure, and --resume goes on: give one of them")
         if options.pop("cache"):
-            raise click.UsageError("--resume keeps the features of finished parts: leave out --cache")
+            raise click.UsageError("--cache keeps samples, and --resume keeps parts: give one of them")
         from layerzoo.cli.resumed import extract_resumably
 
         extract_resumably(

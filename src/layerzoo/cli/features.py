@@ -129,10 +129,10 @@ def export_command(folder: str, kind: Literal["hf", "npy", "lance", "csv"], out:
     """Copy the features of a finished run for other programs.
 
     \b
-    hf     a folder with the parts and a dataset card, for datasets.load_dataset and the hub
-    npy    a folder with an array LAYER.npy for each layer, which numpy.load(mmap_mode="r") and FAISS map,
+    hf     the parts and a dataset card, for datasets.load_dataset and the hub
+    npy    an array LAYER.npy for each layer, which can be mapped into memory,
            and ids.parquet with the ids of its rows
-    lance  a LanceDB database with a table `features`; dots in the names of layers become _
+    lance  a LanceDB database with the table features; dots in names become _
     csv    a file with a column for each number
 
     Samples that failed are left out, except from hf, where the column error has the reason.

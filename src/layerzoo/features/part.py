@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -225,16 +225,21 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def read_facts(path: Path) -> PartFacts:
-    """Return the facts of a part from the end of its file. Raises: InputError for a file that is no part."""
+def read_facts(path: Path, file: BinaryIO | None = None) -> PartFacts:
+    """Return the facts of a part from the end of its file.
+
+    Args:
+        path: of the file, or its name.
+        file: the open file, where it is not at that path.
+    Raises: InputError for a file that is no part.
+    """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return facts_in(metadata)
+        return _facts_in(pq.read_metadata(path if file is None else file).metadata or {})
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} holds no part of a run that can be read: {error}") from error
 
 
-def facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
+def _facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
     """Return the facts that the metadata of a part hold. Raises: InputError."""
     try:
         return PartFacts(**json.loads(metadata[PART_KEY.encode()]))

@@ -185,7 +185,7 @@ def _described(storage: RunStorage, extraction: PreparedExtraction, creation: Cr
     plan = extraction.plan
     return RunDescription(
         request=request_of(provenance),
-        provenance={name: value for name, value in provenance.items() if name != "loaded"},
+        provenance=provenance,
         versions=provenance["versions"],
         manifest_sha256=_sha256(path),
         rows=len(manifest),
@@ -263,7 +263,7 @@ def _chosen_size(timed: _Timed, rows: int, workers: int) -> int:
     size = min(_SHARD_S / timed.seconds, _LARGEST_SHARD, _SHARD_BYTES / max(1.0, timed.bytes_of_sample))
     if workers > 1:
         size = min(size, -(-rows // (_SHARDS_OF_A_WORKER * workers)))
-    return _rounded(max(1, int(size)))
+    return _rounded(max(1, min(int(size), rows)))
 
 
 def _rounded(number: int) -> int:

@@ -44,7 +44,9 @@ class Crew:
             while self._processes:
                 number, event = self._events.get()
                 if event is None:
-                    code = self._processes.pop(number).wait()
+                    ended = self._processes.pop(number)
+                    code = ended.wait()
+                    stop(ended)  # closes its pipes
                     if code == 0:
                         continue
                     crashes += 1

@@ -47,7 +47,7 @@ def export(folder: str | os.PathLike[str], kind: Kind, out: str | os.PathLike[st
         raise InputError(f"{files.label} is no folder of a run: it has no run.json")
     if missing := description.shards - len(files.parts()):
         raise UnfinishedRunError(
-            f"{files.label}: {missing:,} of {description.shards:,} parts are missing. Next: zoo run --out {files.label}",
+            f"{files.label}: {missing:,} of {description.shards:,} parts are missing. Next: zoo run --out {folder}",
             missing=missing,
             shards=description.shards,
         )
@@ -144,8 +144,8 @@ def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int
     for layer, width in description.columns.widths.items():
         if width is None:
             raise UsageError(
-                f"the samples of layer {layer} are arrays that may differ in shape, and an .npy file holds vectors of one "
-                "width. Pool the layer, as in --pool mean"
+                f"the samples of layer {layer} are arrays that may differ in shape, and an .npy file holds vectors of "
+                "one width. Pool the layer, as in --pool mean"
             )
     shards = files.parts()
     counts = [_good_rows(files.local(part_name(shard))) for shard in shards]

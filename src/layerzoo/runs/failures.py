@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 from layerzoo.features.parquet import ParquetFeatures
-from layerzoo.features.part import FailedRow, read_facts
-from layerzoo.runs.storage import part_name, storage
+from layerzoo.features.part import FailedRow
+from layerzoo.runs.storage import facts_of, part_name, storage
 
 
 def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
@@ -19,7 +19,6 @@ def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
     """
     files = storage(folder)
     for shard in files.parts():
-        path = files.local(part_name(shard))
-        if read_facts(path).failed:
-            with ParquetFeatures(path) as stored:
+        if facts_of(files, shard).failed:
+            with ParquetFeatures(files.local(part_name(shard))) as stored:
                 yield from (FailedRow(*failed) for failed in stored.rows()[1])

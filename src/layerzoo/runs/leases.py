@@ -23,6 +23,8 @@ from layerzoo.disk import lock, machine
 ABANDONED_AFTER_S = 60.0
 BEAT_S = 10.0
 _CRASHES = "crashes"
+_own: set[Path] = set()
+"""The leases of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Leases:
             if crashes is None:
                 yield None
                 return
+            _own.add(path)
             with _kept_alive(descriptor, crashes):
                 yield Lease(shard, crashes)
             with contextlib.suppress(OSError):
@@ -70,6 +73,7 @@ class Leases:
                 path.unlink()  # the process goes on, or ends by itself: that is no crash
             raise
         finally:
+            _own.discard(path)
             os.close(descriptor)
 
     def _crashes(self, descriptor: int, shard: int) -> int | None:
@@ -103,6 +107,13 @@ class Leases:
             return lock(descriptor) is False
         finally:
             os.close(descriptor)
+
+
+def remove_own_leases() -> None:
+    """Remove the leases of this process, for one that is about to end in the middle of its work."""
+    for path in list(_own):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def lease_name(shard: int) -> str:

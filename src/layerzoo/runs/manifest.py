@@ -25,7 +25,7 @@ from layerzoo.media.sample import Sample, shown
 from layerzoo.media.samples import Item, samples
 from layerzoo.media.source import why
 from layerzoo.spec import Modality
-from layerzoo.weights.network.objects import RemoteFile, RemoteObject, fetch_file, is_url, listing
+from layerzoo.weights.network.objects import ObjectReader, RemoteObject, fetch_file, is_url, listing
 
 _SCHEMA = pa.schema(
     [
@@ -86,7 +86,15 @@ def write_manifest(
     found = FoundInputs()
     waiting: list[ManifestRow] = []
     waiting_bytes = 0
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True) as writer:
+    with pq.ParquetWriter(
+        path,
+        _SCHEMA,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["kind"],  # a dictionary of ids and texts takes time and saves nothing
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
         for row in _rows(inputs, modality, found, column=column, ids=ids):
             waiting.append(row)
             waiting_bytes += len(row.data or b"")
@@ -101,7 +109,12 @@ def write_manifest(
 
 def _table(rows: Sequence[ManifestRow]) -> pa.Table:
     columns = zip(*rows, strict=True)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA)
+    return pa.table([_column(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA)
+
+
+def _column(values: Sequence[Any], type: Any) -> Any:
+    """Return a column. One without any value, as most are for texts, takes no time."""
+    return pa.nulls(len(values), type) if values.count(None) == len(values) else pa.array(values, type)
 
 
 def _rows(
@@ -162,12 +175,14 @@ def _row(item: Item) -> ManifestRow:
     if isinstance(item, SampleError):
         return ManifestRow(name, "failed", reason=_storable(item.reason))
     source = item.source
-    if isinstance(source, os.PathLike):
-        return _file_row(name, os.path.abspath(os.fspath(source)))  # noqa: PTH100
+    if type(source) is bytes:  # a text of a file: there may be millions
+        return ManifestRow(name, "bytes", None, None, None, None, source)
     if isinstance(source, str):
         return ManifestRow(name, "text", data=source.encode("utf-8", "surrogatepass"))
     if isinstance(source, bytes | bytearray | memoryview):
         return ManifestRow(name, "bytes", data=bytes(source))
+    if isinstance(source, os.PathLike):
+        return _file_row(name, os.path.abspath(os.fspath(source)))  # noqa: PTH100
     raise InputError(
         f"{name}: a run can be continued at any time, so its samples are files, texts, bytes or rows of a table, and "
         f"this is a {type(source).__name__} in memory. Write it to a file, or use layerzoo.stream"
@@ -185,6 +200,8 @@ def _file_row(name: str, path: str) -> ManifestRow:
 
 
 def _storable(text: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
@@ -211,9 +228,14 @@ class Manifest:
             group = self._file.read_row_group(index)
             start = self._starts[index]
             part = group.slice(first - start, min(stop, start + len(group)) - first)
-            columns = (column.to_pylist() for column in part.columns)
+            columns = (_values(column) for column in part.columns)
             yield from enumerate(map(ManifestRow._make, zip(*columns, strict=True)), start=first)
             first, index = first + len(part), index + 1
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the values of a column. One without any takes no time."""
+    return [None] * len(column) if column.null_count == len(column) else column.to_pylist()
 
 
 def sample_of(number: int, row: ManifestRow, *, is_retry: bool = False) -> Item:
@@ -225,6 +247,8 @@ def sample_of(number: int, row: ManifestRow, *, is_retry: bool = False) -> Item:
         is_retry: take a file as it is now, and not only as it was when the run began.
     """
     name = str(number)
+    if row.kind == "bytes":  # the texts of files: there may be millions
+        return Sample(name, row.data or b"")
     match row.kind:
         case "failed" if row.data is None or not is_retry:
             return SampleError(name, str(row.reason))
@@ -235,10 +259,8 @@ def sample_of(number: int, row: ManifestRow, *, is_retry: bool = False) -> Item:
             return Sample(name, Path(path))
         case "url":
             assert row.path is not None
-            return Sample(name, RemoteFile(RemoteObject(row.path, row.size, row.etag), accepts_changes=is_retry))
-        case "text":
-            return Sample(name, (row.data or b"").decode("utf-8", "surrogatepass"))
-    return Sample(name, row.data or b"")
+            return Sample(name, ObjectReader(RemoteObject(row.path, row.size, row.etag), accepts_changes=is_retry))
+    return Sample(name, (row.data or b"").decode("utf-8", "surrogatepass"))
 
 
 def changed_since(row: ManifestRow) -> str | None:

@@ -16,13 +16,12 @@ import numpy as np
 
 from layerzoo.errors import LayerzooError, UsageError
 from layerzoo.extras import needs
-from layerzoo.features.part import read_facts
 from layerzoo.media.limits import usable_cores
 from layerzoo.runs.call import RunCall
 from layerzoo.runs.creation import Creation, joined, opened, read_description
 from layerzoo.runs.leases import Leases
 from layerzoo.runs.request import prepared
-from layerzoo.runs.storage import part_name, storage
+from layerzoo.runs.storage import facts_of, part_name, storage
 from layerzoo.runs.worker import failed_parts, work_on
 
 _FREE_CPUS = 2
@@ -180,7 +179,7 @@ class ShardActor:
                 if lease is not None:
                     work_on(self._run, self._extraction, lease, self._tries.get(shard), lambda done, failed: None)
             name = part_name(shard)
-            facts = read_facts(self._run.storage.local(name)) if self._run.storage.exists(name) else None
+            facts = facts_of(self._run.storage, shard) if self._run.storage.exists(name) else None
             samples.append(facts.samples if facts else 0)
             failed.append(facts.failed if facts else 0)
         return {"samples": np.array(samples), "failed": np.array(failed)}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from layerzoo.errors import SampleError
 from layerzoo.features.features import Features
-from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_facts, read_part
+from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_part
 from layerzoo.media.samples import Item, Samples
 from layerzoo.runs.description import RunDescription
 from layerzoo.runs.manifest import Manifest, ManifestRow, changed_since, sample_of
-from layerzoo.runs.storage import RunStorage, part_name
+from layerzoo.runs.storage import RunStorage, facts_of, part_name
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction
@@ -66,7 +67,7 @@ class OpenRun:
 
         Files are taken as they are now.
         """
-        before = read_facts(self.storage.local(part_name(shard)))
+        before = facts_of(self.storage, shard)
         features, numbers, failed = read_part(self.storage.local(part_name(shard)))
         again = {failure.row for failure in failed}
         first, stop = self.description.rows_of(shard)
@@ -80,6 +81,10 @@ class OpenRun:
         order = sorted(range(len(all_numbers)), key=all_numbers.__getitem__)
         parts = [part for part in (features, *(batch.features for batch in batches)) if len(part)]
         merged = _without_errors(Features.join(parts))[order] if parts else Features((), {})
+        counts = Counter({name: count for name, count in features.report.items() if name != "empty"})
+        for batch in batches:  # an empty sample is a failed one, and is counted again
+            counts.update(batch.features.report)
+        merged = replace(merged, report=dict(counts))
         with self.storage.publish(part_name(shard)) as path:
             writer = PartWriter(path, self.description.columns)
             try:
@@ -109,7 +114,7 @@ class OpenRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _FinishedRows:
     """Some finished samples. Unpacks to the arguments of :meth:`PartWriter.write`."""
 
     features: Features
@@ -130,7 +135,7 @@ def _batches(
     crashed: Mapping[int, str],
     *,
     is_retry: bool = False,
-) -> Iterator[_Batch]:
+) -> Iterator[_FinishedRows]:
     """Compute some rows of the manifest, in order. A file that changes while it is read is a failure."""
 
     def items() -> Iterator[Item]:
@@ -148,7 +153,7 @@ def _batches(
             kept = [at for at, number in enumerate(numbers) if number not in changed]
             failed += [FailedRow(number, rows[number].id, reason) for number, reason in changed.items()]
             piece, numbers = replace(piece[kept], report=piece.report), [numbers[at] for at in kept]
-        yield _Batch(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
+        yield _FinishedRows(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
 
 
 def _changed(numbers: Collection[int], rows: Mapping[int, ManifestRow]) -> dict[int, str]:

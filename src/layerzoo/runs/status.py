@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerzoo.errors import InputError
-from layerzoo.features.part import PartFacts, read_facts
+from layerzoo.features.part import PartFacts
 from layerzoo.runs.creation import read_description
 from layerzoo.runs.leases import Leases, leased_shards
-from layerzoo.runs.storage import RunStorage, part_name, storage
+from layerzoo.runs.storage import RunStorage, facts_of, part_name, storage
 
 _LATEST_PARTS = 50
 
@@ -84,7 +84,7 @@ def _facts(files: RunStorage, shards: Sequence[int]) -> tuple[dict[int, PartFact
     damaged: list[str] = []
     for shard in shards:
         try:
-            facts[shard] = read_facts(files.local(part_name(shard)))
+            facts[shard] = facts_of(files, shard)
         except InputError:
             damaged.append(part_name(shard))
     return facts, damaged

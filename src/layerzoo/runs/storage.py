@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from layerzoo.disk import atomic_path, remove_leftovers, scratch_path
 from layerzoo.errors import OutputError
+from layerzoo.features.part import PartFacts, read_facts
 from layerzoo.features.writer import disk_failure
 from layerzoo.weights.network.objects import ObjectFolder, is_url
 
@@ -55,6 +56,9 @@ class RunStorage(Protocol):
     def local(self, name: str) -> Path:
         """Return a file on this machine with the content of a file. Raises: FileNotFoundError."""
 
+    def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a file for reading, of which only a part is read. Raises: FileNotFoundError."""
+
     def modified_s(self, name: str) -> float:
         """Return the time at which a file was written, in seconds since 1970."""
 
@@ -69,6 +73,12 @@ class RunStorage(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
+
+
+def facts_of(files: RunStorage, shard: int) -> PartFacts:
+    """Return the facts of a part, from the end of its file alone. Raises: InputError, FileNotFoundError."""
+    with files.opened(part_name(shard)) as file:
+        return read_facts(Path(part_name(shard)), file)
 
 
 def storage(folder: str | os.PathLike[str]) -> RunStorage:
@@ -116,6 +126,9 @@ class LocalStorage:
         if not path.is_file():
             raise FileNotFoundError(str(path))
         return path
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        return (self._folder / name).open("rb")
 
     def modified_s(self, name: str) -> float:
         return (self._folder / name).stat().st_mtime
@@ -185,6 +198,9 @@ class ObjectStorage:
         copy = self._copies / name
         self._objects.fetch(name, copy)
         return copy
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        return self._objects.opened(name)
 
     def modified_s(self, name: str) -> float:
         return self._objects.modified_s(name)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layerzoo.features.part import read_facts
 from layerzoo.runs.crashes import find_crashing
 from layerzoo.runs.leases import Lease, Leases
 from layerzoo.runs.shards import OpenRun, Report
-from layerzoo.runs.storage import part_name
+from layerzoo.runs.storage import facts_of, part_name
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction
@@ -84,7 +83,7 @@ def work_on(run: OpenRun, extraction: PreparedExtraction, lease: Lease, tries: i
     """
     shard = lease.shard
     if tries is not None:
-        if read_facts(run.storage.local(part_name(shard))).tries == tries:
+        if facts_of(run.storage, shard).tries == tries:
             run.retry(extraction, shard, report)
         return
     if run.storage.exists(part_name(shard)):
@@ -96,5 +95,5 @@ def work_on(run: OpenRun, extraction: PreparedExtraction, lease: Lease, tries: i
 
 def failed_parts(run: OpenRun, shards: Sequence[int]) -> dict[int, int]:
     """Return the shards with failed samples, and how often they were tried."""
-    facts = ((shard, read_facts(run.storage.local(part_name(shard)))) for shard in shards)
+    facts = ((shard, facts_of(run.storage, shard)) for shard in shards)
     return {shard: part.tries for shard, part in facts if part.failed}

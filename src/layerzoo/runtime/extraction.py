@@ -120,6 +120,8 @@ def stream(
         plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
     found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     pieces = _pieces(plan, found, extraction.limit)
     if progress is None or progress is False:
         return pieces

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from layerzoo.errors import (
     ConnectionFailedError,
@@ -79,7 +79,7 @@ def fetch_file(url: str, target: Path) -> None:
         system.get_file(path, str(target))
 
 
-class RemoteFile:
+class ObjectReader:
     """A file at a URL, which is read when a sample is decoded: an open file with one method."""
 
     def __init__(self, stated: RemoteObject, *, accepts_changes: bool = False) -> None:
@@ -159,7 +159,20 @@ class ObjectFolder:
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file to a path. Raises: FileNotFoundError."""
         with _translated(f"{self.url}/{name}"):
-            self._system.get_file(self._of(name), str(target))
+            try:
+                self._system.get_file(self._of(name), str(target))
+                return
+            except FileNotFoundError:
+                target.unlink(missing_ok=True)
+        raise FileNotFoundError(f"{self.url}/{name}")
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for reading; what is read of it is fetched. Raises: FileNotFoundError."""
+        if not self.exists(name):
+            raise FileNotFoundError(f"{self.url}/{name}")
+        with _translated(f"{self.url}/{name}"), self._system.open(self._of(name), "rb") as file:
+            yield file
 
     def modified_s(self, name: str) -> float:
         """Return when a file was written, in seconds since 1970; 0 where the store does not state it."""
@@ -237,6 +250,7 @@ def _protocol(url: str) -> str:
 
 def _object(url: str, info: dict[str, Any]) -> RemoteObject:
     etag = next((info[name] for name in ("ETag", "etag", "md5Hash", "blob_id", "created") if info.get(name)), None)
+    etag = etag.timestamp() if isinstance(etag, datetime) else etag
     size = info.get("size")
     return RemoteObject(url, None if size is None else int(size), None if etag is None else str(etag).strip('"'))
 

@@ -1,0 +1,150 @@
+"""Measure runs: ``python -m benchmarks.scale [TEXTS]``.
+
+1,000,000 short texts (by default) go through a small network, once by ``layerzoo.stream`` alone and once by
+``layerzoo.run``, each in a separate process with one thread. Memory and time are noted at every progress report. Then a
+fifth of the texts goes through one and two workers, and, where Ray is installed, through two actors; these times begin
+with the first finished batch.
+
+Exits with 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from benchmarks.measure import own_folder
+
+_TEXTS = 1_000_000
+_MODEL = "toy/next-word"
+_WORDS = ("the", "cat", "dog", "drinks", "eats", "milk", "meat")
+_SHARD = 20_000
+_WARM = 5_000
+"""Texts before the clock starts: a network is loaded and its layers are checked at the first batches."""
+_TARGET_RATE = 5_000
+_MEMORY = 1.05
+_LINEAR = 1.1
+_OVERHEAD = 1.03
+_WORKERS = 1.8
+_RAY = 0.9
+
+
+class Mark(NamedTuple):
+    """The state at one moment."""
+
+    done: int
+    seconds: float
+    memory_bytes: int
+
+
+def main() -> None:
+    """Run all contenders, and print the targets."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else _TEXTS
+    with own_folder() as folder:
+        texts = _write_texts(folder / "texts.txt", count)
+        few = _write_texts(folder / "few.txt", max(4 * _WARM, count // 5))
+        stream, run = _marks("stream", texts), _marks("run", texts)
+        one, two = _marks("workers", few, 1), _marks("workers", few, 2)
+        ray = _marks("ray", few, 2) if importlib.util.find_spec("ray") else None
+    rates = {"stream": _rate(stream), "run": _rate(run), "one worker": _rate(one), "two workers": _rate(two)}
+    if ray is not None:
+        rates["two actors of Ray"] = _rate(ray)
+    for name, rate in rates.items():
+        print(f"{name}: {rate:,.0f} texts/s")
+    first, last = _quarters(run)
+    memory = [statistics.mean(mark.memory_bytes for mark in marks) for marks in (first, last)]
+    print(f"memory of the run: {memory[0] / 1e6:,.0f} MB in the first quarter, {memory[1] / 1e6:,.0f} MB in the last")
+    verdicts = [
+        _verdict("texts/s of the network alone", rates["stream"], _TARGET_RATE, at_least=True),
+        _verdict("memory, last quarter / first", memory[1] / memory[0], _MEMORY, at_least=False),
+        _verdict("time per text, last quarter / first", _rate(first) / _rate(last), _LINEAR, at_least=False),
+        _verdict("time of the run / stream", rates["stream"] / rates["run"], _OVERHEAD, at_least=False),
+        _verdict("two workers / one", rates["two workers"] / rates["one worker"], _WORKERS, at_least=True),
+    ]
+    if ray is not None:
+        verdicts.append(
+            _verdict("Ray / two workers", rates["two actors of Ray"] / rates["two workers"], _RAY, at_least=True)
+        )
+    sys.exit(0 if all(verdicts) else 1)
+
+
+def _write_texts(path: Path, count: int) -> Path:
+    random_ = random.Random(1)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{' '.join(random_.choices(_WORDS, k=random_.randint(2, 8)))}\n" for _ in range(count))
+    return path
+
+
+def _marks(contender: str, texts: Path, workers: int | None = None) -> list[Mark]:
+    """Run a contender in a separate process. Returns: its marks, without those of the warm-up."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--contender", contender, str(texts), str(workers or "")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    root = Path(__file__).parents[1]
+    printed = subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+    marks = [Mark(*mark) for mark in json.loads(printed.splitlines()[-1])]
+    return [mark for mark in marks if mark.done >= _WARM]
+
+
+def contender(name: str, texts: str, workers: str) -> None:
+    """Run one contender, and print its marks as JSON."""
+    import layerzoo
+
+    marks: list[Mark] = []
+
+    def note(done: int, total: int | None) -> None:
+        marks.append(Mark(done, perf_counter(), _resident_bytes()))
+
+    folder = f"{texts}-{name}{workers}"
+    options: dict[str, Any] = {"out": folder, "shard_size": _SHARD, "progress": note}
+    if name == "stream":
+        for _ in layerzoo.stream(_MODEL, texts, errors="skip", progress=note):
+            pass
+    elif name == "run":
+        layerzoo.run(_MODEL, texts, **options)
+    elif name == "workers":
+        layerzoo.run(_MODEL, texts, workers=int(workers), **options)
+    else:
+        layerzoo.run(_MODEL, texts, engine="ray", workers=int(workers), **options)
+    print(json.dumps(marks))
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _rate(marks: Sequence[Mark]) -> float:
+    return (marks[-1].done - marks[0].done) / (marks[-1].seconds - marks[0].seconds)
+
+
+def _quarters(marks: Sequence[Mark]) -> tuple[list[Mark], list[Mark]]:
+    """Return the marks of the first and of the last quarter of the texts."""
+    low, high = marks[0].done, marks[-1].done
+    quarter = (high - low) / 4
+    return [mark for mark in marks if mark.done <= low + quarter], [
+        mark for mark in marks if mark.done >= high - quarter
+    ]
+
+
+def _verdict(name: str, value: float, target: float, *, at_least: bool) -> bool:
+    is_reached = value >= target if at_least else value <= target
+    print(
+        f"{name}: {value:,.3g} ({'at least' if at_least else 'at most'} {target:,}): {'ok' if is_reached else 'MISSED'}"
+    )
+    return is_reached
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--contender"]:
+        contender(*sys.argv[2:5])
+    else:
+        main()
