@@ -157,10 +157,15 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
     catalogued = {spec.id for spec in plugin.specs if ".jsonl" in (zoo.declared_at(spec.id) or "")}
     by_hand = [spec for spec in plugin.specs if spec.id not in catalogued]
     few = sorted(
-        (spec for spec in plugin.specs if spec.id in catalogued and spec.params and not spec.unusable),
+        (
+            spec
+            for spec in plugin.specs
+            if spec.id in catalogued and spec.params and not spec.unusable and zoo.repository(spec.id) is None
+        ),
         key=lambda spec: (spec.params, spec.id),
     )
-    return [*by_hand, *few[:_CATALOGUED]]
+    networks = {(spec.params, spec.modality): spec for spec in reversed(few)}  # weights of one network occur once
+    return [*by_hand, *sorted(networks.values(), key=few.index)[:_CATALOGUED]]
 
 
 def expected_failures(folder: Path | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
-from layerzoo.errors import DigestError, LayerzooError, UnavailableError
+from layerzoo.errors import DigestError, LayerzooError
 from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint, open_content
 from layerzoo.runtime.construct import build_random
 from layerzoo.runtime.initialisation import seeded
@@ -189,7 +189,8 @@ def _files(subject: ModelSubject) -> Files:
     found = subject.kept["weights"]
     if isinstance(found, Files):
         return found
-    if isinstance(found, UnavailableError) and not weights.source.startswith(_LOCAL) and not subject.downloads:
+    is_local = weights.source.startswith(_LOCAL)
+    if not (is_local or subject.downloads or isinstance(found, DigestError)):
         raise Skip("its checkpoint is not on this machine. To check it: --download, or first zoo pull")
     raise found
 

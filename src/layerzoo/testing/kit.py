@@ -93,12 +93,12 @@ class BackboneConformance:
 
     def _models(self) -> list[str]:
         subject = _plugin(self.plugin)
-        known = {spec.id for spec in subject.specs}
         if self.models is None:
             return [spec.id for spec in choose_models(subject)]
-        if unknown := [model for model in self.models if model not in known]:
-            raise UsageError(f"{type(self).__name__}.models: {self.plugin} has no model {', '.join(unknown)}")
-        return list(self.models)
+        specs = [subject.zoo.model(model) for model in self.models]
+        if others := [spec.id for spec in specs if spec.namespace != subject.plugin]:
+            raise UsageError(f"{type(self).__name__}.models: {self.plugin} has no model {', '.join(others)}")
+        return [spec.id for spec in specs]
 
     def _result(self, model: str, code: str) -> Result:
         subject = _model(self.plugin, model, downloads=self.downloads, inputs=self.inputs.get(model))
