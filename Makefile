@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow test-adapters gpu-check lint bench dist docs catalogues published certify torture setup clean
+.PHONY: help demo test test-slow test-adapters test-ray gpu-check lint bench dist docs catalogues published certify torture torture-scale setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
 	@echo "make test-slow  the tests that are too slow for make test"
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
+	@echo "make test-ray  runs on a real local Ray, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
 	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
@@ -19,6 +20,7 @@ help:
 	@echo "make published  update src/layerzoo/published.jsonl from the plugins of this repository"
 	@echo "make certify  run and cut every timm and torchvision architecture, transformers type and torchaudio pipeline, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
+	@echo "make torture-scale  kills workers, drivers and Ray actors of runs at random moments; writes docs/torture-scale.md"
 	@echo "make clean  remove the files that these commands created"
 
 demo: setup
@@ -37,6 +39,15 @@ test-adapters: .venv-adapters/.installed .samples/.installed
 	$(PYTHON) -m venv .venv-adapters
 	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
 		-r requirements-dev.txt -r tests/adapters/requirements.txt
+	@touch $@
+
+test-ray: .venv-ray/.installed .samples/.installed
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/ray
+
+.venv-ray/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/ray/requirements.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/ray/requirements.txt
 	@touch $@
 
 lint: setup
@@ -88,6 +99,9 @@ certify: setup
 torture: setup
 	$(BIN)/python -m tools.torture
 
+torture-scale: .venv-ray/.installed
+	.venv-ray/bin/python -m tools.torture.scale
+
 setup: $(VENV)/.installed .samples/.installed
 
 $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
@@ -100,4 +114,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters .samples dist demo
+	rm -rf $(VENV) .venv-adapters .venv-ray .samples dist demo

@@ -23,12 +23,14 @@ PYTHON_PAGE = ROOT / "docs/python.md"
 """Its program runs in tests/test_python_page.py, with the libraries that it names."""
 SEQUENCES_PAGE = ROOT / "docs/sequences.md"
 """Its program runs in tests/test_python_page.py, with scikit-learn and skorch."""
+RUNS_PAGE = ROOT / "docs/runs.md"
+"""Its commands and its program run in tests/runs/test_runs_page.py, with the libraries that it names."""
 PAGES = [
     README,
     *(
         path
         for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")])
-        if path not in (PLUGIN_PAGE, HUB_PAGE, CATALOGUES_PAGE, PYTHON_PAGE, SEQUENCES_PAGE)
+        if path not in (PLUGIN_PAGE, HUB_PAGE, CATALOGUES_PAGE, PYTHON_PAGE, SEQUENCES_PAGE, RUNS_PAGE)
     ),
 ]
 """All pages whose Python blocks and commands run in one environment, with the files of :func:`write_files`."""
@@ -46,10 +48,10 @@ class Command(NamedTuple):
     output: tuple[str, ...]
 
 
-def page_commands(page: str) -> list[Command]:
+def page_commands(page: str, set_up: Sequence[str] = _SET_UP) -> list[Command]:
     """Return the commands of all console blocks, in order, without set-up commands."""
     commands = (command for block in page_blocks("console", page) for command in _commands(block))
-    return [command for command in commands if command.text.split()[0] not in _SET_UP]
+    return [command for command in commands if command.text.split()[0] not in set_up]
 
 
 def prints(expected: Sequence[str], printed: str) -> bool:

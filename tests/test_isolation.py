@@ -10,11 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import HfApi, hf_hub_download
 from tests.hub import Hub
 
+import layerzoo
 from layerzoo.errors import OutsideRepositoryError
 from layerzoo.isolation import own_network, without_network
 
@@ -127,3 +129,35 @@ def test_local_sockets_are_allowed() -> None:
         left, right = socket.socketpair()
         left.close()
         right.close()
+
+
+def test_a_network_and_its_preprocessing_open_no_connection(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object) -> None:
+        socket.create_connection(address).close()
+
+    backbone = layerzoo.load("toy/next-word")
+    hook = backbone.module.network.register_forward_pre_hook(connect)
+    for run in (
+        lambda: backbone.activations(backbone.preprocess(["the cat"])),
+        lambda: layerzoo.extract(backbone, ["the cat", "milk"], errors="skip"),
+    ):
+        with pytest.raises(OutsideRepositoryError, match="toy/next-word"):
+            run()
+    hook.remove()
+    rows = backbone.preprocess.rows
+    monkeypatch.setattr(backbone.preprocess, "rows", lambda *given: (connect(), rows(*given))[1])
+    with pytest.raises(OutsideRepositoryError, match="toy/next-word"):
+        layerzoo.extract(backbone, ["the cat", "milk"], errors="skip")
+
+
+def test_a_module_of_the_caller_keeps_its_network(address: tuple[str, int]) -> None:
+    class Remote(torch.nn.Linear):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            if not values.is_meta:
+                socket.create_connection(address).close()
+            return super().forward(values)
+
+    backbone = layerzoo.wrap(torch.nn.Sequential(Remote(3, 2)))
+    assert layerzoo.extract(backbone, np.ones((4, 3), np.float32)).shape == (4, 2)

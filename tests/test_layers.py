@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerzoo.errors import LayerError
+from layerzoo.errors import LayerError, UnknownLayerError
 from layerzoo.layers import parse_address, select
 from layerzoo.registry.format.schema import check_model
 from layerzoo.spec import Layer
@@ -81,3 +81,12 @@ def test_an_address_that_contradicts_a_key_is_a_mistake() -> None:
     _, (mistake,) = check_model("mine/net", {"modality": "text", "builder": "toy", "layers": layers}, Path())
     assert mistake.loc == ("layers", "a")
     assert "`call`" in mistake.message
+
+
+def test_a_module_asked_for_as_a_layer_is_named_with_its_layer() -> None:
+    layers = [Layer(name="stage.0", module="layer1"), Layer(name="stage.3", module="layer4")]
+    with pytest.raises(UnknownLayerError, match=r"is the module of the layer 'stage\.3'; module:layer4 ") as caught:
+        select(layers, "layer4", model="acme/net")
+    assert list(caught.value.nearest) == ["stage.3"]
+    with pytest.raises(UnknownLayerError, match=r"module:layer1\.0\.conv1"):
+        select(layers, "layer1.0.conv1", model="acme/net")

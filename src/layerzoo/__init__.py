@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from layerzoo.media.audio_input import Audio
     from layerzoo.plugins.hookspecs import hookimpl
     from layerzoo.registry import model, models
+    from layerzoo.runs import run
     from layerzoo.runtime import Backbone, Batch, build, extract, load, stream, wrap
     from layerzoo.spec import Layer, ModelSpec
+    from layerzoo.sweeps import Sweep, sweep
 
 __all__ = [
     "Audio",
@@ -32,13 +34,16 @@ __all__ = [
     "Layer",
     "LayerzooError",
     "ModelSpec",
+    "Sweep",
     "build",
     "extract",
     "hookimpl",
     "load",
     "model",
     "models",
+    "run",
     "stream",
+    "sweep",
     "wrap",
 ]
 
@@ -49,8 +54,10 @@ _HOMES = {
     "layerzoo.media.audio_input": ("Audio",),
     "layerzoo.plugins.hookspecs": ("hookimpl",),
     "layerzoo.registry": ("model", "models"),
+    "layerzoo.runs": ("run",),
     "layerzoo.runtime": ("Backbone", "Batch", "build", "extract", "load", "stream", "wrap"),
     "layerzoo.spec": ("Layer", "ModelSpec"),
+    "layerzoo.sweeps": ("Sweep", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

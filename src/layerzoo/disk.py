@@ -43,6 +43,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
         replace(path, target)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. Raises: OSError."""
+    if path.is_dir():
+        _sync_folder(path)
+    else:
+        _sync(path)
+
+
 def replace(path: Path, target: Path) -> None:
     """Move a file to another name on the same disk so that a power cut leaves either the old or the whole new file.
 
@@ -148,6 +156,19 @@ def _create(folder: Path) -> tuple[Path, int]:
         path.unlink(missing_ok=True)
         os.close(descriptor)
         _own.pop(path, None)
+
+
+def lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process alone, without waiting. The lock ends with the process.
+
+    Returns: False where another process holds the lock, None where the disk has no locks. Raises: OSError.
+    """
+    return _lock(descriptor)
+
+
+def machine() -> str:
+    """Return eight hex digits that are the same for all processes that share the locks of this kernel."""
+    return _machine()
 
 
 def _lock(descriptor: int) -> bool | None:

@@ -11,7 +11,10 @@ Each message says what was asked for, what exists and the next step. The same fa
                 UnknownLayerError 3
             PoolingError 2
             InputError 2
+                UnfinishedRunError 2
+            RunMismatchError 2
             SequenceDataError 2
+            EstimatorDataError 2
             OutputError 2
                 EmptyResultError 1
         RegistryError 2
@@ -46,6 +49,7 @@ Each message says what was asked for, what exists and the next step. The same fa
                 RateLimitedError 6
                 ServerError 6
         CacheError 6
+        WorkerCrashedError 4
         SampleError 1
             EmptySampleError 1
             NoObjectsError 1
@@ -70,6 +74,7 @@ __all__ = [
     "DriftError",
     "EmptyResultError",
     "EmptySampleError",
+    "EstimatorDataError",
     "ExportError",
     "InputError",
     "LayerError",
@@ -91,12 +96,14 @@ __all__ = [
     "RegistryError",
     "RemoteCodeError",
     "RepositoryError",
+    "RunMismatchError",
     "SampleError",
     "SequenceDataError",
     "ServerError",
     "TooLargeError",
     "TraceError",
     "UnavailableError",
+    "UnfinishedRunError",
     "UnidentifiedModelError",
     "UnknownLayerError",
     "UnknownModelError",
@@ -105,6 +112,7 @@ __all__ = [
     "UnusableModelError",
     "UsageError",
     "WeightsError",
+    "WorkerCrashedError",
 ]
 
 
@@ -410,6 +418,12 @@ class CacheError(LayerzooError):
     exit_code = 6
 
 
+class WorkerCrashedError(LayerzooError):
+    """The processes of a run end again and again, and no sample causes it."""
+
+    exit_code = 4
+
+
 # ---------------------------------------------------------------- samples
 
 
@@ -417,9 +431,32 @@ class InputError(UsageError):
     """The inputs as a whole cannot be used: there are none, they are of several kinds, or a column is unknown."""
 
 
+class UnfinishedRunError(InputError):
+    """The folder of a run has shards without a part. ``missing`` is their number, ``shards`` that of all shards."""
+
+    def __init__(self, message: str, *, missing: int, shards: int) -> None:
+        super().__init__(message)
+        self.missing = missing
+        self.shards = shards
+
+
+class RunMismatchError(UsageError):
+    """A folder holds the run of another request. ``differences`` has, by setting, the value of the run and the value
+    that was requested."""
+
+    def __init__(self, message: str, *, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        super().__init__(message)
+        self.differences = dict(differences)
+
+
 class SequenceDataError(UsageError, ValueError):
     """The data of an estimator for sequences cannot be used: their shapes, values or labels. Also a ``ValueError``, as
     scikit-learn raises it."""
+
+
+class EstimatorDataError(UsageError, ValueError):
+    """The container of the samples of an estimator cannot be used: it is empty, a scalar, or has several columns. Also
+    a ``ValueError``, as scikit-learn raises it."""
 
 
 class OutputError(UsageError):

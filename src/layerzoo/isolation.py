@@ -101,7 +101,7 @@ def _install() -> None:
 
                 @functools.wraps(start)
                 def noted(thread: threading.Thread) -> None:
-                    if (scope := _here.scope) is not None:
+                    if (scope := _here.scope) is not None and not _here.own_requests:
                         _started[thread] = scope
                     start(thread)
 

@@ -161,15 +161,24 @@ def _selected(layers: Sequence[Layer], by_name: dict[str, Layer], selector: str,
     names = list(_names(selector, list(by_name)))
     unknown = next((name for name in names if name not in by_name), None) if names else selector
     if unknown is not None:
-        raise unknown_layer(unknown, list(by_name), model)
+        raise unknown_layer(unknown, list(by_name), model, layers)
     wanted = set(names)
     return [layer for layer in layers if layer.name in wanted]
 
 
-def unknown_layer(asked: str, names: Sequence[str], model: str) -> UnknownLayerError:
-    """Return the error for an unknown layer, with the nearest names."""
-    close = nearest(asked, names)
-    hint = nearest_hint(close)
+def unknown_layer(asked: str, names: Sequence[str], model: str, layers: Sequence[Layer] = ()) -> UnknownLayerError:
+    """Return the error for an unknown layer, with the nearest names.
+
+    layers: those of the model, if the module of a layer may have been asked for.
+    """
+    close = [layer.name for layer in layers if layer.module == asked]
+    if close:
+        hint = f"'{asked}' is the module of the layer '{close[0]}'; module:{asked} selects it by that name. "
+    elif any(layer.module and asked.startswith(f"{layer.module}.") for layer in layers):
+        hint = f"A module of the network is selected by module:{asked}. "
+    else:
+        close = nearest(asked, names)
+        hint = nearest_hint(close)
     return UnknownLayerError(
         f"{model} has no layer '{asked}'. {hint}All {len(names)}: zoo layers {model}", asked=asked, nearest=close
     )

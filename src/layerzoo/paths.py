@@ -39,12 +39,13 @@ class Store(NamedTuple):
 STORES = (
     Store("index", "cache", "registry-VERSION.sqlite3", "layerzoo.registry"),
     Store("identified", "cache", "identified/NAMESPACE/ORG--REPO/{COMMIT.json,refs/REVISION}", "layerzoo.registry"),
-    Store("traces", "cache", "traces/SHA256.trace", "layerzoo.facts"),
+    Store("traces", "cache", "traces/MODEL.SHA256.trace", "layerzoo.facts"),
     Store("catalogues", "cache", "catalogues/NAMESPACE.ledger", "layerzoo.jobs.ledger"),
     Store("listings", "cache", "repositories/ORG--REPO/{COMMIT.json,refs/REVISION}", "layerzoo.weights.listings"),
     Store("download", "cache", "downloads/DIGEST/", "layerzoo.weights.partial"),
     Store("converted", "cache", "converted/SHA256.CONVERSION.safetensors", "layerzoo.weights.cache"),
     Store("digests", "cache", "digests-VERSION.sqlite3", "layerzoo.weights.digests"),
+    Store("features", "cache", "features-VERSION.sqlite3", "layerzoo.features.cache"),
     Store("locks", "cache", "{locks/DIGEST,hub,converted/FILE,downloads/DIGEST}.lock", "layerzoo.weights.locking"),
     Store("hub", "hub", "models--ORG--REPO/", "layerzoo.weights.network.hub"),
     Store("registry", "configuration", REGISTRY_NAME, "layerzoo.registry"),
@@ -80,9 +81,19 @@ def traces_dir() -> Path:
     return cache_dir() / "traces"
 
 
-def trace_path(digest: str) -> Path:
-    """Return the file of a trace. digest: the sha256 of everything that the trace depends on, in hex."""
-    return traces_dir() / f"{digest}.trace"
+def trace_path(model: str, digest: str) -> Path:
+    """Return the file of a trace.
+
+    Args:
+        model: the id of the model, of which the name begins with the letters and digits.
+        digest: the sha256 of everything that the trace depends on, in hex.
+    """
+    return traces_dir() / f"{trace_prefix(model)}{digest}.trace"
+
+
+def trace_prefix(model: str) -> str:
+    """Return how the file names of the traces of a model begin; those of another model may begin so, too."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in model)[:80] + "."
 
 
 def ledger_path(namespace: str) -> Path:
@@ -147,9 +158,19 @@ def digests_path() -> Path:
     return cache_dir() / "digests-1.sqlite3"
 
 
+def feature_cache_path() -> Path:
+    """Return the database of cached features."""
+    return cache_dir() / "features-1.sqlite3"
+
+
 def lock_turn_path(path: Path) -> Path:
     """Return the file that is locked while a ``layerzoo.lock`` is changed. path: of that ``layerzoo.lock``."""
     return cache_dir() / "locks" / _digest(str(path))
+
+
+def run_leases_dir(url: str) -> Path:
+    """Return the folder of the leases of a run whose folder is not on this machine. url: of that folder."""
+    return cache_dir() / "leases" / _digest(url)
 
 
 def hub_turn_path() -> Path:

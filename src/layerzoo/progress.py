@@ -165,11 +165,12 @@ def progress_text(done: int, total: int | None, seconds: float, quantity: Callab
         return f"{quantity(done)}, {shown_rate}"
     whole = quantity(total)
     part = quantity(done).removesuffix(f" {whole.split(' ', 1)[-1]}")
-    left = f", {_duration((total - done) / rate)} left" if rate else ""
+    left = f", {duration((total - done) / rate)} left" if rate else ""
     return f"{part} of {whole} ({done / max(1, total):.0%}), {shown_rate}{left}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as ``3 h 5 min``, ``2 min 7 s`` or ``12 s``. seconds: the time."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

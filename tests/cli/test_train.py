@@ -56,12 +56,16 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"animal/{number}.txt,1,{number}" for number in range(4)] + [f"food/{n}.txt,2,{n}" for n in range(3)]
+    rows += [f"gone/{number}.txt,1,9" for number in range(4)]
     Path("labels.csv").write_text("\n".join(["file,label,scene", *rows]) + "\n")
+    Path("texts/photo.png").write_bytes(b"")
     arguments = ["train", "texts", "--labels", "labels.csv", "--group-column", "scene", "--model", "toy/next-word"]
     code, out, err = run(capsys, *arguments, "--out", "my.head")
     assert code == 0
     assert (json.loads(out)["samples"], json.loads(out)["groups"]) == (7, 4)
-    assert "1 sample without a label: texts/food/3.txt:1" in err
+    assert "1 sample without a label: texts/food/3.txt:1\n" in err
+    assert "4 rows of labels.csv without a sample: gone/0.txt, gone/1.txt, gone/2.txt, …\n" in err
+    assert "1 file of another kind was skipped: texts/photo.png\n" in err
 
 
 @pytest.mark.parametrize(
@@ -70,9 +74,9 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
         (["train", "texts", "--labels", "labels.csv", "--out", "h"], "there is no such file"),
         (["train", "texts", "--labels", "folders", "--out", "h", "--epochs", "3"], "choose one with --sequence"),
         (["train", "texts", "--labels", "folders", "--out", "h", "--group-column", "g"], "columns of a table"),
-        (["predict", "texts/food/0.txt", "texts"], "cannot be read as a model"),
+        (["predict", "texts/food/0.txt", "texts"], "cannot be read as a saved"),
         (["train", "texts", "--labels", "folders", "--out", "no/h"], "there is no folder no"),
-        (["predict", "missing.head", "texts"], "cannot be read as a model"),
+        (["predict", "missing.head", "texts"], "cannot be read as a saved"),
     ],
 )
 def test_mistakes_name_the_next_step(

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tools.torture.features import example, is_same, problem_of
 
-from layerzoo.errors import InputError
+from layerzoo.errors import InputError, UnknownLayerError
 from layerzoo.features import Features, FeatureWriter, writer
 from layerzoo.features.digests import LayerDigest, digest_of
 from layerzoo.features.features import ragged
@@ -49,6 +49,23 @@ def test_300_flipped_bits_are_detected(suffix: str, tmp_path: Path) -> None:
         content[bit // 8] ^= 1 << bit % 8
         damaged.write_bytes(content)
         assert problem_of(damaged, written) is None, f"bit {bit}"
+
+
+@formats
+def test_only_the_layers_that_are_read_are_checked(suffix: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(2_000, 64)).astype(np.float32)
+    path = tmp_path / f"x{suffix}"
+    Features(tuple(map(str, range(2_000))), {"sound": values, "damaged": values[:, ::-1].copy()}).save(path)
+    content = bytearray(path.read_bytes())
+    last = content.rindex(values[-1, ::-1].tobytes()) if suffix != ".parquet" else len(content) * 3 // 4
+    content[last] ^= 1
+    path.write_bytes(content)
+    np.testing.assert_array_equal(Features.load(path, layers=["sound"])["sound"], values)
+    for layers in (None, ["damaged"]):
+        with pytest.raises(InputError, match="x\\."):
+            Features.load(path, layers=layers)
+    with pytest.raises(UnknownLayerError, match="They have: sound, damaged"):
+        Features.load(path, layers=["block.1"])
 
 
 @pytest.mark.slow

@@ -92,6 +92,7 @@ def test_a_row_that_does_not_exist_is_an_index_error(position: int) -> None:
         ({1}, "not by {1}"),
         ([True], "a mask of 1 bools for 20 rows"),
         (np.zeros((20, 3), bool), "not by a ndarray"),
+        (slice("norm", "x"), "a slice of features has positions"),
     ],
     ids=str,
 )

@@ -48,10 +48,10 @@ def test_a_saved_head_predicts_new_inputs_from_its_file_alone(tmp_path: Path, se
     assert head.score["chance"] == 0.5
     head.save(tmp_path / "head")
     loaded = TrainedHead.load(tmp_path / "head")
-    predictions, errors = loaded.predict(["the cat drinks", "meat"])
+    predictions, found = loaded.predict(["the cat drinks", "meat"])
     assert [each.label for each in predictions] == ["animal", "food"]
     assert predictions == head.predict(["the cat drinks", "meat"])[0]
-    assert not errors
+    assert not found.errors
     assert set(predictions[0].probabilities) == {"animal", "food"}
     with pytest.raises(UsageError, match="weights"):
         loaded.predict_features(layerzoo.extract(MODEL, ["the"], weights="random:3", **_how(loaded)))

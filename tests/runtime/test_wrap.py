@@ -126,6 +126,13 @@ def test_batches_lists_datasets_and_single_samples_are_equal() -> None:
     np.testing.assert_allclose(np.stack(alone), expected, atol=1e-6)
 
 
+def test_integers_for_a_network_of_floats_are_refused() -> None:
+    backbone = layerzoo.wrap(SmallNet())
+    for batch in (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), np.zeros((2, 1, 28, 28), np.int16)):
+        with pytest.raises(layerzoo.errors.SampleError, match=r"of type u?int\d+: .*float32 per sample.* values / 255"):
+            layerzoo.extract(backbone, batch)
+
+
 def test_several_inputs_and_outputs_are_named() -> None:
     module, a, b = TwoInputs(), torch.randn(4, 5), torch.randn(4, 7)
     backbone = layerzoo.wrap(module, example=(a, b), layers={"first": "left", "both": ".[hidden]"})

@@ -190,7 +190,7 @@ def test_a_saved_classifier_predicts_the_same(tmp_path: Path, make_labels: Calla
     with pytest.raises(InputError, match="holds the kind 'SequenceClassifier'"):
         SequenceRegressor.load(tmp_path / "head.safetensors")
     (tmp_path / "broken").write_bytes((tmp_path / "head.safetensors").read_bytes()[:-8])
-    with pytest.raises(InputError, match="cannot be read as a model"):
+    with pytest.raises(InputError, match="cannot be read as a saved"):
         SequenceClassifier.load(tmp_path / "broken")
 
 

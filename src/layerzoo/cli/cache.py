@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def list_command(format_: Format) -> None:
     download    a file that was downloaded in parts, or from a URL
     converted   a checkpoint made from a pickle
     scratch     a temporary file, possibly of a killed process
+    features    features of samples, of extractions with --cache
     traces, catalogues, identified, listings, index, digests
                 results that can be computed again
 
@@ -88,6 +89,7 @@ def verify_command(ctx: click.Context, models: Sequence[str], format_: Format) -
 @group.command("prune")
 @click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=candidates.models)
 @click.option("--damaged", is_flag=True, help="Remove the files that `zoo cache verify` reports as damaged.")
+@click.option("--features", is_flag=True, help="Remove the cached features of samples.")
 @click.option("--all", "everything", is_flag=True, help="Remove all files that layerzoo keeps.")
 @click.option("--hub", is_flag=True, help="Also remove from huggingface_hub's cache, which other programs share.")
 @click.option(
@@ -100,6 +102,7 @@ def prune_command(
     ctx: click.Context,
     models: Sequence[str],
     damaged: bool,
+    features: bool,
     everything: bool,
     hub: bool,
     older_than: float | None,
@@ -110,7 +113,8 @@ def prune_command(
 
     Unused files are temporary files of killed processes, downloads and converted checkpoints that no installed model
     uses, and partial downloads of files that are also complete. MODEL selects the files of a model, --damaged damaged
-    files, --all all files. Files that another process is writing are never removed.
+    files, --features the cached features of samples, --all all files. Files that another process is writing are never
+    removed.
 
     Files in huggingface_hub's cache are removed only with --hub, one revision at a time, even if another program
     downloaded them; damaged files one by one.
@@ -127,8 +131,12 @@ def prune_command(
     from layerzoo.weights.removal import removals, remove
 
     _check_choice(models, damaged=damaged, everything=everything, hub=hub)
+    if features and (models or damaged or everything or hub):
+        raise UsageError("--features removes cached features only: omit MODEL, --damaged, --all and --hub")
     inventory = _inventory(models)
-    choice: Choice = "damaged" if damaged else "all" if everything or models else "useless"
+    if features:
+        inventory = replace(inventory, items=[item for item in inventory.items if item.kind == "features"])
+    choice: Choice = "damaged" if damaged else "all" if everything or features or models else "useless"
     chosen = removals(inventory, choice, hub=hub, unused_days=older_than)
     done: list[Removed] = []
     with what_is_kept(lambda: f" after {len(done)} of {_counted(len(chosen))}; the others are unchanged"):

@@ -12,24 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli.braces import expanded_by_shell
-from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
-    allow_pickle_option,
     as_input,
-    chunks_option,
-    column_option,
+    cache_option,
+    divided_devices,
+    extraction_options,
     inputs_argument,
-    layer_option,
     model_option,
-    normalize_option,
-    partial_option,
-    pool_option,
     pooling_of,
     report_failures,
+    report_passed_over,
     strict_option,
-    temporal_pool_option,
-    weights_option,
 )
 from layerzoo.cli.output import counted
 from layerzoo.cli.progress import command_progress
@@ -42,15 +36,6 @@ if TYPE_CHECKING:
     from layerzoo.runtime import Backbone
 
 
-class BatchSizeType(click.ParamType[Any]):
-    """A number of rows, or ``auto``."""
-
-    name = "rows"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value in (None, "auto") else click.IntRange(min=1).convert(value, param, ctx)
-
-
 @click.command("extract")
 @inputs_argument
 @click.option(
@@ -60,83 +45,12 @@ class BatchSizeType(click.ParamType[Any]):
     help="A .parquet, .npz or .safetensors file, or .csv or .npy for the numbers alone.",
 )
 @model_option
-@layer_option
-@pool_option
-@temporal_pool_option
-@weights_option
-@column_option
-@chunks_option
-@click.option(
-    "--overlap",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Tokens that chunks share. Default: an eighth of a chunk.",
-)
-@click.option(
-    "--prompt", metavar="NAME|TEXT", help="A prompt of the model by name, or a text, to put before every text."
-)
-@click.option(
-    "--sampling",
-    metavar="HOW",
-    help="The frames of a video: uniform:8, fps:2, every:10, keyframes, scenes, segments:8:SEED. "
-    "Default: 16, uniformly in time.",
-)
-@click.option("--start", "start_s", type=float, metavar="SECONDS", help="Sample frames of a video from here on.")
-@click.option("--end", "end_s", type=float, metavar="SECONDS", help="Sample frames of a video up to here.")
-@click.option(
-    "--clips",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Clips of a video, for a network that takes several frames at once.",
-)
-@click.option(
-    "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
-)
-@click.option(
-    "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
-)
-@normalize_option
-@click.option(
-    "--decode",
-    type=WordChoice(["exact", "fast"]),
-    default="exact",
-    show_default=True,
-    help="fast: decode large JPEGs at a reduced scale, on all cores.",
-)
-@click.option(
-    "--no-special-tokens",
-    is_flag=True,
-    help="Do not pool the special tokens of a text, such as [CLS] and [SEP].",
-)
-@click.option(
-    "--precision",
-    type=WordChoice(["float32", "auto", "bfloat16", "float16", "library"]),
-    default="float32",
-    show_default=True,
-    help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. library: "
-    "the default of the model's library for this checkpoint.",
-)
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    metavar="DEVICE",
-    help="A torch device: cpu, cuda, mps. Several, as in cuda:0,cuda:1, run replicas of the network.",
-)
-@click.option(
-    "--batch-size",
-    type=BatchSizeType(),
-    metavar="N|auto",
-    help="Rows per forward pass. auto: as many as fit into the free memory of the device.",
-)
-@partial_option
-@allow_pickle_option
-@click.option(
-    "--trust-declaration",
-    is_flag=True,
-    help="Use declared axes, prefix tokens and shapes, even where a trace of the network contradicts them.",
-)
+@extraction_options
+@cache_option
 @strict_option
+@click.option(
+    "--resume", is_flag=True, help="Keep finished parts in OUT.run until OUT is written, and continue from them."
+)
 def command(
     inputs: tuple[str, ...],
     out: Path,
@@ -145,6 +59,7 @@ def command(
     pools: tuple[str, ...],
     column: str | None,
     strict: bool,
+    resume: bool,
     **options: Any,
 ) -> None:
     """Extract features from files, folders or globs.
@@ -165,6 +80,7 @@ def command(
       cat tweets.txt | zoo extract - --model starter/minilm-l6 --out piped.parquet
       zoo extract tweets.txt --model hf/BAAI/bge-small-en --out e.parquet
       zoo extract talk.mp3 --window 10s --hop 5s --out windows.parquet
+      zoo extract photos/ --out features.parquet --resume
     """
     from layerzoo.cli.names import find_model_for
     from layerzoo.errors import EmptyResultError
@@ -173,7 +89,18 @@ def command(
     from layerzoo.registry.lookup import registry
 
     pool = pooling_of(pools)
-    options["device"] = options["device"].split(",") if "," in options["device"] else options["device"]
+    options["device"] = divided_devices(options["device"])
+    if resume:
+        if strict:
+            raise click.UsageError("--strict stops at a failure, and --resume goes on: give one of them")
+        if options.pop("cache"):
+            raise click.UsageError("--resume keeps the features of finished parts: leave out --cache")
+        from layerzoo.cli.resumed import extract_resumably
+
+        extract_resumably(
+            inputs, out, model, {"layer": list(layers) or None, "pool": pool, "column": column, **options}
+        )
+        return
     how: dict[str, Any] = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
@@ -213,7 +140,7 @@ def command(
 
 _EXTRACTION_OPTIONS = (
     *("chunks", "overlap", "batch_size", "normalize", "decode", "window", "hop", "temporal_pool"),
-    *("sampling", "start_s", "end_s", "clips"),
+    *("sampling", "start_s", "end_s", "clips", "cache"),
 )
 """The options that are arguments of an extraction, and not of loading a model."""
 
@@ -258,7 +185,4 @@ def _tell(backbone: Backbone, done: str, out: Path, report: Mapping[str, int], p
         )
     if chunked := report.get("chunked", 0):
         say(f"{chunked} of them split into chunks")
-    if passed_over:
-        few = ", ".join(passed_over[:3]) + (", …" if len(passed_over) > 3 else "")
-        many = "files of another kind were" if len(passed_over) > 1 else "file of another kind was"
-        say(f"{len(passed_over)} {many} skipped: {few}")
+    report_passed_over(passed_over)

@@ -1,4 +1,4 @@
-"""`zoo features`: check feature files."""
+"""`zoo features`: check and export features."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Literal
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
-from layerzoo.cli.output import Format, PrintedRow, format_option, print_rows
+from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows
 from layerzoo.errors import InputError, UsageError
 from layerzoo.printable import printable
 
@@ -21,7 +22,7 @@ State = Literal["ok", "no digests", "damaged", "missing"]
 
 @click.group("features")
 def group() -> None:
-    """Check feature files."""
+    """Check and export features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +35,62 @@ class FileCheck:
 
 
 @group.command("verify")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", shell_complete=candidates.files)
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIR…", shell_complete=candidates.files)
 @format_option(piped="json")
 @click.pass_context
 def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) -> None:
-    """Check feature files for damage.
+    """Check feature files, and the folders of runs, for damage.
 
-    Ids, values and metadata are compared with the digests in the file. Exits with 1 when a file is
+    Ids, values and metadata are compared with the digests in the file. Of the folder of a run, every part is checked:
+    its rows against the manifest, its digests, and its fingerprint against run.json. Exits with 1 when a file is
     damaged or missing. json has the keys file, state and detail. The states are:
 
     \b
     ok          unchanged since it was written
     no digests  .csv, .npy, or written by another program or an earlier version
     damaged     changed since it was written, or not readable
-    missing     there is no such file
+    missing     there is no such file, or no part of a shard yet
 
     \b
     Example:
       zoo features verify features.parquet old/*.npz
+      zoo features verify photos-run
     """
     from layerzoo.features.formats import format_of
 
-    paths = [Path(name) for name in files]
-    for path in paths:
-        format_of(path)
+    for name in files:
+        if not _is_folder(name):
+            format_of(Path(name))
     found: list[FileCheck] = []
-    print_rows(map(_row, _collected(paths, found)), format_, _COLUMNS)
+    print_rows(map(_row, _collected(files, found)), format_, _COLUMNS)
     states = [verdict.state for verdict in found]
     say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))))
     ctx.exit(1 if {"damaged", "missing"} & set(states) else 0)
 
 
-def _collected(paths: Sequence[Path], found: list[FileCheck]) -> Iterator[FileCheck]:
+def _is_folder(name: str) -> bool:
+    from layerzoo.weights.network.objects import is_url
+
+    return is_url(name) or Path(name).is_dir()
+
+
+def _collected(names: Sequence[str], found: list[FileCheck]) -> Iterator[FileCheck]:
     """Verify one file after the other; keep and yield each verdict."""
-    for path in paths:
-        found.append(verdict_on(path))
-        yield found[-1]
+    for name in names:
+        for verdict in _verdicts(name):
+            found.append(verdict)
+            yield verdict
+
+
+def _verdicts(name: str) -> Iterator[FileCheck]:
+    """Yield the verdict on a file, or on each file of a run. Raises: InputError for a folder without a run."""
+    if not _is_folder(name):
+        yield verdict_on(Path(name))
+        return
+    from layerzoo.runs.verification import verify
+
+    for check in verify(name):
+        yield FileCheck(Path(name, check.name), check.state, None if check.detail is None else printable(check.detail))
 
 
 def verdict_on(path: Path) -> FileCheck:
@@ -96,3 +117,31 @@ def verdict_on(path: Path) -> FileCheck:
 def _row(verdict: FileCheck) -> PrintedRow:
     plain = {"file": str(verdict.path), "state": verdict.state, "detail": verdict.detail}
     return PrintedRow(str(verdict.path), lambda: plain, (verdict.path, verdict.state, verdict.detail))
+
+
+@group.command("export")
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "--to", "kind", required=True, type=WordChoice(["hf", "npy", "lance", "csv"]), help="The form of the copy."
+)
+@click.option("--out", required=True, metavar="PATH", help="The folder or file to write. It must not exist.")
+def export_command(folder: str, kind: Literal["hf", "npy", "lance", "csv"], out: str) -> None:
+    """Copy the features of a finished run for other programs.
+
+    \b
+    hf     a folder with the parts and a dataset card, for datasets.load_dataset and the hub
+    npy    a folder with an array LAYER.npy for each layer, which numpy.load(mmap_mode="r") and FAISS map,
+           and ids.parquet with the ids of its rows
+    lance  a LanceDB database with a table `features`; dots in the names of layers become _
+    csv    a file with a column for each number
+
+    Samples that failed are left out, except from hf, where the column error has the reason.
+
+    \b
+    Example:
+      zoo features export photos-run --to npy --out photos-arrays
+    """
+    from layerzoo.runs.export import export
+
+    rows = export(folder, kind, out)
+    say(f"{counted(rows, 'row')} of {folder} → {out}")

@@ -9,7 +9,7 @@ import click
 from layerzoo.cli import candidates
 from layerzoo.cli.messages import say
 from layerzoo.cli.names import find_model, named_model
-from layerzoo.cli.output import Format, PrintedRow, count, format_option, print_lines, print_rows
+from layerzoo.cli.output import Format, PrintedRow, count, format_option, paged, print_lines, print_rows
 from layerzoo.facts import traced_layers, traced_notices
 from layerzoo.spec import Layer, ModelSpec, reference_input, to_plain
 
@@ -56,7 +56,8 @@ def command(
     if declare:
         print_lines(["layers:", *map(_declaration, layers)])
         return
-    print_rows(map(_row, layers), format_, COLUMNS, wrap=False)
+    with paged(len(layers), format_):
+        print_rows(map(_row, layers), format_, COLUMNS, wrap=False)
     if format_ == "table" and spec.preprocess is not None and any(layer.flops is not None for layer in layers):
         say("", f"Shapes and FLOPs: for {reference_input(spec.preprocess)}.")
     for notice in traced_notices(spec):

@@ -13,13 +13,21 @@ from typing import TextIO
 
 import click
 
-from layerzoo.errors import LayerError, LayerzooError, NotFoundError, PluginError, RegistryError, TraceError
+from layerzoo.errors import (
+    LayerError,
+    LayerzooError,
+    NotFoundError,
+    PluginError,
+    RegistryError,
+    RunMismatchError,
+    TraceError,
+)
 from layerzoo.printable import printable_lines, printable_name
 
 _NEXT = "Next: "
 _INDENT = "  "
 # Their messages have more than one line. A line break in any other comes from a name.
-_LONG_ERRORS = (LayerError, NotFoundError, PluginError, RegistryError, TraceError)
+_LONG_ERRORS = (LayerError, NotFoundError, PluginError, RegistryError, RunMismatchError, TraceError)
 
 
 def say(*lines: str) -> None:

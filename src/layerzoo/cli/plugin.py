@@ -1,18 +1,23 @@
-"""`zoo plugin`: list, show, check, disable and enable plugins."""
+"""`zoo plugin`: list, show, create, check, disable and enable plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
 from layerzoo.cli.plugin_check import check_command
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError
+from layerzoo.modalities import MODALITIES
+from layerzoo.plugins.scaffold import LIBRARIES
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
 from layerzoo.registry.installed.disabled import disable, enable
 from layerzoo.registry.installed.environment import NO_PLUGINS
@@ -22,7 +27,7 @@ _LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "v
 
 @click.group("plugin")
 def group() -> None:
-    """List, show, check, disable and enable plugins."""
+    """List, show, create, check, disable and enable plugins."""
 
 
 @group.command("list")
@@ -67,6 +72,55 @@ def show_command(name: str, format_: Format) -> None:
     }
     cells = [(key.replace("_", " "), value) for key, value in shown.items() if value not in (None, "")]
     print_one(PrintedRow(health.plugin.namespace, lambda: facts, cells), format_)
+
+
+@group.command("new")
+@click.argument("name")
+@click.option(
+    "--modality",
+    type=WordChoice(MODALITIES),
+    required=True,
+    help="The kind of input that the network takes.",
+)
+@click.option(
+    "--library",
+    type=WordChoice(LIBRARIES),
+    default="own",
+    show_default=True,
+    help="The library that has the network; own: the plugin has it.",
+)
+@click.option("--yaml-only", is_flag=True, help="Declare a model of the library in a registry.yaml, without code.")
+@click.option("--namespace", metavar="NAME", help="The prefix of the model ids. Default: NAME without -zoo.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".",
+    metavar="FOLDER",
+    help="The folder to create the new folder in. Default: the working directory.",
+)
+def new_command(name: str, modality: Any, library: Any, yaml_only: bool, namespace: str | None, into: Path) -> None:
+    """Write the project of a new plugin: NAME is its distribution.
+
+    The folder NAME then has a pyproject.toml, a registry.yaml, a function that builds the network, a test, a README
+    and a file for GitHub Actions. It can be installed and its model extracts features at once, with random weights.
+    Nothing is downloaded. Prints the path of each file.
+
+    \b
+    Examples:
+      zoo plugin new acme-zoo --modality vision
+      zoo plugin new acme-zoo --modality text --library transformers --yaml-only
+    """
+    from layerzoo.plugins.scaffold import write_plugin
+
+    new = write_plugin(name, modality, library, yaml_only=yaml_only, namespace=namespace, into=into)
+    print_lines(str(new.folder / path) for path in new.files)
+    stdout().flush()
+    say(
+        "Next:",
+        f"  pip install --editable {new.folder}",
+        f"  zoo extract {new.inputs} --model {new.model} --weights random:0 --out features.parquet",
+        f"  zoo plugin check {new.namespace}",
+    )
 
 
 group.add_command(check_command)

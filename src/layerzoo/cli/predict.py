@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerzoo.cli import candidates
-from layerzoo.cli.options import as_input, column_option, device_option, inputs_argument, report_failures, strict_option
+from layerzoo.cli.options import (
+    as_input,
+    column_option,
+    device_option,
+    inputs_argument,
+    report_failures,
+    report_passed_over,
+    strict_option,
+)
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_rows
 from layerzoo.cli.progress import command_progress
 
@@ -43,11 +51,12 @@ def command(head: Path, inputs: tuple[str, ...], strict: bool, format_: Format, 
 
     trained = TrainedHead.load(head, device=options["device"])
     with command_progress(trained.model, partial(counted, noun="sample")) as bar:
-        predictions, errors = trained.predict(
+        predictions, features = trained.predict(
             as_input(inputs), errors="raise" if strict else "skip", progress=bar, **options
         )
     print_rows(map(_row, predictions), format_, COLUMNS)
-    report_failures(errors, len(predictions))
+    report_passed_over(features.passed_over)
+    report_failures(features.errors, len(predictions))
 
 
 def _row(prediction: Prediction) -> PrintedRow:

@@ -16,6 +16,7 @@ from layerzoo.cli.options import (
     chunks_option,
     column_option,
     device_option,
+    few,
     inputs_argument,
     layer_option,
     model_option,
@@ -23,6 +24,7 @@ from layerzoo.cli.options import (
     pool_option,
     pooling_of,
     report_failures,
+    report_passed_over,
     strict_option,
     temporal_pool_option,
     weights_option,
@@ -144,12 +146,11 @@ def command(
             group_column=group_column,
             group_pattern=group_pattern,
         )
-    unlabelled: list[str] = []
+    labelled: list[Labels] = []
 
     def label_all(ids: Sequence[str]) -> Labels:
-        found = label(ids)
-        unlabelled.extend(found.unlabelled)
-        return found
+        labelled.append(label(ids))
+        return labelled[-1]
 
     with command_progress(spec.id, partial(counted, noun="sample")) as bar:
         head, features = train_head(
@@ -176,8 +177,12 @@ def command(
     print_one(PrintedRow(str(out), lambda: plain, list(_facts(plain).items())), format_)
     if not head.score:
         say("There are too few samples of a class, or too few sources, for a cross-validation: no score.")
-    if unlabelled:
-        say(f"{counted(len(unlabelled), 'sample')} without a label: {', '.join(unlabelled[:3])}")
+    for each in labelled:
+        if each.unlabelled:
+            say(f"{counted(len(each.unlabelled), 'sample')} without a label: {few(each.unlabelled)}")
+        if each.unused:
+            say(f"{counted(len(each.unused), 'row')} of {labels} without a sample: {few(each.unused)}")
+    report_passed_over(features.passed_over)
     report_failures(features.errors, len(features))
 
 

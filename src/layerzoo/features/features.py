@@ -30,6 +30,7 @@ LayerArray = npt.NDArray[Any]
 """(n, m) float32, (n, …) float32, or (n,) object: n float32 arrays that differ in shape."""
 
 _Value = TypeVar("_Value", int, float)
+OfLayer = TypeVar("OfLayer")
 Times = tuple[tuple[float, ...], ...]
 """The times of the frames of each sample."""
 Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
@@ -38,7 +39,7 @@ Rows = slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
 SHAPE_OF = "shape of "
 _SMALLEST_NORM = 1e-12
 """The smallest divisor of a vector, so that zeros stay zeros, as in torch.nn.functional.normalize."""
-_RESERVED_NAMES = frozenset({"id", "start_s", "end_s", "layerzoo.json", "__metadata__"})
+_RESERVED_NAMES = frozenset({"id", "row", "error", "start_s", "end_s", "layerzoo.json", "__metadata__"})
 """What the files on disk call their own parts, so that no layer can be called so."""
 
 
@@ -61,7 +62,7 @@ class FeatureRow:
 
     def __getitem__(self, layer: str) -> FloatArray:
         """Return the array of one layer. Raises: UnknownLayerError."""
-        return _layer_of(self.by_layer, layer)
+        return layer_of(self.by_layer, layer)
 
     @property
     def values(self) -> FloatArray:
@@ -163,10 +164,17 @@ class Features:
         if isinstance(key, tuple) and key[1:] == (Ellipsis,):  # as scikit-learn selects rows of anything with a shape
             key = key[0]
         if isinstance(key, str):
-            return _layer_of(self.by_layer, key)
+            return layer_of(self.by_layer, key)
         if _is_position(key):
             return self._row(int(key))
         if isinstance(key, slice):
+            try:
+                key.indices(len(self))
+            except TypeError as error:
+                raise UsageError(
+                    f"a slice of features has positions, and not {_described(key)}. For several layers: "
+                    "features[['block.0', 'block.1']]"
+                ) from error
             return self._taken(key)
         if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
             return replace(self, by_layer={name: self[name] for name in key})
@@ -446,10 +454,14 @@ class Features:
             writer.write(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Features:
-        """Read the features that :meth:`save` or a FeatureWriter wrote.
+    def load(cls, path: str | os.PathLike[str], *, layers: Sequence[str] | None = None) -> Features:
+        """Read the features that :meth:`save` or a FeatureWriter wrote, or those of a run.
 
-        Raises: InputError when the file does not exist, is damaged, or holds no features.
+        Args:
+            path: a file, or the folder of a finished run: see :func:`layerzoo.run`.
+            layers: the layers to read, in this order. The others are neither read nor checked. None: all of them.
+        Raises: InputError when the file does not exist, is damaged, or holds no features; UnknownLayerError;
+            UnfinishedRunError when parts of a run are missing.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).save("milk.parquet")
         >>> layerzoo.Features.load("milk.parquet").values.tolist()
@@ -457,7 +469,7 @@ class Features:
         """
         from layerzoo.features.formats import load
 
-        return load(Path(path))
+        return load(Path(path), layers)
 
     def __repr__(self) -> str:
         layers = "; ".join(f"{name}: {_shape_text(array)}" for name, array in self.by_layer.items()) or "no layers"
@@ -500,8 +512,8 @@ def ragged(samples: Sequence[FloatArray]) -> LayerArray:
     return result
 
 
-def _layer_of(by_layer: Mapping[str, LayerArray], layer: str) -> LayerArray:
-    """Return the array of one layer. Raises: UnknownLayerError."""
+def layer_of(by_layer: Mapping[str, OfLayer], layer: str) -> OfLayer:
+    """Return what belongs to a layer. Raises: UnknownLayerError."""
     if layer not in by_layer:
         names = tuple(by_layer)
         raise UnknownLayerError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerzoo.errors import InputError, UsageError
+from layerzoo.errors import InputError, UnknownLayerError, UsageError
 
 if TYPE_CHECKING:
     from layerzoo.features.features import Features
@@ -64,12 +64,20 @@ def format_of(path: Path) -> Format:
             raise UsageError(f"{path}: {asked}. Possible: {', '.join(SUFFIXES)}")
 
 
-def load(path: Path) -> Features:
-    """Return the features in a file. Raises: InputError, or UsageError for an unknown suffix."""
+def load(path: Path, layers: Sequence[str] | None = None) -> Features:
+    """Return the features in a file, or of a run in a folder.
+
+    layers: those to read; None: all. Raises: InputError, UnknownLayerError, or UsageError for an unknown suffix.
+    """
     from layerzoo.features.stored import read
 
+    if path.is_dir():
+        from layerzoo.features.folder import load_folder
+
+        return load_folder(path, layers)
+
     with _opened(path) as stored:
-        return read(stored, path)
+        return read(stored, path, layers)
 
 
 def verify(path: Path) -> bool:
@@ -102,6 +110,8 @@ def _opened(path: Path) -> Iterator[StoredFeatures]:
     try:
         with warnings.catch_warnings(action="ignore"), found.open(path) as stored:
             yield stored
+    except UnknownLayerError:  # asked for by the caller
+        raise
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise

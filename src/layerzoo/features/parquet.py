@@ -15,14 +15,17 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from layerzoo.disk import scratch_path
+from layerzoo.errors import SampleError
 from layerzoo.features.features import Features, LayerArray, sample_shape, stacked
 from layerzoo.features.stored import copied
 from layerzoo.features.summary import DIGEST_KEY, KEY, Shape, Summary
@@ -35,6 +38,8 @@ _INTERVAL = ("start_s", "end_s")
 _TABLE_CHUNK_NUMBERS = 1 << 26
 """About how many numbers of a table share a chunk. A list column counts them in 32 bits."""
 _NUMBERS = pa.list_(pa.field("element", pa.float32(), nullable=False))
+PART_KEY = "layerzoo.part"
+"""The key of the facts of a part of a run, in the metadata of its file: see :mod:`layerzoo.features.part`."""
 _SIZES = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _TENSOR = pa.struct([pa.field("values", _NUMBERS, nullable=False), pa.field("shape", _SIZES, nullable=False)])
 
@@ -45,6 +50,8 @@ class ParquetFeatures:
     def __init__(self, path: Path) -> None:
         """Raises: OSError, ArrowException."""
         self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        self._rows: tuple[list[int], list[tuple[int, str, str]]] | None = None
+        self._is_part = PART_KEY.encode() in (self._file.metadata.metadata or {})
 
     def __enter__(self) -> ParquetFeatures:
         return self
@@ -53,12 +60,37 @@ class ParquetFeatures:
         self._file.close()
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        """Return the number of samples with features."""
+        rows = int(self._file.metadata.num_rows)
+        return rows - len(self.rows()[1]) if self._is_part else rows
 
     @property
     def summary(self) -> Summary:
         metadata = self._file.metadata.metadata or {}
-        return Summary.from_metadata(metadata.get(KEY.encode()), metadata.get(DIGEST_KEY.encode()))
+        summary = Summary.from_metadata(metadata.get(KEY.encode()), metadata.get(DIGEST_KEY.encode()))
+        if self._is_part:
+            errors = [SampleError(name, reason) for _, name, reason in self.rows()[1]]
+            return replace(summary, errors=[*summary.errors, *errors])
+        return summary
+
+    def rows(self) -> tuple[list[int], list[tuple[int, str, str]]]:
+        """Return, of a part of a run, the numbers in the manifest of the samples with features; and the number, the id
+        and the reason of every other sample."""
+        if self._rows is None:
+            self._rows = self._read_rows()
+        return self._rows
+
+    def _read_rows(self) -> tuple[list[int], list[tuple[int, str, str]]]:
+        numbers: list[int] = []
+        failed: list[tuple[int, str, str]] = []
+        for index in range(self._file.num_row_groups):
+            group = self._file.read_row_group(index, columns=["id", "row", "error"])
+            is_failed = pc.is_valid(group.column("error"))
+            numbers += group.column("row").filter(pc.invert(is_failed)).to_pylist()
+            failed += [
+                tuple(row[name] for name in ("row", "id", "error")) for row in group.filter(is_failed).to_pylist()
+            ]
+        return numbers, failed
 
     @property
     def is_of_layerzoo(self) -> bool:
@@ -84,7 +116,10 @@ class ParquetFeatures:
     def row_groups(self) -> Iterator[Features]:
         """Ids and arrays of every row group, without the summary."""
         for index in range(self._file.num_row_groups):
-            columns = dict(zip(self._file.schema_arrow.names, self._file.read_row_group(index).columns, strict=True))
+            group = self._file.read_row_group(index)
+            if self._is_part:
+                group = group.filter(pc.is_null(group.column("error"))).drop_columns(["row", "error"])
+            columns = dict(zip(group.schema.names, group.columns, strict=True))
             ids = columns.pop("id").to_pylist()
             start_s, end_s = (tuple(columns.pop(name).to_pylist()) if name in columns else () for name in _INTERVAL)
             arrays = {layer: _decoded(column.combine_chunks()) for layer, column in columns.items()}
@@ -92,17 +127,26 @@ class ParquetFeatures:
 
     def _columns(self, name: str) -> Iterator[Any]:
         # Asked for "block.1", pyarrow also reads "block.1.attn", as if that were a field inside it: choose again.
+        names = [name, "error"] if self._is_part else [name]
         for index in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(index)
             # The ids of a file that is not compressed take four bytes each, and the length of the text. Fewer bytes for
             # all columns are runs of one value, which may be any number of bytes in memory.
             is_plain = group.total_byte_size >= 4 * group.num_rows
             if group.num_rows <= 1 or (is_plain and group.total_byte_size <= _LARGE_ROW_GROUP_BYTES):
-                yield self._file.read_row_group(index, columns=[name]).column(name).combine_chunks()
+                yield _successful(self._file.read_row_group(index, columns=names), name).combine_chunks()
                 continue
             rows = max(1, min(1024, group.num_rows * _BATCH_BYTES // max(1, group.total_byte_size)))
-            for batch in self._file.iter_batches(batch_size=rows, row_groups=[index], columns=[name]):
-                yield batch.column(name)
+            for batch in self._file.iter_batches(batch_size=rows, row_groups=[index], columns=names):
+                yield _successful(batch, name)
+
+
+def _successful(rows: Any, name: str) -> Any:
+    """Return a column of some rows, of a part without the rows of failed samples."""
+    column = rows.column(name)
+    return (
+        column.filter(pc.is_null(rows.column("error"))) if "error" in rows.schema.names and name != "error" else column
+    )
 
 
 class ParquetSink:
@@ -178,14 +222,14 @@ def to_table(features: Features) -> pa.Table:
 
 def _table(features: Features, widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Table:
     seconds = [_seconds(getattr(features, name), len(features)) for name in _INTERVAL if has_intervals]
-    columns = [_encoded(features[layer], width) for layer, width in widths.items()]
+    columns = [encoded(features[layer], width) for layer, width in widths.items()]
     schema = _schema(widths, has_intervals=has_intervals)
     return pa.table([pa.array(features.ids, pa.string()), *seconds, *columns], schema=schema)
 
 
 def _schema(widths: Mapping[str, int | None], *, has_intervals: bool) -> pa.Schema:
     seconds = [pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL if has_intervals]
-    columns = [pa.field(layer, _column_type(width), nullable=False) for layer, width in widths.items()]
+    columns = [pa.field(layer, column_type(width), nullable=False) for layer, width in widths.items()]
     return pa.schema([pa.field("id", pa.string(), nullable=False), *seconds, *columns])
 
 
@@ -194,13 +238,15 @@ def _width(shape: Shape) -> int | None:
     return shape[0] if shape is not None and len(shape) == 1 and shape[0] > 0 else None
 
 
-def _column_type(width: int | None) -> Any:
+def column_type(width: int | None) -> Any:
+    """Return the type of the column of a layer. width: of its vectors; None for arrays of any shape."""
     return _TENSOR if width is None else pa.list_(pa.field("element", pa.float32(), nullable=False), width)
 
 
-def _encoded(array: LayerArray, width: int | None) -> Any:
+def encoded(array: LayerArray, width: int | None) -> Any:
+    """Return the samples of a layer as a column. width: as for :func:`column_type`."""
     if width is not None:
-        return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), type=_column_type(width))
+        return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), type=column_type(width))
     values = [np.ravel(sample) for sample in array]
     shapes = [np.array(np.shape(sample), dtype=np.int32) for sample in array]
     return pa.StructArray.from_arrays([_lists(values, _NUMBERS), _lists(shapes, _SIZES)], fields=list(_TENSOR))

@@ -11,7 +11,7 @@ import numpy as np
 from layerzoo.bounds import free_memory
 from layerzoo.errors import InputError
 from layerzoo.features.digests import ArrayDigest, IdsDigest, LayerDigest, digest_of
-from layerzoo.features.features import Features, LayerArray, ragged
+from layerzoo.features.features import Features, LayerArray, layer_of, ragged
 from layerzoo.features.summary import Summary
 
 _NUMBER_BYTES = 4
@@ -50,18 +50,25 @@ class StoredFeatures(Protocol):
         """Read the file once more as other programs do, with the checksums of its format. Raises where one is wrong."""
 
 
-def read(stored: StoredFeatures, path: Path) -> Features:
-    """Read all features, and check the digest of everything before any of it is returned.
+def read(stored: StoredFeatures, path: Path, layers: Sequence[str] | None = None) -> Features:
+    """Read features, and check the digests of all that is returned.
 
-    Raises: InputError for what is damaged or too large; any Exception for what makes no sense.
+    Args:
+        stored: the open file.
+        path: its path.
+        layers: those to read; None: all.
+    Raises: InputError for what is damaged or too large; UnknownLayerError; any Exception for what makes no sense.
     """
     summary = stored.summary
-    _check_size(stored, summary, path)
+    chosen = list(summary.shapes) if layers is None else list(dict.fromkeys(layers))
+    for name in chosen:
+        layer_of(summary.shapes, name)
+    _check_size(stored, summary, path, chosen)
     ids = list(stored.ids())
     _check_ids(ids, len(stored), summary)
     return Features(
         ids=tuple(ids),
-        by_layer={name: _layer(stored, name, summary, len(ids)) for name in summary.shapes},
+        by_layer={name: _layer(stored, name, summary, len(ids)) for name in chosen},
         provenance=summary.provenance,
         errors=tuple(summary.errors),
         report=summary.report,
@@ -70,7 +77,9 @@ def read(stored: StoredFeatures, path: Path) -> Features:
         frame_numbers=tuple(tuple(numbers) for numbers in summary.frame_numbers),
         start_s=tuple(summary.start_s),
         end_s=tuple(summary.end_s),
-        times_by_layer={name: tuple(map(tuple, times)) for name, times in summary.times_by_layer.items()},
+        times_by_layer={
+            name: tuple(map(tuple, times)) for name, times in summary.times_by_layer.items() if name in chosen
+        },
     )
 
 
@@ -80,7 +89,7 @@ def verify(stored: StoredFeatures, path: Path) -> bool:
     Returns: whether it has digests. Raises: as :func:`read`.
     """
     summary = stored.summary
-    _check_size(stored, summary, path)
+    _check_size(stored, summary, path, list(summary.shapes))
     _check_ids(list(stored.ids()), len(stored), summary)
     for name, shape in summary.shapes.items():
         digest, count = LayerDigest(), 0
@@ -94,13 +103,23 @@ def verify(stored: StoredFeatures, path: Path) -> bool:
     return summary.digests is not None
 
 
-def _check_size(stored: StoredFeatures, summary: Summary, path: Path) -> None:
-    """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read."""
+def _check_size(stored: StoredFeatures, summary: Summary, path: Path, layers: Sequence[str]) -> None:
+    """Refuse what cannot be in a file of this size, or does not fit in memory, before any of it is read.
+
+    layers: those that will be read.
+    """
     rows, file_bytes = len(stored), path.stat().st_size
-    needed = sum(rows * _NUMBER_BYTES * _product(shape) for shape in summary.shapes.values() if shape is not None)
-    claimed = needed + rows
-    if rows < 0 or claimed > max(_SMALL_BYTES, _LARGEST_RATIO * file_bytes) or rows > max(1 << 20, 1000 * file_bytes):
-        raise InputError(f"it claims {rows:,} samples of {needed:,} bytes in all, in a file of {file_bytes:,} bytes")
+    sizes = {
+        name: rows * _NUMBER_BYTES * _product(shape) for name, shape in summary.shapes.items() if shape is not None
+    }
+    needed = sum(sizes.get(name, 0) for name in layers)
+    claimed = sum(sizes.values())
+    if (
+        rows < 0
+        or claimed + rows > max(_SMALL_BYTES, _LARGEST_RATIO * file_bytes)
+        or rows > max(1 << 20, 1000 * file_bytes)
+    ):
+        raise InputError(f"it claims {rows:,} samples of {claimed:,} bytes in all, in a file of {file_bytes:,} bytes")
     available = free_memory()
     if available is not None and needed > available:
         raise InputError(

@@ -184,12 +184,17 @@ class FeatureWriter:
 
     @contextmanager
     def _translated_disk_errors(self) -> Iterator[None]:
-        try:
+        with disk_failure(self._path):
             yield
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self._path}: {_reason(error, self._path.parent)}", path=self._path
-            ) from error
+
+
+@contextmanager
+def disk_failure(path: Path) -> Iterator[None]:
+    """Convert an error of the disk within to an error that names the file. Raises: OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {_reason(error, path.parent)}", path=path) from error
 
 
 @dataclass(slots=True)

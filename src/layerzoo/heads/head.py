@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from layerzoo.errors import SampleError, UsageError
+from layerzoo.errors import UsageError
 from layerzoo.features import Features
 from layerzoo.features.features import ragged
 from layerzoo.features.origin import joined_provenance
@@ -63,7 +63,7 @@ class TrainedHead:
         errors: Literal["raise", "skip"] = "raise",
         column: str | None = None,
         progress: ProgressChoice = None,
-    ) -> tuple[list[Prediction], tuple[SampleError, ...]]:
+    ) -> tuple[list[Prediction], Features]:
         """Predict the labels of new inputs.
 
         Args:
@@ -72,7 +72,8 @@ class TrainedHead:
             errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` continues.
             column: the column of a table that holds the samples.
             progress: as for :func:`layerzoo.extract`.
-        Returns: a prediction for each sample, in the order of the inputs; and the errors of those that failed.
+        Returns: a prediction for each sample, in the order of the inputs; and the features, whose ``errors`` are the
+            samples that failed.
         Raises: the errors of :func:`layerzoo.extract`; UsageError where the backbone now has other weights.
         """
         from layerzoo.runtime import extract
@@ -80,7 +81,7 @@ class TrainedHead:
         features = extract(
             self.model, inputs, **self.extraction, device=device, errors=errors, column=column, progress=progress
         )
-        return self.predict_features(features), features.errors
+        return self.predict_features(features), features
 
     def predict_features(self, features: Features) -> list[Prediction]:
         """Predict the labels of samples from their features.

@@ -33,6 +33,8 @@ class Labels:
     """The source of each of them; empty: each sample has a separate source."""
     unlabelled: tuple[str, ...] = field(default=())
     """The ids of the samples without a label."""
+    unused: tuple[str, ...] = field(default=())
+    """The names of the rows of a table that label no sample."""
 
 
 def labels_of_folders(ids: Sequence[str], group_pattern: str | None = None) -> Labels:
@@ -83,6 +85,12 @@ def read_labels(
             hint = nearest_hint(nearest(name, columns)) if name else ""
             raise InputError(f"{path}: {asked}. {hint}It has: {', '.join(columns) or 'no rows'}. Choose one: {option}")
     by_sample = _matched(path, rows, id_column, ids)
+    used = {id(row) for row in by_sample.values()}
+    unused = tuple(
+        f"{path}:{number}" if id_column is None else str(row[id_column])
+        for number, row in enumerate(rows, start=1)
+        if id(row) not in used
+    )
     found = [by_sample.get(sample, {}) for sample in ids]
     labelled = [row for row, values in enumerate(found) if values.get(str(chosen)) not in (None, "")]
     if not labelled:
@@ -96,7 +104,21 @@ def read_labels(
     else:
         groups = _groups([ids[row] for row in labelled], group_pattern)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
-    return Labels(tuple(labelled), tuple(found[row][str(chosen)] for row in labelled), groups, unlabelled)
+    values = tuple(found[row][str(chosen)] for row in labelled)
+    return Labels(tuple(labelled), values, groups, unlabelled, unused)
+
+
+def columns_of(path: Path) -> list[str]:
+    """Return the columns of a table of labels; empty for a table without rows, and for a file that is none.
+
+    Args:
+        path: a file.
+    """
+    try:
+        rows = _rows(path)
+    except InputError:
+        return []
+    return list(rows[0]) if rows else []
 
 
 def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from layerzoo.pooling import POSITION_AXES
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.changes import TensorChanges
 from layerzoo.runtime.cut import Cut
-from layerzoo.runtime.network import CutNetwork
+from layerzoo.runtime.network import CutNetwork, Read
 from layerzoo.runtime.pool import PooledRow, pool_batch, pooled_counts, rows_of
 from layerzoo.runtime.precision import Precision
 from layerzoo.runtime.preprocess import Preprocessor
@@ -178,6 +178,22 @@ class Backbone:
             found: dict[str, torch.Tensor] = self._network(self._placed(batch))
         return found
 
+    def read(self, batch: Batch, read: Read) -> dict[str, torch.Tensor]:
+        """Run up to the cut, without gradients, and call a function with each activation as it appears.
+
+        Args:
+            batch: from :attr:`preprocess`.
+            read: takes a layer and its activation, and returns a tensor. A later operation may overwrite the
+                activation.
+        Returns: layer name → result of ``read``.
+
+        >>> backbone = layerzoo.load("toy/next-word")
+        >>> backbone.read(backbone.preprocess(["the cat"]), lambda layer, activation: activation.sum())
+        {'block.0': tensor(4.)}
+        """
+        with self._running(), self._drawing():
+            return self._network.read(self._placed(batch), read)
+
     def pool_rows(self, batch: Batch, pools: Mapping[str, str]) -> dict[str, list[NDArray[np.float32]]]:
         """Pool the rows of a batch inside the forward pass.
 
@@ -313,8 +329,17 @@ class Backbone:
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
                 "now. Next: layerzoo.load(…, device=…)"
             )
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with self._without_network(), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
+
+    def _without_network(self) -> contextlib.AbstractContextManager[None]:
+        """Refuse the connections of a plugin's network and preprocessing; those of a wrapped module pass."""
+        return self._resolved.hooks.without_network(self.spec.id)
+
+
+def without_network_of(backbone: Backbone) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the code of a backbone's plugins opens no connection."""
+    return backbone._without_network()
 
 
 def _device_types(modules: Sequence[nn.Module]) -> set[str]:
@@ -361,6 +386,19 @@ def to_memory_format(network: nn.Module, layout: torch.memory_format) -> nn.Modu
 def with_preprocess(backbone: Backbone, preprocess: Preprocessor) -> Backbone:
     """Return the same network with another preprocessing of the same modality."""
     return replace(backbone, preprocess=preprocess)
+
+
+def with_layers(backbone: Backbone, layers: Sequence[Layer], pools: Mapping[str, str]) -> Backbone:
+    """Return a backbone that reads other layers of the same network.
+
+    Args:
+        layers: up to its cut. Several names may select one activation.
+        pools: layer name → pooling.
+    """
+    network, cut = backbone._network, backbone._resolved.cut(layers)
+    loaded = {**backbone._loaded, "layers": {layer.name: layer.address for layer in cut.layers}}
+    cut_network = CutNetwork(network.network, cut, network.dtype, is_cast=network.is_cast).eval()
+    return replace(backbone, pools=dict(pools), _network=cut_network, _loaded=loaded)
 
 
 def network_of(backbone: Backbone) -> CutNetwork:

@@ -69,6 +69,12 @@ def describe_changes(network: nn.Module, loaded: Mapping[str, Fingerprint]) -> d
     return {"tensors": len(names), "of_tensors": len(now), "sha256": digest}
 
 
+def digest_of_tensors(network: nn.Module) -> str:
+    """Return a sha256 over the names and values of all tensors in a state dict, in hex."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in saved_tensors(network).items() if not tensor.is_meta}
+    return sha256_of(tensors)
+
+
 def _fingerprint(tensor: Tensor) -> Fingerprint:
     return _hash(tensor.detach()), tuple(tensor.shape), str(tensor.dtype)
 

@@ -18,6 +18,11 @@ def named_devices(device: DeviceChoice) -> list[str]:
     return [str(device)] if isinstance(device, str | torch.device) else list(map(str, device))
 
 
+def gpus() -> list[str]:
+    """Return the names of the CUDA devices of this machine."""
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
 def usable_devices(device: DeviceChoice) -> tuple[torch.device, ...]:
     """Return the requested devices. Raises: UsageError if none is requested, or one is unavailable or without values
     (meta)."""

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from layerzoo.errors import LayerzooError, PluginError, UsageError
 from layerzoo.features import Features
+from layerzoo.features.cache import FeatureCache
 from layerzoo.frame_sampling import parse_strategy
 from layerzoo.media import text
 from layerzoo.media.array_images import ImageLayout
@@ -28,10 +29,11 @@ from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.registry.lookup import registry
-from layerzoo.runtime.backbone import Backbone, resolved_model, with_preprocess
+from layerzoo.runtime.backbone import Backbone, network_of, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
 from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
+from layerzoo.runtime.changes import digest_of_tensors
 from layerzoo.runtime.clip_lengths import frames_of
 from layerzoo.runtime.devices import DeviceChoice, free_cache, named_devices
 from layerzoo.runtime.frame_times import frame_grids
@@ -45,9 +47,17 @@ from layerzoo.runtime.preprocess import AudioPreprocessor, TextPreprocessor, Vid
 from layerzoo.runtime.preprocess.image import DecodeChoice, with_decoding
 from layerzoo.runtime.replicas import run_tasks
 from layerzoo.runtime.request import LayerChoice, PoolChoice
-from layerzoo.runtime.results import RecordingPooler, empty_matrices, features_of, require_channel_axes
+from layerzoo.runtime.results import (
+    RecordingPooler,
+    empty_matrices,
+    extraction_provenance,
+    features_of,
+    require_channel_axes,
+    widths_of,
+)
+from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.shortest import too_short_for
-from layerzoo.runtime.variation import compare
+from layerzoo.runtime.variation import compare, compare_ends
 from layerzoo.runtime.windowing import Duration, Windowing, windowing_of
 from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
@@ -85,6 +95,7 @@ def stream(
     start_s: float | None = None,
     end_s: float | None = None,
     clips: int | None = None,
+    cache: bool | FeatureCache = False,
 ) -> Iterator[Features]:
     """Compute features as :func:`extract` does, piece by piece in bounded memory.
 
@@ -97,9 +108,80 @@ def stream(
     >>> sum(len(piece) for piece in pieces)
     2
     """
+    check_choice(progress)
+    extraction = prepare(
+        model, layer=layer, pool=pool, weights=weights, device=device, precision=precision, batch_size=batch_size,
+        errors=errors, chunks=chunks, overlap=overlap, special_tokens=special_tokens,
+        trust_declaration=trust_declaration, prompt=prompt, normalize=normalize, window=window, hop=hop,
+        temporal_pool=temporal_pool, decode=decode, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips,
+    )  # fmt: skip
+    plan = extraction.plan
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
+    preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
+    found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
+    pieces = _pieces(plan, found, extraction.limit)
+    if progress is None or progress is False:
+        return pieces
+    counter = _counter(inputs, preprocess.modality, partial(preprocess.samples, inputs, **options))
+    unit = "windows" if plan.windowing is not None and not plan.pools_windows else "samples"
+    return _reported(pieces, counter, progress, plan.backbone.spec.id, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedExtraction:
+    """A loaded backbone with checked settings, which extracts from any number of inputs, one after the other."""
+
+    plan: ExtractionPlan
+    limit: BatchLimit
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The provenance of the features that follow."""
+        return extraction_provenance(self.plan)
+
+    @property
+    def widths(self) -> dict[str, int | None]:
+        """The number of features of a sample at each layer; None where it varies, or the features are no vectors."""
+        return widths_of(self.plan)
+
+    def pieces(self, samples: Samples) -> Generator[Features]:
+        """Yield the features of some samples, in order, as :func:`stream` does.
+
+        Args:
+            samples: those of :func:`layerzoo.media.samples.samples`, or any others of the modality.
+        """
+        return _pieces(replace(self.plan, decoder=_decoder(self.plan.backbone, self.plan.decode)), samples, self.limit)
+
+
+def prepare(
+    model: str | ModelSpec | Backbone,
+    *,
+    layer: LayerChoice = None,
+    pool: PoolChoice = None,
+    weights: str | os.PathLike[str] | None = None,
+    device: DeviceChoice = "cpu",
+    precision: RequestedPrecision = "float32",
+    batch_size: BatchSize = None,
+    errors: Literal["raise", "skip"] = "raise",
+    chunks: bool = False,
+    overlap: int | None = None,
+    special_tokens: bool = True,
+    trust_declaration: bool = False,
+    prompt: str | None = None,
+    normalize: bool = False,
+    window: Duration | None = None,
+    hop: Duration | None = None,
+    temporal_pool: str | None = None,
+    decode: DecodeChoice = "exact",
+    sampling: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    clips: int | None = None,
+) -> PreparedExtraction:
+    """Load a model and check all settings of an extraction. For arguments and errors, see :func:`extract`."""
     if errors not in ("raise", "skip"):
         raise UsageError(f"errors={errors!r} is neither 'raise' nor 'skip'")
-    check_choice(progress)
     if sampling is not None:
         parse_strategy(sampling)
     check_batch_size(batch_size)
@@ -133,10 +215,6 @@ def stream(
     if chunks or overlap is not None:
         backbone = _chunked(backbone, chunks, overlap)
     backbone = _sampling(backbone, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips)
-    decoder = Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
-    modality = backbone.preprocess.modality
-    options: dict[str, Any] = {"column": column, "layout": layout, "value_range": value_range}
-    found = backbone.preprocess.samples(inputs, decoder=decoder, ids=ids, **options)
     if not (special_tokens or isinstance(backbone.preprocess, TextPreprocessor)):
         raise UsageError(
             f"special_tokens=False is for text, and {backbone.spec.id} takes {backbone.preprocess.modality}. Class and "
@@ -151,17 +229,17 @@ def stream(
         special_tokens=special_tokens,
         normalize=normalize,
         strict=errors == "raise",
-        decoder=decoder,
+        decoder=_decoder(backbone, decode),
+        decode=decode,
         provenance=backbone.provenance,
         windowing=windowing,
         frame_grids=frame_grids(backbone, pools),
     )
-    pieces = _pieces(plan, found, batch_limit(backbone, plan.row_pools, batch_size))
-    if progress is None or progress is False:
-        return pieces
-    counter = _counter(inputs, modality, partial(backbone.preprocess.samples, inputs, **options))
-    unit = "windows" if windowing is not None and not plan.pools_windows else "samples"
-    return _reported(pieces, counter, progress, backbone.spec.id, unit)
+    return PreparedExtraction(plan, batch_limit(backbone, plan.row_pools, batch_size))
+
+
+def _decoder(backbone: Backbone, decode: DecodeChoice) -> Workers:
+    return Workers(all_cores=decode == "fast" or backbone.device.type != "cpu")
 
 
 @with_parameters_of(stream)
@@ -221,6 +299,9 @@ def extract(*args: Any, **kwargs: Any) -> Features:
         end_s: the end of the sampled part. None: the end of the video.
         clips: the number of clips of a video, for a network that takes several frames at once. Their features are
             pooled, or kept with ``pool="none"``.
+        cache: keep the features of each sample in the cache folder, and take them from there if the sample, the
+            network, its weights and all settings are the same. For pooled features only. Or a
+            :class:`layerzoo.features.cache.FeatureCache`.
         decode: ``"fast"`` decodes large JPEG files at a reduced scale, on all cores. ``"exact"`` decodes them as the
             model's library does, bit for bit. docs/performance.md has the effect on features.
     Returns: :class:`Features` with one row per sample, or per window, in the order of the inputs.
@@ -244,7 +325,7 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     checked = _check_first_batch(plan, batches(rows, backbone.preprocess, limit))
     run = partial(_run_batch, pools=plan.row_pools, pending=pending)
     results = run_tasks(backbone, checked, run)
-    with contextlib.closing(rows), plan.decoder:
+    with contextlib.closing(rows), plan.decoder, plan.reuse.cache if plan.reuse else contextlib.nullcontext():
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
@@ -259,6 +340,17 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     if not (has_features or len(last)):
         last = replace(last, by_layer=empty_matrices(plan))
     yield replace(last, passed_over=tuple(inputs.passed_over))
+
+
+def _reuse(plan: ExtractionPlan, cache: FeatureCache) -> FeatureReuse:
+    """Return the cached features of an extraction. Raises: UsageError for features that are no vectors."""
+    if plan.keeps_frames or plan.windowing is not None or "none" in plan.pools.values():
+        raise UsageError("cache=True keeps one vector of each sample: pool each layer, and omit window=")
+    provenance = extraction_provenance(plan)
+    weights = provenance["weights"]
+    if not (weights["sha256"] or str(weights["source"]).startswith("random:")):  # made by a program
+        weights = {**weights, "sha256": {"tensors": digest_of_tensors(network_of(plan.backbone).network)}}
+    return FeatureReuse(cache, {**provenance, "weights": weights})
 
 
 def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:
@@ -320,7 +412,36 @@ def _run_batch(
         free_cache(backbone.device)
         halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
         return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
+    if len(batch) > 1 and _found_to_vary(backbone, batch, pooled, pools):
+        return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
     return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
+
+
+def _found_to_vary(
+    backbone: Backbone, batch: list[PlacedRow], pooled: Mapping[str, list[PooledRow]], pools: Mapping[str, str]
+) -> bool:
+    """Return whether features depend on the batch. One that is larger than all before is compared with two of its rows.
+
+    Other threads may have found it while this batch ran.
+    """
+    layers = [layer for layer in backbone.layers if layer.name in pooled]
+    resolved, before = resolved_model(backbone), backbone.variation
+    is_due = not before and backbone.precision == "float32" and resolved.unchecked_at(layers, len(batch))
+    if not is_due or _different_row(batch) is None:
+        return bool(before)
+
+    def read(rows: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.pool_rows(rows, pools)
+
+    def make_batch(numbers: Sequence[int]) -> Batch:
+        return backbone.preprocess.collate([batch[number].row for number in numbers])
+
+    together = {name: [row.values for row in rows] for name, rows in pooled.items()}
+    with contextlib.suppress(Exception):  # a sample on which the network fails is reported when it is run
+        resolved.record_size(layers, len(batch), compare_ends(read, make_batch, together, len(batch)))
+    for notice in backbone.variation.notices(backbone.spec.id):
+        logging.getLogger("layerzoo").warning("%s", notice)
+    return bool(backbone.variation)
 
 
 def _check_first_batch(plan: ExtractionPlan, batches: Iterator[list[PlacedRow]]) -> Iterator[list[PlacedRow]]:

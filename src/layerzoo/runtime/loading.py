@@ -152,6 +152,16 @@ def load_preprocess(model: str | ModelSpec) -> Preprocessor:
     return preprocessor(complete, located.hooks.preprocess(complete, located.files))
 
 
+def completed_spec(model: str | ModelSpec) -> ModelSpec:
+    """Return the spec of a model with all facts about its layers, traced if they are not known yet.
+
+    Args:
+        model: an id, or a spec.
+    Raises: NotFoundError, PluginError, DeclarationError, TraceError, WeightsError.
+    """
+    return locate_without_checkpoint(model).resolve().spec
+
+
 def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> tuple[Layer, ...]:
     """Trace a model again, and return its layers with all facts. Browsing shows these facts from then on.
 

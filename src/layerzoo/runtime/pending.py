@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
-from layerzoo.errors import EmptySampleError, LayerzooError, SampleError
+from layerzoo.errors import EmptySampleError, LayerzooError, OutsideRepositoryError, SampleError
+from layerzoo.features.cache import CachedVector
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
 from layerzoo.plugins.failure import summary
+from layerzoo.runtime.backbone import without_network_of
 from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
@@ -50,6 +53,10 @@ class PendingSample:
     is_last: bool = True
     """Whether it is the last window of its recording. Not known before ``row_count`` is."""
     error: SampleError | None = None
+    digest: bytes | None = None
+    """Of its content, if its features are to be cached."""
+    cached: Mapping[str, CachedVector] = field(default_factory=dict)
+    """Layer name → its cached features; empty if they are computed."""
 
     @property
     def is_done(self) -> bool:
@@ -96,6 +103,15 @@ class PendingSamples:
         return done
 
 
+class _PreparedSample(NamedTuple):
+    """A sample that was decoded, failed, or has cached features."""
+
+    id: str
+    prepared: Prepared | SampleError
+    digest: bytes | None = None
+    cached: Mapping[str, CachedVector] = {}
+
+
 def decoded_rows(
     plan: ExtractionPlan, samples: Iterable[Sample | SampleError], pending: PendingSamples, ahead: int
 ) -> Generator[PlacedRow]:
@@ -105,13 +121,20 @@ def decoded_rows(
     """
     preprocess, decoder = plan.backbone.preprocess, plan.decoder
 
-    def prepare(sample: Sample | SampleError) -> tuple[str, Prepared | SampleError]:
+    def prepare(sample: Sample | SampleError) -> _PreparedSample:
         if isinstance(sample, SampleError):
-            return sample.id, sample
+            return _PreparedSample(sample.id, sample)
+        digest, cached = (None, {}) if plan.reuse is None else plan.reuse.lookup(sample.source)
+        if cached:
+            report = next(iter(cached.values())).report
+            return _PreparedSample(sample.id, Prepared([], report), digest, cached)
         try:
-            return sample.id, preprocess.rows(sample.source, decoder)
+            with without_network_of(plan.backbone):
+                return _PreparedSample(sample.id, preprocess.rows(sample.source, decoder), digest)
+        except OutsideRepositoryError:
+            raise  # a plugin that does this does it for every sample
         except Exception as error:  # noqa: BLE001 - a plugin's preprocessing may raise anything
-            return sample.id, _sample_error(sample.id, error)
+            return _PreparedSample(sample.id, _sample_error(sample.id, error))
 
     prepared_samples = prefetch(
         samples,
@@ -128,10 +151,10 @@ def decoded_rows(
 
 
 def _placed_rows(
-    plan: ExtractionPlan, prepared_samples: Iterable[tuple[str, Prepared | SampleError]], pending: PendingSamples
+    plan: ExtractionPlan, prepared_samples: Iterable[_PreparedSample], pending: PendingSamples
 ) -> Iterator[PlacedRow]:
     indices = count()
-    for sample_id, prepared in prepared_samples:
+    for sample_id, prepared, digest, cached in prepared_samples:
         if isinstance(prepared, SampleError):
             if plan.strict:
                 raise prepared
@@ -139,7 +162,7 @@ def _placed_rows(
             pending.add(next(indices), PendingSample(sample_id, 0, report, error=prepared))
             continue
         rows = prepared.rows
-        sample = PendingSample(sample_id, _row_count(rows), prepared.report)
+        sample = PendingSample(sample_id, _row_count(rows), prepared.report, digest=digest, cached=cached)
         index, number = next(indices), 0
         pending.add(index, sample)
         try:
@@ -185,9 +208,9 @@ def _sample_error(id: str, error: Exception) -> SampleError:
     return failed_sample(id, "its preprocessing fails", error)
 
 
-def _prepared_bytes(prepared: tuple[str, Prepared | SampleError]) -> int:
+def _prepared_bytes(prepared: _PreparedSample) -> int:
     """Return the size of a prepared sample; 0 for an iterator, whose rows do not exist yet."""
-    _, sample = prepared
+    sample = prepared.prepared
     if isinstance(sample, SampleError) or not isinstance(sample.rows, Sequence):
         return 0
     return sum(map(row_bytes, sample.rows))

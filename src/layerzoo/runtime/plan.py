@@ -11,7 +11,9 @@ from layerzoo.media.decoder import Workers
 from layerzoo.pooling import TemporalChoice, parse_temporal_pool
 from layerzoo.runtime.backbone import Backbone, resolved_model
 from layerzoo.runtime.frame_times import FrameGrid
+from layerzoo.runtime.preprocess.image import DecodeChoice
 from layerzoo.runtime.request import choose_pools
+from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.spec import Layer
 
@@ -37,10 +39,14 @@ class ExtractionPlan:
     """Decodes samples that are files or bytes."""
     provenance: Mapping[str, Any]
     """That of the backbone when the extraction began."""
+    decode: DecodeChoice = "exact"
+    """How large JPEG files are decoded."""
     windowing: Windowing | None = None
     """How recordings are cut into windows; None: not at all."""
     frame_grids: Mapping[str, FrameGrid] = field(default_factory=dict)
     """Layer name → times of the frames of audio, at layers that are not pooled."""
+    reuse: FeatureReuse | None = None
+    """The cached features of samples; None: all are computed."""
 
     @property
     def keeps_frames(self) -> bool:

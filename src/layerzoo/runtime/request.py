@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from layerzoo.errors import LayerError, UnknownLayerError, UsageError
 from layerzoo.layers import MAX_PATTERNS, select, select_all
-from layerzoo.pooling import check_pooling
+from layerzoo.plugins.pooling import plugin_pooling
+from layerzoo.pooling import check_pooling, is_of_plugin
+from layerzoo.runtime.fine import FINE, FINE_NAME, fine_layers
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.spec import Layer
 
@@ -26,9 +28,20 @@ def choose_layers(resolved: ResolvedModel, layer: LayerChoice) -> tuple[Layer, .
         raise UsageError(f"layer={layer!r} is neither the name of a layer nor a list of names")
     if not selectors:
         raise UsageError("no layer is requested: omit `layer` for the model's default")
-    chosen = select_all(spec.layers, selectors, model=spec.id)
+    chosen = _selected(resolved, selectors)
     known = {found.name for found in spec.layers}
     return tuple(found if found.name in known else resolved.complete(found) for found in chosen)
+
+
+def _selected(resolved: ResolvedModel, selectors: Sequence[str]) -> list[Layer]:
+    """Return the layers of selectors, which may name activations inside blocks. Raises: LayerError."""
+    spec = resolved.spec
+    names = {layer.name for layer in spec.layers}
+    if not any(each == FINE or (FINE_NAME.fullmatch(each) and each not in names) for each in selectors):
+        return select_all(spec.layers, selectors, model=spec.id)
+    fine = fine_layers(resolved)
+    expanded = [name for each in selectors for name in ([layer.name for layer in fine] if each == FINE else [each])]
+    return select_all((*spec.layers, *fine), expanded, model=spec.id)
 
 
 def choose_pools(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolChoice) -> dict[str, str]:
@@ -55,6 +68,8 @@ def choose_pools(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolCho
             masked=resolved.preprocess.variable_length,
             cls_token=resolved.preprocess.cls_token,
         )
+        if is_of_plugin(pools[layer.name]):
+            plugin_pooling(pools[layer.name])
     return pools
 
 

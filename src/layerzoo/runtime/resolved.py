@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.serialize import deserialize_layouts, deserialize_trace, serialize_layouts, serialize_trace
 from layerzoo.runtime.tracer import BATCH_SIZE, ModeTrace, Tracer
-from layerzoo.runtime.variation import Comparison, Observed, Variation, compare, example_batches
+from layerzoo.runtime.variation import COMPARED, Comparison, Observed, Variation, compare, example_batches
 from layerzoo.runtime.verification import verify_declaration
 from layerzoo.spec import FrozenMap, Layer, ModelSpec, layer_from_dict, to_plain
 from layerzoo.weights import Files
@@ -132,6 +132,19 @@ class ResolvedModel:
     def unchecked(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return the layers that :func:`layerzoo.runtime.variation.compare` has not checked yet."""
         return [layer for layer in layers if layer.address not in self.measured.observed.checked]
+
+    def unchecked_at(self, layers: Sequence[Layer], rows: int) -> bool:
+        """Return whether a batch of so many rows was not compared with its rows alone yet, for any of some layers."""
+        sizes = self.measured.observed.sizes
+        return any(rows > sizes.get(layer.address, len(COMPARED)) for layer in layers)
+
+    def record_size(self, layers: Sequence[Layer], rows: int, by_batch: Collection[str]) -> None:
+        """Keep the result of a comparison of a batch with its rows alone.
+
+        by_batch: names of the layers that depend on the batch.
+        """
+        self.measured.observed.note_size(layers, rows, by_batch)
+        self.save()
 
     def record_comparison(self, layers: Sequence[Layer], comparison: Comparison) -> None:
         """Keep the result of a comparison of some layers between batches."""
@@ -285,7 +298,7 @@ def observe_example(resolved: ResolvedModel) -> None:
         cut = CutNetwork(network, plan_cut(tracer.trace, layers, model=model)).eval()
 
         def read(batch: Batch) -> dict[str, list[NDArray[np.float32]]]:
-            with torch.no_grad():
+            with torch.no_grad(), resolved.hooks.without_network(model):
                 activations = cut(batch)
             return {layer.name: _by_row(activations[layer.name], layer, batch.size) for layer in layers}
 

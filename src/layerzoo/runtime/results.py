@@ -42,6 +42,10 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
     if failed and plan.strict:
         raise failed[0]
     good = [(sample, by_layer) for sample, by_layer in results if sample.error is None]
+    if plan.reuse is not None:
+        for sample, by_layer in good:
+            if sample.digest is not None and not sample.cached:
+                plan.reuse.keep(sample.digest, by_layer, sample.report)
     report: Counter[str] = Counter()
     for sample, _ in results:
         if sample.error is None or sample.row_count == 0:  # samples that fail in the network are not counted
@@ -51,7 +55,7 @@ def features_of(plan: ExtractionPlan, samples: list[PendingSample], recordings: 
         ids=tuple(sample.id for sample, _ in good),
         by_layer={name: stacked([by_layer[name] for _, by_layer in good]) for name in plan.pools} if good else {},
         errors=failed,
-        provenance=_provenance(plan),
+        provenance=extraction_provenance(plan),
         report=dict(report),
         frame_numbers=tuple(_frame_numbers(sample) for sample, _ in good) if plan.keeps_frames else (),
         start_s=tuple(start for start, _ in intervals),
@@ -123,9 +127,13 @@ class RecordingPooler:
 
 def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
     """Return a matrix without rows for each layer, for an extraction in which no sample succeeded."""
+    return {name: np.empty((0, size or 0), np.float32) for name, size in widths_of(plan).items()}
+
+
+def widths_of(plan: ExtractionPlan) -> dict[str, int | None]:
+    """Return the number of features of a sample at each layer; None where it is unknown or varies."""
     return {
-        name: np.empty((0, width(pool, layer_named(plan.backbone, name), _temporal(plan, name)) or 0), np.float32)
-        for name, pool in plan.pools.items()
+        name: width(pool, layer_named(plan.backbone, name), _temporal(plan, name)) for name, pool in plan.pools.items()
     }
 
 
@@ -162,7 +170,8 @@ def _frame_numbers(sample: PendingSample) -> tuple[int, ...]:
     return tuple(sample.frame_numbers[number] for number in range(sample.done) if number in sample.frame_numbers)
 
 
-def _provenance(plan: ExtractionPlan) -> dict[str, Any]:
+def extraction_provenance(plan: ExtractionPlan) -> dict[str, Any]:
+    """Return the provenance of the features of a plan."""
     backbone = plan.backbone
     text_inputs = backbone.preprocess if isinstance(backbone.preprocess, TextPreprocessor) else None
     layers = {name: address for name, address in plan.provenance["layers"].items() if name in plan.pools}
@@ -192,6 +201,8 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
     """Return the features of a finished sample by layer. Sets ``sample.error`` where they are missing or not finite."""
     if sample.error is not None:
         return {}
+    if sample.cached:
+        return {name: sample.cached[name].values for name in plan.pools}
     vectors = {}
     for name in plan.pools:
         rows = [sample.pooled[name][number] for number in range(sample.done)]

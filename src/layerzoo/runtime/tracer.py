@@ -200,7 +200,8 @@ def _trace_in(
                 if mode == "real"
                 else _without_values(example, keeps_integers=_reads_sizes(spec))
             )
-            return trace(network, sample, until=until, has_values=mode == "real", folders=hooks.folders)
+            with hooks.without_network(spec.id):
+                return trace(network, sample, until=until, has_values=mode == "real", folders=hooks.folders)
 
 
 def as_parameters(batch: Batch, network: torch.nn.Module) -> Batch:

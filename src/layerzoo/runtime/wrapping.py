@@ -176,6 +176,10 @@ class _ModuleHooks(ModelHooks):
     def identity(self) -> str:
         return name_of(self.network)
 
+    def without_network(self, model: str) -> contextlib.AbstractContextManager[None]:
+        """Change nothing: the code is the caller's own."""
+        return contextlib.nullcontext()
+
     def build(self, spec: ModelSpec, files: Files) -> nn.Module:
         """Return a copy without values inside a trace mode without values, and else the module itself."""
         if not _is_without_values():
@@ -196,6 +200,9 @@ class _ModuleHooks(ModelHooks):
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
         return None
+
+    def with_format_of(self, files: Files) -> ModelHooks:
+        return self
 
     def state_dict(self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         return None

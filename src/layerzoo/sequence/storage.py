@@ -59,7 +59,7 @@ def read_model(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any],
                 )
             return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a model: {error}") from error
+        raise InputError(f"{path} cannot be read as a saved {kind}: {error}") from error
 
 
 def plain_labels(labels: NDArray[Any]) -> dict[str, Any]:

@@ -27,15 +27,25 @@ from layerzoo.weights.partial import PartialFile, read_about
 from layerzoo.weights.uses import Use, uses
 
 Kind = Literal[
-    "hub", "download", "converted", "traces", "catalogues", "identified", "listings", "index", "digests", "scratch"
+    "hub",
+    "download",
+    "converted",
+    "traces",
+    "catalogues",
+    "identified",
+    "listings",
+    "index",
+    "digests",
+    "features",
+    "scratch",
 ]
 """A store, see ``docs/stores.md``.
 
 hub: a file in the cache of huggingface_hub, of a revision that layerzoo took files from. download: a file that is
 fetched in parts, or came from a link. converted: a checkpoint converted to safetensors. traces: the structure of a
 network. catalogues: the same, for `zoo catalogue build`. identified: what plugins found repositories to be. listings:
-the file lists of repositories. index: the compiled registries. digests: the sha256 of files. scratch: a temporary file
-that a process is writing, or that a killed process left.
+the file lists of repositories. index: the compiled registries. digests: the sha256 of files. features: cached
+features of samples. scratch: a temporary file that a process is writing, or that a killed process left.
 """
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
@@ -53,6 +63,7 @@ _FOLDERS: dict[Kind, tuple[str, re.Pattern[str]]] = {
 _DATABASES: dict[Kind, re.Pattern[str]] = {
     "index": re.compile(r"registry-\d+\.sqlite3(-journal|-wal|-shm)?"),
     "digests": re.compile(r"digests-\d+\.sqlite3(-journal|-wal|-shm)?"),
+    "features": re.compile(r"features-\d+\.sqlite3(-journal|-wal|-shm)?"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torchaudio import pipelines
 from torchaudio.pipelines import RNNTBundle, SourceSeparationBundle, Tacotron2TTSBundle
 
-from layerzoo_torchaudio.front_ends import FRONT_ENDS
+from layerzoo_torchaudio.front_ends import DEFAULTS, FRONT_ENDS, RATE_HZ
 from layerzoo_torchaudio.model import BASE_URL
 from layerzoo_torchaudio.names import model_of, pipeline_names
 from layerzoo_torchaudio.synthesis import PHONEMES, takes_phonemes
@@ -55,12 +55,13 @@ def _pipeline(name: str) -> Row:
 
 
 def _front_end(name: str) -> Row:
-    model = model_of(name, {"name": name})
+    arguments = {"name": name, "sample_rate": RATE_HZ, **DEFAULTS[name]}
+    model = model_of(name, arguments)
     return {
         "id": name,
         "modality": "audio",
         "builder": "torchaudio",
-        "args": {"name": name},
+        "args": arguments,
         "summary": f"{FRONT_ENDS[name][1]}, without weights",
         "preprocess": dict(model.preprocess),
         "default": dict(model.default),

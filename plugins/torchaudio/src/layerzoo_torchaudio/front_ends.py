@@ -20,7 +20,13 @@ from layerzoo_torchaudio.model import TorchaudioModel
 RATE_HZ = 16_000
 _WINDOW = {"n_fft": 400, "hop_length": 160}
 """25 ms and 10 ms at 16 kHz."""
-_MELS = 80
+_MEL_WINDOW = {"n_mels": 80, **_WINDOW}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "spectrogram": _WINDOW,
+    "logmel": _MEL_WINDOW,
+    "mfcc": {"n_mfcc": 13, "melkwargs": _MEL_WINDOW},
+}
+"""By name: the arguments of torchaudio's transform, where none are given."""
 
 
 class FrontEnd(nn.Module):
@@ -41,18 +47,18 @@ class FrontEnd(nn.Module):
 
 
 def _spectrogram(rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
-    return FrontEnd(spectrogram=Spectrogram(**{**_WINDOW, **arguments}))
+    return FrontEnd(spectrogram=Spectrogram(**{**DEFAULTS["spectrogram"], **arguments}))
 
 
 def _logmel(rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
-    own = {"n_mels": _MELS, **_WINDOW, **arguments}
+    own = {**DEFAULTS["logmel"], **arguments}
     scale = {"stype": "power" if own.get("power", 2.0) == 2.0 else "magnitude", "top_db": own.pop("top_db", None)}
     return FrontEnd(mel=MelSpectrogram(sample_rate=rate_hz, **own), log=AmplitudeToDB(**scale))
 
 
 def _mfcc(rate_hz: int, arguments: Mapping[str, Any]) -> FrontEnd:
-    own = {"n_mfcc": 13, **arguments}
-    mel = {"n_mels": _MELS, **_WINDOW, **own.pop("melkwargs", {})}
+    own = {**DEFAULTS["mfcc"], **arguments}
+    mel = {**DEFAULTS["mfcc"]["melkwargs"], **own.pop("melkwargs")}
     return FrontEnd(mfcc=MFCC(sample_rate=rate_hz, melkwargs=mel, **own))
 
 

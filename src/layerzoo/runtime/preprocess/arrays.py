@@ -134,6 +134,12 @@ class ArrayPreprocessor(Preprocessor):
                 raise SampleError("array", f"{array.shape}: this network takes {self._expected}")
             if like.dtype.kind in "iub" and array.dtype.kind == "f":
                 raise SampleError("array", f"numbers of type {array.dtype}: this network takes {self._expected}")
+            if self.modality != "text" and like.dtype.kind == "f" and array.dtype.kind in "iu" and is_array(value):
+                raise SampleError(
+                    "array",
+                    f"integers of type {str(value.dtype).removeprefix('torch.')}: this network takes {self._expected}. "
+                    "Next: scale them as in its training, such as values / 255, or give wrap() a preprocess",
+                )
             return array.astype(like.dtype, copy=False)
         except (TypeError, ValueError) as error:
             raise SampleError("array", f"a {type(value).__name__}: this network takes {self._expected}") from error

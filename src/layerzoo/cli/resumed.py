@@ -1,0 +1,58 @@
+"""`zoo extract --resume`: extract by way of a run, and join its parts at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from layerzoo.cli.messages import say
+from layerzoo.cli.options import as_input, report_failures
+from layerzoo.cli.output import counted
+from layerzoo.cli.progress import command_progress
+from layerzoo.errors import SampleError
+from layerzoo.printable import printable
+from layerzoo.stopping import what_is_kept
+
+
+def extract_resumably(inputs: tuple[str, ...], out: Path, model: str | None, options: dict[str, Any]) -> None:
+    """Extract features into a file, and keep finished parts in a folder next to it until it is written.
+
+    Args:
+        inputs: of the command line.
+        out: the file.
+        model: as it was given.
+        options: of :func:`layerzoo.run`, and ``no_special_tokens``.
+    Raises: the errors of :func:`layerzoo.run`.
+    """
+    from layerzoo.cli.run import model_of
+    from layerzoo.features import FeatureWriter
+    from layerzoo.features.folder import part_features
+    from layerzoo.features.formats import format_of
+    from layerzoo.runs.failures import failures
+    from layerzoo.runs.removal import remove_run
+    from layerzoo.runs.run import run
+
+    format_of(out)
+    folder = out.absolute().with_name(f"{out.name}.run")
+    options["special_tokens"] = not options.pop("no_special_tokens")
+    with what_is_kept(lambda: _kept(folder)):
+        id_ = model_of(inputs, model)
+        with command_progress(id_, partial(counted, noun="sample")) as bar:
+            result = run(id_, as_input(inputs), out=folder, progress=bar, **options)
+        with FeatureWriter(out) as writer:
+            for part in part_features(folder):
+                writer.write(part)
+    failed = [SampleError(failure.id, failure.reason) for failure in failures(folder)]
+    with contextlib.suppress(OSError):
+        remove_run(folder)
+    say(f"{counted(result.samples - len(failed), 'sample')} through {id_} → {printable(str(out))}")
+    report_failures(failed, result.samples - len(failed))
+
+
+def _kept(folder: Path) -> str:
+    from layerzoo.runs.status import status
+
+    now = status(folder)
+    return f"; {now.done:,} of {counted(now.samples, 'sample')} are kept in {printable(str(folder))}"

@@ -1,0 +1,253 @@
+"""`zoo sweep`: find the layer at which to cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layerzoo.cli import candidates
+from layerzoo.cli.choice import WordChoice
+from layerzoo.cli.messages import say
+from layerzoo.cli.options import (
+    as_input,
+    cache_option,
+    chunks_option,
+    column_option,
+    device_option,
+    inputs_argument,
+    normalize_option,
+    strict_option,
+    temporal_pool_option,
+)
+from layerzoo.cli.output import Format, PrintedRow, count, counted, format_option, print_rows, size
+from layerzoo.cli.progress import command_progress
+
+if TYPE_CHECKING:
+    from layerzoo.heads import Labels
+    from layerzoo.sweeps import Sweep
+
+_FOLDERS = "folders"
+COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "ms", "load", "model")
+
+
+@click.command("sweep")
+@inputs_argument
+@click.option(
+    "--labels",
+    metavar="FILE|folders|COLUMN",
+    help="A table with a label for each sample; folders: the label is the folder of the file; or, if the input is a "
+    "table, its column of labels. Not needed for --task cluster.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    shell_complete=candidates.models,
+    help="A model id. Repeatable. Default: the starter model for this kind of input.",
+)
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="L",
+    shell_complete=candidates.layers,
+    help="A layer or selector, as 'block.*'. Repeatable. Default: all blocks, stages and what follows them.",
+)
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="P",
+    shell_complete=candidates.poolings,
+    help="A pooling for all layers. Repeatable: each layer is measured with each. Default: that of each layer.",
+)
+@temporal_pool_option
+@click.option(
+    "--task",
+    type=WordChoice(["auto", "classify", "multilabel", "regress", "cluster"]),
+    default="auto",
+    show_default=True,
+    help="What to predict. auto: according to the labels.",
+)
+@click.option("--label-column", metavar="NAME", help="The column of the labels in the table. Default: label.")
+@click.option(
+    "--groups",
+    metavar="COLUMN|REGEX",
+    help="The source of each sample, all in one fold: a column of the table of labels, or a part of the path.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for sweep.json and the report.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Folds, at most.")
+@click.option("--repeats", type=click.IntRange(min=1), default=2, show_default=True, help="Repetitions of the folds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the folds.")
+@click.option("--clusters", type=click.IntRange(min=2), metavar="N", help="The number of clusters, for --task cluster.")
+@click.option("--no-baselines", "baselines", is_flag=True, flag_value=False, default=True, help="Skip the baselines.")
+@click.option(
+    "--no-combined", "combine", is_flag=True, flag_value=False, default=True, help="Skip combinations of layers."
+)
+@column_option
+@chunks_option
+@normalize_option
+@device_option
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
+@cache_option
+@strict_option
+@format_option(piped="json")
+def command(
+    inputs: tuple[str, ...],
+    labels: str | None,
+    models: tuple[str, ...],
+    layers: tuple[str, ...],
+    pools: tuple[str, ...],
+    label_column: str | None,
+    groups: str | None,
+    out: Path | None,
+    chunks: bool,
+    normalize: bool,
+    temporal_pool: str | None,
+    strict: bool,
+    format_: Format,
+    **options: Any,
+) -> None:
+    """Find the layer at which to cut a model.
+
+    All layers are read in one pass. For each, a linear model is cross-validated; its regularization, and the layer, are
+    chosen inside the folds, so that the score of the selected layer is that of new samples. The baselines show what is
+    possible without the network, with random weights, and with the last layer.
+
+    A table of labels (.csv, .tsv, .jsonl, .parquet) names each file in a column id, file, path, filename, file_name or
+    name, and has its label in the column label. Several labels of a sample are separated by | (--task multilabel).
+
+    json is an array with a row for each candidate: see docs/sweep.md. --out also writes sweep.json, with everything.
+
+    \b
+    Examples:
+      zoo sweep photos/ --labels folders --out swept
+      zoo sweep tweets.csv --labels sentiment --model starter/minilm-l6 --pool mean --pool max
+      zoo sweep photos/ --labels ages.csv --task regress --groups person
+    """
+    from layerzoo.cli.names import find_model_for
+    from layerzoo.errors import OutputError, UsageError
+    from layerzoo.media.kinds import kind_of_inputs
+    from layerzoo.registry.lookup import registry
+
+    if out is not None and not out.absolute().parent.is_dir():  # before the work
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}", path=out)
+    if labels is None and options["task"] not in ("auto", "cluster"):
+        raise UsageError(f"--task {options['task']} needs --labels")
+    zoo = registry()
+    chosen = [find_model_for(model, inputs).id for model in models]
+    chosen = chosen or [zoo.default_model(kind_of_inputs(inputs))]
+    label = _labels(labels, inputs, label_column, groups)
+    from layerzoo.sweeps import sweep  # late: this imports torch
+
+    extraction: dict[str, Any] = {
+        **({"chunks": True} if chunks else {}),
+        **({"normalize": True} if normalize else {}),
+        **({"temporal_pool": temporal_pool} if temporal_pool else {}),
+    }
+    with command_progress(", ".join(chosen), partial(counted, noun="sample")) as bar:
+        found = sweep(
+            chosen,
+            as_input(inputs),
+            label,
+            layers=list(layers) or None,
+            pool=list(pools) or None,
+            errors="raise" if strict else "skip",
+            progress=bar,
+            **options,
+            **extraction,
+        )
+    from dataclasses import replace
+
+    found = replace(found, inputs=inputs)
+    rows = found.to_dict()["rows"]
+    print_rows([_printed(row) for row in rows], format_, COLUMNS)
+    if out is not None:
+        found.save(out)
+    for line in _summary(found):
+        say(line)
+    if out is not None:
+        say(f"Report: {out / 'sweep.html'}")
+
+
+def _labels(
+    labels: str | None, inputs: tuple[str, ...], label_column: str | None, groups: str | None
+) -> Callable[[Sequence[str]], Labels] | None:
+    """Return the function that labels samples. Raises: InputError, UsageError."""
+    from layerzoo.errors import InputError, UsageError
+
+    if labels is None:
+        if groups or label_column:
+            raise UsageError("--groups and --label-column need --labels")
+        return None
+    from layerzoo.heads import labels_of_folders, read_labels
+    from layerzoo.heads.labels import columns_of
+
+    if labels == _FOLDERS:
+        if label_column:
+            raise UsageError("--label-column is a column of a table of labels, and --labels is folders")
+        return partial(labels_of_folders, group_pattern=groups)
+    table = Path(labels)
+    if not table.is_file():
+        own = Path(inputs[0]) if len(inputs) == 1 else None
+        if own is None or not own.is_file() or labels not in columns_of(own):
+            raise InputError(
+                f"--labels {labels}: there is no such file, and no such column of the input. Next: a table, a column "
+                "of a table that is the input, or --labels folders"
+            )
+        table, label_column = own, labels
+    is_column = groups is not None and groups in columns_of(table)
+    return partial(
+        read_labels,
+        table,
+        label_column=label_column,
+        group_column=groups if is_column else None,
+        group_pattern=None if is_column else groups,
+    )
+
+
+def _printed(row: dict[str, Any]) -> PrintedRow:
+    cells = [
+        row["layer"] + (" (default)" if row["is_default"] else ""),
+        row["pool"],
+        f"{row['score']:.3f}±{row['spread']:.3f}",
+        None if row["depth"] is None else f"{row['depth']:.2f}",
+        str(row["width"]),
+        count(row["params"]),
+        count(row["flops"]),
+        None if row["milliseconds"] is None else f"{row['milliseconds']:.3g}",
+        None if row["bytes"] is None else size(row["bytes"]),
+        row["model"],
+    ]
+    return PrintedRow(f"{row['model']} {row['layer']} {row['pool']}", lambda: row, cells)
+
+
+def _summary(found: Sweep) -> list[str]:
+    """Return the conclusions of a sweep, a line each."""
+    best, cheapest = found.rows[found.best], found.rows[found.cheapest]
+    folds = f"{found.folds} folds" + (f", {found.repeats} times" if found.repeats > 1 else "")
+    lines = [*found.notes]
+    if found.task != "cluster":
+        lines.append(
+            f"{found.metric} {found.score:.3f} ± {found.spread:.3f} with the layer selected inside the folds "
+            f"({counted(found.samples, 'sample')}, {folds})"
+        )
+    lines += [f"baseline {each.name}: {each.score:.3f} ± {each.spread:.3f}" for each in found.baselines]
+    if found.p_value is not None:
+        lines.append(f"difference to the default layer: p = {found.p_value:.2g} (corrected resampled t-test)")
+    lines += [
+        f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
+    ]
+    lines.append(f"best: {best.model} {best.layer} {best.pool}, {best.score:.3f} ± {best.spread:.3f}")
+    if found.cheapest != found.best:
+        lines.append(
+            f"cheapest within one standard error: {cheapest.model} {cheapest.layer} {cheapest.pool}, "
+            f"{cheapest.score:.3f} ± {cheapest.spread:.3f}"
+        )
+        lines.append(f"  {found.command(found.cheapest)}")
+    lines.append(f"  {found.command()}")
+    return lines

@@ -1,0 +1,55 @@
+"""Read the parts in the folder of a run as one object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from layerzoo.errors import InputError, UnfinishedRunError
+from layerzoo.features.features import Features
+from layerzoo.features.part import read_facts
+
+
+def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
+    """Return the features of all samples of a run, in the order of its inputs.
+
+    Args:
+        folder: of the run.
+        layers: those to read; None: all.
+    Raises: UnfinishedRunError while parts are missing; InputError for a folder without a run, and for damaged files.
+    """
+    return Features.join(part_features(folder, layers))
+
+
+def part_features(folder: Path, layers: Sequence[str] | None = None) -> Iterator[Features]:
+    """Yield the features of each part, in order. Arguments and errors: as :func:`load_folder`."""
+    from layerzoo.features.formats import load
+
+    paths = part_paths(folder)
+    for path in paths:
+        yield load(path, layers)
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """Return the files of all parts, in order. Raises: as :func:`load_folder`."""
+    try:
+        description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        shards, fingerprint = int(description["shards"]), str(description["fingerprint"])
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no folder of a run: it has no run.json") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{folder / 'run.json'} does not describe a run: {type(error).__name__}: {error}") from error
+    paths = [folder / f"part-{shard:06d}.parquet" for shard in range(shards)]
+    missing = sum(not path.is_file() for path in paths)
+    if missing:
+        raise UnfinishedRunError(
+            f"{folder}: {missing:,} of {shards:,} parts are missing. Next: zoo run --out {folder} continues the run; a "
+            "single part can be loaded, too",
+            missing=missing,
+            shards=shards,
+        )
+    for path in paths:
+        if read_facts(path).run != fingerprint:
+            raise InputError(f"{path} is the part of another run. Next: remove it, and zoo run --out {folder}")
+    return paths

@@ -1,0 +1,255 @@
+"""Write a part of a run: the rows of one shard, with the samples that failed as rows among them.
+
+Columns: ``id``; ``row`` (int64, the number of the sample in the manifest of the run); ``error`` (the reason why a
+sample has no features, else null); for the windows of recordings ``start_s`` and ``end_s``; and one per layer, of the
+types of :mod:`layerzoo.features.parquet`, null where there is an error. All parts of a run have the same columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerzoo.errors import InputError, OutputError
+from layerzoo.features.digests import RunningDigests
+from layerzoo.features.features import Features, LayerArray, sample_shape
+from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, encoded
+from layerzoo.features.summary import Shape, Summary
+from layerzoo.features.writer import RunningTimes
+
+_ROW_GROUP_BYTES = 8 << 20
+
+
+class FailedRow(NamedTuple):
+    """A sample without features."""
+
+    row: int
+    """Its number in the manifest."""
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartColumns:
+    """The columns of all parts of a run."""
+
+    widths: Mapping[str, int | None]
+    """Layer name → the number of features of a sample; None for arrays of any shape."""
+    has_intervals: bool = False
+    """Whether rows are windows of recordings."""
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the Parquet files."""
+        fields = [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("error", pa.string()),
+        ]
+        fields += [pa.field(name, pa.float64()) for name in ("start_s", "end_s") if self.has_intervals]
+        return pa.schema(fields + [pa.field(layer, column_type(width)) for layer, width in self.widths.items()])
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """The facts of a part that are read without its rows."""
+
+    run: str
+    """The fingerprint of the run."""
+    shard: int
+    """The number of the shard, from 0."""
+    samples: int
+    """The number of samples: rows of the manifest."""
+    failed: int
+    """The number of samples without features."""
+    tries: int = 1
+    """1, and one more for each time that failed samples were tried again."""
+
+
+class PartWriter:
+    """Writes the rows of one shard as they come, in the order of the manifest."""
+
+    def __init__(self, path: Path, columns: PartColumns) -> None:
+        """Open the file. path: an empty file, which is written in place. Raises: OSError."""
+        self._path = path
+        self._columns = columns
+        self._schema = columns.schema()
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
+        self._waiting: list[pa.Table] = []
+        self._shapes: dict[str, Shape] = {}
+        self._report: Counter[str] = Counter()
+        self._times = RunningTimes()
+        self._digests = RunningDigests()
+        self._samples: set[int] = set()
+        self._failed = 0
+
+    def write(self, features: Features, rows: Sequence[int], failed: Sequence[FailedRow]) -> None:
+        """Add some samples.
+
+        Args:
+            features: of the samples that have some.
+            rows: for each of them, its number in the manifest.
+            failed: the samples that have none.
+        Raises: OSError; OutputError where the columns cannot hold the features.
+        """
+        self._report.update(features.report)
+        if not (len(features) or failed):
+            return
+        self._times.add(features)
+        self._samples.update(rows)
+        self._failed += len(failed)
+        if len(features):
+            self._digests.update(features)
+            self._fit(features)
+        self._waiting.append(self._table(features, rows, failed))
+        if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP_BYTES:
+            self._flush()
+
+    def finish(self, provenance: Mapping[str, Any], *, run: str, shard: int, tries: int = 1) -> PartFacts:
+        """End the file.
+
+        Args:
+            provenance: of the features.
+            run: the fingerprint of the run.
+            shard: its number.
+            tries: how often it was computed.
+        Raises: OSError.
+        """
+        self._flush()
+        times = self._times
+        shapes = {layer: self._shapes.get(layer, _shape_of(width)) for layer, width in self._columns.widths.items()}
+        summary = Summary(
+            shapes,
+            provenance,
+            (),
+            self._report,
+            (),
+            frame_numbers=times.frame_numbers if any(times.frame_numbers) else (),
+            times_s=times.times_s if any(times.times_s) else (),
+            start_s=times.start_s if times.has_intervals else (),
+            end_s=times.end_s if times.has_intervals else (),
+            times_by_layer={name: each for name, each in times.by_layer.items() if any(each)},
+            digests=self._digests.result(shapes),
+        )
+        facts = PartFacts(run, shard, len(self._samples) + self._failed, self._failed, tries)
+        self._writer.add_key_value_metadata({**summary.to_metadata(), PART_KEY: json.dumps(asdict(facts))})
+        self._writer.close()
+        return facts
+
+    def close(self) -> None:
+        """Close the file; without :meth:`finish` it is no part."""
+        if self._writer.is_open:
+            self._writer.close()
+
+    def _fit(self, features: Features) -> None:
+        """Check that the features fit in the columns, and update the shapes of the layers."""
+        if set(features.layers) != set(self._columns.widths):
+            raise OutputError(
+                f"the run has the layers {', '.join(self._columns.widths)}, and these features have "
+                f"{', '.join(features.layers)}",
+                path=self._path,
+            )
+        for layer, width in self._columns.widths.items():
+            shape = sample_shape(features[layer])
+            if width is not None and shape != (width,):
+                raise OutputError(
+                    f"layer {layer} has {width} features a sample in this run, and a sample of shape {shape} followed. "
+                    "Choose a pooling that gives vectors of one width",
+                    path=self._path,
+                )
+            before = self._shapes.setdefault(layer, shape)
+            self._shapes[layer] = before if before == shape else None
+
+    def _table(self, features: Features, rows: Sequence[int], failed: Sequence[FailedRow]) -> pa.Table:
+        count = len(features)
+        numbers = np.array([*rows, *(failure.row for failure in failed)], np.int64)
+        order = np.argsort(numbers, kind="stable")
+        ids = [*features.ids, *(_storable(failure.id) for failure in failed)]
+        reasons = [None] * count + [_storable(failure.reason) for failure in failed]
+        is_failed = order >= count
+        columns = [
+            pa.array([ids[at] for at in order], pa.string()),
+            pa.array(numbers[order]),
+            pa.array([reasons[at] for at in order], pa.string()),
+        ]
+        for name in ("start_s", "end_s") if self._columns.has_intervals else ():
+            seconds = [*getattr(features, name), *([None] * len(failed))]
+            columns.append(pa.array([seconds[at] for at in order], pa.float64()))
+        for layer, width in self._columns.widths.items():
+            array = features[layer] if count else None
+            columns.append(_with_nulls(array, width, order, is_failed))
+        return pa.table(columns, schema=self._schema)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.concat_tables(self._waiting)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._waiting = []
+
+
+def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_failed: Any) -> Any:
+    """Return the column of a layer, with a null for each failed row."""
+    kind = column_type(width)
+    if array is None:
+        return pa.nulls(len(order), kind)
+    if not is_failed.any():
+        return encoded(array[order], width)
+    if width is not None:
+        values = np.zeros((len(order), width), np.float32)
+        values[~is_failed] = array[order[~is_failed]]
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind, mask=pa.array(is_failed))
+    good = encoded(array, None)
+    return good.take(pa.array(order, mask=is_failed))
+
+
+def _shape_of(width: int | None) -> Shape:
+    return None if width is None else (width,)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def read_facts(path: Path) -> PartFacts:
+    """Return the facts of a part from the end of its file. Raises: InputError for a file that is no part."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return facts_in(metadata)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} holds no part of a run that can be read: {error}") from error
+
+
+def facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
+    """Return the facts that the metadata of a part hold. Raises: InputError."""
+    try:
+        return PartFacts(**json.loads(metadata[PART_KEY.encode()]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"it is no part of a run: {type(error).__name__} {error}") from error
+
+
+def read_part(path: Path) -> tuple[Features, list[int], list[FailedRow]]:
+    """Return the features of a part, their numbers in the manifest, and the samples without features.
+
+    Raises: InputError for a file that is damaged, or no part.
+    """
+    from layerzoo.features.formats import load
+
+    features = load(path)
+    with ParquetFeatures(path) as stored:
+        rows, failed = stored.rows()
+    return features, rows, [FailedRow(*each) for each in failed]

@@ -1,0 +1,231 @@
+"""Copy the features of a run into the form that another program reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerzoo.disk import sync
+from layerzoo.errors import InputError, OutputError, UnfinishedRunError, UsageError
+from layerzoo.extras import needs
+from layerzoo.features.features import Features
+from layerzoo.features.formats import load as load_part
+from layerzoo.features.part import read_facts
+from layerzoo.features.writer import FeatureWriter, disk_failure
+from layerzoo.runs.creation import read_description
+from layerzoo.runs.description import RunDescription
+from layerzoo.runs.storage import RunStorage, part_name, storage
+
+Kind = Literal["hf", "npy", "lance", "csv"]
+
+
+def export(folder: str | os.PathLike[str], kind: Kind, out: str | os.PathLike[str]) -> int:
+    """Write a copy of the features of a finished run. It appears whole, or not at all.
+
+    Args:
+        folder: of the run, or its URL.
+        kind: ``hf``: a folder with the parts and a dataset card; ``npy``: a folder with an array of each layer, and
+            ``ids.parquet``; ``lance``: a LanceDB database with the table ``features``; ``csv``: a file.
+        out: the folder or file, which must not exist.
+    Returns: the number of rows that were written.
+    Raises: UnfinishedRunError while parts are missing; UsageError for layers that the form cannot hold; OutputError
+        where it cannot be written; MissingLibraryError without LanceDB.
+    """
+    files = storage(folder)
+    description = read_description(files)
+    if description is None:
+        raise InputError(f"{files.label} is no folder of a run: it has no run.json")
+    if missing := description.shards - len(files.parts()):
+        raise UnfinishedRunError(
+            f"{files.label}: {missing:,} of {description.shards:,} parts are missing. Next: zoo run --out {files.label}",
+            missing=missing,
+            shards=description.shards,
+        )
+    target = Path(out).absolute()
+    if target.exists():
+        raise OutputError(f"{target} exists already: remove it, or name another", path=target)
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {target}: there is no folder {target.parent}", path=target)
+    if kind == "csv":
+        return _to_csv(files, target)
+    write = _WRITERS.get(kind)
+    if write is None:
+        raise UsageError(f"'{kind}' is no form of export. Possible: hf, npy, lance, csv")
+    with disk_failure(target):
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            rows = write(files, description, scratch)
+            scratch.chmod(0o777 & ~_umask())
+            scratch.rename(target)
+            sync(target.parent)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return rows
+
+
+def _parts(files: RunStorage) -> Iterator[Features]:
+    for shard in files.parts():
+        yield load_part(files.local(part_name(shard)))
+
+
+def _to_csv(files: RunStorage, target: Path) -> int:
+    if target.suffix.lower() != ".csv":
+        raise UsageError(f"{target.name}: name a file that ends in .csv")
+    rows = 0
+    with FeatureWriter(target) as writer:
+        for part in _parts(files):
+            writer.write(part)
+            rows += len(part)
+    return rows
+
+
+def _to_hf(files: RunStorage, description: RunDescription, folder: Path) -> int:
+    """Copy the parts, and write the card."""
+    (folder / "data").mkdir()
+    rows, failed = 0, 0
+    for shard in files.parts():
+        source = files.local(part_name(shard))
+        facts = read_facts(source)
+        shutil.copyfile(source, folder / "data" / part_name(shard))
+        rows += int(pq.read_metadata(source).num_rows)
+        failed += facts.failed
+    (folder / "README.md").write_text(_card(description, rows, failed), encoding="utf-8")
+    return rows
+
+
+def _card(description: RunDescription, rows: int, failed: int) -> str:
+    """Return the dataset card: the settings that ``datasets`` reads, and the provenance for people."""
+    layers = "\n".join(
+        f"| `{layer}` | {'arrays of any shape: values and shape' if width is None else f'{width} float32'} |"
+        for layer, width in description.columns.widths.items()
+    )
+    provenance = {"request": dict(description.request), "versions": dict(description.versions)}
+    intervals = "| `start_s`, `end_s` | the window in its recording, in seconds |\n"
+    return f"""---
+tags:
+- layerzoo
+- embeddings
+configs:
+- config_name: default
+  data_files: "data/*.parquet"
+---
+# Features of {description.request["model"]}
+
+{rows:,} rows, of which {failed:,} have no features and a reason in `error`. Computed by
+[layerzoo](https://pypi.org/project/layerzoo/) {description.versions.get("layerzoo", "")}.
+
+| column | content |
+|---|---|
+| `id` | the path or name of the sample |
+| `row` | the number of the sample among the inputs |
+| `error` | the reason why a sample has no features, else null |
+{intervals if description.columns.has_intervals else ""}{layers}
+
+## Provenance
+
+```json
+{json.dumps(provenance, indent=2, ensure_ascii=False)}
+```
+"""
+
+
+def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int:
+    """Write an array for each layer, filled part by part through a memory map, and the ids."""
+    for layer, width in description.columns.widths.items():
+        if width is None:
+            raise UsageError(
+                f"the samples of layer {layer} are arrays that may differ in shape, and an .npy file holds vectors of one "
+                "width. Pool the layer, as in --pool mean"
+            )
+    shards = files.parts()
+    counts = [_good_rows(files.local(part_name(shard))) for shard in shards]
+    names = {layer: f"{_file_name(layer)}.npy" for layer in description.columns.widths}
+    _check_distinct(names)
+    arrays = {
+        layer: np.lib.format.open_memmap(folder / names[layer], "w+", np.float32, (sum(counts), int(width or 0)))
+        for layer, width in description.columns.widths.items()
+        if sum(counts)
+    }
+    start = 0
+    schema = pa.schema([pa.field("id", pa.string())])
+    with pq.ParquetWriter(folder / "ids.parquet", schema, compression="zstd") as ids:
+        for part in _parts(files):
+            for layer, array in arrays.items():
+                array[start : start + len(part)] = part[layer] if len(part) else 0
+            ids.write_table(pa.table([pa.array(part.ids, pa.string())], schema=schema))
+            start += len(part)
+    for layer, array in arrays.items():
+        array.flush()
+        sync(folder / names[layer])
+    sync(folder / "ids.parquet")
+    return start
+
+
+def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> int:
+    """Write a table of LanceDB, which refuses dots in names of columns."""
+    with needs("lancedb"):
+        import lancedb
+
+    names = {layer: re.sub(r"\W", "_", layer) for layer in description.columns.widths}
+    _check_distinct(names)
+    rows = 0
+
+    def batches() -> Iterator[Any]:
+        nonlocal rows
+        for part in _parts(files):
+            table = part.to_arrow() if len(part) else None
+            if table is not None:
+                rows += len(part)
+                renamed = table.rename_columns([names.get(name, name) for name in table.column_names])
+                yield from renamed.cast(schema).to_batches()
+
+    schema = pa.schema(
+        pa.field(names.get(field.name, field.name), field.type)
+        for field in description.columns.schema()
+        if field.name not in ("row", "error")
+    )
+    lancedb.connect(str(folder)).create_table("features", data=batches(), schema=schema)
+    return rows
+
+
+def _good_rows(path: Path) -> int:
+    from layerzoo.features.parquet import ParquetFeatures
+
+    with ParquetFeatures(path) as stored:
+        return len(stored)
+
+
+def _file_name(layer: str) -> str:
+    """Return a layer's name as that of a file."""
+    return re.sub(r"[^\w.\-]", "_", layer)
+
+
+def _check_distinct(names: Mapping[str, str]) -> None:
+    """Raises: UsageError where two layers get one name."""
+    for layer, name in names.items():
+        others = [other for other, given in names.items() if given == name and other != layer]
+        if others:
+            raise UsageError(f"layers {layer} and {others[0]} would both be called {name}: export hf, or run one layer")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_WRITERS: Mapping[str, Callable[[RunStorage, RunDescription, Path], int]] = {
+    "hf": _to_hf,
+    "npy": _to_npy,
+    "lance": _to_lance,
+}

@@ -1,0 +1,255 @@
+"""The frozen inputs of a run: a row for each sample, in order, written once.
+
+Columns: ``id``; ``kind``; ``path`` (absolute, or a URL) with ``size``, ``mtime_ns`` and ``etag`` of the file; ``data``
+(a text, or the bytes of a sample); ``reason`` (why an input is no sample). Kinds: ``file``, ``url``, ``text`` (a str),
+``bytes`` (an encoded file, or a text as it stands in a file) and ``failed``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerzoo.errors import InputError, SampleError
+from layerzoo.media.decoder import Workers
+from layerzoo.media.sample import Sample, shown
+from layerzoo.media.samples import Item, samples
+from layerzoo.media.source import why
+from layerzoo.spec import Modality
+from layerzoo.weights.network.objects import RemoteFile, RemoteObject, fetch_file, is_url, listing
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("path", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("data", pa.large_binary()),
+        pa.field("reason", pa.string()),
+    ]
+)
+_ROWS_OF_A_GROUP = 8192
+_BYTES_OF_A_GROUP = 16 << 20
+
+
+class ManifestRow(NamedTuple):
+    """One input of a run, with the names of the columns."""
+
+    id: str
+    kind: str
+    path: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    etag: str | None = None
+    data: bytes | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class FoundInputs:
+    """The inputs that a manifest was written of."""
+
+    rows: int = 0
+    passed_over: int = 0
+    """The number of files that are of another kind than what is extracted."""
+
+
+def write_manifest(
+    path: Path,
+    inputs: Any,
+    modality: Modality,
+    *,
+    column: str | None = None,
+    ids: str | Iterable[str] | None = None,
+) -> FoundInputs:
+    """Find all samples of some inputs, and write them in order.
+
+    Args:
+        path: the file to write.
+        inputs: as for :func:`layerzoo.extract`; a str, or a str in a list, may also be a URL.
+        modality: of the model.
+        column: the column of a table that has the samples.
+        ids: as for :func:`layerzoo.extract`.
+    Raises: InputError for inputs that are unusable as a whole, or that cannot be read again; OSError.
+    """
+    found = FoundInputs()
+    waiting: list[ManifestRow] = []
+    waiting_bytes = 0
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True) as writer:
+        for row in _rows(inputs, modality, found, column=column, ids=ids):
+            waiting.append(row)
+            waiting_bytes += len(row.data or b"")
+            found.rows += 1
+            if len(waiting) == _ROWS_OF_A_GROUP or waiting_bytes >= _BYTES_OF_A_GROUP:
+                writer.write_table(_table(waiting))
+                waiting, waiting_bytes = [], 0
+        if waiting:
+            writer.write_table(_table(waiting))
+    return found
+
+
+def _table(rows: Sequence[ManifestRow]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA)
+
+
+def _rows(
+    inputs: Any, modality: Modality, found: FoundInputs, *, column: str | None, ids: str | Iterable[str] | None
+) -> Iterator[ManifestRow]:
+    names = inputs if isinstance(inputs, list | tuple) else [inputs]
+    urls = [os.fspath(name) for name in names if _is_url_input(name, modality, inputs)]
+    if not urls:
+        with Workers() as decoder:
+            items = samples(inputs, modality, column=column, ids=ids, decoder=decoder)
+            yield from map(_row, items)
+            found.passed_over += len(items.passed_over)
+        return
+    if ids is not None:
+        raise InputError("ids= is for inputs in memory. The samples of a URL have their URLs as ids")
+    for name in names:
+        if not _is_url_input(name, modality, inputs):
+            yield from _rows([name], modality, found, column=column, ids=None)
+        elif modality == "text":
+            yield from _texts_of_url(_url(name), column, found)
+        else:
+            yield from map(_url_row, listing(_url(name)))
+
+
+def _is_url_input(name: Any, modality: Modality, inputs: Any) -> bool:
+    """Return whether an input is a URL: a str in a list is a text for a text model, and a path is none."""
+    if isinstance(name, os.PathLike):  # Path("s3://bucket/a") has one slash
+        return is_url(_url(name))
+    return isinstance(name, str) and is_url(name) and (modality != "text" or name is inputs)
+
+
+def _url(name: str | os.PathLike[str]) -> str:
+    """Return a URL, with the two slashes that pathlib reduces to one."""
+    named = os.fspath(name)
+    scheme, separator, rest = named.partition(":/")
+    if scheme == "file" and not rest.startswith("/"):
+        rest = f"//{rest}"
+    return f"{scheme}://{rest.removeprefix('/')}" if separator else named
+
+
+def _texts_of_url(url: str, column: str | None, found: FoundInputs) -> Iterator[ManifestRow]:
+    """Yield the texts of the files at a URL. The files are copied to this machine, one after the other."""
+    for remote in listing(url):
+        with tempfile.TemporaryDirectory(prefix="layerzoo-input-") as folder:
+            copy = Path(folder, Path(remote.url).name)
+            fetch_file(remote.url, copy)
+            for row in _rows(str(copy), "text", found, column=column, ids=None):
+                yield row._replace(id=row.id.replace(shown(copy), remote.url, 1))
+
+
+def _url_row(remote: RemoteObject) -> ManifestRow:
+    return ManifestRow(remote.url, "url", remote.url, remote.size, etag=remote.etag)
+
+
+def _row(item: Item) -> ManifestRow:
+    """Return the row of a sample. Raises: InputError for one in memory that cannot be written."""
+    name = _storable(item.id)
+    if isinstance(item, SampleError):
+        return ManifestRow(name, "failed", reason=_storable(item.reason))
+    source = item.source
+    if isinstance(source, os.PathLike):
+        return _file_row(name, os.path.abspath(os.fspath(source)))  # noqa: PTH100
+    if isinstance(source, str):
+        return ManifestRow(name, "text", data=source.encode("utf-8", "surrogatepass"))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return ManifestRow(name, "bytes", data=bytes(source))
+    raise InputError(
+        f"{name}: a run can be continued at any time, so its samples are files, texts, bytes or rows of a table, and "
+        f"this is a {type(source).__name__} in memory. Write it to a file, or use layerzoo.stream"
+    )
+
+
+def _file_row(name: str, path: str) -> ManifestRow:
+    encoded = os.fsencode(path)
+    try:
+        state = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        return ManifestRow(name, "failed", _storable(path), data=encoded, reason=why(error))
+    exact = encoded if _storable(path) != path else None
+    return ManifestRow(name, "file", _storable(path), state.st_size, state.st_mtime_ns, data=exact)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+class Manifest:
+    """A written manifest, read by ranges of rows."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: InputError for a file that is damaged."""
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} holds no manifest that can be read: {error}") from error
+        groups = self._file.metadata.num_row_groups
+        counts = (self._file.metadata.row_group(index).num_rows for index in range(groups))
+        self._starts = [0, *accumulate(counts)]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def rows(self, first: int, stop: int) -> Iterator[tuple[int, ManifestRow]]:
+        """Yield the rows of a range, with their numbers."""
+        index = bisect_right(self._starts, first) - 1
+        while first < stop:
+            group = self._file.read_row_group(index)
+            start = self._starts[index]
+            part = group.slice(first - start, min(stop, start + len(group)) - first)
+            columns = (column.to_pylist() for column in part.columns)
+            yield from enumerate(map(ManifestRow._make, zip(*columns, strict=True)), start=first)
+            first, index = first + len(part), index + 1
+
+
+def sample_of(number: int, row: ManifestRow, *, is_retry: bool = False) -> Item:
+    """Return the sample of a row, with its number as its id.
+
+    Args:
+        number: of the row.
+        row: see above.
+        is_retry: take a file as it is now, and not only as it was when the run began.
+    """
+    name = str(number)
+    match row.kind:
+        case "failed" if row.data is None or not is_retry:
+            return SampleError(name, str(row.reason))
+        case "file" | "failed":
+            path = os.fsdecode(row.data) if row.data else str(row.path)
+            if not is_retry and (reason := changed_since(row)) is not None:
+                return SampleError(name, reason)
+            return Sample(name, Path(path))
+        case "url":
+            assert row.path is not None
+            return Sample(name, RemoteFile(RemoteObject(row.path, row.size, row.etag), accepts_changes=is_retry))
+        case "text":
+            return Sample(name, (row.data or b"").decode("utf-8", "surrogatepass"))
+    return Sample(name, row.data or b"")
+
+
+def changed_since(row: ManifestRow) -> str | None:
+    """Return how a file differs from the one that the manifest lists; None where it does not."""
+    if row.kind != "file":
+        return None
+    try:
+        state = os.stat(os.fsdecode(row.data) if row.data else str(row.path))  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        return f"{why(error)}; the file was there when the run began"
+    if (state.st_size, state.st_mtime_ns) == (row.size, row.mtime_ns):
+        return None
+    how = f"{row.size:,} bytes, now {state.st_size:,}" if state.st_size != row.size else "another time of change"
+    return f"changed since the run began ({how}). Next: --retry-failed takes the file as it is now"

@@ -1,0 +1,131 @@
+"""The process of a worker: it gets its job as one line of JSON, and reports what it does as lines of JSON.
+
+It ends when its standard input is closed, as happens when the process that started it ends in whatever way.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import IO, Any
+
+from layerzoo.errors import LayerzooError
+from layerzoo.runs.creation import Creation, joined, opened, read_description
+from layerzoo.runs.manifest import sample_of
+from layerzoo.runs.storage import storage
+from layerzoo.runs.worker import Share, work
+
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzoo.runs.process import main; main()"
+
+
+def start(job: Mapping[str, Any], *, threads: int | None = None) -> subprocess.Popen[str]:
+    """Start a process. job: see :func:`main`. threads: the cores that it may use; None: as many as this process."""
+    path = json.dumps([entry for entry in sys.path if entry and os.path.isabs(entry)])  # noqa: PTH117
+    environment = dict(os.environ)
+    if threads is not None:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        environment.setdefault("LAYERZOO_DECODE_PROCESSES", str(threads))
+    ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # the process inherits it: the one that started it ends it
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it has ended; its exit code says why
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    return process
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process at once. No file is damaged by that."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def main() -> None:
+    """Run one job: a mapping with the keys
+
+    - ``folder`` and ``arguments`` of the run;
+    - ``creation``: the fields of a :class:`Creation` if the run may have to be created, else None;
+    - ``accept_versions``, ``retry_failed``, ``share`` as for :func:`layerzoo.run`;
+    - ``worker`` and ``workers``: the number of this one, from 0, and of all;
+    - ``rows``: compute this range of rows and write nothing, instead of the shards.
+    """
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no event
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
+    try:
+        _run(job, events)
+    except LayerzooError as error:
+        _emit(events, event="error", error=base64.b64encode(pickle.dumps(error)).decode())
+        events.flush()
+        os._exit(3)
+    events.flush()
+    os._exit(0)
+
+
+def error_of(event: Mapping[str, Any]) -> LayerzooError:
+    """Return the error that a process reported."""
+    error: LayerzooError = pickle.loads(base64.b64decode(event["error"]))  # of a process of this one
+    return error
+
+
+def _run(job: Mapping[str, Any], events: IO[str]) -> None:
+    from layerzoo.notices import logger
+    from layerzoo.runs.request import on_own_device, prepared
+
+    logger()
+    files = storage(job["folder"])
+    extraction = prepared(on_own_device(job["arguments"], job.get("worker", 0), job.get("workers", 1)))
+    if job.get("rows") is not None:
+        description = read_description(files)
+        assert description is not None
+        first, last = job["rows"]
+        from layerzoo.media.samples import Samples
+
+        rows = opened(files, description).manifest.rows(first, last)
+        for _ in extraction.pieces(Samples((sample_of(number, row) for number, row in rows), [])):
+            pass
+        return
+    creation = None if job["creation"] is None else Creation(**job["creation"])
+    run = joined(files, extraction, creation, accept_versions=job["accept_versions"], shard_size=job["shard_size"])
+    _emit(events, event="joined")
+    work(
+        run,
+        extraction,
+        share=Share(*job["share"]),
+        retry_failed=job["retry_failed"],
+        report=lambda done, failed: _emit(events, event="done", samples=done, failed=failed),
+    )
+
+
+def _emit(events: IO[str], **event: Any) -> None:
+    events.write(json.dumps(event) + "\n")
+    events.flush()
+
+
+def _end_with(parent: IO[str]) -> None:
+    """End this process when the other end of a pipe is closed."""
+    parent.read()
+    os._exit(4)

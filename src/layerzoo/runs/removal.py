@@ -1,0 +1,26 @@
+"""Remove the folder of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from layerzoo.disk import remove_leftovers
+from layerzoo.runs.leases import lease_name, leased_shards
+from layerzoo.runs.storage import DESCRIPTION, MANIFEST, LocalStorage, part_name
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the files of a run, and its folder if nothing else is in it.
+
+    Args:
+        folder: of the run. Its description goes first, so that half a run is never taken for one.
+    Raises: OSError.
+    """
+    names = [DESCRIPTION, MANIFEST, *map(part_name, LocalStorage(folder).parts())]
+    names += [*map(lease_name, leased_shards(folder)), *(path.name for path in folder.glob("crashed-*.json"))]
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

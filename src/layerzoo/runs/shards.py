@@ -1,0 +1,165 @@
+"""Compute the part of one shard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from layerzoo.errors import SampleError
+from layerzoo.features.features import Features
+from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_facts, read_part
+from layerzoo.media.samples import Item, Samples
+from layerzoo.runs.description import RunDescription
+from layerzoo.runs.manifest import Manifest, ManifestRow, changed_since, sample_of
+from layerzoo.runs.storage import RunStorage, part_name
+
+if TYPE_CHECKING:
+    from layerzoo.runtime.extraction import PreparedExtraction
+
+Report = Callable[[int, int], object]
+"""Called with the numbers of samples that were just finished and that failed."""
+
+
+def crashed_name(shard: int) -> str:
+    """Return the name of the file that lists the samples of a shard on which the process ended."""
+    return f"crashed-{shard:06d}.json"
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run that this process works on."""
+
+    storage: RunStorage
+    description: RunDescription
+    manifest: Manifest
+
+    def compute(
+        self, extraction: PreparedExtraction, shard: int, report: Report = lambda done, failed: None
+    ) -> PartFacts:
+        """Compute a shard, and write its part.
+
+        Args:
+            extraction: with the settings of the run.
+            shard: its number.
+            report: see :data:`Report`.
+        Raises: OutputError when the part cannot be written.
+        """
+        first, stop = self.description.rows_of(shard)
+        rows = dict(self.manifest.rows(first, stop))
+        crashed = self.crashed(shard)
+        with self.storage.publish(part_name(shard)) as path:
+            writer = PartWriter(path, self.description.columns)
+            try:
+                for batch in _batches(extraction, rows, crashed):
+                    writer.write(*batch)
+                    report(batch.samples, len(batch.failed))
+                return writer.finish(self._provenance(extraction), run=self.description.fingerprint, shard=shard)
+            finally:
+                writer.close()
+
+    def retry(
+        self, extraction: PreparedExtraction, shard: int, report: Report = lambda done, failed: None
+    ) -> PartFacts:
+        """Compute the failed samples of a part again, and write the part with both. For arguments, see :meth:`compute`.
+
+        Files are taken as they are now.
+        """
+        before = read_facts(self.storage.local(part_name(shard)))
+        features, numbers, failed = read_part(self.storage.local(part_name(shard)))
+        again = {failure.row for failure in failed}
+        first, stop = self.description.rows_of(shard)
+        rows = {number: row for number, row in self.manifest.rows(first, stop) if number in again}
+        batches = list(_batches(extraction, rows, {}, is_retry=True))
+        added = [number for batch in batches for number in batch.rows]
+        still = [failure for batch in batches for failure in batch.failed]
+        lost = again - {*added, *(failure.row for failure in still)}
+        still += [failure for failure in failed if failure.row in lost]
+        all_numbers = [*numbers, *added]
+        order = sorted(range(len(all_numbers)), key=all_numbers.__getitem__)
+        parts = [part for part in (features, *(batch.features for batch in batches)) if len(part)]
+        merged = _without_errors(Features.join(parts))[order] if parts else Features((), {})
+        with self.storage.publish(part_name(shard)) as path:
+            writer = PartWriter(path, self.description.columns)
+            try:
+                writer.write(merged, [all_numbers[at] for at in order], still)
+                report(len(rows), len(still))
+                return writer.finish(
+                    self._provenance(extraction),
+                    run=self.description.fingerprint,
+                    shard=shard,
+                    tries=before.tries + 1,
+                )
+            finally:
+                writer.close()
+
+    def crashed(self, shard: int) -> dict[int, str]:
+        """Return the samples of a shard on which the process ended, with the reasons."""
+        try:
+            text = self.storage.local(crashed_name(shard)).read_text(encoding="utf-8")
+            return {int(number): str(reason) for number, reason in json.loads(text).items()}
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def _provenance(self, extraction: PreparedExtraction) -> Mapping[str, Any]:
+        """Return the provenance of a part: that of the run, with the versions and the device of this process."""
+        now = extraction.provenance
+        return {**self.description.provenance, "versions": now["versions"], "device": now["device"]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some finished samples. Unpacks to the arguments of :meth:`PartWriter.write`."""
+
+    features: Features
+    rows: list[int]
+    failed: list[FailedRow]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.features, self.rows, self.failed))
+
+    @property
+    def samples(self) -> int:
+        return len(set(self.rows)) + len(self.failed)
+
+
+def _batches(
+    extraction: PreparedExtraction,
+    rows: Mapping[int, ManifestRow],
+    crashed: Mapping[int, str],
+    *,
+    is_retry: bool = False,
+) -> Iterator[_Batch]:
+    """Compute some rows of the manifest, in order. A file that changes while it is read is a failure."""
+
+    def items() -> Iterator[Item]:
+        for number, row in rows.items():
+            if number in crashed:
+                yield SampleError(str(number), crashed[number])
+            else:
+                yield sample_of(number, row, is_retry=is_retry)
+
+    for piece in extraction.pieces(Samples(items(), [])):
+        numbers = [int(name) for name in piece.ids]
+        failed = [FailedRow(int(error.id), rows[int(error.id)].id, error.reason) for error in piece.errors]
+        changed = {} if is_retry else _changed(numbers, rows)
+        if changed:
+            kept = [at for at, number in enumerate(numbers) if number not in changed]
+            failed += [FailedRow(number, rows[number].id, reason) for number, reason in changed.items()]
+            piece, numbers = replace(piece[kept], report=piece.report), [numbers[at] for at in kept]
+        yield _Batch(_named(piece, tuple(rows[number].id for number in numbers)), numbers, failed)
+
+
+def _changed(numbers: Collection[int], rows: Mapping[int, ManifestRow]) -> dict[int, str]:
+    """Return the samples whose files are not those of the manifest any more, with the reasons."""
+    reasons = {number: changed_since(rows[number]) for number in dict.fromkeys(numbers)}
+    return {number: reason for number, reason in reasons.items() if reason is not None}
+
+
+def _named(features: Features, ids: tuple[str, ...]) -> Features:
+    return replace(features, ids=ids, errors=(), passed_over=(), provenance={})
+
+
+def _without_errors(features: Features) -> Features:
+    return replace(features, errors=(), provenance={})

@@ -1,0 +1,81 @@
+"""Check every part of a run: its rows against the manifest, its digests, and its fingerprint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from layerzoo.errors import InputError
+from layerzoo.features import formats
+from layerzoo.features.parquet import ParquetFeatures
+from layerzoo.features.part import read_facts
+from layerzoo.runs.creation import opened, read_description
+from layerzoo.runs.shards import OpenRun
+from layerzoo.runs.storage import MANIFEST, part_name, storage
+
+
+@dataclass(frozen=True, slots=True)
+class PartCheck:
+    """The result of checking one file of a run."""
+
+    name: str
+    state: Literal["ok", "damaged", "missing"]
+    detail: str | None = None
+
+
+def verify(folder: str | os.PathLike[str]) -> Iterator[PartCheck]:
+    """Yield the check of the manifest, and of the part of every shard.
+
+    Args:
+        folder: of the run, or its URL.
+    Raises: InputError where the folder holds no run.
+    """
+    files = storage(folder)
+    description = read_description(files)
+    if description is None:
+        raise InputError(f"{files.label} is no folder of a run: it has no run.json")
+    try:
+        run = opened(files, description)
+    except InputError as error:
+        yield PartCheck(MANIFEST, "damaged", str(error))
+        return
+    yield PartCheck(MANIFEST, "ok")
+    present = set(files.parts())
+    for shard in range(description.shards):
+        name = part_name(shard)
+        if shard not in present:
+            first, stop = description.rows_of(shard)
+            yield PartCheck(name, "missing", f"samples {first:,} to {stop - 1:,} are still to be computed")
+            continue
+        reason = _damage(run, shard)
+        yield PartCheck(name, "ok" if reason is None else "damaged", reason)
+    for shard in sorted(present - set(range(description.shards))):
+        yield PartCheck(part_name(shard), "damaged", f"the run has {description.shards:,} shards")
+
+
+def _damage(run: OpenRun, shard: int) -> str | None:
+    """Return what is wrong with a part; None for a part as it should be."""
+    path = run.storage.local(part_name(shard))
+    first, stop = run.description.rows_of(shard)
+    try:
+        facts = read_facts(path)
+        if facts.run != run.description.fingerprint or facts.shard != shard:
+            return (
+                f"it is shard {facts.shard} of another run ({facts.run[:12]}, not {run.description.fingerprint[:12]})"
+            )
+        formats.verify(path)
+        with ParquetFeatures(path) as stored:
+            numbers, failed = stored.rows()
+    except InputError as error:
+        return str(error.__cause__ or error)
+    rows = {*numbers, *(row for row, _, _ in failed)}
+    expected = set(range(first, stop))
+    if rows != expected:
+        return f"{len(expected - rows):,} samples are missing, and {len(rows - expected):,} belong elsewhere"
+    if not run.description.columns.has_intervals and len(numbers) + len(failed) != len(expected):
+        return f"{len(numbers) + len(failed):,} rows for {len(expected):,} samples: some occur twice"
+    if facts.samples != len(expected) or facts.failed != len(failed):
+        return "its counts are not those of its rows"
+    return None

@@ -1,0 +1,357 @@
+"""Measure how well labels can be predicted from features, by nested cross-validation."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, f1_score, r2_score
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from layerzoo.errors import InputError
+from layerzoo.media.limits import usable_cores
+
+Rows = NDArray[np.intp]
+Split = tuple[Rows, Rows]
+"""The rows to fit on, and the rows to score."""
+METRICS = {"classify": "accuracy", "multilabel": "micro F1", "regress": "R²", "cluster": "silhouette"}
+"""The score of each task."""
+_STRENGTHS: Mapping[str, Sequence[float]] = {
+    "classify": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    "multilabel": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    "regress": (1e5, 1e4, 1e3, 1e2, 1e1, 1.0),
+}
+"""The values of C, or of alpha for ridge regression, from the strongest regularization to the weakest."""
+_COMPONENTS = 256
+"""The most principal components of concatenated layers."""
+_LEAST = 3
+"""The fewest sources of a class: the folds outside need one to score, those inside one to fit and one to choose."""
+
+
+class Source(Protocol):
+    """Features of all samples, or anything that becomes features."""
+
+    def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
+        """Return the features of two sets of rows, scaled with what is known of the first set only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """Feature vectors."""
+
+    matrices: Sequence[NDArray[np.float32]]
+    """(sample, channel); several are put side by side."""
+    reduce: bool = False
+    """Whether principal components are used instead."""
+
+    def prepared(self, fit: Rows, score: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return standardized features."""
+        parts = [_standardized(matrix, fit, score) for matrix in self.matrices]
+        left, right = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        if not self.reduce:
+            return left, right
+        count = min(_COMPONENTS, *left.shape)
+        pca = PCA(count, svd_solver="randomized", random_state=0).fit(left)
+        scale = float(np.sqrt(pca.explained_variance_.mean())) or 1.0  # the mean variance is 1, as of a layer
+        return pca.transform(left) / scale, pca.transform(right) / scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """Texts, as counts of their words."""
+
+    texts: Sequence[str]
+
+    def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
+        """Return weighted counts of the words that occur in the first set."""
+        vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\S+")
+        left = vectorizer.fit_transform([self.texts[row] for row in fit])
+        scale = np.sqrt(left.shape[1])  # a row has length 1, and standardized features have the root of their number
+        return left * scale, vectorizer.transform([self.texts[row] for row in score]) * scale
+
+
+def _standardized(
+    matrix: NDArray[np.float32], fit: Rows, score: Rows
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    scaler = StandardScaler(copy=False)
+    return scaler.fit_transform(matrix[fit]), scaler.transform(matrix[score])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The folds of a nested cross-validation."""
+
+    task: str
+    """``classify``, ``multilabel`` or ``regress``."""
+    targets: NDArray[Any]
+    """(sample,) numbers of classes or values; (sample, label) zeros and ones."""
+    outer: Sequence[Split]
+    """The folds of every repetition. The score is measured on them."""
+    inner: Sequence[Sequence[Split]]
+    """For each outer fold, splits of its rows to fit on. Layers and strengths are chosen on them."""
+    folds: int
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The result of one candidate."""
+
+    scores: NDArray[np.float64]
+    """(outer fold,) scores of rows that nothing was fitted or chosen on."""
+    inner: NDArray[np.float64]
+    """(outer fold,) mean scores of the inner folds, at the best strength."""
+    predictions: Sequence[NDArray[Any]]
+    """For each outer fold, the predictions of its rows to score."""
+    strength: float
+    """The strength that was chosen most often."""
+    confidence: Sequence[NDArray[Any]] = ()
+    """For each outer fold, the probabilities of the predicted classes; empty for other tasks."""
+
+    @property
+    def mean(self) -> float:
+        return float(self.scores.mean())
+
+    @property
+    def std(self) -> float:
+        return float(self.scores.std(ddof=1))
+
+
+def plan_folds(
+    task: str, targets: NDArray[Any], groups: NDArray[Any] | None, *, folds: int, repeats: int, seed: int
+) -> Plan:
+    """Plan a nested cross-validation.
+
+    Args:
+        task: ``classify``, ``multilabel`` or ``regress``.
+        targets: see :attr:`Plan.targets`.
+        groups: (sample,) the source of each sample, all in one fold. None: each sample is a separate source.
+        folds: at most; fewer where a class has fewer sources.
+        repeats: of the outer folds, each with other random splits.
+        seed: of the splits.
+    Raises: InputError for too few samples.
+    """
+    rows = np.arange(len(targets))
+    count = _folds(task, targets, groups, folds)
+    outer: list[Split] = []
+    inner: list[list[Split]] = []
+    for repeat in range(repeats):
+        for fit, score in _splits(task, targets, groups, rows, count, seed + repeat):
+            inside = None if groups is None else groups[fit]
+            again = min(count, _most_folds(task, targets[fit], inside))
+            if again < 2:
+                raise InputError(
+                    "the groups leave too few sources of a class for a choice inside the folds. Next: fewer folds, or "
+                    "more sources for each class"
+                )
+            outer.append((fit, score))
+            inner.append(list(_splits(task, targets, groups, fit, again, seed)))
+    return Plan(task, targets, outer, inner, count, repeats)
+
+
+def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked: int) -> int:
+    """Return the number of folds. Raises: InputError where nested folds are impossible."""
+    most = _most_folds(task, targets, groups)
+    sources = "groups" if groups is not None else "samples"
+    least = _LEAST if task == "classify" else 2
+    if most < least:
+        of = "a class" if task == "classify" else "the data"
+        raise InputError(
+            f"{of} has too few {sources} for nested cross-validation, which needs "
+            f"{_LEAST if task == 'classify' else 4} at least. Next: more labelled samples, or without the rare classes"
+        )
+    return min(asked, most)
+
+
+def _most_folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None) -> int:
+    sources: Sequence[Any] = range(len(targets)) if groups is None else groups.tolist()
+    if task != "classify":  # the score of a fold needs two samples
+        return len(set(sources)) // (2 if groups is None else 1)
+    pairs = set(zip(targets.tolist(), sources, strict=True))
+    return min(Counter(label for label, _ in pairs).values())
+
+
+def _splits(
+    task: str, targets: NDArray[Any], groups: NDArray[Any] | None, rows: Rows, folds: int, seed: int
+) -> Iterator[Split]:
+    """Yield the splits of some rows."""
+    options = {"shuffle": True, "random_state": seed}
+    within = None if groups is None else groups[rows]
+    if task == "classify":
+        kind: Any = StratifiedKFold if groups is None else StratifiedGroupKFold
+    else:
+        kind = KFold if groups is None else GroupKFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer samples than folds in its groups
+        for fit, score in kind(folds, **options).split(rows, targets[rows], within):
+            yield rows[fit], rows[score]
+
+
+def measure(
+    plan: Plan, sources: Sequence[Source], advance: Callable[[int], None] = lambda count: None
+) -> list[Measured]:
+    """Measure candidates.
+
+    Args:
+        plan: the folds.
+        sources: the features of each candidate.
+        advance: called with the number of candidates that were just finished in one fold.
+    """
+    work = [(source, fold) for source in sources for fold in range(len(plan.outer))]
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)  # a label without positive samples in a fold
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        jobs = (delayed(_fold)(plan, source, fold) for source, fold in work)
+        results = []
+        for result in Parallel(usable_cores(), prefer="threads", return_as="generator")(jobs):
+            results.append(result)
+            advance(1)
+    folds = len(plan.outer)
+    return [_joined(results[start : start + folds]) for start in range(0, len(results), folds)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    score: float
+    inner: float
+    strength: float
+    predictions: NDArray[Any]
+    confidence: NDArray[Any] | None
+
+
+def _joined(folds: Sequence[_Fold]) -> Measured:
+    return Measured(
+        np.array([fold.score for fold in folds]),
+        np.array([fold.inner for fold in folds]),
+        [fold.predictions for fold in folds],
+        Counter(fold.strength for fold in folds).most_common(1)[0][0],
+        [fold.confidence for fold in folds if fold.confidence is not None],
+    )
+
+
+def _fold(plan: Plan, source: Source, number: int) -> _Fold:
+    """Choose the strength on the inner folds, fit on all rows but those to score, and score."""
+    fit, score = plan.outer[number]
+    left, right = source.prepared(fit, score)
+    strengths = _STRENGTHS[plan.task]
+    position = np.full(len(plan.targets), -1)
+    position[fit] = np.arange(len(fit))
+    table = [
+        _path(plan.task, left, position[inside], position[outside], plan.targets, inside, outside)
+        for inside, outside in plan.inner[number]
+    ]
+    means = np.mean(table, axis=0)
+    equal = np.flatnonzero(means >= means.max() - 1e-12)
+    best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
+    model = _estimator(plan.task, strengths[best]).fit(left, plan.targets[fit])
+    predictions = model.predict(right)
+    confidence = model.predict_proba(right).max(axis=1) if plan.task == "classify" else None
+    reached = _score(plan.task, plan.targets[score], predictions)
+    return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)
+
+
+def _path(
+    task: str, features: Any, fit: Rows, score: Rows, targets: NDArray[Any], fit_rows: Rows, score_rows: Rows
+) -> list[float]:
+    """Return the score of each strength on one inner split. Each fit starts from the one before."""
+    left, right = features[fit], features[score]
+    if task == "classify" and len(np.unique(targets[fit_rows])) < 2:
+        return [0.0] * len(_STRENGTHS[task])
+    model = _estimator(task, _STRENGTHS[task][0])
+    scores = []
+    for strength in _STRENGTHS[task]:
+        model.set_params(**{_parameter(task): strength}).fit(left, targets[fit_rows])
+        scores.append(_score(task, targets[score_rows], model.predict(right)))
+    return scores
+
+
+def _parameter(task: str) -> str:
+    return {"classify": "C", "multilabel": "estimator__C", "regress": "alpha"}[task]
+
+
+def _estimator(task: str, strength: float) -> Any:
+    """Return the model of a task. The tolerance is that at which scores no longer change in the third digit."""
+    if task == "regress":
+        return Ridge(strength)
+    logistic = LogisticRegression(C=strength, tol=1e-3, max_iter=500, warm_start=True)
+    return OneVsRestClassifier(logistic) if task == "multilabel" else logistic
+
+
+def _score(task: str, targets: NDArray[Any], predictions: NDArray[Any]) -> float:
+    if task == "regress":
+        return float(r2_score(targets, predictions))
+    if task == "multilabel":
+        return float(f1_score(targets, predictions, average="micro", zero_division=0.0))
+    return float(accuracy_score(targets, predictions))
+
+
+def select(candidates: Sequence[Measured]) -> tuple[Measured, list[int]]:
+    """Select a candidate inside each outer fold, by its inner folds, and return the score of this selection.
+
+    Args:
+        candidates: measured with one plan.
+    Returns: the scores, inner scores and predictions of the selected candidates; and their numbers, for each fold.
+    """
+    inner = np.array([candidate.inner for candidate in candidates])
+    chosen = inner.argmax(axis=0).tolist()
+    picked = [candidates[number] for number in chosen]
+    strengths = [candidate.strength for candidate in picked]
+    selected = Measured(
+        np.array([candidate.scores[fold] for fold, candidate in enumerate(picked)]),
+        inner.max(axis=0),
+        [candidate.predictions[fold] for fold, candidate in enumerate(picked)],
+        Counter(strengths).most_common(1)[0][0],
+        [candidate.confidence[fold] for fold, candidate in enumerate(picked) if candidate.confidence],
+    )
+    return selected, chosen
+
+
+def majority(plan: Plan) -> Measured:
+    """Measure the most frequent class, or the mean of the values."""
+    dummy = DummyRegressor() if plan.task == "regress" else DummyClassifier(strategy="most_frequent")
+    scores, predictions = [], []
+    for fit, score in plan.outer:
+        model = dummy.fit(np.zeros((len(fit), 1)), plan.targets[fit])
+        predictions.append(model.predict(np.zeros((len(score), 1))))
+        scores.append(_score(plan.task, plan.targets[score], predictions[-1]))
+    return Measured(np.array(scores), np.array(scores), predictions, 0.0)
+
+
+def standard_error(plan: Plan, measured: Measured) -> float:
+    """Return the standard error of a mean score, for the folds of one repetition."""
+    return measured.std / float(np.sqrt(plan.folds))
+
+
+def paired_p(plan: Plan, one: Measured, other: Measured) -> float:
+    """Return the two-sided p-value of the corrected resampled t-test for the difference of two scores.
+
+    Args:
+        plan: with which both were measured.
+        one: a result.
+        other: another result.
+    Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, section 5.
+    """
+    differences = one.scores - other.scores
+    if not np.any(differences):
+        return 1.0
+    share = np.mean([len(score) / len(fit) for fit, score in plan.outer])
+    error = np.sqrt((1 / len(differences) + share) * differences.var(ddof=1))
+    if error == 0:
+        return 0.0
+    return float(2 * stats.t.sf(abs(differences.mean() / error), len(differences) - 1))

@@ -1,0 +1,127 @@
+"""The targets of a sweep: classes, several labels of a sample, or numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from layerzoo.errors import InputError
+
+SweepTask = Literal["auto", "classify", "multilabel", "regress", "cluster"]
+_SEPARATORS = "|;"
+_LEAST = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """The targets of all labelled samples."""
+
+    task: str
+    """``classify``, ``multilabel``, ``regress`` or ``cluster``."""
+    values: NDArray[Any]
+    """(sample,) numbers of classes or values; (sample, label) zeros and ones. Empty without labels."""
+    names: tuple[str, ...] = ()
+    """The classes, or the labels."""
+    note: str | None = None
+    """How the task was chosen."""
+
+
+def targets_of(labels: Sequence[Any], task: SweepTask) -> Targets:
+    """Convert labels to targets.
+
+    Args:
+        labels: a class, a number, or a sequence of labels for each sample. For ``multilabel``, a text may hold several
+            labels that are separated by ``|`` or ``;``. Empty: none, for ``cluster`` only.
+        task: ``auto`` for several labels if they are sequences, for numbers if they have fractions or some class would
+            have fewer than three samples, else for classes.
+    Raises: InputError for labels that do not fit the task.
+    """
+    if not len(labels):
+        if task not in ("auto", "cluster"):
+            raise InputError(f"task={task!r} needs labels, and there are none")
+        return Targets("cluster", np.empty(0))
+    plain = [_plain(label) for label in labels]
+    note = None
+    if task == "auto":
+        task = _inferred(plain)
+        note = f"the task is {task}, according to the labels"
+    if task == "multilabel":
+        return _multilabel(plain, note)
+    if (several := next((label for label in plain if isinstance(label, tuple)), None)) is not None:
+        raise InputError(f"task={task!r} needs one label for each sample, and one has {several}")
+    if task == "regress":
+        return Targets(task, _numbers(plain), note=note)
+    if (position := next((row for row, label in enumerate(plain) if _is_missing(label)), None)) is not None:
+        raise InputError(f"the label of sample {position} is missing. Next: leave it out, or label it")
+    names, codes = np.unique([str(label) for label in plain], return_inverse=True)
+    if len(names) < 2 and task == "classify":
+        raise InputError(f"all {len(plain)} samples have the label {plain[0]!r}, and a classifier needs two classes")
+    return Targets(task, codes, tuple(names.tolist()), note)
+
+
+def _plain(label: Any) -> Any:
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, list | tuple | set | frozenset | np.ndarray):
+        return tuple(str(one) for one in label)
+    return label
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or label == "" or (isinstance(label, float) and math.isnan(label))
+
+
+def _inferred(labels: Sequence[Any]) -> Literal["classify", "multilabel", "regress"]:
+    if any(isinstance(label, tuple) for label in labels):
+        return "multilabel"
+    try:
+        numbers = [float(label) for label in labels]
+    except (TypeError, ValueError):
+        return "classify"
+    if any(isinstance(label, bool) for label in labels):
+        return "classify"
+    has_fractions = any(not number.is_integer() for number in numbers)
+    return "regress" if has_fractions or min(Counter(numbers).values()) < _LEAST else "classify"
+
+
+def _numbers(labels: Sequence[Any]) -> NDArray[np.float64]:
+    try:
+        numbers = np.array([float(label) for label in labels])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"task='regress' needs numbers as labels: {error}") from error
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise InputError(f"task='regress' needs finite numbers, and the label of sample {row} is {labels[row]!r}")
+    if np.ptp(numbers) == 0:
+        raise InputError(f"all {len(labels)} samples have the label {labels[0]!r}, so that there is nothing to predict")
+    return numbers
+
+
+def _multilabel(labels: Sequence[Any], note: str | None) -> Targets:
+    several = [label if isinstance(label, tuple) else _separated(label) for label in labels]
+    if all(label == ("0",) or label == ("1",) or set(label) <= {"0", "1"} for label in several) and (
+        len({len(label) for label in several}) == 1 and len(several[0]) > 1
+    ):  # an array of zeros and ones
+        matrix = np.array([[int(one) for one in label] for label in several])
+        return Targets("multilabel", matrix, tuple(map(str, range(matrix.shape[1]))), note)
+    binarizer = MultiLabelBinarizer()
+    matrix = binarizer.fit_transform(several)
+    if matrix.shape[1] == 0:
+        raise InputError("no sample has a label")
+    return Targets("multilabel", matrix, tuple(map(str, binarizer.classes_)), note)
+
+
+def _separated(label: Any) -> tuple[str, ...]:
+    if _is_missing(label):
+        return ()
+    text = str(label)
+    for separator in _SEPARATORS:
+        text = text.replace(separator, "\n")
+    return tuple(part.strip() for part in text.split("\n") if part.strip())
