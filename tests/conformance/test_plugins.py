@@ -7,7 +7,8 @@ import pytest
 from layerzoo.testing import BackboneConformance
 
 _WITHOUT_IMPORT = ("shape", "law", "preprocess", "weights")
-"""Without the tier static, which imports the plugin in another process: 2 to 10 s."""
+"""Without the tier static, which imports the plugin in another process: 2 to 10 s. `make test-slow` runs all tiers."""
+_ON_RANDOM_WEIGHTS = ("shape", "law", "preprocess")
 
 
 class TestToy(BackboneConformance):
@@ -17,19 +18,43 @@ class TestToy(BackboneConformance):
 
 class TestStarter(BackboneConformance):
     plugin = "layerzoo-starter"
-    models = ("starter/efficientnet-lite0", "starter/minilm-l6")
+    models = ("starter/minilm-l6",)
 
 
 @pytest.mark.slow
-class TestLargeStarterModels(BackboneConformance):
+class TestOtherStarterModels(BackboneConformance):
     plugin = "layerzoo-starter"
-    models = ("starter/efficientnet-lite0-video", "starter/whisper-tiny-en")
+    models = ("starter/efficientnet-lite0", "starter/efficientnet-lite0-video", "starter/whisper-tiny-en")
 
 
 class TestTimm(BackboneConformance):
     plugin = "layerzoo-timm"
     models = ("timm/test_vit.r160_in1k",)
-    tiers = ("shape", "law", "preprocess")
+    tiers = _ON_RANDOM_WEIGHTS
+
+
+class TestVideo(BackboneConformance):
+    plugin = "layerzoo-video"
+    models = ("video/timm/test_vit.r160_in1k",)
+    tiers = ("shape", "preprocess")
+
+
+class TestTorchvision(BackboneConformance):
+    plugin = "layerzoo-torchvision"
+    models = ("torchvision/shufflenet_v2_x0_5.IMAGENET1K_V1",)
+    tiers = ("shape", "preprocess")
+
+
+class TestTorchaudio(BackboneConformance):
+    plugin = "layerzoo-torchaudio"
+    models = ("torchaudio/logmel",)
+    tiers = _ON_RANDOM_WEIGHTS
+
+
+class TestHf(BackboneConformance):
+    plugin = "layerzoo-hf"
+    models = ("hf/mobilenet_v2",)
+    tiers = ("shape", "preprocess")
 
 
 @pytest.mark.slow
@@ -38,21 +63,21 @@ class TestTimmFully(BackboneConformance):
 
 
 @pytest.mark.slow
-class TestTorchvision(BackboneConformance):
+class TestVideoFully(BackboneConformance):
+    plugin = "layerzoo-video"
+    models = ("video/timm/test_vit.r160_in1k", "video/starter/efficientnet-lite0")
+
+
+@pytest.mark.slow
+class TestTorchvisionFully(BackboneConformance):
     plugin = "layerzoo-torchvision"
 
 
 @pytest.mark.slow
-class TestTorchaudio(BackboneConformance):
+class TestTorchaudioFully(BackboneConformance):
     plugin = "layerzoo-torchaudio"
 
 
 @pytest.mark.slow
-class TestHf(BackboneConformance):
+class TestHfFully(BackboneConformance):
     plugin = "layerzoo-hf"
-
-
-class TestVideo(BackboneConformance):
-    plugin = "layerzoo-video"
-    models = ("video/timm/test_vit.r160_in1k",)
-    tiers = ("shape", "law", "preprocess")
