@@ -80,7 +80,7 @@ def opened(
 
     Args:
         asked: the namespace or distribution of a plugin, the path of its folder, registry.yaml or wheel, or the id of
-            a model. None: all installed plugins.
+            a model. None: all installed plugins that are not disabled.
         all_models: check every model of a generated catalogue, instead of the few smallest.
         downloads: whether weights and configurations may be downloaded.
         time_limit_s: for the import of a plugin.
@@ -91,7 +91,8 @@ def opened(
     with contextlib.ExitStack() as stack:
         if asked is None:
             zoo = registry()
-            yield _target(zoo.plugins(), None, zoo, time_limit_s, all_models, {}, options)
+            enabled = [plugin for plugin in zoo.plugins() if plugin.state != "disabled"]
+            yield _target(enabled, None, zoo, time_limit_s, all_models, {}, options)
             return
         manifests = _installed(asked)
         if manifests is None and (path := Path(asked).expanduser()).exists():
