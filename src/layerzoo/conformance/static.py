@@ -13,6 +13,7 @@ from layerzoo.conformance.source import heavy_imports, hook_functions, imported_
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip
 from layerzoo.errors import LayerzooError, nearest, nearest_hint
 from layerzoo.registry import Diagnostic
+from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.health import unmet_requirements
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}(/|$)")
@@ -122,7 +123,8 @@ def import_(plugin: PluginSubject) -> Iterator[Finding]:
     if outcome.state != "ok":
         yield finding(plugin, "static-import", str(outcome.cause), fix=outcome.fix)
     elif unmet:
-        yield finding(plugin, "static-import", "; ".join(map(str, unmet)))
+        step = advice.install(*(each.requirement for each in unmet))
+        yield finding(plugin, "static-import", "; ".join(map(str, unmet)), fix=step)
 
 
 def heavy_import(plugin: PluginSubject) -> Iterator[Finding]:
