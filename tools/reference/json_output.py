@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -21,8 +21,6 @@ from layerzoo.conformance.report import Finding
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
-from layerzoo.registry.installed.health import ImportState
-from layerzoo.registry.installed.plugin import State
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.weights.inventory import Kind
 from layerzoo.weights.removal import State as Removal

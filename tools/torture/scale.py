@@ -151,7 +151,9 @@ def workers_of(process: int) -> list[int]:
 def actors_of(process: int) -> list[int]:
     """Return the actors of a run on a Ray cluster of this machine."""
     numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]  # noqa: PTH208
-    return [number for number in numbers if _command_line(number).startswith("ray::") and "Map" in _command_line(number)]
+    return [
+        number for number in numbers if _command_line(number).startswith("ray::") and "Map" in _command_line(number)
+    ]
 
 
 def _children(process: int) -> list[int]:
@@ -200,7 +202,9 @@ def attacks(kind: str, scratch: Path, *, count: int, texts: int, seed: int) -> O
 def main() -> int:
     """Run the attacks, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tools.torture.scale", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(_KINDS), default=list(_KINDS), help="keep the others' results")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(_KINDS), default=list(_KINDS), help="keep the others' results"
+    )
     parser.add_argument("--count", type=int, default=20, help="how many attacks of each kind to run")
     parser.add_argument("--texts", type=int, default=3000, help="how many texts each run has")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the random moments")

@@ -65,7 +65,7 @@ _ALL = (
         "static-hook",
         "Every hook has a known name and known arguments.",
         "A misspelt hook is never called: the model then has no network, or the default preprocessing.",
-        "Rename it. docs/reference/plugins.md lists the hooks and their arguments.",
+        "Rename it. docs/plugins/hooks.md lists the hooks and their arguments.",
     ),
     Check(
         "static-hookimpl",
