@@ -1,4 +1,4 @@
-"""The mutants: what is wrong with each, and the check that finds it."""
+"""The mutants: the fault of each, and the check that finds it."""
 
 from __future__ import annotations
 
@@ -527,14 +527,14 @@ WEIGHTS = [
         weights=lambda tensors: tensors | {"blocks.2.down.weight": torch.ones(24, 48)},
     ),
     Mutant(
-        "missing keys are filled with random numbers",
+        "missing keys get random values",
         "weights-initial",
         "vision",
         edits=(
             _module(
                 "@hookimpl\ndef layerzoo_build",
-                "@hookimpl\ndef layerzoo_state_dict(spec, tensors):\n    import torch\n\n    filled = dict(tensors)\n"
-                '    filled.setdefault("blocks.1.down.weight", torch.randn(24, 48))\n    return filled\n\n\n'
+                "@hookimpl\ndef layerzoo_state_dict(spec, tensors):\n    import torch\n\n    complete = dict(tensors)\n"
+                '    complete.setdefault("blocks.1.down.weight", torch.randn(24, 48))\n    return complete\n\n\n'
                 "@hookimpl\ndef layerzoo_build",
             ),
         ),

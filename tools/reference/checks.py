@@ -11,9 +11,9 @@ from layerzoo.conformance.codes import CHECKS, TIERS, Tier, codes_of
 
 _TIERS: dict[Tier, str] = {
     "static": "The declaration, the module with the hooks, and where weights come from. No network is built.",
-    "shape": "Every declared layer runs, and is what is declared of it. Weights are random.",
+    "shape": "Every declared layer runs, and has the declared properties. Weights are random.",
     "law": "Features depend on the sample and the layer alone. Weights are random.",
-    "preprocess": "What is declared is what is applied, also to unusual inputs.",
+    "preprocess": "The declared values are applied, also to unusual inputs.",
     "weights": "The published checkpoint is the declared one, is complete, and was trained.",
 }
 

@@ -1,4 +1,4 @@
-"""The tier `preprocess`: what is declared is what is applied, also to unusual inputs."""
+"""The tier `preprocess`: the declared values are applied, also to unusual inputs."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def schema(plugin: PluginSubject) -> Iterator[Finding]:
 
 
 def duplicate(plugin: PluginSubject) -> Iterator[Finding]:
-    """Find what is declared twice."""
+    """Find duplicates."""
     yield from _of_code(plugin, "static-duplicate")
 
 
@@ -183,7 +183,7 @@ def safetensors(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def _source(subject: ModelSubject) -> str:
-    """Return where the weights come from. Raises: Skip for a model without weights of its own."""
+    """Return where the weights come from. Raises: Skip for a model without its own weights."""
     spec = subject.spec
     if spec.weights is None:
         raise Skip("it declares no weights")
@@ -231,7 +231,7 @@ def finding(
     Args:
         subject: the plugin or the model.
         code: of the check.
-        cause: what is wrong, with the values.
+        cause: the problem, with the values.
         place: FILE:LINE; None: the declaration of the model.
         fix: the next step; None: that of the check.
         model: the id of the model that it concerns, if the subject is a plugin.

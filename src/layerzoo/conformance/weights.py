@@ -93,13 +93,17 @@ def _unexpected(subject: ModelSubject, checkpoint: Checkpoint, network: nn.Modul
 
 
 def initial(subject: ModelSubject) -> Iterator[Finding]:
-    """Find tensors that are filled with random numbers, and a checkpoint that was not trained."""
+    """Find parameters with random values, and a checkpoint that was not trained."""
     checkpoint, network = _checkpoint(subject)
     parameters = [name for name, _ in network.named_parameters() if name in checkpoint.shapes]
     if sum(network.get_parameter(name).numel() for name in parameters) > _MOST_NUMBERS:
         raise Skip(f"the checkpoint has more than {_MOST_NUMBERS:,} numbers")
-    if random := _filled(subject, checkpoint, parameters):
-        yield finding(subject, "weights-initial", f"{_some(random)} are not from the checkpoint: they are filled in")
+    if random := _invented(subject, checkpoint, parameters):
+        yield finding(
+            subject,
+            "weights-initial",
+            f"{_some(random)} are not from the checkpoint: their values are made up by the plugin",
+        )
         return
     with seeded(0):
         stored = checkpoint.read(parameters)
@@ -113,10 +117,10 @@ def initial(subject: ModelSubject) -> Iterator[Finding]:
         yield finding(subject, "weights-initial", cause)
 
 
-def _filled(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[str]) -> list[str]:
+def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[str]) -> list[str]:
     """Return the parameters whose values do not come from the checkpoint, or differ from load to load.
 
-    The mapping of keys is applied to a checkpoint of zeros, with two seeds. What has several values then was filled in.
+    The mapping of keys is applied to a checkpoint of zeros, with two seeds. A parameter that has several values then is not from the checkpoint.
     """
     meta = checkpoint.stored.meta()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in meta.items()}
