@@ -507,6 +507,20 @@ WEIGHTS = [
         "vision",
         finish=lambda package: (package / "weights.safetensors").unlink(),
     ),
+    Mutant(
+        "the wheel leaves the weights out",
+        "weights-available",
+        "vision",
+        edits=(
+            Edit(
+                "pyproject.toml",
+                "[project.entry-points",
+                '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+                '[tool.hatch.build.targets.wheel]\npackages = ["src/acme_zoo"]\nexclude = ["*.safetensors"]\n\n'
+                "[project.entry-points",
+            ),
+        ),
+    ),
     Mutant("the weights are another file", "weights-hash", "vision", finish=lambda package: _other_file(package)),
     Mutant(
         "a tensor is missing",
@@ -540,6 +554,12 @@ WEIGHTS = [
         ),
         weights=lambda tensors: _without(tensors, "blocks.1.down.weight"),
     ),
+    Mutant(
+        "a tensor of the checkpoint is noise",
+        "weights-initial",
+        "vision",
+        weights=lambda tensors: tensors | {"blocks.1.down.weight": _noise(24, 48)},
+    ),
     Mutant("the weights were never trained", "weights-initial", "vision", weights=lambda tensors: _initial(tensors)),
     Mutant(
         "a weight is NaN",
@@ -550,6 +570,10 @@ WEIGHTS = [
 ]
 
 MUTANTS: list[Mutant] = [*STATIC, *SHAPE, *LAW, *PREPROCESS, *WEIGHTS]
+
+
+def _noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
 
 
 def _without(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

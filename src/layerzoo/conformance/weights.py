@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
@@ -36,6 +38,15 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
         return
     except LayerzooError as error:
         yield finding(subject, "weights-available", reason_of(error))
+        return
+    project, folder = subject.owner.manifest.project, subject.owner.folder
+    if project is None or folder is None:
+        return
+    inside = [path for path in _files(subject).paths.values() if path.is_relative_to(folder)]
+    left_out = [path for path in inside if is_packaged(Path(project), path) is False]
+    if left_out:
+        listed = _some([str(path.relative_to(folder)) for path in left_out])
+        yield finding(subject, "weights-available", f"the wheel of {project} does not include {listed}")
 
 
 def digests(subject: ModelSubject) -> Iterator[Finding]:
@@ -112,6 +123,9 @@ def initial(subject: ModelSubject) -> Iterator[Finding]:
     fresh = dict(build_random(subject.tracer.spec, subject.located.hooks, subject.located.files, 17).named_parameters())
     large = [name for name in parameters if stored[name].numel() >= _FEW and stored[name].is_floating_point()]
     untrained = [name for name in large if _is_initial(stored[name], fresh[name])]
+    noise = [name for name in large if _is_noise(stored[name]) and not _is_noise(fresh[name])]
+    if noise:
+        yield finding(subject, "weights-initial", f"{_some(noise)} are distributed as torch.randn gives them")
     if large and len(untrained) == len(large):
         cause = f"all {len(large)} large tensors are distributed as those of an untrained network: {_some(untrained)}"
         yield finding(subject, "weights-initial", cause)
@@ -120,7 +134,8 @@ def initial(subject: ModelSubject) -> Iterator[Finding]:
 def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[str]) -> list[str]:
     """Return the parameters whose values do not come from the checkpoint, or differ from load to load.
 
-    The mapping of keys is applied to a checkpoint of zeros, with two seeds. A parameter that has several values then is not from the checkpoint.
+    The mapping of keys is applied to a checkpoint of zeros, with two seeds. A parameter that then has several
+    values is not from the checkpoint.
     """
     meta = checkpoint.stored.meta()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in meta.items()}
@@ -160,6 +175,14 @@ def _is_initial(stored: Tensor, fresh: Tensor) -> bool:
         other
     )
     return bool(np.abs(gaps).max() <= _ALIKE * np.sqrt(1 / len(one) + 1 / len(other)))
+
+
+def _is_noise(tensor: Tensor) -> bool:
+    """Return whether a tensor may be one of torch.randn, by the Kolmogorov-Smirnov test."""
+    values = torch.sort(tensor.detach().double().flatten()[:100_000]).values
+    expected = torch.special.ndtr(values)
+    steps = torch.arange(1, len(values) + 1, dtype=torch.float64) / len(values)
+    return bool((expected - steps).abs().max() <= _ALIKE / len(values) ** 0.5)
 
 
 def finite(subject: ModelSubject) -> Iterator[Finding]:
