@@ -22,6 +22,7 @@ PUBLIC_MODULES = (
     "layerzoo.plugins.hookspecs",
     "layerzoo.authoring",
     "layerzoo.media.text",
+    "layerzoo.testing",
     "layerzoo.errors",
 )
 """The modules that programs and plugins may import. Their public names are those of ``__all__``."""
