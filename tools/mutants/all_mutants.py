@@ -43,6 +43,16 @@ STATIC = [
         Edit("pyproject.toml", 'acme = "acme_zoo"', 'acme = "acme_zo"'),
     ),
     _vision(
+        "the wheel leaves registry.yaml out",
+        "static-entry-point",
+        Edit(
+            "pyproject.toml",
+            "[project.entry-points",
+            '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n\n'
+            "[project.entry-points",
+        ),
+    ),
+    _vision(
         "the namespace is reserved",
         "static-entry-point",
         Edit("pyproject.toml", 'acme = "acme_zoo"', 'mine = "acme_zoo"'),

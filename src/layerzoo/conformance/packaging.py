@@ -27,7 +27,8 @@ def is_packaged(project: Path, file: Path) -> bool | None:
     backend = str(table.get("build-system", {}).get("build-backend", ""))
     if backend.startswith("hatchling"):
         return _by_hatchling(project, file)
-    if backend.startswith("setuptools"):
+    requires = " ".join(map(str, table.get("build-system", {}).get("requires", ())))
+    if backend.startswith("setuptools") and "scm" not in requires:  # setuptools_scm includes what git knows
         return _by_setuptools(project, file, table.get("tool", {}).get("setuptools", {}))
     return None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerzoo.conformance.codes import CHECKS
+from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.source import heavy_imports, hook_functions, imported_names, known_hooks, parsed
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip
@@ -27,6 +28,19 @@ def entry_point(plugin: PluginSubject) -> Iterator[Finding]:
         manifest.state == "invalid" and not _problems(plugin)
     ):
         yield finding(plugin, "static-entry-point", str(manifest.cause), place=manifest.project, fix=manifest.fix)
+    elif _is_left_out(plugin):
+        cause = f"the wheel of {manifest.project} does not include registry.yaml"
+        fix = "Include it: with setuptools in [tool.setuptools.package-data], with hatchling without an `exclude`."
+        place = plugin.place(Path(str(manifest.project)) / "pyproject.toml")
+        yield finding(plugin, "static-entry-point", cause, place=place, fix=fix)
+
+
+def _is_left_out(plugin: PluginSubject) -> bool:
+    """Return whether the wheel of a local project has no registry.yaml."""
+    project, path = plugin.manifest.project, plugin.manifest.path
+    if project is None or path is None or plugin.is_core:
+        return False
+    return is_packaged(Path(project), Path(path)) is False
 
 
 def schema(plugin: PluginSubject) -> Iterator[Finding]:
