@@ -1,4 +1,4 @@
-"""The mutants: what is wrong with each, and the check that finds it."""
+"""The mutants: the fault of each, and the check that finds it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ STATIC = [
         "the entry point names no package",
         "static-entry-point",
         Edit("pyproject.toml", 'acme = "acme_zoo"', 'acme = "acme_zo"'),
+    ),
+    _vision(
+        "the wheel leaves registry.yaml out",
+        "static-entry-point",
+        Edit(
+            "pyproject.toml",
+            "[project.entry-points",
+            '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n\n'
+            "[project.entry-points",
+        ),
     ),
     _vision(
         "the namespace is reserved",
@@ -507,6 +517,20 @@ WEIGHTS = [
         "vision",
         finish=lambda package: (package / "weights.safetensors").unlink(),
     ),
+    Mutant(
+        "the wheel leaves the weights out",
+        "weights-available",
+        "vision",
+        edits=(
+            Edit(
+                "pyproject.toml",
+                "[project.entry-points",
+                '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+                '[tool.hatch.build.targets.wheel]\npackages = ["src/acme_zoo"]\nexclude = ["*.safetensors"]\n\n'
+                "[project.entry-points",
+            ),
+        ),
+    ),
     Mutant("the weights are another file", "weights-hash", "vision", finish=lambda package: _other_file(package)),
     Mutant(
         "a tensor is missing",
@@ -527,18 +551,24 @@ WEIGHTS = [
         weights=lambda tensors: tensors | {"blocks.2.down.weight": torch.ones(24, 48)},
     ),
     Mutant(
-        "missing keys are filled with random numbers",
+        "missing keys get random values",
         "weights-initial",
         "vision",
         edits=(
             _module(
                 "@hookimpl\ndef layerzoo_build",
-                "@hookimpl\ndef layerzoo_state_dict(spec, tensors):\n    import torch\n\n    filled = dict(tensors)\n"
-                '    filled.setdefault("blocks.1.down.weight", torch.randn(24, 48))\n    return filled\n\n\n'
+                "@hookimpl\ndef layerzoo_state_dict(spec, tensors):\n    import torch\n\n    complete = dict(tensors)\n"
+                '    complete.setdefault("blocks.1.down.weight", torch.randn(24, 48))\n    return complete\n\n\n'
                 "@hookimpl\ndef layerzoo_build",
             ),
         ),
         weights=lambda tensors: _without(tensors, "blocks.1.down.weight"),
+    ),
+    Mutant(
+        "a tensor of the checkpoint is noise",
+        "weights-initial",
+        "vision",
+        weights=lambda tensors: tensors | {"blocks.1.down.weight": _noise(24, 48)},
     ),
     Mutant("the weights were never trained", "weights-initial", "vision", weights=lambda tensors: _initial(tensors)),
     Mutant(
@@ -550,6 +580,10 @@ WEIGHTS = [
 ]
 
 MUTANTS: list[Mutant] = [*STATIC, *SHAPE, *LAW, *PREPROCESS, *WEIGHTS]
+
+
+def _noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
 
 
 def _without(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

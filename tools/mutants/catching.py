@@ -19,7 +19,7 @@ def report_of(base: Base, folder: Path, mutant: Mutant | None = None, tiers: Seq
     Args:
         base: the correct plugin.
         folder: an empty folder.
-        mutant: what is wrong in it; None: nothing.
+        mutant: its fault; None: a correct plugin.
         tiers: the tiers to run.
     """
     write_plugin(base, folder / "project", mutant)

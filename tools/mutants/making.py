@@ -44,7 +44,7 @@ class Mutant:
     """A plugin that is wrong in one way."""
 
     name: str
-    """What is wrong, in a few words."""
+    """The fault, in a few words."""
     code: str
     """The check that finds it."""
     base: Base
@@ -64,7 +64,7 @@ def write_plugin(base: Base, folder: Path, mutant: Mutant | None = None) -> Path
     Args:
         base: the correct plugin.
         folder: a new folder for the project.
-        mutant: what is changed in it; None: nothing.
+        mutant: its fault; None: a correct plugin.
     Returns: the folder of its package.
     """
     package = folder / "src" / "acme_zoo"

@@ -10,17 +10,17 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from layerzoo import spec
 from layerzoo.cli.doctor import MachineCheck
+from layerzoo.conformance.codes import Tier
+from layerzoo.conformance.report import Finding
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
-from layerzoo.registry.installed.health import ImportState
-from layerzoo.registry.installed.plugin import State
 from layerzoo.runs.status import RunStatus
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.weights.inventory import Kind
@@ -56,21 +56,51 @@ class PluginWithModels(Plugin):
     """The ids of its usable models."""
 
 
-class Check(JsonObject):
-    """The result of checking one plugin."""
+class CheckCounts(JsonObject):
+    """The numbers of checks of a run."""
 
+    collected: int
+    ran: int
+    passed: int
+    failed: int
+    expected: int
+    """Failed, as was declared with a reason."""
+    skipped: int
+
+
+class UnfailedCheck(JsonObject):
+    """A check that was skipped, or that failed as expected."""
+
+    code: str
     plugin: str
-    """Its namespace."""
-    manifest: State
-    """The state of its manifest."""
-    import_: ImportState | None = Field(alias="import")
-    """The result of importing it; None if its manifest is unusable."""
-    cause: str | None
-    """The problem."""
-    fix: str | None
-    """The solution."""
-    seconds: float | None
-    """The duration of the import."""
+    model: str | None
+    reason: str | None
+
+
+class CheckReport(JsonObject):
+    """The result of checking plugins and models."""
+
+    ok: bool
+    """Whether there is no finding and no gap."""
+    counts: CheckCounts
+    gaps: list[str]
+    """What should have been checked, and was not."""
+    findings: list[Finding]
+    expected: list[UnfailedCheck]
+    skipped: list[UnfailedCheck]
+
+
+class Explanation(JsonObject):
+    """The explanation of a check."""
+
+    code: str
+    tier: Tier
+    title: str
+    """What is checked."""
+    why: str
+    """What goes wrong otherwise."""
+    fix: str
+    """How to correct it."""
 
 
 class Cost(JsonObject):
@@ -491,8 +521,10 @@ class Output(JsonObject):
     """``zoo plugin list`` prints an array of them."""
     plugin_with_models: PluginWithModels
     """Printed by ``zoo plugin show NAME``."""
-    check: Check
-    """``zoo plugin check`` prints an array of them."""
+    check_report: CheckReport
+    """Printed by ``zoo plugin check``."""
+    explanation: Explanation
+    """Printed by ``zoo explain CODE``; without CODE, an array of them."""
     comparison: Comparison
     """Printed by ``zoo compare MODEL MODEL…``. With ``jsonl``: one line for the models, one for each fact and layer."""
     tokens_of_texts: TokenReport

@@ -62,7 +62,7 @@ def check_command(
     distribution; MODEL an id. Without any of them, the tier static runs for all installed plugins.
 
     The tiers, cheapest first: static (the declaration, the hooks, pins, licenses), shape (declared layers against a
-    trace), law (features depend on the sample and the layer alone), preprocess (what is declared is what is applied),
+    trace), law (features depend on the sample and the layer alone), preprocess (the declared values are applied),
     weights (digests, keys, values). All but weights use random weights and download nothing.
 
     Exits with 1 when there is a finding, or when too little ran. conformance.toml next to registry.yaml declares

@@ -65,7 +65,7 @@ _ALL = (
         "static-hook",
         "Every hook has a known name and known arguments.",
         "A misspelt hook is never called: the model then has no network, or the default preprocessing.",
-        "Rename it. docs/reference/plugins.md lists the hooks and their arguments.",
+        "Rename it. docs/plugins/hooks.md lists the hooks and their arguments.",
     ),
     Check(
         "static-hookimpl",
@@ -229,7 +229,7 @@ _ALL = (
     Check(
         "law-inplace",
         "Nothing overwrites the input, or the activation of a layer, in place.",
-        "What the next module receives is then not what is read at the layer, or a batch cannot be used twice.",
+        "The next module then receives other values than those read at the layer, or a batch cannot be used twice.",
         "Write `x = x + y` instead of `x += y`, return new tensors instead of a buffer, or declare the module that "
         "does it as the layer.",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -15,8 +16,10 @@ from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, reason_of
 from layerzoo.errors import LayerzooError, OutsideRepositoryError
 from layerzoo.plugins.failure import summary
+from layerzoo.plugins.probe import end_all
 
 _MODULES: dict[Tier, str] = {tier: f"layerzoo.conformance.{tier}" for tier in TIERS}
+_IMPORTS_AT_ONCE = 2
 _FIRST = "shape-build"
 """The check that all later ones need: its network runs."""
 
@@ -53,6 +56,9 @@ def run(
         tiers: the tiers to run.
         expected: returns the declared failures of a subject: code → reason.
     """
+    plugins = list(plugins)
+    if "static" in tiers:
+        _import_all([plugin for plugin in plugins if plugin.manifest.is_usable])
     results = [
         check(code, plugin, expected(plugin).get(code))
         for plugin in plugins
@@ -62,6 +68,17 @@ def run(
     for model in models:
         results += [check(code, model, expected(model).get(code)) for code in model_codes(tiers)]
     return Report(tuple(results))
+
+
+def _import_all(plugins: Sequence[PluginSubject]) -> None:
+    """Import plugins in other processes, two at a time."""
+    with ThreadPoolExecutor(_IMPORTS_AT_ONCE) as pool:
+        try:
+            list(pool.map(lambda plugin: plugin.imported, plugins))
+        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
 
 
 def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None = None) -> Result:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TEXTS = (
     "A fine film.",
     "no",
-    "It rained all week, and nobody in the village could remember a worse June.",
+    "It rained all week, and no one in the village could remember a worse June.",
     "the cat drinks milk",
     "dog",
 )

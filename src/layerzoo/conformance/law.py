@@ -96,7 +96,7 @@ def dropped(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def _has_own_weights_after(subject: ModelSubject, layer: Layer) -> bool:
-    """Return whether modules with parameters of their own run only after a layer."""
+    """Return whether some parameters are used only after a layer."""
     trace = subject.tracer.trace
     ready = find_call(trace, layer, model=subject.spec.id).end
     before = {call.module for call in trace.calls if call.start < ready}
@@ -252,7 +252,7 @@ def inplace(subject: ModelSubject) -> Iterator[Finding]:
 def _overwritten_layers(subject: ModelSubject) -> Iterator[Finding]:
     """Find layers that code outside of a module without children overwrites in place.
 
-    An activation module that works in place, such as nn.ReLU(inplace=True), is a layer of its own, and no finding.
+    An activation module that works in place, such as nn.ReLU(inplace=True), is a separate layer, and no finding.
     """
     declared = {layer.name for layer in subject.spec.layers if not subject.spec.traced_with}
     layers = [layer for layer in subject.layers if layer.name in declared and layer.at == "output"]

@@ -1,8 +1,9 @@
-"""The tier `preprocess`: what is declared is what is applied, also to unusual inputs."""
+"""The tier `preprocess`: the declared values are applied, also to unusual inputs."""
 
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -164,7 +165,7 @@ def rate(subject: ModelSubject) -> Iterator[Finding]:
     declared = _declared(subject)
     if not isinstance(declared, AudioPreprocess):
         raise Skip("it takes no audio")
-    for owner, value in _stated_rates(subject):
+    for owner, value in [*_stated_rates(subject), *_constants(subject)]:
         if value != declared.sample_rate_hz:
             cause = f"declared are {declared.sample_rate_hz} Hz, and {owner} states {value} Hz"
             yield finding(subject, "preprocess-rate", cause)
@@ -187,6 +188,16 @@ def _stated_rates(subject: ModelSubject) -> Iterator[tuple[str, int]]:
             value = getattr(part, name, None)
             if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
                 yield f"{owner}.{name}", int(value)
+
+
+def _constants(subject: ModelSubject) -> Iterator[tuple[str, int]]:
+    """Yield the constants of the plugin's modules that are called as a sample rate."""
+    top = subject.owner.manifest.module
+    for name, module in list(sys.modules.items()):
+        if name == top or name.startswith(f"{top}."):
+            for constant, value in list(vars(module).items()):
+                if constant.isupper() and constant.lower() in _RATE_NAMES and isinstance(value, int):
+                    yield f"{name}.{constant}", value
 
 
 def refuses(subject: ModelSubject) -> Iterator[Finding]:

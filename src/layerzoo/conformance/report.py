@@ -26,7 +26,7 @@ class Finding:
     place: str | None = None
     """FILE:LINE, or FILE; None if it is unknown."""
     cause: str
-    """What is wrong, with the values."""
+    """The problem, with the values."""
     fix: str
     """The next step."""
 

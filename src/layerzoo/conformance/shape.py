@@ -1,4 +1,4 @@
-"""The tier `shape`: every declared layer runs, and is what is declared of it. Weights are random."""
+"""The tier `shape`: every declared layer runs, and has the declared properties. Weights are random."""
 
 from __future__ import annotations
 

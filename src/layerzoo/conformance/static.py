@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerzoo.conformance.codes import CHECKS
+from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.source import heavy_imports, hook_functions, imported_names, known_hooks, parsed
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip
 from layerzoo.errors import LayerzooError, nearest, nearest_hint
 from layerzoo.registry import Diagnostic
+from layerzoo.registry.installed import advice
 from layerzoo.registry.installed.health import unmet_requirements
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}(/|$)")
@@ -26,6 +28,19 @@ def entry_point(plugin: PluginSubject) -> Iterator[Finding]:
         manifest.state == "invalid" and not _problems(plugin)
     ):
         yield finding(plugin, "static-entry-point", str(manifest.cause), place=manifest.project, fix=manifest.fix)
+    elif _is_left_out(plugin):
+        cause = f"the wheel of {manifest.project} does not include registry.yaml"
+        fix = "Include it: with setuptools in [tool.setuptools.package-data], with hatchling without an `exclude`."
+        place = plugin.place(Path(str(manifest.project)) / "pyproject.toml")
+        yield finding(plugin, "static-entry-point", cause, place=place, fix=fix)
+
+
+def _is_left_out(plugin: PluginSubject) -> bool:
+    """Return whether the wheel of a local project has no registry.yaml."""
+    project, path = plugin.manifest.project, plugin.manifest.path
+    if project is None or path is None or plugin.is_core:
+        return False
+    return is_packaged(Path(project), Path(path)) is False
 
 
 def schema(plugin: PluginSubject) -> Iterator[Finding]:
@@ -34,7 +49,7 @@ def schema(plugin: PluginSubject) -> Iterator[Finding]:
 
 
 def duplicate(plugin: PluginSubject) -> Iterator[Finding]:
-    """Find what is declared twice."""
+    """Find duplicates."""
     yield from _of_code(plugin, "static-duplicate")
 
 
@@ -122,7 +137,8 @@ def import_(plugin: PluginSubject) -> Iterator[Finding]:
     if outcome.state != "ok":
         yield finding(plugin, "static-import", str(outcome.cause), fix=outcome.fix)
     elif unmet:
-        yield finding(plugin, "static-import", "; ".join(map(str, unmet)))
+        step = advice.install(*(each.requirement for each in unmet))
+        yield finding(plugin, "static-import", "; ".join(map(str, unmet)), fix=step)
 
 
 def heavy_import(plugin: PluginSubject) -> Iterator[Finding]:
@@ -181,7 +197,7 @@ def safetensors(subject: ModelSubject) -> Iterator[Finding]:
 
 
 def _source(subject: ModelSubject) -> str:
-    """Return where the weights come from. Raises: Skip for a model without weights of its own."""
+    """Return where the weights come from. Raises: Skip for a model without its own weights."""
     spec = subject.spec
     if spec.weights is None:
         raise Skip("it declares no weights")
@@ -229,7 +245,7 @@ def finding(
     Args:
         subject: the plugin or the model.
         code: of the check.
-        cause: what is wrong, with the values.
+        cause: the problem, with the values.
         place: FILE:LINE; None: the declaration of the model.
         fix: the next step; None: that of the check.
         model: the id of the model that it concerns, if the subject is a plugin.

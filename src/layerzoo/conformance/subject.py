@@ -42,7 +42,7 @@ class PluginSubject:
     """A plugin.
 
     Args:
-        manifest: what is known of it without an import.
+        manifest: its manifest.
         zoo: the registry.
         time_limit_s: for its import.
         aliases: from the prefix of a temporary path to that of the path that the user named.

@@ -80,7 +80,7 @@ def opened(
 
     Args:
         asked: the namespace or distribution of a plugin, the path of its folder, registry.yaml or wheel, or the id of
-            a model. None: all installed plugins.
+            a model. None: all installed plugins that are not disabled.
         all_models: check every model of a generated catalogue, instead of the few smallest.
         downloads: whether weights and configurations may be downloaded.
         time_limit_s: for the import of a plugin.
@@ -91,7 +91,8 @@ def opened(
     with contextlib.ExitStack() as stack:
         if asked is None:
             zoo = registry()
-            yield _target(zoo.plugins(), None, zoo, time_limit_s, all_models, {}, options)
+            enabled = [plugin for plugin in zoo.plugins() if plugin.state != "disabled"]
+            yield _target(enabled, None, zoo, time_limit_s, all_models, {}, options)
             return
         manifests = _installed(asked)
         if manifests is None and (path := Path(asked).expanduser()).exists():
@@ -157,10 +158,15 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
     catalogued = {spec.id for spec in plugin.specs if ".jsonl" in (zoo.declared_at(spec.id) or "")}
     by_hand = [spec for spec in plugin.specs if spec.id not in catalogued]
     few = sorted(
-        (spec for spec in plugin.specs if spec.id in catalogued and spec.params and not spec.unusable),
+        (
+            spec
+            for spec in plugin.specs
+            if spec.id in catalogued and spec.params and not spec.unusable and zoo.repository(spec.id) is None
+        ),
         key=lambda spec: (spec.params, spec.id),
     )
-    return [*by_hand, *few[:_CATALOGUED]]
+    networks = {(spec.params, spec.modality): spec for spec in reversed(few)}  # weights of one network occur once
+    return [*by_hand, *sorted(networks.values(), key=few.index)[:_CATALOGUED]]
 
 
 def expected_failures(folder: Path | None) -> dict[str, str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
-from layerzoo.errors import DigestError, LayerzooError, UnavailableError
+from layerzoo.errors import DigestError, LayerzooError
 from layerzoo.runtime.checkpoint import Checkpoint, open_checkpoint, open_content
 from layerzoo.runtime.construct import build_random
 from layerzoo.runtime.initialisation import seeded
@@ -36,6 +38,15 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
         return
     except LayerzooError as error:
         yield finding(subject, "weights-available", reason_of(error))
+        return
+    project, folder = subject.owner.manifest.project, subject.owner.folder
+    if project is None or folder is None:
+        return
+    inside = [path for path in _files(subject).paths.values() if path.is_relative_to(folder)]
+    left_out = [path for path in inside if is_packaged(Path(project), path) is False]
+    if left_out:
+        listed = _some([str(path.relative_to(folder)) for path in left_out])
+        yield finding(subject, "weights-available", f"the wheel of {project} does not include {listed}")
 
 
 def digests(subject: ModelSubject) -> Iterator[Finding]:
@@ -93,13 +104,17 @@ def _unexpected(subject: ModelSubject, checkpoint: Checkpoint, network: nn.Modul
 
 
 def initial(subject: ModelSubject) -> Iterator[Finding]:
-    """Find tensors that are filled with random numbers, and a checkpoint that was not trained."""
+    """Find parameters with random values, and a checkpoint that was not trained."""
     checkpoint, network = _checkpoint(subject)
     parameters = [name for name, _ in network.named_parameters() if name in checkpoint.shapes]
     if sum(network.get_parameter(name).numel() for name in parameters) > _MOST_NUMBERS:
         raise Skip(f"the checkpoint has more than {_MOST_NUMBERS:,} numbers")
-    if random := _filled(subject, checkpoint, parameters):
-        yield finding(subject, "weights-initial", f"{_some(random)} are not from the checkpoint: they are filled in")
+    if random := _invented(subject, checkpoint, parameters):
+        yield finding(
+            subject,
+            "weights-initial",
+            f"{_some(random)} are not from the checkpoint: their values are made up by the plugin",
+        )
         return
     with seeded(0):
         stored = checkpoint.read(parameters)
@@ -108,15 +123,19 @@ def initial(subject: ModelSubject) -> Iterator[Finding]:
     fresh = dict(build_random(subject.tracer.spec, subject.located.hooks, subject.located.files, 17).named_parameters())
     large = [name for name in parameters if stored[name].numel() >= _FEW and stored[name].is_floating_point()]
     untrained = [name for name in large if _is_initial(stored[name], fresh[name])]
+    noise = [name for name in large if _is_noise(stored[name]) and not _is_noise(fresh[name])]
+    if noise:
+        yield finding(subject, "weights-initial", f"{_some(noise)} are distributed as torch.randn gives them")
     if large and len(untrained) == len(large):
         cause = f"all {len(large)} large tensors are distributed as those of an untrained network: {_some(untrained)}"
         yield finding(subject, "weights-initial", cause)
 
 
-def _filled(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[str]) -> list[str]:
+def _invented(subject: ModelSubject, checkpoint: Checkpoint, parameters: list[str]) -> list[str]:
     """Return the parameters whose values do not come from the checkpoint, or differ from load to load.
 
-    The mapping of keys is applied to a checkpoint of zeros, with two seeds. What has several values then was filled in.
+    The mapping of keys is applied to a checkpoint of zeros, with two seeds. A parameter that then has several
+    values is not from the checkpoint.
     """
     meta = checkpoint.stored.meta()
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in meta.items()}
@@ -158,6 +177,14 @@ def _is_initial(stored: Tensor, fresh: Tensor) -> bool:
     return bool(np.abs(gaps).max() <= _ALIKE * np.sqrt(1 / len(one) + 1 / len(other)))
 
 
+def _is_noise(tensor: Tensor) -> bool:
+    """Return whether a tensor may be one of torch.randn, by the Kolmogorov-Smirnov test."""
+    values = torch.sort(tensor.detach().double().flatten()[:100_000]).values
+    expected = torch.special.ndtr(values)
+    steps = torch.arange(1, len(values) + 1, dtype=torch.float64) / len(values)
+    return bool((expected - steps).abs().max() <= _ALIKE / len(values) ** 0.5)
+
+
 def finite(subject: ModelSubject) -> Iterator[Finding]:
     """Find NaN and infinity in the weights."""
     checkpoint, network = _checkpoint(subject)
@@ -189,7 +216,8 @@ def _files(subject: ModelSubject) -> Files:
     found = subject.kept["weights"]
     if isinstance(found, Files):
         return found
-    if isinstance(found, UnavailableError) and not weights.source.startswith(_LOCAL) and not subject.downloads:
+    is_local = weights.source.startswith(_LOCAL)
+    if not (is_local or subject.downloads or isinstance(found, DigestError)):
         raise Skip("its checkpoint is not on this machine. To check it: --download, or first zoo pull")
     raise found
 

@@ -1,13 +1,4 @@
-"""Tests for plugins: ``BackboneConformance``; and :mod:`layerzoo.testing.toy`, a network to check by hand.
-
-::
-
-    from layerzoo.testing import BackboneConformance
-
-
-    class TestAcmeZoo(BackboneConformance):
-        plugin = "acme-zoo"
-"""
+"""Tests for plugins: ``BackboneConformance``; and :mod:`layerzoo.testing.toy`, a network to check by hand."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from layerzoo.registry import registry
 
 __all__ = ["BackboneConformance"]
 
+_ENOUGH = "enough-runs"
 _NEEDED: tuple[Tier, ...] = ("shape", "law", "preprocess")
 """The tiers of which at least one check has to run for each model."""
 
@@ -28,9 +29,9 @@ class BackboneConformance:
         class TestAcmeZoo(BackboneConformance):
             plugin = "acme-zoo"
 
-    There is one test for each model and check, called ``test_model[acme/net-law-padding]``, one for each check of the
-    plugin as a whole, and one for each model that fails where too little was checked. A test that cannot run is skipped
-    with a reason. `zoo explain law-padding` explains a check.
+    There is one test for each model and check, called ``test_model[acme/net-law-padding]``, and one for each check of
+    the plugin as a whole. A test that cannot run is skipped with a reason; ``test_model[acme/net-enough-runs]`` fails
+    where all of a tier are skipped. `zoo explain law-padding` explains a check.
     """
 
     plugin: ClassVar[str]
@@ -53,11 +54,9 @@ class BackboneConformance:
             codes = engine.plugin_codes() if "static" in self.tiers else []
             metafunc.parametrize("code", codes, ids=codes)
         elif metafunc.function.__name__ == "test_model":
-            pairs = [(model, code) for model in self._models() for code in engine.model_codes(self.tiers)]
+            codes = [*engine.model_codes(self.tiers), _ENOUGH]
+            pairs = [(model, code) for model in self._models() for code in codes]
             metafunc.parametrize(("model", "code"), pairs, ids=[f"{model}-{code}" for model, code in pairs])
-        elif metafunc.function.__name__ == "test_enough_runs":
-            models = self._models()
-            metafunc.parametrize("model", models, ids=models)
 
     def test_plugin(self, code: str) -> None:
         """Run one check of the plugin as a whole."""
@@ -65,8 +64,11 @@ class BackboneConformance:
         _report(engine.check(code, subject, self._expected(subject).get(code)))
 
     def test_model(self, model: str, code: str) -> None:
-        """Run one check of one model."""
-        _report(self._result(model, code))
+        """Run one check of one model; or ``enough-runs``, which fails where all checks of a tier are skipped."""
+        if code == _ENOUGH:
+            self._require_enough(model)
+        else:
+            _report(self._result(model, code))
 
     def test_models_are_collected(self) -> None:
         """Fail where the plugin has no model to check, or an expected failure names none."""
@@ -77,8 +79,7 @@ class BackboneConformance:
         if unknown := sorted(named - set(models)):
             pytest.fail(f"expected failures of {', '.join(unknown)}, which is not checked", pytrace=False)
 
-    def test_enough_runs(self, model: str) -> None:
-        """Fail where all checks of a tier are skipped."""
+    def _require_enough(self, model: str) -> None:
         for tier in _NEEDED:
             if tier not in self.tiers:
                 continue
@@ -93,12 +94,12 @@ class BackboneConformance:
 
     def _models(self) -> list[str]:
         subject = _plugin(self.plugin)
-        known = {spec.id for spec in subject.specs}
         if self.models is None:
             return [spec.id for spec in choose_models(subject)]
-        if unknown := [model for model in self.models if model not in known]:
-            raise UsageError(f"{type(self).__name__}.models: {self.plugin} has no model {', '.join(unknown)}")
-        return list(self.models)
+        specs = [subject.zoo.model(model) for model in self.models]
+        if others := [spec.id for spec in specs if spec.namespace != subject.plugin]:
+            raise UsageError(f"{type(self).__name__}.models: {self.plugin} has no model {', '.join(others)}")
+        return [spec.id for spec in specs]
 
     def _result(self, model: str, code: str) -> Result:
         subject = _model(self.plugin, model, downloads=self.downloads, inputs=self.inputs.get(model))
