@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow test-adapters test-ray test-s3 gpu-check lint bench dist docs catalogues published certify torture torture-scale setup clean
+.PHONY: help demo test test-slow test-adapters test-ray test-s3 gpu-check lint bench dist docs catalogues published certify torture torture-scale site site-check setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
@@ -22,6 +22,8 @@ help:
 	@echo "make certify  run and cut every timm and torchvision architecture, transformers type and torchaudio pipeline, measure the effect of padding, compare every processor with the library; writes docs/certified"
 	@echo "make torture  attacks on what is promised: kills, damaged files, oversized files, hostile repositories; writes docs/torture.md"
 	@echo "make torture-scale  kills workers, drivers and Ray actors of runs at random moments; writes docs/torture-scale.md"
+	@echo "make site   the documentation site, in site/: static pages with a search that works offline"
+	@echo "make site-check  open the site and the report of a sweep in headless Chromium, which has to be installed"
 	@echo "make clean  remove the files that these commands created"
 
 demo: setup
@@ -77,6 +79,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.scale
 
 gpu-check: setup
@@ -110,6 +113,17 @@ certify: setup
 torture: setup
 	$(BIN)/python -m tools.torture
 
+site: setup $(VENV)/.site
+	$(BIN)/python -m tools.site
+
+site-check: site
+	$(BIN)/python -m tools.site.check
+	$(BIN)/python -m pytest -q -m slow tests/sweeps/test_report.py
+
+$(VENV)/.site: requirements-site.txt constraints.txt | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -r requirements-site.txt
+	@touch $@
+
 torture-scale: .venv-ray/.installed
 	.venv-ray/bin/python -m tools.torture.scale
 
@@ -125,4 +139,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters .venv-ray .venv-s3 .samples dist demo
+	rm -rf $(VENV) .venv-adapters .venv-ray .venv-s3 .samples dist demo build site

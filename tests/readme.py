@@ -48,10 +48,10 @@ class Command(NamedTuple):
     output: tuple[str, ...]
 
 
-def page_commands(page: str) -> list[Command]:
+def page_commands(page: str, set_up: Sequence[str] = _SET_UP) -> list[Command]:
     """Return the commands of all console blocks, in order, without set-up commands."""
     commands = (command for block in page_blocks("console", page) for command in _commands(block))
-    return [command for command in commands if command.text.split()[0] not in _SET_UP]
+    return [command for command in commands if command.text.split()[0] not in set_up]
 
 
 def prints(expected: Sequence[str], printed: str) -> bool:

@@ -10,7 +10,8 @@ from layerzoo.media.inputs import AudioInputs, ImageInputs
 from layerzoo.media.prompts import KnowsPrompts, Prompts
 from layerzoo.media.text import KnowsUnknown, TensorTokenizer, TextArguments, Tokenizer
 from layerzoo.plugins.chain import Chain
-from layerzoo.plugins.hookspecs import hookimpl
+from layerzoo.plugins.hookspecs import HOOKS_VERSION, hookimpl
+from layerzoo.plugins.pooling import PluginPooling
 from layerzoo.registry.index.query import metric_name
 from layerzoo.runtime.clip_lengths import (
     is_padding,
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from layerzoo.weights import Files
 
 __all__ = [
+    "HOOKS_VERSION",
     "AudioInputs",
     "Chain",
     "ImageInputs",
     "KnowsPrompts",
     "KnowsUnknown",
+    "PluginPooling",
     "Prompts",
     "TensorTokenizer",
     "TextArguments",

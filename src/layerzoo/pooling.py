@@ -59,18 +59,23 @@ POOLINGS: dict[str, Pooling] = {
 def check_pooling(pool: str, layer: Layer, *, model: str, masked: bool, cls_token: bool) -> None:
     """Refuse a pooling that the layer's axes or a missing mask do not allow.
 
-    pool: its name. model: the model's id, for the message.
+    pool: its name; one of a plugin is only compared with the axes. model: the model's id, for the message.
     masked: whether samples of this model differ in length, so that positions need a mask.
     cls_token: whether the first token of every input is a classification token (text).
     Raises: PoolingError, which names the poolings that would do.
     """
-    if pool not in POOLINGS:
+    if pool not in POOLINGS and not is_of_plugin(pool):
         close = nearest(pool, list(POOLINGS))
         hint = nearest_hint(close)
         raise PoolingError(f"there is no pooling '{pool}'. {hint}All: {', '.join(POOLINGS)}")
     if reason := _misfit(pool, layer, masked, cls_token):
         fitting = [name for name in POOLINGS if not _misfit(name, layer, masked, cls_token)]
         raise PoolingError(f"{model}, layer {layer.name}: pool='{pool}' {reason}. Possible here: {', '.join(fitting)}")
+
+
+def is_of_plugin(pool: str) -> bool:
+    """Return whether a pooling is that of a plugin: its name is ``NAMESPACE/NAME``."""
+    return "/" in pool
 
 
 def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | None:
@@ -102,7 +107,7 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
         return f"needs a classification token, and there is none on axes '{shown}'"
     if pool == "last" and not (len(positions) == 1 and positions[0] in SEQUENCE_AXES and masked):
         return f"needs a sequence with a known end, and the axes are '{shown}'"
-    if pool in {"std", "statistics", "gram"} and not positions:
+    if (pool in {"std", "statistics", "gram"} or is_of_plugin(pool)) and not positions:
         return f"needs positions to run over, and the axes are '{shown}'"
     return None
 
@@ -110,13 +115,13 @@ def _misfit(pool: str, layer: Layer, masked: bool, cls_token: bool) -> str | Non
 def width(pool: str, layer: Layer, temporal: TemporalChoice | None = None) -> int | None:
     """Return the number of features of a sample at a layer; None if it is unknown or varies.
 
-    pool: the name of a pooling that fits the layer: see :func:`check_pooling`.
+    pool: the name of a pooling that fits the layer: see :func:`check_pooling`. The width of a plugin's is unknown.
     temporal: the pooling of a sequence of such vectors.
     """
     if temporal is not None:
         single, factor = width(pool, layer), temporal.width_factor
         return None if single is None or factor is None else single * factor
-    if layer.axes is None or layer.shape is None or pool == "none":
+    if layer.axes is None or layer.shape is None or pool == "none" or is_of_plugin(pool):
         return None
     sizes = dict(zip((axis for axis in layer.axes if axis != "batch"), layer.shape, strict=True))
     if pool == "flatten":

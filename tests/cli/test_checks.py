@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from layerzoo.cli import main
 from layerzoo.cli.doctor import command as doctor
 from layerzoo.cli.doctor import examine
+from layerzoo.conformance.codes import CHECKS
 from layerzoo.plugins.checkup import check_up
 from layerzoo.registry import Installed, Registry, registry
 from layerzoo.registry.installed.disabled import disable
@@ -65,21 +67,36 @@ def test_every_plugin_is_a_row(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "state", "cause"),
+    ("name", "code", "cause"),
     [
-        ("acme", 0, "ok", None),
-        ("half-zoo", 1, "ok", "unknown key 'sumary'"),
-        ("raising", 1, "failed", "No module named 'a_library_that_is_not_there'"),
-        ("crashing", 1, "crashed", "SIGKILL"),
-        ("torn", 1, None, "not valid YAML"),
+        ("half-zoo", "static-schema", "unknown key 'sumary'"),
+        ("raising", "static-import", "No module named 'a_library_that_is_not_there'"),
+        ("crashing", "static-import", "SIGKILL"),
+        ("torn", "static-schema", "not valid YAML"),
+        ("bare", "static-entry-point", "bare_zoo/registry.yaml"),
     ],
 )
-def test_a_check_prints_a_row_and_sets_the_exit_code(
-    zoo: Zoo, name: str, code: int, state: str | None, cause: str | None
-) -> None:
-    found, (row,) = zoo("plugin", "check", name)
-    assert (found, row["import"]) == (code, state)
-    assert (row["cause"] is None) if cause is None else (cause in row["cause"])
+def test_a_check_finds_what_is_broken_and_sets_the_exit_code(zoo: Zoo, name: str, code: str, cause: str) -> None:
+    exit_code, report = zoo("plugin", "check", name, "--tier", "static")
+    assert (exit_code, report["ok"]) == (1, False)
+    found = [finding for finding in report["findings"] if finding["code"] == code]
+    assert cause in found[0]["cause"]
+    assert all(finding["fix"] for finding in found)
+
+
+def test_a_check_of_a_correct_plugin_reports_what_ran_and_exits_with_zero(zoo: Zoo) -> None:
+    exit_code, report = zoo("plugin", "check", "toy/next-word", "--tier", "shape", "--tier", "law")
+    counts = report["counts"]
+    assert (exit_code, report["ok"], report["findings"], report["gaps"]) == (0, True, [], [])
+    assert counts["collected"] == counts["ran"] + counts["skipped"]
+    assert counts["passed"] == counts["ran"] > 20
+    assert {each["code"] for each in report["skipped"]} == {"shape-frames", "shape-stale"}
+
+
+def test_a_run_that_checked_too_little_fails(zoo: Zoo) -> None:
+    exit_code, report = zoo("plugin", "check", "toy/next-word", "--tier", "weights")
+    assert (exit_code, report["counts"]["ran"], report["findings"]) == (1, 0, [])
+    assert report["gaps"] == ["toy: no check ran (it declares no weights)"]
 
 
 def test_the_list_shows_the_result_of_the_last_check(zoo: Zoo) -> None:
@@ -112,10 +129,9 @@ def test_checking_all_plugins_ends_if_one_hangs(install: Install, capsys: pytest
             disable(plugin.distribution, [plugin])
     with pytest.raises(SystemExit, match="1"):
         main(["plugin", "check", "--time-limit", "2", "--format", "json"])
-    rows = {row["plugin"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"acme", "hanging", "crashing", "toy"} <= rows.keys()
-    assert rows["hanging"]["import"] == "hung"
-    assert rows["hanging"]["cause"] == "the import took longer than 2 s"
+    causes = {row["plugin"]: row["cause"] for row in json.loads(capsys.readouterr().out)["findings"]}
+    assert {"hanging", "crashing"} <= causes.keys()
+    assert causes["hanging"] == "the import took longer than 2 s"
 
 
 def test_missing_requirements_are_found_without_slowing_the_list(install: Install) -> None:
@@ -173,14 +189,51 @@ def test_the_doctor_detects_a_read_only_cache(home: Path, monkeypatch: pytest.Mo
     assert "LAYERZOO_CACHE" in rows["cache directory"]["fix"]
 
 
-@pytest.mark.parametrize("verb", [("list",), ("check", "bare")], ids=" ".join)
 def test_causes_and_fixes_are_printed_below_a_narrow_table(
-    verb: tuple[str, ...], install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("good", "no_registry")
     monkeypatch.setenv("COLUMNS", "40")
     with pytest.raises(SystemExit):
-        main(["plugin", *verb, "--format", "table"])
+        main(["plugin", "list", "--format", "table"])
     message = capsys.readouterr().out
     assert "plugin  bare-zoo 1.0\ncause   there is no\n" in message
     assert "fix     pip install --force-reinstall\n        bare-zoo; if it was never\n" in message
+
+
+def test_a_finding_is_printed_with_place_cause_and_fix(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("half_valid")
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit, match="1"):
+        main(["plugin", "check", "half-zoo", "--tier", "static", "--format", "table"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "static-schema  half/broken"
+    assert lines[1].startswith("  place  ")
+    assert "  cause  unknown key 'sumary'. Nearest: summary. Possible:" in lines
+    assert "  fix    Correct the line. `zoo registry check FILE` marks" in lines
+    assert lines[-1] == "13 checks collected, 9 ran: 8 passed, 1 failed; 4 skipped"
+
+
+def test_a_report_in_the_form_of_junit_has_a_case_for_each_check(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("half_valid")
+    with pytest.raises(SystemExit, match="1"):
+        main(["plugin", "check", "half-zoo", "--tier", "static", "--format", "junit"])
+    suite = ElementTree.fromstring(capsys.readouterr().out.encode()).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("13", "1", "4")
+    failures = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failures == ["static-schema"]
+
+
+def test_a_code_is_explained_and_an_unknown_one_names_the_nearest(zoo: Zoo, capsys: pytest.CaptureFixture[str]) -> None:
+    _, explained = zoo("explain", "law-padding")
+    assert (explained["code"], explained["tier"]) == ("law-padding", "law")
+    assert "attention mask" in explained["fix"]
+    assert [each["code"] for each in zoo("explain")[1]] == list(CHECKS)
+    with pytest.raises(SystemExit, match="3"):
+        main(["explain", "law-pading"])
+    assert "Nearest: law-padding" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from tests.hf_plugin.dual_encoders import TYPES, VIDEO, network, saved
 from tests.hf_plugin.sentence_encoders import word_pieces
@@ -139,6 +140,36 @@ def test_a_pair_of_any_two_networks_is_a_dual_encoder(tmp_path: Path, declare: D
     declare(tmp_path, vision={"preprocess": preprocess}, text={})
     assert_equals_the_library(whole, "vision")
     assert_equals_the_library(whole, "text")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kind", "modality"),
+    [
+        ("clip", "CLIPTextModelWithProjection", "text"),
+        ("clip", "CLIPVisionModelWithProjection", "vision"),
+        pytest.param("metaclip_2", "MetaClip2TextModelWithProjection", "text", marks=pytest.mark.slow),
+        pytest.param("metaclip_2", "MetaClip2VisionModelWithProjection", "vision", marks=pytest.mark.slow),
+        pytest.param("clap", "ClapTextModelWithProjection", "text", marks=pytest.mark.slow),
+        ("clap", "ClapAudioModelWithProjection", "audio"),
+    ],
+)
+def test_a_tower_that_was_saved_with_its_projection_has_its_embedding(
+    model_type: str, kind: str, modality: str, tmp_path: Path, declare: Declare
+) -> None:
+    config = getattr(network(model_type).config, f"{modality}_config")
+    torch.manual_seed(0)
+    tower = getattr(transformers, kind)(config).eval()
+    tower.save_pretrained(tmp_path)
+    declare(tmp_path, **{modality: {}})
+    backbone = layerzoo.load(f"mine/{modality}")
+    assert [layer.name for layer in backbone.layers] == ["embedding"]
+    example = backbone.preprocess.example(3)
+    inputs = {name: _random(name, tensor) for name, tensor in example.inputs.items()}
+    found = backbone.activations(replace(example, inputs=inputs))["embedding"]
+    with torch.inference_mode():
+        wanted = tower(**inputs if len(inputs) > 1 else {METHODS[modality][1]: next(iter(inputs.values()))})[0]
+    assert wanted.shape == (3, 16)
+    assert torch.allclose(found, wanted, atol=1e-6)
 
 
 def test_the_embedding_is_the_last_layer_and_the_others_are_unchanged(tmp_path: Path, declare: Declare) -> None:

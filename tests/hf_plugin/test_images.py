@@ -218,7 +218,6 @@ def test_a_processor_can_be_sent_to_another_process(folder: Folder) -> None:
     ("model_type", "kind", "reason"),
     [
         ("llava_next", "LlavaNextImageProcessor", "tiles or patches"),
-        ("qwen2_vl", "Qwen2VLImageProcessor", "tiles or patches"),
         ("vit", "VitPoseImageProcessor", "boxes"),
         ("vit", "SuperGlueImageProcessor", "pair"),
         ("seggpt", "SegGptImageProcessor", "prompt_pixel_values"),

@@ -71,7 +71,7 @@ def test_frames_of_several_videos_share_batches(image_model: str, clips: list[Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(backbone), "pool_with_counts", counted)
         layerzoo.extract(backbone, clips, sampling="every:10", batch_size=6)
-    assert [size for size in sizes if size != 2][-3:] == [6, 6, 3]
+    assert [size for size in sizes if size > 2][-3:] == [6, 6, 3]
 
 
 def test_a_sequence_has_the_times_and_numbers_of_its_frames(image_model: str, clips: list[Path]) -> None:

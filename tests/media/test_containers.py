@@ -79,6 +79,18 @@ def test_every_container_and_codec(format: str, codec: str, sampling: str) -> No
     assert times_ms(data, sampling) == pytest.approx(expected[sampling], abs=1)
 
 
+def test_vp8_in_ogg_is_a_video() -> None:
+    data = video(TWO_SECONDS, "ogg", "libvpx")
+    assert shown(data, "every:12") == [0, 480, 960, 1440, 1920]
+
+
+@pytest.mark.parametrize("format", ["avi", "matroska"])
+def test_a_keyframe_is_at_the_time_at_which_it_is_displayed_also_after_frames_decoded_later(format: str) -> None:
+    data = video(TWO_SECONDS, format, "mpeg4", gop=10, codec_options={"bf": "2"})
+    assert shown(data, "keyframes") == times_ms(data, "keyframes")
+    assert len(shown(data, "keyframes")) > 3
+
+
 @pytest.mark.parametrize(("format", "codec"), [("mp4", "libx264"), ("matroska", "libvpx-vp9"), ("flv", "flv")])
 def test_a_variable_frame_rate_is_sampled_in_time(format: str, codec: str) -> None:
     stamps = [0, 40, 80, 1200, 1240, 1280, 1960]
@@ -94,6 +106,14 @@ def test_times_count_from_the_first_frame_also_with_negative_timestamps(format: 
     data = remuxed(source, format, stamp=lambda pts: pts + shift, options={"avoid_negative_ts": "disabled"})
     assert shown(data) == times_ms(data) == [240, 720, 1240, 1720]
     assert shown(data, "every:15", start_s=0.5) == [520, 1120, 1720]
+
+
+@pytest.mark.parametrize(("format", "codec"), [("mpegts", "libx264"), ("mpegts", "mpeg2video"), ("mpeg", "mpeg2video")])
+def test_files_that_were_joined_follow_one_another_in_time(format: str, codec: str) -> None:
+    parts = [video(range(0, 1000, 40), format, codec, show=range(start, start + 25)) for start in (100, 200)]
+    data = b"".join(parts)
+    assert shown(data, "uniform:4") == [106, 118, 206, 218]
+    assert times_ms(data, "every:1") == pytest.approx(list(range(0, 2000, 40)), abs=1)
 
 
 def test_an_edit_list_hides_frames_before_its_start() -> None:

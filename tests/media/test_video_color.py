@@ -152,6 +152,20 @@ class TestAlpha:
             for (y, x), color in {(16, 16): (200, 30, 0), (16, 48): (227, 142, 127), (48, 48): (255, 255, 255)}.items():
                 assert np.abs(pixels[y, x] - color).max() <= 4
 
+    @pytest.mark.parametrize("pixel_format", ["yuva420p", "yuva422p", "yuva444p"])
+    def test_every_column_of_an_odd_width_is_that_of_the_frame(self, pixel_format: str) -> None:
+        pixels = np.full((8, 321, 4), (200, 30, 90, 255), np.uint8)
+        file = io.BytesIO()
+        with av.open(file, "w", format="matroska") as container:
+            stream = container.add_stream("ffv1", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 321, 8, pixel_format
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba").reformat(format=pixel_format)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        for _ in range(3):
+            (found,) = sample_frames(file.getvalue(), 1)
+            assert np.abs(np.asarray(found.image).astype(int) - pixels[..., :3]).max() <= 4
+
     def test_the_times_are_those_of_the_container(self) -> None:
         data = transparent("libvpx-vp9", "webm", "yuva420p", {"auto-alt-ref": "0"})
         assert [frame.time_s for frame in sample_frames(data, 3)] == pytest.approx([0, 0.1, 0.2])

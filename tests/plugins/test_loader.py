@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from layerzoo.errors import PluginError, WeightsError
+from layerzoo.plugins import hookspecs
 from layerzoo.plugins.loader import hooks
 from layerzoo.registry import PluginManifest, registry
 from layerzoo.registry.installed.plugin import State
@@ -238,3 +239,21 @@ def test_concurrent_threads_share_one_import(new_plugin: NewPlugin, home: Path) 
     assert len(found) == 6
     assert len(set(found)) == 1
     assert (home / "log").read_text(encoding="utf-8") == "x"
+
+
+def test_a_deprecated_hook_warns_once_with_its_replacement(
+    new_plugin: NewPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = FutureWarning("layerzoo_dtype is deprecated. Next: return dtype from layerzoo_describe")
+    monkeypatch.setitem(hookspecs.layerzoo_dtype.layerzoo_spec, "warn_on_impl", warning)  # type: ignore[attr-defined]
+    manifest = new_plugin("""
+        from layerzoo import hookimpl
+
+        @hookimpl
+        def layerzoo_dtype(spec):
+            return "bfloat16"
+        """)
+    with pytest.warns(FutureWarning, match="return dtype from layerzoo_describe") as caught:
+        acme = hooks(manifest)
+    assert acme.dtype(SPEC, Files()) == hooks(manifest).dtype(SPEC, Files()) == "bfloat16"
+    assert [Path(each.filename).parent.name for each in caught] == [manifest.module]

@@ -54,16 +54,18 @@ PRINTED = {
     ("plugin", "show", "acme"): "PluginWithModels",
     ("plugin", "show", "half-zoo"): "PluginWithModels",
     ("plugin", "show", "torn"): "PluginWithModels",
-    ("plugin", "check", "acme"): "Check",
-    ("plugin", "check", "raising"): "Check",
-    ("plugin", "check", "crashing"): "Check",
-    ("plugin", "check", "torn"): "Check",
+    ("plugin", "check", "toy/next-word"): "CheckReport",
+    ("plugin", "check", "raising"): "CheckReport",
+    ("plugin", "check", "torn"): "CheckReport",
+    ("explain", "law-cut"): "Explanation",
+    ("explain",): "Explanation",
     ("registry", "check", "registry.yaml"): "Diagnostic",
     ("features", "verify", "features.npz", "absent.npz"): "FeaturesFile",
     ("--no-plugins", "doctor"): "MachineCheck",
     ("run", "--status", "words-run"): "RunStatus",
     ("train", "texts", "--labels", "folders", "--model", "toy/next-word", "--out", "new.head"): "Training",
     ("predict", "texts.head", "texts"): "HeadPrediction",
+    ("sweep", "texts", "--labels", "folders", "--model", "toy/next-word", "--no-baselines"): "SweptRow",
 }
 """The definition of the objects that each command prints, alone or in an array."""
 
@@ -75,7 +77,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, text in (("animal", "the cat"), ("food", "milk meat")):
         (folder / "texts" / label).mkdir(parents=True)
         for number in range(4):
-            (folder / "texts" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+            (folder / "texts" / label / f"{number}.txt").write_text(f"{text}{' the' * number}", encoding="utf-8")
     head, _ = train_head("toy/next-word", folder / "texts", labels_of_folders)
     head.save(folder / "texts.head")
     layerzoo.run("toy/next-word", ["the cat"], out=folder / "words-run")

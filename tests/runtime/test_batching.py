@@ -28,6 +28,7 @@ def received(backbone: layerzoo.Backbone, inputs: list[object]) -> list[dict[str
     def keep(network: nn.Module, arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
         given.append({**dict(zip(("input_ids", "attention_mask"), arguments, strict=False)), **named})
 
+    layerzoo.extract(backbone, inputs)  # rows of the first batch run alone, too
     backbone.module.network.register_forward_pre_hook(keep, with_kwargs=True)
     layerzoo.extract(backbone, inputs)
     return given

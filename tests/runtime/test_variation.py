@@ -110,10 +110,28 @@ def test_layers_that_do_not_vary_run_in_full_batches(
     layerzoo.extract(backbone, images(2))  # after the first batch nothing is checked any more
     sizes: list[int] = []
     backbone.module.network.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
+    layerzoo.extract(backbone, images(5))
     features = layerzoo.extract(backbone, images(5))
-    assert sizes == [5]
+    assert sizes == [5, 1, 1, 5]  # of the first batch of more than four rows, two run alone
     assert not caplog.records
     assert [features.provenance[key] for key in ("random", "batch_dependent", "seed")] == [{}, {}, None]
+
+
+@pytest.mark.parametrize("width", [0, LARGE], ids=["run when it is traced", "run with the first batch"])
+def test_a_dependence_in_large_batches_alone_is_detected_before_their_features_are_returned(
+    varying: Callable[..., ModelSpec], caplog: pytest.LogCaptureFixture, width: int
+) -> None:
+    spec = varying("mean of a large batch", width)
+    backbone = layerzoo.load(spec, weights="random:1", layer=["stage.0", "stage.1"])
+    layerzoo.extract(backbone, images(6))
+    assert not backbone.variation
+    with caplog.at_level(logging.WARNING, "layerzoo"):
+        features = layerzoo.extract(backbone, images(9))
+    assert "stage.1 depend on the other samples of a batch" in caplog.records[-1].getMessage()
+    assert list(features.provenance["batch_dependent"]) == ["stage.1"]
+    alone = np.concatenate([layerzoo.extract(backbone, [image])["stage.1"] for image in images(9)])
+    np.testing.assert_allclose(features["stage.1"], alone, rtol=1e-5, atol=1e-6)
+    assert layerzoo.load(spec, weights="random:1").variation  # the result is stored
 
 
 def test_a_layer_before_the_statistics_does_not_vary(varying: Callable[..., ModelSpec]) -> None:

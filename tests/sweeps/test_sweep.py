@@ -57,8 +57,10 @@ def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> Non
 def test_numbers_several_labels_and_clusters_are_tasks_too() -> None:
     numbers = layerzoo.sweep(MODEL, TEXTS, [len(text) / 2 for text in TEXTS], baselines=False, folds=3)
     assert (numbers.task, numbers.metric) == ("regress", "R²")
-    several = layerzoo.sweep(MODEL, TEXTS, [text.split() for text in TEXTS], folds=3)
+    several = layerzoo.sweep(MODEL, TEXTS, [text.split() for text in TEXTS], folds=3, repeats=1)
     assert (several.task, several.classes[:2]) == ("multilabel", ("cat", "dog"))
+    one = layerzoo.sweep(MODEL, TEXTS, [["milk"] if "milk" in text else [] for text in TEXTS], folds=3, repeats=1)
+    assert one.classes == ("milk",)
     clusters = layerzoo.sweep(MODEL, TEXTS, folds=3)
     assert clusters.task == "cluster"
     assert clusters.rows[0].estimates["clusters"] >= 2
@@ -80,7 +82,7 @@ def test_failed_samples_are_left_out(tmp_path: Path) -> None:
             (tmp_path / label / f"{number}.txt").write_text(text)
     found = layerzoo.sweep(MODEL, tmp_path, labels_of_folders, errors="skip", baselines=False, folds=3)
     assert found.samples == 16
-    assert any("1 samples failed" in note for note in found.notes)
+    assert any("1 sample failed" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,8 @@ def test_failed_samples_are_left_out(tmp_path: Path) -> None:
         ({"labels": [None, "a"] * 8}, InputError, "label of sample 0 is missing"),
         ({"labels": LABELS, "groups": LABELS}, InputError, "too few groups"),
         ({"labels": LABELS, "folds": 1}, UsageError, "folds=1"),
+        ({"labels": LABELS, "task": "sort"}, UsageError, "is not one of auto, classify"),
+        ({"labels": LABELS, "pool": ["mean", "none"]}, UsageError, "pool='none' keeps sequences"),
         ({"labels": LABELS, "layer": "block.0"}, UsageError, "a sweep takes only"),
         ({"labels": [1.0] * 16, "task": "regress"}, InputError, "nothing to predict"),
         ({"labels": None, "task": "classify"}, InputError, "needs labels"),

@@ -64,6 +64,24 @@ def test_the_files_of_an_installed_package_are_found_without_importing_it(site: 
     assert "acme_weights" not in sys.modules
 
 
+def test_the_files_of_an_editable_installation_are_those_of_its_project(site: Path, tmp_path: Path):
+    """An editable installation has only its metadata in site-packages, and adds the project to sys.path."""
+    metadata_only = tmp_path / "site-packages"
+    metadata_only.mkdir()
+    info = (site / "acme_weights-1.2.dist-info").rename(metadata_only / "acme_weights-1.2.dist-info")
+    (info / "direct_url.json").write_text('{"url": "file:///acme", "dir_info": {"editable": true}}')
+    sys.path.insert(0, str(metadata_only))  # restored by the fixture
+    weights = package_weights(site, "model.safetensors")
+    assert resolve(weights).checkpoint == site / "acme_weights" / "model" / "model.safetensors"
+    assert "acme_weights" not in sys.modules
+    (site / "acme_weights" / "model" / "model.safetensors").write_bytes(b"other tensors")
+    with pytest.raises(DigestError, match="Declare the new sha256 if the change is intended"):
+        resolve(weights)
+    (info / "direct_url.json").write_text("{damaged")
+    with pytest.raises(UnavailableError, match="there is no file"):
+        resolve(weights)
+
+
 def test_one_file_of_a_package_is_its_checkpoint_and_has_no_folder(site: Path):
     model = site / "acme_weights" / "model"
     source = "package://acme-weights/acme_weights/model/config.json"

@@ -10,17 +10,17 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from layerzoo import spec
 from layerzoo.cli.doctor import MachineCheck
+from layerzoo.conformance.codes import Tier
+from layerzoo.conformance.report import Finding
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.registry import Diagnostic, ImportOutcome, PluginManifest
 from layerzoo.registry.index.search import Entry
-from layerzoo.registry.installed.health import ImportState
-from layerzoo.registry.installed.plugin import State
 from layerzoo.runs.status import RunStatus
 from layerzoo.runtime.windowing import Windowing
 from layerzoo.weights.inventory import Kind
@@ -56,21 +56,51 @@ class PluginWithModels(Plugin):
     """The ids of its usable models."""
 
 
-class Check(JsonObject):
-    """The result of checking one plugin."""
+class CheckCounts(JsonObject):
+    """The numbers of checks of a run."""
 
+    collected: int
+    ran: int
+    passed: int
+    failed: int
+    expected: int
+    """Failed, as was declared with a reason."""
+    skipped: int
+
+
+class UnfailedCheck(JsonObject):
+    """A check that was skipped, or that failed as expected."""
+
+    code: str
     plugin: str
-    """Its namespace."""
-    manifest: State
-    """The state of its manifest."""
-    import_: ImportState | None = Field(alias="import")
-    """The result of importing it; None if its manifest is unusable."""
-    cause: str | None
-    """The problem."""
-    fix: str | None
-    """The solution."""
-    seconds: float | None
-    """The duration of the import."""
+    model: str | None
+    reason: str | None
+
+
+class CheckReport(JsonObject):
+    """The result of checking plugins and models."""
+
+    ok: bool
+    """Whether there is no finding and no gap."""
+    counts: CheckCounts
+    gaps: list[str]
+    """What should have been checked, and was not."""
+    findings: list[Finding]
+    expected: list[UnfailedCheck]
+    skipped: list[UnfailedCheck]
+
+
+class Explanation(JsonObject):
+    """The explanation of a check."""
+
+    code: str
+    tier: Tier
+    title: str
+    """What is checked."""
+    why: str
+    """What goes wrong otherwise."""
+    fix: str
+    """How to correct it."""
 
 
 class Cost(JsonObject):
@@ -392,6 +422,92 @@ class HeadPrediction(JsonObject):
     """By class. Empty for a regression."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweptRow:
+    """A candidate of a sweep."""
+
+    model: str
+    """The id of the model."""
+    layer: str
+    """The name of the layer, ``mean of N layers`` or ``PCA of N layers``."""
+    pool: str
+    """The pooling."""
+    layers: list[str]
+    """The layers that are extracted."""
+    score: float
+    """The mean score over the outer folds."""
+    spread: float
+    """The standard deviation over the outer folds."""
+    scores: list[float]
+    """The score of each outer fold."""
+    width: int
+    """The number of features."""
+    depth: float | None
+    """The share of the network's FLOPs up to this layer, 0 to 1."""
+    params: int | None
+    """The number of parameters used up to this layer."""
+    flops: int | None
+    """The floating-point operations up to this layer, for one sample."""
+    milliseconds: float | None
+    """The measured time of the network up to this layer for one sample."""
+    bytes: int | None
+    """The size of the tensors that a cut at this layer loads."""
+    is_default: bool
+    """Whether it is the default layer of its model."""
+    estimates: dict[str, float]
+    """Estimates without training, by name; for clusters ``ari``, ``nmi`` and ``clusters``."""
+    notes: list[str]
+    """Facts about its features, such as constant ones."""
+    command: str
+    """The command that extracts its features."""
+
+
+class SweepBaselineScore(JsonObject):
+    """A score without the pretrained network."""
+
+    name: str
+    score: float
+    spread: float
+
+
+class SweepFile(JsonObject):
+    """The content of sweep.json."""
+
+    format: int
+    """The version of this format."""
+    task: str
+    metric: str
+    """The name of the score."""
+    score: float
+    """The mean score of the layers that were selected inside the outer folds."""
+    spread: float
+    rows: list[SweptRow]
+    best: int
+    """The number of the row with the highest score."""
+    cheapest: int
+    """The number of the row with the fewest FLOPs within one standard error of the best."""
+    standard_error: float
+    default: int | None
+    """The number of the row of the default layer."""
+    p_value: float | None
+    """Of the difference between the selected layers and the default layer."""
+    selected: dict[str, int]
+    """The candidates that were selected inside the folds, and how often."""
+    baselines: list[SweepBaselineScore]
+    samples: int
+    classes: list[str]
+    groups: int | None
+    folds: int
+    repeats: int
+    seconds: dict[str, float]
+    """The time of each step."""
+    notes: list[str]
+    rank_correlation: dict[str, float]
+    """Of each estimate with the score."""
+    provenance: dict[str, Any]
+    """By model, the provenance of its features."""
+
+
 class Output(JsonObject):
     """All JSON output."""
 
@@ -405,8 +521,10 @@ class Output(JsonObject):
     """``zoo plugin list`` prints an array of them."""
     plugin_with_models: PluginWithModels
     """Printed by ``zoo plugin show NAME``."""
-    check: Check
-    """``zoo plugin check`` prints an array of them."""
+    check_report: CheckReport
+    """Printed by ``zoo plugin check``."""
+    explanation: Explanation
+    """Printed by ``zoo explain CODE``; without CODE, an array of them."""
     comparison: Comparison
     """Printed by ``zoo compare MODEL MODEL…``. With ``jsonl``: one line for the models, one for each fact and layer."""
     tokens_of_texts: TokenReport
@@ -429,6 +547,10 @@ class Output(JsonObject):
     """Printed by ``zoo train``."""
     prediction: HeadPrediction
     """``zoo predict HEAD INPUT…`` prints an array of them."""
+    swept_row: SweptRow
+    """``zoo sweep INPUT…`` prints an array of them."""
+    sweep: SweepFile
+    """``zoo sweep INPUT… --out FOLDER`` writes it to sweep.json."""
     diagnostic: Diagnostic
     """``zoo registry check FILE…`` prints an array of them."""
     features_file: FeaturesFile

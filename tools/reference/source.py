@@ -20,10 +20,13 @@ PUBLIC_MODULES = (
     "layerzoo.runs",
     "layerzoo.ray",
     "layerzoo.runtime",
+    "layerzoo.sklearn",
     "layerzoo.weights",
     "layerzoo.plugins.hookspecs",
     "layerzoo.authoring",
+    "layerzoo.testing",
     "layerzoo.media.text",
+    "layerzoo.testing",
     "layerzoo.errors",
 )
 """The modules that programs and plugins may import. Their public names are those of ``__all__``."""

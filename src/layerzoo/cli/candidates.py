@@ -71,6 +71,26 @@ def plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Item
     return _plain((namespace for namespace, _ in _plugin_states()), incomplete)
 
 
+def checked(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Return namespaces, ids of models once a slash is typed, and files."""
+    found = models(ctx, param, incomplete) if "/" in incomplete else plugins(ctx, param, incomplete)
+    return [*found, *files(ctx, param, incomplete)]
+
+
+def tiers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Return the tiers of `zoo plugin check`."""
+    from layerzoo.conformance.codes import TIERS
+
+    return _plain(TIERS, incomplete)
+
+
+def codes(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Return the codes of the checks of `zoo plugin check`."""
+    from layerzoo.conformance.codes import CHECKS
+
+    return _plain(CHECKS, incomplete)
+
+
 def enabled_plugins(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Return the namespaces of the plugins that are not disabled."""
     return _plain((namespace for namespace, state in _plugin_states() if state != "disabled"), incomplete)

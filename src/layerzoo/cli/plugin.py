@@ -1,28 +1,33 @@
-"""`zoo plugin`: list, show, check, disable and enable plugins."""
+"""`zoo plugin`: list, show, create, check, disable and enable plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from layerzoo.cli import candidates
+from layerzoo.cli.choice import WordChoice
 from layerzoo.cli.messages import say
 from layerzoo.cli.output import Format, PrintedRow, format_option, print_lines, print_one, print_rows
+from layerzoo.cli.plugin_check import check_command
+from layerzoo.cli.streams import stdout
 from layerzoo.errors import UsageError
+from layerzoo.modalities import MODALITIES
+from layerzoo.plugins.scaffold import LIBRARIES
 from layerzoo.registry import Health, ImportOutcome, Installed, Registry, registry
 from layerzoo.registry.installed.disabled import disable, enable
 from layerzoo.registry.installed.environment import NO_PLUGINS
 
 _LIST_COLUMNS = ("plugin", "state", "models", "cause", "fix", "distribution", "version", "builders", "last import")
-_CHECK_COLUMNS = ("plugin", "manifest", "import", "cause", "fix", "seconds")
 
 
 @click.group("plugin")
 def group() -> None:
-    """List, show, check, disable and enable plugins."""
+    """List, show, create, check, disable and enable plugins."""
 
 
 @group.command("list")
@@ -69,35 +74,56 @@ def show_command(name: str, format_: Format) -> None:
     print_one(PrintedRow(health.plugin.namespace, lambda: facts, cells), format_)
 
 
-@group.command("check")
-@click.argument("name", required=False, shell_complete=candidates.plugins)
+@group.command("new")
+@click.argument("name")
 @click.option(
-    "--time-limit", type=click.FloatRange(min=0.1), metavar="SECONDS", help="The limit for each import; 120 by default."
+    "--modality",
+    type=WordChoice(MODALITIES),
+    required=True,
+    help="The kind of input that the network takes.",
 )
-@format_option(piped="json")
-@click.pass_context
-def check_command(ctx: click.Context, name: str | None, time_limit: float | None, format_: Format) -> None:
-    """Check a plugin, or all of them.
+@click.option(
+    "--library",
+    type=WordChoice(LIBRARIES),
+    default="own",
+    show_default=True,
+    help="The library that has the network; own: the plugin has it.",
+)
+@click.option("--yaml-only", is_flag=True, help="Declare a model of the library in a registry.yaml, without code.")
+@click.option("--namespace", metavar="NAME", help="The prefix of the model ids. Default: NAME without -zoo.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".",
+    metavar="FOLDER",
+    help="The folder to create the new folder in. Default: the working directory.",
+)
+def new_command(name: str, modality: Any, library: Any, yaml_only: bool, namespace: str | None, into: Path) -> None:
+    """Write the project of a new plugin: NAME is its distribution.
 
-    Checks the manifest, then the import in a separate process, then the required libraries. Exits with 1 when there is
-    a problem; without NAME, disabled plugins are not a problem. json has the keys plugin, manifest, import
-    (ok, failed, crashed, hung, or null where there is nothing to import), cause, fix, seconds.
+    The folder NAME then has a pyproject.toml, a registry.yaml, a function that builds the network, a test, a README
+    and a file for GitHub Actions. It can be installed and its model extracts features at once, with random weights.
+    Nothing is downloaded. Prints the path of each file.
 
     \b
     Examples:
-      zoo plugin check
-      zoo plugin check acme --time-limit 20
+      zoo plugin new acme-zoo --modality vision
+      zoo plugin new acme-zoo --modality text --library transformers --yaml-only
     """
-    from layerzoo.plugins.checkup import check_up
-    from layerzoo.plugins.probe import TIME_LIMIT_S
+    from layerzoo.plugins.scaffold import write_plugin
 
-    zoo = registry()
-    plugins = zoo.plugins() if name is None else [zoo.plugin(name)]
-    healths = check_up(plugins, time_limit_s=time_limit or TIME_LIMIT_S)
-    left_out = print_rows(map(_check_row, healths), format_, _CHECK_COLUMNS)
-    _print_causes(healths, left_out)
-    passed = ("ok",) if name is not None else ("ok", "disabled")
-    ctx.exit(0 if all(health.state in passed for health in healths) else 1)
+    new = write_plugin(name, modality, library, yaml_only=yaml_only, namespace=namespace, into=into)
+    print_lines(str(new.folder / path) for path in new.files)
+    stdout().flush()
+    say(
+        "Next:",
+        f"  pip install --editable {new.folder}",
+        f"  zoo extract {new.inputs} --model {new.model} --weights random:0 --out features.parquet",
+        f"  zoo plugin check {new.namespace}",
+    )
+
+
+group.add_command(check_command)
 
 
 @group.command("disable")
@@ -186,10 +212,3 @@ def _plain(health: Health) -> dict[str, Any]:
 
 def _last_import(outcome: ImportOutcome | None) -> str | None:
     return None if outcome is None else f"{outcome.state}, {outcome.seconds:.1f} s, {outcome.at}"
-
-
-def _check_row(health: Health) -> PrintedRow:
-    plugin, outcome = health.plugin, health.last_import
-    seconds = None if outcome is None else round(outcome.seconds, 2)
-    facts = (plugin.namespace, plugin.state, outcome and outcome.state, health.cause, health.fix, seconds)
-    return PrintedRow(plugin.namespace, lambda: dict(zip(_CHECK_COLUMNS, facts, strict=True)), facts)

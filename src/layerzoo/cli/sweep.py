@@ -112,7 +112,7 @@ def command(
     format_: Format,
     **options: Any,
 ) -> None:
-    """Find the layer at which to cut a model.
+    """Find the layer at which to cut a model, by experiment.
 
     All layers are read in one pass. For each, a linear model is cross-validated; its regularization, and the layer, are
     chosen inside the folds, so that the score of the selected layer is that of new samples. The baselines show what is
@@ -126,7 +126,7 @@ def command(
     \b
     Examples:
       zoo sweep photos/ --labels folders --out swept
-      zoo sweep tweets.csv --labels sentiment --model starter/minilm-l6 --pool mean --pool max
+      zoo sweep tweets.csv --labels sentiment --pool mean --pool max
       zoo sweep photos/ --labels ages.csv --task regress --groups person
     """
     from layerzoo.cli.names import find_model_for
@@ -243,6 +243,8 @@ def _summary(found: Sweep) -> list[str]:
         f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
     ]
     lines.append(f"best: {best.model} {best.layer} {best.pool}, {best.score:.3f} ± {best.spread:.3f}")
+    if "ari" in best.estimates:
+        lines.append(f"its clusters and the labels: ARI {best.estimates['ari']:.3f}, NMI {best.estimates['nmi']:.3f}")
     if found.cheapest != found.best:
         lines.append(
             f"cheapest within one standard error: {cheapest.model} {cheapest.layer} {cheapest.pool}, "

@@ -23,7 +23,7 @@ def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
 
 
 def part_features(folder: Path, layers: Sequence[str] | None = None) -> Iterator[Features]:
-    """Yield the features of each part, in order. Raises: as :func:`load_folder`."""
+    """Yield the features of each part, in order. Arguments and errors: as :func:`load_folder`."""
     from layerzoo.features.formats import load
 
     paths = part_paths(folder)

@@ -25,11 +25,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol, TypeVar
 
-from layerzoo.errors import EmptySampleError, MissingLibraryError, SampleError, UsageError
+from layerzoo.errors import EmptySampleError, MissingLibraryError, PluginError, SampleError, UsageError
 from layerzoo.media import framing, operations
 from layerzoo.media.framing import DisconnectedError, StalledError
 from layerzoo.media.limits import Limits, is_set, limits, usable_cores, variable_of
 from layerzoo.media.operations import Part
+from layerzoo.media.plugin_formats import with_decoder
 from layerzoo.media.sample import UnusableError, name_of
 from layerzoo.media.source import Encoded, is_encoded, whole
 
@@ -76,10 +77,10 @@ class InProcess:
     """Runs operations where it is called."""
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
-        return assemble(operations.run(operation, source, options))
+        return assemble(operations.run(operation, source, with_decoder(operation, source, options)))
 
     def stream(self, operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
-        return operations.run(operation, source, options)
+        return operations.run(operation, source, with_decoder(operation, source, options))
 
     def want_more(self) -> None:
         return
@@ -135,6 +136,7 @@ class Workers:
             self._turns.allow(max(1, self._limits.processes))
 
     def result(self, operation: str, source: Any, options: Mapping[str, Any], assemble: Assemble[Result]) -> Result:
+        options = with_decoder(operation, source, options)
         if not self._limits.processes or not is_encoded(source) or _Pool.refusal is not None:
             return assemble(operations.run(operation, source, options))
         self._asked += 1
@@ -170,6 +172,7 @@ class Workers:
         return result
 
     def stream(self, operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Part]:
+        options = with_decoder(operation, source, options)
         if not self._limits.processes or not is_encoded(source) or _Pool.refusal is not None:
             yield from operations.run(operation, source, options)
             return
@@ -350,6 +353,8 @@ class _Reading(Iterator[Part]):
 
     def _error(self, header: Mapping[str, Any]) -> Exception:
         kind, reason = header["error"], str(header.get("reason"))
+        if kind == "PluginError":
+            return PluginError(reason, plugin=str(header["plugin"]))
         if kind == "MissingLibraryError":
             return MissingLibraryError(str(header["library"]), extra=header["extra"])
         if kind == "EmptySampleError":

@@ -17,6 +17,7 @@ from layerzoo.errors import LayerzooError, SampleError
 from layerzoo.extras import needs
 from layerzoo.frame_sampling import FrameSampling
 from layerzoo.media.limits import limits, variable_of
+from layerzoo.media.plugin_formats import decoded_by_plugin
 from layerzoo.media.sample import UnusableError, failing_as, name_of
 from layerzoo.media.source import is_encoded, whole
 from layerzoo.spec import ImagePreprocess
@@ -41,10 +42,12 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
     Args:
         operation: a name of OPERATIONS.
         source: what the operation takes; a path, bytes and an open file always are.
-        options: of the operation, JSON-able.
+        options: of the operation, JSON-able. ``decoder``: the namespace of the plugin that reads the file.
     Raises: SampleError, whatever a decoder raises; UnusableError for a table; other errors of the caller's.
     """
     try:
+        if decoder := options.get("decoder"):
+            source = decoded_by_plugin(decoder, Path(source), operation)
         yield from OPERATIONS[operation](source, options)
     except (LayerzooError, UnusableError):
         raise
@@ -52,7 +55,8 @@ def run(operation: str, source: Any, options: Mapping[str, Any]) -> Iterator[Par
         raise SampleError(name_of(source), out_of_memory()) from error
     except Exception as error:  # libraries raise whatever broken bytes lead them to
         message = (str(error).strip().splitlines() or [""])[0][:200]
-        raise SampleError(name_of(source), f"its decoding fails: {type(error).__name__}: {message}") from error
+        by = f" in the plugin '{options['decoder']}'" if options.get("decoder") else ""
+        raise SampleError(name_of(source), f"its decoding fails{by}: {type(error).__name__}: {message}") from error
 
 
 def out_of_memory() -> str:

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from layerzoo.media import container
 from layerzoo.media.sample import UnusableError
 from layerzoo.media.source import opened
+from layerzoo.plugins.formats import format_of
 from layerzoo.spec import Modality
 
 HEAD_BYTES = 16_384
@@ -24,10 +25,13 @@ class Content(NamedTuple):
 
 
 def kind_of_file(path: str | os.PathLike[str]) -> Modality | None:
-    """Return the modality of a file: what its content says; else its suffix; else text, where it reads as text.
+    """Return the modality of a file: that of a format which a plugin declares; what its content says; else its suffix;
+    else text, where it reads as text.
 
     A file that cannot be read has the modality of its suffix. None: neither says anything.
     """
+    if (declared := format_of(PurePath(path).name)) is not None and declared.kind != "weights":
+        return declared.kind
     has_lines = PurePath(path).suffix.lower() != ".json"  # one document: its lines are not texts
     try:
         with opened(path) as file:
@@ -217,7 +221,9 @@ def _of_mp4(file: BinaryIO, brand: bytes) -> Content:
 
 
 def _of_ogg(head: bytes) -> Content:
-    return Content("video", "ogg") if b"\x80theora" in head else Content("audio", "ogg")
+    """Detect audio or video by the first packets of the streams: Theora, VP8, Dirac, or OGM."""
+    is_video = re.search(rb"\x80theora|OVP80|BBCD|\x01video\0", head)
+    return Content("video" if is_video else "audio", "ogg")
 
 
 def _of_matroska(head: bytes) -> Content:

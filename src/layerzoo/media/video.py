@@ -56,6 +56,9 @@ frames of a higher temporal layer may be."""
 _SEEK_GAP = 8
 """Packets. To seek over fewer costs more than to decode them: the decoder's threads start anew."""
 
+_STEP_BACK_S = Fraction(1, 10)
+"""A time that steps back further is that of an appended file, as in FFmpeg's command line (ts_discontinuity_detect)."""
+
 
 class _Conversion(threading.local):
     """The converter of pixel formats of a thread. A new one for each frame would take 17 MB, and be freed late."""
@@ -224,7 +227,10 @@ def _sample(file: BinaryIO, sampling: FrameSampling) -> Iterator[SampledFrame]:
         return True
 
     with_scenes = sampling.strategy.name == "scenes"
-    if packets.timeline is not None and not with_scenes and (yield from attempt(packets.timeline, ())):
+    # AVI stores frames in the order of decoding. B-frames displayed before a keyframe are seen by decoding alone.
+    are_keys_placed = not packets.in_order or bool(packets.is_key.all())
+    may_choose = not with_scenes and (are_keys_placed or sampling.strategy.name != "keyframes")
+    if packets.timeline is not None and may_choose and (yield from attempt(packets.timeline, ())):
         return
     timeline, cuts = _decoded_timeline(file, packets, sampling)
     known = packets.timeline
@@ -487,10 +493,10 @@ def _decoded_timeline(file: BinaryIO, packets: _Packets, sampling: FrameSampling
             keys.append(bool(frame.key_frame))
             duration = frame.duration or 0
             if detector is not None:
-                detector.add(_conversion.reformatter.reformat(frame, format="bgr24").to_ndarray())
+                detector.add(_converted(frame, "bgr24").to_ndarray())
     if not since:
         raise UnusableError("no frames in its video stream")
-    end = max(packets.length, since[-1] + max(1, duration))
+    end = max(packets.length, since[-1] + (duration or max(1, round(since[-1] / max(1, len(since) - 1)))))
     timeline = Timeline(np.array(since, np.int64), end, packets.unit_s or Fraction(1), np.array(keys))
     return timeline, detector.cuts() if detector is not None else ()
 
@@ -501,14 +507,19 @@ def _displayed(file: BinaryIO) -> Generator[tuple[av.VideoFrame, Fraction, int]]
         _use_threads(stream)
         decoder, aspect = _decoder(stream), _aspect(stream)
         first: int | None = None
-        since, step = 0, 0
+        since, step, previous = 0, 0, 0
+        most_back = _STEP_BACK_S / (stream.time_base or 1)
         for frame in _all_frames(container_, stream, decoder):
             stamp = _stamp(frame, container_)
             if first is None:
                 first = stamp or 0
-            else:  # a time that does not increase is that of a damaged file
-                since = max(since + 1, stamp - first) if stamp is not None else since + max(1, step)
-            step = frame.duration or 0
+            elif stamp is None:
+                since += max(1, step)
+            else:
+                if stamp - first < since - most_back:  # another file begins, which was appended
+                    first = stamp - since - max(1, step)
+                since = max(since + 1, stamp - first)  # a time that does not increase is that of a damaged file
+            step, previous = frame.duration or since - previous, since
             yield frame, aspect, since
 
 
@@ -611,13 +622,31 @@ def _rgb(frame: av.VideoFrame) -> Image.Image:
     """
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     try:
-        pixels = _conversion.reformatter.reformat(frame, format="rgba" if has_alpha else "rgb24").to_ndarray()
+        pixels = _rgba(frame) if has_alpha else _converted(frame, "rgb24").to_ndarray()
     except MemoryError:
         raise
     except av.error.FFmpegError as error:
         raise UnusableError(f"FFmpeg cannot convert its color space to RGB: {_color_space(frame)}") from error
     image = Image.fromarray(pixels)
     return over_white(image) if has_alpha else image
+
+
+def _rgba(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return (height, width, 4) of a frame with an alpha channel.
+
+    libswscale does not write the last column of an odd width where it converts subsampled colors to four bytes a pixel
+    (seen in version 9.5 for yuva420p). Then the colors are converted to three bytes, and the alpha channel separately.
+    """
+    is_subsampled = not frame.format.has_palette and frame.format.chroma_width(frame.width) < frame.width
+    if not (is_subsampled and frame.width % 2):
+        return np.asarray(_converted(frame, "rgba").to_ndarray(), np.uint8)
+    alpha = _converted(frame, "yuva444p").planes[3]
+    rows = np.frombuffer(bytes(alpha), np.uint8).reshape(alpha.height, alpha.line_size)[:, : alpha.width]
+    return np.dstack([np.asarray(_converted(frame, "rgb24").to_ndarray(), np.uint8), rows])
+
+
+def _converted(frame: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
+    return _conversion.reformatter.reformat(frame, format=pixel_format)
 
 
 def _color_space(frame: av.VideoFrame) -> str:

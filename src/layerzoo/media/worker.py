@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from layerzoo.errors import EmptySampleError, LayerzooError, MissingLibraryError, SampleError
+from layerzoo.errors import EmptySampleError, LayerzooError, MissingLibraryError, PluginError, SampleError
 from layerzoo.media import framing, limits, operations, progress
 from layerzoo.media.limits import Limits
 from layerzoo.media.sample import UnusableError
@@ -113,6 +113,8 @@ class _Answer:
 def _told(error: Exception) -> Mapping[str, Any]:
     if isinstance(error, MissingLibraryError):
         return {"error": "MissingLibraryError", "library": error.library, "extra": error.extra}
+    if isinstance(error, PluginError):
+        return {"error": "PluginError", "reason": str(error), "plugin": error.plugin}
     if isinstance(error, EmptySampleError):
         return {"error": "EmptySampleError", "reason": error.reason}
     if isinstance(error, SampleError):

@@ -119,7 +119,7 @@ def summary(error: BaseException) -> str:
 
 def _unknown_arguments(plugin: object) -> str | None:
     """Return which arguments a hook of a plugin asks for that no such hook receives; None if there are none."""
-    for hook in filter(lambda name: name != "hookimpl", hookspecs.__all__):
+    for hook in filter(lambda name: name.startswith("layerzoo_"), hookspecs.__all__):
         known = signature(getattr(hookspecs, hook)).parameters
         asked = _required(getattr(plugin, hook, None)) - known.keys()
         if asked:

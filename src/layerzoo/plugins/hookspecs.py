@@ -12,25 +12,36 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import torch
 
     from layerzoo.media.text import Tokenizer
+    from layerzoo.plugins.pooling import PluginPooling
     from layerzoo.spec import ModelSpec
     from layerzoo.weights import Files
 
 __all__ = [
+    "HOOKS_VERSION",
     "hookimpl",
     "layerzoo_build",
     "layerzoo_catalogue",
+    "layerzoo_decode",
     "layerzoo_describe",
     "layerzoo_dtype",
     "layerzoo_identify",
+    "layerzoo_pooling",
     "layerzoo_preprocess",
     "layerzoo_read_weights",
     "layerzoo_state_dict",
 ]
 
+HOOKS_VERSION = 1
+"""The version of the hooks. It increases when a hook is removed, or is called with other arguments.
+
+A deprecated hook has ``@hookspec(warn_on_impl=FutureWarning("REPLACEMENT"))``: pluggy then warns once for each plugin
+that implements it.
+"""
 hookspec = pluggy.HookspecMarker("layerzoo")
 hookimpl = pluggy.HookimplMarker("layerzoo")
 """Marks a function of a plugin's module as one of the hooks below: ``@hookimpl``."""
@@ -40,7 +51,17 @@ hookimpl = pluggy.HookimplMarker("layerzoo")
 def layerzoo_build(spec: ModelSpec, files: Files) -> torch.nn.Module | None:
     """Return the architecture of a spec, with whatever weights it starts with. Must run under ``torch.device("meta")``.
 
-    It takes a batch by position, or by the names of :class:`layerzoo.Batch`'s inputs where there are several.
+    It may be any ``torch.nn.Module``. Its ``forward`` takes a single input by position, and several by name, each with
+    the batch axis first:
+
+    text: token ids (batch, token) int64, and the attention mask (batch, token) int64 if the tokenizer names one: 1 for
+        tokens of the text, 0 for padding.
+    vision: (batch, channel, height, width) float32.
+    audio: (batch, time) float32, (batch, channel, time) for several channels; or the arrays of
+        :class:`layerzoo.authoring.AudioInputs`, with a mask (batch, time) where clips were padded.
+    video: (batch, frame, channel, height, width) float32 for ``joint: true``; else as for vision, a frame at a time.
+
+    It may return anything: layers are the outputs of its submodules.
     """
 
 
@@ -89,6 +110,9 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, torch.T
     """Return a checkpoint in a format that layerzoo does not read, as a state dict: tensors by the network's keys.
 
     It is converted once and kept. None: layerzoo reads it.
+
+    For a file format that the ``files.toml`` of a plugin declares with ``kind = "weights"``, that plugin is asked too,
+    after those of the model, whatever plugin the model is from. ``files.checkpoint`` is the path of the file.
     """
 
 
@@ -123,4 +147,28 @@ def layerzoo_catalogue() -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
     known of the weights: ``params``, the least and the largest number of parameters they may have (absent where nothing
     is known), and ``summary``, the model's summary where the network that is traced has another size. Such a model is
     then listed without size and layers, and the traced network under the model's first alias, without weights.
+    """
+
+
+@hookspec(firstresult=True)
+def layerzoo_pooling(name: str) -> PluginPooling | None:
+    """Return a pooling, for ``pool="NAMESPACE/NAME"`` at any layer of any model.
+
+    Args:
+        name: the part after the namespace of the plugin.
+    Returns: a :class:`layerzoo.authoring.PluginPooling`; None for a name that the plugin does not know.
+    """
+
+
+@hookspec(firstresult=True)
+def layerzoo_decode(path: Path, kind: str) -> Any:
+    """Decode a media file of a format that the plugin's ``files.toml`` declares. Runs in a decode process.
+
+    Args:
+        path: of the file.
+        kind: ``vision``, ``audio`` or ``video``.
+    Returns: for images a ``PIL.Image``, or an array (height, width) or (height, width, 3) of uint8 or uint16; for audio
+        a :class:`layerzoo.Audio`, or samples (time,) or (time, channel) with their rate in Hz; for videos an array
+        (time, height, width, 3) of uint8. For all of them the bytes of a file in a format that layerzoo reads.
+    Raises: any exception for a file that cannot be decoded: only this sample fails.
     """

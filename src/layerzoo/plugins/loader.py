@@ -26,9 +26,12 @@ from layerzoo.registry import ImportOutcome, PluginManifest, registry
 from layerzoo.registry.installed import advice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from layerzoo.media.text import Tokenizer
+    from layerzoo.plugins.pooling import PluginPooling
     from layerzoo.spec import ModelSpec
     from layerzoo.weights import Files
 
@@ -103,9 +106,19 @@ class PluginHooks:
         models: Mapping[str, Sequence[Mapping[str, Any]]] | None = self._ask("layerzoo_catalogue")
         return models
 
+    def pooling(self, name: str) -> PluginPooling | None:
+        """Return a pooling of the plugin by its name, without the namespace."""
+        found: PluginPooling | None = self._ask("layerzoo_pooling", name=name)
+        return found
+
+    def decode(self, path: Path, kind: str) -> Any:
+        """Return a decoded file: any in-memory form of a sample. Raises: any exception of the plugin."""
+        with without_network(f"the file {path.name}"):
+            return self._manager.hook.layerzoo_decode(path=path, kind=kind)
+
     def _ask(self, hook: str, **arguments: Any) -> Any:
         spec: ModelSpec | None = arguments.get("spec")
-        model = spec.id if spec else arguments.get("model", f"the catalogue of {self.manifest.namespace}")
+        model = spec.id if spec else arguments.get("model", f"the plugin {self.manifest.namespace}")
         if spec is not None:
             check_counts(spec.args.to_dict(), of=model)
             check_input(spec.preprocess, of=model)

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from typing import Any
 
 from layerzoo.plugins.failure import ImportFailure, fix, folder_of
 from layerzoo.plugins.loader import load
@@ -19,9 +21,22 @@ TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""
 
 
+_CONNECTIONS = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
+"""Audit events of the interpreter (PEP 578)."""
 _running: set[subprocess.Popen[bytes]] = set()
 _FROM_OUTSIDE = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 """The signals with which a user or a scheduler ends a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """The import of a plugin in another process.
+
+    outcome: how it went. connections: the connections that it asked for, as HOST or HOST:PORT.
+    """
+
+    outcome: ImportOutcome
+    connections: tuple[str, ...] = ()
 
 
 def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> ImportOutcome:
@@ -31,13 +46,18 @@ def probe(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> Im
         manifest: of a plugin with a usable declaration.
         time_limit_s: for the import.
     """
-    outcome, is_telling = _run(manifest, time_limit_s)
+    return import_report(manifest, time_limit_s=time_limit_s).outcome
+
+
+def import_report(manifest: PluginManifest, *, time_limit_s: float = TIME_LIMIT_S) -> ImportReport:
+    """Import a plugin as :func:`probe` does, and record the connections that it asks for."""
+    report, is_telling = _run(manifest, time_limit_s)
     if is_telling:
-        registry().keep_outcome(manifest, outcome)
-    return outcome
+        registry().keep_outcome(manifest, report.outcome)
+    return report
 
 
-def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, bool]:
+def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportReport, bool]:
     """Return how the import went, and whether the plugin is the reason: not where a signal from outside ended it."""
     start = time.monotonic()
     program = "from layerzoo.plugins.probe import report; report()"
@@ -56,7 +76,8 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
     except subprocess.TimeoutExpired:
         _end(child)
         cause = f"the import took longer than {time_limit_s:g} s"
-        return ImportOutcome.failure("hung", cause, _fix_of_hung(manifest, time_limit_s), time_limit_s), True
+        outcome = ImportOutcome.failure("hung", cause, _fix_of_hung(manifest, time_limit_s), time_limit_s)
+        return ImportReport(outcome), True
     except BaseException:
         _end(child)
         raise
@@ -68,18 +89,27 @@ def _run(manifest: PluginManifest, time_limit_s: float) -> tuple[ImportOutcome, 
         if manifest.project is not None:
             advised = advice.correct_code(None, folder_of(manifest) or manifest.project)
         outcome = ImportOutcome.failure("crashed", _crash(child.returncode, noise), advised, seconds)
-        return outcome, -child.returncode not in _FROM_OUTSIDE
-    told = json.loads(answer)
-    if told is None:
-        return ImportOutcome.success(seconds), True
-    failure = ImportFailure(**told)
+        return ImportReport(outcome), -child.returncode not in _FROM_OUTSIDE
+    found = json.loads(answer)
+    connections = tuple(found["connections"])
+    if found["failure"] is None:
+        return ImportReport(ImportOutcome.success(seconds), connections), True
+    failure = ImportFailure(**found["failure"])
     is_telling = not failure.is_of_the_machine
-    return ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds), is_telling
+    outcome = ImportOutcome.failure("failed", failure.cause, fix(manifest, failure), seconds)
+    return ImportReport(outcome, connections), is_telling
 
 
 def report() -> None:
-    """Return the child's side: import, and write the failure, or null, as JSON to what was standard output."""
+    """Import in the child, and write failure and connections as JSON to what was standard output."""
     module, namespace, folder = sys.argv[1:]
+    connections: list[str] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CONNECTIONS and (host := _host(arguments)) is not None:
+            connections.append(host)
+
+    sys.addaudithook(watch)
     answer = os.dup(1)
     os.dup2(2, 1)  # what the plugin prints must not be taken for the answer
     failure = None
@@ -87,8 +117,16 @@ def report() -> None:
         load(PluginManifest(namespace=namespace, distribution=namespace, module=module))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the result
         failure = ImportFailure.of(error, folder).to_dict()
-    os.write(answer, json.dumps(failure).encode())
+    os.write(answer, json.dumps({"failure": failure, "connections": connections}).encode())
     os._exit(0)  # a plugin's threads and exit handlers may hang
+
+
+def _host(arguments: tuple[Any, ...]) -> str | None:
+    """Return HOST or HOST:PORT of an audit event about a connection; None for a socket of the file system."""
+    address = arguments[1] if len(arguments) > 1 and not isinstance(arguments[0], str | bytes) else arguments[0]
+    if isinstance(address, tuple):
+        return ":".join(map(str, address[:2]))
+    return address if isinstance(address, str) and not address.startswith(("/", "\0")) else None
 
 
 def end_all() -> None:

@@ -295,6 +295,7 @@ def _stored_in(name: str, spec: ModelSpec, files: Files, hooks: ModelHooks, allo
     path = files[name]
     if name.endswith((".safetensors", INDEX)):
         return CheckpointContent(Safetensors.of(files, name))
+    hooks = hooks.with_format_of(files)
     made_by = f"{hooks.identity}+{READER}"
     return _converted(path, files.digests[name], _reader(spec, files, hooks, path, allow_pickle), made_by=made_by)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from layerzoo.errors import DeclarationError, WeightsError
 from layerzoo.pooling import POSITION_AXES
@@ -36,6 +37,14 @@ class LayerEvidence:
     """Numbers of tokens that the network adds before those of the input and after them; None if unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A part of a layer's declaration that a trace contradicts. text: the declaration and the result of the trace."""
+
+    part: Literal["axes", "tokens", "shape"]
+    text: str
+
+
 def check_layer(
     layer: Layer, evidence: LayerEvidence, *, model: str, modality: Modality, has_own_shape: bool = True
 ) -> None:
@@ -45,24 +54,29 @@ def check_layer(
         has_own_shape: whether the declared shape was stated for this model, and not for its base.
     Raises: DeclarationError, which names the declaration and the result of the trace.
     """
-    contradictions = list(_contradictions(layer, evidence, modality, has_own_shape))
-    if contradictions:
-        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(contradictions)}. {ADVICE}")
+    found = [wrong.text for wrong in contradictions(layer, evidence, modality, has_own_shape=has_own_shape)]
+    if found:
+        raise DeclarationError(f"{model}, layer {layer.name}: {'; '.join(found)}. {ADVICE}")
 
 
-def _contradictions(layer: Layer, evidence: LayerEvidence, modality: Modality, has_own_shape: bool) -> Iterator[str]:
+def contradictions(
+    layer: Layer, evidence: LayerEvidence, modality: Modality, *, has_own_shape: bool = True
+) -> Iterator[Contradiction]:
+    """Yield what a trace contradicts in the declaration of a layer. Arguments: :func:`check_layer`."""
     axes, shape = layer.axes, evidence.shape
     if axes is not None and (wrong := _wrong_axes(axes, evidence)):
-        yield wrong
+        yield Contradiction("axes", wrong)
         return
-    yield from _wrong_tokens(layer, evidence, modality)
+    for text in _wrong_tokens(layer, evidence, modality):
+        yield Contradiction("tokens", text)
     if layer.shape is not None and has_own_shape:
         batch = (axes or ("batch",)).index("batch")
         traced = tuple(size for at, size in enumerate(shape) if at != batch)
         if traced != layer.shape:
-            yield (
+            yield Contradiction(
+                "shape",
                 f"declared is the shape {_sizes(layer.shape)}, and for {evidence.example} the network gives "
-                f"{_sizes(traced)}"
+                f"{_sizes(traced)}",
             )
 
 

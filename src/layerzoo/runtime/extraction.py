@@ -57,7 +57,7 @@ from layerzoo.runtime.results import (
 )
 from layerzoo.runtime.reuse import FeatureReuse
 from layerzoo.runtime.shortest import too_short_for
-from layerzoo.runtime.variation import compare
+from layerzoo.runtime.variation import compare, compare_ends
 from layerzoo.runtime.windowing import Duration, Windowing, windowing_of
 from layerzoo.runtime.wrapping import recut
 from layerzoo.spec import Layer, Modality, ModelSpec
@@ -116,6 +116,8 @@ def stream(
         temporal_pool=temporal_pool, decode=decode, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips,
     )  # fmt: skip
     plan = extraction.plan
+    if cache is not False:
+        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
     found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
     if cache is not False:
@@ -412,7 +414,36 @@ def _run_batch(
         free_cache(backbone.device)
         halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
         return [result for half in halves for result in _run_batch(backbone, half, pools, pending)]
+    if len(batch) > 1 and _found_to_vary(backbone, batch, pooled, pools):
+        return [result for placed in batch for result in _run_batch(backbone, [placed], pools, pending)]
     return [(placed, {name: rows[at] for name, rows in pooled.items()}) for at, placed in enumerate(batch)]
+
+
+def _found_to_vary(
+    backbone: Backbone, batch: list[PlacedRow], pooled: Mapping[str, list[PooledRow]], pools: Mapping[str, str]
+) -> bool:
+    """Return whether features depend on the batch. One that is larger than all before is compared with two of its rows.
+
+    Other threads may have found it while this batch ran.
+    """
+    layers = [layer for layer in backbone.layers if layer.name in pooled]
+    resolved, before = resolved_model(backbone), backbone.variation
+    is_due = not before and backbone.precision == "float32" and resolved.unchecked_at(layers, len(batch))
+    if not is_due or _different_row(batch) is None:
+        return bool(before)
+
+    def read(rows: Batch) -> Mapping[str, Sequence[FloatArray]]:
+        return backbone.pool_rows(rows, pools)
+
+    def make_batch(numbers: Sequence[int]) -> Batch:
+        return backbone.preprocess.collate([batch[number].row for number in numbers])
+
+    together = {name: [row.values for row in rows] for name, rows in pooled.items()}
+    with contextlib.suppress(Exception):  # a sample on which the network fails is reported when it is run
+        resolved.record_size(layers, len(batch), compare_ends(read, make_batch, together, len(batch)))
+    for notice in backbone.variation.notices(backbone.spec.id):
+        logging.getLogger("layerzoo").warning("%s", notice)
+    return bool(backbone.variation)
 
 
 def _check_first_batch(plan: ExtractionPlan, batches: Iterator[list[PlacedRow]]) -> Iterator[list[PlacedRow]]:

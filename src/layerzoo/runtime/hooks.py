@@ -11,8 +11,9 @@ from torch import Tensor
 from layerzoo.errors import PluginError
 from layerzoo.isolation import without_network
 from layerzoo.plugins.failure import folder_of
+from layerzoo.plugins.formats import format_of
 from layerzoo.plugins.loader import PluginHooks, hooks
-from layerzoo.registry import Registry
+from layerzoo.registry import Registry, registry
 from layerzoo.spec import ModelSpec
 from layerzoo.weights import Files
 
@@ -27,16 +28,16 @@ class ModelHooks:
         self._all = others
 
     @classmethod
-    def of(cls, spec: ModelSpec, registry: Registry) -> ModelHooks:
+    def of(cls, spec: ModelSpec, zoo: Registry) -> ModelHooks:
         """Collect the plugins of a model. Raises: PluginError when the plugin of the builder cannot be used."""
-        builder = hooks(registry.builder_plugin(spec.builder))
+        builder = hooks(zoo.builder_plugin(spec.builder))
         asked = []
         link: ModelSpec | None = spec
         while link is not None:
-            owner = registry.plugin(link.namespace) if link.plugin else None
+            owner = zoo.plugin(link.namespace) if link.plugin else None
             asked += [hooks(owner)] if owner and owner.module else []
-            asked.append(hooks(registry.builder_plugin(link.builder)))
-            link = registry.model(link.base) if link.base else None
+            asked.append(hooks(zoo.builder_plugin(link.builder)))
+            link = zoo.model(link.base) if link.base else None
         return cls(builder, tuple(dict.fromkeys(asked)))
 
     @property
@@ -76,6 +77,14 @@ class ModelHooks:
 
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
         return self._first_mapping("layerzoo_read_weights", spec, lambda plugin: plugin.read_weights(spec, files))
+
+    def with_format_of(self, files: Files) -> ModelHooks:
+        """Return these hooks and, asked last, those of the plugin that declares the format of the checkpoint."""
+        name = files.checkpoint_name
+        declared = None if name is None else format_of(name, "weights")
+        if declared is None:
+            return self
+        return ModelHooks(self._builder, (*self._all, hooks(registry().plugin(declared.namespace))))
 
     def state_dict(self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         def ask(plugin: PluginHooks) -> Mapping[str, Tensor] | None:

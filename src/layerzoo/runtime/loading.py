@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -136,7 +136,7 @@ def build(model: str | ModelSpec) -> torch.nn.Module:
     >>> layerzoo.build("toy/next-word").hidden.weight.shape
     torch.Size([3, 8])
     """
-    located = _locate_without_checkpoint(model)
+    located = locate_without_checkpoint(model)
     return build_network(located.spec, located.hooks, located.files)
 
 
@@ -147,7 +147,7 @@ def load_preprocess(model: str | ModelSpec) -> Preprocessor:
         model: an id, or a spec.
     Raises: NotFoundError, PluginError, WeightsError.
     """
-    located = _locate_without_checkpoint(model)
+    located = locate_without_checkpoint(model)
     complete = described(located.spec, located.hooks, located.files)
     return preprocessor(complete, located.hooks.preprocess(complete, located.files))
 
@@ -159,7 +159,7 @@ def completed_spec(model: str | ModelSpec) -> ModelSpec:
         model: an id, or a spec.
     Raises: NotFoundError, PluginError, DeclarationError, TraceError, WeightsError.
     """
-    return _locate_without_checkpoint(model).resolve().spec
+    return locate_without_checkpoint(model).resolve().spec
 
 
 def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> tuple[Layer, ...]:
@@ -170,7 +170,7 @@ def trace_layers(model: str | ModelSpec, *, trust_declaration: bool = False) -> 
         trust_declaration: keep a declaration that the trace contradicts.
     Raises: NotFoundError, PluginError, DeclarationError, TraceError, WeightsError.
     """
-    located = _locate_without_checkpoint(model)
+    located = locate_without_checkpoint(model)
     return located.resolve(fresh=True, trust_declaration=trust_declaration).spec.layers
 
 
@@ -197,7 +197,7 @@ def pull(model: str | ModelSpec, *, layer: LayerChoice, progress: FileProgress |
 
 
 @dataclass(frozen=True, slots=True)
-class _LocatedModel:
+class LocatedModel:
     """A model with its plugins and files, before it is traced."""
 
     spec: ModelSpec
@@ -214,16 +214,17 @@ class _LocatedModel:
         )  # fmt: skip
 
 
-def _locate(spec: ModelSpec, zoo: Registry, fetch: Callable[[ModelSpec, ModelHooks], Files]) -> _LocatedModel:
+def _locate(spec: ModelSpec, zoo: Registry, fetch: Callable[[ModelSpec, ModelHooks], Files]) -> LocatedModel:
     if spec.unusable is not None:
         raise UnusableModelError(f"{spec.id} cannot be used: {spec.unusable}")
     hooks = ModelHooks.of(spec, zoo)
     files = fetch(spec, hooks)
     found, declared = as_found(spec, files, zoo)
-    return _LocatedModel(found, declared, files, hooks, zoo)
+    return LocatedModel(found, declared, files, hooks, zoo)
 
 
-def _locate_without_checkpoint(model: str | ModelSpec) -> _LocatedModel:
+def locate_without_checkpoint(model: str | ModelSpec) -> LocatedModel:
+    """Find a model's plugins, and the files that its network is built from. Raises: NotFoundError, PluginError."""
     zoo = registry()
     return _locate(find_model(model, zoo), zoo, lambda spec, hooks: _files_to_build(spec, hooks, zoo))
 
@@ -244,6 +245,24 @@ def _available_files(spec: ModelSpec, hooks: ModelHooks, zoo: Registry) -> Files
         return _files_to_build(spec, hooks, zoo)
     except UnavailableError:
         return Files()
+
+
+def load_random(
+    resolved: ResolvedModel, layers: Sequence[Layer], *, seed: int = 0, precision: Precision = "float32"
+) -> Backbone:
+    """Load some layers of a resolved model with random weights. Nothing is downloaded, and no fact is stored.
+
+    Args:
+        resolved: the model.
+        layers: the layers to read.
+        seed: of the weights.
+        precision: as for :func:`load`.
+    Raises: as :func:`load`.
+    """
+    cpu = (torch.device("cpu"),)
+    names = [layer.name for layer in layers]
+    request = _LoadRequest(names, "none", f"random:{seed}", seed, cpu, precision, False, None)
+    return _load(resolved, request, registry())
 
 
 @dataclass(frozen=True, slots=True)

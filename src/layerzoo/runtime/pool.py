@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerzoo.errors import PoolingError
-from layerzoo.pooling import OBJECT_AXIS, POSITION_AXES, SEQUENCE_AXES
+from layerzoo.pooling import OBJECT_AXIS, POSITION_AXES, SEQUENCE_AXES, is_of_plugin
 from layerzoo.runtime.batch import Batch
 from layerzoo.runtime.clip_lengths import frames_of
+from layerzoo.runtime.plugin_pool import merge_by_plugin, pool_by_plugin
 from layerzoo.spec import Layer
 
 GEM_EXPONENT = 3.0
@@ -65,11 +66,15 @@ def pool_batch(activation: Tensor, batch: Batch, layer: Layer, pool: str) -> Ten
             shown: Tensor | None = found_objects(values)
         else:
             shown = image_positions(batch, layer, activation, values.shape[1])
-        return _POOLINGS[pool](values, torch.ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
+        return _pooled(pool, values, torch.ones(values.shape[:2], dtype=torch.bool) if shown is None else shown)
     mask = locate(batch, layer, values.shape[1]).pooled
     used = mask.any(0).nonzero()
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-    return _POOLINGS[pool](values[:, low:high].float(), mask[:, low:high])
+    return _pooled(pool, values[:, low:high].float(), mask[:, low:high])
+
+
+def _pooled(pool: str, values: Tensor, mask: Tensor) -> Tensor:
+    return pool_by_plugin(pool, values, mask) if is_of_plugin(pool) else _POOLINGS[pool](values, mask)
 
 
 def rows_of(summary: Tensor, batch: Batch, layer: Layer, pool: str) -> list[FloatArray]:
@@ -369,6 +374,8 @@ def merge(rows: Sequence[FloatArray], weights: Sequence[int], pool: str, *, axis
         return _second_half(rows[0]) if pool == "std" else rows[0]
     stacked = np.stack(rows).astype(np.float64)
     share = np.asarray(weights, dtype=np.float64) / sum(weights)
+    if is_of_plugin(pool):
+        return merge_by_plugin(pool, stacked, share).astype(np.float32)
     return _MERGES[pool](stacked, share).astype(np.float32)
 
 

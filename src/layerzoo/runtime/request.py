@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from layerzoo.errors import LayerError, UnknownLayerError, UsageError
 from layerzoo.layers import MAX_PATTERNS, select, select_all
-from layerzoo.pooling import check_pooling
+from layerzoo.plugins.pooling import plugin_pooling
+from layerzoo.pooling import check_pooling, is_of_plugin
 from layerzoo.runtime.fine import FINE, FINE_NAME, fine_layers
 from layerzoo.runtime.resolved import ResolvedModel
 from layerzoo.spec import Layer
@@ -67,6 +68,8 @@ def choose_pools(resolved: ResolvedModel, layers: Sequence[Layer], pool: PoolCho
             masked=resolved.preprocess.variable_length,
             cls_token=resolved.preprocess.cls_token,
         )
+        if is_of_plugin(pools[layer.name]):
+            plugin_pooling(pools[layer.name])
     return pools
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from layerzoo.runtime.network import CutNetwork
 from layerzoo.runtime.preprocess import Preprocessor, preprocessor
 from layerzoo.runtime.serialize import deserialize_layouts, deserialize_trace, serialize_layouts, serialize_trace
 from layerzoo.runtime.tracer import BATCH_SIZE, ModeTrace, Tracer
-from layerzoo.runtime.variation import Comparison, Observed, Variation, compare, example_batches
+from layerzoo.runtime.variation import COMPARED, Comparison, Observed, Variation, compare, example_batches
 from layerzoo.runtime.verification import verify_declaration
 from layerzoo.spec import FrozenMap, Layer, ModelSpec, layer_from_dict, to_plain
 from layerzoo.weights import Files
@@ -133,6 +133,19 @@ class ResolvedModel:
         """Return the layers that :func:`layerzoo.runtime.variation.compare` has not checked yet."""
         return [layer for layer in layers if layer.address not in self.measured.observed.checked]
 
+    def unchecked_at(self, layers: Sequence[Layer], rows: int) -> bool:
+        """Return whether a batch of so many rows was not compared with its rows alone yet, for any of some layers."""
+        sizes = self.measured.observed.sizes
+        return any(rows > sizes.get(layer.address, len(COMPARED)) for layer in layers)
+
+    def record_size(self, layers: Sequence[Layer], rows: int, by_batch: Collection[str]) -> None:
+        """Keep the result of a comparison of a batch with its rows alone.
+
+        by_batch: names of the layers that depend on the batch.
+        """
+        self.measured.observed.note_size(layers, rows, by_batch)
+        self.save()
+
     def record_comparison(self, layers: Sequence[Layer], comparison: Comparison) -> None:
         """Keep the result of a comparison of some layers between batches."""
         self.measured.observed.note(layers, comparison)
@@ -234,9 +247,21 @@ def trace_model(
     tracer = Tracer(complete, files, hooks, preprocess, layouts=layouts)
     if not trust_declaration:
         verify_declaration(tracer, spec, _layers_at_another_size(spec, zoo))
-    layers = complete.layers or name_layers(tracer.trace, known_chain(complete, hooks, files))
+    return complete_from(tracer, trust_declaration=trust_declaration)
+
+
+def complete_from(tracer: Tracer, *, trust_declaration: bool = True) -> ResolvedModel:
+    """Resolve a model by the traces of a tracer, and write nothing to the cache.
+
+    Args:
+        tracer: of the model, with its preprocessing.
+        trust_declaration: keep declared facts without a comparison.
+    Raises: LayerError when a declared layer does not fit the network, TraceError.
+    """
+    complete = tracer.spec
+    layers = complete.layers or name_layers(tracer.trace, known_chain(complete, tracer.hooks, tracer.files))
     layers = complete_layers(tracer, layers, keep_shape=trust_declaration)
-    return ResolvedModel(replace(complete, layers=layers), tracer, preprocess, trust_declaration)
+    return ResolvedModel(replace(complete, layers=layers), tracer, tracer.preprocess, trust_declaration)
 
 
 def _described(spec: ModelSpec, files: Files, hooks: ModelHooks) -> tuple[ModelSpec, Preprocessor]:

@@ -2,7 +2,8 @@
 
 Two methods complement each other. A trace shows the operations: batch norms with statistics of the batch, and random
 numbers, which are followed to the layers that are computed from them. Values show the rest, such as a mean over the
-batch or a generator of numpy: two rows are run alone, one of them twice, and then together. See docs/decisions/0017.
+batch or a generator of numpy: two rows are run alone, one of them twice, and then together; and the first and the last
+row of each batch that is larger than those before are run alone. See docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ ROUNDING = 3e-5
 """Of a vector's length: a difference above this is examined. It is rounding where the batches are of one size: those of
 other sizes are computed by other kernels."""
 
+COMPARED = (0, 1, 0, 0)
+"""The rows of the batch that :func:`compare` runs."""
+
 Values = Mapping[str, Sequence[NDArray[np.float32]]]
 """The values of each row of a batch, by layer name."""
 
@@ -61,13 +65,23 @@ class Observed:
     by_batch: set[str] = field(default_factory=set)
     unrepeatable: set[str] = field(default_factory=set)
     """Of random layers, those whose features differ even after the same seed."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Of each layer, the number of rows of the largest batch that was compared with its rows alone."""
 
-    def to_plain(self) -> dict[str, list[str]]:
-        return {each.name: sorted(getattr(self, each.name)) for each in fields(self)}
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            each.name: self.sizes if each.name == "sizes" else sorted(getattr(self, each.name)) for each in fields(self)
+        }
 
     @classmethod
-    def deserialize(cls, plain: Mapping[str, Sequence[str]]) -> Observed:
-        return cls(**{name: set(addresses) for name, addresses in plain.items()})
+    def deserialize(cls, plain: Mapping[str, Any]) -> Observed:
+        stored: dict[str, Any] = {name: dict(kept) if name == "sizes" else set(kept) for name, kept in plain.items()}
+        return cls(**stored)
+
+    def note_size(self, layers: Sequence[Layer], rows: int, by_batch: Collection[str]) -> None:
+        """Add the result of :func:`compare_ends` for a batch of some rows."""
+        self.sizes |= {layer.address: max(rows, self.sizes.get(layer.address, 0)) for layer in layers}
+        self.by_batch |= {layer.address for layer in layers if layer.name in by_batch}
 
     def note(self, layers: Sequence[Layer], found: Comparison) -> None:
         """Add the result of a comparison of some layers."""
@@ -157,7 +171,7 @@ def compare(
         with seeded(seed=seed):
             return read(batches(numbers))
 
-    order = (0, 1, 0, 0)
+    order = COMPARED
     other, alone = rows(0, seed=SEED + 1), {0: rows(0), 1: rows(1)}
     random = {name for name in other if _differ(other[name][0], alone[0][name][0]) > RANDOM_TOLERANCE}
     again = rows(0) if random or known else alone[0]
@@ -168,15 +182,54 @@ def compare(
         for name, found in together.items()
         if name not in random and name not in known
     }
+    changed = _changed(rows, together, changes, tuple(enumerate(order)))
+    return Comparison(frozenset(random | unrepeatable), frozenset(changed - unrepeatable), frozenset(unrepeatable))
+
+
+def compare_ends(
+    read: Callable[[Batch], Values], batches: Callable[[Sequence[int]], Batch], together: Values, rows: int
+) -> frozenset[str]:
+    """Compare the first and the last row of a batch that was run with the same rows alone.
+
+    A network may mix rows in large batches only, where :func:`compare` shows nothing.
+
+    Args:
+        read, batches: as of :func:`compare`.
+        together: the values of the batch.
+        rows: the number of its rows.
+    Returns: the names of the layers that depend on the batch.
+    """
+    ends = (0, rows - 1)
+    alone = {row: read(batches((row,))) for row in ends}
+    changes = {
+        name: max(_differ(alone[row][name][0], values[row]) for row in ends) for name, values in together.items()
+    }
+    return frozenset(
+        _changed(lambda *numbers: read(batches(numbers)), together, changes, tuple((row, row) for row in ends))
+    )
+
+
+def _changed(
+    run: Callable[..., Values], together: Values, changes: Mapping[str, float], places: Sequence[tuple[int, int]]
+) -> set[str]:
+    """Return the names of the layers that a batch changes by more than rounding.
+
+    Args:
+        run: runs a batch of some rows, by their numbers.
+        together: the values of the batch.
+        changes: layer name → largest difference of a row from the same row alone.
+        places: (place, row) of rows of the batch.
+    """
     changed = {name for name, change in changes.items() if change > BATCH_TOLERANCE}
     if unsure := {name for name, change in changes.items() if ROUNDING < change <= BATCH_TOLERANCE}:
-        alike = {row: rows(*[row] * len(order)) for row in (0, 1)}
+        size = len(next(iter(together.values())))
+        alike = {row: run(*[row] * size) for row in {row for _, row in places}}
         changed |= {
             name
             for name in unsure
-            if any(_differ(alike[row][name][at], together[name][at]) > ROUNDING for at, row in enumerate(order))
+            if any(_differ(alike[row][name][at], together[name][at]) > ROUNDING for at, row in places)
         }
-    return Comparison(frozenset(random | unrepeatable), frozenset(changed - unrepeatable), frozenset(unrepeatable))
+    return changed
 
 
 def example_batches(example: Batch) -> Callable[[Sequence[int]], Batch]:

@@ -35,33 +35,47 @@ def verify_declaration(tracer: Tracer, declared: ModelSpec, elsewhere: Sequence[
     has_hop = isinstance(preprocess, AudioPreprocess) and preprocess.frame_hop_samples is not None
     if spec.traced_with or not (spec.layers or has_hop):
         return
-    is_costly = tracer.whole().mode == "real" and tracer.flops > _LARGE_FLOPS
+    is_costly = costs_much(tracer)
     for layer in spec.layers:
-        _verify_layer(tracer, layer, is_costly=is_costly, has_own_shape=layer not in elsewhere)
+        if (evidence := layer_evidence(tracer, layer, is_costly=is_costly)) is not None:
+            has_own = layer not in elsewhere
+            check_layer(layer, evidence, model=spec.id, modality=tracer.preprocess.modality, has_own_shape=has_own)
     if has_hop:
-        _verify_frames(tracer, _layers_over_time(tracer, is_costly=is_costly))
+        verify_frames(tracer, is_costly=is_costly)
 
 
-def _verify_layer(tracer: Tracer, layer: Layer, *, is_costly: bool, has_own_shape: bool) -> None:
+def costs_much(tracer: Tracer) -> bool:
+    """Return whether a network takes too long to be run at further input sizes."""
+    return tracer.whole().mode == "real" and tracer.flops > _LARGE_FLOPS
+
+
+def layer_evidence(tracer: Tracer, layer: Layer, *, is_costly: bool) -> LayerEvidence | None:
+    """Return what traces show of a layer; None where nothing is declared that they could contradict.
+
+    Args:
+        tracer: of the model.
+        layer: as it is declared.
+        is_costly: trace at the model's own input size only.
+    Raises: LayerError where the layer does not fit the network.
+    """
     spec = tracer.spec
     has_tokens = layer.prefix_tokens is not None or bool(layer.suffix_tokens) or layer.last_tokens is not None
     needs_probes = layer.axes is not None or has_tokens
     if not needs_probes and layer.shape is None:
-        return
+        return None
     call = find_call(tracer.trace, layer, model=spec.id)
     shape = shape_of(tracer.trace, layer, model=spec.id)
     if layer.axes is not None and len(layer.axes) != len(shape):
-        return  # completing the layer raises the error
+        return None  # completing the layer raises the error
     layout = tracer.layout(call, layer) if needs_probes and not is_costly else None
     axes = layer.axes or (layout.axes if layout else None)
-    evidence = LayerEvidence(
+    return LayerEvidence(
         shape=selected_shape(layer, axes, shape, model=spec.id),
         layout=layout,
         batch_size=BATCH_SIZE,
         example=reference_input(spec.preprocess) if spec.preprocess else "the example",
         added=_added_tokens(tracer.trace, layer, axes, shape) if has_tokens else None,
     )
-    check_layer(layer, evidence, model=spec.id, modality=tracer.preprocess.modality, has_own_shape=has_own_shape)
 
 
 def _added_tokens(
@@ -86,8 +100,12 @@ def _layers_over_time(tracer: Tracer, *, is_costly: bool) -> list[Layer]:
     return []
 
 
-def _verify_frames(tracer: Tracer, layers: list[Layer]) -> None:
-    """Compare the declared frames with those of layers that have a time axis, at one or two lengths of the input."""
+def verify_frames(tracer: Tracer, *, is_costly: bool) -> None:
+    """Compare the declared frames with those of layers that have a time axis, at one or two lengths of the input.
+
+    Raises: DeclarationError.
+    """
+    layers = _layers_over_time(tracer, is_costly=is_costly)
     example = tracer.preprocess.example(BATCH_SIZE)
     longer = tracer.preprocess.example(BATCH_SIZE, "length")
     longer_trace = None if longer is None else tracer.enlarged(longer, "length")

@@ -201,6 +201,9 @@ class _ModuleHooks(ModelHooks):
     def read_weights(self, spec: ModelSpec, files: Files) -> Mapping[str, Tensor] | None:
         return None
 
+    def with_format_of(self, files: Files) -> ModelHooks:
+        return self
+
     def state_dict(self, spec: ModelSpec, files: Files, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         return None
 

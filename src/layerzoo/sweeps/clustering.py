@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from layerzoo.errors import InputError
-from layerzoo.sweeps.evaluation import Measured, Source
+from layerzoo.sweeps.evaluation import CandidateFeatures, Measured
 from layerzoo.sweeps.targets import Targets
 
 _MOST_CLUSTERS = 10
@@ -20,7 +20,7 @@ _SILHOUETTE_ROWS = 2_000
 
 
 def measure_clusters(
-    sources: Sequence[Source], targets: Targets, clusters: int | None, runs: int, seed: int
+    sources: Sequence[CandidateFeatures], targets: Targets, clusters: int | None, runs: int, seed: int
 ) -> tuple[list[Measured], list[dict[str, float]], NDArray[Any]]:
     """Cluster the features of each candidate with k-means, from several random starts.
 

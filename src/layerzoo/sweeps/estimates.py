@@ -30,7 +30,7 @@ def estimates(features: NDArray[np.float32], targets: NDArray[np.intp], task: st
     one_hot = np.eye(int(targets.max()) + 1)[targets][:, np.unique(targets)]
     found = {"logme": log_me(features, one_hot), "h_score": h_score(features, targets)}
     if np.bincount(targets)[np.unique(targets)].min() >= 3:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # a feature may be constant within the classes
             found["nearest_centroid"] = float(cross_val_score(NearestCentroid(), features, targets, cv=3).mean())
     return found

@@ -43,7 +43,7 @@ _LEAST = 3
 """The fewest sources of a class: the folds outside need one to score, those inside one to fit and one to choose."""
 
 
-class Source(Protocol):
+class CandidateFeatures(Protocol):
     """Features of all samples, or anything that becomes features."""
 
     def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
@@ -203,7 +203,7 @@ def _splits(
 
 
 def measure(
-    plan: Plan, sources: Sequence[Source], advance: Callable[[int], None] = lambda count: None
+    plan: Plan, sources: Sequence[CandidateFeatures], advance: Callable[[int], None] = lambda count: None
 ) -> list[Measured]:
     """Measure candidates.
 
@@ -219,7 +219,7 @@ def measure(
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         jobs = (delayed(_fold)(plan, source, fold) for source, fold in work)
         results = []
-        for result in Parallel(usable_cores(), prefer="threads", return_as="generator")(jobs):
+        for result in Parallel(usable_cores(), require="sharedmem", return_as="generator")(jobs):
             results.append(result)
             advance(1)
     folds = len(plan.outer)
@@ -245,7 +245,7 @@ def _joined(folds: Sequence[_Fold]) -> Measured:
     )
 
 
-def _fold(plan: Plan, source: Source, number: int) -> _Fold:
+def _fold(plan: Plan, source: CandidateFeatures, number: int) -> _Fold:
     """Choose the strength on the inner folds, fit on all rows but those to score, and score."""
     fit, score = plan.outer[number]
     left, right = source.prepared(fit, score)
@@ -260,7 +260,7 @@ def _fold(plan: Plan, source: Source, number: int) -> _Fold:
     equal = np.flatnonzero(means >= means.max() - 1e-12)
     best = int(equal[len(equal) // 2])  # with few samples many are equal: neither the strongest nor the weakest
     model = _estimator(plan.task, strengths[best]).fit(left, plan.targets[fit])
-    predictions = model.predict(right)
+    predictions = model.predict(right).reshape(len(score), *plan.targets.shape[1:])  # of one label: (sample, 1)
     confidence = model.predict_proba(right).max(axis=1) if plan.task == "classify" else None
     reached = _score(plan.task, plan.targets[score], predictions)
     return _Fold(reached, float(means[best]), strengths[best], predictions, confidence)
@@ -328,7 +328,7 @@ def majority(plan: Plan) -> Measured:
     scores, predictions = [], []
     for fit, score in plan.outer:
         model = dummy.fit(np.zeros((len(fit), 1)), plan.targets[fit])
-        predictions.append(model.predict(np.zeros((len(score), 1))))
+        predictions.append(model.predict(np.zeros((len(score), 1))).reshape(len(score), *plan.targets.shape[1:]))
         scores.append(_score(plan.task, plan.targets[score], predictions[-1]))
     return Measured(np.array(scores), np.array(scores), predictions, 0.0)
 

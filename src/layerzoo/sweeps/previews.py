@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import ShortTimeFFT
 
-from layerzoo.errors import LayerzooError
+from layerzoo.errors import SampleError
 from layerzoo.frame_sampling import FrameSampling
+from layerzoo.media.dataset import is_tensor
 from layerzoo.media.decoder import Workers
 from layerzoo.media.operations import Part, values_of
 from layerzoo.media.sample import Sample
@@ -54,9 +55,11 @@ def previews(samples: Sequence[Sample], modality: Modality) -> list[Preview]:
     with Workers(all_cores=True) as decoder:
 
         def preview(sample: Sample) -> Preview:
+            if is_tensor(sample.source):  # preprocessed already
+                return Preview(None)
             try:
                 return decoder.result(_OPERATION[modality], sample.source, _options(modality), _ASSEMBLE[modality])
-            except (LayerzooError, TypeError, ValueError):  # a preprocessed tensor has no preview
+            except SampleError:
                 return Preview(None)
 
         return list(
@@ -84,7 +87,8 @@ _OPERATION: dict[Modality, str] = {"vision": "image", "video": "video", "audio":
 def _options(modality: Modality) -> dict[str, Any]:
     if modality == "vision":
         black_and_white: Any = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-        small = ImagePreprocess(size_px=(_THUMBNAIL_PX, _THUMBNAIL_PX), **black_and_white)
+        size = (_THUMBNAIL_PX, _THUMBNAIL_PX)
+        small = ImagePreprocess(size_px=size, resize="bilinear", **black_and_white)
         return {"reduce": values_of(small)}
     if modality == "video":
         return {"sampling": FrameSampling(frames=_FRAMES).to_plain()}

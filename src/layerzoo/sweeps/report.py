@@ -147,6 +147,8 @@ def _predictions(sweep: Sweep, details: SweepDetails) -> list[str]:
         )
         note = '<p class="soft">A row for each class, a column for each prediction.</p>'
         sections.append(_section("Confusion matrix", note + table))
+    elif sweep.task == "regress":
+        sections.append(_section("Predicted and actual values", _scatter(targets, predictions)))
     elif sweep.task == "multilabel":
         scores = f1_score(targets, predictions, average=None, zero_division=0.0)
         rows = "".join(
@@ -161,6 +163,21 @@ def _predictions(sweep: Sweep, details: SweepDetails) -> list[str]:
         items = "".join(_mistake(sweep, details, row) for row in listed)
         sections.append(_section("Worst mistakes", f'<ul class="mistakes">{items}</ul>'))
     return sections
+
+
+def _scatter(targets: NDArray[Any], predictions: NDArray[Any]) -> str:
+    """Return a figure with a point for each sample: its actual value to the right, the predicted one upwards."""
+    low, high = float(min(targets.min(), predictions.min())), float(max(targets.max(), predictions.max()))
+    places = (np.stack([targets, predictions], axis=1) - low) / (high - low or 1) * (_SIDE - 40) + 20
+    points = "".join(
+        f'<circle cx="{x:.1f}" cy="{_SIDE - y:.1f}" r="3" fill="{COLORS[0]}" fill-opacity="0.6"/>' for x, y in places
+    )
+    line = f'<path d="M20 {_SIDE - 20}L{_SIDE - 20} 20" stroke="#767676" stroke-dasharray="4"/>'
+    caption = f"Actual values to the right, predicted values upwards, both from {low:.4g} to {high:.4g}."
+    return (
+        f'<figure class="map"><svg viewBox="0 0 {_SIDE} {_SIDE}" role="img" aria-label="Predicted and actual values">'
+        f"{line}{points}</svg><figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _mistakes(task: str, details: SweepDetails) -> tuple[list[int], NDArray[Any]]:

@@ -101,7 +101,7 @@ class Sweep:
     >>> texts = ["the cat", "cat drinks", "the dog", "dog eats", "milk", "meat", "milk meat", "meat meat"]
     >>> found = layerzoo.sweep("toy/next-word", texts, ["animal"] * 4 + ["food"] * 4, folds=3)
     >>> found
-    <Sweep of 2 candidates, 8 samples; accuracy 1.000 ± 0.000 at toy/next-word block.0 mean>
+    <Sweep of 1 candidate(s), 8 samples; accuracy ... at toy/next-word block.0 mean>
     """
 
     task: str
@@ -156,7 +156,7 @@ class Sweep:
     def __repr__(self) -> str:
         row = self.rows[self.best]
         return (
-            f"<Sweep of {len(self.rows)} candidates, {self.samples} samples; {self.metric} {self.score:.3f} ± "
+            f"<Sweep of {len(self.rows)} candidate(s), {self.samples} samples; {self.metric} {self.score:.3f} ± "
             f"{self.spread:.3f} at {row.model} {row.layer} {row.pool}>"
         )
 

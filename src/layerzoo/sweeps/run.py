@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ from layerzoo.sweeps.duplicates import groups_with_duplicates
 from layerzoo.sweeps.estimates import estimates, linear_cka
 from layerzoo.sweeps.evaluation import (
     METRICS,
+    CandidateFeatures,
     Measured,
     Plan,
-    Source,
     Vectors,
     Words,
     majority,
@@ -99,7 +99,7 @@ def sweep(
         inputs: as for :func:`layerzoo.extract`.
         labels: a class, a number, or a list of labels for each input; or a function from the ids of the samples to
             their labels, such as :func:`layerzoo.heads.labels_of_folders`. None: clustering.
-        layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, as far as the model has them.
+        layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, of those that the model has.
             ``fine``: these, and two activations inside each block, ``block.I.attn`` and ``block.I.mlp``.
         pool: one or several poolings, each of them for all layers that it fits. None: the default of each layer.
         task: ``classify``, ``multilabel``, ``regress``, ``cluster``, or ``auto`` according to the labels.
@@ -127,34 +127,43 @@ def sweep(
 
     >>> texts = ["the cat", "cat drinks", "the dog", "dog eats", "milk", "meat", "milk meat", "meat meat"]
     >>> found = layerzoo.sweep("toy/next-word", texts, ["animal"] * 4 + ["food"] * 4, folds=3)
-    >>> found.rows[found.best].layer, round(found.score, 2)
-    ('block.0', 1.0)
+    >>> found.rows[found.best].layer, found.metric
+    ('block.0', 'accuracy')
     """
     if unknown := sorted(set(extraction) - set(_EXTRACTION)):
         raise UsageError(f"{', '.join(unknown)}: a sweep takes only the arguments {', '.join(_EXTRACTION)}")
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if value < least:
             raise UsageError(f"{name}={value} is less than {least}")
-    if extraction.get("temporal_pool") == "none":
-        raise UsageError("temporal_pool='none' keeps sequences, and a sweep needs a vector of each sample")
+    if task not in (known := get_args(SweepTask)):
+        raise UsageError(f"task={task!r} is not one of {', '.join(known)}")
+    for name, chosen in (("temporal_pool", extraction.get("temporal_pool")), ("pool", pool)):
+        if "none" in _listed(chosen):
+            raise UsageError(f"{name}='none' keeps sequences, and a sweep needs a vector of each sample")
+    if isinstance(model, Backbone):
+        raise UsageError("a sweep loads its models with all their layers: give ids or specs, and not a loaded backbone")
     models = [model] if isinstance(model, str | ModelSpec) else list(model)
     if not models:
         raise UsageError("no model is chosen")
-    clock = _Clock()
+    clock = _StepTimes()
     with clock.step("find samples"):
         found, failed = _samples(models[0], inputs, column, errors)
         data = _data(found, labels, task, groups)
     network = {"device": device, "precision": precision}
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
-    run = _Run(data, folds, repeats, seed, clusters, network, how, clock)
+    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _listed(value: str | Sequence[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-class _Clock:
+class _StepTimes:
     """Measures the seconds of each step."""
 
     def __init__(self) -> None:
@@ -217,10 +226,10 @@ def _data(
         rows, values, groups = chosen.rows, chosen.values, chosen.groups or groups
         if chosen.unlabelled:
             shown = ", ".join(chosen.unlabelled[:3])
-            notes.append(f"{len(chosen.unlabelled)} samples have no label and were left out, such as {shown}")
+            notes.append(f"{_counted(len(chosen.unlabelled), 'sample')} without a label left out, such as {shown}")
         if chosen.unused:
             shown = ", ".join(chosen.unused[:3])
-            notes.append(f"{len(chosen.unused)} rows of the labels name no sample, such as {shown}")
+            notes.append(f"{_counted(len(chosen.unused), 'row')} of the labels for no sample, such as {shown}")
     else:
         if len(labels) != len(samples):
             raise InputError(f"{len(labels)} labels for {len(samples)} samples")
@@ -255,7 +264,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
+class _SweepRun:
     """The settings of one sweep."""
 
     data: _Data
@@ -267,7 +276,7 @@ class _Run:
     """Device and precision."""
     how: Mapping[str, Any]
     """Arguments of :func:`layerzoo.extract`."""
-    clock: _Clock
+    clock: _StepTimes
 
     @property
     def extraction(self) -> dict[str, Any]:
@@ -378,12 +387,12 @@ class _Run:
     ) -> Sweep:
         notes = list(data.notes)
         if failed:
-            notes.append(f"{len(failed)} samples failed and were left out, such as {failed[0]}")
+            notes.append(f"{_counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
         with self.clock.step("estimate"), threadpool_limits(1):
             guesses = self._estimates(data, candidates)
         if prune or (prune is None and len(data.samples) >= _MANY):
             candidates, guesses, note = _pruned(candidates, guesses)
-            notes.append(note)
+            notes += [note] if note else []
         with self.clock.step("cross-validate"):
             if plan is None:
                 measured, guesses, assigned = measure_clusters(
@@ -464,7 +473,7 @@ class _Run:
         small: Sequence[Preview],
     ) -> tuple[SweepBaseline, ...]:
         """Measure what is possible without the pretrained network."""
-        sources: dict[str, Source] = {}
+        sources: dict[str, CandidateFeatures] = {}
         if raw := _raw(data, small):
             sources[raw[0]] = raw[1]
         layers = [candidate for candidate in candidates if len(candidate.layers) == 1]
@@ -530,7 +539,7 @@ def _combined(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 def _pruned(
     candidates: Sequence[_Candidate], guesses: Sequence[dict[str, float]]
-) -> tuple[list[_Candidate], list[dict[str, float]], str]:
+) -> tuple[list[_Candidate], list[dict[str, float]], str | None]:
     """Return the candidates with the highest estimates, those without one, and the default layers."""
     known = sorted(
         (number for number, guess in enumerate(guesses) if "logme" in guess),
@@ -540,7 +549,7 @@ def _pruned(
     dropped = {number for number in known[_KEPT:] if not candidates[number].is_default}
     kept = [number for number in range(len(candidates)) if number not in dropped]
     note = f"{len(dropped)} of {len(candidates)} candidates were left out, because their LogME is lower"
-    return [candidates[number] for number in kept], [guesses[number] for number in kept], note
+    return [candidates[number] for number in kept], [guesses[number] for number in kept], note if dropped else None
 
 
 def _row(candidate: _Candidate, measured: Measured, guess: Mapping[str, float]) -> SweepRow:
@@ -599,7 +608,7 @@ def _baseline(name: str, measured: Measured) -> SweepBaseline:
     return SweepBaseline(name, measured.mean, measured.std)
 
 
-def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, Source] | None:
+def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, CandidateFeatures] | None:
     """Return the samples as features without a network, with their name; None where some have none."""
     if data.modality == "text":
         texts = [text_of(sample.source) for sample in data.samples]

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from layerzoo.errors import WeightsError
+from layerzoo.plugins.formats import format_of
 from layerzoo.spec import FrozenMap
 from layerzoo.weights.conventions import FileConventions, file_conventions
 from layerzoo.weights.digests import sha256
@@ -153,7 +154,9 @@ def is_checkpoint(name: str, conventions: FileConventions) -> bool:
     """Return whether a file, by its name, holds tensors or is the index of files that do."""
     if "/" in name or conventions.is_other(name):
         return False
-    return PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING))
+    if PurePosixPath(name).suffix in {".safetensors", *_PICKLED} or name.endswith((*_INDICES, _TRAINING)):
+        return True
+    return format_of(name, "weights") is not None
 
 
 def is_companion(name: str, size: int, conventions: FileConventions, folders: Collection[str] = ()) -> bool:
@@ -175,8 +178,8 @@ def checkpoint_of(names: Iterable[str], conventions: FileConventions) -> str | N
     """Return the name of the main checkpoint among the files of a folder; None if there is none.
 
     It is the first of: ``model.safetensors``; the index of a checkpoint in shards; the only other ``*.safetensors``;
-    ``pytorch_model.bin``; the only other pickle. A secondary checkpoint counts only where there is nothing else.
-    Safetensors files that are passed over are announced.
+    ``pytorch_model.bin``; the only other pickle; the only file of a format that a plugin reads. A secondary
+    checkpoint counts only where there is nothing else. Safetensors files that are passed over are announced.
 
     Args:
         names: of all files in the folder.
@@ -191,11 +194,13 @@ def checkpoint_of(names: Iterable[str], conventions: FileConventions) -> str | N
     whole = sorted(name for name in present if not _SHARD.search(name) and not name.endswith(_INDICES))
     safe = [name for name in whole if name.endswith(".safetensors")]
     pickled = [name for name in whole if PurePosixPath(name).suffix in _PICKLED or name.endswith(_TRAINING)]
+    of_plugins = [name for name in whole if name not in safe and name not in pickled]
     chosen = _USUAL if _USUAL in safe else next(iter(indices), None)
     chosen = (
         chosen
         or _only(safe, conventions)
         or (_USUAL_PICKLE if _USUAL_PICKLE in pickled else _only(pickled, conventions))
+        or _only(of_plugins, conventions)
     )
     if chosen is None and (in_parts := next((name for name in sorted(present) if name.endswith(_INDICES[1])), None)):
         raise WeightsError(

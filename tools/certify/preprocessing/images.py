@@ -268,7 +268,11 @@ def _flaw(reference: Any, ours: Preprocessor, label: str, sample: Any) -> Except
     except Exception as error:  # noqa: BLE001 - any error of the library
         return f"{label}: the library refuses it and layerzoo does not: {_told(error)}"
     for name, array in got.items():
-        tensor = wanted[_main(reference, wanted)] if name in ("pixels", next(iter(got))) else wanted.get(name)
+        tensor = (
+            wanted[_main(reference, wanted)]
+            if name in ("pixels", next(iter(got)))
+            else wanted.get(name, wanted.get(f"image_{name}"))
+        )
         if not isinstance(tensor, torch.Tensor):
             return f"{label}: the library returns no {name}"
         flat = tensor if tensor.ndim == array.ndim else tensor[None]

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.authoring import Chain
@@ -35,11 +34,12 @@ from layerzoo_hf.embedding import (
 )
 from layerzoo_hf.families import family
 from layerzoo_hf.frames import leave_out_padding
+from layerzoo_hf.grids import CHAIN, GRID, with_batch_axis
 from layerzoo_hf.identify import described, identify
 from layerzoo_hf.images import image_processor
 from layerzoo_hf.library_errors import translated_errors, without_hub_kernels
 from layerzoo_hf.modules import MODULES, network_folder
-from layerzoo_hf.parts import backbone_path, backbone_without_values, is_encoder_of_pair, network_class
+from layerzoo_hf.parts import backbone_path, backbone_without_values, forward_arguments, is_encoder_of_pair, new_network
 from layerzoo_hf.prompts import prompts
 from layerzoo_hf.references import check_files
 from layerzoo_hf.sentence_transformers import LIBRARY, SentenceEncoder, opened
@@ -64,7 +64,7 @@ def layerzoo_build(spec: ModelSpec, files: Files) -> nn.Module:
     with translated_errors(spec.id):
         network = _whole(spec, files)
         part = _part(spec, encoder, network)
-        backbone: nn.Module = library_method(network, spec.modality) or leave_out_padding(network.get_submodule(part))
+        backbone: nn.Module = library_method(network, spec.modality) or _prepared(network.get_submodule(part))
         if (made := _embedding(spec, encoder, network, part)) is not None:
             attach(backbone, made)
         untie_on_load(backbone)
@@ -117,7 +117,8 @@ def _chain(config: Any, modality: str) -> dict[str, Any]:
     """
     count = getattr(sub_config(config, modality), "num_hidden_layers", None)
     known = {"count": count} if isinstance(count, int) else {}
-    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | family(config)["chain"]
+    grid = CHAIN if modality == "vision" and GRID in forward_arguments(config, "vision") else {}
+    chain: dict[str, Any] = {"branches": False, "single": count == 1} | known | grid | family(config)["chain"]
     field = chain.get("suffix_tokens")
     return chain if field is None else {**chain, "suffix_tokens": getattr(config, field)}
 
@@ -178,6 +179,11 @@ def layerzoo_state_dict(spec: ModelSpec, files: Files, tensors: Mapping[str, Ten
     }
 
 
+def _prepared(backbone: nn.Module) -> nn.Module:
+    """Make a backbone take padded batches, and those of images in patches, in place."""
+    return with_batch_axis(leave_out_padding(backbone))
+
+
 def _whole(spec: ModelSpec, files: Files) -> Any:
     """Return the base network in torch's default dtype, whatever its checkpoint is stored in.
 
@@ -187,10 +193,9 @@ def _whole(spec: ModelSpec, files: Files) -> Any:
     """
     how = {} if _has_values() else {"experts_implementation": "batched_mm"}
     config = without_cache(sized_config_of(spec, files))
-    config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
     dtype = torch.get_default_dtype()
     with without_hub_kernels():
-        network = AutoModel.from_config(config, dtype=dtype, trust_remote_code=False, **how)
+        network = new_network(config, dtype=dtype, trust_remote_code=False, **how)
     keep_in_float32(network, dtype)
     return network
 

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerzoo_hf.families import family
-from layerzoo_hf.parts import backbone_path, network_class
+from layerzoo_hf.parts import backbone_path, is_projecting, modality_of, network_class
 
 NAME = "embedding"
 """What the layer and the module are called."""
@@ -88,9 +88,11 @@ def has_library_embedding(config: Any, modality: str) -> bool:
     """Return whether the library has a method for the embedding of a model in one modality.
 
     The network is one that compares texts with something else, and has a tower for each. families.toml says which of
-    these have no embedding all the same.
+    these have no embedding all the same. Or it is one of these towers, which was saved with its projection.
     """
     kind = network_class(config)
+    if is_projecting(kind):
+        return modality == modality_of(config)
     others = [method for name, method in METHODS.items() if name != "text"]
     is_dual = hasattr(kind, METHODS["text"]) and any(hasattr(kind, method) for method in others)
     is_whole = modality in family(config).get("methods", {})
@@ -99,7 +101,12 @@ def has_library_embedding(config: Any, modality: str) -> bool:
 
 def library_embedding(whole: Any, modality: str) -> LibraryEmbedding:
     """Return the embedding of one tower of a network, as the library's own method computes it."""
-    return LibraryEmbedding(whole, backbone_path(whole, modality), METHODS[modality])
+    return LibraryEmbedding(whole, backbone_path(whole, modality), _method(whole, modality))
+
+
+def _method(whole: Any, modality: str) -> str:
+    """Return the name of the method that computes an embedding; of a tower with its projection, its forward pass."""
+    return "forward" if is_projecting(type(whole)) else METHODS[modality]
 
 
 def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, str]:
@@ -108,7 +115,7 @@ def projections(whole: Any, modality: str, *, inside: str = "") -> Mapping[str, 
     inside: the path, within the module ``embedding``, of the one that has them.
     """
     owner = f"{NAME}.{inside}" if inside else NAME
-    return {name: f"{owner}.{name}" for name in _used_modules(whole, METHODS[modality])}
+    return {name: f"{owner}.{name}" for name in _used_modules(whole, _method(whole, modality))}
 
 
 def _used_modules(whole: Any, method: str) -> list[str]:
@@ -187,5 +194,6 @@ class LibraryEmbedding(nn.Module):
         inputs = {
             each.name: None for each in required if each.default is each.empty and each.kind is not each.VAR_KEYWORD
         }
-        embedding: Tensor = method(namespace, **inputs, return_dict=True).pooler_output
+        result = method(namespace, **inputs, return_dict=True)
+        embedding: Tensor = result[0] if self._method == "forward" else result.pooler_output
         return embedding

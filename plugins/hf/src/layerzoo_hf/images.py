@@ -32,6 +32,7 @@ from layerzoo.spec import ImagePreprocess, Modality, ModelSpec, VideoPreprocess
 from layerzoo.weights import Files
 from layerzoo_hf.configuration import image_size_of, read_json, sub_config
 from layerzoo_hf.families import family
+from layerzoo_hf.grids import is_with_grid, passed_with_grid
 from layerzoo_hf.library_errors import quiet
 from layerzoo_hf.parts import forward_arguments
 from layerzoo_hf.processor_bounds import counts_pixels
@@ -82,10 +83,12 @@ class LibraryProcessor:
         if reason := _misshaped(self.processor, made, self.is_clip, self.arguments):
             raise ProcessorError(reason, processor=self.name)
         main = next(iter(self.arguments))
-        inputs = {self.arguments[main]: _array(_row(made[main], self.is_clip), np.float32)}
+        with_grid = is_with_grid(self.arguments)  # then the patches have no batch axis
+        pixels = made[main] if with_grid else _row(made[main], self.is_clip)
+        inputs = {self.arguments[main]: _array(pixels, np.float32)}
         for output, argument in self.arguments.items():
             if output != main and isinstance(made.get(output), Tensor):
-                inputs[argument] = _array(_row(made[output], self.is_clip))
+                inputs[argument] = _array(_row(made[output], self.is_clip and not with_grid))
         mask = None if self.mask is None or self.mask not in made else _array(made[self.mask][0])
         return ImageInputs(inputs, mask)
 
@@ -135,7 +138,12 @@ def _misshaped(processor: Any, made: Mapping[str, Any], is_clip: bool, passed: C
     if is_clip:
         is_one = (main.ndim == 5 and main.shape[0] == 1) or main.ndim == 4
         return None if is_one else f"{name} makes patches of a video, {tuple(main.shape)}, and not one map for a frame"
-    others = [made[each] for each in passed if isinstance(made.get(each), Tensor)]
+    with_grid = is_with_grid(passed)
+    others = [
+        made[each] for each in passed if isinstance(made.get(each), Tensor) and not (with_grid and made[each] is main)
+    ]
+    if with_grid and main.ndim == 2 and all(each.shape[0] == 1 for each in others):
+        return None
     if main.ndim not in (3, 4) or any(each.shape[0] != 1 for each in (main, *others)):
         return f"{name} makes tiles or patches of an image, {tuple(main.shape)}, and not one map"
     return None
@@ -320,6 +328,8 @@ def _probe(by_key: _ByKey, taken: tuple[tuple[str, bool], ...], side: int, is_cl
         return refuse(f"its network takes {needed} too, and {type(processor).__name__} does not make that")
     main = next(iter(passed))
     shapes = {tuple(each[main].shape[1:] if not is_clip else each[main].shape[-3:]) for each in made}
+    if is_with_grid(passed):
+        return Probed(LibraryProcessor(processor, passed), (side, side))
     call = LibraryProcessor(processor, passed, is_clip, None if is_clip else _mask(made[0], main))
     if made[0][main].ndim == 3 and not is_clip:
         if len(shapes) > 1:
@@ -348,7 +358,7 @@ def _passed(processor: Any, made: Mapping[str, Any], taken: Mapping[str, bool]) 
     main = main_output(processor, made)
     argument = main if main in taken else next(iter(taken), main)
     others = [name for name, value in made.items() if name in taken and name != main and isinstance(value, Tensor)]
-    return {main: argument} | {name: name for name in others if name != argument}
+    return {main: argument} | {name: name for name in others if name != argument} | passed_with_grid(made, taken)
 
 
 def _mask(made: Mapping[str, Any], main: str) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
@@ -45,12 +47,39 @@ def _main_input(kind: Any) -> str:
 
 
 def network_class(config: Any) -> Any:
-    """Return the class of the base network of a configuration. Raises: RepositoryError where the library has none."""
+    """Return the class of the network of a configuration: the base network, or a tower with its projection, where the
+    checkpoint was saved from one. Raises: RepositoryError where the library has none."""
+    if projecting := _projecting_class(config):
+        return projecting
     try:
         return base_class(type(config))
     except KeyError as error:
         message = f"transformers has no base network for a configuration of type '{config.model_type}'"
         raise RepositoryError(f"{message}. Next: another checkpoint, or a newer transformers") from error
+
+
+def _projecting_class(config: Any) -> Any:
+    """Return the class of one tower of a dual encoder with its projection, such as ``CLIPTextModelWithProjection``, if
+    the configuration names one; None for any other."""
+    if getattr(config, "sub_configs", None):
+        return None
+    named: Iterator[Any] = (getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ())
+    return next((kind for kind in named if is_projecting(kind) and kind.config_class is type(config)), None)
+
+
+def is_projecting(kind: Any) -> bool:
+    """Return whether a class of networks is one tower of a dual encoder with its projection."""
+    return isinstance(kind, type) and issubclass(kind, PreTrainedModel) and kind.__name__.endswith("WithProjection")
+
+
+def new_network(config: Any, **options: Any) -> Any:
+    """Return a network of :func:`network_class` with random weights. options: of ``AutoModel.from_config``."""
+    kind = network_class(config)
+    config.architectures = [kind.__name__]  # of a type with several base networks, the first
+    if is_projecting(kind):
+        options.pop("trust_remote_code", None)
+        return kind._from_config(config, **options)
+    return AutoModel.from_config(config, **options)
 
 
 def base_class(kind: type) -> Any:
@@ -90,6 +119,8 @@ def backbone_path(network: nn.Module, modality: str) -> str:
     encoder-decoder that reads text or audio, the encoder.
     """
     parts: dict[str, str] = family(network.config).get("parts", {})
+    if is_projecting(type(network)):
+        return next(name for name, child in network.named_children() if _is_network(child))
     if modality in parts:
         return parts[modality]
     tower = _tower(network, modality)
@@ -136,9 +167,8 @@ def backbone_without_values(config: Any, modality: str, part: str | None = None)
     key = type(config), config.to_json_string(use_diff=False), modality, part
     if key not in _WITHOUT_VALUES:
         config = copy.deepcopy(config)
-        config.architectures = [network_class(config).__name__]  # of a type with several base networks, the first
         with torch.device("meta"):
-            network = AutoModel.from_config(config)
+            network = new_network(config)
         path = backbone_path(network, modality) if part is None else part
         while len(_WITHOUT_VALUES) >= _MOST_KEPT:
             _WITHOUT_VALUES.pop(next(iter(_WITHOUT_VALUES)), None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.weights import Files
-from layerzoo_starter.ctranslate2 import read_model, whisper_encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @hookimpl
@@ -16,4 +17,6 @@ def layerzoo_read_weights(spec: ModelSpec, files: Files) -> Mapping[str, Tensor]
     path = files.checkpoint
     if path is None or path.name != "model.bin":
         return None
+    from layerzoo_starter.ctranslate2 import read_model, whisper_encoder
+
     return whisper_encoder(read_model(path))

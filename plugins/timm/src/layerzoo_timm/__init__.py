@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 from timm.models import model_entrypoint
-from torch import Tensor, nn
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.authoring import Chain
@@ -23,6 +22,9 @@ from layerzoo_timm.checkpoint import SavedShapes, map_checkpoint
 from layerzoo_timm.embedding import DEFAULT, is_image_tower
 from layerzoo_timm.identify import identify
 from layerzoo_timm.preprocess import preprocess_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _last_built: dict[str, SavedShapes] = {}
 """The state dict of the network that was built last, by its arguments: its checkpoint is usually mapped next."""

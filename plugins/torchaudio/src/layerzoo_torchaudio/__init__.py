@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.errors import MismatchedLibraryError
@@ -22,6 +20,9 @@ except OSError as error:  # its compiled part was built for another version of t
 from layerzoo_torchaudio import catalogue
 from layerzoo_torchaudio.front_ends import FRONT_ENDS
 from layerzoo_torchaudio.names import model_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @hookimpl

@@ -6,9 +6,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.authoring import Chain
@@ -17,6 +15,9 @@ from layerzoo_torchvision import catalogue
 from layerzoo_torchvision.arguments import Arguments
 from layerzoo_torchvision.backbone import backbone, backbone_tensors
 from layerzoo_torchvision.preprocess import preprocess_of, transform_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @hookimpl

@@ -8,14 +8,16 @@ model. The frames are sampled and their vectors pooled as `preprocess: {frames: 
 from __future__ import annotations
 
 from dataclasses import replace
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 import layerzoo
 from layerzoo import ModelSpec, hookimpl
 from layerzoo.errors import UsageError
 from layerzoo.runtime import load_preprocess
 from layerzoo.spec import ImagePreprocess, VideoPreprocess
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @hookimpl

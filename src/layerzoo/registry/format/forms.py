@@ -60,6 +60,7 @@ UNSET: Any = None
 _ID = re.compile(r"\w[\w.+@:~=-]*(/\w[\w.+@:~=-]*)*")
 _DISABLED = re.compile(rf"{_ID.pattern}(/\*)?")
 _BUILDER = re.compile(r"[a-z][a-z0-9_-]*")
+_POOL_OF_PLUGIN = re.compile(r"[a-z0-9][a-z0-9_-]*/[A-Za-z0-9][\w.-]*")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _HEX_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _SOURCES = {
@@ -113,6 +114,22 @@ class _OneOf:
     def _checked(self, word: str) -> str:
         if word not in self.words:
             raise UnknownWordError(f"there is no {self.noun} '{shorten(word)}'", word, self.words)
+        return word
+
+
+class _PoolingName:
+    """Require the name of a pooling, or that of a plugin's pooling: ``NAMESPACE/NAME``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        text = handler(schema)
+        return {"anyOf": [{**text, "enum": list(POOLINGS)}, {**text, "pattern": f"^(?:{_POOL_OF_PLUGIN.pattern})$"}]}
+
+    def _checked(self, word: str) -> str:
+        if word not in POOLINGS and not _POOL_OF_PLUGIN.fullmatch(word):
+            raise UnknownWordError(f"there is no pooling '{shorten(word)}'", word, tuple(POOLINGS))
         return word
 
 
@@ -253,7 +270,7 @@ Sha256Prefix = Annotated[
 Digests = Annotated[
     dict[str, Sha256], BeforeValidator(_of_one_file), _ShortForm(({"type": "string", "pattern": f"^{_HEX.pattern}$"},))
 ]
-Pool = Annotated[str, _OneOf(tuple(POOLINGS), "pooling")]
+Pool = Annotated[str, _PoolingName()]
 TemporalPool = Annotated[str, _TemporalPool()]
 Values = Annotated[dict[str, Any], AfterValidator(_plain_values)]
 Metrics = Annotated[

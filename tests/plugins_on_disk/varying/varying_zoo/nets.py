@@ -19,6 +19,13 @@ class BatchMean(nn.Module):
         return x - x.mean(0) / 2
 
 
+class LargeBatchMean(nn.Module):
+    """Mixes the rows of batches of more than six."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0) / 2 if len(x) > 6 else x
+
+
 class BatchExtreme(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x / x.abs().max()
@@ -138,6 +145,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "running batch norm": lambda: nn.BatchNorm2d(4),
     "instance norm": lambda: nn.InstanceNorm2d(4),
     "batch mean": BatchMean,
+    "mean of a large batch": LargeBatchMean,
     "batch extreme": BatchExtreme,
     "batch softmax": BatchSoftmax,
     "ranked": lambda: Ranked(False),

@@ -1,0 +1,145 @@
+"""Run checks: the tiers in order, each check alone, so that one that fails stops no other."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from layerzoo.conformance.codes import CHECKS, TIERS, Tier, codes_of
+from layerzoo.conformance.report import Finding, Report, Result
+from layerzoo.conformance.static import finding
+from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, reason_of
+from layerzoo.errors import LayerzooError, OutsideRepositoryError
+from layerzoo.plugins.failure import summary
+from layerzoo.plugins.probe import end_all
+
+_MODULES: dict[Tier, str] = {tier: f"layerzoo.conformance.{tier}" for tier in TIERS}
+_IMPORTS_AT_ONCE = 2
+_FIRST = "shape-build"
+"""The check that all later ones need: its network runs."""
+
+
+def plugin_codes() -> list[str]:
+    """Return the codes of the checks of a plugin as a whole."""
+    from layerzoo.conformance.static import PLUGIN_CHECKS
+
+    return list(PLUGIN_CHECKS)
+
+
+def model_codes(tiers: Sequence[Tier] = TIERS) -> list[str]:
+    """Return the codes of the checks of a model, in order.
+
+    Args:
+        tiers: only those of these tiers.
+    """
+    others = set(plugin_codes())
+    return [code for tier in TIERS if tier in tiers for code in codes_of(tier) if code not in others]
+
+
+def run(
+    plugins: Iterable[PluginSubject],
+    models: Iterable[ModelSubject],
+    *,
+    tiers: Sequence[Tier] = TIERS,
+    expected: Callable[[PluginSubject | ModelSubject], Mapping[str, str]] = lambda subject: {},
+) -> Report:
+    """Check plugins and models.
+
+    Args:
+        plugins: checked as a whole, if the tier `static` is among the tiers.
+        models: checked one after the other.
+        tiers: the tiers to run.
+        expected: returns the declared failures of a subject: code → reason.
+    """
+    plugins = list(plugins)
+    if "static" in tiers:
+        _import_all([plugin for plugin in plugins if plugin.manifest.is_usable])
+    results = [
+        check(code, plugin, expected(plugin).get(code))
+        for plugin in plugins
+        if "static" in tiers
+        for code in plugin_codes()
+    ]
+    for model in models:
+        results += [check(code, model, expected(model).get(code)) for code in model_codes(tiers)]
+    return Report(tuple(results))
+
+
+def _import_all(plugins: Sequence[PluginSubject]) -> None:
+    """Import plugins in other processes, two at a time."""
+    with ThreadPoolExecutor(_IMPORTS_AT_ONCE) as pool:
+        try:
+            list(pool.map(lambda plugin: plugin.imported, plugins))
+        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
+
+
+def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None = None) -> Result:
+    """Run one check.
+
+    Args:
+        code: of the check.
+        subject: a plugin or a model, as the check requires.
+        expected: the reason why it is expected to fail; None if it should pass. A pass is then a finding.
+    """
+    start = time.monotonic()
+    result = _checked(code, subject)
+    if expected is not None and result.outcome == "failed":
+        result = replace(result, outcome="expected", reason=expected)
+    elif expected is not None and result.outcome == "passed":
+        cause = f"{code} was declared to fail ({expected}), and it passes"
+        fix = "Remove it from the expected failures."
+        result = replace(result, outcome="failed", findings=(finding(subject, code, cause, fix=fix),))
+    return replace(result, seconds=round(time.monotonic() - start, 3))
+
+
+def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
+    def result(outcome: Any, findings: Iterable[Finding] = (), reason: str | None = None) -> Result:
+        return Result(
+            code=code, plugin=subject.plugin, model=subject.model, outcome=outcome,
+            findings=tuple(findings), reason=reason,
+        )  # fmt: skip
+
+    try:
+        with _connected(subject):
+            if isinstance(subject, ModelSubject) and (reason := broken(code, subject)):
+                return result("skipped", reason=reason)
+            found = list(dict.fromkeys(_functions(CHECKS[code].tier)[code](subject)))
+    except Skip as skip:
+        return result("skipped", reason=str(skip))
+    except OutsideRepositoryError as error:
+        return result("failed", [finding(subject, "static-network", reason_of(error))])
+    except LayerzooError as error:
+        return result("failed", [finding(subject, code, reason_of(error))])
+    except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
+        return result("failed", [finding(subject, code, f"the check failed with {summary(error)}")])
+    return result("failed", found) if found else result("passed")
+
+
+def broken(code: str, subject: ModelSubject) -> str | None:
+    """Return why a check of a model cannot run: its network does not; None if it can."""
+    if CHECKS[code].tier == "static" or code == _FIRST:
+        return None
+    if subject.spec.unusable is not None:
+        raise Skip(f"it is declared to be no backbone: {subject.spec.unusable}")
+    if subject.is_broken is None:
+        first = _checked(_FIRST, subject)
+        subject.is_broken = first.outcome != "passed"
+        subject.broken_because = first.reason or f"its network does not run: {_FIRST}"
+    return subject.broken_because if subject.is_broken else None
+
+
+def _functions(tier: Tier) -> dict[str, Callable[[Any], Iterator[Finding]]]:
+    module = import_module(_MODULES[tier])
+    return {**getattr(module, "PLUGIN_CHECKS", {}), **module.MODEL_CHECKS}
+
+
+def _connected(subject: PluginSubject | ModelSubject) -> contextlib.AbstractContextManager[None]:
+    return subject.connected() if isinstance(subject, ModelSubject) else contextlib.nullcontext()

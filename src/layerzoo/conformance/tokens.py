@@ -1,0 +1,68 @@
+"""Tokenise texts in another process, where Python's hash of a text differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from layerzoo.conformance.subject import Skip
+from layerzoo.errors import SampleError
+
+if TYPE_CHECKING:
+    from layerzoo.conformance.subject import ModelSubject
+
+_PROGRAM = "from layerzoo.conformance.tokens import report; report()"
+
+
+def tokens_elsewhere(subject: ModelSubject, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts from a new process.
+
+    Args:
+        subject: a text model whose tokenizer is its plugin's own.
+        texts: texts that the tokenizer accepts.
+    Raises: Skip where the process fails.
+    """
+    asked = {"model": subject.spec.id, "texts": list(texts)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "271828"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _PROGRAM],
+            input=json.dumps(asked),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=subject.owner.time_limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Skip("its tokenizer took too long in another process") from error
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise Skip(f"its tokenizer failed in another process: {(done.stderr.splitlines() or ['no output'])[-1]}")
+    found: list[list[int]] = json.loads(lines[-1])
+    return found
+
+
+def report() -> None:
+    """Tokenise in the child: read the model and the texts, and print the token ids as the last line."""
+    from layerzoo.plugins.loader import hooks
+    from layerzoo.registry import registry
+    from layerzoo.weights import Files
+
+    asked: dict[str, Any] = json.load(sys.stdin)
+    zoo = registry()
+    spec = zoo.model(asked["model"])
+    plugins = [zoo.plugin(spec.namespace), zoo.builder_plugin(spec.builder)]
+    answers = (hooks(plugin).preprocess(spec, Files()) for plugin in plugins)
+    tokenizer: Any = next(answer for answer in answers if answer is not None)
+    found = []
+    for text in asked["texts"]:
+        try:
+            found.append(list(tokenizer.encode(text)))
+        except SampleError:
+            found.append([])
+    sys.stdout.write(f"\n{json.dumps(found)}\n")

@@ -1,0 +1,113 @@
+"""File formats that plugins read, as they declare them in ``files.toml``. No plugin is imported to find one.
+
+::
+
+    [[formats]]
+    kind = "vision"                 # or audio, video, weights
+    names = ["*.dcm"]               # patterns of file names: a * matches any characters
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from layerzoo.errors import PluginError
+from layerzoo.notices import warn
+from layerzoo.registry import PluginManifest, registry
+
+FormatKind = Literal["vision", "audio", "video", "weights"]
+"""The content of a file that a plugin reads."""
+
+DECLARATION = "files.toml"
+"""The name of the file, which is next to the registry.yaml of a plugin."""
+_FRESH_S = 1.0
+"""Formats are looked up for every file of a folder, and plugins rarely change meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """Files that a plugin reads.
+
+    kind: their content.
+    pattern: of their names, in lower case.
+    namespace: the plugin's.
+    """
+
+    kind: FormatKind
+    pattern: str
+    namespace: str
+
+
+def format_of(name: str, kind: FormatKind | None = None) -> FileFormat | None:
+    """Return the format of a file, if a plugin declares it. The last of the letters' case is ignored.
+
+    Args:
+        name: the name of the file, without folders.
+        kind: only formats of this kind; None for all kinds except weights.
+    Raises: PluginError if several plugins declare it.
+    """
+    lowered = name.lower()
+    found = [
+        each
+        for each in _formats()
+        if (each.kind == kind if kind else each.kind != "weights") and fnmatchcase(lowered, each.pattern)
+    ]
+    if len({each.namespace for each in found}) > 1:
+        names = sorted({each.namespace for each in found})
+        raise PluginError(
+            f"{name} is of a format that several plugins read: {', '.join(names)}. Next: zoo plugin disable {names[0]}",
+            plugin=names[0],
+        )
+    return found[0] if found else None
+
+
+_known: tuple[float, tuple[FileFormat, ...]] = (0.0, ())
+
+
+def _formats() -> tuple[FileFormat, ...]:
+    """Return the declarations of all usable plugins."""
+    global _known
+    now = time.monotonic()
+    if now - _known[0] > _FRESH_S or not _known[0]:
+        _known = (now, tuple(each for plugin in registry().plugins() for each in _of_plugin(plugin)))
+    return _known[1]
+
+
+def _of_plugin(plugin: PluginManifest) -> tuple[FileFormat, ...]:
+    if not plugin.is_usable or plugin.path is None:
+        return ()
+    path = Path(plugin.path).with_name(DECLARATION)
+    try:
+        return _read(path, path.stat().st_mtime_ns, plugin.namespace)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int, namespace: str) -> tuple[FileFormat, ...]:
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tuple(_parse(declared.get("formats", ()), namespace))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        warn(f"the formats in {path} are ignored: they are not of the form that docs/plugins/hooks.md shows: {error!r}")
+        return ()
+
+
+def _parse(rules: Any, namespace: str) -> Iterator[FileFormat]:
+    for rule in rules:
+        kind, names = rule["kind"], rule["names"]
+        if kind not in get_args(FormatKind):
+            raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(FormatKind))}")
+        if not isinstance(names, list) or not names:
+            raise TypeError(f"names {names!r} is not a list of patterns")
+        for name in names:
+            if not name.strip("*?"):
+                raise ValueError(f"the pattern {name!r} matches every file")
+            yield FileFormat(kind, name.lower(), namespace)

@@ -1,0 +1,3 @@
+"""A plugin that cannot be imported."""
+
+import a_missing_library  # noqa: F401
