@@ -108,7 +108,7 @@ def attack(runs: Runs, number: int, after_s: float, victims: Callable[[int], lis
         time.sleep(0.02)
     try:
         process.communicate(timeout=_PATIENCE_S)
-        again = started([*ZOO, "run", "--out", str(folder)])
+        again = started([*ZOO, "run", str(runs.texts), "--out", str(folder), *_SMALL])
         _, output = again.communicate(timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
