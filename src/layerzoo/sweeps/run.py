@@ -101,8 +101,8 @@ def sweep(
         labels: a class, a number, or a list of labels for each input; or a function from the ids of the samples to
             their labels, such as :func:`layerzoo.heads.labels_of_folders`. None: clustering.
         layers: names or selectors; of several models, each uses those that select a layer of it. None: stem, blocks,
-            stages, norm and pooled vector, of those that the model has. ``fine``: these, and two activations inside each
-            block, ``block.I.attn`` and ``block.I.mlp``.
+            stages, norm and pooled vector, of those that the model has. ``fine``: these, and two activations inside
+            each block, ``block.I.attn`` and ``block.I.mlp``.
         pool: one or several poolings, each of them for all layers that it fits. None: the default of each layer.
         task: ``classify``, ``multilabel``, ``regress``, ``cluster``, or ``auto`` according to the labels.
         groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
