@@ -25,6 +25,8 @@ _LOCAL = ("package:", "file:")
 _MOST_NUMBERS = 500_000_000
 _FEW = 256
 """Numbers below which a tensor does not show a distribution."""
+_MANY = 1_000
+"""Numbers from which a trained matrix differs from torch.randn. Biases of 384 numbers in Whisper do not."""
 _ALIKE = 1.63
 """The critical value of the two-sample Kolmogorov-Smirnov test at the level 0.01 (Smirnov, 1948)."""
 _LISTED = 3
@@ -123,7 +125,8 @@ def initial(subject: ModelSubject) -> Iterator[Finding]:
     fresh = dict(build_random(subject.tracer.spec, subject.located.hooks, subject.located.files, 17).named_parameters())
     large = [name for name in parameters if stored[name].numel() >= _FEW and stored[name].is_floating_point()]
     untrained = [name for name in large if _is_initial(stored[name], fresh[name])]
-    noise = [name for name in large if _is_noise(stored[name]) and not _is_noise(fresh[name])]
+    matrices = [name for name in large if stored[name].ndim > 1 and stored[name].numel() >= _MANY]
+    noise = [name for name in matrices if _is_noise(stored[name]) and not _is_noise(fresh[name])]
     if noise:
         yield finding(subject, "weights-initial", f"{_some(noise)} are distributed as torch.randn gives them")
     if large and len(untrained) == len(large):
