@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PROJECTS := $(wildcard pyproject.toml plugins/*/pyproject.toml)
 FOLDERS := $(dir $(PROJECTS))
 
-.PHONY: help demo test test-slow test-adapters test-ray gpu-check lint bench dist docs catalogues published certify torture torture-scale site site-check setup clean
+.PHONY: help demo test test-slow test-adapters test-ray test-s3 gpu-check lint bench dist docs catalogues published certify torture torture-scale site site-check setup clean
 help:
 	@echo "make demo   images, tweets, audio and videos through the starter models; writes demo/"
 	@echo "make test   style, types, import contracts and the tests"
 	@echo "make test-slow  the tests that are too slow for make test"
 	@echo "make test-adapters  the adapters with LangChain, Chroma, LanceDB, llm and MTEB, in an environment of their own"
 	@echo "make test-ray  runs on a real local Ray, in an environment of their own"
+	@echo "make test-s3  runs in S3, with a server of moto on this machine, in an environment of their own"
 	@echo "make bench  benchmarks of browsing, images, audio, texts, loading and downloads"
 	@echo "make gpu-check  a GPU against the CPU: features, speed and memory; exits with 77 without a GPU"
 	@echo "make dist   the wheels of the core and of every plugin, in dist/"
@@ -50,6 +51,15 @@ test-ray: .venv-ray/.installed .samples/.installed
 	$(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
 		-r requirements-dev.txt -r tests/ray/requirements.txt
+	@touch $@
+
+test-s3: .venv-s3/.installed .samples/.installed
+	OMP_NUM_THREADS=1 .venv-s3/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/s3
+
+.venv-s3/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/s3/requirements.txt
+	$(PYTHON) -m venv .venv-s3
+	.venv-s3/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/s3/requirements.txt
 	@touch $@
 
 lint: setup
@@ -129,4 +139,4 @@ $(VENV)/.installed: $(PROJECTS) constraints.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters .venv-ray .samples dist demo build site
+	rm -rf $(VENV) .venv-adapters .venv-ray .venv-s3 .samples dist demo build site

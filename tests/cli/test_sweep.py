@@ -57,6 +57,10 @@ def test_folders_are_swept_and_the_printed_command_extracts_the_best_layer(
     assert layerzoo.Features.load("features.parquet").layers == ("block.0",)
     assert json.loads(Path("swept/sweep.json").read_text())["samples"] == 12
     assert Path("swept/sweep.html").is_file()
+    kinds = [entry["kind"] for entry in json.loads(run(capsys, "cache", "list", "--format", "json")[1])]
+    assert "features" in kinds
+    pruned = json.loads(run(capsys, "cache", "prune", "--features", "--format", "json")[1])
+    assert [(entry["kind"], entry["state"]) for entry in pruned] == [("features", "removed")]
 
 
 def test_a_column_of_the_input_labels_it_and_another_one_groups_it(

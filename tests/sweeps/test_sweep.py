@@ -54,6 +54,17 @@ def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> Non
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
 
 
+def test_several_models_are_compared_at_the_layers_that_they_have() -> None:
+    models = [MODEL, "starter/minilm-l6"]
+    found = layerzoo.sweep(
+        models, TEXTS, LABELS, layers=["head", "block.1"], folds=3, repeats=1, combine=False, baselines=False
+    )
+    assert [(row.model, row.layer) for row in found.rows] == [(MODEL, "head"), ("starter/minilm-l6", "block.1")]
+    assert set(found.provenance) == set(models)
+    with pytest.raises(layerzoo.LayerzooError, match=r"no layer 'blok\.1'"):
+        layerzoo.sweep(models, TEXTS, LABELS, layers=["block.0", "blok.1"])
+
+
 def test_numbers_several_labels_and_clusters_are_tasks_too() -> None:
     numbers = layerzoo.sweep(MODEL, TEXTS, [len(text) / 2 for text in TEXTS], baselines=False, folds=3)
     assert (numbers.task, numbers.metric) == ("regress", "R²")

@@ -1,8 +1,8 @@
 """``python -m tools.torture.scale``: kill runs at random moments, and write docs/torture-scale.md.
 
-Every attack starts a run of several thousand texts in a new folder, kills one of its processes with SIGKILL, runs the
-same command again, and compares the folder with that of a run that was not disturbed. Exits with 1 if a promise was
-broken. ``--only ray`` requires Ray: see tests/ray/requirements.txt.
+Every attack starts a run of several thousand texts in a new folder, kills one of its processes with SIGKILL, continues
+the run with one process, and compares the folder with that of a run that was not disturbed. Exits with 1 if a promise
+was broken. ``--only ray`` requires Ray: see tests/ray/requirements.txt.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def started(command: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def attack(runs: Runs, number: int, after_s: float, victims: Callable[[int], list[int]]) -> str | None:
-    """Kill a process of a new run, run it again, and compare. Returns: the broken promise, or None.
+    """Kill a process of a new run, continue it, and compare. Returns: the broken promise, or None.
 
     Args:
         runs: the runs.
@@ -108,7 +108,7 @@ def attack(runs: Runs, number: int, after_s: float, victims: Callable[[int], lis
         time.sleep(0.02)
     try:
         process.communicate(timeout=_PATIENCE_S)
-        again = started(runs.command(folder))
+        again = started([*ZOO, "run", str(runs.texts), "--out", str(folder), *_SMALL])
         _, output = again.communicate(timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
@@ -178,8 +178,8 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], Callable[[int], list[int]]]] = {
 }
 
 
-def attacks(kind: str, scratch: Path, *, count: int, texts: int, seed: int) -> Outcome:
-    """Run the attacks of one kind.
+def attacks(kind: str, scratch: Path, *, count: int, texts: int, seed: int) -> Iterator[Outcome]:
+    """Run the attacks of one kind, and yield the outcome so far after each.
 
     Args:
         kind: the process to kill, a key of the table above.
@@ -191,12 +191,12 @@ def attacks(kind: str, scratch: Path, *, count: int, texts: int, seed: int) -> O
     name, options, victims = _KINDS[kind]
     runs = prepared(scratch, count=texts, options=options)
     random_ = random.Random(f"{seed} {kind}")
-    failures = [
-        failure
-        for number in range(count)
-        if (failure := attack(runs, number, random_.uniform(0.1, runs.seconds), victims))
-    ]
-    return Outcome(f"SIGKILL to {name}", count, count - len(failures), PROMISE, tuple(failures))
+    failures: list[str] = []
+    for number in range(count):
+        if failure := attack(runs, number, random_.uniform(0.1, runs.seconds), victims):
+            failures.append(failure)
+        tried = number + 1
+        yield Outcome(f"SIGKILL to {name}", tried, tried - len(failures), PROMISE, tuple(failures))
 
 
 def main() -> int:
@@ -214,12 +214,13 @@ def main() -> int:
     for kind in asked.only:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="torture-scale-") as scratch:
-            outcome = attacks(kind, Path(scratch), count=asked.count, texts=asked.texts, seed=asked.seed)
-        sys.stderr.write(f"{kind}: held {outcome.held} of {outcome.tried}; {outcome.failures}\n")
-        kept[kind] = {"kind": kind, "seconds": round(time.monotonic() - began), "texts": asked.texts, **asdict(outcome)}
-        ordered = [kept[name] for name in _KINDS if name in kept]
-        rows.write_text("".join(f"{json.dumps(row)}\n" for row in ordered), encoding="utf-8")
-        (_DOCS / "torture-scale.md").write_text(page(ordered), encoding="utf-8")
+            for outcome in attacks(kind, Path(scratch), count=asked.count, texts=asked.texts, seed=asked.seed):
+                sys.stderr.write(f"{kind}: held {outcome.held} of {outcome.tried}; {outcome.failures}\n")
+                seconds = round(time.monotonic() - began)
+                kept[kind] = {"kind": kind, "seconds": seconds, "texts": asked.texts, **asdict(outcome)}
+                ordered = [kept[name] for name in _KINDS if name in kept]
+                rows.write_text("".join(f"{json.dumps(row)}\n" for row in ordered), encoding="utf-8")
+                (_DOCS / "torture-scale.md").write_text(page(ordered), encoding="utf-8")
     return int(any(row["held"] < row["tried"] for row in kept.values()))
 
 
@@ -229,8 +230,8 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "# Killed runs, and what came of them",
         "",
         "Written by `make torture-scale`. Each attack starts `zoo run` on several thousand texts, sends SIGKILL to one",
-        "of its processes at a random moment, runs the same command again, and compares the folder with that of a run",
-        "that was not disturbed.",
+        "of its processes at a random moment, continues the run with one process, and compares the folder with that of",
+        "a run that was not disturbed.",
         "",
         "| killed | texts | tried | held | seconds | promise |",
         "|---|---|---|---|---|---|",

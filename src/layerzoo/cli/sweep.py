@@ -55,7 +55,8 @@ COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "m
     multiple=True,
     metavar="L",
     shell_complete=candidates.layers,
-    help="A layer or selector, as 'block.*'. Repeatable. Default: all blocks, stages and what follows them.",
+    help="A layer or selector, as 'block.*', or fine. Repeatable; of several models, each uses those that it has. "
+    "Default: all blocks, stages and what follows them.",
 )
 @click.option(
     "--pool",

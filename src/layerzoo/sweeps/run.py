@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
-from layerzoo.errors import InputError, LayerzooError, SampleError, UsageError
+from layerzoo.errors import InputError, LayerError, LayerzooError, SampleError, UnknownLayerError, UsageError
 from layerzoo.heads.labels import Labels
 from layerzoo.layers import select_all
 from layerzoo.media.sample import Sample
 from layerzoo.modalities import Modality
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.runtime import Backbone
+from layerzoo.runtime.fine import FINE, FINE_NAME
 from layerzoo.runtime.loading import completed_spec, load_preprocess
 from layerzoo.runtime.several import bytes_to_load, load_several, milliseconds_per_sample, usual_layers
 from layerzoo.spec import Layer, ModelSpec
@@ -99,8 +100,9 @@ def sweep(
         inputs: as for :func:`layerzoo.extract`.
         labels: a class, a number, or a list of labels for each input; or a function from the ids of the samples to
             their labels, such as :func:`layerzoo.heads.labels_of_folders`. None: clustering.
-        layers: names or selectors. None: stem, blocks, stages, norm and pooled vector, of those that the model has.
-            ``fine``: these, and two activations inside each block, ``block.I.attn`` and ``block.I.mlp``.
+        layers: names or selectors; of several models, each uses those that select a layer of it. None: stem, blocks,
+            stages, norm and pooled vector, of those that the model has. ``fine``: these, and two activations inside
+            each block, ``block.I.attn`` and ``block.I.mlp``.
         pool: one or several poolings, each of them for all layers that it fits. None: the default of each layer.
         task: ``classify``, ``multilabel``, ``regress``, ``cluster``, or ``auto`` according to the labels.
         groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
@@ -296,7 +298,9 @@ class _SweepRun:
     ) -> Sweep:
         """Run the sweep: see :func:`sweep`."""
         with self.clock.step("load"):
-            loaded = [self._loaded(model, layers, pools) for model in models]
+            specs = [completed_spec(model) for model in models]
+            chosen = _layers_by_model(specs, layers)
+            loaded = [self._loaded(*each, pools) for each in zip(models, specs, chosen, strict=True)]
         backbones = [backbone for backbone, *_ in loaded]
         for spec, modality in ((each.spec, each.preprocess.modality) for each in backbones):
             if modality != self.data.modality:
@@ -326,15 +330,14 @@ class _SweepRun:
         )
 
     def _loaded(
-        self, model: str | ModelSpec, layers: Sequence[str], pools: Sequence[str], **options: Any
+        self, model: str | ModelSpec, spec: ModelSpec, layers: Sequence[str], pools: Sequence[str]
     ) -> tuple[Backbone, dict[str, tuple[str, str]], str]:
         """Load a model with the layers to compare. Returns: it, the meanings of its layers, and the default layer."""
-        spec = completed_spec(model)
         chosen = usual_layers(spec) if not layers else list(layers)
-        if "fine" in chosen:
+        if FINE in chosen:
             chosen = [*usual_layers(spec), *chosen]
         default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
-        backbone, meanings = load_several(model, chosen, pools, **self.network, **options)
+        backbone, meanings = load_several(model, chosen, pools, **self.network)
         return backbone, meanings, default
 
     def _collected(self, backbone: Backbone) -> Collected:
@@ -508,6 +511,33 @@ class _SweepRun:
             logging.getLogger("layerzoo").warning("no baseline with random weights: %s", error)
             return None
         return Vectors(list(collected.by_layer.values())) if collected.done.all() else None
+
+
+def _layers_by_model(specs: Sequence[ModelSpec], layers: Sequence[str]) -> list[list[str]]:
+    """Return the selectors for each model. Of several models, each gets those that select a layer of it.
+
+    Raises: UnknownLayerError, LayerError for a selector without a layer in any model, and for a model without any.
+    """
+    if len(specs) == 1 or not layers:
+        return [list(layers) for _ in specs]
+    failures: dict[str, LayerError | UnknownLayerError] = {}
+    chosen = []
+    for spec in specs:
+        fitting = []
+        for selector in layers:
+            try:
+                if selector != FINE and not FINE_NAME.fullmatch(selector):
+                    select_all(spec.layers, [selector], model=spec.id)
+                fitting.append(selector)
+            except (LayerError, UnknownLayerError) as error:
+                failures[selector] = error
+        if not fitting:
+            raise next(iter(failures.values()))
+        chosen.append(fitting)
+    selected = {selector for selectors in chosen for selector in selectors}
+    if (unknown := next((selector for selector in layers if selector not in selected), None)) is not None:
+        raise failures[unknown]
+    return chosen
 
 
 def _facts(layer: Layer, milliseconds: float | None, size: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def with_batch_axis(network: nn.Module) -> nn.Module:
     names = arguments(network)
     if GRID not in names:
         return network
-    batch = _Batch(names[0])
+    batch = _PatchBatch(names[0])
     network.register_forward_pre_hook(batch.join, with_kwargs=True)
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     blocks = [block for modules in lists for block in modules]
@@ -65,7 +65,7 @@ def with_batch_axis(network: nn.Module) -> nn.Module:
     return network
 
 
-class _Batch:
+class _PatchBatch:
     """Joins a batch, and separates activations into its rows. patches: the argument of the network for the patches."""
 
     def __init__(self, patches: str) -> None:
