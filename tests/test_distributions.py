@@ -37,7 +37,8 @@ def test_a_wheel_contains_its_package_registry_and_license(folder: Path, wheels:
     data = {f"{wheel.package}/{name}" for name in ("registry.yaml", "py.typed")}
     data |= {f"{wheel.package}/{path.name}" for path in [*source.glob("*.jsonl"), *source.glob("*.toml")]}
     templates = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("template/**/*.txt")}
-    assert {name for name in wheel.files if ".dist-info/" not in name} == modules | data | templates
+    page_parts = {f"{wheel.package}/{path.relative_to(source).as_posix()}" for path in source.rglob("report.*s")}
+    assert {name for name in wheel.files if ".dist-info/" not in name} == modules | data | templates | page_parts
     registry = folder / "registry.yaml" if folder == ROOT else source / "registry.yaml"
     assert wheel.file("/registry.yaml") == registry.read_bytes()
     assert wheel.file(".dist-info/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()

@@ -17,6 +17,8 @@ ALLOWED = {
     ("cli/__init__.py", "click.echo"): "the help of click",
     ("cli/completion.py", "click.echo"): "scripts of this package, and candidates that format_completion escapes",
     ("plugins/probe.py", "os.write"): "JSON for the parent process, in a pipe",
+    ("conformance/tokens.py", "sys.stdout.write"): "JSON for the parent process, in a pipe",
+    ("runs/on_ray.py", "logging.getLogger"): "silences the loggers of Ray",
     ("runtime/construct.py", "logging.getLogger"): "silences the loggers of torch",
     ("runtime/export.py", "logging.getLogger"): "silences the loggers of torch's exporters",
     ("sequence/estimators.py", "warnings.warn"): "the ConvergenceWarning of scikit-learn",

@@ -159,7 +159,7 @@ class Verbs(LazyGroup):
         "lock": ("layerzoo.cli.lock:command", "Record the commit and the files of models' weights."),
         "cache": ("layerzoo.cli.cache:group", "List, verify and remove the files that layerzoo keeps on this machine."),
         "plugin": ("layerzoo.cli.plugin:group", "List, show, create, check, disable and enable plugins."),
-        "explain": ("layerzoo.cli.explain:command", "Explain a finding of `zoo plugin check`."),
+        "explain": ("layerzoo.cli.explain:command", "Explain the code of a finding of `zoo plugin check`."),
         "catalogue": ("layerzoo.cli.catalogue:group", "Build and check the catalogue of a plugin."),
         "registry": ("layerzoo.cli.registry:group", "Check registry files, and print their JSON Schema for editors."),
         "doctor": ("layerzoo.cli.doctor:command", "Check this machine, and suggest fixes."),

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata, util
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -204,6 +203,8 @@ def _is_own_module(module: str, distribution: str) -> bool:
     """Return whether a module does not exist, or is that of an installed version of the plugin."""
     if module in sys.stdlib_module_names:
         return False
+    from importlib import util
+
     if util.find_spec(module) is None:
         return True
     return any(
@@ -235,6 +236,8 @@ def _owner(namespace: str, distribution: str) -> str | None:
 
 def _requirements(modality: Modality, library: Library, yaml_only: bool) -> Iterator[str]:
     """Yield what the distribution depends on. A minor version of layerzoo may add to the format of registry.yaml."""
+    from importlib import metadata  # takes 10 ms
+
     release = ".".join(metadata.version("layerzoo").split(".")[:2])
     extras = [_PLUGINS[library] if yaml_only else _EXTRAS[modality]]
     if modality == "video" and library == "timm":
