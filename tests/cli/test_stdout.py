@@ -108,9 +108,9 @@ VERBS = [
     "pull noisy/image --partial --layer block.0 --format json",
     "lock noisy/image --format json",
     "catalogue build noisy --jobs 1",
-    "plugin check noisy --format json",
+    "plugin check noisy --tier shape --tier preprocess --format json",
 ]
-EXIT_CODES = {"plugin check noisy --format json": 1}
+EXIT_CODES = {"plugin check noisy --tier shape --tier preprocess --format json": 1}
 """Of the commands that do not exit with 0: the plugin has no sha256, among others."""
 
 

@@ -140,7 +140,7 @@ configs:
 
 
 def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int:
-    """Write an array for each layer, filled part by part through a memory map, and the ids."""
+    """Write an array for each layer, written part by part through a memory map, and the ids."""
     for layer, width in description.columns.widths.items():
         if width is None:
             raise UsageError(

@@ -70,7 +70,7 @@ class Leases:
                 path.unlink()
         except BaseException:
             with contextlib.suppress(OSError):
-                path.unlink()  # the process goes on, or ends by itself: that is no crash
+                path.unlink()  # an exception is not a crash
             raise
         finally:
             _own.discard(path)

@@ -2,7 +2,7 @@
 
 Columns: ``id``; ``kind``; ``path`` (absolute, or a URL) with ``size``, ``mtime_ns`` and ``etag`` of the file; ``data``
 (a text, or the bytes of a sample); ``reason`` (why an input is no sample). Kinds: ``file``, ``url``, ``text`` (a str),
-``bytes`` (an encoded file, or a text as it stands in a file) and ``failed``.
+``bytes`` (an encoded file, or a text with the encoding of its file) and ``failed``.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def on_own_device(arguments: Mapping[str, Any], worker: int, workers: int) -> Ma
     """Return arguments with the device of one worker, where several share several devices.
 
     Args:
-        arguments: of the run. Its device may be a list; ``cuda`` stands for all GPUs of this machine.
+        arguments: of the run. Its device may be a list; ``cuda`` means all GPUs of this machine.
         worker: the number of the worker, from 0.
         workers: the number of all.
     """

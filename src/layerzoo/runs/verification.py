@@ -56,7 +56,7 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[PartCheck]:
 
 
 def _damage(run: OpenRun, shard: int) -> str | None:
-    """Return what is wrong with a part; None for a part as it should be."""
+    """Return the damage of a part; None if it has none."""
     path = run.storage.local(part_name(shard))
     first, stop = run.description.rows_of(shard)
     try:

@@ -19,7 +19,7 @@ Fingerprint = tuple[int, tuple[int, ...], str]
 class TensorChanges:
     """Finds the tensors of a network that changed after it was loaded.
 
-    They are hashed when the network is first given away, because nobody can have changed them before. A network that
+    They are hashed when the network is first given away, because they cannot have changed before. A network that
     only extracts features is never hashed.
     """
 

@@ -54,7 +54,7 @@ class PendingSample:
     """Whether it is the last window of its recording. Not known before ``row_count`` is."""
     error: SampleError | None = None
     digest: bytes | None = None
-    """Of its content, if its features are to be cached."""
+    """The digest of its content, if its features are cached."""
     cached: Mapping[str, CachedVector] = field(default_factory=dict)
     """Layer name → its cached features; empty if they are computed."""
 

@@ -51,7 +51,7 @@ def load_several(
         weights: as for :func:`layerzoo.load`.
         device: as for :func:`layerzoo.load`.
         precision: as for :func:`layerzoo.load`.
-    Returns: the backbone, and for each name of its layers the layer and the pooling that it stands for. A layer with
+    Returns: the backbone, and for each name of its layers its layer and pooling. A layer with
         several poolings has a name for each.
     Raises: the errors of :func:`layerzoo.load`; PoolingError for a pooling that fits none of the layers.
     """

@@ -47,7 +47,7 @@ class CandidateFeatures(Protocol):
     """Features of all samples, or anything that becomes features."""
 
     def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
-        """Return the features of two sets of rows, scaled with what is known of the first set only."""
+        """Return the features of two sets of rows, scaled by the statistics of the first set only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

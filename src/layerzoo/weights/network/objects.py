@@ -168,7 +168,7 @@ class ObjectFolder:
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file for reading; what is read of it is fetched. Raises: FileNotFoundError."""
+        """Open a file for reading; only the parts that are read are fetched. Raises: FileNotFoundError."""
         if not self.exists(name):
             raise FileNotFoundError(f"{self.url}/{name}")
         with _translated(f"{self.url}/{name}"), self._system.open(self._of(name), "rb") as file:
