@@ -165,6 +165,20 @@ def decoded(decoder: Decoder, operation: str, source: object, **options: object)
     return decoder.result(operation, source, options, lambda parts: [part.data for part in parts])
 
 
+def test_a_decode_process_that_began_without_the_plugin_is_not_used(
+    home: Path, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(pixels).save("a.png")
+    Path("b.grey").write_bytes(bytes([60, 80]) + pixels.tobytes())
+    with monkeypatch.context() as without:
+        without.setattr(sys, "path", [entry for entry in sys.path if entry != str(ON_DISK)])
+        with Workers() as workers:
+            assert len(decoded(workers, "image", "a.png")) == 1
+    monkeypatch.setattr(formats, "_known", (0.0, ()))  # which is kept for a moment
+    with Workers() as workers:
+        assert len(decoded(workers, "image", "b.grey")) == 1
+
+
 def test_audio_and_video_of_a_plugin_equal_the_same_samples_in_memory(home: Path) -> None:
     samples = np.random.default_rng(0).integers(-3000, 3000, 16000).astype("<i2")
     Path("a.pcm").write_bytes((8000).to_bytes(4, "little") + samples.tobytes())

@@ -393,12 +393,22 @@ class _Reading(Iterator[Part]):
             self.kill()
 
 
+_SETTINGS = ("LAYERZOO_", "XDG_", "HOME")
+"""How the variables begin that select plugins, caches and settings."""
+
+
+def _environment() -> tuple[list[str], dict[str, str]]:
+    """Return what a decode process inherits when it is started: the path of modules, and the variables of settings."""
+    path = [entry for entry in sys.path if entry and os.path.isabs(entry)]  # noqa: PTH117
+    return path, {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
+
+
 class _Process:
     """A decode process."""
 
     def __init__(self, operation: str) -> None:
-        # -P, and the path of this process: a module in the working directory is never imported.
-        path = json.dumps([entry for entry in sys.path if entry and os.path.isabs(entry)])  # noqa: PTH117
+        self.environment = _environment()
+        path = json.dumps(self.environment[0])
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         # What was freed is given back, so that it does not count as memory that a sample may take.
         memory = {
@@ -409,6 +419,7 @@ class _Process:
         }
         with _signals_blocked():
             self._popen = subprocess.Popen(
+                # -P, and the path of this process: a module in the working directory is never imported.
                 [sys.executable, "-P", "-c", _START, path, operation],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -480,6 +491,9 @@ class _Pool:
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
+            if process is not None and process.environment != _environment():
+                process.kill()  # it would find other plugins, or other settings
+                continue
             starts += process is None
             try:
                 process = process or _Process(str(request["operation"]))
