@@ -30,6 +30,8 @@ def test_an_alias_and_a_short_name_lead_to_the_full_id(home: Path) -> None:
     (home / "registry.yaml").write_text("layerzoo: 1\naliases: {fav: starter/efficientnet-lite0}\n")
     assert layerzoo.model("video/timm/resnet50").id == "video/timm/resnet50.a1_in1k"
     assert layerzoo.model("video/mine/fav").id == "video/starter/efficientnet-lite0"
+    assert layerzoo.model("video/fav").id == "video/starter/efficientnet-lite0"
+    assert layerzoo.model("video/test_vit").id == "video/timm/test_vit.r160_in1k"
     assert layerzoo.model("video/timm/resnet50").id == layerzoo.model(layerzoo.model("video/timm/resnet50").id).id
 
 
@@ -46,7 +48,8 @@ def test_no_list_shows_them_and_show_and_layers_do(zoo: Zoo) -> None:
         ("video/starter/efficientnet-lite0-video", "Next: starter/efficientnet-lite0-video, which takes videos itself"),
         ("video/timm/resnet51", r"there is no model 'timm/resnet51'\. Nearest: timm/resnet5"),
         ("video/video/starter/efficientnet-lite0", "there is no model"),
-        ("video/nothing", "there is no model"),
+        ("video/nothing", "video/nothing: there is no model 'nothing'"),
+        ("video/resnet50", r"'resnet50' is ambiguous: timm/resnet50\.a1_in1k, torchvision"),
         ("video/", "there is no model"),
     ],
 )

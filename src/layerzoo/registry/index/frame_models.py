@@ -25,7 +25,7 @@ class FrameModel:
 
     id: str
     base: str
-    """The id of the image model, as it was written: it may be an alias."""
+    """The id of the image model, as it was written: it may be an alias, or short."""
     builder: str
     distribution: str
     """The distribution of the plugin of the namespace."""
@@ -66,7 +66,7 @@ class FrameModels:
     def named(self, model: str) -> FrameModel | None:
         """Return the model of an id; None if its namespace offers none, or the user has disabled the model."""
         namespace, _, base = model.partition("/")
-        manifest = self._manifests.named(namespace) if "/" in base else None
+        manifest = self._manifests.named(namespace) if base else None
         if manifest is None or manifest.namespace != namespace or not manifest.is_usable:
             return None
         if (builder := self._manifests.frames(manifest)) is None or base.startswith(f"{namespace}/"):

@@ -117,7 +117,7 @@ class Specs:
 
     def _image_model(self, name: str) -> ModelSpec:
         """Return a model; of a repository of the hub that takes several modalities, the part for images."""
-        spec = self.named(name)
+        spec = self.named(self.expanded(name))
         repository = self._repositories().named(spec.id) if spec.modality != "vision" else None
         if repository is None or repository.modality is not None:
             return spec
