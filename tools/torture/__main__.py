@@ -34,7 +34,8 @@ def main() -> int:
     if len(asked.only) > 1:
         same = ["--seed", str(asked.seed), "--count", str(asked.count)]
         commands = [[sys.executable, "-m", "tools.torture", "--only", name, *same] for name in asked.only]
-        return int(any([subprocess.run(command, check=False).returncode for command in commands]))
+        codes = [subprocess.run(command, check=False).returncode for command in commands]
+        return int(any(codes))
     (name,) = asked.only
     _run(name, asked.seed, asked.count)
     return int(any(one["held"] < one["tried"] for one in _read(_ROWS)[name]["outcomes"]))
