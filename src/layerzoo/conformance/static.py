@@ -135,7 +135,7 @@ def import_(plugin: PluginSubject) -> Iterator[Finding]:
     unmet = unmet_requirements(plugin.manifest.distribution)
     outcome = plugin.imported.outcome
     if outcome.state != "ok":
-        yield finding(plugin, "static-import", str(outcome.cause), fix=outcome.fix)
+        yield finding(plugin, "static-import", str(outcome.cause), place=_module_place(plugin), fix=outcome.fix)
     elif unmet:
         step = advice.install(*(each.requirement for each in unmet))
         yield finding(plugin, "static-import", "; ".join(map(str, unmet)), fix=step)
@@ -156,9 +156,8 @@ def network(plugin: PluginSubject) -> Iterator[Finding]:
     if plugin.is_core:
         raise Skip("it is layerzoo itself")
     for host in dict.fromkeys(plugin.imported.connections):
-        yield finding(
-            plugin, "static-network", f"the import of {plugin.manifest.module} asks for a connection to {host}"
-        )
+        cause = f"the import of {plugin.manifest.module} asks for a connection to {host}"
+        yield finding(plugin, "static-network", cause, place=_module_place(plugin))
 
 
 def pin(subject: ModelSubject) -> Iterator[Finding]:
@@ -224,6 +223,12 @@ def _module(plugin: PluginSubject) -> tuple[Path, ast.Module] | None:
     path = plugin.folder / "__init__.py"
     tree = parsed(path)
     return None if tree is None else (path, tree)
+
+
+def _module_place(plugin: PluginSubject) -> str | None:
+    """Return the file of the module with the hooks, for a message; None if there is none to read."""
+    found = _module(plugin)
+    return None if found is None else plugin.place(found[0])
 
 
 def _split(place: str) -> tuple[str, int | None]:
