@@ -117,8 +117,8 @@ class ModelSubject:
         """The samples of the caller; None for those that are made here."""
         self.kept: dict[str, Any] = {}
         """What checks of one tier share."""
-        self.results: dict[str, Result] = {}
-        """The results of checks that ran already, by code."""
+        self.results: dict[tuple[str, str | None], Result] = {}
+        """The results of checks that ran already, by code and the reason for which a failure is expected."""
         self.is_broken: bool | None = None
         """Whether its network does not run; None if this was not tried yet."""
         self.broken_because = ""
