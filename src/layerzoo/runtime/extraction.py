@@ -116,8 +116,6 @@ def stream(
         temporal_pool=temporal_pool, decode=decode, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips,
     )  # fmt: skip
     plan = extraction.plan
-    if cache is not False:
-        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
     found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
     if cache is not False:
