@@ -91,6 +91,7 @@ class PartWriter:
             write_page_checksum=True,
         )
         self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
         self._shapes: dict[str, Shape] = {}
         self._report: Counter[str] = Counter()
         self._times = RunningTimes()
@@ -116,8 +117,10 @@ class PartWriter:
         if len(features):
             self._digests.update(features)
             self._fit(features)
-        self._waiting.append(self._table(features, rows, failed))
-        if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP_BYTES:
+        table = self._table(features, rows, failed)
+        self._waiting.append(table)
+        self._waiting_bytes += table.nbytes
+        if self._waiting_bytes >= _ROW_GROUP_BYTES:
             self._flush()
 
     def finish(self, provenance: Mapping[str, Any], *, run: str, shard: int, tries: int = 1) -> PartFacts:
@@ -199,7 +202,7 @@ class PartWriter:
         if self._waiting:
             table = pa.concat_tables(self._waiting)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting = []
+        self._waiting, self._waiting_bytes = [], 0
 
 
 def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_failed: Any) -> Any:
