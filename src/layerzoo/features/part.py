@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from layerzoo.errors import InputError, OutputError
 from layerzoo.features.digests import RunningDigests
-from layerzoo.features.features import Features, LayerArray, sample_shape
+from layerzoo.features.features import Features, LayerArray, sample_shape, storable
 from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, encoded
 from layerzoo.features.summary import Shape, Summary
 from layerzoo.features.writer import RunningTimes
@@ -182,8 +182,8 @@ class PartWriter:
         count = len(features)
         numbers = np.array([*rows, *(failure.row for failure in failed)], np.int64)
         order = np.argsort(numbers, kind="stable")
-        ids = [*features.ids, *(_storable(failure.id) for failure in failed)]
-        reasons = [None] * count + [_storable(failure.reason) for failure in failed]
+        ids = [*features.ids, *(storable(failure.id) for failure in failed)]
+        reasons = [None] * count + [storable(failure.reason) for failure in failed]
         is_failed = order >= count
         columns = [
             pa.array([ids[at] for at in order], pa.string()),
@@ -222,10 +222,6 @@ def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_fail
 
 def _shape_of(width: int | None) -> Shape:
     return None if width is None else (width,)
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def read_facts(path: Path, file: BinaryIO | None = None) -> PartFacts:
