@@ -94,6 +94,19 @@ def test_a_resumed_extraction_writes_the_file_of_an_extraction(zoo: Zoo, home: P
     assert not (home / "resumed.npz.run").exists()
 
 
+def test_a_resumed_extraction_without_any_features_leaves_the_file_and_lists_failures(zoo: Zoo, home: Path) -> None:
+    (home / "lions.txt").write_text("lion\n")
+    zoo("extract", "texts.txt", "--model", "toy/next-word", "--out", "words.npz")
+    before = (home / "words.npz").read_bytes()
+    result = zoo("extract", "lions.txt", "--model", "toy/next-word", "--out", "words.npz", "--resume")
+    assert result.code == 1
+    told = without_local_files_notice(result.err).splitlines()
+    assert told[0] == "words.npz is unchanged: no sample has features."
+    assert told[1].startswith("failed: lions.txt:1: unknown word 'lion'")
+    assert (home / "words.npz").read_bytes() == before
+    assert not (home / "words.npz.run").exists()
+
+
 def test_verify_takes_the_folder_of_a_run(zoo: Zoo, home: Path) -> None:
     zoo(*RUN)
     assert zoo("features", "verify", "words").code == 0
