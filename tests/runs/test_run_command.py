@@ -12,6 +12,7 @@ import pytest
 from tests.terminal import Zoo, without_local_files_notice
 
 import layerzoo
+from layerzoo.errors import InputError, UnfinishedRunError
 from layerzoo.runs.export import export
 
 TEXTS = ["the cat", "milk", "zebra", "dog eats", "meat"]
@@ -141,3 +142,15 @@ def test_exports_hold_the_features_of_the_run(zoo: Zoo, home: Path, monkeypatch:
     assert export("words", "csv", "words.csv") == 4
     assert (home / "words.csv").read_text().startswith('"id","block.0_0"')
     assert zoo("features", "export", "words", "--to", "hf", "--out", "dataset").code == 2
+
+
+def test_a_run_with_the_part_of_another_run_is_not_exported(zoo: Zoo, home: Path) -> None:
+    zoo(*RUN)
+    zoo(*RUN[:-3], "others", "--shard-size", "2", "--pool", "max")
+    (home / "others/part-000001.parquet").replace(home / "words/part-000001.parquet")
+    with pytest.raises(InputError, match=r"part-000001\.parquet is the part of another run"):
+        export("words", "npy", "arrays")
+    (home / "words/part-000001.parquet").rename(home / "words/part-000007.parquet")
+    with pytest.raises(UnfinishedRunError, match="1 of 3 parts are missing"):
+        export("words", "npy", "arrays")
+    assert not (home / "arrays").exists()

@@ -122,6 +122,14 @@ def read_description(storage: RunStorage) -> RunDescription | None:
         return None
 
 
+def description_of(storage: RunStorage) -> RunDescription:
+    """Return the description of the run in a folder. Raises: InputError where there is none."""
+    description = read_description(storage)
+    if description is None:
+        raise InputError(f"{storage.label} is not the folder of a run: it has no {DESCRIPTION}")
+    return description
+
+
 def opened(storage: RunStorage, description: RunDescription) -> OpenRun:
     """Return a run, ready to work on. Raises: InputError where its manifest is missing or damaged."""
     try:
@@ -160,9 +168,7 @@ def joined(
         description = _described(storage, extraction, creation)
         with storage.publish(DESCRIPTION, is_first=True) as path:
             description.write(path)
-        written = read_description(storage)
-        assert written is not None
-        description = written
+        description = description_of(storage)  # another process may have been first
     request = request_of(extraction.provenance)
     check_same_request(description.request, request, storage.label)
     if shard_size is not None and shard_size != description.shard_size:

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from layerzoo.disk import remove_own
 from layerzoo.errors import LayerzooError
-from layerzoo.runs.creation import Creation, joined, opened, read_description
+from layerzoo.runs.creation import Creation, description_of, joined, opened
 from layerzoo.runs.leases import remove_own_leases
 from layerzoo.runs.manifest import sample_of
 from layerzoo.runs.storage import storage
@@ -107,12 +107,10 @@ def _run(job: Mapping[str, Any], events: IO[str]) -> None:
     files = storage(job["folder"])
     extraction = prepared(on_own_device(job["arguments"], job.get("worker", 0), job.get("workers", 1)))
     if job.get("rows") is not None:
-        description = read_description(files)
-        assert description is not None
-        first, last = job["rows"]
         from layerzoo.media.samples import Samples
 
-        rows = opened(files, description).manifest.rows(first, last)
+        first, last = job["rows"]
+        rows = opened(files, description_of(files)).manifest.rows(first, last)
         for _ in extraction.pieces(Samples((sample_of(number, row) for number, row in rows), [])):
             pass
         return
