@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from layerzoo.runs.leases import remove_own_leases
 from layerzoo.runs.manifest import sample_of
 from layerzoo.runs.storage import storage
 from layerzoo.runs.worker import Share, work
+from layerzoo.stopping import signals_blocked
 
 _PATIENCE_S = 2.0
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzoo.runs.process import main; main()"
@@ -36,9 +36,7 @@ def start(job: Mapping[str, Any], *, threads: int | None = None) -> subprocess.P
     if threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         environment.setdefault("LAYERZOO_DECODE_PROCESSES", str(threads))
-    ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # the process inherits it: the one that started it ends it
-    try:
+    with signals_blocked():  # the process inherits it: the one that started it ends it
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, path],
             stdin=subprocess.PIPE,
@@ -46,8 +44,6 @@ def start(job: Mapping[str, Any], *, threads: int | None = None) -> subprocess.P
             text=True,
             env=environment,
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it has ended; its exit code says why
         process.stdin.write(json.dumps(job) + "\n")
