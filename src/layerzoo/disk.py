@@ -121,7 +121,7 @@ def remove_leftover(path: Path, *, dry_run: bool = False) -> bool:
         is_old = time.time() - state.st_mtime > KILLED_AFTER_S
         if not stat.S_ISREG(state.st_mode) or is_locked is False or not (is_known or is_old):
             return False
-        if not dry_run and _is_same(path, state):
+        if not dry_run and is_same(path, state):
             path.unlink()
         return True
     finally:
@@ -145,7 +145,7 @@ def _create(folder: Path) -> tuple[Path, int]:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
             # Another process may take the file for one that was left before the lock is on it: then try another name.
-            if lock(descriptor) is not False and _is_same(path, os.fstat(descriptor)):
+            if lock(descriptor) is not False and is_same(path, os.fstat(descriptor)):
                 return path, descriptor
         except BaseException:
             if descriptor is not None:
@@ -176,7 +176,7 @@ def lock(descriptor: int) -> bool | None:
     return True
 
 
-def _is_same(path: Path, state: os.stat_result) -> bool:
+def is_same(path: Path, state: os.stat_result) -> bool:
     """Return whether a path still leads to a file that was opened by it."""
     try:
         now = path.stat(follow_symlinks=False)
