@@ -21,6 +21,7 @@ from layerzoo.errors import InputError, MissingLibraryError, MissingOnServerErro
 from layerzoo.media.samples import Samples
 from layerzoo.runs import status, verify
 from layerzoo.runs.loading import load
+from layerzoo.weights.network.objects import ObjectFolder
 
 MODEL = "varying/image"
 run = partial(layerzoo.run, MODEL, weights="random:0")
@@ -94,6 +95,18 @@ def test_a_run_in_an_object_store_has_the_features_of_a_run_on_a_disk(photos: Pa
         load(url)
     assert layerzoo.run(out=url).left == 0
     assert {check.state for check in verify(url)} == {"ok"}
+
+
+def test_several_processes_may_check_one_object_store_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    write = store.pipe_file
+
+    def write_and_lose(path: str, content: bytes) -> None:
+        write(path, content)
+        store.rm_file(path)  # as another process does that wrote the same file
+
+    monkeypatch.setattr(store, "pipe_file", write_and_lose)
+    ObjectFolder("memory://bucket/run").check_writable()
 
 
 def test_a_url_without_a_run_is_named(home: Path) -> None:
