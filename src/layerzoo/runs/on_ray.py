@@ -18,8 +18,8 @@ import numpy as np
 from layerzoo.errors import LayerzooError, UsageError
 from layerzoo.extras import needs
 from layerzoo.media.limits import usable_cores
-from layerzoo.runs.call import RunCall
-from layerzoo.runs.creation import Creation, description_of, joined, opened
+from layerzoo.runs.call import RunCall, opened_by
+from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.leases import Leases
 from layerzoo.runs.request import prepared
 from layerzoo.runs.storage import facts_of, part_name, storage
@@ -133,14 +133,7 @@ def _waiting(call: RunCall) -> tuple[list[int], dict[int, int]]:
 
 def _join(job: Mapping[str, Any]) -> None:
     """Create the run, or check that the request is the one of the run."""
-    creation = None if job["creation"] is None else Creation(**job["creation"])
-    joined(
-        storage(job["folder"]),
-        prepared(job["arguments"]),
-        creation,
-        accept_versions=job["accept_versions"],
-        shard_size=job["shard_size"],
-    )
+    opened_by(job, prepared(job["arguments"]))
 
 
 class ShardActor:

@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from layerzoo.disk import remove_own
 from layerzoo.errors import LayerzooError
-from layerzoo.runs.creation import Creation, description_of, joined, opened
+from layerzoo.runs.call import opened_by
+from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.leases import remove_own_leases
 from layerzoo.runs.manifest import sample_of
 from layerzoo.runs.storage import storage
@@ -100,18 +101,17 @@ def _run(job: Mapping[str, Any], events: IO[str]) -> None:
     from layerzoo.runs.request import on_own_device, prepared
 
     logger()
-    files = storage(job["folder"])
     extraction = prepared(on_own_device(job["arguments"], job.get("worker", 0), job.get("workers", 1)))
     if job.get("rows") is not None:
         from layerzoo.media.samples import Samples
 
         first, last = job["rows"]
+        files = storage(job["folder"])
         rows = opened(files, description_of(files)).manifest.rows(first, last)
         for _ in extraction.pieces(Samples((sample_of(number, row) for number, row in rows), [])):
             pass
         return
-    creation = None if job["creation"] is None else Creation(**job["creation"])
-    run = joined(files, extraction, creation, accept_versions=job["accept_versions"], shard_size=job["shard_size"])
+    run = opened_by(job, extraction)
     _emit(events, event="joined")
     work(
         run,
