@@ -88,6 +88,15 @@ def test_another_request_in_the_same_folder_is_refused_with_both_values(folder: 
         started(folder, [*TEXTS[:-1], "milk"])
 
 
+def test_another_column_of_the_same_table_is_another_request(folder: Path, home: Path) -> None:
+    (home / "table.csv").write_text("a,b\nmilk,meat\nthe,cat\n")
+    layerzoo.run(MODEL, "table.csv", out=folder, column="a", shard=(0, 2), shard_size=1)
+    with pytest.raises(RunMismatchError) as caught:
+        layerzoo.run(MODEL, "table.csv", out=folder, column="b")
+    assert caught.value.differences == {"column": ("a", "b")}
+    assert layerzoo.run(MODEL, "table.csv", out=folder, column="a").left == 0
+
+
 def test_other_versions_are_refused_until_they_are_accepted_and_each_part_records_its_own(folder: Path) -> None:
     started(folder, shard=(0, 2))
     description = json.loads((folder / "run.json").read_text())

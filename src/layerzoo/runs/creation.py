@@ -48,6 +48,7 @@ class Creation:
     shard_size: int | None
     """None: chosen from the time of some samples."""
     workers: int = 1
+    column: str | None = None
     is_timed: bool = True
     """Whether some samples are computed first. False after a process ended while it did so."""
 
@@ -116,8 +117,8 @@ def check_inputs(
     """Compare inputs with those of a run. Raises: RunMismatchError."""
     names = named_inputs(inputs, modality)
     if names is not None and description.inputs is not None:
-        if names != list(description.inputs):
-            check_same_request({"inputs": list(description.inputs)}, {"inputs": names}, storage.label)
+        before = {"inputs": list(description.inputs), "column": description.column}
+        check_same_request(before, {"inputs": names, "column": column}, storage.label)
         return
     with tempfile.TemporaryDirectory(prefix="layerzoo-inputs-") as folder:
         path = Path(folder, MANIFEST)
@@ -214,6 +215,7 @@ def _described(storage: RunStorage, extraction: PreparedExtraction, creation: Cr
             has_intervals=plan.windowing is not None,
         ),
         inputs=creation.inputs,
+        column=creation.column,
         arguments=creation.arguments,
         passed_over=creation.passed_over,
         seconds_of_sample=timed.seconds,

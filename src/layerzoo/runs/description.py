@@ -38,6 +38,8 @@ class RunDescription:
     columns: PartColumns
     inputs: Sequence[str] | None = None
     """The paths, patterns and URLs that were given; None for inputs in memory."""
+    column: str | None = None
+    """The column of tables with the samples, as it was given."""
     arguments: Mapping[str, Any] | None = None
     """The arguments of the extraction, to continue without repeating them; None where they hold objects."""
     passed_over: int = 0

@@ -168,7 +168,9 @@ def run(
         creation = None
         if request.found is not None:
             names = named_inputs(inputs, request.modality)
-            creation = Creation(names, request.arguments, request.found.passed_over, shard_size, workers or 1)
+            creation = Creation(
+                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column
+            )
         before = status(files.label)
         total = request.rows - before.done
         meter = stack.enter_context(metered(progress, unit="samples", label=request.label, total=total))
