@@ -199,6 +199,12 @@ def test_a_folder_without_a_run_cannot_be_continued(folder: Path) -> None:
         layerzoo.run(out=folder)
 
 
+def test_a_run_that_is_continued_without_its_request_takes_no_other_settings(folder: Path) -> None:
+    started(folder, shard=(0, 2))
+    with pytest.raises(UsageError, match="pool=, normalize=: give a model and inputs, too"):
+        layerzoo.run(out=folder, pool="max", normalize=True)
+
+
 def test_a_folder_that_cannot_be_written_is_reported_before_the_work(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(OutputError, match="it is a file"):

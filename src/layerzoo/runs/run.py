@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from layerzoo.environment import environment
@@ -222,7 +223,7 @@ def _requested(
     """Resolve the model and the inputs, and list the inputs of a new run. Raises: as :func:`run`."""
     description = read_description(files)
     if model is None:
-        return _continued(files, description, inputs)
+        return _continued(files, description, inputs, {**options, "column": column})
     arguments = None
     if isinstance(model, str):
         spec = _spec_of(model)
@@ -242,8 +243,15 @@ def _requested(
     return _Requested(label, modality, arguments, found.rows, found, prepare)
 
 
-def _continued(files: RunStorage, description: RunDescription | None, inputs: Any) -> _Requested:
+def _continued(
+    files: RunStorage, description: RunDescription | None, inputs: Any, options: Mapping[str, Any]
+) -> _Requested:
     """Return the request of the run in a folder. Raises: UsageError where there is none that can be repeated."""
+    parameters = signature(run).parameters
+    if given := [name for name, value in options.items() if value != parameters[name].default]:
+        raise UsageError(
+            f"{'=, '.join(given)}=: give a model and inputs, too. Without them, a run is continued as it began"
+        )
     if description is None:
         raise UsageError(f"there is no run in {files.label} to continue: give a model and inputs")
     if inputs is not None:
