@@ -38,28 +38,16 @@ test-slow: setup
 test-adapters: .venv-adapters/.installed .samples/.installed
 	OMP_NUM_THREADS=2 .venv-adapters/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/adapters
 
-.venv-adapters/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/adapters/requirements.txt
-	$(PYTHON) -m venv .venv-adapters
-	.venv-adapters/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
-		-r requirements-dev.txt -r tests/adapters/requirements.txt
-	@touch $@
-
 test-ray: .venv-ray/.installed .samples/.installed
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/ray
-
-.venv-ray/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/ray/requirements.txt
-	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
-		-r requirements-dev.txt -r tests/ray/requirements.txt
-	@touch $@
 
 test-s3: .venv-s3/.installed .samples/.installed
 	OMP_NUM_THREADS=1 .venv-s3/bin/python -m pytest -q -o addopts="--import-mode=importlib" tests/s3
 
-.venv-s3/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/s3/requirements.txt
-	$(PYTHON) -m venv .venv-s3
-	.venv-s3/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
-		-r requirements-dev.txt -r tests/s3/requirements.txt
+.venv-%/.installed: $(PROJECTS) constraints.txt requirements-dev.txt tests/%/requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --constraint constraints.txt $(FOLDERS:%=-e %) \
+		-r requirements-dev.txt -r tests/$*/requirements.txt
 	@touch $@
 
 lint: setup
