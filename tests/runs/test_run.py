@@ -15,6 +15,8 @@ from layerzoo.errors import InputError, OutputError, RunMismatchError, Unfinishe
 from layerzoo.features.part import read_facts
 from layerzoo.runs import RunResult, status, verify
 from layerzoo.runs.leases import Leases
+from layerzoo.runs.on_ray import on_one_gpu
+from layerzoo.runs.request import arguments_of
 
 TEXTS = ["the cat", "milk", "zebra", "dog eats", "the the", "", "meat"]
 MODEL = "toy/next-word"
@@ -197,6 +199,15 @@ def test_impossible_choices_are_refused(folder: Path, options: dict[str, Any], m
 def test_a_folder_without_a_run_cannot_be_continued(folder: Path) -> None:
     with pytest.raises(UsageError, match="no run"):
         layerzoo.run(out=folder)
+
+
+@pytest.mark.parametrize(
+    ("device", "own", "gpus"),
+    [("cpu", "cpu", 0), ("cuda", "cuda", 1), ("cuda:1", "cuda", 1), (["cuda:0", "cuda:1"], "cuda", 1)],
+)
+def test_an_actor_of_ray_takes_the_one_gpu_that_it_sees(device: Any, own: str, gpus: int) -> None:
+    arguments, found = on_one_gpu(arguments_of(MODEL, {"device": device}))
+    assert (arguments["load"]["device"], found) == (own, gpus)
 
 
 def test_a_run_that_is_continued_without_its_request_takes_no_other_settings(folder: Path) -> None:

@@ -57,7 +57,7 @@ def run_on_ray(call: RunCall, *, address: str | None, workers: int | None) -> No
             configure_logging=False,
         )
     job = call.job(call.creation)
-    gpus = 1 if str(job["arguments"]["load"].get("device", "cpu")).startswith("cuda") else 0
+    job["arguments"], gpus = on_one_gpu(job["arguments"])
     actors = workers or _actors(ray.cluster_resources(), gpus)
     try:
         ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(_join).remote(job))
@@ -72,6 +72,19 @@ def run_on_ray(call: RunCall, *, address: str | None, workers: int | None) -> No
         if isinstance(error.cause, LayerzooError):
             raise error.cause from error
         raise
+
+
+def on_one_gpu(arguments: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """Return the arguments of an extraction for a process that sees only the GPU that Ray gives it; and its GPUs.
+
+    Args:
+        arguments: of the run. Its device may be one of several GPUs by number, or a list of these.
+    """
+    device = arguments["load"].get("device", "cpu")
+    devices = device if isinstance(device, list) else [device]
+    if not any(str(each).startswith("cuda") for each in devices):
+        return arguments, 0
+    return {**arguments, "load": {**arguments["load"], "device": "cuda"}}, 1
 
 
 def _actors(resources: Mapping[str, float], gpus: int) -> int:
