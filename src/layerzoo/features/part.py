@@ -155,7 +155,7 @@ class PartWriter:
         return facts
 
     def close(self) -> None:
-        """Close the file; without :meth:`finish` it is no part."""
+        """Close the file; without :meth:`finish` it is not a part."""
         if self._writer.is_open:
             self._writer.close()
 
@@ -230,12 +230,12 @@ def read_facts(path: Path, file: BinaryIO | None = None) -> PartFacts:
     Args:
         path: of the file, or its name.
         file: the open file, where it is not at that path.
-    Raises: InputError for a file that is no part.
+    Raises: InputError for a file that is not a part of a run.
     """
     try:
         return _facts_in(pq.read_metadata(path if file is None else file).metadata or {})
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} holds no part of a run that can be read: {error}") from error
+        raise InputError(f"{path} is not a part of a run that can be read: {error}") from error
 
 
 def _facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
@@ -243,7 +243,7 @@ def _facts_in(metadata: Mapping[bytes, bytes]) -> PartFacts:
     try:
         return PartFacts(**json.loads(metadata[PART_KEY.encode()]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"it is no part of a run: {type(error).__name__} {error}") from error
+        raise InputError(f"it is not a part of a run: {type(error).__name__} {error}") from error
 
 
 def read_part(path: Path) -> tuple[Features, list[int], list[FailedRow]]:

@@ -1,8 +1,8 @@
 """The frozen inputs of a run: a row for each sample, in order, written once.
 
 Columns: ``id``; ``kind``; ``path`` (absolute, or a URL) with ``size``, ``mtime_ns`` and ``etag`` of the file; ``data``
-(a text, or the bytes of a sample); ``reason`` (why an input is no sample). Kinds: ``file``, ``url``, ``text`` (a str),
-``bytes`` (an encoded file, or a text with the encoding of its file) and ``failed``.
+(a text, or the bytes of a sample); ``reason`` (why an input is not a sample). Kinds: ``file``, ``url``, ``text`` (a
+str), ``bytes`` (an encoded file, or a text with the encoding of its file) and ``failed``.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _rows(
 
 
 def _is_url_input(name: Any, modality: Modality, inputs: Any) -> bool:
-    """Return whether an input is a URL: a str in a list is a text for a text model, and a path is none."""
+    """Return whether an input is a URL: a str in a list is a text for a text model, and a path is not."""
     if isinstance(name, os.PathLike):  # Path("s3://bucket/a") has one slash
         return is_url(_url(name))
     return isinstance(name, str) and is_url(name) and (modality != "text" or name is inputs)
@@ -208,7 +208,7 @@ class Manifest:
         try:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} holds no manifest that can be read: {error}") from error
+            raise InputError(f"{path} is not a manifest that can be read: {error}") from error
         groups = self._file.metadata.num_row_groups
         counts = (self._file.metadata.row_group(index).num_rows for index in range(groups))
         self._starts = [0, *accumulate(counts)]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from layerzoo.disk import atomic_path, remove_leftovers, scratch_path
+from layerzoo.disk import atomic_path, remove_leftovers, replace, scratch_path, sync
 from layerzoo.errors import OutputError
 from layerzoo.features.part import PartFacts, read_facts
 from layerzoo.features.writer import disk_failure
@@ -28,7 +28,7 @@ def part_name(shard: int) -> str:
 
 
 def shard_of(name: str) -> int | None:
-    """Return the shard of a file; None for a file that is no part."""
+    """Return the shard of a file; None for another file."""
     digits = name.removeprefix(_PART).removesuffix(".parquet")
     return int(digits) if name == f"{_PART}{digits}.parquet" and digits.isdecimal() else None
 
@@ -158,8 +158,6 @@ class LocalStorage:
 
 def _link(path: Path, target: Path) -> None:
     """Give a file another name, unless a file has it. Where a disk has no hard links, the last writer wins."""
-    from layerzoo.disk import replace, sync
-
     sync(path)
     try:
         os.link(path, target)
