@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layerzoo.errors import InputError, UnfinishedRunError
 from layerzoo.features.features import Features
-from layerzoo.features.part import PartFacts, read_facts
+from layerzoo.features.part import DESCRIPTION, PartFacts, part_name, read_facts
 
 
 def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
@@ -34,13 +34,13 @@ def part_features(folder: Path, layers: Sequence[str] | None = None) -> Iterator
 def part_paths(folder: Path) -> list[Path]:
     """Return the files of all parts, in order. Raises: as :func:`load_folder`."""
     try:
-        description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         shards, fingerprint = int(description["shards"]), str(description["fingerprint"])
     except FileNotFoundError:
-        raise InputError(f"{folder} is not the folder of a run: it has no run.json") from None
+        raise InputError(f"{folder} is not the folder of a run: it has no {DESCRIPTION}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder / 'run.json'} does not describe a run: {type(error).__name__}: {error}") from error
-    paths = [folder / f"part-{shard:06d}.parquet" for shard in range(shards)]
+        raise InputError(f"{folder / DESCRIPTION} does not describe a run: {type(error).__name__}: {error}") from error
+    paths = [folder / part_name(shard) for shard in range(shards)]
     check_complete(str(folder), missing=sum(not path.is_file() for path in paths), shards=shards)
     for path in paths:
         check_own(str(folder), path.name, read_facts(path), fingerprint)

@@ -25,7 +25,14 @@ from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, en
 from layerzoo.features.summary import Shape, Summary
 from layerzoo.features.writer import RunningTimes
 
+DESCRIPTION = "run.json"
+"""The file of a run that describes it, next to its parts."""
 _ROW_GROUP_BYTES = 8 << 20
+
+
+def part_name(shard: int) -> str:
+    """Return the name of the file with the features of a shard."""
+    return f"part-{shard:06d}.parquet"
 
 
 class FailedRow(NamedTuple):

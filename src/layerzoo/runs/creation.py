@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from layerzoo.disk import is_same, lock
 from layerzoo.errors import InputError
 from layerzoo.features.features import Features, sample_shape
-from layerzoo.features.part import PartColumns
+from layerzoo.features.part import DESCRIPTION, PartColumns
 from layerzoo.media.samples import Item, Samples
 from layerzoo.runs.description import RunDescription, check_same_request, check_versions, request_of
 from layerzoo.runs.manifest import FoundInputs, Manifest, sample_of, write_manifest
 from layerzoo.runs.shards import OpenRun
-from layerzoo.runs.storage import DESCRIPTION, MANIFEST, RunStorage
+from layerzoo.runs.storage import MANIFEST, RunStorage
 from layerzoo.spec import Modality
 from layerzoo.weights.network.objects import is_url
 

@@ -18,12 +18,12 @@ from layerzoo.disk import sync
 from layerzoo.errors import OutputError, UsageError
 from layerzoo.extras import needs
 from layerzoo.features.parquet import ParquetFeatures
-from layerzoo.features.part import read_facts
+from layerzoo.features.part import part_name, read_facts
 from layerzoo.features.writer import FeatureWriter, disk_failure
 from layerzoo.runs.creation import description_of
 from layerzoo.runs.description import RunDescription
 from layerzoo.runs.loading import check_finished, parts_of
-from layerzoo.runs.storage import RunStorage, part_name, storage
+from layerzoo.runs.storage import RunStorage, storage
 
 Kind = Literal["hf", "npy", "lance", "csv"]
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 from layerzoo.features.parquet import ParquetFeatures
-from layerzoo.features.part import FailedRow
-from layerzoo.runs.storage import facts_of, part_name, storage
+from layerzoo.features.part import FailedRow, part_name
+from layerzoo.runs.storage import facts_of, storage
 
 
 def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from layerzoo.features.features import Features
 from layerzoo.features.folder import check_complete, check_own
 from layerzoo.features.formats import load as load_part
+from layerzoo.features.part import part_name
 from layerzoo.runs.creation import description_of
 from layerzoo.runs.description import RunDescription
-from layerzoo.runs.storage import RunStorage, facts_of, part_name, storage
+from layerzoo.runs.storage import RunStorage, facts_of, storage
 from layerzoo.weights.network.objects import is_url
 
 

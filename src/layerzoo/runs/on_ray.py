@@ -17,12 +17,13 @@ import numpy as np
 
 from layerzoo.errors import LayerzooError, UsageError
 from layerzoo.extras import needs
+from layerzoo.features.part import part_name
 from layerzoo.media.limits import usable_cores
 from layerzoo.runs.call import RunCall, opened_by
 from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.leases import Leases
 from layerzoo.runs.request import prepared
-from layerzoo.runs.storage import facts_of, part_name, storage
+from layerzoo.runs.storage import facts_of, storage
 from layerzoo.runs.worker import failed_parts, work_on
 
 _FREE_CPUS = 2

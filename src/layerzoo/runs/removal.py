@@ -6,8 +6,9 @@ import contextlib
 from pathlib import Path
 
 from layerzoo.disk import remove_leftovers
+from layerzoo.features.part import DESCRIPTION, part_name
 from layerzoo.runs.leases import lease_name, leased_shards
-from layerzoo.runs.storage import DESCRIPTION, MANIFEST, LocalStorage, part_name
+from layerzoo.runs.storage import MANIFEST, LocalStorage
 
 
 def remove_run(folder: Path) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from layerzoo.errors import SampleError
 from layerzoo.features.features import Features
-from layerzoo.features.part import FailedRow, PartFacts, PartWriter, read_part
+from layerzoo.features.part import FailedRow, PartFacts, PartWriter, part_name, read_part
 from layerzoo.media.samples import Item, Samples
 from layerzoo.runs.description import RunDescription
 from layerzoo.runs.manifest import Manifest, ManifestRow, changed_since, sample_of
-from layerzoo.runs.storage import RunStorage, facts_of, part_name
+from layerzoo.runs.storage import RunStorage, facts_of
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerzoo.errors import InputError
-from layerzoo.features.part import PartFacts
+from layerzoo.features.part import PartFacts, part_name
 from layerzoo.runs.creation import read_description
 from layerzoo.runs.leases import Leases, leased_shards
-from layerzoo.runs.storage import RunStorage, facts_of, part_name, storage
+from layerzoo.runs.storage import RunStorage, facts_of, storage
 
 _LATEST_PARTS = 50
 

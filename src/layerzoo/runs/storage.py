@@ -13,24 +13,17 @@ from typing import BinaryIO, Protocol
 
 from layerzoo.disk import atomic_path, remove_leftovers, replace, scratch_path, sync
 from layerzoo.errors import OutputError
-from layerzoo.features.part import PartFacts, read_facts
+from layerzoo.features.part import PartFacts, part_name, read_facts
 from layerzoo.features.writer import disk_failure
 from layerzoo.weights.network.objects import ObjectFolder, is_url
 
 MANIFEST = "manifest.parquet"
-DESCRIPTION = "run.json"
-_PART = "part-"
-
-
-def part_name(shard: int) -> str:
-    """Return the name of the file with the features of a shard."""
-    return f"{_PART}{shard:06d}.parquet"
 
 
 def shard_of(name: str) -> int | None:
     """Return the shard of a file; None for another file."""
-    digits = name.removeprefix(_PART).removesuffix(".parquet")
-    return int(digits) if name == f"{_PART}{digits}.parquet" and digits.isdecimal() else None
+    digits = name.removeprefix("part-").removesuffix(".parquet")
+    return int(digits) if digits.isdecimal() and name == part_name(int(digits)) else None
 
 
 class RunStorage(Protocol):

@@ -11,10 +11,10 @@ from typing import Literal
 from layerzoo.errors import InputError
 from layerzoo.features import formats
 from layerzoo.features.parquet import ParquetFeatures
-from layerzoo.features.part import read_facts
+from layerzoo.features.part import part_name, read_facts
 from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.shards import OpenRun
-from layerzoo.runs.storage import MANIFEST, part_name, storage
+from layerzoo.runs.storage import MANIFEST, storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layerzoo.features.part import part_name
 from layerzoo.runs.crashes import find_crashing
 from layerzoo.runs.leases import Lease, Leases
 from layerzoo.runs.shards import OpenRun, Report
-from layerzoo.runs.storage import RunStorage, facts_of, part_name
+from layerzoo.runs.storage import RunStorage, facts_of
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction
