@@ -73,10 +73,7 @@ class FeatureReuse:
         Args:
             source: of the sample. The digest is None where it cannot be computed; the sample is then extracted.
         """
-        try:
-            digest = sample_digest(source)
-        except OSError:
-            digest = None
+        digest = sample_digest(source)
         if digest is None:
             return None, {}
         keys = {self._key(layer, digest): layer for layer in self._prefixes}
