@@ -143,10 +143,9 @@ SHAPE = [
     _vision(
         "each network has another width",
         "shape-build",
-        _module(
-            "    return Vis", "    import random\n\n    width = random.choice((24, 32, 40, 48, 56, 64))\n    return Vis"
-        ),
-        _module("(**spec.args.to_dict())", "(width)"),
+        _module("from layerzoo import", "from itertools import count\n\nfrom layerzoo import"),
+        _module("@hookimpl\ndef layerzoo_build", "_WIDTHS = count(24, 8)\n\n\n@hookimpl\ndef layerzoo_build"),
+        _module("(**spec.args.to_dict())", "(next(_WIDTHS))"),
     ),
     _vision("a layer never runs", "shape-layers", _registry("{module: norm,", "{module: final_norm,")),
     _vision(
