@@ -136,6 +136,18 @@ def test_a_wheel_leaves_out_what_its_backend_excludes(tmp_path: Path) -> None:
     assert packaged('[build-system]\nbuild-backend = "other.api"') is None
 
 
+def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the_last() -> None:
+    with opened("toy") as target:
+        (model,) = target.models
+        engine.check("law-finite", model)
+        first = model.first
+        assert first is not None
+        assert first.outcome == "passed"
+        engine.run(target.plugins, target.models, tiers=["shape", "law"])
+        assert model.first is first
+        assert not {"tracer", "network", "backbone", "reference", "alone"} & vars(model).keys()
+
+
 class _Toy(BackboneConformance):
     plugin = "toy"
     expected_failures: ClassVar = {"law-cut": REASON, "law-order:toy/next-word": REASON}

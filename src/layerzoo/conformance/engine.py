@@ -67,6 +67,7 @@ def run(
     ]
     for model in models:
         results += [check(code, model, expected(model).get(code)) for code in model_codes(tiers)]
+        model.release()
     return Report(tuple(results))
 
 
@@ -101,6 +102,15 @@ def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None
 
 
 def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
+    """Return the result of a check, whatever it raises. Of a model, the first check runs once: all others need it."""
+    if code != _FIRST or not isinstance(subject, ModelSubject):
+        return _run(code, subject)
+    if subject.first is None:
+        subject.first = _run(code, subject)
+    return subject.first
+
+
+def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
     def result(outcome: Any, findings: Iterable[Finding] = (), reason: str | None = None) -> Result:
         return Result(
             code=code, plugin=subject.plugin, model=subject.model, outcome=outcome,
@@ -129,11 +139,8 @@ def broken(code: str, subject: ModelSubject) -> str | None:
         return None
     if subject.spec.unusable is not None:
         raise Skip(f"it is declared to be no backbone: {subject.spec.unusable}")
-    if subject.is_broken is None:
-        first = _checked(_FIRST, subject)
-        subject.is_broken = first.outcome != "passed"
-        subject.broken_because = first.reason or f"its network does not run: {_FIRST}"
-    return subject.broken_because if subject.is_broken else None
+    first = _checked(_FIRST, subject)
+    return None if first.outcome == "passed" else first.reason or f"its network does not run: {_FIRST}"
 
 
 def _functions(tier: Tier) -> dict[str, Callable[[Any], Iterator[Finding]]]:
