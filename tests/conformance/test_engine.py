@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from layerzoo.conformance import engine
 from layerzoo.conformance.codes import CHECKS, TIERS, codes_of
 from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Report
+from layerzoo.conformance.source import hook_functions
 from layerzoo.conformance.target import expected_of, opened
 from layerzoo.errors import NotFoundError, UsageError
 from layerzoo.testing import BackboneConformance
@@ -146,6 +148,20 @@ def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the
         engine.run(target.plugins, target.models, tiers=["shape", "law"])
         assert model.first is first
         assert not {"tracer", "network", "backbone", "reference", "alone"} & vars(model).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ("spec, files", ("spec", "files")),
+        ("spec, size=3", ("spec",)),
+        ("spec, *, size=3", ("spec",)),
+        ("spec, size=3, *, files", ("spec", "files")),
+    ],
+)
+def test_an_argument_of_a_hook_with_a_default_need_not_be_given(arguments: str, needed: tuple[str, ...]) -> None:
+    (hook,) = hook_functions(ast.parse(f"def layerzoo_build({arguments}): ..."))
+    assert hook.arguments == needed
 
 
 class _Toy(BackboneConformance):
