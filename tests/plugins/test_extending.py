@@ -22,6 +22,7 @@ from layerzoo.media.decoder import IN_PROCESS, Decoder, Workers
 from layerzoo.media.sniff import kind_of_file
 from layerzoo.plugins import formats
 from layerzoo.plugins.formats import FileFormat, format_of
+from layerzoo.plugins.pooling import plugin_pooling
 
 ON_DISK = Path(__file__).parent / "extending"
 TEXTS = ["the cat drinks milk", "meat"]
@@ -50,6 +51,10 @@ def test_a_pooling_of_a_plugin_ignores_padding() -> None:
     pooled = words(pool="extending/rms")
     np.testing.assert_allclose(pooled.values, expected, rtol=1e-6)
     assert pooled.provenance["pooling"] == {"block.0": "extending/rms"}
+
+
+def test_a_pooling_is_made_once_for_all_batches() -> None:
+    assert plugin_pooling("extending/range") is plugin_pooling("extending/range")
 
 
 def test_the_parts_of_a_long_sample_are_merged_as_the_plugin_states() -> None:
