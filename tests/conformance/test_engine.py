@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import pytest
 from tools.mutants.catching import report_in
@@ -14,8 +15,9 @@ from tools.mutants.making import Edit, Mutant, write_plugin
 
 from layerzoo.conformance import engine
 from layerzoo.conformance.codes import CHECKS, TIERS, codes_of
+from layerzoo.conformance.junit import junit
 from layerzoo.conformance.packaging import is_packaged
-from layerzoo.conformance.report import Report
+from layerzoo.conformance.report import Finding, Report, Result
 from layerzoo.conformance.source import hook_functions
 from layerzoo.conformance.target import expected_of, opened
 from layerzoo.errors import NotFoundError, UsageError
@@ -162,6 +164,12 @@ def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the
 def test_an_argument_of_a_hook_with_a_default_need_not_be_given(arguments: str, needed: tuple[str, ...]) -> None:
     (hook,) = hook_functions(ast.parse(f"def layerzoo_build({arguments}): ..."))
     assert hook.arguments == needed
+
+
+def test_a_file_name_of_any_bytes_is_valid_in_a_junit_report() -> None:
+    found = Finding(code="law-cut", plugin="acme", place="\udce9\x1b.py:3", cause="", fix="")
+    text = junit(Report((Result(code="law-cut", plugin="acme", outcome="failed", findings=(found,)),)))
+    assert ElementTree.fromstring(text.encode()).findtext(".//failure") == "\\udce9\\x1b.py:3: \nNext: "
 
 
 class _Toy(BackboneConformance):

@@ -138,7 +138,7 @@ def broken(code: str, subject: ModelSubject) -> str | None:
     if CHECKS[code].tier == "static" or code == _FIRST:
         return None
     if subject.spec.unusable is not None:
-        raise Skip(f"it is declared to be no backbone: {subject.spec.unusable}")
+        raise Skip(f"it is declared unusable: {subject.spec.unusable}")
     first = _checked(_FIRST, subject)
     return None if first.outcome == "passed" else first.reason or f"its network does not run: {_FIRST}"
 

@@ -48,7 +48,7 @@ def odd(subject: ModelSubject) -> Iterator[Finding]:
         except SampleError:
             continue
         except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
-            yield finding(subject, "preprocess-odd", f"{described}: {summary(error)}, which is no SampleError")
+            yield finding(subject, "preprocess-odd", f"{described}: {summary(error)}, which is not a SampleError")
             continue
         for row in rows:
             for name, array in row.inputs.items():
@@ -213,7 +213,7 @@ def refuses(subject: ModelSubject) -> Iterator[Finding]:
     elif isinstance(declared, ImagePreprocess) and not _is_processor(subject):
         wrong.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
     elif isinstance(declared, TextPreprocess):
-        wrong.append(("tokens that are no integers", torch.zeros(3)))
+        wrong.append(("tokens that are not integers", torch.zeros(3)))
     if not wrong:
         raise Skip("every input of its kind is accepted")
     for described, sample in wrong:
@@ -222,7 +222,7 @@ def refuses(subject: ModelSubject) -> Iterator[Finding]:
         except LayerzooError:
             continue
         except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
-            yield finding(subject, "preprocess-refuses", f"{described}: {summary(error)}, which is no SampleError")
+            yield finding(subject, "preprocess-refuses", f"{described}: {summary(error)}, which is not a SampleError")
             continue
         yield finding(subject, "preprocess-refuses", f"{described} is accepted")
 
@@ -237,7 +237,7 @@ def tokenizer(subject: ModelSubject) -> Iterator[Finding]:
     known_ids = [*known.prefix, *known.suffix, known.pad]
     for text, ids in _encoded(known):
         if not isinstance(ids, list | tuple) or not all(isinstance(each, int) for each in ids):
-            yield finding(subject, "preprocess-tokenizer", f"encode({text!r}) returns no list of integers")
+            yield finding(subject, "preprocess-tokenizer", f"encode({text!r}) does not return a list of integers")
             return
         known_ids += ids
     if not all(isinstance(each, int) for each in known_ids):
