@@ -41,7 +41,8 @@ _LIBRARY_FIELDS = ("mean", "std", "resize", "sample_rate_hz", "channels")
 
 
 def odd(subject: ModelSubject) -> Iterator[Finding]:
-    """Preprocess unusual inputs."""
+    """Preprocess unusual inputs. preprocess-shape finds an image size that is wrong for usual ones, too."""
+    usual = subject.row.inputs[PIXELS].shape[-3:] if _has_fixed_size(subject) else None
     for described, sample in inputs.odd(_declared(subject)):
         try:
             rows = list(islice(iter(subject.preprocess.rows(sample).rows), 2))
@@ -54,6 +55,9 @@ def odd(subject: ModelSubject) -> Iterator[Finding]:
             for name, array in row.inputs.items():
                 if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                     yield finding(subject, "preprocess-odd", f"{described}: the input {name} is not finite")
+                if usual is not None and name == PIXELS and array.shape[-3:] != usual:
+                    cause = f"{described} becomes {array.shape[-3:]}, and usual images become {usual}"
+                    yield finding(subject, "preprocess-odd", cause)
 
 
 def shape(subject: ModelSubject) -> Iterator[Finding]:
@@ -329,6 +333,15 @@ def _image(subject: ModelSubject) -> ImagePreprocess:
     if not isinstance(image, ImagePreprocess):
         raise Skip("it takes no images")
     return image
+
+
+def _has_fixed_size(subject: ModelSubject) -> bool:
+    """Return whether every image becomes an array of the declared size."""
+    try:
+        image = _image(subject)
+    except Skip:
+        return False
+    return not image.variable_size and image.processor is None and PIXELS in subject.row.inputs
 
 
 def _is_processor(subject: ModelSubject) -> bool:
