@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -16,10 +15,9 @@ from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, reason_of
 from layerzoo.errors import LayerzooError, OutsideRepositoryError
 from layerzoo.plugins.failure import summary
-from layerzoo.plugins.probe import end_all
+from layerzoo.plugins.probe import for_each
 
 _MODULES: dict[Tier, str] = {tier: f"layerzoo.conformance.{tier}" for tier in TIERS}
-_IMPORTS_AT_ONCE = 2
 _FIRST = "shape-build"
 """The check that all later ones need: its network runs."""
 
@@ -58,7 +56,7 @@ def run(
     """
     plugins = list(plugins)
     if "static" in tiers:
-        _import_all([plugin for plugin in plugins if plugin.manifest.is_usable])
+        for_each([plugin for plugin in plugins if plugin.manifest.is_usable], lambda plugin: plugin.imported)
     results = [
         check(code, plugin, expected(plugin).get(code))
         for plugin in plugins
@@ -69,17 +67,6 @@ def run(
         results += [check(code, model, expected(model).get(code)) for code in model_codes(tiers)]
         model.release()
     return Report(tuple(results))
-
-
-def _import_all(plugins: Sequence[PluginSubject]) -> None:
-    """Import plugins in other processes, two at a time."""
-    with ThreadPoolExecutor(_IMPORTS_AT_ONCE) as pool:
-        try:
-            list(pool.map(lambda plugin: plugin.imported, plugins))
-        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
-            pool.shutdown(wait=False, cancel_futures=True)
-            end_all()
-            raise
 
 
 def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None = None) -> Result:
