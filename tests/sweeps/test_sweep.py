@@ -86,6 +86,16 @@ def test_equal_samples_are_kept_in_one_fold(caplog: pytest.LogCaptureFixture) ->
     assert "occur several times" in caplog.text
 
 
+def test_pruned_candidates_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerzoo.sweeps.run._KEPT", 1)
+    found = layerzoo.sweep(
+        MODEL, TEXTS, LABELS, layers=["block.0", "head"], pool=["mean", "max"], folds=3, prune=True, baselines=False
+    )
+    assert any("candidates were left out, because their LogME is lower" in note for note in found.notes)
+    assert found.rows[0].is_default
+    assert sum(found.selected.values()) == 6
+
+
 def test_failed_samples_are_left_out(tmp_path: Path) -> None:
     for label, texts in (("animal", ANIMALS), ("food", [*FOOD, "unknown words"])):
         (tmp_path / label).mkdir()
