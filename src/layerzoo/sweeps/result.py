@@ -73,7 +73,7 @@ class SweepBaseline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SweepDetails:
-    """What a report shows of the samples."""
+    """The samples as a report shows them."""
 
     ids: tuple[str, ...]
     """The ids of the samples."""
