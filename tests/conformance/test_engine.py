@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import zipfile
 from pathlib import Path
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import pytest
 from tools.mutants.catching import report_in
@@ -13,8 +15,10 @@ from tools.mutants.making import Edit, Mutant, write_plugin
 
 from layerzoo.conformance import engine
 from layerzoo.conformance.codes import CHECKS, TIERS, codes_of
+from layerzoo.conformance.junit import junit
 from layerzoo.conformance.packaging import is_packaged
-from layerzoo.conformance.report import Report
+from layerzoo.conformance.report import Finding, Report, Result
+from layerzoo.conformance.source import hook_functions
 from layerzoo.conformance.target import expected_of, opened
 from layerzoo.errors import NotFoundError, UsageError
 from layerzoo.testing import BackboneConformance
@@ -134,6 +138,38 @@ def test_a_wheel_leaves_out_what_its_backend_excludes(tmp_path: Path) -> None:
     assert packaged(setuptools) is False
     assert packaged(f'{setuptools}[tool.setuptools.package-data]\nacme_zoo = ["*.safetensors"]') is True
     assert packaged('[build-system]\nbuild-backend = "other.api"') is None
+
+
+def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the_last() -> None:
+    with opened("toy") as target:
+        (model,) = target.models
+        engine.check("law-finite", model)
+        first = model.first
+        assert first is not None
+        assert first.outcome == "passed"
+        engine.run(target.plugins, target.models, tiers=["shape", "law"])
+        assert model.first is first
+        assert not {"tracer", "network", "backbone", "reference", "alone"} & vars(model).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ("spec, files", ("spec", "files")),
+        ("spec, size=3", ("spec",)),
+        ("spec, *, size=3", ("spec",)),
+        ("spec, size=3, *, files", ("spec", "files")),
+    ],
+)
+def test_an_argument_of_a_hook_with_a_default_need_not_be_given(arguments: str, needed: tuple[str, ...]) -> None:
+    (hook,) = hook_functions(ast.parse(f"def layerzoo_build({arguments}): ..."))
+    assert hook.arguments == needed
+
+
+def test_a_file_name_of_any_bytes_is_valid_in_a_junit_report() -> None:
+    found = Finding(code="law-cut", plugin="acme", place="\udce9\x1b.py:3", cause="", fix="")
+    text = junit(Report((Result(code="law-cut", plugin="acme", outcome="failed", findings=(found,)),)))
+    assert ElementTree.fromstring(text.encode()).findtext(".//failure") == "\\udce9\\x1b.py:3: \nNext: "
 
 
 class _Toy(BackboneConformance):

@@ -39,6 +39,15 @@ def test_a_mutant_is_found_among_all_checks(mutant: Mutant, tmp_path: Path) -> N
     assert not report.is_good
 
 
+@pytest.mark.slow
+def test_a_global_hook_of_the_constructor_is_not_that_of_the_forward_pass(tmp_path: Path) -> None:
+    mutant = next(each for each in MUTANTS if each.name == "the network registers a global hook")
+    report = report_of(mutant.base, tmp_path, mutant, ["law"])
+    assert [finding.cause for finding in report.findings if finding.code == "law-hooks"] == [
+        "building the network registers a global hook, which runs in every network"
+    ]
+
+
 @pytest.mark.parametrize(
     "base",
     [

@@ -22,6 +22,7 @@ from layerzoo.media.decoder import IN_PROCESS, Decoder, Workers
 from layerzoo.media.sniff import kind_of_file
 from layerzoo.plugins import formats
 from layerzoo.plugins.formats import FileFormat, format_of
+from layerzoo.plugins.pooling import plugin_pooling
 
 ON_DISK = Path(__file__).parent / "extending"
 TEXTS = ["the cat drinks milk", "meat"]
@@ -52,6 +53,10 @@ def test_a_pooling_of_a_plugin_ignores_padding() -> None:
     assert pooled.provenance["pooling"] == {"block.0": "extending/rms"}
 
 
+def test_a_pooling_is_made_once_for_all_batches() -> None:
+    assert plugin_pooling("extending/range") is plugin_pooling("extending/range")
+
+
 def test_the_parts_of_a_long_sample_are_merged_as_the_plugin_states() -> None:
     text = " ".join(["the cat drinks milk the dog eats meat"] * 5)  # 40 tokens, three chunks of at most 16
     chunked = layerzoo.extract("toy/next-word", [text], layer="block.0", pool="none", chunks=True).values[0]
@@ -64,7 +69,7 @@ def test_the_parts_of_a_long_sample_are_merged_as_the_plugin_states() -> None:
 @pytest.mark.parametrize(
     ("pool", "error", "message"),
     [
-        ("extending/rsm", PoolingError, r"\('?extending-zoo 1.0'?\) has none of this name|has none of this name"),
+        ("extending/rsm", PoolingError, r"the plugin 'extending' \(.*1\.0\) has none of this name"),
         ("absent/rms", PoolingError, "there is no pooling 'absent/rms'"),
         ("extending/failing", PluginError, "the pooling 'extending/failing' failed: TypeError"),
         ("extending/scalar", PluginError, r"and not a tensor \(row, width\)"),

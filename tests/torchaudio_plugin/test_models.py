@@ -113,6 +113,22 @@ def test_the_heads_of_squim_are_the_estimates_of_the_library() -> None:
     assert [float(features[f"head.{place}"][0, 0]) for place in range(3)] == [float(score[0]) for score in scores]
 
 
+@pytest.mark.slow
+def test_the_default_layer_of_squim_is_the_mean_of_its_neck_for_clips_that_differ_in_length() -> None:
+    theirs = seeded(lambda: models.squim_objective_model(**SQUIM))
+    clips = [noise(samples) for samples in (3000, 4000)]
+    expected: list[torch.Tensor] = []
+    theirs.dprnn.register_forward_hook(lambda module, args, output: expected.append(output[0].mean(0)))
+    with torch.no_grad():
+        for clip in clips:
+            theirs(torch.from_numpy(clip)[None])
+    features = layerzoo.extract(
+        declared("SQUIM_OBJECTIVE", **SQUIM), [(clip, RATE) for clip in clips], weights="random:0"
+    )
+    assert features.layers == ("neck",)
+    assert np.allclose(features["neck"], torch.stack(expected), rtol=1e-4, atol=1e-6)
+
+
 def test_the_blocks_of_conv_tasnet_are_what_the_library_adds_up() -> None:
     theirs = seeded(lambda: models.ConvTasNet(msk_activate="relu", **TASNET))
     added: list[torch.Tensor] = []

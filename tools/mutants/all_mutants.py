@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from tools.mutants.making import Base, Edit, Mutant, initial_tensors
+from safetensors.torch import load_file, save_file
+from tools.mutants.making import CORRECT, Base, Edit, Mutant, initial_tensors
 from torch import Tensor
 
 
@@ -143,10 +143,9 @@ SHAPE = [
     _vision(
         "each network has another width",
         "shape-build",
-        _module(
-            "    return Vis", "    import random\n\n    width = random.choice((24, 32, 40, 48, 56, 64))\n    return Vis"
-        ),
-        _module("(**spec.args.to_dict())", "(width)"),
+        _module("from layerzoo import", "from itertools import count\n\nfrom layerzoo import"),
+        _module("@hookimpl\ndef layerzoo_build", "_WIDTHS = count(24, 8)\n\n\n@hookimpl\ndef layerzoo_build"),
+        _module("(**spec.args.to_dict())", "(next(_WIDTHS))"),
     ),
     _vision("a layer never runs", "shape-layers", _registry("{module: norm,", "{module: final_norm,")),
     _vision(
@@ -368,7 +367,6 @@ LAW = [
     _vision(
         "a layer returns a buffer that it reuses",
         "law-inplace",
-        _network("        scores: Tensor = self.head(x[:, 0])\n", "        scores: Tensor = self.head(x[:, 0])\n"),
         _network("        self.head = nn.Linear(width, 5)\n", "        self.head = Reused(width)\n"),
         _network(
             "class VisionNetwork",
@@ -454,6 +452,12 @@ PREPROCESS = [
             "        image = image.crop((2, 2, image.width - 2, image.height - 2))\n"
             "        assert image.width > 0 < image.height\n        resized =",
         ),
+    ),
+    _of(
+        "transform",
+        "narrow images have another size",
+        "preprocess-odd",
+        Edit("pixels.py", "image.resize((24, 24),", "image.resize((24, 24) if image.width > 3 else (3, 24),"),
     ),
     _of(
         "transform",
@@ -591,8 +595,6 @@ def _without(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _initial(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    from tools.mutants.making import CORRECT
-
     return {
         name: tensor for name, tensor in initial_tensors(CORRECT / "vision", "vision", 11).items() if name in tensors
     }
@@ -613,8 +615,6 @@ def _pickled(package: Path) -> None:
 
 
 def _other_file(package: Path) -> None:
-    from safetensors.torch import save_file
-
     tensors = load_file(package / "weights.safetensors")
     save_file({name: 2 * tensor for name, tensor in tensors.items()}, package / "weights.safetensors")
 

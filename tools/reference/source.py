@@ -26,7 +26,6 @@ PUBLIC_MODULES = (
     "layerzoo.authoring",
     "layerzoo.testing",
     "layerzoo.media.text",
-    "layerzoo.testing",
     "layerzoo.errors",
 )
 """The modules that programs and plugins may import. Their public names are those of ``__all__``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -16,10 +15,9 @@ from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, reason_of
 from layerzoo.errors import LayerzooError, OutsideRepositoryError
 from layerzoo.plugins.failure import summary
-from layerzoo.plugins.probe import end_all
+from layerzoo.plugins.probe import for_each
 
 _MODULES: dict[Tier, str] = {tier: f"layerzoo.conformance.{tier}" for tier in TIERS}
-_IMPORTS_AT_ONCE = 2
 _FIRST = "shape-build"
 """The check that all later ones need: its network runs."""
 
@@ -58,7 +56,7 @@ def run(
     """
     plugins = list(plugins)
     if "static" in tiers:
-        _import_all([plugin for plugin in plugins if plugin.manifest.is_usable])
+        for_each([plugin for plugin in plugins if plugin.manifest.is_usable], lambda plugin: plugin.imported)
     results = [
         check(code, plugin, expected(plugin).get(code))
         for plugin in plugins
@@ -67,18 +65,8 @@ def run(
     ]
     for model in models:
         results += [check(code, model, expected(model).get(code)) for code in model_codes(tiers)]
+        model.release()
     return Report(tuple(results))
-
-
-def _import_all(plugins: Sequence[PluginSubject]) -> None:
-    """Import plugins in other processes, two at a time."""
-    with ThreadPoolExecutor(_IMPORTS_AT_ONCE) as pool:
-        try:
-            list(pool.map(lambda plugin: plugin.imported, plugins))
-        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
-            pool.shutdown(wait=False, cancel_futures=True)
-            end_all()
-            raise
 
 
 def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None = None) -> Result:
@@ -101,6 +89,15 @@ def check(code: str, subject: PluginSubject | ModelSubject, expected: str | None
 
 
 def _checked(code: str, subject: PluginSubject | ModelSubject) -> Result:
+    """Return the result of a check, whatever it raises. Of a model, the first check runs once: all others need it."""
+    if code != _FIRST or not isinstance(subject, ModelSubject):
+        return _run(code, subject)
+    if subject.first is None:
+        subject.first = _run(code, subject)
+    return subject.first
+
+
+def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
     def result(outcome: Any, findings: Iterable[Finding] = (), reason: str | None = None) -> Result:
         return Result(
             code=code, plugin=subject.plugin, model=subject.model, outcome=outcome,
@@ -128,12 +125,9 @@ def broken(code: str, subject: ModelSubject) -> str | None:
     if CHECKS[code].tier == "static" or code == _FIRST:
         return None
     if subject.spec.unusable is not None:
-        raise Skip(f"it is declared to be no backbone: {subject.spec.unusable}")
-    if subject.is_broken is None:
-        first = _checked(_FIRST, subject)
-        subject.is_broken = first.outcome != "passed"
-        subject.broken_because = first.reason or f"its network does not run: {_FIRST}"
-    return subject.broken_because if subject.is_broken else None
+        raise Skip(f"it is declared unusable: {subject.spec.unusable}")
+    first = _checked(_FIRST, subject)
+    return None if first.outcome == "passed" else first.reason or f"its network does not run: {_FIRST}"
 
 
 def _functions(tier: Tier) -> dict[str, Callable[[Any], Iterator[Finding]]]:

@@ -214,9 +214,9 @@ def hooks(subject: ModelSubject) -> Iterator[Finding]:
     network = build_random(subject.tracer.spec, located.hooks, located.files, 0)
     if _global_hooks() != before:
         yield finding(subject, "law-hooks", "building the network registers a global hook, which runs in every network")
-    own = _hooks_of(network)
+    built, own = _global_hooks(), _hooks_of(network)
     _plain_network(network, subject.batch)
-    if _global_hooks() > before:
+    if _global_hooks() > built:
         yield finding(subject, "law-hooks", "running the network leaves a global hook")
     left = [path for path, count in _hooks_of(network).items() if count > own.get(path, 0)]
     if left:

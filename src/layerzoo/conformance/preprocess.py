@@ -41,19 +41,23 @@ _LIBRARY_FIELDS = ("mean", "std", "resize", "sample_rate_hz", "channels")
 
 
 def odd(subject: ModelSubject) -> Iterator[Finding]:
-    """Preprocess unusual inputs."""
+    """Preprocess unusual inputs. preprocess-shape finds an image size that is wrong for usual ones, too."""
+    usual = subject.row.inputs[PIXELS].shape[-3:] if _has_fixed_size(subject) else None
     for described, sample in inputs.odd(_declared(subject)):
         try:
             rows = list(islice(iter(subject.preprocess.rows(sample).rows), 2))
         except SampleError:
             continue
         except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
-            yield finding(subject, "preprocess-odd", f"{described}: {summary(error)}, which is no SampleError")
+            yield finding(subject, "preprocess-odd", f"{described}: {summary(error)}, which is not a SampleError")
             continue
         for row in rows:
             for name, array in row.inputs.items():
                 if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                     yield finding(subject, "preprocess-odd", f"{described}: the input {name} is not finite")
+                if usual is not None and name == PIXELS and array.shape[-3:] != usual:
+                    cause = f"{described} becomes {array.shape[-3:]}, and usual images become {usual}"
+                    yield finding(subject, "preprocess-odd", cause)
 
 
 def shape(subject: ModelSubject) -> Iterator[Finding]:
@@ -213,7 +217,7 @@ def refuses(subject: ModelSubject) -> Iterator[Finding]:
     elif isinstance(declared, ImagePreprocess) and not _is_processor(subject):
         wrong.append(("a preprocessed image of 2 channels", torch.zeros(2, *declared.size_px)))
     elif isinstance(declared, TextPreprocess):
-        wrong.append(("tokens that are no integers", torch.zeros(3)))
+        wrong.append(("tokens that are not integers", torch.zeros(3)))
     if not wrong:
         raise Skip("every input of its kind is accepted")
     for described, sample in wrong:
@@ -222,7 +226,7 @@ def refuses(subject: ModelSubject) -> Iterator[Finding]:
         except LayerzooError:
             continue
         except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
-            yield finding(subject, "preprocess-refuses", f"{described}: {summary(error)}, which is no SampleError")
+            yield finding(subject, "preprocess-refuses", f"{described}: {summary(error)}, which is not a SampleError")
             continue
         yield finding(subject, "preprocess-refuses", f"{described} is accepted")
 
@@ -237,7 +241,7 @@ def tokenizer(subject: ModelSubject) -> Iterator[Finding]:
     known_ids = [*known.prefix, *known.suffix, known.pad]
     for text, ids in _encoded(known):
         if not isinstance(ids, list | tuple) or not all(isinstance(each, int) for each in ids):
-            yield finding(subject, "preprocess-tokenizer", f"encode({text!r}) returns no list of integers")
+            yield finding(subject, "preprocess-tokenizer", f"encode({text!r}) does not return a list of integers")
             return
         known_ids += ids
     if not all(isinstance(each, int) for each in known_ids):
@@ -329,6 +333,15 @@ def _image(subject: ModelSubject) -> ImagePreprocess:
     if not isinstance(image, ImagePreprocess):
         raise Skip("it takes no images")
     return image
+
+
+def _has_fixed_size(subject: ModelSubject) -> bool:
+    """Return whether every image becomes an array of the declared size."""
+    try:
+        image = _image(subject)
+    except Skip:
+        return False
+    return not image.variable_size and image.processor is None and PIXELS in subject.row.inputs
 
 
 def _is_processor(subject: ModelSubject) -> bool:

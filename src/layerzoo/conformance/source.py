@@ -27,6 +27,7 @@ class HookFunction:
     """The name of the hook: that of the function, or the `specname` of its mark."""
     line: int
     arguments: tuple[str, ...]
+    """Those without a default value."""
     is_marked: bool
     """Whether it has the decorator ``@hookimpl``."""
 
@@ -46,9 +47,10 @@ def hook_functions(tree: ast.Module) -> Iterator[HookFunction]:
             continue
         marks = [mark for mark in node.decorator_list if _is_hookimpl(mark)]
         if marks or node.name.startswith("layerzoo_"):
-            arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-            optional = len(node.args.defaults)
-            needed = arguments[: len(arguments) - optional] if optional else arguments
+            positional = (*node.args.posonlyargs, *node.args.args)
+            needed = positional[: len(positional) - len(node.args.defaults)]
+            keywords = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            needed += tuple(each for each, default in keywords if default is None)
             name = next(filter(None, map(_specname, marks)), node.name)
             yield HookFunction(name, node.lineno, tuple(each.arg for each in needed), bool(marks))
 

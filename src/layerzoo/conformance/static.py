@@ -192,7 +192,7 @@ def safetensors(subject: ModelSubject) -> Iterator[Finding]:
     suffix = Path(source.rsplit("/", 1)[-1]).suffix
     if any(name.endswith(_SAFE) for name in names) or not suffix:
         return
-    yield finding(subject, "static-safetensors", f"the checkpoint {source} is a {suffix} file, and no safetensors file")
+    yield finding(subject, "static-safetensors", f"the checkpoint {source} is a {suffix} file, not a safetensors file")
 
 
 def _source(subject: ModelSubject) -> str:

@@ -119,9 +119,15 @@ class ModelSubject:
         """What checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
-        self.is_broken: bool | None = None
-        """Whether its network does not run; None if this was not tried yet."""
-        self.broken_because = ""
+        self.first: Result | None = None
+        """The result of the check that all others need: its network runs. None before it ran."""
+
+    def release(self) -> None:
+        """Free its networks and activations. They are made again when needed."""
+        self.kept.clear()
+        for name, member in vars(type(self)).items():
+            if isinstance(member, cached_property):
+                vars(self).pop(name, None)
 
     @property
     def model(self) -> str:

@@ -21,12 +21,14 @@ from typing import Any, Literal, get_args
 from layerzoo.errors import PluginError
 from layerzoo.notices import warn
 from layerzoo.registry import PluginManifest, registry
+from layerzoo.small_files import read_small
 
 FormatKind = Literal["vision", "audio", "video", "weights"]
 """The content of a file that a plugin reads."""
 
 DECLARATION = "files.toml"
 """The name of the file, which is next to the registry.yaml of a plugin."""
+_MAX_BYTES = 1_000_000
 _FRESH_S = 1.0
 """Formats are looked up for every file of a folder, and plugins rarely change meanwhile."""
 
@@ -46,7 +48,7 @@ class FileFormat:
 
 
 def format_of(name: str, kind: FormatKind | None = None) -> FileFormat | None:
-    """Return the format of a file, if a plugin declares it. The last of the letters' case is ignored.
+    """Return the format of a file, if a plugin declares it. Upper and lower case are the same.
 
     Args:
         name: the name of the file, without folders.
@@ -93,7 +95,7 @@ def _of_plugin(plugin: PluginManifest) -> tuple[FileFormat, ...]:
 @lru_cache(maxsize=64)
 def _read(path: Path, changed_ns: int, namespace: str) -> tuple[FileFormat, ...]:
     try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        declared = tomllib.loads(read_small(path, _MAX_BYTES).decode())
         return tuple(_parse(declared.get("formats", ()), namespace))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         warn(f"the formats in {path} are ignored: they are not of the form that docs/plugins/hooks.md shows: {error!r}")

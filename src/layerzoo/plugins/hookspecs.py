@@ -152,7 +152,7 @@ def layerzoo_catalogue() -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
 
 @hookspec(firstresult=True)
 def layerzoo_pooling(name: str) -> PluginPooling | None:
-    """Return a pooling, for ``pool="NAMESPACE/NAME"`` at any layer of any model.
+    """Return a pooling, for ``pool="NAMESPACE/NAME"`` at any layer of any model. Asked once for each name in a process.
 
     Args:
         name: the part after the namespace of the plugin.

@@ -50,6 +50,7 @@ class PluginHooks:
     def __init__(self, manifest: PluginManifest, manager: pluggy.PluginManager) -> None:
         self.manifest = manifest
         self._manager = manager
+        self._poolings: dict[str, PluginPooling | None] = {}
 
     def __reduce__(self) -> tuple[Callable[[PluginManifest], PluginHooks], tuple[PluginManifest]]:
         """Pickle by the manifest, because modules cannot be pickled: a copy calls the same plugin in any process."""
@@ -108,8 +109,9 @@ class PluginHooks:
 
     def pooling(self, name: str) -> PluginPooling | None:
         """Return a pooling of the plugin by its name, without the namespace."""
-        found: PluginPooling | None = self._ask("layerzoo_pooling", name=name)
-        return found
+        if name not in self._poolings:  # every batch needs it, and it may have read files
+            self._poolings[name] = self._ask("layerzoo_pooling", name=name)
+        return self._poolings[name]
 
     def decode(self, path: Path, kind: str) -> Any:
         """Return a decoded file: any in-memory form of a sample. Raises: any exception of the plugin."""

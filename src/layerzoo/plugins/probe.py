@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from layerzoo.plugins.failure import ImportFailure, fix, folder_of
 from layerzoo.plugins.loader import load
@@ -20,6 +21,9 @@ from layerzoo.registry.installed import advice
 TIME_LIMIT_S = 120.0
 """Importing timm takes 7 s, and transformers 5 s, on 2 quiet cores; a busy machine takes several times as long."""
 
+_AT_ONCE = 2
+PluginT = TypeVar("PluginT")
+ResultT = TypeVar("ResultT")
 
 _CONNECTIONS = frozenset({"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"})
 """Audit events of the interpreter (PEP 578)."""
@@ -129,7 +133,26 @@ def _host(arguments: tuple[Any, ...]) -> str | None:
     return address if isinstance(address, str) and not address.startswith(("/", "\0")) else None
 
 
-def end_all() -> None:
+def for_each(plugins: Sequence[PluginT], imported: Callable[[PluginT], ResultT]) -> list[ResultT]:
+    """Call a function that imports a plugin in another process, for two plugins at a time.
+
+    Args:
+        plugins: the plugins.
+        imported: the function.
+    Returns: its results, in the order of the plugins.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # not in the child, where this module is imported too
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            return list(pool.map(imported, plugins))
+        except BaseException:  # Ctrl-C does not reach the children, and the threads wait for them
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end_all()
+            raise
+
+
+def _end_all() -> None:
     """End the child processes of other threads, for a process that is about to end."""
     for child in list(_running):
         if child.poll() is None:

@@ -50,7 +50,8 @@ def _pipeline(name: str) -> Row:
     if is_text and takes_phonemes(bundle):
         row["unusable"] = PHONEMES
     else:
-        row["preprocess"] = dict(model_of(name, row["args"]).preprocess)
+        model = model_of(name, row["args"])
+        row |= {"preprocess": dict(model.preprocess), "default": dict(model.default)}
     return {key: value for key, value in row.items() if value}
 
 

@@ -50,6 +50,7 @@ def factory(name: str, arguments: Mapping[str, Any]) -> TorchaudioModel:
             build=build,
             preprocess={"sample_rate_hz": speech.RATE_HZ},
             chain=_OBJECTIVE,
+            default={"layer": "neck", "pool": "mean"},  # of a block, padding cannot be placed: it has windows of frames
         )
     with torch.device("meta"), WithoutInitialisation():
         network: Wav2Vec2Model = build().ssl_model
