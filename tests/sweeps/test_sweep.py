@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import layerzoo
@@ -37,6 +38,18 @@ def test_the_features_of_each_row_are_those_of_extract(found: layerzoo.Sweep) ->
     features = layerzoo.extract(inputs=TEXTS, **found.arguments())
     np.testing.assert_array_equal(features.concat(), found.details.features)
     assert shlex.split(found.command())[:2] == ["zoo", "extract"]
+
+
+def test_the_column_and_the_precision_are_arguments_of_extract() -> None:
+    table = pandas.DataFrame({"name": list(map(str, range(16))), "said": TEXTS})
+    found = layerzoo.sweep(
+        MODEL, table, LABELS, column="said", precision="bfloat16", folds=3, repeats=1, baselines=False
+    )
+    assert found.details is not None
+    features = layerzoo.extract(inputs=table, **found.arguments())
+    np.testing.assert_array_equal(features.values, found.details.features)
+    assert features.provenance["precision"] == "bfloat16"
+    assert "--column said --precision bfloat16" in found.command()
 
 
 def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> None:

@@ -138,7 +138,7 @@ def sweep(
         data = labelled(found, labels, task, groups)
     network = {"device": device, "precision": precision}
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
-    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
+    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, column, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
 
 
@@ -172,12 +172,19 @@ class _SweepRun:
     """Device and precision."""
     how: Mapping[str, Any]
     """Arguments of :func:`layerzoo.extract`."""
+    column: str | None
+    """The column of a table that holds the samples, which are found before the run."""
     clock: _StepTimes
 
     @property
     def extraction(self) -> dict[str, Any]:
         """The arguments that decide which features are extracted."""
-        return {name: value for name, value in self.how.items() if name in _EXTRACTION}
+        given = {name: value for name, value in self.how.items() if name in _EXTRACTION}
+        if self.column is not None:
+            given["column"] = self.column
+        if self.network["precision"] != "float32":
+            given["precision"] = self.network["precision"]
+        return given
 
     def swept(
         self,
