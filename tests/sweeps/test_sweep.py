@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def test_the_column_and_the_precision_are_arguments_of_extract() -> None:
     np.testing.assert_array_equal(features.values, found.details.features)
     assert features.provenance["precision"] == "bfloat16"
     assert "--column said --precision bfloat16" in found.command()
+
+
+def test_the_command_has_the_options_of_zoo_extract(found: layerzoo.Sweep) -> None:
+    given = {"special_tokens": False, "chunks": True, "overlap": 0, "start_s": 0.5, "normalize": False, "prompt": None}
+    command = replace(found, provenance={MODEL: {"arguments": given}}).command()
+    assert "--no-special-tokens --chunks --overlap 0 --start 0.5 --out" in command
 
 
 def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> None:
