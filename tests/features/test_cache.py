@@ -111,6 +111,22 @@ def test_a_replaced_checkpoint_misses(passes: list[int], tmp_path: Path) -> None
         np.testing.assert_array_equal(cached, extract(TEXTS[:1], backbone, layer=None, cache=False).values)
 
 
+def test_a_replaced_module_misses(passes: list[int]) -> None:
+    backbone = layerzoo.load("starter/efficientnet-lite0", layer="stage.0")
+    images = [np.full((64, 64, 3), 99, np.uint8)]
+    first = extract(images, backbone, layer=None).values
+    parent, name = next(
+        (module, name)
+        for module in backbone.module.modules()
+        for name, child in module.named_children()
+        if isinstance(child, torch.nn.ReLU6)
+    )
+    np.testing.assert_array_equal(extract(images, backbone, layer=None).values, first)
+    assert sum(passes) == 1
+    setattr(parent, name, torch.nn.Sigmoid().eval())
+    assert not np.allclose(extract(images, backbone, layer=None).values, first)
+
+
 def test_another_number_of_threads_misses(passes: list[int]) -> None:
     extract(TEXTS[:1])
     threads = torch.get_num_threads()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerzoo.errors import InputError
+from layerzoo.sweeps.candidates import Candidate
 from layerzoo.sweeps.evaluation import Vectors, majority, measure, paired_p, plan_folds, select
+from layerzoo.sweeps.pruning import promising
 
 Array = NDArray[Any]
 
@@ -66,6 +69,23 @@ def test_selecting_among_many_layers_of_noise_is_no_better_than_chance() -> None
     assert max(each.mean for each in measured) > 0.6  # the best of 12 is above chance
     assert selected.mean == pytest.approx(0.5, abs=0.12)
     assert len(chosen) == 6
+
+
+def test_candidates_are_left_out_without_the_labels_that_are_scored() -> None:
+    targets = np.arange(60) % 2
+    plan = plan_folds("classify", targets, None, folds=3, repeats=2, seed=0)
+    sources = [Vectors([vectors(targets, signal, seed=seed)]) for seed, signal in enumerate((0.0, 0.0, 3.0, 0.0))]
+    candidates = [
+        Candidate("model", str(n), "mean", (str(n),), each, is_default=n == 0) for n, each in enumerate(sources)
+    ]
+    chosen = promising(plan, candidates, most=1, rows=60, seed=0)
+    assert chosen.tolist() == [[True, False, True, False]] * 6
+    score = plan.outer[0][1]
+    other = targets.copy()
+    other[score] = 1 - other[score]
+    assert (promising(replace(plan, targets=other), candidates, most=1, rows=60, seed=0)[0] == chosen[0]).all()
+    measured = measure(plan, sources)
+    assert select(measured, np.eye(4, dtype=bool)[[1] * 6])[1] == [1] * 6
 
 
 def test_several_labels_and_concatenated_layers_are_measured() -> None:

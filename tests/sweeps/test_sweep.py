@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import layerzoo
@@ -37,6 +39,24 @@ def test_the_features_of_each_row_are_those_of_extract(found: layerzoo.Sweep) ->
     features = layerzoo.extract(inputs=TEXTS, **found.arguments())
     np.testing.assert_array_equal(features.concat(), found.details.features)
     assert shlex.split(found.command())[:2] == ["zoo", "extract"]
+
+
+def test_the_column_and_the_precision_are_arguments_of_extract() -> None:
+    table = pandas.DataFrame({"name": list(map(str, range(16))), "said": TEXTS})
+    found = layerzoo.sweep(
+        MODEL, table, LABELS, column="said", precision="bfloat16", folds=3, repeats=1, baselines=False
+    )
+    assert found.details is not None
+    features = layerzoo.extract(inputs=table, **found.arguments())
+    np.testing.assert_array_equal(features.values, found.details.features)
+    assert features.provenance["precision"] == "bfloat16"
+    assert "--column said --precision bfloat16" in found.command()
+
+
+def test_the_command_has_the_options_of_zoo_extract(found: layerzoo.Sweep) -> None:
+    given = {"special_tokens": False, "chunks": True, "overlap": 0, "start_s": 0.5, "normalize": False, "prompt": None}
+    command = replace(found, provenance={MODEL: {"arguments": given}}).command()
+    assert "--no-special-tokens --chunks --overlap 0 --start 0.5 --out" in command
 
 
 def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> None:
@@ -84,6 +104,16 @@ def test_equal_samples_are_kept_in_one_fold(caplog: pytest.LogCaptureFixture) ->
     assert found.groups == 16
     assert any("occur several times" in note for note in found.notes)
     assert "occur several times" in caplog.text
+
+
+def test_pruned_candidates_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerzoo.sweeps.run._KEPT", 1)
+    found = layerzoo.sweep(
+        MODEL, TEXTS, LABELS, layers=["block.0", "head"], pool=["mean", "max"], folds=3, prune=True, baselines=False
+    )
+    assert any("candidates were left out, because their LogME is lower" in note for note in found.notes)
+    assert found.rows[0].is_default
+    assert sum(found.selected.values()) == 6
 
 
 def test_failed_samples_are_left_out(tmp_path: Path) -> None:

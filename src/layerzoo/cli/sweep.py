@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,8 +163,6 @@ def command(
             **options,
             **extraction,
         )
-    from dataclasses import replace
-
     found = replace(found, inputs=inputs)
     rows = found.to_dict()["rows"]
     print_rows([_printed(row) for row in rows], format_, COLUMNS)

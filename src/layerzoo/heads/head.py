@@ -29,7 +29,7 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a head predicts for one sample."""
+    """The prediction of a head for one sample."""
 
     id: str
     """The id of the sample."""

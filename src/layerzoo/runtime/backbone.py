@@ -401,6 +401,11 @@ def network_of(backbone: Backbone) -> CutNetwork:
     return backbone._network
 
 
+def replaced_modules(backbone: Backbone) -> str | None:
+    """Return the modules of a network, as torch prints them, if some were replaced since it was loaded."""
+    return backbone._changes.replaced_modules()
+
+
 def resolved_model(backbone: Backbone) -> ResolvedModel:
     """Return the model of a backbone before it was cut: its trace, files and plugins."""
     return backbone._resolved

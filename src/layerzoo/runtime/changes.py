@@ -1,4 +1,4 @@
-"""Find out which tensors of a network have changed since it was loaded."""
+"""Find out which tensors and modules of a network have changed since it was loaded."""
 
 from __future__ import annotations
 
@@ -26,11 +26,19 @@ class TensorChanges:
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._loaded: dict[str, Fingerprint] | None = None
+        self._modules = ""
 
     def watch(self) -> None:
         """Remember the present tensors as those that were loaded, unless that has happened before."""
         if self._loaded is None:
             self._loaded = fingerprints(self._network)
+            self._modules = repr(self._network)
+
+    def replaced_modules(self) -> str | None:
+        """Return the modules of the network, as torch prints them, if some were replaced; None otherwise."""
+        if self._loaded is None or (now := repr(self._network)) == self._modules:
+            return None
+        return now
 
     def describe(self) -> dict[str, Any] | None:
         """See :func:`describe_changes`."""

@@ -29,7 +29,7 @@ from layerzoo.plugins.failure import summary
 from layerzoo.plugins.source_line import line_of
 from layerzoo.progress import ProgressChoice, check_choice, metered
 from layerzoo.registry.lookup import registry
-from layerzoo.runtime.backbone import Backbone, network_of, resolved_model, with_preprocess
+from layerzoo.runtime.backbone import Backbone, network_of, replaced_modules, resolved_model, with_preprocess
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.runtime.batch_size import BatchSize, batch_limit, check_batch_size
 from layerzoo.runtime.batching import BatchLimit, PlacedRow, batches
@@ -361,7 +361,11 @@ def _reuse(plan: ExtractionPlan, cache: Literal[True] | FeatureCache) -> Feature
         if resolved.files.checkpoint_name is None:  # made by a program
             digests["tensors"] = digest_of_tensors(network_of(plan.backbone).network)
         weights = {**weights, "sha256": digests}
-    provenance |= {"weights": weights, "network": resolved.facts_file.network_state()}
+    provenance |= {
+        "weights": weights,
+        "network": resolved.facts_file.network_state(),
+        "replaced_modules": replaced_modules(plan.backbone),
+    }
     return FeatureReuse(FeatureCache.on_disk() if cache is True else cache, provenance, closes=cache is True)
 
 

@@ -19,7 +19,7 @@ _KEY_VERSION = 2
 """Raised when the features of unchanged settings change."""
 _EVERYTHING = (
     *("model", "builder", "args", "preprocess", "precision", "dtype", "library_dtype", "device", "versions", "network"),
-    *("normalize", "special_tokens", "sampling", "overlap", "prompt", "decode"),
+    *("replaced_modules", "normalize", "special_tokens", "sampling", "overlap", "prompt", "decode"),
 )
 """Parts of a provenance that all layers share, and that decide about features."""
 _OF_WEIGHTS = ("sha256", "changed", "entry", "removed_prefix", "keys", "dtypes")
@@ -31,8 +31,8 @@ class FeatureReuse:
 
     Args:
         cache: the database.
-        provenance: of the extraction, with the sha256 of all weights, and with the state of the ``network``: see
-            :func:`layerzoo.facts.network_state`.
+        provenance: of the extraction, with the sha256 of all weights; also ``network`` (see
+            :func:`layerzoo.facts.network_state`) and ``replaced_modules``.
         closes: close the database after the extraction. Otherwise it stays open for its owner.
     Raises: UsageError for an extraction whose features the cache cannot identify.
     """

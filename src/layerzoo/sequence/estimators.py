@@ -36,7 +36,7 @@ _NOT_STORED = {"class_weight", "device", "progress"}
 
 @dataclass(eq=False, repr=False)
 class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """What the classifier and the regressor share."""
+    """The common part of the classifier and the regressor."""
 
     network: NetworkName = "gru"
     _: KW_ONLY

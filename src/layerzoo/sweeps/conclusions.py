@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,7 +63,7 @@ def cheapest(candidates: Sequence[Candidate], measured: Sequence[Measured], leas
     return min(
         good,
         key=lambda number: (
-            candidates[number].facts.get("flops") or 0,
+            math.inf if (flops := candidates[number].facts.get("flops")) is None else flops,
             len(candidates[number].layers),
             -measured[number].mean,
         ),

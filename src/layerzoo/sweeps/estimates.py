@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +26,26 @@ def estimates(features: NDArray[np.float32], targets: NDArray[np.intp], task: st
         task: ``classify`` or ``regress``.
     Returns: ``logme``; of classes also ``h_score`` and ``nearest_centroid``, a cross-validated accuracy.
     """
+    found = {"logme": log_me(features, outputs_of(targets, task))}
     if task == "regress":
-        return {"logme": log_me(features, targets[:, None].astype(float))}
-    one_hot = np.eye(int(targets.max()) + 1)[targets][:, np.unique(targets)]
-    found = {"logme": log_me(features, one_hot), "h_score": h_score(features, targets)}
+        return found
+    found["h_score"] = h_score(features, targets)
     if np.bincount(targets)[np.unique(targets)].min() >= 3:
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # a feature may be constant within the classes
             found["nearest_centroid"] = float(cross_val_score(NearestCentroid(), features, targets, cv=3).mean())
     return found
+
+
+def outputs_of(targets: NDArray[Any], task: str) -> DoubleArray:
+    """Return (sample, output) targets of a linear model: values, or a one for the class of each sample.
+
+    Args:
+        targets: (sample,) numbers of classes, or values.
+        task: ``classify`` or ``regress``.
+    """
+    column = targets[:, None]
+    return np.asarray(column if task == "regress" else column == np.unique(targets), np.float64)
 
 
 def log_me(features: NDArray[np.float32], targets: DoubleArray) -> float:

@@ -131,6 +131,10 @@ class Measured:
     def std(self) -> float:
         return float(self.scores.std(ddof=1))
 
+    def standard_error(self, folds: int) -> float:
+        """Return the standard error of the mean score. folds: of one repetition."""
+        return self.std / float(np.sqrt(folds))
+
 
 def plan_folds(
     task: str, targets: NDArray[Any], groups: NDArray[Any] | None, *, folds: int, repeats: int, seed: int
@@ -302,14 +306,17 @@ def _score(task: str, targets: NDArray[Any], predictions: NDArray[Any]) -> float
     return float(accuracy_score(targets, predictions))
 
 
-def select(candidates: Sequence[Measured]) -> tuple[Measured, list[int]]:
+def select(candidates: Sequence[Measured], compared: NDArray[np.bool_] | None = None) -> tuple[Measured, list[int]]:
     """Select a candidate inside each outer fold, by its inner folds, and return the score of this selection.
 
     Args:
         candidates: measured with one plan.
+        compared: (outer fold, candidate) whether it may be selected in that fold. None: all.
     Returns: the scores, inner scores and predictions of the selected candidates; and their numbers, for each fold.
     """
     inner = np.array([candidate.inner for candidate in candidates])
+    if compared is not None:
+        inner = np.where(compared.T, inner, -np.inf)
     chosen = inner.argmax(axis=0).tolist()
     picked = [candidates[number] for number in chosen]
     strengths = [candidate.strength for candidate in picked]
@@ -332,11 +339,6 @@ def majority(plan: Plan) -> Measured:
         predictions.append(model.predict(np.zeros((len(score), 1))).reshape(len(score), *plan.targets.shape[1:]))
         scores.append(_score(plan.task, plan.targets[score], predictions[-1]))
     return Measured(np.array(scores), np.array(scores), predictions, 0.0)
-
-
-def standard_error(plan: Plan, measured: Measured) -> float:
-    """Return the standard error of a mean score, for the folds of one repetition."""
-    return measured.std / float(np.sqrt(plan.folds))
 
 
 def paired_p(plan: Plan, one: Measured, other: Measured) -> float:

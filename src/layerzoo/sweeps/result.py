@@ -73,7 +73,7 @@ class SweepBaseline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SweepDetails:
-    """What a report shows of the samples."""
+    """The samples as a report shows them."""
 
     ids: tuple[str, ...]
     """The ids of the samples."""
@@ -188,9 +188,11 @@ class Sweep:
         words = ["zoo", "extract", *(self.inputs or ("INPUT",)), "--model", arguments.pop("model")]
         for layer in arguments.pop("layer"):
             words += ["--layer", layer]
+        if arguments.pop("special_tokens", True) is False:
+            words.append("--no-special-tokens")
         for name, value in arguments.items():
-            option = f"--{name.replace('_', '-')}"
-            words += [option] if value is True else [] if value in (None, False) else [option, str(value)]
+            option = f"--{name.removesuffix('_s').replace('_', '-')}"
+            words += [option] if value is True else [] if value is None or value is False else [option, str(value)]
         return shlex.join([*words, "--out", "features.parquet"])
 
     def to_dict(self) -> dict[str, Any]:

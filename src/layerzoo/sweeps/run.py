@@ -35,6 +35,7 @@ from layerzoo.sweeps.evaluation import (
 )
 from layerzoo.sweeps.labelled import LabelChoice, LabelledData, counted, find_samples, labelled
 from layerzoo.sweeps.previews import Preview, previews
+from layerzoo.sweeps.pruning import promising
 from layerzoo.sweeps.result import Sweep, SweepBaseline
 from layerzoo.sweeps.targets import SweepTask
 
@@ -44,7 +45,7 @@ _EXTRACTION = (
 )
 """Arguments of an extraction that a sweep passes on."""
 _MANY, _KEPT, _OF_ROWS = 20_000, 8, 5_000
-"""From so many samples on, only the best candidates by an estimate are measured. It is computed from some rows."""
+"""From so many samples on, only the best candidates of each fold by LogME are measured. Estimates take some rows."""
 
 
 def sweep(
@@ -96,7 +97,8 @@ def sweep(
         clusters: their number, for ``cluster``. None: the number of classes, or the best of 2 to 10 without labels.
         baselines: measure the majority class, the samples without a network, and the network with random weights.
         combine: also measure the mean over the blocks, and principal components of all blocks.
-        prune: measure only the best candidates according to an estimate. None: from 20,000 samples on.
+        prune: measure only the candidates with the highest LogME in the samples to fit on of each fold. None: from
+            20,000 samples on.
         device: a torch device for the network.
         precision: as for :func:`layerzoo.load`.
         batch_size: as for :func:`layerzoo.extract`.
@@ -136,7 +138,7 @@ def sweep(
         data = labelled(found, labels, task, groups)
     network = {"device": device, "precision": precision}
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
-    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
+    run = _SweepRun(data, folds, repeats, seed, clusters, network, how, column, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
 
 
@@ -170,12 +172,19 @@ class _SweepRun:
     """Device and precision."""
     how: Mapping[str, Any]
     """Arguments of :func:`layerzoo.extract`."""
+    column: str | None
+    """The column of a table that holds the samples, which are found before the run."""
     clock: _StepTimes
 
     @property
     def extraction(self) -> dict[str, Any]:
         """The arguments that decide which features are extracted."""
-        return {name: value for name, value in self.how.items() if name in _EXTRACTION}
+        given = {name: value for name, value in self.how.items() if name in _EXTRACTION}
+        if self.column is not None:
+            given["column"] = self.column
+        if self.network["precision"] != "float32":
+            given["precision"] = self.network["precision"]
+        return given
 
     def swept(
         self,
@@ -202,7 +211,7 @@ class _SweepRun:
         with self.clock.step("extract"):
             collected = [collect(backbone, self.data.samples, self.how) for backbone in backbones]
         done = np.logical_and.reduce([each.done for each in collected])
-        failed += [error for each in collected for error in each.errors]
+        failed += {error.id: error for each in collected for error in each.errors}.values()
         if not done.any():
             raise InputError(f"none of the {len(failed)} samples could be used, such as {failed[0]}")
         rows = np.flatnonzero(done)
@@ -238,11 +247,18 @@ class _SweepRun:
         notes = list(data.notes)
         if failed:
             notes.append(f"{counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
+        compared = None
         with self.clock.step("estimate"), threadpool_limits(1):
+            if plan is not None and (prune or (prune is None and len(data.samples) >= _MANY)):
+                compared = promising(plan, candidates, most=_KEPT, rows=_OF_ROWS, seed=self.seed)
+                kept = np.flatnonzero(compared.any(axis=0)).tolist()
+                if dropped := len(candidates) - len(kept):
+                    notes.append(
+                        f"{dropped} of {len(candidates)} candidates were left out, because their LogME is lower in the "
+                        "samples to fit on of each fold"
+                    )
+                candidates, compared = [candidates[number] for number in kept], compared[:, kept]
             guesses = self._estimates(data, candidates)
-        if prune or (prune is None and len(data.samples) >= _MANY):
-            candidates, guesses, note = _pruned(candidates, guesses)
-            notes += [note] if note else []
         with self.clock.step("cross-validate"):
             if plan is None:
                 measured, guesses, assigned = measure_clusters(
@@ -255,10 +271,10 @@ class _SweepRun:
                 shown = self.how["progress"] is True  # a bar of the caller counts samples
                 with metered(shown, unit="fits", label="cross-validation", total=total) as meter:
                     measured = measure(plan, [candidate.source for candidate in candidates], meter.advance)
-                selected, chosen = select(measured)
+                selected, chosen = select(measured, compared)
                 assigned = None
         best = int(np.argmax([each.mean for each in measured]))
-        error = measured[best].std / float(np.sqrt(self.folds if plan is None else plan.folds))
+        error = measured[best].standard_error(self.folds if plan is None else plan.folds)
         cheapest_of_good = cheapest(candidates, measured, measured[best].mean - error)
         default = next(
             (
@@ -326,8 +342,10 @@ class _SweepRun:
         sources: dict[str, CandidateFeatures] = {}
         if raw := samples_as_features(data, small):
             sources[raw[0]] = raw[1]
-        layers = [candidate for candidate in candidates if len(candidate.layers) == 1]
-        with_network = candidates[best] if len(candidates[best].layers) == 1 else layers[-1]
+        model = candidates[best].model
+        layers = [number for number, each in enumerate(candidates) if each.model == model and len(each.layers) == 1]
+        last = max(layers, key=lambda number: (candidates[number].facts.get("depth") or 0.0, number))
+        with_network = candidates[best if best in layers else last]
         if (random := random_weights(data, with_network, self.seed, self.network, self.how)) is not None:
             sources["random weights"] = random
         found = [] if plan is None else [_baseline("majority", majority(plan))]
@@ -336,27 +354,7 @@ class _SweepRun:
         else:
             results = measure(plan, list(sources.values()))
         found += [_baseline(name, each) for name, each in zip(sources, results, strict=True)]
-        last = max(
-            (number for number, candidate in enumerate(candidates) if candidate.model == candidates[best].model
-             and len(candidate.layers) == 1),
-            key=lambda number: (candidates[number].facts.get("depth") or 0.0, number),
-        )  # fmt: skip
         return (*found, _baseline("last layer", measured[last]))
-
-
-def _pruned(
-    candidates: Sequence[Candidate], guesses: Sequence[dict[str, float]]
-) -> tuple[list[Candidate], list[dict[str, float]], str | None]:
-    """Return the candidates with the highest estimates, those without one, and the default layers."""
-    known = sorted(
-        (number for number, guess in enumerate(guesses) if "logme" in guess),
-        key=lambda number: guesses[number]["logme"],
-        reverse=True,
-    )
-    dropped = {number for number in known[_KEPT:] if not candidates[number].is_default}
-    kept = [number for number in range(len(candidates)) if number not in dropped]
-    note = f"{len(dropped)} of {len(candidates)} candidates were left out, because their LogME is lower"
-    return [candidates[number] for number in kept], [guesses[number] for number in kept], note if dropped else None
 
 
 def _baseline(name: str, measured: Measured) -> SweepBaseline:
