@@ -130,7 +130,8 @@ def _model(plugin: str, model: str, *, downloads: bool, inputs: Sequence[Any] | 
     if (
         last is None
         or last.owner is not owner
-        or (last.model, last.downloads, last.inputs) != (model, downloads, inputs)
+        or last.inputs is not inputs  # arrays cannot be compared by ==
+        or (last.model, last.downloads) != (model, downloads)
     ):
         _latest[:] = [ModelSubject(owner.zoo.model(model), owner, inputs=inputs, downloads=downloads)]
     return _latest[0]
