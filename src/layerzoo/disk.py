@@ -116,12 +116,12 @@ def remove_leftover(path: Path, *, dry_run: bool = False) -> bool:
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     try:
         state = os.fstat(descriptor)
-        is_locked = _lock(descriptor)
-        is_known = is_locked is not None and path.name.startswith(f"{TEMPORARY[0]}{_machine()}-")
+        is_locked = lock(descriptor)
+        is_known = is_locked is not None and path.name.startswith(f"{TEMPORARY[0]}{machine()}-")
         is_old = time.time() - state.st_mtime > KILLED_AFTER_S
         if not stat.S_ISREG(state.st_mode) or is_locked is False or not (is_known or is_old):
             return False
-        if not dry_run and _is_same(path, state):
+        if not dry_run and is_same(path, state):
             path.unlink()
         return True
     finally:
@@ -139,13 +139,13 @@ def remove_own() -> None:
 def _create(folder: Path) -> tuple[Path, int]:
     """Create a temporary file and lock it. Returns its path, and the descriptor that holds the lock."""
     while True:
-        path = folder / f"{TEMPORARY[0]}{_machine()}-{os.urandom(8).hex()}{TEMPORARY[1]}"
+        path = folder / f"{TEMPORARY[0]}{machine()}-{os.urandom(8).hex()}{TEMPORARY[1]}"
         _own[path] = os.getpid()
         descriptor = None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
             # Another process may take the file for one that was left before the lock is on it: then try another name.
-            if _lock(descriptor) is not False and _is_same(path, os.fstat(descriptor)):
+            if lock(descriptor) is not False and is_same(path, os.fstat(descriptor)):
                 return path, descriptor
         except BaseException:
             if descriptor is not None:
@@ -163,16 +163,6 @@ def lock(descriptor: int) -> bool | None:
 
     Returns: False where another process holds the lock, None where the disk has no locks. Raises: OSError.
     """
-    return _lock(descriptor)
-
-
-def machine() -> str:
-    """Return eight hex digits that are the same for all processes that share the locks of this kernel."""
-    return _machine()
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Lock a file for this process alone; False where another process holds the lock, None where there are no locks."""
     if _flock is None:
         return None
     try:
@@ -186,7 +176,7 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _is_same(path: Path, state: os.stat_result) -> bool:
+def is_same(path: Path, state: os.stat_result) -> bool:
     """Return whether a path still leads to a file that was opened by it."""
     try:
         now = path.stat(follow_symlinks=False)
@@ -196,7 +186,7 @@ def _is_same(path: Path, state: os.stat_result) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
+def machine() -> str:
     """Return eight hex digits that are the same for all processes that share the locks of this kernel."""
     import hashlib
     import platform

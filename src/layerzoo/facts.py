@@ -125,15 +125,20 @@ def _has_traces(spec: ModelSpec) -> bool:
 
 
 def _path(spec: ModelSpec, zoo: Registry) -> Path:
+    depends_on = {"format": _FORMAT, **network_state(spec, zoo)}
+    return trace_path(spec.id, _digest(json.dumps(depends_on, sort_keys=True)))
+
+
+def network_state(spec: ModelSpec, zoo: Registry) -> dict[str, Any]:
+    """Return everything that a network depends on, except its weights, as JSON-able data: the declaration, the
+    configuration of its checkpoint, and the versions and code of the plugins that build it."""
     chain = _with_bases(spec, zoo)
-    depends_on = {
-        "format": _FORMAT,
+    return {
         "models": [link.to_dict() for link in chain],
         "files": [_local_state(link, zoo) for link in chain],
         "versions": library_versions(spec, zoo),
         "code": _code_state(chain, zoo),
     }
-    return trace_path(spec.id, _digest(json.dumps(depends_on, sort_keys=True)))
 
 
 _CODE = (".py", ".yaml", ".yml", ".toml", ".json")

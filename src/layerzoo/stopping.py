@@ -83,6 +83,16 @@ def leave_quietly() -> None:
 
 
 @contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block Ctrl-C and the signals that end a terminal or a job for a process that is started within."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in _SIGNALS})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def what_is_kept(describe: Callable[[], str]) -> Iterator[None]:
     """Describe what a command has done, in the line that is printed when a signal ends it within.
 

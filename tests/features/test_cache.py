@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import layerzoo
 from layerzoo.errors import UsageError
@@ -97,6 +99,42 @@ def test_damaged_entries_are_computed_again(passes: list[int]) -> None:
     assert sum(passes) == 9
     extract()
     assert sum(passes) == 9
+
+
+def test_a_replaced_checkpoint_misses(passes: list[int], tmp_path: Path) -> None:
+    model, layer = "starter/minilm-l6", "block.0"
+    tensors = load_file(layerzoo.load(model, layer=layer).save(tmp_path))
+    save_file({name: 1.5 * tensor for name, tensor in tensors.items()}, tmp_path / "scaled.safetensors")
+    for name in ("model.safetensors", "scaled.safetensors"):
+        backbone = layerzoo.load(model, layer=layer, weights=tmp_path / name)
+        cached = extract(TEXTS[:1], backbone, layer=None).values
+        np.testing.assert_array_equal(cached, extract(TEXTS[:1], backbone, layer=None, cache=False).values)
+
+
+def test_another_number_of_threads_misses(passes: list[int]) -> None:
+    extract(TEXTS[:1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        extract(TEXTS[:1])
+    finally:
+        torch.set_num_threads(threads)
+    assert sum(passes) == 2
+
+
+def test_a_module_in_memory_is_refused(home: Path) -> None:
+    wrapped = layerzoo.wrap(torch.nn.Linear(4, 2), example=torch.ones(2, 4))
+    with pytest.raises(UsageError, match="is a module in memory"):
+        layerzoo.extract(wrapped, [torch.ones(4)], cache=True)
+
+
+def test_a_cache_of_the_caller_stays_open_and_keeps_its_entries(passes: list[int], tmp_path: Path) -> None:
+    with FeatureCache(tmp_path / "own.sqlite3") as cache:
+        extract(cache=cache)
+        extract(cache=cache)
+    with FeatureCache(tmp_path / "own.sqlite3") as cache:
+        extract(cache=cache)
+    assert sum(passes) == 3
 
 
 def test_features_that_are_no_vectors_are_refused(home: Path) -> None:

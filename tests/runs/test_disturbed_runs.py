@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -14,6 +15,7 @@ import layerzoo
 from layerzoo import disk
 from layerzoo.errors import OutputError
 from layerzoo.runs import status, verify
+from layerzoo.runs.creation import creation_lock
 
 MODEL = "toy/next-word"
 TEXTS = ["the cat drinks milk", "milk", "zebra", "dog eats"] * 500
@@ -49,7 +51,32 @@ def test_a_disk_that_fills_while_the_inputs_are_listed_leaves_no_run(home: Path)
     with limited_file_size(2_000), pytest.raises(OutputError, match="the disk is full"):
         layerzoo.run(MODEL, [f"the cat {number}" for number in range(5000)], out=home / "run")
     assert status(home / "run").model is None
+    assert list((home / "run").iterdir()) == []
     assert layerzoo.run(MODEL, TEXTS[:2], out=home / "run").left == 0
+
+
+def test_runs_are_created_one_after_the_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some wait for a lock file that the one before removes, and others come later."""
+    sleep = time.sleep
+    inside: list[int] = []
+    together: list[int] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(0.001))
+
+    def create(number: int) -> None:
+        for _ in range(8):
+            with creation_lock(home):
+                inside.append(number)
+                sleep(0.002)
+                together.append(len(inside))
+                inside.remove(number)
+
+    threads = [Thread(target=create, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 24
+    assert list(home.glob(".creating")) == []
 
 
 def test_two_runs_of_one_request_share_the_work_also_without_locks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.terminal import Zoo, without_local_files_notice
 
 import layerzoo
+from layerzoo.errors import InputError, UnfinishedRunError
 from layerzoo.runs.export import export
 
 TEXTS = ["the cat", "milk", "zebra", "dog eats", "meat"]
@@ -94,6 +95,19 @@ def test_a_resumed_extraction_writes_the_file_of_an_extraction(zoo: Zoo, home: P
     assert not (home / "resumed.npz.run").exists()
 
 
+def test_a_resumed_extraction_without_any_features_leaves_the_file_and_lists_failures(zoo: Zoo, home: Path) -> None:
+    (home / "lions.txt").write_text("lion\n")
+    zoo("extract", "texts.txt", "--model", "toy/next-word", "--out", "words.npz")
+    before = (home / "words.npz").read_bytes()
+    result = zoo("extract", "lions.txt", "--model", "toy/next-word", "--out", "words.npz", "--resume")
+    assert result.code == 1
+    told = without_local_files_notice(result.err).splitlines()
+    assert told[0] == "words.npz is unchanged: no sample has features."
+    assert told[1].startswith("failed: lions.txt:1: unknown word 'lion'")
+    assert (home / "words.npz").read_bytes() == before
+    assert not (home / "words.npz.run").exists()
+
+
 def test_verify_takes_the_folder_of_a_run(zoo: Zoo, home: Path) -> None:
     zoo(*RUN)
     assert zoo("features", "verify", "words").code == 0
@@ -128,3 +142,15 @@ def test_exports_hold_the_features_of_the_run(zoo: Zoo, home: Path, monkeypatch:
     assert export("words", "csv", "words.csv") == 4
     assert (home / "words.csv").read_text().startswith('"id","block.0_0"')
     assert zoo("features", "export", "words", "--to", "hf", "--out", "dataset").code == 2
+
+
+def test_a_run_with_the_part_of_another_run_is_not_exported(zoo: Zoo, home: Path) -> None:
+    zoo(*RUN)
+    zoo(*RUN[:-3], "others", "--shard-size", "2", "--pool", "max")
+    (home / "others/part-000001.parquet").replace(home / "words/part-000001.parquet")
+    with pytest.raises(InputError, match=r"part-000001\.parquet is the part of another run"):
+        export("words", "npy", "arrays")
+    (home / "words/part-000001.parquet").rename(home / "words/part-000007.parquet")
+    with pytest.raises(UnfinishedRunError, match="1 of 3 parts are missing"):
+        export("words", "npy", "arrays")
+    assert not (home / "arrays").exists()

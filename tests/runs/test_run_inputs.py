@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 import layerzoo
-from layerzoo.errors import InputError, MissingLibraryError, MissingOnServerError, OfflineError
+from layerzoo.errors import InputError, MissingLibraryError, MissingOnServerError, OfflineError, UnfinishedRunError
 from layerzoo.media.samples import Samples
 from layerzoo.runs import status, verify
 from layerzoo.runs.loading import load
+from layerzoo.weights.network.objects import ObjectFolder
 
 MODEL = "varying/image"
 run = partial(layerzoo.run, MODEL, weights="random:0")
@@ -90,8 +91,27 @@ def test_a_run_in_an_object_store_has_the_features_of_a_run_on_a_disk(photos: Pa
     np.testing.assert_allclose(features.values, expected.values, atol=1e-6)
     store.rm("/bucket/run/part-000001.parquet")
     assert status(url).left == 1
+    with pytest.raises(UnfinishedRunError, match=r"^memory://bucket/run: 1 of 2 parts are missing"):
+        load(url)
     assert layerzoo.run(out=url).left == 0
     assert {check.state for check in verify(url)} == {"ok"}
+
+
+def test_several_processes_may_check_one_object_store_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    write = store.pipe_file
+
+    def write_and_lose(path: str, content: bytes) -> None:
+        write(path, content)
+        store.rm_file(path)  # as another process does that wrote the same file
+
+    monkeypatch.setattr(store, "pipe_file", write_and_lose)
+    ObjectFolder("memory://bucket/run").check_writable()
+
+
+def test_a_url_without_a_run_is_named(home: Path) -> None:
+    with pytest.raises(InputError, match=r"^memory://bucket/nothing is not the folder of a run"):
+        load("memory://bucket/nothing")
 
 
 def test_texts_at_urls_are_read_when_the_run_begins(home: Path) -> None:

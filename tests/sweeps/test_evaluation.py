@@ -96,6 +96,15 @@ def test_a_rare_class_reduces_the_folds_and_a_rarer_one_is_an_error() -> None:
         plan_folds("classify", targets[:-1], None, folds=5, repeats=1, seed=0)
 
 
+def test_numbers_are_scored_on_two_samples_at_least() -> None:
+    groups = np.array([0] * 6 + [1] * 6 + [2] * 6 + [3, 4, 5])
+    targets = np.random.default_rng(1).normal(size=len(groups))
+    plan = plan_folds("regress", targets, groups, folds=5, repeats=2, seed=0)
+    assert all(len(score) > 1 for splits in (plan.outer, *plan.inner) for _, score in splits)
+    (measured,) = measure(plan, [Vectors([vectors(targets, 3.0)])])
+    assert np.isfinite(measured.scores).all()
+
+
 def test_the_paired_test_is_that_of_nadeau_and_bengio() -> None:
     targets = np.arange(90) % 3
     plan = plan_folds("classify", targets, None, folds=3, repeats=2, seed=0)

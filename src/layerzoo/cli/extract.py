@@ -88,20 +88,20 @@ def command(
     from layerzoo.media.kinds import kind_of_inputs
     from layerzoo.registry.lookup import registry
 
-    pool = pooling_of(pools)
-    options["device"] = divided_devices(options["device"])
     if resume:
         if strict:
             raise click.UsageError("--strict stops at a failure, and --resume goes on: give one of them")
         if options.pop("cache"):
             raise click.UsageError("--cache keeps samples, and --resume keeps parts: give one of them")
         from layerzoo.cli.resumed import extract_resumably
+        from layerzoo.cli.run import run_arguments
 
-        extract_resumably(
-            inputs, out, model, {"layer": list(layers) or None, "pool": pool, "column": column, **options}
-        )
+        how = run_arguments({"layers": layers, "pools": pools, "column": column, **options})
+        extract_resumably(inputs, out, model, how)
         return
-    how: dict[str, Any] = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
+    pool = pooling_of(pools)
+    options["device"] = divided_devices(options["device"])
+    how = {name: options.pop(name) for name in _EXTRACTION_OPTIONS}
     how["special_tokens"] = not options.pop("no_special_tokens")
     before = _state_of(out)
     done = 0

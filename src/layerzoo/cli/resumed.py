@@ -11,7 +11,7 @@ from layerzoo.cli.messages import say
 from layerzoo.cli.options import as_input, report_failures
 from layerzoo.cli.output import counted
 from layerzoo.cli.progress import command_progress
-from layerzoo.errors import SampleError
+from layerzoo.errors import EmptyResultError, SampleError
 from layerzoo.printable import printable
 from layerzoo.stopping import what_is_kept
 
@@ -23,7 +23,7 @@ def extract_resumably(inputs: tuple[str, ...], out: Path, model: str | None, opt
         inputs: of the command line.
         out: the file.
         model: as it was given.
-        options: of :func:`layerzoo.run`, and ``no_special_tokens``.
+        options: further arguments of :func:`layerzoo.run`.
     Raises: the errors of :func:`layerzoo.run`.
     """
     from layerzoo.cli.run import model_of
@@ -36,18 +36,21 @@ def extract_resumably(inputs: tuple[str, ...], out: Path, model: str | None, opt
 
     format_of(out)
     folder = out.absolute().with_name(f"{out.name}.run")
-    options["special_tokens"] = not options.pop("no_special_tokens")
     with what_is_kept(lambda: _kept(folder)):
         id_ = model_of(inputs, model)
         with command_progress(id_, partial(counted, noun="sample")) as bar:
             result = run(id_, as_input(inputs), out=folder, progress=bar, **options)
-        with FeatureWriter(out) as writer:
-            for part in part_features(folder):
-                writer.write(part)
+        try:
+            with FeatureWriter(out) as writer:
+                for part in part_features(folder):
+                    writer.write(part)
+            told = f"{counted(result.samples - result.failed, 'sample')} through {id_} → {printable(str(out))}"
+        except EmptyResultError:
+            told = f"{printable(str(out))} is unchanged: no sample has features."
     failed = [SampleError(failure.id, failure.reason) for failure in failures(folder)]
     with contextlib.suppress(OSError):
         remove_run(folder)
-    say(f"{counted(result.samples - len(failed), 'sample')} through {id_} → {printable(str(out))}")
+    say(told)
     report_failures(failed, result.samples - len(failed))
 
 

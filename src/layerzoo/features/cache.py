@@ -79,6 +79,12 @@ class FeatureCache:
         self.close()
 
     def close(self) -> None:
+        """Save the entries, and close the database."""
+        self.save()
+        with self._lock:
+            self._connection.close()
+
+    def save(self) -> None:
         """Write pending entries, and remove old ones above the limit."""
         self.flush()
         with self._lock, self._guarded() as connection:
@@ -88,9 +94,6 @@ class FeatureCache:
             self._used.clear()
             connection.commit()
             self._shrink(connection)
-        if self._path is not None:
-            with self._lock:
-                self._connection.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, CachedVector]:
         """Return the entries of some keys. Damaged ones count as missing."""
@@ -154,8 +157,7 @@ class FeatureCache:
             yield self._connection
         except sqlite3.Error as error:
             logging.getLogger("layerzoo").warning("cached features cannot be used: %s", error)
-            is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-            if is_damaged and self._path is not None:
+            if type(error) is sqlite3.DatabaseError and self._path is not None:  # damaged
                 self._connection.close()
                 self._path.unlink(missing_ok=True)
                 self._connection = self._opened()

@@ -123,7 +123,7 @@ class Features:
 
     def __post_init__(self) -> None:
         arrays = {name: _normalised(name, array, len(self.ids)) for name, array in self.by_layer.items()}
-        object.__setattr__(self, "ids", tuple(map(_storable, self.ids)))
+        object.__setattr__(self, "ids", tuple(map(storable, self.ids)))
         object.__setattr__(self, "by_layer", arrays)
         object.__setattr__(self, "errors", tuple(self.errors))
         object.__setattr__(self, "passed_over", tuple(self.passed_over))
@@ -668,9 +668,11 @@ def _joined_seconds(
     return tuple(time for part in parts for time in seconds_of(part) or (math.nan,) * len(part))
 
 
-def _storable(id: str) -> str:
-    """Escape lone surrogates (undecodable bytes of a file name) and NUL in an id: not every format can store them."""
-    return id.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+def storable(text: str) -> str:
+    """Escape lone surrogates (undecodable bytes of a file name) and NUL in a text: not every format can store them."""
+    if text.isascii() and "\0" not in text:  # there may be millions
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _shape_text(array: LayerArray) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layerzoo.errors import InputError, UnfinishedRunError
 from layerzoo.features.features import Features
-from layerzoo.features.part import read_facts
+from layerzoo.features.part import PartFacts, read_facts
 
 
 def load_folder(folder: Path, layers: Sequence[str] | None = None) -> Features:
@@ -37,11 +37,18 @@ def part_paths(folder: Path) -> list[Path]:
         description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         shards, fingerprint = int(description["shards"]), str(description["fingerprint"])
     except FileNotFoundError:
-        raise InputError(f"{folder} is no folder of a run: it has no run.json") from None
+        raise InputError(f"{folder} is not the folder of a run: it has no run.json") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / 'run.json'} does not describe a run: {type(error).__name__}: {error}") from error
     paths = [folder / f"part-{shard:06d}.parquet" for shard in range(shards)]
-    missing = sum(not path.is_file() for path in paths)
+    check_complete(str(folder), missing=sum(not path.is_file() for path in paths), shards=shards)
+    for path in paths:
+        check_own(str(folder), path.name, read_facts(path), fingerprint)
+    return paths
+
+
+def check_complete(folder: str, *, missing: int, shards: int) -> None:
+    """Raises: UnfinishedRunError where parts of the run in a folder are missing."""
     if missing:
         raise UnfinishedRunError(
             f"{folder}: {missing:,} of {shards:,} parts are missing. Next: zoo run --out {folder} continues the run; a "
@@ -49,7 +56,9 @@ def part_paths(folder: Path) -> list[Path]:
             missing=missing,
             shards=shards,
         )
-    for path in paths:
-        if read_facts(path).run != fingerprint:
-            raise InputError(f"{path} is the part of another run. Next: remove it, and zoo run --out {folder}")
-    return paths
+
+
+def check_own(folder: str, name: str, facts: PartFacts, fingerprint: str) -> None:
+    """Raises: InputError where a part is not of the run in its folder, which has the fingerprint."""
+    if facts.run != fingerprint:
+        raise InputError(f"{folder}/{name} is the part of another run. Next: remove it, and zoo run --out {folder}")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from layerzoo.errors import InputError, OutputError
 from layerzoo.features.digests import RunningDigests
-from layerzoo.features.features import Features, LayerArray, sample_shape
+from layerzoo.features.features import Features, LayerArray, sample_shape, storable
 from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, encoded
 from layerzoo.features.summary import Shape, Summary
 from layerzoo.features.writer import RunningTimes
@@ -91,6 +91,7 @@ class PartWriter:
             write_page_checksum=True,
         )
         self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
         self._shapes: dict[str, Shape] = {}
         self._report: Counter[str] = Counter()
         self._times = RunningTimes()
@@ -116,8 +117,10 @@ class PartWriter:
         if len(features):
             self._digests.update(features)
             self._fit(features)
-        self._waiting.append(self._table(features, rows, failed))
-        if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP_BYTES:
+        table = self._table(features, rows, failed)
+        self._waiting.append(table)
+        self._waiting_bytes += table.nbytes
+        if self._waiting_bytes >= _ROW_GROUP_BYTES:
             self._flush()
 
     def finish(self, provenance: Mapping[str, Any], *, run: str, shard: int, tries: int = 1) -> PartFacts:
@@ -179,8 +182,8 @@ class PartWriter:
         count = len(features)
         numbers = np.array([*rows, *(failure.row for failure in failed)], np.int64)
         order = np.argsort(numbers, kind="stable")
-        ids = [*features.ids, *(_storable(failure.id) for failure in failed)]
-        reasons = [None] * count + [_storable(failure.reason) for failure in failed]
+        ids = [*features.ids, *(storable(failure.id) for failure in failed)]
+        reasons = [None] * count + [storable(failure.reason) for failure in failed]
         is_failed = order >= count
         columns = [
             pa.array([ids[at] for at in order], pa.string()),
@@ -199,7 +202,7 @@ class PartWriter:
         if self._waiting:
             table = pa.concat_tables(self._waiting)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting = []
+        self._waiting, self._waiting_bytes = [], 0
 
 
 def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_failed: Any) -> Any:
@@ -219,10 +222,6 @@ def _with_nulls(array: LayerArray | None, width: int | None, order: Any, is_fail
 
 def _shape_of(width: int | None) -> Shape:
     return None if width is None else (width,)
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def read_facts(path: Path, file: BinaryIO | None = None) -> PartFacts:

@@ -33,6 +33,7 @@ from layerzoo.media.operations import Part
 from layerzoo.media.plugin_formats import with_decoder
 from layerzoo.media.sample import UnusableError, name_of
 from layerzoo.media.source import Encoded, is_encoded, whole
+from layerzoo.stopping import signals_blocked
 
 __all__ = ["IN_PROCESS", "Decoder", "InProcess", "Workers"]
 
@@ -417,7 +418,7 @@ class _Process:
             "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
             "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
         }
-        with _signals_blocked():
+        with signals_blocked():
             self._popen = subprocess.Popen(
                 # -P, and the path of this process: a module in the working directory is never imported.
                 [sys.executable, "-P", "-c", _START, path, operation],
@@ -542,17 +543,6 @@ class _Pool:
 _pool = _Pool()
 atexit.register(_pool.close)
 os.register_at_fork(after_in_child=_pool.forget)
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block Ctrl-C and the signals that end a terminal or a job for a process that is started inside."""
-    ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _enlarge(*pipes: int) -> None:

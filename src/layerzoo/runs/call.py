@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from layerzoo.errors import UsageError
 from layerzoo.runs.creation import Creation, joined
 from layerzoo.runs.shards import OpenRun, Report
-from layerzoo.runs.storage import RunStorage
+from layerzoo.runs.storage import RunStorage, storage
 from layerzoo.runs.worker import Share
 
 if TYPE_CHECKING:
@@ -65,3 +65,20 @@ class RunCall:
             "share": [self.share.index, self.share.count],
             "shard_size": self.shard_size,
         }
+
+
+def opened_by(job: Mapping[str, Any], extraction: PreparedExtraction) -> OpenRun:
+    """Create the run of a job or join it, in the process that got the job of :meth:`RunCall.job`.
+
+    Args:
+        job: as it was sent.
+        extraction: with the arguments of the job.
+    Raises: RunMismatchError.
+    """
+    return joined(
+        storage(job["folder"]),
+        extraction,
+        None if job["creation"] is None else Creation(**job["creation"]),
+        accept_versions=job["accept_versions"],
+        shard_size=job["shard_size"],
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerzoo.disk import lock
+from layerzoo.disk import is_same, lock
 from layerzoo.errors import InputError
 from layerzoo.features.features import Features, sample_shape
 from layerzoo.features.part import PartColumns
@@ -57,17 +57,30 @@ def creation_lock(folder: Path) -> Iterator[None]:
     """Wait until no other process on this machine creates a run in a folder. Without locks, do not wait."""
     path = folder / ".creating"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _locked(path)
     except OSError:
         yield
         return
     try:
-        while lock(descriptor) is False:
-            time.sleep(0.1)
         yield
+    finally:
         with contextlib.suppress(OSError):
             path.unlink()
-    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Open a file, and wait until this process has its lock. Raises: OSError."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            while lock(descriptor) is False:
+                time.sleep(0.1)
+            if is_same(path, os.fstat(descriptor)):  # and not one that the process before removed
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 
@@ -122,6 +135,14 @@ def read_description(storage: RunStorage) -> RunDescription | None:
         return None
 
 
+def description_of(storage: RunStorage) -> RunDescription:
+    """Return the description of the run in a folder. Raises: InputError where there is none."""
+    description = read_description(storage)
+    if description is None:
+        raise InputError(f"{storage.label} is not the folder of a run: it has no {DESCRIPTION}")
+    return description
+
+
 def opened(storage: RunStorage, description: RunDescription) -> OpenRun:
     """Return a run, ready to work on. Raises: InputError where its manifest is missing or damaged."""
     try:
@@ -160,9 +181,7 @@ def joined(
         description = _described(storage, extraction, creation)
         with storage.publish(DESCRIPTION, is_first=True) as path:
             description.write(path)
-        written = read_description(storage)
-        assert written is not None
-        description = written
+        description = description_of(storage)  # another process may have been first
     request = request_of(extraction.provenance)
     check_same_request(description.request, request, storage.label)
     if shard_size is not None and shard_size != description.shard_size:
@@ -226,17 +245,13 @@ def _timed(extraction: PreparedExtraction, manifest: Manifest, *, is_complete: b
             shapes = {name: sample_shape(array) for name, array in features.by_layer.items()}
             widths = {name: shape[0] for name, shape in shapes.items() if shape is not None and len(shape) == 1}
         is_enough = time.monotonic() - began > _TIMED_S or count >= min(total, _TIMED_ROWS)
-        if (not is_complete and (len(features) or is_enough)) or is_enough:
+        if is_enough or (len(features) and not is_complete):
             bytes_ = sum(
-                array.nbytes if array.dtype != object else sum(map(_nbytes, array))
+                array.nbytes if array.dtype != object else sum(sample.nbytes for sample in array)
                 for array in features.by_layer.values()
             )
             return _Timed(seconds, bytes_ / max(1, len(features)), widths)
         count *= 2
-
-
-def _nbytes(array: Any) -> int:
-    return int(array.nbytes)
 
 
 def _spread(total: int, count: int) -> list[int]:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerzoo.disk import sync
-from layerzoo.errors import InputError, OutputError, UnfinishedRunError, UsageError
+from layerzoo.errors import OutputError, UsageError
 from layerzoo.extras import needs
-from layerzoo.features.features import Features
-from layerzoo.features.formats import load as load_part
+from layerzoo.features.parquet import ParquetFeatures
 from layerzoo.features.part import read_facts
 from layerzoo.features.writer import FeatureWriter, disk_failure
-from layerzoo.runs.creation import read_description
+from layerzoo.runs.creation import description_of
 from layerzoo.runs.description import RunDescription
+from layerzoo.runs.loading import check_finished, parts_of
 from layerzoo.runs.storage import RunStorage, part_name, storage
 
 Kind = Literal["hf", "npy", "lance", "csv"]
@@ -42,30 +41,25 @@ def export(folder: str | os.PathLike[str], kind: Kind, out: str | os.PathLike[st
         where it cannot be written; MissingLibraryError without LanceDB.
     """
     files = storage(folder)
-    description = read_description(files)
-    if description is None:
-        raise InputError(f"{files.label} is no folder of a run: it has no run.json")
-    if missing := description.shards - len(files.parts()):
-        raise UnfinishedRunError(
-            f"{files.label}: {missing:,} of {description.shards:,} parts are missing. Next: zoo run --out {folder}",
-            missing=missing,
-            shards=description.shards,
-        )
+    description = description_of(files)
+    check_finished(files, description)
     target = Path(out).absolute()
     if target.exists():
         raise OutputError(f"{target} exists already: remove it, or name another", path=target)
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {target}: there is no folder {target.parent}", path=target)
     if kind == "csv":
-        return _to_csv(files, target)
+        return _to_csv(files, description, target)
     write = _WRITERS.get(kind)
     if write is None:
-        raise UsageError(f"'{kind}' is no form of export. Possible: hf, npy, lance, csv")
+        raise UsageError(f"'{kind}' is not a form of export. Possible: hf, npy, lance, csv")
     with disk_failure(target):
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = target.with_name(f".{target.name}-{os.urandom(8).hex()}")
+        scratch.mkdir()
         try:
             rows = write(files, description, scratch)
-            scratch.chmod(0o777 & ~_umask())
+            for path in (scratch, *scratch.rglob("*")):
+                sync(path)
             scratch.rename(target)
             sync(target.parent)
         finally:
@@ -73,17 +67,12 @@ def export(folder: str | os.PathLike[str], kind: Kind, out: str | os.PathLike[st
     return rows
 
 
-def _parts(files: RunStorage) -> Iterator[Features]:
-    for shard in files.parts():
-        yield load_part(files.local(part_name(shard)))
-
-
-def _to_csv(files: RunStorage, target: Path) -> int:
+def _to_csv(files: RunStorage, description: RunDescription, target: Path) -> int:
     if target.suffix.lower() != ".csv":
         raise UsageError(f"{target.name}: name a file that ends in .csv")
     rows = 0
     with FeatureWriter(target) as writer:
-        for part in _parts(files):
+        for part in parts_of(files, description):
             writer.write(part)
             rows += len(part)
     return rows
@@ -93,12 +82,12 @@ def _to_hf(files: RunStorage, description: RunDescription, folder: Path) -> int:
     """Copy the parts, and write the card."""
     (folder / "data").mkdir()
     rows, failed = 0, 0
-    for shard in files.parts():
-        source = files.local(part_name(shard))
-        facts = read_facts(source)
-        shutil.copyfile(source, folder / "data" / part_name(shard))
-        rows += int(pq.read_metadata(source).num_rows)
-        failed += facts.failed
+    for name in map(part_name, range(description.shards)):
+        copy = folder / "data" / name
+        with files.fetched(name) as path:
+            shutil.copyfile(path, copy)
+        rows += int(pq.read_metadata(copy).num_rows)
+        failed += read_facts(copy).failed
     (folder / "README.md").write_text(_card(description, rows, failed), encoding="utf-8")
     return rows
 
@@ -147,8 +136,7 @@ def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int
                 f"the samples of layer {layer} are arrays that may differ in shape, and an .npy file holds vectors of "
                 "one width. Pool the layer, as in --pool mean"
             )
-    shards = files.parts()
-    counts = [_good_rows(files.local(part_name(shard))) for shard in shards]
+    counts = [_good_rows(files, shard) for shard in range(description.shards)]
     names = {layer: f"{_file_name(layer)}.npy" for layer in description.columns.widths}
     _check_distinct(names)
     arrays = {
@@ -159,15 +147,13 @@ def _to_npy(files: RunStorage, description: RunDescription, folder: Path) -> int
     start = 0
     schema = pa.schema([pa.field("id", pa.string())])
     with pq.ParquetWriter(folder / "ids.parquet", schema, compression="zstd") as ids:
-        for part in _parts(files):
+        for part in parts_of(files, description):
             for layer, array in arrays.items():
                 array[start : start + len(part)] = part[layer] if len(part) else 0
             ids.write_table(pa.table([pa.array(part.ids, pa.string())], schema=schema))
             start += len(part)
-    for layer, array in arrays.items():
+    for array in arrays.values():
         array.flush()
-        sync(folder / names[layer])
-    sync(folder / "ids.parquet")
     return start
 
 
@@ -182,7 +168,7 @@ def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> i
 
     def batches() -> Iterator[Any]:
         nonlocal rows
-        for part in _parts(files):
+        for part in parts_of(files, description):
             table = part.to_arrow() if len(part) else None
             if table is not None:
                 rows += len(part)
@@ -198,10 +184,9 @@ def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> i
     return rows
 
 
-def _good_rows(path: Path) -> int:
-    from layerzoo.features.parquet import ParquetFeatures
-
-    with ParquetFeatures(path) as stored:
+def _good_rows(files: RunStorage, shard: int) -> int:
+    """Return the number of rows of a part that have features."""
+    with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as stored:
         return len(stored)
 
 
@@ -216,12 +201,6 @@ def _check_distinct(names: Mapping[str, str]) -> None:
         others = [other for other, given in names.items() if given == name and other != layer]
         if others:
             raise UsageError(f"layers {layer} and {others[0]} would both be called {name}: export hf, or run one layer")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 _WRITERS: Mapping[str, Callable[[RunStorage, RunDescription, Path], int]] = {

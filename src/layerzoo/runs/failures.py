@@ -20,5 +20,5 @@ def failures(folder: str | os.PathLike[str]) -> Iterator[FailedRow]:
     files = storage(folder)
     for shard in files.parts():
         if facts_of(files, shard).failed:
-            with ParquetFeatures(files.local(part_name(shard))) as stored:
+            with files.fetched(part_name(shard)) as path, ParquetFeatures(path) as stored:
                 yield from (FailedRow(*failed) for failed in stored.rows()[1])

@@ -139,8 +139,8 @@ def _kept_alive(descriptor: int, crashes: int) -> Iterator[None]:
         while True:
             text = json.dumps({"machine": machine(), "process": os.getpid(), _CRASHES: crashes, "beat": count})
             with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, text.encode(), 0)
+                os.pwrite(descriptor, text.encode(), 0)  # never empty: it would look like one that nobody has
+                os.ftruncate(descriptor, len(text))
             if stop.wait(BEAT_S):
                 return
             count += 1

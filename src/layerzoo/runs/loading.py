@@ -1,31 +1,45 @@
-"""Read the features of a run, wherever its folder is."""
+"""Read the features of a finished run, wherever its folder is."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
 from layerzoo.features.features import Features
-from layerzoo.runs.creation import read_description
-from layerzoo.runs.storage import DESCRIPTION, part_name, storage
-from layerzoo.weights.network.objects import fetch_file, is_url
+from layerzoo.features.folder import check_complete, check_own
+from layerzoo.features.formats import load as load_part
+from layerzoo.runs.creation import description_of
+from layerzoo.runs.description import RunDescription
+from layerzoo.runs.storage import RunStorage, facts_of, part_name, storage
+from layerzoo.weights.network.objects import is_url
 
 
 def load(folder: str | os.PathLike[str]) -> Features:
     """Return the features of all samples of a run, in the order of its inputs.
 
     Args:
-        folder: of the run, or its URL, whose parts are copied to this machine first.
+        folder: of the run, or its URL, whose parts are copied to this machine, one after the other.
     Raises: as :meth:`Features.load`.
     """
     named = os.fspath(folder)
     if not is_url(named):
         return Features.load(named)
     files = storage(named)
-    description = read_description(files)
-    with tempfile.TemporaryDirectory(prefix="layerzoo-parts-") as copies:
-        names = [part_name(shard) for shard in files.parts()]
-        for name in [DESCRIPTION, *names] if description is not None else []:
-            fetch_file(f"{files.label}/{name}", Path(copies, name))
-        return Features.load(copies)
+    description = description_of(files)
+    check_finished(files, description)
+    return Features.join(parts_of(files, description))
+
+
+def check_finished(files: RunStorage, description: RunDescription) -> None:
+    """Raises: UnfinishedRunError while parts are missing; InputError where one is damaged, or of another run."""
+    shards = range(description.shards)
+    check_complete(files.label, missing=len(set(shards).difference(files.parts())), shards=len(shards))
+    for shard in shards:
+        check_own(files.label, part_name(shard), facts_of(files, shard), description.fingerprint)
+
+
+def parts_of(files: RunStorage, description: RunDescription) -> Iterator[Features]:
+    """Yield the features of each part of a finished run, in order. Raises: InputError where one is damaged."""
+    for shard in range(description.shards):
+        with files.fetched(part_name(shard)) as path:
+            yield load_part(path)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerzoo.errors import InputError, SampleError
+from layerzoo.features.features import storable
 from layerzoo.media.decoder import Workers
 from layerzoo.media.sample import Sample, shown
 from layerzoo.media.samples import Item, samples
@@ -171,9 +172,9 @@ def _url_row(remote: RemoteObject) -> ManifestRow:
 
 def _row(item: Item) -> ManifestRow:
     """Return the row of a sample. Raises: InputError for one in memory that cannot be written."""
-    name = _storable(item.id)
+    name = storable(item.id)
     if isinstance(item, SampleError):
-        return ManifestRow(name, "failed", reason=_storable(item.reason))
+        return ManifestRow(name, "failed", reason=storable(item.reason))
     source = item.source
     if type(source) is bytes:  # a text of a file: there may be millions
         return ManifestRow(name, "bytes", None, None, None, None, source)
@@ -194,15 +195,9 @@ def _file_row(name: str, path: str) -> ManifestRow:
     try:
         state = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
-        return ManifestRow(name, "failed", _storable(path), data=encoded, reason=why(error))
-    exact = encoded if _storable(path) != path else None
-    return ManifestRow(name, "file", _storable(path), state.st_size, state.st_mtime_ns, data=exact)
-
-
-def _storable(text: str) -> str:
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return ManifestRow(name, "failed", storable(path), data=encoded, reason=why(error))
+    exact = encoded if storable(path) != path else None
+    return ManifestRow(name, "file", storable(path), state.st_size, state.st_mtime_ns, data=exact)
 
 
 class Manifest:

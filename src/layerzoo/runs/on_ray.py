@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy as np
 from layerzoo.errors import LayerzooError, UsageError
 from layerzoo.extras import needs
 from layerzoo.media.limits import usable_cores
-from layerzoo.runs.call import RunCall
-from layerzoo.runs.creation import Creation, joined, opened, read_description
+from layerzoo.runs.call import RunCall, opened_by
+from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.leases import Leases
 from layerzoo.runs.request import prepared
 from layerzoo.runs.storage import facts_of, part_name, storage
@@ -66,7 +67,7 @@ def run_on_ray(call: RunCall, *, address: str | None, workers: int | None) -> No
             if not waiting:
                 return
             _compute(ray, call, job, waiting, tries, actors, gpus)
-            call = _without_retry(call)
+            call = replace(call, retry_failed=False)
     except RayTaskError as error:
         if isinstance(error.cause, LayerzooError):
             raise error.cause from error
@@ -124,30 +125,15 @@ def _quiet(ray: Any) -> Iterator[None]:
 
 def _waiting(call: RunCall) -> tuple[list[int], dict[int, int]]:
     """Return the shards to compute, and how often those with failed samples were tried."""
-    description = read_description(call.storage)
-    assert description is not None
+    shards = range(description_of(call.storage).shards)
     present = set(call.storage.parts())
-    run = opened(call.storage, description)
-    tries = failed_parts(run, sorted(present)) if call.retry_failed else {}
-    return [shard for shard in range(description.shards) if shard not in present or shard in tries], tries
-
-
-def _without_retry(call: RunCall) -> RunCall:
-    from dataclasses import replace
-
-    return replace(call, retry_failed=False)
+    tries = failed_parts(call.storage, sorted(present.intersection(shards))) if call.retry_failed else {}
+    return [shard for shard in shards if shard not in present or shard in tries], tries
 
 
 def _join(job: Mapping[str, Any]) -> None:
     """Create the run, or check that the request is the one of the run."""
-    creation = None if job["creation"] is None else Creation(**job["creation"])
-    joined(
-        storage(job["folder"]),
-        prepared(job["arguments"]),
-        creation,
-        accept_versions=job["accept_versions"],
-        shard_size=job["shard_size"],
-    )
+    opened_by(job, prepared(job["arguments"]))
 
 
 class ShardActor:
@@ -162,9 +148,7 @@ class ShardActor:
             tries: shard → how often its failed samples were tried, for shards whose failed samples are computed.
         """
         files = storage(job["folder"])
-        description = read_description(files)
-        assert description is not None
-        self._run = opened(files, description)
+        self._run = opened(files, description_of(files))
         self._leases = Leases(files.lease_folder)
         self._shards, self._tries = list(shards), dict(tries)
         os.environ.setdefault("OMP_NUM_THREADS", "1")

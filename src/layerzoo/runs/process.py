@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -19,11 +18,13 @@ from typing import IO, Any
 
 from layerzoo.disk import remove_own
 from layerzoo.errors import LayerzooError
-from layerzoo.runs.creation import Creation, joined, opened, read_description
+from layerzoo.runs.call import opened_by
+from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.leases import remove_own_leases
 from layerzoo.runs.manifest import sample_of
 from layerzoo.runs.storage import storage
 from layerzoo.runs.worker import Share, work
+from layerzoo.stopping import signals_blocked
 
 _PATIENCE_S = 2.0
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from layerzoo.runs.process import main; main()"
@@ -36,9 +37,7 @@ def start(job: Mapping[str, Any], *, threads: int | None = None) -> subprocess.P
     if threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         environment.setdefault("LAYERZOO_DECODE_PROCESSES", str(threads))
-    ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # the process inherits it: the one that started it ends it
-    try:
+    with signals_blocked():  # the process inherits it: the one that started it ends it
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, path],
             stdin=subprocess.PIPE,
@@ -46,8 +45,6 @@ def start(job: Mapping[str, Any], *, threads: int | None = None) -> subprocess.P
             text=True,
             env=environment,
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it has ended; its exit code says why
         process.stdin.write(json.dumps(job) + "\n")
@@ -104,20 +101,17 @@ def _run(job: Mapping[str, Any], events: IO[str]) -> None:
     from layerzoo.runs.request import on_own_device, prepared
 
     logger()
-    files = storage(job["folder"])
     extraction = prepared(on_own_device(job["arguments"], job.get("worker", 0), job.get("workers", 1)))
     if job.get("rows") is not None:
-        description = read_description(files)
-        assert description is not None
-        first, last = job["rows"]
         from layerzoo.media.samples import Samples
 
-        rows = opened(files, description).manifest.rows(first, last)
+        first, last = job["rows"]
+        files = storage(job["folder"])
+        rows = opened(files, description_of(files)).manifest.rows(first, last)
         for _ in extraction.pieces(Samples((sample_of(number, row) for number, row in rows), [])):
             pass
         return
-    creation = None if job["creation"] is None else Creation(**job["creation"])
-    run = joined(files, extraction, creation, accept_versions=job["accept_versions"], shard_size=job["shard_size"])
+    run = opened_by(job, extraction)
     _emit(events, event="joined")
     work(
         run,

@@ -68,7 +68,8 @@ class OpenRun:
         Files are taken as they are now.
         """
         before = facts_of(self.storage, shard)
-        features, numbers, failed = read_part(self.storage.local(part_name(shard)))
+        with self.storage.fetched(part_name(shard)) as path:
+            features, numbers, failed = read_part(path)
         again = {failure.row for failure in failed}
         first, stop = self.description.rows_of(shard)
         rows = {number: row for number, row in self.manifest.rows(first, stop) if number in again}

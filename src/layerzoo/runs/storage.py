@@ -56,6 +56,9 @@ class RunStorage(Protocol):
     def local(self, name: str) -> Path:
         """Return a file on this machine with the content of a file. Raises: FileNotFoundError."""
 
+    def fetched(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """Yield a file as :meth:`local` returns it. A copy is removed when the ``with`` block ends."""
+
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Open a file for reading, of which only a part is read. Raises: FileNotFoundError."""
 
@@ -126,6 +129,10 @@ class LocalStorage:
         if not path.is_file():
             raise FileNotFoundError(str(path))
         return path
+
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        yield self.local(name)
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return (self._folder / name).open("rb")
@@ -198,6 +205,14 @@ class ObjectStorage:
         copy = self._copies / name
         self._objects.fetch(name, copy)
         return copy
+
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        copy = self.local(name)
+        try:
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return self._objects.opened(name)

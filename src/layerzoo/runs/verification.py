@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from layerzoo.errors import InputError
 from layerzoo.features import formats
 from layerzoo.features.parquet import ParquetFeatures
 from layerzoo.features.part import read_facts
-from layerzoo.runs.creation import opened, read_description
+from layerzoo.runs.creation import description_of, opened
 from layerzoo.runs.shards import OpenRun
 from layerzoo.runs.storage import MANIFEST, part_name, storage
 
@@ -33,9 +34,7 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[PartCheck]:
     Raises: InputError where the folder holds no run.
     """
     files = storage(folder)
-    description = read_description(files)
-    if description is None:
-        raise InputError(f"{files.label} is no folder of a run: it has no run.json")
+    description = description_of(files)
     try:
         run = opened(files, description)
     except InputError as error:
@@ -49,15 +48,15 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[PartCheck]:
             first, stop = description.rows_of(shard)
             yield PartCheck(name, "missing", f"samples {first:,} to {stop - 1:,} are still to be computed")
             continue
-        reason = _damage(run, shard)
+        with files.fetched(name) as path:
+            reason = _damage(run, shard, path)
         yield PartCheck(name, "ok" if reason is None else "damaged", reason)
     for shard in sorted(present - set(range(description.shards))):
         yield PartCheck(part_name(shard), "damaged", f"the run has {description.shards:,} shards")
 
 
-def _damage(run: OpenRun, shard: int) -> str | None:
-    """Return the damage of a part; None if it has none."""
-    path = run.storage.local(part_name(shard))
+def _damage(run: OpenRun, shard: int, path: Path) -> str | None:
+    """Return the damage of the part of a shard; None if it has none."""
     first, stop = run.description.rows_of(shard)
     try:
         facts = read_facts(path)

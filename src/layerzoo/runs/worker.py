@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from layerzoo.runs.crashes import find_crashing
 from layerzoo.runs.leases import Lease, Leases
 from layerzoo.runs.shards import OpenRun, Report
-from layerzoo.runs.storage import facts_of, part_name
+from layerzoo.runs.storage import RunStorage, facts_of, part_name
 
 if TYPE_CHECKING:
     from layerzoo.runtime.extraction import PreparedExtraction
@@ -55,7 +55,7 @@ def work(
     leases = Leases(run.storage.lease_folder)
     shards = share.of(run.description.shards)
     present = set(run.storage.parts())
-    tried = failed_parts(run, [shard for shard in shards if shard in present]) if retry_failed else {}
+    tried = failed_parts(run.storage, [shard for shard in shards if shard in present]) if retry_failed else {}
     waiting = [shard for shard in shards if shard not in present or shard in tried]
     while waiting:
         others = []
@@ -93,7 +93,7 @@ def work_on(run: OpenRun, extraction: PreparedExtraction, lease: Lease, tries: i
     run.compute(extraction, shard, report)
 
 
-def failed_parts(run: OpenRun, shards: Sequence[int]) -> dict[int, int]:
+def failed_parts(files: RunStorage, shards: Sequence[int]) -> dict[int, int]:
     """Return the shards with failed samples, and how often they were tried."""
-    facts = ((shard, facts_of(run.storage, shard)) for shard in shards)
+    facts = ((shard, facts_of(files, shard)) for shard in shards)
     return {shard: part.tries for shard, part in facts if part.failed}

@@ -329,17 +329,12 @@ class Backbone:
                 f"the network of {self.spec.id} was loaded for {self.device}, and is on {', '.join(sorted(moved))} "
                 "now. Next: layerzoo.load(…, device=…)"
             )
-        with self._without_network(), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with (
+            self._resolved.hooks.without_network(self.spec.id),
+            torch.no_grad(),
+            torch.autocast(self.device.type, enabled=False),
+        ):
             yield
-
-    def _without_network(self) -> contextlib.AbstractContextManager[None]:
-        """Refuse the connections of a plugin's network and preprocessing; those of a wrapped module pass."""
-        return self._resolved.hooks.without_network(self.spec.id)
-
-
-def without_network_of(backbone: Backbone) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the code of a backbone's plugins opens no connection."""
-    return backbone._without_network()
 
 
 def _device_types(modules: Sequence[nn.Module]) -> set[str]:

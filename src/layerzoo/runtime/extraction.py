@@ -116,12 +116,10 @@ def stream(
         temporal_pool=temporal_pool, decode=decode, sampling=sampling, start_s=start_s, end_s=end_s, clips=clips,
     )  # fmt: skip
     plan = extraction.plan
-    if cache is not False:
-        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
     preprocess, options = plan.backbone.preprocess, {"column": column, "layout": layout, "value_range": value_range}
     found = preprocess.samples(inputs, decoder=plan.decoder, ids=ids, **options)
     if cache is not False:
-        plan = replace(plan, reuse=_reuse(plan, FeatureCache.on_disk() if cache is True else cache))
+        plan = replace(plan, reuse=_reuse(plan, cache))
     pieces = _pieces(plan, found, extraction.limit)
     if progress is None or progress is False:
         return pieces
@@ -327,7 +325,7 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     checked = _check_first_batch(plan, batches(rows, backbone.preprocess, limit))
     run = partial(_run_batch, pools=plan.row_pools, pending=pending)
     results = run_tasks(backbone, checked, run)
-    with contextlib.closing(rows), plan.decoder, plan.reuse.cache if plan.reuse else contextlib.nullcontext():
+    with contextlib.closing(rows), plan.decoder, plan.reuse or contextlib.nullcontext():
         for batch_results in results:
             pending.record(batch_results)
             if done := pending.take_done():
@@ -344,15 +342,27 @@ def _pieces(plan: ExtractionPlan, inputs: Samples, limit: BatchLimit) -> Generat
     yield replace(last, passed_over=tuple(inputs.passed_over))
 
 
-def _reuse(plan: ExtractionPlan, cache: FeatureCache) -> FeatureReuse:
-    """Return the cached features of an extraction. Raises: UsageError for features that are no vectors."""
+def _reuse(plan: ExtractionPlan, cache: Literal[True] | FeatureCache) -> FeatureReuse:
+    """Return the cached features of an extraction.
+
+    Raises: UsageError for features that are no vectors, and for those that the cache cannot identify.
+    """
     if plan.keeps_frames or plan.windowing is not None or "none" in plan.pools.values():
         raise UsageError("cache=True keeps one vector of each sample: pool each layer, and omit window=")
-    provenance = extraction_provenance(plan)
+    resolved, provenance = resolved_model(plan.backbone), extraction_provenance(plan)
+    if resolved.facts_file is None:
+        raise UsageError(
+            f"cache=True: {resolved.spec.id} is a module in memory, and the cache would not notice a change of its "
+            "code or its preprocessing. Next: omit cache="
+        )
     weights = provenance["weights"]
-    if not (weights["sha256"] or str(weights["source"]).startswith("random:")):  # made by a program
-        weights = {**weights, "sha256": {"tensors": digest_of_tensors(network_of(plan.backbone).network)}}
-    return FeatureReuse(cache, {**provenance, "weights": weights})
+    if not str(weights["source"]).startswith("random:"):
+        digests = resolved.files.all_digests
+        if resolved.files.checkpoint_name is None:  # made by a program
+            digests["tensors"] = digest_of_tensors(network_of(plan.backbone).network)
+        weights = {**weights, "sha256": digests}
+    provenance |= {"weights": weights, "network": resolved.facts_file.network_state()}
+    return FeatureReuse(FeatureCache.on_disk() if cache is True else cache, provenance, closes=cache is True)
 
 
 def _counter(inputs: Any, modality: Modality, find: Callable[..., Samples]) -> BackgroundCount:

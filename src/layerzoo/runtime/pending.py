@@ -13,7 +13,7 @@ from layerzoo.features.cache import CachedVector
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
 from layerzoo.plugins.failure import summary
-from layerzoo.runtime.backbone import without_network_of
+from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.batch import InputRow
 from layerzoo.runtime.batching import PlacedRow, row_bytes
 from layerzoo.runtime.plan import ExtractionPlan
@@ -119,7 +119,8 @@ def decoded_rows(
 
     Raises: SampleError for the first sample that cannot be decoded, if the plan is strict.
     """
-    preprocess, decoder = plan.backbone.preprocess, plan.decoder
+    preprocess, decoder, model = plan.backbone.preprocess, plan.decoder, plan.backbone.spec.id
+    hooks = resolved_model(plan.backbone).hooks
 
     def prepare(sample: Sample | SampleError) -> _PreparedSample:
         if isinstance(sample, SampleError):
@@ -129,7 +130,7 @@ def decoded_rows(
             report = next(iter(cached.values())).report
             return _PreparedSample(sample.id, Prepared([], report), digest, cached)
         try:
-            with without_network_of(plan.backbone):
+            with hooks.without_network(model):
                 return _PreparedSample(sample.id, preprocess.rows(sample.source, decoder), digest)
         except OutsideRepositoryError:
             raise  # a plugin that does this does it for every sample

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerzoo.errors import LayerError, NotFoundError, RegistryError, UnknownLayerError
-from layerzoo.facts import forget_facts, library_versions, read_facts, write_facts
+from layerzoo.facts import forget_facts, library_versions, network_state, read_facts, write_facts
 from layerzoo.registry import Registry, registry
 from layerzoo.runtime.axes import AxisLayout
 from layerzoo.runtime.batch import Batch
@@ -75,6 +75,9 @@ class FactsFile:
 
     def remove(self) -> None:
         forget_facts(self.declared, self.zoo)
+
+    def network_state(self) -> dict[str, Any]:
+        return network_state(self.declared, self.zoo)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FactsFile:
         return self

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from layerzoo.media.content import sample_digest
 from layerzoo.media.sample import Sample
 
 
@@ -56,24 +56,17 @@ def _contents(samples: Sequence[Sample]) -> list[Hashable | None]:
 
     Only files of equal size are read.
     """
-    sizes: dict[int, list[int]] = defaultdict(list)
-    contents: list[Hashable | None] = [None] * len(samples)
-    for row, sample in enumerate(samples):
-        source = sample.source
-        if isinstance(source, Path):
-            try:
-                sizes[source.stat().st_size].append(row)
-            except OSError:
-                continue
-        elif isinstance(source, str | bytes):
-            contents[row] = source
-        elif isinstance(source, np.ndarray):
-            contents[row] = (source.shape, hashlib.sha256(np.ascontiguousarray(source).tobytes()).digest())
-    for rows in sizes.values():
-        for row in rows if len(rows) > 1 else ():
-            try:
-                with samples[row].source.open("rb") as file:
-                    contents[row] = hashlib.file_digest(file, "sha256").digest()
-            except OSError:
-                continue
-    return contents
+    sizes = [_file_size(sample.source) for sample in samples]
+    counts = Counter(sizes)
+    return [
+        sample_digest(sample.source) if size is None or counts[size] > 1 else None
+        for sample, size in zip(samples, sizes, strict=True)
+    ]
+
+
+def _file_size(source: Any) -> int | None:
+    """Return the size of a file; None for other samples, and for a file that is not there."""
+    try:
+        return source.stat().st_size if isinstance(source, Path) else None
+    except OSError:
+        return None

@@ -181,7 +181,8 @@ def _folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None, asked:
 def _most_folds(task: str, targets: NDArray[Any], groups: NDArray[Any] | None) -> int:
     sources: Sequence[Any] = range(len(targets)) if groups is None else groups.tolist()
     if task != "classify":  # the score of a fold needs two samples
-        return len(set(sources)) // (2 if groups is None else 1)
+        sizes = Counter(sources)
+        return len(sizes) // (2 if min(sizes.values()) == 1 else 1)
     pairs = set(zip(targets.tolist(), sources, strict=True))
     return min(Counter(label for label, _ in pairs).values())
 

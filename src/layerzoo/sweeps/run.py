@@ -2,66 +2,49 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
-from layerzoo.errors import InputError, LayerError, LayerzooError, SampleError, UnknownLayerError, UsageError
-from layerzoo.heads.labels import Labels
-from layerzoo.layers import select_all
-from layerzoo.media.sample import Sample
-from layerzoo.modalities import Modality
+from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.runtime import Backbone
-from layerzoo.runtime.fine import FINE, FINE_NAME
-from layerzoo.runtime.loading import completed_spec, load_preprocess
-from layerzoo.runtime.several import bytes_to_load, load_several, milliseconds_per_sample, usual_layers
-from layerzoo.spec import Layer, ModelSpec
+from layerzoo.runtime.loading import completed_spec
+from layerzoo.spec import ModelSpec
+from layerzoo.sweeps.baselines import random_weights, samples_as_features
+from layerzoo.sweeps.candidates import Candidate, candidates_of, layers_by_model, load_candidates
 from layerzoo.sweeps.clustering import measure_clusters
 from layerzoo.sweeps.collection import Collected, check_sweep_memory, collect
-from layerzoo.sweeps.duplicates import groups_with_duplicates
-from layerzoo.sweeps.estimates import estimates, linear_cka
+from layerzoo.sweeps.conclusions import cheapest, details_of, rank_correlation, row_of, selection_counts
+from layerzoo.sweeps.estimates import estimates
 from layerzoo.sweeps.evaluation import (
     METRICS,
     CandidateFeatures,
     Measured,
     Plan,
-    Vectors,
-    Words,
     majority,
     measure,
     paired_p,
     plan_folds,
     select,
 )
-from layerzoo.sweeps.previews import Preview, previews, text_of
-from layerzoo.sweeps.result import Sweep, SweepBaseline, SweepDetails, SweepRow
-from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
+from layerzoo.sweeps.labelled import LabelChoice, LabelledData, counted, find_samples, labelled
+from layerzoo.sweeps.previews import Preview, previews
+from layerzoo.sweeps.result import Sweep, SweepBaseline
+from layerzoo.sweeps.targets import SweepTask
 
-_REPEATED = re.compile(r"(?:block|stage)\.\d+")
 _EXTRACTION = (
     *("temporal_pool", "chunks", "overlap", "special_tokens", "normalize", "decode", "prompt"),
     *("sampling", "start_s", "end_s", "clips"),
 )
 """Arguments of an extraction that a sweep passes on."""
-_TIMED = 8
-"""Samples whose forward pass is timed."""
 _MANY, _KEPT, _OF_ROWS = 20_000, 8, 5_000
 """From so many samples on, only the best candidates by an estimate are measured. It is computed from some rows."""
-_SIMILAR_ROWS = 2_000
-"""Rows for the similarity of layers."""
-
-LabelChoice = Callable[[Sequence[str]], Labels] | Sequence[Any] | None
 
 
 def sweep(
@@ -149,16 +132,12 @@ def sweep(
         raise UsageError("no model is chosen")
     clock = _StepTimes()
     with clock.step("find samples"):
-        found, failed = _samples(models[0], inputs, column, errors)
-        data = _data(found, labels, task, groups)
+        found, failed = find_samples(models[0], inputs, column, errors)
+        data = labelled(found, labels, task, groups)
     network = {"device": device, "precision": precision}
     how = {**extraction, "batch_size": batch_size, "errors": errors, "progress": progress, "cache": cache}
     run = _SweepRun(data, folds, repeats, seed, clusters, network, how, clock)
     return run.swept(models, _listed(layers), _listed(pool), failed, baselines=baselines, combine=combine, prune=prune)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _listed(value: str | Sequence[str] | None) -> list[str]:
@@ -172,104 +151,17 @@ class _StepTimes:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, name: str) -> Any:
+    def step(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Data:
-    """The labelled samples."""
-
-    samples: Sequence[Sample]
-    modality: Modality
-    targets: Targets
-    groups: NDArray[Any] | None
-    notes: Sequence[str]
-
-    def taken(self, rows: NDArray[np.intp]) -> _Data:
-        """Return some of the samples."""
-        values = self.targets.values
-        return replace(
-            self,
-            samples=[self.samples[row] for row in rows],
-            targets=replace(self.targets, values=values[rows] if len(values) else values),
-            groups=None if self.groups is None else self.groups[rows],
-        )
-
-
-def _samples(
-    model: str | ModelSpec, inputs: Any, column: str | None, errors: str
-) -> tuple[tuple[list[Sample], Modality], list[SampleError]]:
-    """Return the samples of the inputs, and the failures to find them. Raises: SampleError, InputError."""
-    preprocess = load_preprocess(model)
-    items = list(preprocess.samples(inputs, column=column))
-    failed = [item for item in items if isinstance(item, SampleError)]
-    if failed and errors == "raise":
-        raise failed[0]
-    return ([item for item in items if isinstance(item, Sample)], preprocess.modality), failed
-
-
-def _data(
-    found: tuple[list[Sample], Modality], labels: LabelChoice, task: SweepTask, groups: Sequence[Any] | None
-) -> _Data:
-    """Return the samples with their labels and groups. Raises: InputError."""
-    samples, modality = found
-    notes: list[str] = []
-    ids = [sample.id for sample in samples]
-    if not samples:
-        raise InputError("none of the samples can be used")
-    if labels is None:
-        rows: Sequence[int] = range(len(samples))
-        values: Sequence[Any] = ()
-    elif callable(labels):
-        chosen = labels(ids)
-        rows, values, groups = chosen.rows, chosen.values, chosen.groups or groups
-        if chosen.unlabelled:
-            shown = ", ".join(chosen.unlabelled[:3])
-            notes.append(f"{_counted(len(chosen.unlabelled), 'sample')} without a label left out, such as {shown}")
-        if chosen.unused:
-            shown = ", ".join(chosen.unused[:3])
-            notes.append(f"{_counted(len(chosen.unused), 'row')} of the labels for no sample, such as {shown}")
-    else:
-        if len(labels) != len(samples):
-            raise InputError(f"{len(labels)} labels for {len(samples)} samples")
-        rows, values = range(len(samples)), list(labels)
-    if groups is not None and len(groups) != len(rows):
-        raise InputError(f"{len(groups)} groups for {len(rows)} samples")
-    kept = [samples[row] for row in rows]
-    targets = targets_of(values, task)
-    if targets.note:
-        notes.append(targets.note)
-    joined, note = groups_with_duplicates(kept, groups or None)
-    if note:
-        logging.getLogger("layerzoo").warning("%s", note)
-        notes.append(note)
-    return _Data(kept, modality, targets, joined, notes)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    """A candidate before it is measured."""
-
-    model: str
-    layer: str
-    pool: str
-    layers: tuple[str, ...]
-    source: Vectors
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    is_default: bool = False
-
-    def matrix(self) -> NDArray[np.float32]:
-        return self.source.matrices[0] if len(self.source.matrices) == 1 else np.concatenate(self.source.matrices, 1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _SweepRun:
     """The settings of one sweep."""
 
-    data: _Data
+    data: LabelledData
     folds: int
     repeats: int
     seed: int
@@ -299,16 +191,16 @@ class _SweepRun:
         """Run the sweep: see :func:`sweep`."""
         with self.clock.step("load"):
             specs = [completed_spec(model) for model in models]
-            chosen = _layers_by_model(specs, layers)
-            loaded = [self._loaded(*each, pools) for each in zip(models, specs, chosen, strict=True)]
-        backbones = [backbone for backbone, *_ in loaded]
+            chosen = layers_by_model(specs, layers)
+            loaded = [load_candidates(*each, pools, self.network) for each in zip(models, specs, chosen, strict=True)]
+        backbones = [each.backbone for each in loaded]
         for spec, modality in ((each.spec, each.preprocess.modality) for each in backbones):
             if modality != self.data.modality:
                 raise UsageError(f"{spec.id} takes {modality}, and {backbones[0].spec.id} takes {self.data.modality}")
         check_sweep_memory(backbones, len(self.data.samples), self.extraction.get("temporal_pool"))
         plan = None if self.data.targets.task == "cluster" else self._plan(self.data)  # errors before the work
         with self.clock.step("extract"):
-            collected = [self._collected(backbone) for backbone in backbones]
+            collected = [collect(backbone, self.data.samples, self.how) for backbone in backbones]
         done = np.logical_and.reduce([each.done for each in collected])
         failed += [error for each in collected for error in each.errors]
         if not done.any():
@@ -317,70 +209,25 @@ class _SweepRun:
         data = self.data if done.all() else self.data.taken(rows)
         if not done.all() and plan is not None:
             plan = self._plan(data)
-        candidates = [
-            candidate
-            for (backbone, meanings, default), each in zip(loaded, collected, strict=True)
-            for candidate in self._candidates(backbone, meanings, default, each, rows, combine=combine)
-        ]
+        sources = [sample.source for sample in self.data.samples]
+        with self.clock.step("measure cost"):
+            candidates = [
+                candidate
+                for each in zip(loaded, collected, strict=True)
+                for candidate in candidates_of(*each, rows, sources, combine=combine)
+            ]
         return self._result(data, plan, candidates, collected, backbones, failed, baselines=baselines, prune=prune)
 
-    def _plan(self, data: _Data) -> Plan:
+    def _plan(self, data: LabelledData) -> Plan:
         return plan_folds(
             data.targets.task, data.targets.values, data.groups, folds=self.folds, repeats=self.repeats, seed=self.seed
         )
 
-    def _loaded(
-        self, model: str | ModelSpec, spec: ModelSpec, layers: Sequence[str], pools: Sequence[str]
-    ) -> tuple[Backbone, dict[str, tuple[str, str]], str]:
-        """Load a model with the layers to compare. Returns: it, the meanings of its layers, and the default layer."""
-        chosen = usual_layers(spec) if not layers else list(layers)
-        if FINE in chosen:
-            chosen = [*usual_layers(spec), *chosen]
-        default = select_all(spec.layers, [spec.default.layer], model=spec.id)[0].name
-        backbone, meanings = load_several(model, chosen, pools, **self.network)
-        return backbone, meanings, default
-
-    def _collected(self, backbone: Backbone) -> Collected:
-        return collect(backbone, self.data.samples, self.how)
-
-    def _candidates(
-        self,
-        backbone: Backbone,
-        meanings: Mapping[str, tuple[str, str]],
-        default: str,
-        collected: Collected,
-        rows: NDArray[np.intp],
-        *,
-        combine: bool,
-    ) -> list[_Candidate]:
-        with self.clock.step("measure cost"):
-            sources = [self.data.samples[row].source for row in rows[:_TIMED]]
-            milliseconds = milliseconds_per_sample(backbone, sources)
-            sizes = bytes_to_load(backbone)
-        is_whole = len(rows) == len(self.data.samples)
-        found = []
-        for layer in backbone.layers:
-            name, pool = meanings[layer.name]
-            matrix = collected.by_layer[layer.name]
-            facts = _facts(layer, milliseconds.get(layer.name), sizes[layer.name])
-            found.append(
-                _Candidate(
-                    backbone.spec.id,
-                    name,
-                    pool,
-                    (name,),
-                    Vectors([matrix if is_whole else matrix[rows]]),
-                    facts,
-                    name == default,
-                )
-            )
-        return found + (_combined(found) if combine else [])
-
     def _result(
         self,
-        data: _Data,
+        data: LabelledData,
         plan: Plan | None,
-        candidates: Sequence[_Candidate],
+        candidates: Sequence[Candidate],
         collected: Sequence[Collected],
         backbones: Sequence[Backbone],
         failed: Sequence[SampleError],
@@ -390,7 +237,7 @@ class _SweepRun:
     ) -> Sweep:
         notes = list(data.notes)
         if failed:
-            notes.append(f"{_counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
+            notes.append(f"{counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
         with self.clock.step("estimate"), threadpool_limits(1):
             guesses = self._estimates(data, candidates)
         if prune or (prune is None and len(data.samples) >= _MANY):
@@ -412,7 +259,7 @@ class _SweepRun:
                 assigned = None
         best = int(np.argmax([each.mean for each in measured]))
         error = measured[best].std / float(np.sqrt(self.folds if plan is None else plan.folds))
-        cheapest = _cheapest(candidates, measured, measured[best].mean - error)
+        cheapest_of_good = cheapest(candidates, measured, measured[best].mean - error)
         default = next(
             (
                 number
@@ -421,7 +268,7 @@ class _SweepRun:
             ),
             None,
         )
-        rows = tuple(map(_row, candidates, measured, guesses))
+        rows = tuple(map(row_of, candidates, measured, guesses))
         with self.clock.step("previews"):
             small = previews(data.samples, data.modality)
         with self.clock.step("baselines"):
@@ -432,9 +279,9 @@ class _SweepRun:
             rows=rows,
             score=selected.mean,
             spread=selected.std,
-            selected=_counts(candidates, chosen),
+            selected=selection_counts(candidates, chosen),
             best=best,
-            cheapest=cheapest,
+            cheapest=cheapest_of_good,
             standard_error=error,
             default=default,
             p_value=None if default is None or plan is None else paired_p(plan, selected, measured[default]),
@@ -445,16 +292,16 @@ class _SweepRun:
             folds=self.folds if plan is None else plan.folds,
             repeats=1 if plan is None else plan.repeats,
             seconds={name: round(seconds, 3) for name, seconds in self.clock.seconds.items()},
-            notes=tuple(notes + _constant(rows)),
-            rank_correlation=_rank_correlation(rows),
+            notes=(*notes, *(f"{row.model} {row.layer} {row.pool}: {note}" for row in rows for note in row.notes)),
+            rank_correlation=rank_correlation(rows),
             provenance={
                 backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
                 for backbone, each in zip(backbones, collected, strict=True)
             },
-            details=_details(data, plan, selected, candidates, best, small, assigned),
+            details=details_of(data, plan, selected, candidates, best, small, assigned),
         )
 
-    def _estimates(self, data: _Data, candidates: Sequence[_Candidate]) -> list[dict[str, float]]:
+    def _estimates(self, data: LabelledData, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         """Return the estimates of each candidate that is a layer; empty for others and without classes."""
         if data.targets.task not in ("classify", "regress"):
             return [{} for _ in candidates]
@@ -468,20 +315,20 @@ class _SweepRun:
 
     def _baselines(
         self,
-        data: _Data,
+        data: LabelledData,
         plan: Plan | None,
-        candidates: Sequence[_Candidate],
+        candidates: Sequence[Candidate],
         measured: Sequence[Measured],
         best: int,
         small: Sequence[Preview],
     ) -> tuple[SweepBaseline, ...]:
         """Measure what is possible without the pretrained network."""
         sources: dict[str, CandidateFeatures] = {}
-        if raw := _raw(data, small):
+        if raw := samples_as_features(data, small):
             sources[raw[0]] = raw[1]
         layers = [candidate for candidate in candidates if len(candidate.layers) == 1]
         with_network = candidates[best] if len(candidates[best].layers) == 1 else layers[-1]
-        if (random := self._random(data, with_network)) is not None:
+        if (random := random_weights(data, with_network, self.seed, self.network, self.how)) is not None:
             sources["random weights"] = random
         found = [] if plan is None else [_baseline("majority", majority(plan))]
         if plan is None:
@@ -496,80 +343,10 @@ class _SweepRun:
         )  # fmt: skip
         return (*found, _baseline("last layer", measured[last]))
 
-    def _random(self, data: _Data, candidate: _Candidate) -> Vectors | None:
-        """Return the features of a layer with random weights; None where the network cannot be initialised so."""
-        try:
-            backbone, _ = load_several(
-                candidate.model,
-                list(candidate.layers),
-                [candidate.pool],
-                weights=f"random:{self.seed}",
-                **self.network,
-            )
-            collected = collect(backbone, data.samples, {**self.how, "progress": None})
-        except LayerzooError as error:
-            logging.getLogger("layerzoo").warning("no baseline with random weights: %s", error)
-            return None
-        return Vectors(list(collected.by_layer.values())) if collected.done.all() else None
-
-
-def _layers_by_model(specs: Sequence[ModelSpec], layers: Sequence[str]) -> list[list[str]]:
-    """Return the selectors for each model. Of several models, each gets those that select a layer of it.
-
-    Raises: UnknownLayerError, LayerError for a selector without a layer in any model, and for a model without any.
-    """
-    if len(specs) == 1 or not layers:
-        return [list(layers) for _ in specs]
-    failures: dict[str, LayerError | UnknownLayerError] = {}
-    chosen = []
-    for spec in specs:
-        fitting = []
-        for selector in layers:
-            try:
-                if selector != FINE and not FINE_NAME.fullmatch(selector):
-                    select_all(spec.layers, [selector], model=spec.id)
-                fitting.append(selector)
-            except (LayerError, UnknownLayerError) as error:
-                failures[selector] = error
-        if not fitting:
-            raise next(iter(failures.values()))
-        chosen.append(fitting)
-    selected = {selector for selectors in chosen for selector in selectors}
-    if (unknown := next((selector for selector in layers if selector not in selected), None)) is not None:
-        raise failures[unknown]
-    return chosen
-
-
-def _facts(layer: Layer, milliseconds: float | None, size: int) -> dict[str, Any]:
-    return {
-        "depth": layer.depth,
-        "params": layer.params,
-        "flops": layer.flops,
-        "milliseconds": milliseconds,
-        "bytes": size,
-    }
-
-
-def _combined(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Return the mean over the blocks, and the principal components of all blocks, for each pooling."""
-    combined = []
-    for pool in dict.fromkeys(candidate.pool for candidate in candidates):
-        blocks = [each for each in candidates if each.pool == pool and _REPEATED.fullmatch(each.layer)]
-        if len(blocks) < 2:
-            continue
-        names = tuple(name for block in blocks for name in block.layers)
-        deepest = max(blocks, key=lambda block: block.facts.get("depth") or 0.0).facts
-        matrices = [block.source.matrices[0] for block in blocks]
-        parts = [(f"PCA of {len(blocks)} layers", Vectors(matrices, reduce=True))]
-        if len({matrix.shape[1] for matrix in matrices}) == 1:
-            parts.insert(0, (f"mean of {len(blocks)} layers", Vectors([np.mean(matrices, axis=0)])))
-        combined += [_Candidate(blocks[0].model, name, pool, names, source, deepest) for name, source in parts]
-    return combined
-
 
 def _pruned(
-    candidates: Sequence[_Candidate], guesses: Sequence[dict[str, float]]
-) -> tuple[list[_Candidate], list[dict[str, float]], str | None]:
+    candidates: Sequence[Candidate], guesses: Sequence[dict[str, float]]
+) -> tuple[list[Candidate], list[dict[str, float]], str | None]:
     """Return the candidates with the highest estimates, those without one, and the default layers."""
     known = sorted(
         (number for number, guess in enumerate(guesses) if "logme" in guess),
@@ -582,105 +359,5 @@ def _pruned(
     return [candidates[number] for number in kept], [guesses[number] for number in kept], note if dropped else None
 
 
-def _row(candidate: _Candidate, measured: Measured, guess: Mapping[str, float]) -> SweepRow:
-    matrix = candidate.source.matrices[0]
-    width = sum(each.shape[1] for each in candidate.source.matrices)
-    constant = 0 if candidate.source.reduce else int((np.ptp(matrix, axis=0) == 0).sum())
-    notes = (f"{constant} of {width} features are constant",) if constant else ()
-    return SweepRow(
-        model=candidate.model,
-        layer=candidate.layer,
-        pool=candidate.pool,
-        layers=candidate.layers,
-        score=measured.mean,
-        spread=measured.std,
-        scores=tuple(measured.scores.tolist()),
-        width=width,
-        is_default=candidate.is_default,
-        estimates=dict(guess),
-        notes=notes,
-        **candidate.facts,
-    )
-
-
-def _constant(rows: Iterable[SweepRow]) -> list[str]:
-    return [f"{row.model} {row.layer} {row.pool}: {note}" for row in rows for note in row.notes]
-
-
-def _cheapest(candidates: Sequence[_Candidate], measured: Sequence[Measured], least: float) -> int:
-    """Return the candidate with the fewest FLOPs of those with at least a score; of equal ones, the best."""
-    good = [number for number, each in enumerate(measured) if each.mean >= least]
-    return min(
-        good,
-        key=lambda number: (
-            candidates[number].facts.get("flops") or 0,
-            len(candidates[number].layers),
-            -measured[number].mean,
-        ),
-    )
-
-
-def _counts(candidates: Sequence[_Candidate], chosen: Sequence[int]) -> dict[str, int]:
-    names = [f"{candidates[number].model} {candidates[number].layer} {candidates[number].pool}" for number in chosen]
-    return dict(Counter(names).most_common())
-
-
-def _rank_correlation(rows: Sequence[SweepRow]) -> dict[str, float]:
-    found = {}
-    for name in ("logme", "h_score", "nearest_centroid"):
-        pairs = [(row.estimates[name], row.score) for row in rows if name in row.estimates]
-        if len(pairs) > 2 and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
-            found[name] = round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 4)
-    return found
-
-
 def _baseline(name: str, measured: Measured) -> SweepBaseline:
     return SweepBaseline(name, measured.mean, measured.std)
-
-
-def _raw(data: _Data, small: Sequence[Preview]) -> tuple[str, CandidateFeatures] | None:
-    """Return the samples as features without a network, with their name; None where some have none."""
-    if data.modality == "text":
-        texts = [text_of(sample.source) for sample in data.samples]
-        return None if None in texts else ("words", Words([text for text in texts if text is not None]))
-    arrays = [preview.features for preview in small]
-    if any(array is None for array in arrays) or len({array.shape for array in arrays if array is not None}) != 1:
-        return None
-    name = "log-mel" if data.modality == "audio" else "pixels"
-    return name, Vectors([np.stack([array for array in arrays if array is not None])])
-
-
-def _details(
-    data: _Data,
-    plan: Plan | None,
-    selected: Measured,
-    candidates: Sequence[_Candidate],
-    best: int,
-    small: Sequence[Preview],
-    assigned: NDArray[Any] | None,
-) -> SweepDetails:
-    targets, predictions = data.targets.values, None
-    confidence: NDArray[np.float64] | None = None
-    if plan is None:
-        targets = assigned if not len(targets) and assigned is not None else targets
-    else:
-        predictions = np.zeros_like(targets, dtype=float if plan.task == "regress" else None)
-        for (_, score), part in zip(plan.outer[: plan.folds], selected.predictions, strict=False):
-            predictions[score] = part
-        if selected.confidence:
-            confidence = np.zeros(len(targets))
-            for (_, score), part in zip(plan.outer[: plan.folds], selected.confidence, strict=False):
-                confidence[score] = part
-    layers = [each for each in candidates if each.model == candidates[best].model and len(each.layers) == 1]
-    rows = np.linspace(0, len(data.samples) - 1, min(len(data.samples), _SIMILAR_ROWS)).astype(int)
-    similarity = linear_cka([each.matrix()[rows] for each in layers])
-    return SweepDetails(
-        ids=tuple(sample.id for sample in data.samples),
-        targets=targets,
-        predictions=predictions,
-        features=candidates[best].matrix(),
-        confidence=confidence,
-        previews=small,
-        similarity=similarity,
-        similar=tuple(f"{each.layer} {each.pool}" for each in layers),
-    )

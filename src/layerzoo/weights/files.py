@@ -127,6 +127,14 @@ class Files:
             if name in self.stated or name in self.verified or not _can_be_read_in_part(name)
         }
 
+    @property
+    def all_digests(self) -> dict[str, str]:
+        """The sha256 of all files by name, in hex. A file whose digest is not known is read, once until it changes.
+
+        Raises: OSError.
+        """
+        return {name: self.stated.get(name) or sha256(path) for name, path in self.paths.items()}
+
     def with_checkpoint(self, path: Path, shards: Iterable[str] = ()) -> Files:
         """Return a copy with another checkpoint.
 

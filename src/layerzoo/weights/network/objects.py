@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from layerzoo.errors import (
+    AccessDeniedError,
     ConnectionFailedError,
     InputError,
     LayerzooError,
@@ -139,7 +140,8 @@ class ObjectFolder:
         with self._writing(name):
             self._system.makedirs(self._path, exist_ok=True)
             self._system.pipe_file(self._of(name), b"")
-            self._system.rm_file(self._of(name))
+            with contextlib.suppress(FileNotFoundError):  # of another process, which checks at the same time
+                self._system.rm_file(self._of(name))
 
     def names(self) -> list[str]:
         """Return the names of the files in the folder; none where there is no such folder."""
@@ -265,8 +267,6 @@ def _translated(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingOnServerError(f"{url}: no such file or folder") from error
     except PermissionError as error:
-        from layerzoo.errors import AccessDeniedError
-
         raise AccessDeniedError(f"{url}: no access: {error}. Next: check the credentials of its file system") from error
     except Exception as error:
         raise ConnectionFailedError(f"{url}: {type(error).__name__}: {error}. Next: try again later") from error

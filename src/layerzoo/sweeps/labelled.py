@@ -1,0 +1,116 @@
+"""The samples of a sweep, with their labels and groups."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerzoo.errors import InputError, SampleError
+from layerzoo.heads.labels import Labels
+from layerzoo.media.sample import Sample
+from layerzoo.modalities import Modality
+from layerzoo.runtime.loading import load_preprocess
+from layerzoo.spec import ModelSpec
+from layerzoo.sweeps.duplicates import groups_with_duplicates
+from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
+
+LabelChoice = Callable[[Sequence[str]], Labels] | Sequence[Any] | None
+"""A label for each sample, a function from the ids of the samples to their labels, or None for a clustering."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledData:
+    """The labelled samples of a sweep."""
+
+    samples: Sequence[Sample]
+    modality: Modality
+    targets: Targets
+    groups: NDArray[Any] | None
+    notes: Sequence[str]
+
+    def taken(self, rows: NDArray[np.intp]) -> LabelledData:
+        """Return some of the samples."""
+        values = self.targets.values
+        return replace(
+            self,
+            samples=[self.samples[row] for row in rows],
+            targets=replace(self.targets, values=values[rows] if len(values) else values),
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+
+def find_samples(
+    model: str | ModelSpec, inputs: Any, column: str | None, errors: str
+) -> tuple[tuple[list[Sample], Modality], list[SampleError]]:
+    """Find the samples of some inputs.
+
+    Args:
+        model: that takes them.
+        inputs: as for :func:`layerzoo.extract`.
+        column: the column of a table that holds the samples.
+        errors: ``raise`` or ``skip``.
+    Returns: the samples and their modality; and those that were not found.
+    Raises: SampleError, InputError.
+    """
+    preprocess = load_preprocess(model)
+    items = list(preprocess.samples(inputs, column=column))
+    failed = [item for item in items if isinstance(item, SampleError)]
+    if failed and errors == "raise":
+        raise failed[0]
+    return ([item for item in items if isinstance(item, Sample)], preprocess.modality), failed
+
+
+def labelled(
+    found: tuple[list[Sample], Modality], labels: LabelChoice, task: SweepTask, groups: Sequence[Any] | None
+) -> LabelledData:
+    """Return samples with their labels and groups; those without a label are left out.
+
+    Args:
+        found: samples and their modality.
+        labels: of the samples.
+        task: see :func:`layerzoo.sweep`.
+        groups: the source of each sample; those of a function of labels have precedence.
+    Raises: InputError.
+    """
+    samples, modality = found
+    notes: list[str] = []
+    ids = [sample.id for sample in samples]
+    if not samples:
+        raise InputError("none of the samples can be used")
+    if labels is None:
+        rows: Sequence[int] = range(len(samples))
+        values: Sequence[Any] = ()
+    elif callable(labels):
+        chosen = labels(ids)
+        rows, values, groups = chosen.rows, chosen.values, chosen.groups or groups
+        if chosen.unlabelled:
+            shown = ", ".join(chosen.unlabelled[:3])
+            notes.append(f"{counted(len(chosen.unlabelled), 'sample')} without a label left out, such as {shown}")
+        if chosen.unused:
+            shown = ", ".join(chosen.unused[:3])
+            notes.append(f"{counted(len(chosen.unused), 'row')} of the labels for no sample, such as {shown}")
+    else:
+        if len(labels) != len(samples):
+            raise InputError(f"{len(labels)} labels for {len(samples)} samples")
+        rows, values = range(len(samples)), list(labels)
+    if groups is not None and len(groups) != len(rows):
+        raise InputError(f"{len(groups)} groups for {len(rows)} samples")
+    kept = [samples[row] for row in rows]
+    targets = targets_of(values, task)
+    if targets.note:
+        notes.append(targets.note)
+    joined, note = groups_with_duplicates(kept, groups or None)
+    if note:
+        logging.getLogger("layerzoo").warning("%s", note)
+        notes.append(note)
+    return LabelledData(kept, modality, targets, joined, notes)
+
+
+def counted(number: int, noun: str) -> str:
+    """Format a number with its noun: 1 sample, 2 samples."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
