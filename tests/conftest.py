@@ -153,6 +153,7 @@ def zoo(home: Path, capsys: pytest.CaptureFixture[str]) -> Zoo:
 def install(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that adds plugins of tests/plugins_on_disk to sys.path, for this process and its children."""
     on_disk = Path(__file__).parent / "plugins_on_disk"
+    monkeypatch.setattr("layerzoo.plugins.loader._loaded", {})  # an earlier test may have imported the same plugins
 
     def put_on_path(*names: str) -> None:
         for name in names:

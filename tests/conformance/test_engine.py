@@ -10,6 +10,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from tools.mutants.catching import report_in
 from tools.mutants.making import Edit, Mutant, write_plugin
 
@@ -21,7 +22,7 @@ from layerzoo.conformance.report import Finding, Report, Result
 from layerzoo.conformance.source import hook_functions
 from layerzoo.conformance.target import expected_of, opened
 from layerzoo.errors import NotFoundError, UsageError
-from layerzoo.testing import BackboneConformance
+from layerzoo.testing import BackboneConformance, kit
 
 WITHOUT_LICENSE = Mutant("", "static-license", "vision", (Edit("registry.yaml", "    license: mit\n", ""),))
 REASON = "the publisher has not decided"
@@ -186,6 +187,17 @@ def test_a_test_of_the_kit_reports_the_result_of_its_check() -> None:
         toy.test_model("toy/next-word", "preprocess-rate")
     with pytest.raises(pytest.fail.Exception, match=f"law-cut was declared to fail \\({REASON}\\), and it passes"):
         toy.test_model("toy/next-word", "law-cut")
+
+
+def test_two_classes_may_test_one_model_with_arrays() -> None:
+    for tokens in ([1, 2, 4, 6], [1, 3, 5]):
+
+        class OfTokens(BackboneConformance):
+            plugin = "toy"
+            inputs: ClassVar = {"toy/next-word": [torch.tensor(tokens)]}
+
+        OfTokens().test_model("toy/next-word", "law-finite")
+        assert kit._latest[0].row.total == len(tokens)
 
 
 def test_a_model_of_another_plugin_cannot_be_tested() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from layerzoo.conformance.codes import Tier
 from layerzoo.testing import BackboneConformance
 
-_WITHOUT_IMPORT = ("shape", "law", "preprocess", "weights")
+_WITHOUT_IMPORT: tuple[Tier, ...] = ("shape", "law", "preprocess", "weights")
 """Without the tier static, which imports the plugin in another process: 2 to 10 s. `make test-slow` runs all tiers."""
-_ON_RANDOM_WEIGHTS = ("shape", "law", "preprocess")
+_ON_RANDOM_WEIGHTS: tuple[Tier, ...] = ("shape", "law", "preprocess")
 
 
 class TestToy(BackboneConformance):

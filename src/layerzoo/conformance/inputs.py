@@ -56,14 +56,13 @@ def odd(declared: Any) -> Iterator[tuple[str, Any]]:
         yield "a video of one frame", np.asarray(image(40, 50))[None]
         yield "a video of 3 frames of 2 × 90 pixels", np.stack([np.asarray(image(2, 90))] * 3)
     elif isinstance(declared, AudioPreprocess):
-        yield (
-            "silence",
-            Audio(np.zeros(audio(declared.sample_rate_hz, declared).samples.shape, np.float32), _rate(declared)),
-        )
+        rate = declared.sample_rate_hz
+        second = audio(rate, declared).samples
+        yield "silence", Audio(np.zeros(second.shape, np.float32), rate)
         yield "one sample", audio(1, declared)
-        yield "10 ms", audio(max(1, _rate(declared) // 100), declared)
-        yield "audio at another sample rate", Audio(audio(_rate(declared), declared).samples, _rate(declared) * 2 + 1)
-        yield "audio of full scale", Audio(np.sign(audio(_rate(declared), declared).samples), _rate(declared))
+        yield "10 ms", audio(max(1, rate // 100), declared)
+        yield "audio at another sample rate", Audio(second, rate * 2 + 1)
+        yield "audio of full scale", Audio(np.sign(second), rate)
 
 
 def image(height: int, width: int, seed: int = 0) -> Any:
@@ -88,10 +87,6 @@ def audio(samples: int, declared: AudioPreprocess) -> Audio:
     if declared.channels > 1:
         wave = np.stack([wave * (0.5 + channel / 10) for channel in range(declared.channels)], axis=-1)
     return Audio(wave, declared.sample_rate_hz)
-
-
-def _rate(declared: AudioPreprocess) -> int:
-    return declared.sample_rate_hz
 
 
 def _odd_images() -> Iterator[tuple[str, Any]]:

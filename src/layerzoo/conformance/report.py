@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from layerzoo.conformance.codes import CHECKS, TIERS
+from layerzoo.conformance.codes import CHECKS, Tier
 
 Outcome = Literal["passed", "failed", "skipped", "expected"]
 """``expected``: it failed, as was declared with a reason."""
+NEEDED: tuple[Tier, ...] = ("shape", "law", "preprocess")
+"""The tiers of which at least one check has to run for each model. Its weights may be on a server, or it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +83,19 @@ class Report:
         if not self.results:
             return ["nothing was collected: there is no plugin and no model to check"]
         gaps = []
-        for plugin in dict.fromkeys(result.plugin for result in self.results):
-            own = [result for result in self.results if result.plugin == plugin]
+        by_plugin: dict[str, list[Result]] = defaultdict(list)
+        for result in self.results:
+            by_plugin[result.plugin].append(result)
+        for plugin, own in by_plugin.items():
             if all(result.outcome == "skipped" for result in own):
                 gaps.append(f"{plugin}: no check ran ({own[0].reason})")
                 continue
-            models = dict.fromkeys(result.model for result in own if result.model is not None)
-            for model in models:
-                gaps += _gaps_of_model(model, [result for result in own if result.model == model])
+            by_model: dict[str, list[Result]] = defaultdict(list)
+            for result in own:
+                if result.model is not None:
+                    by_model[result.model].append(result)
+            for model, results in by_model.items():
+                gaps += _gaps_of_model(model, results)
         return gaps
 
     @property
@@ -117,12 +124,13 @@ class Report:
 
 
 def _gaps_of_model(model: str, results: Sequence[Result]) -> list[str]:
-    """Return the tiers of a model in which nothing ran. It may have no weights, or they may be on a server."""
+    """Return the tiers of a model in which nothing ran."""
+    if _follows_failure(results):
+        return []
     gaps = []
-    for tier in TIERS:
+    for tier in NEEDED:
         own = [result for result in results if CHECKS[result.code].tier == tier]
-        has_run = any(result.outcome != "skipped" for result in own)
-        if own and not has_run and tier in ("shape", "law", "preprocess") and not _follows_failure(results):
+        if own and all(result.outcome == "skipped" for result in own):
             gaps.append(f"{model}: no check of the tier {tier} ran ({own[0].reason})")
     return gaps
 

@@ -11,7 +11,7 @@ from layerzoo.conformance.codes import CHECKS
 from layerzoo.conformance.packaging import is_packaged
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.source import heavy_imports, hook_functions, imported_names, known_hooks, parsed
-from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip
+from layerzoo.conformance.subject import ModelSubject, PluginSubject, Skip, split_place
 from layerzoo.errors import LayerzooError, nearest, nearest_hint
 from layerzoo.registry import Diagnostic
 from layerzoo.registry.installed import advice
@@ -83,7 +83,7 @@ def builder(plugin: PluginSubject) -> Iterator[Finding]:
         except LayerzooError as error:
             text = str(error)
             line = plugin.zoo.declared_at(spec.id)
-            place = plugin.place(*_split(line)) if line else None
+            place = plugin.place(*split_place(line)) if line else None
             yield finding(plugin, "static-builder", text.split("\n", 1)[0], place=place, model=spec.id)
     if not plugin.manifest.builders or plugin.is_core or (module := _module(plugin)) is None:
         return
@@ -200,7 +200,7 @@ def _source(subject: ModelSubject) -> str:
     spec = subject.spec
     if spec.weights is None:
         raise Skip("it declares no weights")
-    if (subject.owner.zoo.declared_at(spec.id) or "").partition(".jsonl")[1]:
+    if subject.owner.is_catalogued(spec.id):
         raise Skip("it is in a catalogue that was generated from its library; `zoo pull` locks its weights")
     if spec.base is not None and subject.owner.zoo.model(spec.base).weights == spec.weights:
         raise Skip(f"its weights are those of {spec.base}")
@@ -229,11 +229,6 @@ def _module_place(plugin: PluginSubject) -> str | None:
     """Return the file of the module with the hooks, for a message; None if there is none to read."""
     found = _module(plugin)
     return None if found is None else plugin.place(found[0])
-
-
-def _split(place: str) -> tuple[str, int | None]:
-    path, _, line = place.rpartition(":")
-    return (path, int(line)) if line.isdecimal() else (place, None)
 
 
 def finding(

@@ -82,6 +82,11 @@ class PluginSubject:
         """Its models."""
         return self.zoo.models(plugin=self.manifest.namespace) if self.manifest.is_usable else []
 
+    def is_catalogued(self, model: str) -> bool:
+        """Return whether a model is declared in a generated catalogue, and not by hand. model: its id."""
+        path, _ = split_place(self.zoo.declared_at(model) or "")
+        return path.endswith(".jsonl")
+
     def place(self, path: str | os.PathLike[str], line: int | None = None) -> str:
         """Return FILE:LINE, as the user calls the file."""
         shown = self.shown(os.path.realpath(path))
@@ -145,8 +150,7 @@ class ModelSubject:
         place = self.owner.zoo.declared_at(self.spec.id)
         if place is None:
             return None
-        path, _, line = place.rpartition(":")
-        return self.owner.place(path, int(line)) if line.isdecimal() else self.owner.place(place)
+        return self.owner.place(*split_place(place))
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
@@ -305,6 +309,12 @@ def _few(rows: Any) -> list[Any]:
     from itertools import islice
 
     return list(islice(iter(rows), 2))
+
+
+def split_place(place: str) -> tuple[str, int | None]:
+    """Split FILE:LINE, or FILE, into the file and the line."""
+    path, _, line = place.rpartition(":")
+    return (path, int(line)) if line.isdecimal() else (place, None)
 
 
 def reason_of(error: Exception) -> str:

@@ -20,7 +20,7 @@ from layerzoo.conformance.codes import CHECKS
 from layerzoo.conformance.subject import ModelSubject, PluginSubject
 from layerzoo.errors import NotFoundError, UsageError
 from layerzoo.registry import PluginManifest, Registry, registry
-from layerzoo.registry.installed.plugin import FILE_NAME, GROUP
+from layerzoo.registry.installed.plugin import CORE_NAMESPACE, FILE_NAME, GROUP
 from layerzoo.small_files import read_small
 from layerzoo.spec import ModelSpec
 
@@ -105,7 +105,7 @@ def opened(
         spec = None
         if manifests is None:
             spec = zoo.model(asked)
-            manifests = [zoo.plugin(spec.namespace)] if spec.plugin or spec.namespace == "toy" else []
+            manifests = [zoo.plugin(spec.namespace)] if spec.plugin or spec.namespace == CORE_NAMESPACE else []
             if not manifests:
                 raise UsageError(f"{spec.id} belongs to no plugin: `zoo registry check` checks the files of users")
         yield _target(manifests, spec, zoo, time_limit_s, all_models, {}, options)
@@ -154,14 +154,13 @@ def choose_models(plugin: PluginSubject, *, all_models: bool = False) -> list[Mo
     """
     if all_models:
         return list(plugin.specs)
-    zoo = plugin.zoo
-    catalogued = {spec.id for spec in plugin.specs if ".jsonl" in (zoo.declared_at(spec.id) or "")}
+    catalogued = {spec.id for spec in plugin.specs if plugin.is_catalogued(spec.id)}
     by_hand = [spec for spec in plugin.specs if spec.id not in catalogued]
     few = sorted(
         (
             spec
             for spec in plugin.specs
-            if spec.id in catalogued and spec.params and not spec.unusable and zoo.repository(spec.id) is None
+            if spec.id in catalogued and spec.params and not spec.unusable and plugin.zoo.repository(spec.id) is None
         ),
         key=lambda spec: (spec.params, spec.id),
     )

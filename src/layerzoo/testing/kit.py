@@ -10,7 +10,7 @@ import pytest
 
 from layerzoo.conformance import engine
 from layerzoo.conformance.codes import CHECKS, TIERS, Tier, codes_of
-from layerzoo.conformance.report import Result
+from layerzoo.conformance.report import NEEDED, Result
 from layerzoo.conformance.subject import ModelSubject, PluginSubject
 from layerzoo.conformance.target import choose_models, expected_failures, expected_of
 from layerzoo.errors import UsageError
@@ -19,8 +19,6 @@ from layerzoo.registry import registry
 __all__ = ["BackboneConformance"]
 
 _ENOUGH = "enough-runs"
-_NEEDED: tuple[Tier, ...] = ("shape", "law", "preprocess")
-"""The tiers of which at least one check has to run for each model."""
 
 
 class BackboneConformance:
@@ -80,7 +78,7 @@ class BackboneConformance:
             pytest.fail(f"expected failures of {', '.join(unknown)}, which is not checked", pytrace=False)
 
     def _require_enough(self, model: str) -> None:
-        for tier in _NEEDED:
+        for tier in NEEDED:
             if tier not in self.tiers:
                 continue
             reasons = []
@@ -130,7 +128,8 @@ def _model(plugin: str, model: str, *, downloads: bool, inputs: Sequence[Any] | 
     if (
         last is None
         or last.owner is not owner
-        or (last.model, last.downloads, last.inputs) != (model, downloads, inputs)
+        or last.inputs is not inputs  # arrays cannot be compared by ==
+        or (last.model, last.downloads) != (model, downloads)
     ):
         _latest[:] = [ModelSubject(owner.zoo.model(model), owner, inputs=inputs, downloads=downloads)]
     return _latest[0]
