@@ -56,7 +56,9 @@ def test_the_column_and_the_precision_are_arguments_of_extract() -> None:
 def test_the_command_has_the_options_of_zoo_extract(found: layerzoo.Sweep) -> None:
     given = {"special_tokens": False, "chunks": True, "overlap": 0, "start_s": 0.5, "normalize": False, "prompt": None}
     command = replace(found, provenance={MODEL: {"arguments": given}}).command()
-    assert "--no-special-tokens --chunks --overlap 0 --start 0.5 --out" in command
+    assert "--no-special-tokens" in command
+    assert "--chunks --overlap 0 --start 0.5 --out features.parquet" in command
+    assert all(word not in command for word in ("--normalize", "--prompt", "--special-tokens"))
 
 
 def test_the_result_has_scores_costs_and_baselines(found: layerzoo.Sweep) -> None:

@@ -1,4 +1,4 @@
-"""Keep features of samples between runs, in one SQLite database.
+"""Keep features of samples, and what a sweep measured with them, between runs, in one SQLite database.
 
 Several processes may use it at once. A damaged entry counts as missing, and a damaged database is replaced by an empty
 one. When the database exceeds its limit, the entries that were not used for the longest time are removed.
@@ -96,32 +96,44 @@ class FeatureCache:
             self._shrink(connection)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, CachedVector]:
-        """Return the entries of some keys. Damaged ones count as missing."""
-        found: dict[bytes, CachedVector] = {}
-        with self._lock, self._guarded() as connection:
-            for start in range(0, len(keys), _AT_ONCE):
-                part = list(keys[start : start + _AT_ONCE])
-                marks = ",".join("?" * len(part))
-                for key, value in connection.execute(f"SELECT key, value FROM features WHERE key IN ({marks})", part):
-                    if (vector := _deserialized(value)) is not None:
-                        found[key] = vector
+        """Return the features of some keys. Damaged ones count as missing."""
+        found = {key: _vector(entry) for key, entry in self.entries(keys).items()}
         with self._lock:
-            self._used.update(found)
             self.hits += len(found)
             self.misses += len(keys) - len(found)
         return found
 
     def put(self, key: bytes, vector: CachedVector, *, model: str, layer: str) -> None:
+        """Keep the features of a sample: see :meth:`put_entry`."""
+        report = json.dumps(dict(vector.report)).encode()
+        values = np.ascontiguousarray(vector.values, np.float32).tobytes()
+        self.put_entry(key, len(report).to_bytes(4, "little") + report + values, model=model, layer=layer)
+
+    def entries(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the entries of some keys. Damaged ones count as missing."""
+        found: dict[bytes, bytes] = {}
+        with self._lock, self._guarded() as connection:
+            for start in range(0, len(keys), _AT_ONCE):
+                part = list(keys[start : start + _AT_ONCE])
+                marks = ",".join("?" * len(part))
+                for key, value in connection.execute(f"SELECT key, value FROM features WHERE key IN ({marks})", part):
+                    if (entry := _without_checksum(value)) is not None:
+                        found[key] = entry
+        with self._lock:
+            self._used.update(found)
+        return found
+
+    def put_entry(self, key: bytes, entry: bytes, *, model: str, layer: str) -> None:
         """Keep an entry. It is written with others, at the latest by :meth:`close`.
 
         Args:
             key: of the entry.
-            vector: its value.
+            entry: any bytes.
             model: the id of the model, for people.
             layer: the name of the layer, for people.
         """
         with self._lock:
-            self._pending[key] = (model, layer, _serialized(vector))
+            self._pending[key] = (model, layer, zlib.crc32(entry).to_bytes(4, "little") + entry)
         if len(self._pending) >= _PENDING:
             self.flush()
 
@@ -206,17 +218,14 @@ def _limit_from_environment() -> int:
     return int(written)
 
 
-def _serialized(vector: CachedVector) -> bytes:
-    """Return the checksum, the length of the report, the report and the values."""
-    report = json.dumps(dict(vector.report)).encode()
-    body = len(report).to_bytes(4, "little") + report + np.ascontiguousarray(vector.values, np.float32).tobytes()
-    return zlib.crc32(body).to_bytes(4, "little") + body
-
-
-def _deserialized(value: bytes) -> CachedVector | None:
+def _without_checksum(value: bytes) -> bytes | None:
     """Return None for a value that does not match its checksum."""
-    if not isinstance(value, bytes) or len(value) < 8 or zlib.crc32(value[4:]).to_bytes(4, "little") != value[:4]:
+    if not isinstance(value, bytes) or zlib.crc32(value[4:]).to_bytes(4, "little") != value[:4]:
         return None
-    length = int.from_bytes(value[4:8], "little")
-    report = json.loads(value[8 : 8 + length])
-    return CachedVector(np.frombuffer(value[8 + length :], np.float32).copy(), report)
+    return value[4:]
+
+
+def _vector(entry: bytes) -> CachedVector:
+    """Read the length of the report, the report and the values."""
+    length = int.from_bytes(entry[:4], "little")
+    return CachedVector(np.frombuffer(entry[4 + length :], np.float32).copy(), json.loads(entry[4 : 4 + length]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,21 @@ _SILHOUETTE_ROWS = 2_000
 """Rows for the silhouette, whose time grows with the square of their number."""
 
 
+class Clustering(NamedTuple):
+    """The result of one candidate.
+
+    Attributes:
+        measured: the silhouettes, and the clusters of the best of all runs as its only predictions.
+        agreement: ``clusters``, their number; ``ari`` and ``nmi`` if there are classes.
+    """
+
+    measured: Measured
+    agreement: Mapping[str, float]
+
+
 def measure_clusters(
     sources: Sequence[CandidateFeatures], targets: Targets, clusters: int | None, runs: int, seed: int
-) -> tuple[list[Measured], list[dict[str, float]], NDArray[Any]]:
+) -> list[Clustering]:
     """Cluster the features of each candidate with k-means, from several random starts.
 
     Args:
@@ -30,10 +42,9 @@ def measure_clusters(
         clusters: their number. None: that of the classes, else the number from 2 to 10 with the highest silhouette.
         runs: random starts; the spread of the silhouette is over them.
         seed: of the first start.
-    Returns: the silhouettes; ``ari`` and ``nmi`` of each candidate if there are classes; and the clusters of the best.
     Raises: InputError for fewer samples than clusters.
     """
-    measured, agreement, assigned = [], [], []
+    results = []
     for source in sources:
         rows = np.arange(_count(source, targets))
         features, _ = source.prepared(rows, rows[:1])
@@ -42,17 +53,14 @@ def measure_clusters(
             raise InputError(f"{features.shape[0]} samples cannot form {count} clusters. Next: fewer clusters")
         found = [KMeans(count, n_init=3, random_state=seed + run).fit_predict(features) for run in range(runs)]
         scores = np.array([_silhouette(features, labels, seed) for labels in found])
-        measured.append(Measured(scores, scores, [found[int(scores.argmax())]], float(count)))
-        assigned.append(found[int(scores.argmax())])
+        agreement = {"clusters": float(count)}
         if len(targets.values):
             both = [(targets.values, labels) for labels in found]
-            ari = float(np.mean([adjusted_rand_score(*pair) for pair in both]))
-            nmi = float(np.mean([normalized_mutual_info_score(*pair) for pair in both]))
-            agreement.append({"ari": ari, "nmi": nmi, "clusters": float(count)})
-        else:
-            agreement.append({"clusters": float(count)})
-    best = int(np.argmax([each.mean for each in measured])) if measured else 0
-    return measured, agreement, assigned[best] if assigned else np.empty(0)
+            agreement["ari"] = float(np.mean([adjusted_rand_score(*pair) for pair in both]))
+            agreement["nmi"] = float(np.mean([normalized_mutual_info_score(*pair) for pair in both]))
+        measured = Measured(scores, scores, [found[int(scores.argmax())]], float(count))
+        results.append(Clustering(measured, agreement))
+    return results
 
 
 def _count(source: Any, targets: Targets) -> int:

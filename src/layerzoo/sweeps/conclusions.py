@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,23 +101,21 @@ def details_of(
     candidates: Sequence[Candidate],
     best: int,
     small: Sequence[Preview],
-    assigned: NDArray[Any] | None,
 ) -> SweepDetails:
     """Return the details of the samples for a report.
 
     Args:
         data: the samples.
         plan: the folds; None for a clustering.
-        selected: the predictions of the layers that were selected inside the folds.
+        selected: the predictions of the layers that were selected inside the folds; the clusters of the best candidate.
         candidates: all of them.
         best: the number of the best one.
         small: a preview of each sample.
-        assigned: the clusters of the best one.
     """
     targets, predictions = data.targets.values, None
     confidence: NDArray[np.float64] | None = None
     if plan is None:
-        targets = assigned if not len(targets) and assigned is not None else targets
+        targets = targets if len(targets) else selected.predictions[0]
     else:
         predictions = np.zeros_like(targets, dtype=float if plan.task == "regress" else None)
         for (_, score), part in zip(plan.outer[: plan.folds], selected.predictions, strict=False):

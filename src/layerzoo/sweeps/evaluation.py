@@ -49,6 +49,9 @@ class CandidateFeatures(Protocol):
     def prepared(self, fit: Rows, score: Rows) -> tuple[Any, Any]:
         """Return the features of two sets of rows, scaled by the statistics of the first set only."""
 
+    def content(self) -> Sequence[Any]:
+        """Return all that the features are prepared from: arrays and values."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
@@ -70,6 +73,9 @@ class Vectors:
         scale = float(np.sqrt(pca.explained_variance_.mean())) or 1.0  # the mean variance is 1, as of a layer
         return pca.transform(left) / scale, pca.transform(right) / scale
 
+    def content(self) -> Sequence[Any]:
+        return ["vectors", self.reduce, *self.matrices]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
@@ -83,6 +89,9 @@ class Words:
         left = vectorizer.fit_transform([self.texts[row] for row in fit])
         scale = np.sqrt(left.shape[1])  # a row has length 1, and standardized features have the root of their number
         return left * scale, vectorizer.transform([self.texts[row] for row in score]) * scale
+
+    def content(self) -> Sequence[Any]:
+        return ["words", *self.texts]
 
 
 def _standardized(

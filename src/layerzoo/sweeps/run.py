@@ -18,17 +18,14 @@ from layerzoo.runtime.loading import completed_spec
 from layerzoo.spec import ModelSpec
 from layerzoo.sweeps.baselines import random_weights, samples_as_features
 from layerzoo.sweeps.candidates import Candidate, candidates_of, layers_by_model, load_candidates
-from layerzoo.sweeps.clustering import measure_clusters
 from layerzoo.sweeps.collection import Collected, check_sweep_memory, collect
 from layerzoo.sweeps.conclusions import cheapest, details_of, rank_correlation, row_of, selection_counts
-from layerzoo.sweeps.estimates import estimates
 from layerzoo.sweeps.evaluation import (
     METRICS,
     CandidateFeatures,
     Measured,
     Plan,
     majority,
-    measure,
     paired_p,
     plan_folds,
     select,
@@ -37,6 +34,7 @@ from layerzoo.sweeps.labelled import LabelChoice, LabelledData, counted, find_sa
 from layerzoo.sweeps.previews import Preview, previews
 from layerzoo.sweeps.pruning import promising
 from layerzoo.sweeps.result import Sweep, SweepBaseline
+from layerzoo.sweeps.reuse import MeasurementReuse
 from layerzoo.sweeps.targets import SweepTask
 
 _EXTRACTION = (
@@ -177,6 +175,10 @@ class _SweepRun:
     clock: _StepTimes
 
     @property
+    def _reuse(self) -> MeasurementReuse:
+        return MeasurementReuse(self.how["cache"])
+
+    @property
     def extraction(self) -> dict[str, Any]:
         """The arguments that decide which features are extracted."""
         given = {name: value for name, value in self.how.items() if name in _EXTRACTION}
@@ -261,8 +263,12 @@ class _SweepRun:
             guesses = self._estimates(data, candidates)
         with self.clock.step("cross-validate"):
             if plan is None:
-                measured, guesses, assigned = measure_clusters(
+                clusterings = self._reuse.clusters(
                     [candidate.source for candidate in candidates], data.targets, self.clusters, self.folds, self.seed
+                )
+                measured, guesses = (
+                    [each.measured for each in clusterings],
+                    [dict(each.agreement) for each in clusterings],
                 )
                 chosen: list[int] = []
                 selected = max(measured, key=lambda each: each.mean)
@@ -270,9 +276,8 @@ class _SweepRun:
                 total = len(candidates) * len(plan.outer)
                 shown = self.how["progress"] is True  # a bar of the caller counts samples
                 with metered(shown, unit="fits", label="cross-validation", total=total) as meter:
-                    measured = measure(plan, [candidate.source for candidate in candidates], meter.advance)
+                    measured = self._reuse.measured(plan, [candidate.source for candidate in candidates], meter.advance)
                 selected, chosen = select(measured, compared)
-                assigned = None
         best = int(np.argmax([each.mean for each in measured]))
         error = measured[best].standard_error(self.folds if plan is None else plan.folds)
         cheapest_of_good = cheapest(candidates, measured, measured[best].mean - error)
@@ -314,7 +319,7 @@ class _SweepRun:
                 backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
                 for backbone, each in zip(backbones, collected, strict=True)
             },
-            details=details_of(data, plan, selected, candidates, best, small, assigned),
+            details=details_of(data, plan, selected, candidates, best, small),
         )
 
     def _estimates(self, data: LabelledData, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
@@ -323,11 +328,12 @@ class _SweepRun:
             return [{} for _ in candidates]
         rows = np.random.default_rng(self.seed).permutation(len(data.samples))[:_OF_ROWS]
         rows.sort()
-        targets = data.targets.values[rows]
-        return [
-            estimates(candidate.matrix()[rows], targets, data.targets.task) if not candidate.source.reduce else {}
-            for candidate in candidates
-        ]
+        layers = [number for number, candidate in enumerate(candidates) if not candidate.source.reduce]
+        found = self._reuse.estimates(
+            [candidates[number].source for number in layers], rows, data.targets.values[rows], data.targets.task
+        )
+        by_number = dict(zip(layers, found, strict=True))
+        return [by_number.get(number, {}) for number in range(len(candidates))]
 
     def _baselines(
         self,
@@ -350,9 +356,12 @@ class _SweepRun:
             sources["random weights"] = random
         found = [] if plan is None else [_baseline("majority", majority(plan))]
         if plan is None:
-            results = measure_clusters(list(sources.values()), data.targets, self.clusters, self.folds, self.seed)[0]
+            clusterings = self._reuse.clusters(
+                list(sources.values()), data.targets, self.clusters, self.folds, self.seed
+            )
+            results = [each.measured for each in clusterings]
         else:
-            results = measure(plan, list(sources.values()))
+            results = self._reuse.measured(plan, list(sources.values()))
         found += [_baseline(name, each) for name, each in zip(sources, results, strict=True)]
         return (*found, _baseline("last layer", measured[last]))
 
