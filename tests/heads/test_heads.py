@@ -6,6 +6,7 @@ import csv
 import io
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import layerzoo
 from layerzoo.errors import InputError, UsageError
 from layerzoo.heads import LinearHead, TrainedHead, labels_of_folders, read_labels, train_head
+from layerzoo.heads.head import head_input
 
 MODEL = "toy/next-word"
 TEXTS = ["the cat", "the cat eats", "cat drinks the", "milk", "milk meat", "meat milk meat"]
@@ -160,3 +162,63 @@ def test_a_linear_head_needs_no_skorch_and_a_sequence_head_names_its_extra(tmp_p
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [str(["animal"] * 4 + ["food"] * 4), "sequence"], done.stderr
+
+
+def _sweeps_of_tones(folder: Path) -> tuple[list[Path], list[str]]:
+    """Write recordings of 2 s whose pitch rises or falls: the same windows in another order."""
+    rate_hz, files, labels = 16_000, [], []
+    for number in range(12):
+        steps = np.repeat(np.array([300, 600, 1200, 2400]) + 20 * number, rate_hz // 2)
+        steps = steps if number % 2 else steps[::-1]
+        tone = 0.5 * np.sin(2 * np.pi * np.cumsum(steps) / rate_hz)
+        files.append(folder / f"{number}.wav")
+        labels.append("rising" if number % 2 else "falling")
+        with wave.open(str(files[-1]), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate_hz)
+            file.writeframes((tone * 32767).astype("<i2").tobytes())
+    return files, labels
+
+
+def test_the_windows_of_a_recording_are_one_sequence(tmp_path: Path) -> None:
+    pytest.importorskip("torchaudio")
+    files, labels = _sweeps_of_tones(tmp_path)
+    model, how = "torchaudio/logmel", {"window": "0.5s", "normalize": True}
+    head, features = train_head(
+        model, files, labels, sequence="gru", settings={"epochs": 40, "hidden": 8}, pool="mean", **how
+    )
+    assert len(features) == 4 * len(files)
+    assert head.score["samples"] == len(files)
+    head.save(tmp_path / "head")
+    predictions, _ = TrainedHead.load(tmp_path / "head").predict(files)
+    assert [each.id for each in predictions] == [str(file) for file in files]
+    assert [each.label for each in predictions] == labels
+    linear, pooled = train_head(model, files, labels, pool="mean", temporal_pool="dct:2", **how)
+    assert len(pooled) == len(files)
+    assert [each.label for each in linear.predict(files)[0]] == labels
+    with pytest.raises(UsageError, match="window= gives a vector of each window"):
+        train_head(model, files, labels, pool="mean", **how)
+
+
+def test_a_recording_of_which_a_window_fails_is_left_out() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(6, 2)
+    features = layerzoo.Features(
+        ids=("a", "a", "b", "b", "c", "c"),
+        by_layer={"x": array},
+        start_s=(0.0, 1.0) * 3,
+        end_s=(1.0, 2.0) * 3,
+        errors=(layerzoo.errors.SampleError("b", "too short"),),
+        provenance={"windows": {"temporal_pool": "none"}},
+    )
+    ids, sequences = head_input(features)
+    assert ids == ("a", "c")
+    np.testing.assert_array_equal(sequences[1], array[4:])
+
+
+def test_a_head_keeps_how_frames_are_sampled(tmp_path: Path) -> None:
+    head, _ = train_head(MODEL, TEXTS, LABELS, prompt="the ")
+    head.save(tmp_path / "head")
+    assert TrainedHead.load(tmp_path / "head").extraction["prompt"] == "the "
+    with pytest.raises(UsageError, match="sampling"):
+        train_head(MODEL, TEXTS, LABELS, sampling="fps:2")

@@ -81,13 +81,7 @@ class BatchSizeType(click.ParamType[Any]):
         return value if value in (None, "auto") else click.IntRange(min=1).convert(value, param, ctx)
 
 
-_EXTRACTION_OPTIONS = (
-    layer_option,
-    pool_option,
-    temporal_pool_option,
-    weights_option,
-    column_option,
-    chunks_option,
+_SAMPLE_OPTIONS = (
     click.option(
         "--overlap",
         type=click.IntRange(min=0),
@@ -111,13 +105,17 @@ _EXTRACTION_OPTIONS = (
         metavar="N",
         help="Clips of a video, for a network that takes several frames at once.",
     ),
+)
+"""The options that say which part of a sample is read."""
+_WINDOW_OPTIONS = (
     click.option(
         "--window", metavar="DURATION", help="Cut recordings into windows, such as 10s or 500ms, with a row for each."
     ),
     click.option(
         "--hop", metavar="DURATION", help="From the start of a window to that of the next. Default: a window's length."
     ),
-    normalize_option,
+)
+_INPUT_OPTIONS = (
     click.option(
         "--decode",
         type=WordChoice(["exact", "fast"]),
@@ -138,6 +136,20 @@ _EXTRACTION_OPTIONS = (
         help="The dtype of the computation. auto: bfloat16 where this device computes it natively, else float32. "
         "library: the default of the model's library for this checkpoint.",
     ),
+)
+"""The options that say how the input of the network is made, and in which precision it computes."""
+
+_EXTRACTION_OPTIONS = (
+    layer_option,
+    pool_option,
+    temporal_pool_option,
+    weights_option,
+    column_option,
+    chunks_option,
+    *_SAMPLE_OPTIONS,
+    *_WINDOW_OPTIONS,
+    normalize_option,
+    *_INPUT_OPTIONS,
     click.option(
         "--device",
         default="cpu",
@@ -160,6 +172,20 @@ _EXTRACTION_OPTIONS = (
     ),
 )
 """The options that say which features are computed, and how."""
+
+
+def sample_options(command: CommandT) -> CommandT:
+    """Add the options that say which part of a sample is read, and how: for commands that go on from features."""
+    for option in reversed((*_SAMPLE_OPTIONS, *_INPUT_OPTIONS)):
+        command = option(command)
+    return command
+
+
+def window_options(command: CommandT) -> CommandT:
+    """Add ``--window`` and ``--hop``."""
+    for option in reversed(_WINDOW_OPTIONS):
+        command = option(command)
+    return command
 
 
 def extraction_options(command: CommandT) -> CommandT:

@@ -21,6 +21,7 @@ from layerzoo.cli.options import (
     device_option,
     inputs_argument,
     normalize_option,
+    sample_options,
     strict_option,
     temporal_pool_option,
 )
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from layerzoo.sweeps import Sweep
 
 _FOLDERS = "folders"
+_EXTRACTION: dict[str, Any] = {
+    **dict.fromkeys(("chunks", "normalize"), False),
+    **dict.fromkeys(("temporal_pool", "overlap", "prompt", "sampling", "start_s", "end_s", "clips")),
+    "decode": "exact",
+}
+"""The options that are arguments of an extraction, and their defaults."""
 COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "ms", "load", "model")
 
 
@@ -92,6 +99,7 @@ COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "m
 )
 @column_option
 @chunks_option
+@sample_options
 @normalize_option
 @device_option
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
@@ -107,9 +115,7 @@ def command(
     label_column: str | None,
     groups: str | None,
     out: Path | None,
-    chunks: bool,
-    normalize: bool,
-    temporal_pool: str | None,
+    no_special_tokens: bool,
     strict: bool,
     format_: Format,
     **options: Any,
@@ -146,11 +152,9 @@ def command(
     label = _labels(labels, inputs, label_column, groups)
     from layerzoo.sweeps import sweep  # late: this imports torch
 
-    extraction: dict[str, Any] = {
-        **({"chunks": True} if chunks else {}),
-        **({"normalize": True} if normalize else {}),
-        **({"temporal_pool": temporal_pool} if temporal_pool else {}),
-    }
+    extraction = {name: value for name in _EXTRACTION if (value := options.pop(name)) != _EXTRACTION[name]}
+    if no_special_tokens:
+        extraction["special_tokens"] = False
     with command_progress(", ".join(chosen), partial(counted, noun="sample")) as bar:
         found = sweep(
             chosen,

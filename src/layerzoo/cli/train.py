@@ -25,9 +25,11 @@ from layerzoo.cli.options import (
     pooling_of,
     report_failures,
     report_passed_over,
+    sample_options,
     strict_option,
     temporal_pool_option,
     weights_option,
+    window_options,
 )
 from layerzoo.cli.output import Format, PrintedRow, counted, format_option, print_one
 from layerzoo.cli.progress import command_progress
@@ -78,6 +80,8 @@ _FOLDERS = "folders"
 @weights_option
 @column_option
 @chunks_option
+@sample_options
+@window_options
 @normalize_option
 @device_option
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows per forward pass.")
@@ -95,6 +99,7 @@ def command(
     group_pattern: str | None,
     epochs: int | None,
     center: bool,
+    no_special_tokens: bool,
     strict: bool,
     format_: Format,
     **options: Any,
@@ -114,6 +119,7 @@ def command(
     Examples:
       zoo train photos/ --labels folders --out photos.head
       zoo train clips/ --labels folders --sequence gru --out clips.head
+      zoo train calls/ --labels folders --sequence gru --window 2s --out c.head
       zoo train clips/ --labels clips.csv --temporal-pool dct:4 --out clips.head
     """
     from layerzoo.cli.names import find_model_for
@@ -152,7 +158,8 @@ def command(
         labelled.append(label(ids))
         return labelled[-1]
 
-    with command_progress(spec.id, partial(counted, noun="sample")) as bar:
+    has_windows = options["window"] is not None and options["temporal_pool"] in (None, "none")
+    with command_progress(spec.id, partial(counted, noun="window" if has_windows else "sample")) as bar:
         head, features = train_head(
             spec.id,
             as_input(inputs),
@@ -161,6 +168,7 @@ def command(
             pool=pooling_of(pools),
             errors="raise" if strict else "skip",
             settings=settings,
+            special_tokens=not no_special_tokens,
             progress=bar,
             **options,
         )

@@ -91,14 +91,14 @@ class TrainedHead:
         Raises: UsageError for features of another model, layer, pooling or checkpoint.
         """
         joined_provenance(self.provenance, features.provenance)
-        if not len(features):
+        ids, values = head_input(features)
+        if not ids:
             return []
-        values = head_input(features)
         labels = self.estimator.predict(values)
         rows = self.estimator.predict_proba(values) if self.task == "classification" else [()] * len(labels)
         return [
             Prediction(sample, label, dict(zip(map(str, self.classes), map(float, row), strict=True)))
-            for sample, label, row in zip(features.ids, labels.tolist(), rows, strict=True)
+            for sample, label, row in zip(ids, labels.tolist(), rows, strict=True)
         ]
 
     @property
@@ -152,14 +152,22 @@ class TrainedHead:
         return f"<TrainedHead {self.kind} on {self.model}{score}>"
 
 
-def head_input(features: Features) -> NDArray[Any]:
-    """Return the input of a head: the sequences of the only layer, or the vectors of all layers in a row.
+def head_input(features: Features) -> tuple[Sequence[str], NDArray[Any]]:
+    """Return the ids of the samples, and the input of a head.
+
+    The input is the sequence of the only layer, or the vectors of all layers side by side. Of recordings that were cut
+    into windows, it is the sequence of the windows; a recording of which a window failed is left out.
 
     Raises: UsageError for layers that are neither vectors nor sequences of vectors.
     """
+    if not len(features):
+        return (), np.empty(0)
+    windows = features.provenance.get("windows")
+    if windows is not None and windows["temporal_pool"] == "none":
+        return _recordings(features)
     arrays: Iterable[NDArray[Any]] = features.by_layer.values()
     if all(array.ndim == 2 for array in arrays):
-        return features.concat()
+        return features.ids, features.concat()
     values = features.values
     samples = list(values)
     if any(sample.ndim != 2 for sample in samples):
@@ -167,4 +175,17 @@ def head_input(features: Features) -> NDArray[Any]:
             f"a head takes vectors, or sequences (time, channel), and these samples have the shape {samples[0].shape}. "
             "Next: choose another pool="
         )
-    return ragged(samples)
+    return features.ids, ragged(samples)
+
+
+def _recordings(features: Features) -> tuple[Sequence[str], NDArray[Any]]:
+    """Return the windows of each recording as a sequence."""
+    windows: dict[str, list[int]] = {}
+    for row, sample in enumerate(features.ids):
+        windows.setdefault(sample, []).append(row)
+    for failed in features.errors:
+        windows.pop(failed.id, None)
+    values = features.values
+    if values.ndim != 2:
+        raise UsageError("a head takes one vector of each window: choose another pool=")
+    return tuple(windows), ragged([values[rows] for rows in windows.values()])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
 
-from layerzoo.errors import InputError, UsageError
+from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
 from layerzoo.heads.head import TrainedHead, head_input
 from layerzoo.heads.labels import Labels
@@ -32,7 +32,14 @@ _KEPT = (
     "overlap",
     "normalize",
     "special_tokens",
+    "prompt",
     "decode",
+    "sampling",
+    "start_s",
+    "end_s",
+    "clips",
+    "window",
+    "hop",
 )
 """Arguments of an extraction that a head keeps, so that new inputs get the same features."""
 
@@ -79,7 +86,9 @@ def train_head(
         progress: as for :func:`layerzoo.extract`.
         settings: parameters of the estimator of sequences, such as ``{"epochs": 60}``.
         **extraction: ``layer``, ``pool``, ``temporal_pool``, ``weights``, ``precision``, ``chunks``, ``overlap``,
-            ``normalize``, ``special_tokens`` and ``decode``, as for :func:`layerzoo.extract`.
+            ``normalize``, ``special_tokens``, ``prompt``, ``decode``, ``sampling``, ``start_s``, ``end_s``, ``clips``,
+            ``window`` and ``hop``, as for :func:`layerzoo.extract`. The windows of a recording are one sequence; a
+            linear head needs a ``temporal_pool`` for them.
     Returns: the head, fitted on all samples, and the features. Its ``score`` has ``metric`` (``accuracy`` or ``r2``),
         ``mean`` and ``std`` over the folds, ``folds``, ``samples``, ``groups``, and for classes ``chance``, the share
         of the most frequent class. It is empty if there are too few samples for two folds.
@@ -91,10 +100,11 @@ def train_head(
         raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
     features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
-    if not len(features):
+    ids, values = head_input(features)
+    if not ids:
         raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
-    given = labels(features.ids) if callable(labels) else _given(features, labels, groups)
-    values = head_input(features)[list(given.rows)]
+    given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
+    values = values[list(given.rows)]
     targets = _targets(given.values, task)
     estimator = _estimator(sequence, task, seed, device, settings or {})
     score = _cross_validated(estimator, values, targets, given.groups, task, folds, seed)
@@ -121,6 +131,11 @@ def _loaded(
             raise UsageError(
                 "a linear head takes one vector of each sample: choose a network with sequence=, or a pooling"
             )
+        if how.get("window") is not None and asked is None:
+            raise UsageError(
+                "window= gives a vector of each window, and a linear head takes one of each sample: choose a network "
+                "with sequence=, or a temporal_pool="
+            )
         return backbone, {**how, "temporal_pool": asked}
     if asked not in (None, "none"):
         raise UsageError(f"temporal_pool={asked!r} pools the sequence that sequence={sequence!r} reads: leave out one")
@@ -128,7 +143,8 @@ def _loaded(
         raise UsageError(
             f"sequence={sequence!r} reads the sequence of one layer, and {len(backbone.layers)} are chosen"
         )
-    if asked == "none" or backbone.preprocess.rows_are_samples or how.get("chunks"):
+    is_split = how.get("chunks") or how.get("window") is not None
+    if asked == "none" or backbone.preprocess.rows_are_samples or is_split:
         return backbone, {**how, "temporal_pool": "none"}
     layer = backbone.layers[0]
     axes = [axis for axis in layer.axes or () if axis != "batch"]
@@ -140,12 +156,14 @@ def _loaded(
     return backbone, {**how, "pool": "none"}
 
 
-def _given(features: Features, labels: Sequence[str | float], groups: Sequence[str] | None) -> Labels:
+def _given(
+    ids: Sequence[str], errors: Sequence[SampleError], labels: Sequence[str | float], groups: Sequence[str] | None
+) -> Labels:
     """Return the labels of a caller. Raises: InputError for another number of labels than samples."""
     for name, values in (("labels", labels), ("groups", groups)):
-        if values is not None and len(values) != len(features):
-            failed = f", and {len(features.errors)} failed" if features.errors else ""
-            raise InputError(f"{len(values)} {name} for {len(features)} samples{failed}")
+        if values is not None and len(values) != len(ids):
+            failed = f", and {len(errors)} failed" if errors else ""
+            raise InputError(f"{len(values)} {name} for {len(ids)} samples{failed}")
     return Labels(tuple(range(len(labels))), tuple(labels), tuple(groups or ()))
 
 
