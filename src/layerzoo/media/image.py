@@ -134,10 +134,9 @@ def to_array(image: Image.Image, preprocess: ImagePreprocess, extent: Extent | N
     """
     pixels = np.asarray(fitted(image, preprocess, extent))
     scaled = np.empty((3, *preprocess.size_px), np.float32)
-    for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
-        np.divide(pixels[..., channel], np.float32(255), out=scaled[channel])
-        scaled[channel] -= np.float32(mean)
-        scaled[channel] /= np.float32(std)
+    np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=scaled)
+    scaled -= np.array(preprocess.mean, np.float32)[:, None, None]
+    scaled /= np.array(preprocess.std, np.float32)[:, None, None]
     return scaled
 
 

@@ -317,7 +317,7 @@ class Backbone:
 
         Raises: UsageError when the network is in a state in which its features would silently be wrong.
         """
-        modules = list(self._network.modules())
+        modules = _modules(self._network)
         if any(module.training for module in modules):
             raise UsageError(
                 f"the network of {self.spec.id} is in training mode, in which features depend on chance and on the "
@@ -335,6 +335,14 @@ class Backbone:
             torch.autocast(self.device.type, enabled=False),
         ):
             yield
+
+
+def _modules(network: nn.Module) -> list[nn.Module]:
+    """Return all modules, shared ones several times. It is called for each batch: Module.modules() takes 0.3 ms."""
+    found = [network]
+    for module in found:
+        found += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 def _device_types(modules: Sequence[nn.Module]) -> set[str]:

@@ -12,6 +12,7 @@ from layerzoo.errors import EmptySampleError, LayerzooError, OutsideRepositoryEr
 from layerzoo.features.cache import CachedVector
 from layerzoo.media.limits import limits
 from layerzoo.media.samples import Sample
+from layerzoo.media.source import is_encoded
 from layerzoo.plugins.failure import summary
 from layerzoo.runtime.backbone import resolved_model
 from layerzoo.runtime.batch import InputRow
@@ -137,6 +138,11 @@ def decoded_rows(
         except Exception as error:  # noqa: BLE001 - a plugin's preprocessing may raise anything
             return _PreparedSample(sample.id, _sample_error(sample.id, error))
 
+    def is_in_memory(sample: Sample | SampleError) -> bool:
+        if isinstance(sample, SampleError):
+            return True
+        return isinstance(sample.source, str) if preprocess.modality == "text" else not is_encoded(sample.source)
+
     prepared_samples = prefetch(
         samples,
         prepare,
@@ -146,6 +152,7 @@ def decoded_rows(
         threads=max(THREADS, decoder.processes),
         late=decoder.want_more,
         stop=decoder.close,
+        may_be_short=is_in_memory,
     )
     with contextlib.closing(prepared_samples):
         yield from _placed_rows(plan, prepared_samples, pending)
