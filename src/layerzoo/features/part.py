@@ -189,14 +189,12 @@ class PartWriter:
         count = len(features)
         numbers = np.array([*rows, *(failure.row for failure in failed)], np.int64)
         order = np.argsort(numbers, kind="stable")
-        ids = [*features.ids, *(storable(failure.id) for failure in failed)]
-        reasons = [None] * count + [storable(failure.reason) for failure in failed]
         is_failed = order >= count
-        columns = [
-            pa.array([ids[at] for at in order], pa.string()),
-            pa.array(numbers[order]),
-            pa.array([reasons[at] for at in order], pa.string()),
-        ]
+        ids = pa.array([*features.ids, *(storable(failure.id) for failure in failed)], pa.string())
+        reasons = pa.nulls(count, pa.string())
+        if failed:
+            reasons = pa.concat_arrays([reasons, pa.array([storable(each.reason) for each in failed], pa.string())])
+        columns = [ids.take(order), pa.array(numbers[order]), reasons.take(order)]
         for name in ("start_s", "end_s") if self._columns.has_intervals else ():
             seconds = [*getattr(features, name), *([None] * len(failed))]
             columns.append(pa.array([seconds[at] for at in order], pa.float64()))

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from layerzoo.errors import UsageError
@@ -86,13 +87,20 @@ def limits() -> Limits:
     """Return the limits, as the environment says now. Raises: UsageError for a variable that is not such a number."""
     if _received is not None:
         return _received
+    changed = _changed(*map(os.environ.get, ENVIRONMENT))
+    return replace(_DEFAULT, **changed) if changed else _DEFAULT
+
+
+@lru_cache(maxsize=16)
+def _changed(*written: str | None) -> Mapping[str, Any]:
+    """Return the limits that the values of the variables of ENVIRONMENT change. Limits are read for each sample."""
     changed: dict[str, Any] = {}
-    for variable, (name, meaning) in ENVIRONMENT.items():
-        if written := os.environ.get(variable):
-            changed[name] = _READ[name](_number(variable, written, meaning))
+    for (variable, (name, meaning)), value in zip(ENVIRONMENT.items(), written, strict=True):
+        if value:
+            changed[name] = _READ[name](_number(variable, value, meaning))
     if "seconds" in changed:
         changed["stalled_s"] = min(_DEFAULT.stalled_s, changed["seconds"])
-    return replace(_DEFAULT, **changed) if changed else _DEFAULT
+    return changed
 
 
 def use(received: Limits) -> None:

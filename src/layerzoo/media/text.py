@@ -180,8 +180,12 @@ def decode(source: str | bytes) -> str:
     with failing_as("text"):
         if not isinstance(source, str | bytes):
             raise UnusableError(f"cannot read a text of type {type(source).__name__}. Pass a str or UTF-8 bytes")
-        if len(source) > 4 * (most := limits().text_characters) or len(text := _decoded(source)) > most:
-            raise UnusableError(f"more than {most:,} characters, which is the limit of a text. Next: split it")
+        is_long = len(source) > SEGMENT  # a short text need not be compared with the limits, which takes 5 µs
+        if is_long and len(source) > 4 * limits().text_characters:
+            raise _too_long()
+        text = _decoded(source)
+        if is_long and len(text) > limits().text_characters:
+            raise _too_long()
     if not text.strip():
         raise EmptySampleError("text", "empty text")
     return text
@@ -324,7 +328,8 @@ def _segments(text: str, tokenizer: Tokenizer) -> Iterator[str]:
     while (seam := _seam(text, start, tokenizer)) is not None:
         yield text[start:seam]
         start = seam
-    if len(text) - start > (most := limits().unbroken_characters):
+    rest = len(text) - start
+    if rest > SEGMENT and rest > (most := limits().unbroken_characters):
         raise SampleError(
             "text",
             f"more than {most:,} characters without a space or a punctuation mark, which is the limit. Next: split it",
@@ -368,9 +373,20 @@ def room_for(tokenizer: Tokenizer, max_tokens: int, overlap: int) -> int:
 
 
 def _unknown(tokenizer: Tokenizer, content: list[int]) -> int | None:
-    if not isinstance(tokenizer, KnowsUnknown):
+    if not _knows_unknown(tokenizer):
         return None
     return 0 if tokenizer.unknown is None else content.count(tokenizer.unknown)
+
+
+def _knows_unknown(tokenizer: Tokenizer) -> TypeGuard[KnowsUnknown]:
+    """Return whether a tokenizer is a KnowsUnknown. Checked for every text, for which isinstance is too slow."""
+    return hasattr(tokenizer, "unknown")
+
+
+def _too_long() -> UnusableError:
+    return UnusableError(
+        f"more than {limits().text_characters:,} characters, which is the limit of a text. Next: split it"
+    )
 
 
 def _decoded(source: str | bytes) -> str:

@@ -159,8 +159,8 @@ def _batches(
 
 def _changed(numbers: Collection[int], rows: Mapping[int, ManifestRow]) -> dict[int, str]:
     """Return the samples whose files are not those of the manifest any more, with the reasons."""
-    reasons = {number: changed_since(rows[number]) for number in dict.fromkeys(numbers)}
-    return {number: reason for number, reason in reasons.items() if reason is not None}
+    files = (number for number in dict.fromkeys(numbers) if rows[number].kind == "file")
+    return {number: reason for number in files if (reason := changed_since(rows[number])) is not None}
 
 
 def _named(features: Features, ids: tuple[str, ...]) -> Features:

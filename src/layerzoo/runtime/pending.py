@@ -141,7 +141,9 @@ def decoded_rows(
     def is_in_memory(sample: Sample | SampleError) -> bool:
         if isinstance(sample, SampleError):
             return True
-        return isinstance(sample.source, str) if preprocess.modality == "text" else not is_encoded(sample.source)
+        if preprocess.modality == "text":
+            return isinstance(sample.source, str | bytes)
+        return not is_encoded(sample.source)
 
     prepared_samples = prefetch(
         samples,

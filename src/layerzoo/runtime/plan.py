@@ -47,6 +47,11 @@ class ExtractionPlan:
     """Layer name → times of the frames of audio, at layers that are not pooled."""
     reuse: FeatureReuse | None = None
     """The cached features of samples; None: all are computed."""
+    layer: Mapping[str, Layer] = field(init=False)
+    """Layer name → layer of the backbone. It is read for each sample."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", {layer.name: layer for layer in self.backbone.layers})
 
     @property
     def keeps_frames(self) -> bool:

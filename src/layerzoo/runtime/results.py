@@ -78,14 +78,14 @@ def _times_of(samples: Sequence[PendingSample], plan: ExtractionPlan) -> dict[st
 
 def _frames(plan: ExtractionPlan, name: str) -> tuple[object, ...]:
     """Return what determines the times of a layer's frames."""
-    layer = layer_named(plan.backbone, name)
+    layer = plan.layer[name]
     shape, axis = layer.shape, sequence_axis(layer)
     return plan.frame_grids[name], layer.suffix_tokens, None if shape is None or axis is None else shape[axis]
 
 
 def _audio_times(plan: ExtractionPlan, name: str, sample: PendingSample) -> tuple[float, ...]:
     """Return the time of each frame of a sample at an unpooled layer, in seconds from the start of the recording."""
-    axis, grid = sequence_axis(layer_named(plan.backbone, name)) or 0, plan.frame_grids[name]
+    axis, grid = sequence_axis(plan.layer[name]) or 0, plan.frame_grids[name]
     rows = ((sample.starts_s[number], sample.pooled[name][number]) for number in range(sample.done))
     return tuple(start + time for start, row in rows if row.positions for time in grid.times_s(row.values.shape[axis]))
 
@@ -132,9 +132,7 @@ def empty_matrices(plan: ExtractionPlan) -> dict[str, FloatArray]:
 
 def widths_of(plan: ExtractionPlan) -> dict[str, int | None]:
     """Return the number of features of a sample at each layer; None where it is unknown or varies."""
-    return {
-        name: width(pool, layer_named(plan.backbone, name), _temporal(plan, name)) for name, pool in plan.pools.items()
-    }
+    return {name: width(pool, plan.layer[name], _temporal(plan, name)) for name, pool in plan.pools.items()}
 
 
 def _temporal(plan: ExtractionPlan, name: str) -> TemporalChoice | None:
@@ -148,18 +146,14 @@ def require_channel_axes(backbone: Backbone, pools: Mapping[str, str]) -> None:
     """Raises: UsageError for an unpooled layer without a known channel axis, whose vectors cannot be normalized."""
     if backbone.preprocess.rows_are_samples:
         return
+    axes_by_layer = {layer.name: layer.axes for layer in backbone.layers}
     for name, pool in pools.items():
-        axes = layer_named(backbone, name).axes
+        axes = axes_by_layer[name]
         if pool == "none" and "channel" not in (axes or ()):
             raise UsageError(
                 f"{backbone.spec.id}, layer {name}: normalize=True with pool='none' needs a channel axis, and the axes "
                 f"are '{' '.join(axes or ('unknown',))}'. Pool the layer, or declare its axes"
             )
-
-
-def layer_named(backbone: Backbone, name: str) -> Layer:
-    """Return a layer of a backbone by its name."""
-    return next(layer for layer in backbone.layers if layer.name == name)
 
 
 def _times(sample: PendingSample) -> tuple[float, ...]:
@@ -212,7 +206,7 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
             break
         if plan.normalize and not plan.pools_windows:
             is_raw = plan.pools[name] == "none" and name not in plan.temporal
-            vector = unit_vectors(vector, _channel_axis(plan.backbone, name) if is_raw else -1)
+            vector = unit_vectors(vector, _channel_axis(plan.layer[name]) if is_raw else -1)
         vectors[name] = vector
         if not np.isfinite(vector).all():
             sample.error = SampleError(
@@ -224,7 +218,7 @@ def _vectors(plan: ExtractionPlan, sample: PendingSample) -> dict[str, FloatArra
 def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArray | None:
     """Merge the rows of one sample at one layer; None if no row has a position to pool."""
     pool, row_pool = plan.pools[name], plan.row_pools[name]
-    has_objects = OBJECT_AXIS in (layer_named(plan.backbone, name).axes or ())
+    has_objects = OBJECT_AXIS in (plan.layer[name].axes or ())
     if plan.backbone.preprocess.rows_are_samples:
         shown = [row for row in rows if row.positions] if has_objects else rows
         if plan.temporal[name].name == "none" and len(shown) < len(rows):
@@ -236,13 +230,13 @@ def _vector(plan: ExtractionPlan, name: str, rows: list[PooledRow]) -> FloatArra
         return None
     if name in plan.temporal:
         return pool_sequence(np.stack([merge([values], [1], row_pool) for values, _ in rows]), plan.temporal[name])
-    axis = sequence_axis(layer_named(plan.backbone, name)) or 0
+    axis = (sequence_axis(plan.layer[name]) or 0) if pool == "none" else 0
     return merge([row.values for row in rows], [row.positions or 0 for row in rows], pool, axis=axis)
 
 
 def _no_positions(plan: ExtractionPlan, name: str, sample_id: str) -> SampleError:
     """Return the error for a sample without any position to pool at a layer."""
-    layer = layer_named(plan.backbone, name)
+    layer = plan.layer[name]
     if OBJECT_AXIS in (layer.axes or ()):
         return NoObjectsError(
             sample_id,
@@ -259,9 +253,9 @@ def _no_positions(plan: ExtractionPlan, name: str, sample_id: str) -> SampleErro
     return SampleError(sample_id, reason)
 
 
-def _channel_axis(backbone: Backbone, name: str) -> int:
+def _channel_axis(layer: Layer) -> int:
     """Return the axis of a sample's unpooled features that holds channels, counted from the last."""
-    axes = layer_named(backbone, name).axes
+    axes = layer.axes
     if axes is None:
         return -1
     without_batch = [axis for axis in axes if axis != "batch"]
