@@ -227,6 +227,13 @@ SHAPE = [
 
 LAW = [
     _vision(
+        "a forward pass counts the hooks",
+        "law-many",
+        _network(
+            _FORWARD, _FORWARD + "        x = x + 0.1 * (sum(bool(m._forward_hooks) for m in self.modules()) > 1)\n"
+        ),
+    ),
+    _vision(
         "a forward pass depends on whether it is cut",
         "law-cut",
         _network(_FORWARD, _FORWARD + '        x = x + 0.1 * (self.head.__class__.__name__ == "Linear")\n'),
@@ -404,6 +411,12 @@ LAW = [
 ]
 
 PREPROCESS = [
+    _of(
+        "library",
+        "the mean is not that of the library",
+        "preprocess-library",
+        _registry("mean: [0.5, 0.5, 0.5]", "mean: [0.485, 0.456, 0.406]"),
+    ),
     _of(
         "transform",
         "channels are blue, green, red",

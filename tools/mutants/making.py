@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from layerzoo.conformance.codes import Tier
 
 CORRECT = Path(__file__).parent / "correct"
-Base = Literal["vision", "transform", "text", "audio"]
+Base = Literal["vision", "transform", "text", "audio", "library"]
+"""``library``: a network of timm, whose plugin has to be installed. The others have a network of their own."""
 _NETWORKS = {"vision": "VisionNetwork", "transform": "PixelNetwork", "text": "TextNetwork", "audio": "AudioNetwork"}
 _PROJECT = """
 [project]

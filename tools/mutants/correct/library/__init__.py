@@ -1,0 +1,1 @@
+"""A plugin with a network of timm, declared in registry.yaml only."""
