@@ -28,8 +28,8 @@ def checks_page() -> str:
         *(part for tier in TIERS for part in _tier(tier)),
         "## Faults that are found",
         f"To test the checks, {len(MUTANTS)} plugins were made that are wrong in one way each. The check in the second "
-        "column finds it. Four correct plugins, for images with and without a transform, texts and audio, have no "
-        "finding. The tests run all of them: [tools/mutants](../../tools/mutants/all_mutants.py).",
+        "column finds it. Five correct plugins, for images with and without a transform, texts, audio and timm, have "
+        "no finding. The tests run all of them: [tools/mutants](../../tools/mutants/all_mutants.py).",
         "\n".join(
             ["| fault | found by |", "|---|---|", *(f"| {mutant.name} | {_link(mutant.code)} |" for mutant in MUTANTS)]
         ),

@@ -140,7 +140,9 @@ class AudioPreprocessor(Preprocessor):
         padded = self.declared.pad == "window" and self._window is not None
         if padded and self._transform is None:
             window = np.pad(window, [(0, (self._window or 0) - true), *[(0, 0)] * (window.ndim - 1)])
-        made = self._transformed(window) if self._transform else AudioInputs({"waveform": window.T})
+        made = (
+            self._transformed(window) if self._transform else AudioInputs({"waveform": np.ascontiguousarray(window.T)})
+        )
         row = InputRow(made.inputs, valid=true, total=true, mask=made.mask, mask_is_optional=made.mask_is_optional)
         if padded:
             return replace(row, total=self._window or true)
@@ -163,7 +165,7 @@ class AudioPreprocessor(Preprocessor):
     def _made(self, window: NDArray[np.float32]) -> AudioInputs:
         """Apply the plugin's transformation. Raises: ValueError where it returns no position."""
         assert self._transform is not None
-        made = self._transform(window.T)
+        made = self._transform(np.ascontiguousarray(window.T))
         if not isinstance(made, AudioInputs):
             made = AudioInputs({"waveform": np.asarray(made, dtype=np.float32)})
         mask = _mask(made)
