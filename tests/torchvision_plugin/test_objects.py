@@ -33,7 +33,7 @@ def detector(name: str, folder: Path, **arguments: Any) -> tuple[ModelSpec, Any]
     torch.manual_seed(0)
     network: Any = models.get_model(name, weights=None, weights_backbone=None, **SMALL, **arguments).eval()
     with torch.no_grad():
-        network.roi_heads.box_predictor.cls_score.weight.normal_(std=5 if name == FASTEST else 0.02)
+        network.roi_heads.box_predictor.cls_score.weight.normal_(std=5 if "mobilenet" in name else 0.02)
     args = FrozenMap({"name": name, **SMALL, **arguments})
     spec = ModelSpec(id="mine/detector", modality="vision", builder="torchvision", args=args)
     return saved(spec, network, folder), network
