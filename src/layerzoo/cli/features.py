@@ -131,9 +131,11 @@ def export_command(folder: str, kind: Literal["hf", "npy", "lance", "csv"], out:
     \b
     hf     the parts and a dataset card, for datasets.load_dataset and the hub
     npy    an array LAYER.npy for each layer, which can be mapped into memory,
-           and ids.parquet with the ids of its rows
+           and ids.parquet with the ids and the times of its rows
     lance  a LanceDB database with the table features; dots in names become _
     csv    a file with a column for each number
+
+    The windows of recordings have the columns start_s and end_s in every form.
 
     Samples that failed are left out, except from hf, where the column error has the reason.
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from layerzoo.errors import InputError, OutputError
 from layerzoo.features.digests import RunningDigests
-from layerzoo.features.features import Features, LayerArray, sample_shape, storable
+from layerzoo.features.features import INTERVAL, Features, LayerArray, sample_shape, storable
 from layerzoo.features.parquet import PART_KEY, ParquetFeatures, column_type, encoded
 from layerzoo.features.summary import Shape, Summary
 from layerzoo.features.writer import RunningTimes
@@ -60,7 +60,7 @@ class PartColumns:
             pa.field("row", pa.int64(), nullable=False),
             pa.field("error", pa.string()),
         ]
-        fields += [pa.field(name, pa.float64()) for name in ("start_s", "end_s") if self.has_intervals]
+        fields += [pa.field(name, pa.float64()) for name in INTERVAL if self.has_intervals]
         return pa.schema(fields + [pa.field(layer, column_type(width)) for layer, width in self.widths.items()])
 
 
@@ -195,7 +195,7 @@ class PartWriter:
         if failed:
             reasons = pa.concat_arrays([reasons, pa.array([storable(each.reason) for each in failed], pa.string())])
         columns = [ids.take(order), pa.array(numbers[order]), reasons.take(order)]
-        for name in ("start_s", "end_s") if self._columns.has_intervals else ():
+        for name in INTERVAL if self._columns.has_intervals else ():
             seconds = [*getattr(features, name), *([None] * len(failed))]
             columns.append(pa.array([seconds[at] for at in order], pa.float64()))
         for layer, width in self._columns.widths.items():
