@@ -148,7 +148,7 @@ def test_a_run_with_the_part_of_another_run_is_not_exported(zoo: Zoo, home: Path
     zoo(*RUN)
     zoo(*RUN[:-3], "others", "--shard-size", "2", "--pool", "max")
     (home / "others/part-000001.parquet").replace(home / "words/part-000001.parquet")
-    with pytest.raises(InputError, match=r"part-000001\.parquet is the part of another run"):
+    with pytest.raises(InputError, match=r"part-000001\.parquet is another part: it is shard 1 of another run"):
         export("words", "npy", "arrays")
     (home / "words/part-000001.parquet").rename(home / "words/part-000007.parquet")
     with pytest.raises(UnfinishedRunError, match="1 of 3 parts are missing"):

@@ -57,6 +57,7 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
       zoo features verify photos-run
     """
     from layerzoo.features.formats import format_of
+    from layerzoo.features.part import shard_of
 
     for name in files:
         if not _is_folder(name):
@@ -65,6 +66,10 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
     print_rows(map(_row, _collected(files, found)), format_, _COLUMNS)
     states = [verdict.state for verdict in found]
     say(", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))))
+    for folder in filter(_is_folder, files):
+        damaged = [verdict.path for verdict in found if verdict.state == "damaged"]
+        if any(path.parent == Path(folder) and shard_of(path.name) is not None for path in damaged):
+            say(f"Next: remove the damaged parts, and zoo run --out {printable(folder)} computes them again")
     ctx.exit(1 if {"damaged", "missing"} & set(states) else 0)
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from layerzoo.errors import InputError
 from layerzoo.features.part import PartFacts, part_name
 from layerzoo.runs.creation import read_description
+from layerzoo.runs.description import RunDescription
 from layerzoo.runs.leases import Leases, leased_shards
-from layerzoo.runs.storage import RunStorage, facts_of, storage
+from layerzoo.runs.loading import own_facts
+from layerzoo.runs.storage import RunStorage, storage
 
 _LATEST_PARTS = 50
 
@@ -42,7 +44,7 @@ class RunStatus:
     seconds_left: float | None
     """The remaining time at that rate."""
     damaged: Sequence[str]
-    """The parts that cannot be read: see ``zoo features verify``."""
+    """The parts that cannot be read, or that are not the parts of their shards: see ``zoo features verify``."""
 
 
 def status(folder: str | os.PathLike[str]) -> RunStatus:
@@ -56,7 +58,7 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
     description = read_description(files)
     if description is None:
         return RunStatus(files.label, None, 0, 0, 0, 0, 0, 0, 0, None, None, ())
-    facts, damaged = _facts(files, [shard for shard in files.parts() if shard < description.shards])
+    facts, damaged = _facts(files, description)
     done = sum(part.samples for part in facts.values())
     failed = sum(part.failed for part in facts.values())
     left = max(0, description.rows - done)
@@ -78,13 +80,15 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
     )
 
 
-def _facts(files: RunStorage, shards: Sequence[int]) -> tuple[dict[int, PartFacts], list[str]]:
-    """Return the facts of the parts, and the names of those that cannot be read."""
+def _facts(files: RunStorage, description: RunDescription) -> tuple[dict[int, PartFacts], list[str]]:
+    """Return the facts of the parts, and the names of those that are damaged."""
     facts: dict[int, PartFacts] = {}
     damaged: list[str] = []
-    for shard in shards:
+    for shard in files.parts():
+        if shard >= description.shards:
+            continue
         try:
-            facts[shard] = facts_of(files, shard)
+            facts[shard] = own_facts(files, description, shard)
         except InputError:
             damaged.append(part_name(shard))
     return facts, damaged

@@ -13,17 +13,11 @@ from typing import BinaryIO, Protocol
 
 from layerzoo.disk import atomic_path, remove_leftovers, replace, scratch_path, sync
 from layerzoo.errors import OutputError
-from layerzoo.features.part import PartFacts, part_name, read_facts
+from layerzoo.features.part import PartFacts, part_name, read_facts, shard_of
 from layerzoo.features.writer import disk_failure
 from layerzoo.weights.network.objects import ObjectFolder, is_url
 
 MANIFEST = "manifest.parquet"
-
-
-def shard_of(name: str) -> int | None:
-    """Return the shard of a file; None for another file."""
-    digits = name.removeprefix("part-").removesuffix(".parquet")
-    return int(digits) if digits.isdecimal() and name == part_name(int(digits)) else None
 
 
 class RunStorage(Protocol):
@@ -74,7 +68,7 @@ class RunStorage(Protocol):
 def facts_of(files: RunStorage, shard: int) -> PartFacts:
     """Return the facts of a part, from the end of its file alone. Raises: InputError, FileNotFoundError."""
     with files.opened(part_name(shard)) as file:
-        return read_facts(Path(part_name(shard)), file)
+        return read_facts(f"{files.label}/{part_name(shard)}", file)
 
 
 def storage(folder: str | os.PathLike[str]) -> RunStorage:
