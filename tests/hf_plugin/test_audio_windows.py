@@ -21,6 +21,7 @@ import layerzoo
 from layerzoo.cli import main
 from layerzoo.errors import SampleError, UsageError
 from layerzoo.media.audio_input import Audio
+from layerzoo.runs import verify
 from layerzoo.runs.export import export
 from layerzoo.runtime.batch import Batch, InputRow
 from layerzoo.spec import AudioPreprocess
@@ -128,6 +129,21 @@ def test_every_export_of_a_run_has_the_times_of_windows(speech: layerzoo.Backbon
         frame = read(tmp_path / table)
         assert tuple(frame["start_s"]) == expected.start_s
         assert tuple(frame["end_s"]) == expected.end_s
+
+
+def test_a_recording_of_which_a_window_failed_is_one_sample_of_a_run(speech: layerzoo.Backbone, tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 2.021), ("b.wav", 2.2)):  # the third window of the first is shorter than a frame
+        soundfile.write(tmp_path / name, noise(seconds), RATE)
+    paths = [tmp_path / name for name in ("a.wav", "b.wav")]
+    options: dict[str, Any] = {"layer": "block.0", "window": 0.2, "hop": 1.0}
+    expected = layerzoo.extract(speech, paths, **options, errors="skip")
+    for is_again in (False, True):
+        result = layerzoo.run(speech, paths, **options, out=tmp_path / "run", shard_size=2, retry_failed=is_again)
+        assert (result.samples, result.failed, result.left) == (2, 1, 0)
+        assert {check.state for check in verify(tmp_path / "run")} == {"ok"}
+        features = result.load()
+        assert (features.ids, features.start_s) == (expected.ids, expected.start_s)
+        np.testing.assert_allclose(features.values, expected.values, atol=1e-6)
 
 
 def test_times_are_kept_in_every_format(speech: layerzoo.Backbone, tmp_path: Path) -> None:
