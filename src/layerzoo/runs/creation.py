@@ -49,6 +49,8 @@ class Creation:
     """None: chosen from the time of some samples."""
     workers: int = 1
     column: str | None = None
+    files: int | None = None
+    """As in :class:`RunDescription`."""
     is_timed: bool = True
     """Whether some samples are computed first. False after a process ended while it did so."""
 
@@ -218,6 +220,7 @@ def _described(storage: RunStorage, extraction: PreparedExtraction, creation: Cr
         column=creation.column,
         arguments=creation.arguments,
         passed_over=creation.passed_over,
+        files=creation.files,
         seconds_of_sample=timed.seconds,
     )
 

@@ -14,6 +14,8 @@ from layerzoo.environment import environment
 from layerzoo.errors import UnidentifiedModelError, UsageError
 from layerzoo.features.features import Features
 from layerzoo.features.part import shard_of
+from layerzoo.media.count import count_listed_files
+from layerzoo.notices import warn
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.registry.lookup import registry
 from layerzoo.runs.call import RunCall
@@ -173,8 +175,11 @@ def run(
         if request.found is not None:
             names = named_inputs(inputs, request.modality)
             creation = Creation(
-                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column
-            )
+                names, request.arguments, request.found.passed_over, shard_size, workers or 1, column=column,
+                files=None if names is None else count_listed_files(names, request.modality),
+            )  # fmt: skip
+        else:
+            _tell_added_files(files, request.modality)
         before = status(files.label)
         _check_parts(files, before.damaged, share)
         total = request.rows - before.done
@@ -197,6 +202,21 @@ def run(
     now = status(files.label)
     _check_parts(files, now.damaged, share)
     return RunResult(files.label, now.done, now.failed, now.left)
+
+
+def _tell_added_files(files: RunStorage, modality: Modality) -> None:
+    """Warn of files that were added to the inputs since the run began. They are counted, and not read."""
+    description = read_description(files)
+    if description is None or description.inputs is None or description.files is None:
+        return
+    added = count_listed_files(description.inputs, modality) - description.files
+    if added > 0:
+        subject = "1 file was" if added == 1 else f"{added:,} files were"
+        pronoun, verb = ("it", "is") if added == 1 else ("them", "are")
+        warn(
+            f"{files.label}: {subject} added since the run began, and {verb} not in it. Next: name a new folder with "
+            f"--out to include {pronoun}"
+        )
 
 
 def _check_parts(files: RunStorage, damaged: Iterable[str], share: Share) -> None:
