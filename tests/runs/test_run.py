@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,24 @@ def test_the_status_counts_what_is_done_and_what_is_left(folder: Path) -> None:
     started(folder, shard=(1, 2))
     now = status(folder)
     assert (now.done, now.failed, now.left, now.shards, now.shards_done) == (3, 1, 4, 4, 2)
+
+
+def test_the_rate_is_that_of_the_workers_of_this_moment(folder: Path) -> None:
+    started(folder, shard=(1, 2))
+    assert (status(folder).samples_per_s, status(folder).seconds_left) == (None, None)
+    now = [100.0]
+    workers = [Leases(folder, clock=lambda: now[0]) for _ in range(2)]
+    with workers[0].taken(0), workers[1].taken(2):
+        assert status(folder).samples_per_s is None
+        now[0] += 4
+    for worker, samples in zip(workers, (20, 12), strict=True):
+        worker.count(samples)
+    with workers[0].taken(0), workers[1].taken(2):
+        at_work = status(folder)
+        assert (at_work.at_work, at_work.samples_per_s, at_work.seconds_left) == (2, 8.0, 0.5)
+        shutil.copytree(folder, folder.with_name("copy"))
+        assert status(folder.with_name("copy")).samples_per_s is None
+    assert status(folder).samples_per_s is None
 
 
 def test_a_shard_in_the_hands_of_another_process_is_left_to_it(folder: Path) -> None:

@@ -14,8 +14,6 @@ from layerzoo.runs.leases import Leases, leased_shards
 from layerzoo.runs.loading import own_facts
 from layerzoo.runs.storage import RunStorage, storage
 
-_LATEST_PARTS = 50
-
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
@@ -40,7 +38,8 @@ class RunStatus:
     at_work: int
     """The number of shards that processes on this machine compute now."""
     samples_per_s: float | None
-    """The rate, from the times of the latest parts; None with fewer than two parts."""
+    """The rate of the processes that compute on this machine now, each since it began. None without any, and during
+    their first seconds."""
     seconds_left: float | None
     """The remaining time at that rate."""
     damaged: Sequence[str]
@@ -63,7 +62,8 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
     failed = sum(part.failed for part in facts.values())
     left = max(0, description.rows - done)
     leases = Leases(files.lease_folder)
-    rate = _rate(files, facts)
+    workers = [work for at in leased_shards(files.lease_folder) if (work := leases.progress_at(at)) is not None]
+    rate = sum(work.samples_per_s for work in workers) or None
     return RunStatus(
         folder=files.label,
         model=str(description.request["model"]),
@@ -73,7 +73,7 @@ def status(folder: str | os.PathLike[str]) -> RunStatus:
         left=left,
         shards=description.shards,
         shards_done=len(facts),
-        at_work=sum(map(leases.is_taken, leased_shards(files.lease_folder))),
+        at_work=len(workers),
         samples_per_s=rate,
         seconds_left=left / rate if rate and left else (0.0 if not left else None),
         damaged=tuple(damaged),
@@ -92,11 +92,3 @@ def _facts(files: RunStorage, description: RunDescription) -> tuple[dict[int, Pa
         except InputError:
             damaged.append(part_name(shard))
     return facts, damaged
-
-
-def _rate(files: RunStorage, facts: dict[int, PartFacts]) -> float | None:
-    """Return the samples per second between the first and the last of the latest parts."""
-    times = sorted((files.modified_s(part_name(shard)), part.samples) for shard, part in facts.items())[-_LATEST_PARTS:]
-    if len(times) < 2 or times[-1][0] <= times[0][0]:
-        return None
-    return sum(samples for _, samples in times[1:]) / (times[-1][0] - times[0][0])

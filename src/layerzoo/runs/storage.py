@@ -49,9 +49,6 @@ class RunStorage(Protocol):
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """Open a file for reading, of which only a part is read. Raises: FileNotFoundError."""
 
-    def modified_s(self, name: str) -> float:
-        """Return the time at which a file was written, in seconds since 1970."""
-
     def publish(self, name: str, *, is_first: bool = False) -> contextlib.AbstractContextManager[Path]:
         """Yield the path of an empty file, which appears under a name when the ``with`` block ends.
 
@@ -123,9 +120,6 @@ class LocalStorage:
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return (self._folder / name).open("rb")
-
-    def modified_s(self, name: str) -> float:
-        return (self._folder / name).stat().st_mtime
 
     @contextmanager
     def publish(self, name: str, *, is_first: bool = False) -> Iterator[Path]:
@@ -201,9 +195,6 @@ class ObjectStorage:
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         return self._objects.opened(name)
-
-    def modified_s(self, name: str) -> float:
-        return self._objects.modified_s(name)
 
     @contextmanager
     def publish(self, name: str, *, is_first: bool = False) -> Iterator[Path]:
