@@ -85,6 +85,8 @@ def test_a_resumed_extraction_writes_the_file_of_an_extraction(zoo: Zoo, home: P
     plain, resumed = zoo(*arguments, "--out", "plain.npz"), zoo(*arguments, "--out", "resumed.npz", "--resume")
     assert plain.code == resumed.code == 1
     assert "failed: texts.txt:3: unknown word" in resumed.err
+    assert "4 samples through toy/next-word at block.0 (mean), head (mean) → resumed.npz" in resumed.err
+    assert resumed.err.replace("resumed", "plain") == plain.err
     one, other = layerzoo.Features.load("plain.npz"), layerzoo.Features.load("resumed.npz")
     assert one.ids == other.ids
     assert one.layers == other.layers

@@ -56,11 +56,14 @@ def verify_command(ctx: click.Context, files: Sequence[str], format_: Format) ->
       zoo features verify features.parquet old/*.npz
       zoo features verify photos-run
     """
-    from layerzoo.features.formats import format_of
+    from layerzoo.features.formats import SUFFIXES, format_of
     from layerzoo.features.part import shard_of
+    from layerzoo.media import paths
 
     for name in files:
-        if not _is_folder(name):
+        if not _is_folder(name) and (paths.exists(name) or Path(name).suffix.lower() not in SUFFIXES):
+            if not paths.exists(name):
+                raise InputError(f"{name}: {paths.missing(name)}")
             format_of(Path(name))
     found: list[FileCheck] = []
     print_rows(map(_row, _collected(files, found)), format_, _COLUMNS)

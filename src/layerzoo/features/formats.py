@@ -104,6 +104,8 @@ def _opened(path: Path) -> Iterator[StoredFeatures]:
 
     The libraries that read it may raise anything for a crafted file, RecursionError and MemoryError among them.
     """
+    if not path.exists() and path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"there is no file or folder {path}")
     found = format_of(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")

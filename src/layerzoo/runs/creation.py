@@ -142,6 +142,8 @@ def description_of(storage: RunStorage) -> RunDescription:
     """Return the description of the run in a folder. Raises: InputError where there is none."""
     description = read_description(storage)
     if description is None:
+        if not is_url(storage.label) and not Path(storage.label).exists():
+            raise InputError(f"there is no folder {storage.label}")
         raise InputError(f"{storage.label} is not the folder of a run: it has no {DESCRIPTION}")
     return description
 
