@@ -10,8 +10,8 @@ and ends at (clip, channel) features.
 The share of frames that have to be decoded bounds how much faster than decoding all of them a sampler can be: those
 from the last keyframe before a sampled frame up to it, without those that no other frame refers to.
 
-Then the peak memory of a stream over a clip of a minute is compared with that over an hour, and a GRU is trained on 1,000
-sequences of 16 vectors of 1,280 numbers.
+Then the peak memory of a stream over a clip of a minute is compared with that over an hour, and a GRU is trained on
+1,000 sequences of 16 vectors of 1,280 numbers.
 
 Exits with 1 if a target is missed.
 """
