@@ -168,7 +168,7 @@ def _kept_alive(descriptor: int, crashes: int, progress: Callable[[], WorkerProg
         owner = {"machine": machine(), "process": os.getpid(), _CRASHES: crashes, "beat": beat}
         text = json.dumps({**owner, **asdict(progress())})
         with contextlib.suppress(OSError):
-            os.pwrite(descriptor, text.encode(), 0)  # never empty: it would look like one that nobody has
+            os.pwrite(descriptor, text.encode(), 0)  # never empty: it would look like one without an owner
             os.ftruncate(descriptor, len(text))
 
     def beats() -> None:

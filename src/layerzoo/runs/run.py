@@ -220,7 +220,7 @@ def _tell_added_files(files: RunStorage, modality: Modality) -> None:
 
 
 def _check_parts(files: RunStorage, damaged: Iterable[str], share: Share) -> None:
-    """Refuse the parts of a share that are damaged, or not those of their shards. Nobody would compute them again.
+    """Refuse the parts of a share that are damaged, or not those of their shards. No worker would compute them again.
 
     damaged: their names. Raises: InputError with the reason of the first.
     """

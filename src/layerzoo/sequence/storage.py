@@ -36,7 +36,7 @@ def write_model(
     text = json.dumps({"version": _VERSION, "kind": kind, **facts}, ensure_ascii=False, allow_nan=False)
     try:
         with atomic_path(target) as temporary:
-            # In place: save_file would replace the file by one that nobody else may read.
+            # In place: save_file would replace the file by one that other users cannot read.
             content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {_KEY: text})
             temporary.write_bytes(content)
     except OSError as error:
