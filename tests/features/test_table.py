@@ -173,6 +173,20 @@ def test_windows_keep_their_times_in_every_table(tmp_path: Path) -> None:
         assert (again.start_s, again.end_s) == (windows.start_s, windows.end_s)
 
 
+def test_frames_keep_their_times_in_tables() -> None:
+    times = ((0.25, 0.75), (0.25,))
+    one = Features(("a", "b"), {"x": RAGGED["x"], "pooled": VALUES[:2]}, times_s=times)
+    two = Features(
+        ("a", "b"), {"x": RAGGED["x"], "y": RAGGED["x"]}, times_s=times, times_by_layer={"y": ((1, 2), (3,))}
+    )
+    for features, columns in ((one, {"times_s": times}), (two, {"x_times_s": times, "y_times_s": ((1, 2), (3,))})):
+        for table in (features.to_pandas(), features.to_polars(), features.to_arrow()):
+            for name, expected in columns.items():
+                column = table[name].to_pylist() if isinstance(table, pa.Table) else table[name].to_list()
+                assert tuple(map(tuple, column)) == expected
+    assert "times_s" not in one[["pooled"]].to_arrow().column_names
+
+
 def test_a_csv_file_of_features_is_not_read_as_texts(tmp_path: Path) -> None:
     FEATURES.save(tmp_path / "features.csv")
     (tmp_path / "texts.csv").write_text('"id","text_0"\na,b\n')

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from layerzoo.errors import MissingLibraryError, UsageError
-from layerzoo.features.features import Features, column_names, sample_shape
+from layerzoo.features.features import Features, Times, column_names, sample_shape
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,8 @@ def pandas_frame(features: Features) -> Any:
     parts = []
     if features.start_s:
         parts.append(pd.DataFrame({"start_s": features.start_s, "end_s": features.end_s}, index=index))
+    for name, times in _frame_times(features):
+        parts.append(pd.DataFrame({name: pd.Series(list(map(np.array, times)), index=index, dtype=object)}))
     for layer, array in features.by_layer.items():
         if array.ndim == 2:
             parts.append(pd.DataFrame(array, index=index, columns=column_names(layer, array.shape[1])))
@@ -51,9 +55,24 @@ def polars_frame(features: Features) -> Any:
 
 def arrow_table(features: Features) -> Any:
     """Return a ``pyarrow.Table``: see :meth:`Features.to_arrow`."""
+    import pyarrow as pa
+
     from layerzoo.features.parquet import to_table
 
-    return to_table(features)
+    table = to_table(features)
+    for name, times in _frame_times(features):
+        table = table.append_column(name, pa.array(times, pa.list_(pa.float64())))
+    return table
+
+
+def _frame_times(features: Features) -> Iterator[tuple[str, Times]]:
+    """Yield the columns with the times of frames: one for all layers that have frames where these share the times."""
+    layers = [layer for layer, array in features.by_layer.items() if array.ndim != 2]
+    times = {layer: of_layer for layer in layers if (of_layer := features.frame_times_s(layer))}
+    if len(set(times.values())) == 1:
+        yield "times_s", next(iter(times.values()))
+    else:
+        yield from ((f"{layer}_times_s", of_layer) for layer, of_layer in times.items())
 
 
 def torch_tensor(features: Features, layer: str | None) -> torch.Tensor:

@@ -380,7 +380,8 @@ class Features:
         """Return a ``pandas.DataFrame`` with the ids as its index.
 
         Columns: for the windows of recordings ``start_s`` and ``end_s``, in seconds; ``LAYER_0``, ``LAYER_1``, … for
-        each pooled layer; a layer that is not pooled is one column of arrays.
+        each pooled layer; a layer that is not pooled is one column of arrays, and ``times_s`` has the times of its
+        frames (``LAYER_times_s`` where layers differ in these).
         Raises: MissingLibraryError without pandas.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).to_pandas().shape
@@ -407,7 +408,8 @@ class Features:
 
         Columns: ``id`` (string); for the windows of recordings ``start_s`` and ``end_s`` (float64, in seconds); and one
         per layer: ``fixed_size_list<float32>[m]`` for vectors, else a struct of ``values`` (the numbers in C order) and
-        ``shape``.
+        ``shape``. Next to layers that are not pooled, ``times_s`` has the times of the frames (``LAYER_times_s`` where
+        layers differ in these); in a file they are part of the metadata.
 
         >>> layerzoo.extract("toy/next-word", ["milk"]).to_arrow().column_names
         ['id', 'block.0']

@@ -168,6 +168,7 @@ def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> i
 
     names = {layer: re.sub(r"\W", "_", layer) for layer in description.columns.widths}
     _check_distinct(names)
+    intervals = INTERVAL if description.columns.has_intervals else ()
     rows = 0
 
     def batches() -> Iterator[Any]:
@@ -176,6 +177,7 @@ def _to_lance(files: RunStorage, description: RunDescription, folder: Path) -> i
             table = part.to_arrow() if len(part) else None
             if table is not None:
                 rows += len(part)
+                table = table.select(["id", *intervals, *names])
                 renamed = table.rename_columns([names.get(name, name) for name in table.column_names])
                 yield from renamed.cast(schema).to_batches()
 
