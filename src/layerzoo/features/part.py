@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +45,7 @@ def shard_of(name: str) -> int | None:
 
 def next_step(folder: str) -> str:
     """Return the advice for a part that cannot be used. folder: of the run, or its URL."""
-    return f"Next: remove it, and zoo run --out {folder} computes it again"
+    return f"Next: remove it, and zoo run --out {shlex.quote(folder)} computes it again"
 
 
 class FailedRow(NamedTuple):
