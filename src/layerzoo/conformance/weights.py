@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerzoo.conformance.packaging import is_packaged
+from layerzoo.conformance.packaging import is_left_out
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
@@ -41,14 +40,14 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
     except LayerzooError as error:
         yield finding(subject, "weights-available", reason_of(error))
         return
-    project, folder = subject.owner.manifest.project, subject.owner.folder
-    if project is None or folder is None:
+    manifest, folder = subject.owner.manifest, subject.owner.folder
+    if folder is None:
         return
     inside = [path for path in _files(subject).paths.values() if path.is_relative_to(folder)]
-    left_out = [path for path in inside if is_packaged(Path(project), path) is False]
+    left_out = [path for path in inside if is_left_out(manifest, path)]
     if left_out:
         listed = _some([str(path.relative_to(folder)) for path in left_out])
-        yield finding(subject, "weights-available", f"the wheel of {project} does not include {listed}")
+        yield finding(subject, "weights-available", f"the wheel of {manifest.project} does not include {listed}")
 
 
 def digests(subject: ModelSubject) -> Iterator[Finding]:
