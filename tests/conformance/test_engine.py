@@ -35,6 +35,12 @@ def unlicensed(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+WITH_WRONG_AXES = Mutant(
+    "", "shape-axes", "vision", (Edit("registry.yaml", "axes: batch channel, shape: [5]", "axes: batch token channel"),)
+)
+WITHOUT_A_LAYER = Mutant("", "shape-layers", "vision", (Edit("registry.yaml", "{module: norm,", "{module: other,"),))
+
+
 def declare(project: Path, text: str) -> None:
     (project / "src/acme_zoo/conformance.toml").write_text(text, encoding="utf-8")
 
@@ -145,12 +151,31 @@ def test_the_network_of_a_model_is_built_for_the_first_check_and_freed_after_the
     with opened("toy") as target:
         (model,) = target.models
         engine.check("law-finite", model)
-        first = model.first
-        assert first is not None
+        first = model.shared["shape-build"]
         assert first.outcome == "passed"
         engine.run(target.plugins, target.models, tiers=["shape", "law"])
-        assert model.first is first
+        assert model.shared["shape-build"] is first
         assert not {"tracer", "network", "backbone", "reference", "alone"} & vars(model).keys()
+
+
+@pytest.mark.parametrize(
+    ("mutant", "reason"),
+    [
+        (WITH_WRONG_AXES, "its layers do not have the declared axes: mend shape-axes first"),
+        (WITHOUT_A_LAYER, "its declared layers do not run: mend shape-layers first"),
+    ],
+)
+def test_layers_that_are_not_as_declared_have_one_finding(mutant: Mutant, reason: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    write_plugin("vision", project, mutant)
+    report = report_in(project, ["shape", "law"])
+    assert [finding.code for finding in report.findings] == [mutant.code]
+    assert {each.reason for each in report.results if each.code in codes_of("law")} == {reason}
+    assert report.gaps == []
+    declare(project, f'[expected-failures]\n{mutant.code} = "{REASON}"\n')
+    accepted = report_in(project, ["shape", "law"])
+    assert accepted.gaps == [f"acme/vit: no check of the tier law ran ({reason})"]
+    assert not accepted.is_good
 
 
 @pytest.mark.parametrize(

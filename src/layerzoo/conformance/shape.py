@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Literal
 
@@ -55,10 +55,23 @@ def layers(subject: ModelSubject) -> Iterator[Finding]:
     if not declared:
         subject.resolved  # noqa: B018 - names the layers
     elif not wrong:
-        ordered = [layer.name for layer in subject.resolved.spec.layers]
+        try:
+            ordered = [layer.name for layer in subject.resolved.spec.layers]
+        except LayerzooError:
+            if any(_fails(check, subject) for check in (axes, width, prefix_tokens, frames)):
+                return
+            raise
         if ordered != [layer.name for layer in declared]:
             cause = f"the layers are declared in another order than they run in: {', '.join(ordered)}"
             yield finding(subject, "shape-layers", cause)
+
+
+def _fails(check: Callable[[ModelSubject], Iterator[Finding]], subject: ModelSubject) -> bool:
+    """Return whether another check has a finding."""
+    try:
+        return any(check(subject))
+    except Skip:
+        return False
 
 
 def _contradicting(subject: ModelSubject, code: str, part: Literal["axes", "tokens", "shape"]) -> Iterator[Finding]:

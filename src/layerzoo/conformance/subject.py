@@ -124,8 +124,8 @@ class ModelSubject:
         """What checks of one tier share."""
         self.results: dict[tuple[str, str | None], Result] = {}
         """The results of checks that ran already, by code and the reason for which a failure is expected."""
-        self.first: Result | None = None
-        """The result of the check that all others need: its network runs. None before it ran."""
+        self.shared: dict[str, Result] = {}
+        """The results of checks that others need, by code."""
 
     def release(self) -> None:
         """Free its networks and activations. They are made again when needed."""
