@@ -179,6 +179,32 @@ def test_layers_that_are_not_as_declared_have_one_finding(mutant: Mutant, reason
 
 
 @pytest.mark.parametrize(
+    ("line", "code", "cause", "fix"),
+    [
+        (
+            'socket.create_connection(("192.0.2.1", 9))',
+            "static-network",
+            "the code of the plugin asks for a connection to 192.0.2.1, and is refused",
+            CHECKS["static-network"].fix,
+        ),
+        ("import no_such_module", "shape-build", "the plugin 'acme' failed in layerzoo_build", "correct "),
+    ],
+)
+def test_a_module_that_fails_in_a_hook_is_reported_at_its_line(
+    line: str, code: str, cause: str, fix: str, tmp_path: Path
+) -> None:
+    future = "from __future__ import annotations\n"
+    edits = (Edit("network.py", future, f"{future}\nimport socket\n{line}\n"),)
+    package = write_plugin("vision", tmp_path / "project", Mutant("", code, "vision", edits))
+    number = (package / "network.py").read_text(encoding="utf-8").splitlines().index(line) + 1
+    (found,) = report_in(tmp_path / "project", ["shape"]).findings
+    assert found.code == code
+    assert found.place == f"{package / 'network.py'}:{number}"
+    assert found.cause.startswith(cause)
+    assert found.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
     ("arguments", "needed"),
     [
         ("spec, files", ("spec", "files")),

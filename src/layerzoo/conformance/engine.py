@@ -122,12 +122,21 @@ def _run(code: str, subject: PluginSubject | ModelSubject) -> Result:
     except Skip as skip:
         return result("skipped", reason=str(skip))
     except OutsideRepositoryError as error:
-        return result("failed", [finding(subject, "static-network", reason_of(error))])
+        return result("failed", [_connection(error, subject)])
     except LayerzooError as error:
         return result("failed", [finding(subject, code, reason_of(error))])
     except Exception as error:  # noqa: BLE001 - the code of a plugin may raise anything
         return result("failed", [finding(subject, code, f"the check failed with {summary(error)}")])
     return result("failed", found) if found else result("passed")
+
+
+def _connection(error: OutsideRepositoryError, subject: PluginSubject | ModelSubject) -> Finding:
+    """Return the finding about a connection that the code of a plugin asks for, at the line of the plugin."""
+    owner = subject.owner if isinstance(subject, ModelSubject) else subject
+    if place := owner.place_of(error):
+        cause = f"the code of the plugin asks for a connection to {error.reference}, and is refused"
+        return finding(subject, "static-network", cause, place=place)
+    return finding(subject, "static-network", reason_of(error).partition(" Next: ")[0])
 
 
 def broken(code: str, subject: ModelSubject) -> str | None:

@@ -10,7 +10,7 @@ from typing import Literal
 from layerzoo.conformance.report import Finding
 from layerzoo.conformance.static import finding
 from layerzoo.conformance.subject import ModelSubject, Skip, reason_of
-from layerzoo.errors import DeclarationError, LayerzooError, OutsideRepositoryError, TraceError
+from layerzoo.errors import DeclarationError, LayerzooError, OutsideRepositoryError, PluginError, TraceError
 from layerzoo.facts import traced_layers
 from layerzoo.plugins.source_line import line_of
 from layerzoo.runtime.construct import build_random
@@ -33,6 +33,11 @@ def build(subject: ModelSubject) -> Iterator[Finding]:
     except OutsideRepositoryError:
         raise  # static-network
     except LayerzooError as error:
+        if isinstance(error, PluginError):  # it states the next step
+            cause, _, fix = str(error).partition("\nNext: ")
+            place = subject.owner.place_of(error)
+            yield finding(subject, "shape-build", cause, place=place, fix=fix.split("\n", 1)[0] or None)
+            return
         line = line_of(error, subject.located.hooks.folders) if isinstance(error, TraceError) else None
         place = subject.owner.place(line.path, line.number) if line else None
         yield finding(subject, "shape-build", reason_of(error), place=place)

@@ -95,6 +95,13 @@ class PluginSubject:
             shown = shown if relative.startswith("..") else relative
         return shown if line is None else f"{shown}:{line}"
 
+    def place_of(self, error: Exception) -> str | None:
+        """Return FILE:LINE of the last line of its package that an error came through; None if there is none."""
+        from layerzoo.plugins.source_line import line_in
+
+        line = line_in(error, [str(self.folder)]) if self.folder is not None else None
+        return None if line is None else self.place(line.path, line.number)
+
     def shown(self, text: str) -> str:
         """Return a text with the paths that the user knows."""
         for temporary, named in self.aliases.items():
