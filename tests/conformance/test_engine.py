@@ -204,6 +204,15 @@ def test_a_module_that_fails_in_a_hook_is_reported_at_its_line(
     assert found.fix.startswith(fix)
 
 
+def test_a_missing_checkpoint_is_named_as_the_file_of_the_project(tmp_path: Path) -> None:
+    source = '"package://acme-zoo/acme_zoo/gone.safetensors"'
+    missing = Mutant("", "weights-available", "vision", (Edit("registry.yaml", '"file:weights.safetensors"', source),))
+    package = write_plugin("vision", tmp_path / "project", missing)
+    (found,) = report_in(tmp_path / "project", ["weights"]).findings
+    assert found.cause.endswith(f"there is no file {package / 'gone.safetensors'}")
+    assert found.fix == "Write the checkpoint to this file, or correct `source:` of `weights:`."
+
+
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [

@@ -29,6 +29,7 @@ _MANY = 1_000
 _ALIKE = 1.63
 """The critical value of the two-sample Kolmogorov-Smirnov test at the level 0.01 (Smirnov, 1948)."""
 _LISTED = 3
+_OWN_FILE = "Write the checkpoint to this file, or correct `source:` of `weights:`."
 
 
 def available(subject: ModelSubject) -> Iterator[Finding]:
@@ -38,7 +39,7 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
     except DigestError:
         return
     except LayerzooError as error:
-        yield finding(subject, "weights-available", reason_of(error))
+        yield finding(subject, "weights-available", reason_of(error), fix=_OWN_FILE if _is_own(subject) else None)
         return
     manifest, folder = subject.owner.manifest, subject.owner.folder
     if folder is None:
@@ -48,6 +49,12 @@ def available(subject: ModelSubject) -> Iterator[Finding]:
     if left_out:
         listed = _some([str(path.relative_to(folder)) for path in left_out])
         yield finding(subject, "weights-available", f"the wheel of {manifest.project} does not include {listed}")
+
+
+def _is_own(subject: ModelSubject) -> bool:
+    """Return whether the checkpoint is a file, or is in the package of the plugin."""
+    weights, distribution = subject.spec.weights, subject.owner.manifest.distribution
+    return weights is not None and weights.source.startswith(("file:", f"package://{distribution}/"))
 
 
 def digests(subject: ModelSubject) -> Iterator[Finding]:
