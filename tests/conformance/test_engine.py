@@ -204,6 +204,17 @@ def test_a_module_that_fails_in_a_hook_is_reported_at_its_line(
     assert found.fix.startswith(fix)
 
 
+def test_random_features_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mixed = "        mixed: Tensor = x + self.down("
+    dropout = Edit("network.py", mixed, f"        x = functional.dropout(x, 0.1)\n{mixed}")
+    write_plugin("vision", tmp_path / "project", Mutant("", "law-determinism", "vision", (dropout,)))
+    with caplog.at_level("WARNING", "layerzoo"):
+        report = report_in(tmp_path / "project", ["law"])
+    assert "law-determinism" in {found.code for found in report.findings}
+    (record,) = caplog.records
+    assert "features at block.0, block.1, norm, head are random" in record.getMessage()
+
+
 def test_a_missing_checkpoint_is_named_as_the_file_of_the_project(tmp_path: Path) -> None:
     source = '"package://acme-zoo/acme_zoo/gone.safetensors"'
     missing = Mutant("", "weights-available", "vision", (Edit("registry.yaml", '"file:weights.safetensors"', source),))

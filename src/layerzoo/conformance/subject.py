@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -234,7 +235,9 @@ class ModelSubject:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """Its network with random weights, cut after the last of :attr:`layers`."""
+        """Its network with random weights, cut after the last of :attr:`layers`. Warns of features that vary."""
+        for notice in self.resolved.variation(self.layers).notices(self.spec.id):
+            logging.getLogger("layerzoo").warning("%s", notice)
         return self.cut(self.layers)
 
     def cut(self, layers: Sequence[Layer], **options: Any) -> Backbone:
