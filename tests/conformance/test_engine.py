@@ -123,6 +123,19 @@ def test_a_folder_without_a_plugin_and_an_unknown_name_are_refused(tmp_path: Pat
         pass
     with pytest.raises(NotFoundError, match="starter"), opened("startr"):
         pass
+    with pytest.raises(NotFoundError, match="there is no model 'starter/no'"), opened("starter/no"):
+        pass
+
+
+@pytest.mark.parametrize("path", ["./nothere", "../no/zoo", "/no/zoo", "~/no-zoo", "no-zoo/", "no/zoo/"])
+def test_a_path_without_a_folder_is_not_taken_for_a_model(path: str) -> None:
+    with pytest.raises(NotFoundError, match=f"there is no folder {path}\\. Next: zoo plugin new"), opened(path):
+        pass
+    with (
+        pytest.raises(NotFoundError, match=f"there is no file {path}registry.yaml\\. "),
+        opened(f"{path}registry.yaml"),
+    ):
+        pass
 
 
 def test_a_wheel_leaves_out_what_its_backend_excludes(tmp_path: Path) -> None:
