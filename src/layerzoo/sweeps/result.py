@@ -35,7 +35,7 @@ class SweepRow:
     score: float
     """The mean score over the outer folds."""
     spread: float
-    """The standard deviation over the outer folds."""
+    """The sample standard deviation over the outer folds (divided by their number less one)."""
     scores: tuple[float, ...]
     """The score of each outer fold."""
     width: int
@@ -127,7 +127,8 @@ class Sweep:
     """The number of the row of the default layer, pooled as by default, of the best row's model."""
     p_value: float | None
     """Of the difference between the selected layers and the default layer: Nadeau and Bengio's corrected resampled
-    t-test, two-sided."""
+    t-test, two-sided. None if the default layer was selected in all folds, and if the difference is the same in all
+    folds, so that its variance cannot be estimated."""
     baselines: tuple[SweepBaseline, ...]
     """Scores without the pretrained network."""
     samples: int
@@ -139,7 +140,7 @@ class Sweep:
     folds: int
     """The number of outer folds."""
     repeats: int
-    """The number of repetitions of the outer folds."""
+    """The number of repetitions of the outer folds: fewer than asked for, where the groups have no other splits."""
     seconds: Mapping[str, float]
     """The time of each step."""
     notes: tuple[str, ...]

@@ -90,7 +90,8 @@ def sweep(
         groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
             groups are used.
         folds: the number of folds, at most: fewer if a class has fewer samples or groups.
-        repeats: the number of repetitions of the folds, with other random splits.
+        repeats: the number of repetitions of the folds, with other random splits, at most: few groups have few splits,
+            and each is measured once.
         seed: of the splits.
         clusters: their number, for ``cluster``. None: the number of classes, or the best of 2 to 10 without labels.
         baselines: measure the majority class, the samples without a network, and the network with random weights.
@@ -249,6 +250,12 @@ class _SweepRun:
         notes = list(data.notes)
         if failed:
             notes.append(f"{counted(len(failed), 'sample')} failed and left out, such as {failed[0]}")
+        if plan is not None and plan.repeats < self.repeats:
+            sources = "samples" if data.groups is None else "groups"
+            notes.append(
+                f"{counted(plan.repeats, 'repetition')} of the folds instead of {self.repeats}: so few {sources} have no "
+                "other splits"
+            )
         compared = None
         with self.clock.step("estimate"), threadpool_limits(1):
             if plan is not None and (prune or (prune is None and len(data.samples) >= _MANY)):
@@ -305,7 +312,11 @@ class _SweepRun:
             cheapest=cheapest_of_good,
             standard_error=error,
             default=default,
-            p_value=None if default is None or plan is None else paired_p(plan, selected, measured[default]),
+            p_value=(
+                None
+                if default is None or plan is None or set(chosen) == {default}
+                else paired_p(plan, selected, measured[default])
+            ),
             baselines=others,
             samples=len(data.samples),
             classes=data.targets.names,
