@@ -72,15 +72,27 @@ def test_a_regression_head_predicts_numbers(tmp_path: Path) -> None:
 
 
 def test_the_samples_of_one_source_are_in_one_fold() -> None:
-    random = np.random.default_rng(0)
     labels = ["a", "b"] * 6
     sources = [f"s{number // 2 % 3}{label}" for number, label in enumerate(labels)]
-    texts = [("the cat", "milk")[int(random.integers(2))] for _ in labels]
+    texts = [" ".join(["the"] * (1 + number // 2) + [("cat", "milk")[number % 2]]) for number in range(12)]
     head, _ = train_head(MODEL, texts, labels, groups=sources)
     assert head.score["groups"] == 6
     assert head.score["folds"] == 3
     alone, _ = train_head(MODEL, texts, labels, groups=labels)
     assert alone.score == {}  # a source for each class: no fold could be tested
+
+
+def test_equal_samples_are_in_one_fold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, label in enumerate(["animal", "food"] * 4):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{number}.txt").write_text("milk the cat"[: 4 + 4 * (number // 4)])
+    head, _ = train_head(MODEL, tmp_path, labels_of_folders)
+    assert head.score["groups"] == 2  # two different texts, each with both labels
+    assert "8 samples occur several times" in caplog.text
+    assert "contradict" in caplog.text
+    texts = ["the cat", "cat drinks", "the dog", "milk", "meat", "milk meat"]
+    repeated, _ = train_head(MODEL, iter(texts * 2), (["animal"] * 3 + ["food"] * 3) * 2)
+    assert (repeated.score["groups"], repeated.score["folds"]) == (6, 3)
 
 
 def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,11 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
+from layerzoo.heads.duplicates import groups_with_duplicates
 from layerzoo.heads.head import TrainedHead, head_input
 from layerzoo.heads.labels import Labels
 from layerzoo.heads.linear import LinearHead, Task, linear_estimator
+from layerzoo.media.sample import Sample
 from layerzoo.progress import ProgressChoice
 from layerzoo.runtime import Backbone, extract, load
 from layerzoo.sequence.estimators import SequenceClassifier, SequenceRegressor
@@ -77,8 +80,8 @@ def train_head(
         task: ``classification``, or ``regression`` for numbers.
         folds: the number of folds of the cross-validation; fewer if a class has fewer samples or groups.
         seed: of the folds and of the network.
-        groups: the source of each input; the samples of one source are in one fold. Of labels from a function, its own
-            groups are used.
+        groups: the source of each input; the samples of one source are in one fold, and so are samples with the same
+            content. Of labels from a function, its own groups are used.
         device: a torch device for the backbone and the network.
         errors: ``"raise"`` stops at the first sample that fails; ``"skip"`` leaves it out.
         column: the column of a table that holds the samples.
@@ -99,15 +102,19 @@ def train_head(
     if sequence is not None and sequence not in NETWORKS:
         raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
-    features = extract(backbone, inputs, **how, errors=errors, column=column, batch_size=batch_size, progress=progress)
+    samples, features = _extracted(
+        backbone, inputs, column, errors, {**how, "batch_size": batch_size, "progress": progress}
+    )
     ids, values = head_input(features)
     if not ids:
         raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
     given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
+    used = [samples[ids[row]] for row in given.rows]
+    joined, _ = groups_with_duplicates(used, given.groups or None, given.values)
     values = values[list(given.rows)]
     targets = _targets(given.values, task)
     estimator = _estimator(sequence, task, seed, device, settings or {})
-    score = _cross_validated(estimator, values, targets, given.groups, task, folds, seed)
+    score = _cross_validated(estimator, values, targets, () if joined is None else joined.tolist(), task, folds, seed)
     fitted = LinearHead.fit(values, targets, task) if sequence is None else estimator.fit(values, targets)
     kept = {name: value for name, value in how.items() if value is not None}
     for name in ("weights", "precision"):
@@ -156,6 +163,40 @@ def _loaded(
     return backbone, {**how, "pool": "none"}
 
 
+def _extracted(
+    backbone: Backbone,
+    inputs: Any,
+    column: str | None,
+    errors: Literal["raise", "skip"],
+    how: Mapping[str, Any],
+) -> tuple[dict[str, Sample], Features]:
+    """Extract features, and return them with the samples by id, which are compared with each other.
+
+    Args:
+        backbone: reads the layers.
+        inputs: as for :func:`layerzoo.extract`.
+        column: the column of a table that holds the samples.
+        errors: ``raise`` or ``skip``.
+        how: further arguments of :func:`layerzoo.extract`.
+    Raises: the errors of :func:`layerzoo.extract`.
+    """
+    listed = backbone.preprocess.samples(inputs, column=column)
+    items = list(listed)
+    failed = [item for item in items if isinstance(item, SampleError)]
+    found = [item for item in items if isinstance(item, Sample)]
+    if failed and (errors == "raise" or not found):
+        raise failed[0]
+    features = extract(
+        backbone, [sample.source for sample in found], ids=[sample.id for sample in found], errors=errors, **how
+    )
+    features = replace(
+        features,
+        errors=(*failed, *features.errors),
+        passed_over=(*listed.passed_over, *features.passed_over),
+    )
+    return {sample.id: sample for sample in found}, features
+
+
 def _given(
     ids: Sequence[str], errors: Sequence[SampleError], labels: Sequence[str | float], groups: Sequence[str] | None
 ) -> Labels:
@@ -194,7 +235,7 @@ def _cross_validated(
     estimator: Any,
     values: NDArray[Any],
     targets: NDArray[Any],
-    groups: Sequence[str],
+    groups: Sequence[Any],
     task: Task,
     folds: int,
     seed: int,

@@ -369,8 +369,8 @@ def paired_p(plan: Plan, one: Measured, other: Measured) -> float | None:
         plan: with which both were measured.
         one: a result.
         other: another result.
-    Returns: the p-value; 1 if the scores are equal in every fold. None if they differ by the same amount in every fold:
-        their variance cannot be estimated then, and 0 would be no evidence but the coarse steps of scores on few samples.
+    Returns: the p-value; 1 if the scores are equal in every fold. None if they differ by the same amount in every fold,
+        as scores of few samples may: the variance is unknown then, and a p-value of 0 would be no evidence.
     Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, section 5.
     """
     differences = one.scores - other.scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.errors import InputError, SampleError
+from layerzoo.heads.duplicates import groups_with_duplicates
 from layerzoo.heads.labels import Labels
 from layerzoo.media.sample import Sample
 from layerzoo.modalities import Modality
 from layerzoo.runtime.loading import load_preprocess
 from layerzoo.spec import ModelSpec
-from layerzoo.sweeps.duplicates import groups_with_duplicates
 from layerzoo.sweeps.targets import SweepTask, Targets, targets_of
 
 LabelChoice = Callable[[Sequence[str]], Labels] | Sequence[Any] | None
@@ -104,9 +103,8 @@ def labelled(
     targets = targets_of(values, task)
     if targets.note:
         notes.append(targets.note)
-    joined, note = groups_with_duplicates(kept, groups or None)
+    joined, note = groups_with_duplicates(kept, groups or None, values)
     if note:
-        logging.getLogger("layerzoo").warning("%s", note)
         notes.append(note)
     return LabelledData(kept, modality, targets, joined, notes)
 

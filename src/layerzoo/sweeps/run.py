@@ -253,8 +253,8 @@ class _SweepRun:
         if plan is not None and plan.repeats < self.repeats:
             sources = "samples" if data.groups is None else "groups"
             notes.append(
-                f"{counted(plan.repeats, 'repetition')} of the folds instead of {self.repeats}: so few {sources} have no "
-                "other splits"
+                f"{counted(plan.repeats, 'repetition')} of the folds instead of {self.repeats}: so few {sources} have "
+                "no other splits"
             )
         compared = None
         with self.clock.step("estimate"), threadpool_limits(1):
