@@ -109,6 +109,33 @@ def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:
     assert read_labels(rows, [f"{rows}:1", f"{rows}:2"], label_column="mood").values == ("1", "0")
 
 
+def test_rows_of_one_sample_must_agree_however_they_spell_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, ids = tmp_path / "labels.csv", ["clips/cat/1.mp4", "clips/cat/cat/1.mp4", "clips/dog/2.mp4"]
+    (tmp_path / "linked").symlink_to("clips")
+    first = "file,label,note\ncat/1.mp4,up,x\ncat/cat/1.mp4,down,x\n2.mp4,up,x\n"
+    spellings = ("2.mp4", "dog/2.mp4", "clips/dog/2.mp4", "./dog/2.mp4", "2", f"{tmp_path}/clips/dog/2.mp4")
+    for spelling in (*spellings, f"{tmp_path}/linked/dog/2.mp4", "../" + tmp_path.name + "/clips/dog/2.mp4"):
+        table.write_text(f"{first}{spelling},up,y\n")
+        found = read_labels(table, ids)
+        assert (found.values, found.unused) == (("up", "down", "up"), ())
+        table.write_text(f"{first}{spelling},down,x\n")
+        with pytest.raises(InputError, match=r"two rows name the sample 'clips/dog/2.mp4', as .* column label"):
+            read_labels(table, ids)
+
+
+def test_a_table_may_have_absolute_paths_of_files_with_relative_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\n{tmp_path}/c/1.png,a\n{tmp_path}/c/notes.txt:2,b\n{tmp_path}/c/3.txt,d\n")
+    found = read_labels(table, ["c/1.png", "c/notes.txt:2", "c/3.txt:1", "c/other.png"])
+    assert (found.values, found.unused) == (("a", "b", "d"), ())
+
+
 @pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
 def test_the_cells_of_a_csv_are_the_texts_that_csv_reads(tmp_path: Path, suffix: str, mark: str) -> None:
     table = tmp_path / f"labels.{suffix}"

@@ -67,9 +67,10 @@ def _contradictions(samples: Sequence[Sample], labels: Sequence[Any], equal: Seq
     if not found:
         return ""
     one, other = found[0]
+    cases = "1 case" if len(found) == 1 else f"{len(found):,} cases"
     return (
-        f", and the labels of equal samples contradict each other in {len(found):,} case{'s'[: len(found) > 1]}, such as "
-        f"{labels[one]!r} of {samples[one].id} and {labels[other]!r} of {samples[other].id}"
+        f", and the labels of equal samples contradict each other in {cases}, such as {labels[one]!r} of "
+        f"{samples[one].id} and {labels[other]!r} of {samples[other].id}"
     )
 
 
