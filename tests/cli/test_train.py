@@ -59,7 +59,7 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
     rows += [f"gone/{number}.txt,1,9" for number in range(4)]
     Path("labels.csv").write_text("\n".join(["file,label,scene", *rows]) + "\n")
     Path("texts/photo.png").write_bytes(b"")
-    arguments = ["train", "texts", "--labels", "labels.csv", "--group-column", "scene", "--model", "toy/next-word"]
+    arguments = ["train", "texts", "--labels", "labels.csv", "--groups", "scene", "--model", "toy/next-word"]
     code, out, err = run(capsys, *arguments, "--out", "my.head")
     assert code == 0
     assert (json.loads(out)["samples"], json.loads(out)["groups"]) == (7, 4)
@@ -73,7 +73,7 @@ def test_a_table_labels_files_and_those_without_a_label_are_left_out(
     [
         (["train", "texts", "--labels", "labels.csv", "--out", "h"], "there is no such file"),
         (["train", "texts", "--labels", "folders", "--out", "h", "--epochs", "3"], "choose one with --sequence"),
-        (["train", "texts", "--labels", "folders", "--out", "h", "--group-column", "g"], "columns of a table"),
+        (["train", "texts", "--labels", "folders", "--out", "h", "--label-column", "g"], "a column of a table"),
         (["predict", "texts/food/0.txt", "texts"], "cannot be read as a saved"),
         (["train", "texts", "--labels", "folders", "--out", "no/h"], "there is no folder no"),
         (["predict", "missing.head", "texts"], "cannot be read as a saved"),

@@ -32,13 +32,11 @@ def test_a_linear_head_is_logistic_regression_on_standardized_features(classes: 
     labels = np.arange(60) % classes
     features = random.normal(labels[:, None], 2, (60, 5))
     reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, labels)
-    head = LinearHead.fit(features, labels, "classification")
+    head = LinearHead.fit(features, labels, "classify")
     np.testing.assert_allclose(head.predict_proba(features), reference.predict_proba(features), rtol=1e-6)
     assert np.array_equal(head.predict(features), reference.predict(features))
     ridge = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
-    np.testing.assert_allclose(
-        LinearHead.fit(features, labels, "regression").predict(features), ridge.predict(features)
-    )
+    np.testing.assert_allclose(LinearHead.fit(features, labels, "regress").predict(features), ridge.predict(features))
 
 
 @pytest.mark.parametrize("sequence", [None, "gru"])
@@ -64,8 +62,8 @@ def _how(head: TrainedHead) -> dict[str, Any]:
 
 
 def test_a_regression_head_predicts_numbers(tmp_path: Path) -> None:
-    head, _ = train_head(MODEL, TEXTS * 3, [float(len(text)) for text in TEXTS] * 3, task="regression")
-    assert head.score["metric"] == "r2"
+    head, _ = train_head(MODEL, TEXTS * 3, [float(len(text)) for text in TEXTS] * 3, task="regress")
+    assert head.score["metric"] == "R²"
     head.save(tmp_path / "head")
     predictions, _ = TrainedHead.load(tmp_path / "head").predict(TEXTS[:2])
     assert all(isinstance(each.label, float) and not each.probabilities for each in predictions)
@@ -176,8 +174,8 @@ def test_labels_that_do_not_fit_are_refused_with_the_next_step(tmp_path: Path) -
     with pytest.raises(InputError, match="needs two classes"):
         train_head(MODEL, TEXTS, ["a"] * 6)
     for text in ("NA", "nan"):  # as a table may write that there is none
-        with pytest.raises(InputError, match="regression needs numbers"):
-            train_head(MODEL, TEXTS, ["1", "2", "3", "4", "5", text], task="regression")
+        with pytest.raises(InputError, match="needs finite numbers, and the label of sample 5 is"):
+            train_head(MODEL, TEXTS, ["1", "2", "3", "4", "5", text], task="regress")
     with pytest.raises(InputError, match="2 labels for 6 samples"):
         train_head(MODEL, TEXTS, ["a", "b"])
     with pytest.raises(UsageError, match="one vector of each sample"):

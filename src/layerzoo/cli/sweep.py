@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from layerzoo.cli import candidates
 from layerzoo.cli.choice import WordChoice
+from layerzoo.cli.labels import groups_option, label_function
 from layerzoo.cli.messages import say
 from layerzoo.cli.options import (
     as_input,
@@ -29,10 +29,8 @@ from layerzoo.cli.output import Format, PrintedRow, count, counted, format_optio
 from layerzoo.cli.progress import command_progress
 
 if TYPE_CHECKING:
-    from layerzoo.heads import Labels
     from layerzoo.sweeps import Sweep
 
-_FOLDERS = "folders"
 _EXTRACTION: dict[str, Any] = {
     **dict.fromkeys(("chunks", "normalize"), False),
     **dict.fromkeys(("temporal_pool", "overlap", "prompt", "sampling", "start_s", "end_s", "clips")),
@@ -83,11 +81,7 @@ COLUMNS = ("layer", "pool", "score", "depth", "width", "parameters", "FLOPs", "m
     help="What to predict. auto: according to the labels.",
 )
 @click.option("--label-column", metavar="NAME", help="The column of the labels in the table. Default: label.")
-@click.option(
-    "--groups",
-    metavar="COLUMN|REGEX",
-    help="The source of each sample, all in one fold: a column of the table of labels, or a part of the path.",
-)
+@groups_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for sweep.json and the report.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Folds, at most.")
 @click.option("--repeats", type=click.IntRange(min=1), default=2, show_default=True, help="Repetitions of the folds.")
@@ -149,7 +143,7 @@ def command(
     zoo = registry()
     chosen = [find_model_for(model, inputs).id for model in models]
     chosen = chosen or [zoo.default_model(kind_of_inputs(inputs))]
-    label = _labels(labels, inputs, label_column, groups)
+    label = label_function(labels, inputs, label_column, groups)
     from layerzoo.sweeps import sweep  # late: this imports torch
 
     extraction = {name: value for name in _EXTRACTION if (value := options.pop(name)) != _EXTRACTION[name]}
@@ -176,42 +170,6 @@ def command(
         say(line)
     if out is not None:
         say(f"Report: {out / 'sweep.html'}")
-
-
-def _labels(
-    labels: str | None, inputs: tuple[str, ...], label_column: str | None, groups: str | None
-) -> Callable[[Sequence[str]], Labels] | None:
-    """Return the function that labels samples. Raises: InputError, UsageError."""
-    from layerzoo.errors import InputError, UsageError
-
-    if labels is None:
-        if groups or label_column:
-            raise UsageError("--groups and --label-column need --labels")
-        return None
-    from layerzoo.heads import labels_of_folders, read_labels
-    from layerzoo.heads.labels import columns_of
-
-    if labels == _FOLDERS:
-        if label_column:
-            raise UsageError("--label-column is a column of a table of labels, and --labels is folders")
-        return partial(labels_of_folders, group_pattern=groups)
-    table = Path(labels)
-    if not table.is_file():
-        own = Path(inputs[0]) if len(inputs) == 1 else None
-        if own is None or not own.is_file() or labels not in columns_of(own):
-            raise InputError(
-                f"--labels {labels}: there is no such file, and no such column of the input. Next: a table, a column "
-                "of a table that is the input, or --labels folders"
-            )
-        table, label_column = own, labels
-    is_column = groups is not None and groups in columns_of(table)
-    return partial(
-        read_labels,
-        table,
-        label_column=label_column,
-        group_column=groups if is_column else None,
-        group_pattern=None if is_column else groups,
-    )
 
 
 def _printed(row: dict[str, Any]) -> PrintedRow:

@@ -81,7 +81,7 @@ def read_labels(
     id_column = next((name for name in ID_COLUMNS if name in columns), None)
     others = [name for name in columns if name not in (id_column, group_column)]
     chosen = label_column or (LABEL_COLUMN if LABEL_COLUMN in columns else others[0] if len(others) == 1 else None)
-    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--group-column")):
+    for name, option in ((chosen, "--label-column"), (group_column or chosen, "--groups")):
         if name is None or name not in columns:
             asked = "no column 'label'" if name is None else f"no column {name!r}"
             hint = nearest_hint(nearest(name, columns)) if name else ""
@@ -103,7 +103,7 @@ def read_labels(
     if group_column:
         groups = tuple(str(found[row][group_column]) for row in labelled)
     else:
-        groups = _groups([ids[row] for row in labelled], group_pattern)
+        groups = _groups([ids[row] for row in labelled], group_pattern, columns)
     unlabelled = tuple(ids[row] for row in sorted(set(range(len(ids))) - set(labelled)))
     values = tuple(found[row][str(chosen)] for row in labelled)
     return Labels(tuple(labelled), values, groups, unlabelled, unused)
@@ -122,16 +122,26 @@ def columns_of(path: Path) -> list[str]:
     return list(rows[0]) if rows else []
 
 
-def _groups(ids: Sequence[str], pattern: str | None) -> tuple[str, ...]:
-    """Return the source of each sample that a pattern finds in its id. Raises: InputError."""
+def _groups(ids: Sequence[str], pattern: str | None, columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the source of each sample that a pattern finds in its id.
+
+    Args:
+        ids: of the samples.
+        pattern: a regular expression.
+        columns: of the table of labels, for errors.
+    Raises: InputError.
+    """
+    of_table = f". It is no column of the table either, which has: {', '.join(columns)}" if columns else ""
     if pattern is None:
         return ()
     try:
         matches = [re.search(pattern, sample) for sample in ids]
     except re.error as error:
-        raise InputError(f"--groups {pattern!r} is not a regular expression: {error}") from error
+        raise InputError(f"--groups {pattern!r} is not a regular expression: {error}{of_table}") from error
     if missing := next((sample for sample, match in zip(ids, matches, strict=True) if match is None), None):
-        raise InputError(f"--groups {pattern!r} matches nothing in {missing!r}, so that its source is not known")
+        raise InputError(
+            f"--groups {pattern!r} matches nothing in {missing!r}, so that its source is not known{of_table}"
+        )
     return tuple((match[1] if match.re.groups else match[0]) or "" for match in matches if match is not None)
 
 

@@ -11,8 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from layerzoo.errors import InputError
+from layerzoo.heads.targets import Targets
 from layerzoo.sweeps.evaluation import CandidateFeatures, Measured
-from layerzoo.sweeps.targets import Targets
 
 _MOST_CLUSTERS = 10
 _SILHOUETTE_ROWS = 2_000

@@ -29,8 +29,6 @@ from layerzoo.media.limits import usable_cores
 Rows = NDArray[np.intp]
 Split = tuple[Rows, Rows]
 """The rows to fit on, and the rows to score."""
-METRICS = {"classify": "accuracy", "multilabel": "micro F1", "regress": "R²", "cluster": "silhouette"}
-"""The score of each task."""
 _STRENGTHS: Mapping[str, Sequence[float]] = {
     "classify": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
     "multilabel": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from layerzoo.errors import InputError, SampleError, UsageError
+from layerzoo.heads.targets import METRICS, SweepTask
 from layerzoo.progress import ProgressChoice, metered
 from layerzoo.runtime import Backbone
 from layerzoo.runtime.loading import completed_spec
@@ -21,7 +22,6 @@ from layerzoo.sweeps.candidates import Candidate, candidates_of, layers_by_model
 from layerzoo.sweeps.collection import Collected, check_sweep_memory, collect
 from layerzoo.sweeps.conclusions import cheapest, details_of, rank_correlation, row_of, selection_counts
 from layerzoo.sweeps.evaluation import (
-    METRICS,
     CandidateFeatures,
     Measured,
     Plan,
@@ -35,7 +35,6 @@ from layerzoo.sweeps.previews import Preview, previews
 from layerzoo.sweeps.pruning import promising
 from layerzoo.sweeps.result import Sweep, SweepBaseline
 from layerzoo.sweeps.reuse import MeasurementReuse
-from layerzoo.sweeps.targets import SweepTask
 
 _EXTRACTION = (
     *("temporal_pool", "chunks", "overlap", "special_tokens", "normalize", "decode", "prompt"),
