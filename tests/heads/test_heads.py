@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -62,8 +63,12 @@ def _how(head: TrainedHead) -> dict[str, Any]:
 
 
 def test_a_regression_head_predicts_numbers(tmp_path: Path) -> None:
-    head, _ = train_head(MODEL, TEXTS * 3, [float(len(text)) for text in TEXTS] * 3, task="regress")
+    head, features = train_head(MODEL, TEXTS * 3, [len(text) / 4 for text in TEXTS] * 3, folds=3)
     assert head.score["metric"] == "R²"
+    reference = make_pipeline(StandardScaler(), Ridge())
+    targets, folds = np.array([len(text) / 4 for text in TEXTS] * 3), GroupKFold(3)
+    scores = cross_val_score(reference, features.values, targets, groups=list(range(6)) * 3, cv=folds)
+    assert (head.score["mean"], head.score["std"]) == pytest.approx((scores.mean(), scores.std(ddof=1)))
     head.save(tmp_path / "head")
     predictions, _ = TrainedHead.load(tmp_path / "head").predict(TEXTS[:2])
     assert all(isinstance(each.label, float) and not each.probabilities for each in predictions)

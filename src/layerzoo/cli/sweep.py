@@ -21,6 +21,7 @@ from layerzoo.cli.options import (
     device_option,
     inputs_argument,
     normalize_option,
+    report_failures,
     sample_options,
     strict_option,
     temporal_pool_option,
@@ -30,6 +31,7 @@ from layerzoo.cli.progress import command_progress
 
 if TYPE_CHECKING:
     from layerzoo.sweeps import Sweep
+    from layerzoo.sweeps.result import SweepRow
 
 _EXTRACTION: dict[str, Any] = {
     **dict.fromkeys(("chunks", "normalize"), False),
@@ -170,6 +172,7 @@ def command(
         say(line)
     if out is not None:
         say(f"Report: {out / 'sweep.html'}")
+    report_failures(found.errors, found.samples)
 
 
 def _printed(row: dict[str, Any]) -> PrintedRow:
@@ -189,7 +192,7 @@ def _printed(row: dict[str, Any]) -> PrintedRow:
 
 
 def _summary(found: Sweep) -> list[str]:
-    """Return the conclusions of a sweep, a line each."""
+    """Return the conclusions of a sweep, a line each: the best cut first, then the cheapest one."""
     best, cheapest = found.rows[found.best], found.rows[found.cheapest]
     folds = f"{found.folds} folds" + (f", {found.repeats} times" if found.repeats > 1 else "")
     lines = [*found.notes]
@@ -199,19 +202,20 @@ def _summary(found: Sweep) -> list[str]:
             f"({counted(found.samples, 'sample')}, {folds})"
         )
     lines += [f"baseline {each.name}: {each.score:.3f} ± {each.spread:.3f}" for each in found.baselines]
-    if found.p_value is not None:
-        lines.append(f"difference to the default layer: p = {found.p_value:.2g} (corrected resampled t-test)")
+    if (comparison := found.comparison()) is not None:
+        lines.append(comparison)
     lines += [
         f"rank correlation of {name} with the score: {value:.2f}" for name, value in found.rank_correlation.items()
     ]
-    lines.append(f"best: {best.model} {best.layer} {best.pool}, {best.score:.3f} ± {best.spread:.3f}")
+    lines.append(f"best: {_cut(found.metric, best)}")
     if "ari" in best.estimates:
         lines.append(f"its clusters and the labels: ARI {best.estimates['ari']:.3f}, NMI {best.estimates['nmi']:.3f}")
-    if found.cheapest != found.best:
-        lines.append(
-            f"cheapest within one standard error: {cheapest.model} {cheapest.layer} {cheapest.pool}, "
-            f"{cheapest.score:.3f} ± {cheapest.spread:.3f}"
-        )
-        lines.append(f"  {found.command(found.cheapest)}")
     lines.append(f"  {found.command()}")
+    if found.cheapest != found.best:
+        lines.append(f"cheapest within one standard error: {_cut(found.metric, cheapest)}")
+        lines.append(f"  {found.command(found.cheapest)}")
     return lines
+
+
+def _cut(metric: str, row: SweepRow) -> str:
+    return f"{row.model} {row.layer} {row.pool}, {metric} {row.score:.3f} ± {row.spread:.3f}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerzoo.disk import atomic_path
-from layerzoo.errors import OutputError
+from layerzoo.errors import OutputError, SampleError
 
 FORMAT = 1
 """The version of sweep.json."""
@@ -151,6 +151,8 @@ class Sweep:
     """By model, the provenance of its features."""
     inputs: tuple[str, ...] = ()
     """The inputs as given on the command line, for :meth:`command`."""
+    errors: tuple[SampleError, ...] = ()
+    """The samples that failed. They are not in sweep.json, whose notes have their number."""
     details: SweepDetails | None = None
     """The samples, for a report. They are not in sweep.json."""
 
@@ -159,6 +161,29 @@ class Sweep:
         return (
             f"<Sweep of {len(self.rows)} candidate(s), {self.samples} samples; {self.metric} {self.score:.3f} ± "
             f"{self.spread:.3f} at {row.model} {row.layer} {row.pool}>"
+        )
+
+    def comparison(self) -> str | None:
+        """Describe how the selected layers compare with the default layer; None if only the default layer was measured.
+
+        >>> texts = ["the cat", "cat drinks", "the dog", "milk", "meat", "milk meat"]
+        >>> print(layerzoo.sweep("toy/next-word", texts, ["animal"] * 3 + ["food"] * 3, folds=3).comparison())
+        None
+        """
+        if self.default is None or self.task == "cluster" or len(self.rows) == 1:
+            return None
+        row = self.rows[self.default]
+        default = f"the default layer, {row.layer} {row.pool} ({row.score:.3f}"
+        if self.p_value is not None:
+            return (
+                f"the layers selected inside the folds, compared with {default}): p = {self.p_value:.2g}, corrected "
+                "resampled t-test"
+            )
+        if set(self.selected) == {f"{row.model} {row.layer} {row.pool}"}:
+            return f"{default}), was selected inside all folds"
+        return (
+            f"the layers selected inside the folds differ from {default}) by the same amount in all folds, which leaves no "
+            "variance for a test"
         )
 
     def arguments(self, row: int | None = None) -> dict[str, Any]:
@@ -206,7 +231,7 @@ class Sweep:
         plain = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("rows", "baselines", "details", "inputs")
+            if name not in ("rows", "baselines", "errors", "details", "inputs")
         }
         rows = [{**asdict(row), "command": self.command(number)} for number, row in enumerate(self.rows)]
         plain |= {"rows": rows, "baselines": [asdict(baseline) for baseline in self.baselines], "format": FORMAT}

@@ -329,6 +329,7 @@ class _SweepRun:
                 backbone.spec.id: {**each.provenance, "arguments": dict(self.extraction)}
                 for backbone, each in zip(backbones, collected, strict=True)
             },
+            errors=tuple(failed),
             details=details_of(data, plan, selected, candidates, best, small),
         )
 
