@@ -103,9 +103,10 @@ def labelled(
     targets = targets_of(values, task, [sample.id for sample in kept])
     if targets.note:
         notes.append(targets.note)
-    joined, note = groups_with_duplicates(kept, groups or None, values)
-    if note:
-        notes.append(note)
+    joined: NDArray[Any] | None = None
+    if targets.task != "cluster":  # clusters have no folds
+        joined, note = groups_with_duplicates(kept, groups or None, values)
+        notes += [note] if note else []
     return LabelledData(kept, modality, targets, joined, notes)
 
 

@@ -182,8 +182,8 @@ class Sweep:
         if set(self.selected) == {f"{row.model} {row.layer} {row.pool}"}:
             return f"{default}), was selected inside all folds"
         return (
-            f"the layers selected inside the folds differ from {default}) by the same amount in all folds, which leaves no "
-            "variance for a test"
+            f"the layers selected inside the folds differ from {default}) by the same amount in all folds, so that "
+            "there is no variance for a test"
         )
 
     def arguments(self, row: int | None = None) -> dict[str, Any]:
