@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, cross_val_score
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import layerzoo
-from layerzoo.errors import InputError, UsageError
+from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.heads import LinearHead, TrainedHead, labels_of_folders, read_labels, train_head
 from layerzoo.heads.head import head_input
 
@@ -96,6 +97,11 @@ def test_equal_samples_are_in_one_fold(tmp_path: Path, caplog: pytest.LogCapture
     texts = ["the cat", "cat drinks", "the dog", "milk", "meat", "milk meat"]
     repeated, _ = train_head(MODEL, iter(texts * 2), (["animal"] * 3 + ["food"] * 3) * 2)
     assert (repeated.score["groups"], repeated.score["folds"]) == (6, 3)
+    table = pandas.DataFrame({"text": texts}, index=[0, 0, 1, 1, 2, 2])  # ids that occur several times
+    named, features = train_head(MODEL, table, ["animal"] * 3 + ["food"] * 3)
+    assert (named.score["groups"], features.ids) == (None, ("0", "0", "1", "1", "2", "2"))
+    with pytest.raises(SampleError, match="6: "):
+        train_head(MODEL, [*texts, "unknown words"], ["animal"] * 3 + ["food"] * 4)
 
 
 def test_labels_come_from_folders_or_from_a_table(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from layerzoo.errors import InputError, SampleError, UsageError
 from layerzoo.features import Features
-from layerzoo.heads.duplicates import groups_with_duplicates
+from layerzoo.heads.duplicates import groups_with_duplicates, numbered_error
 from layerzoo.heads.head import TrainedHead, head_input
 from layerzoo.heads.labels import Labels
 from layerzoo.heads.linear import LinearHead, Task, linear_estimator
@@ -108,14 +108,14 @@ def train_head(
     if sequence is not None and sequence not in NETWORKS:
         raise UsageError(f"sequence={sequence!r} is not one of {', '.join(NETWORKS)}")
     backbone, how = _loaded(model, sequence, device, extraction)
-    samples, features = _extracted(
+    samples, values, features = _extracted(
         backbone, inputs, column, errors, {**how, "batch_size": batch_size, "progress": progress}
     )
-    ids, values = head_input(features)
-    if not ids:
+    if not samples:
         raise InputError(f"none of the {len(features.errors)} samples could be used, such as {features.errors[0]}")
+    ids = [sample.id for sample in samples]
     given = labels(ids) if callable(labels) else _given(ids, features.errors, labels, groups)
-    used = [samples[ids[row]] for row in given.rows]
+    used = [samples[row] for row in given.rows]
     joined, _ = groups_with_duplicates(used, given.groups or None, given.values)
     values = values[list(given.rows)]
     chosen = _chosen(given.values, task)
@@ -177,8 +177,8 @@ def _extracted(
     column: str | None,
     errors: Literal["raise", "skip"],
     how: Mapping[str, Any],
-) -> tuple[dict[str, Sample], Features]:
-    """Extract features, and return them with the samples by id, which are compared with each other.
+) -> tuple[list[Sample], NDArray[Any], Features]:
+    """Extract features, and return them with the samples, whose contents are compared with each other.
 
     Args:
         backbone: reads the layers.
@@ -186,6 +186,7 @@ def _extracted(
         column: the column of a table that holds the samples.
         errors: ``raise`` or ``skip``.
         how: further arguments of :func:`layerzoo.extract`.
+    Returns: the samples that have features, the input of a head for each of them, and the features.
     Raises: the errors of :func:`layerzoo.extract`.
     """
     listed = backbone.preprocess.samples(inputs, column=column)
@@ -194,15 +195,19 @@ def _extracted(
     found = [item for item in items if isinstance(item, Sample)]
     if failed and (errors == "raise" or not found):
         raise failed[0]
-    features = extract(
-        backbone, [sample.source for sample in found], ids=[sample.id for sample in found], errors=errors, **how
-    )
+    numbers = [str(number) for number in range(len(found))]  # ids of a table may occur several times
+    try:
+        features = extract(backbone, [sample.source for sample in found], ids=numbers, errors=errors, **how)
+    except SampleError as error:
+        raise numbered_error(error, found) from error.__cause__
+    used, values = head_input(features)
     features = replace(
         features,
-        errors=(*failed, *features.errors),
+        ids=tuple(found[int(number)].id for number in features.ids),
+        errors=(*failed, *(numbered_error(error, found) for error in features.errors)),
         passed_over=(*listed.passed_over, *features.passed_over),
     )
-    return {sample.id: sample for sample in found}, features
+    return [found[int(number)] for number in used], values, features
 
 
 def _given(
